@@ -1,0 +1,45 @@
+"""The commands, one file each: `add(parser)` declares arguments, `main(args)` returns the exit code."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from streamd import __version__
+from streamd.core.errors import StreamdError
+
+COMMANDS = {
+    "run": "run the daemon in the foreground",
+    "check": "check a configuration and say what it would do",
+    "schema": "print the JSON Schema of the configuration, or a sample of one component",
+    "status": "ask a running daemon for its books and queues",
+    "query": "ask the stored data in SQL",
+    "dead-letters": "look at what could not be used, and why",
+    "send": "send a file, standard input or a generated stream",
+    "bench": "measure this machine",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors a user can cause end in one line on stderr, never in a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="streamd", description="Data streams in, your Python, SQLite out.")
+    parser.add_argument("--version", action="version", version=f"streamd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == chosen:  # only the chosen command's module is imported: the others cost start-up time
+            importlib.import_module(f"streamd.cli.{name.replace('-', '_')}").add(command)
+    options = parser.parse_args(arguments)
+    try:
+        return int(importlib.import_module(f"streamd.cli.{options.command.replace('-', '_')}").main(options))
+    except StreamdError as error:
+        print(f"streamd: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,16 @@
+"""Time as an argument: the edges read the clock, the logic is handed the result."""
+
+import time
+from typing import NamedTuple
+
+
+class Now(NamedTuple):
+    """One reading of both clocks. Deadlines use `mono_s` only; `wall_s` is for what people read."""
+
+    wall_s: float
+    mono_s: float
+
+
+def read_clock() -> Now:
+    """Both clocks, read now."""
+    return Now(time.time(), time.monotonic())

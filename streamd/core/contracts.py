@@ -1,0 +1,312 @@
+"""All contracts between the daemon and its components, on one page.
+
+A component is one file: `streamd/<kind>/<type>.py` holds one class with a nested pydantic `Config` whose
+field descriptions are its documentation. Simple by default, fast by override: a newcomer writes
+`decode_one` or `process_one`, a hot component overrides the batch method. Wrappers, not authors, add
+buffering, retry, counting and acks.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from streamd.core.batch import Batch, Record
+from streamd.core.books import FrameBook
+from streamd.core.clock import Now
+from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.errors import BadData
+from streamd.core.frames import Frames
+from streamd.core.schema import Schema
+from streamd.core.settings import Settings, SinkSettings, SourceSettings
+
+
+class Framer(ABC):
+    """Cuts one connection's bytes into frames; one instance for each connection, pure logic.
+
+    Any split of the same bytes gives the same frames. It holds at most `max_frame` bytes of an unfinished
+    frame (and its prefix), whatever a length field may promise. What it counts it adds to `counts` under a
+    name of the books (`truncated`, `oversize_dropped`, `discarded_bytes`, …); its owner empties that.
+    """
+
+    class Config(Settings):
+        """What the configuration may say of this framing."""
+
+    def __init__(self, config: Any, max_frame: int, oversize: str) -> None:
+        self.config = config
+        self.max_frame = max_frame
+        self.oversize = oversize
+        self.counts: dict[str, int] = {}
+
+    @abstractmethod
+    def feed(self, data: bytes) -> list[bytes]:
+        """The frames that `data` completes. Raises `FramingError` where the stream cannot go on."""
+
+    @abstractmethod
+    def feed_eof(self) -> list[bytes]:
+        """What is left when the peer has closed: flagged `unterminated`, or counted as discarded bytes."""
+
+    @property
+    @abstractmethod
+    def waiting_bytes(self) -> int:
+        """Bytes of a frame that has begun and is not finished (0 between frames)."""
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to what the owner will put in the books."""
+        self.counts[name] = self.counts.get(name, 0) + n
+
+
+@dataclass(slots=True)
+class BadFrame:
+    """A frame, or with `element` one part of a decoded frame, that could not be decoded."""
+
+    index: int
+    payload: bytes
+    reason: str
+    detail: str = ""
+    element: bool = False
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What a codec made of a list of frames.
+
+    `records` are dicts, or structs of the schema where `typed`. `origins` holds the index of the frame of
+    each record; None says that record i came from frame i and nothing was rejected. `notes` are counters
+    for the source's book.
+    """
+
+    records: list[Any]
+    origins: list[int] | None = None
+    rejects: list[BadFrame] = field(default_factory=list)
+    typed: bool = False
+    notes: dict[str, int] | None = None
+
+
+@dataclass(slots=True)
+class BadElement:
+    """Stands for one bad part in the list that `decode_one` returns for a frame of several."""
+
+    payload: bytes
+    reason: str
+    detail: str = ""
+
+
+class Codec(ABC):
+    """Makes records of frames. Pure logic.
+
+    `typed` may be set by a pipeline before the first frame where it wants structs of the schema instead
+    of dicts; a codec that has none ignores it and says so in `Decoded.typed`.
+    """
+
+    weight: ClassVar[int] = 8
+    """Memory of a record as a multiple of its frame's bytes, at the worst that is usual."""
+
+    class Config(Settings):
+        """What the configuration may say of this codec."""
+
+    def __init__(self, config: Any, schema: Schema | None) -> None:
+        self.config = config
+        self.schema = schema
+        self.typed = False
+
+    def decode(self, payloads: list[bytes], now: Now) -> Decoded:
+        """All records of all frames, in order. Never raises for anything a frame holds."""
+        done = Decoded([], [])
+        origins: list[int] = []
+        for index, payload in enumerate(payloads):
+            try:
+                found = self.decode_one(payload, now)
+            except BadData as bad:
+                done.rejects.append(BadFrame(index, payload, bad.reason, bad.detail))
+                continue
+            for part in found if isinstance(found, list) else (found,):
+                if isinstance(part, BadElement):
+                    done.rejects.append(BadFrame(index, part.payload, part.reason, part.detail, element=True))
+                else:
+                    done.records.append(part)
+                    origins.append(index)
+        done.origins = origins
+        return done
+
+    @abstractmethod
+    def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
+        """The record or records of one frame. Raises `BadData` where the frame as a whole is none."""
+
+
+class _Drop:
+    """The type of `DROP`."""
+
+    def __repr__(self) -> str:
+        return "streamd.DROP"
+
+
+DROP = _Drop()
+"""What a step returns to filter a record out."""
+
+
+@dataclass(slots=True)
+class BadRecord:
+    """A record a step could not use; `error` is set where the step's own code failed."""
+
+    record: Any
+    reason: str
+    detail: str = ""
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class Processed:
+    """What a step made of records: len(in) + emitted = len(records) + filtered + absorbed + len(rejects)."""
+
+    records: list[Record]
+    filtered: int = 0
+    absorbed: int = 0
+    emitted: int = 0
+    rejects: list[BadRecord] = field(default_factory=list)
+
+
+class Processor(ABC):
+    """One step's logic; one instance in each pipeline that names it. Pure logic, always sees dicts."""
+
+    class Config(Settings):
+        """What the configuration may say of this step."""
+
+    def __init__(self, config: Any, context: "StepContext") -> None:
+        self.config = config
+        self.context = context
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        """All records of a batch. Raises `BadData` for none of them: a bad record is in `rejects`."""
+        done = Processed([])
+        for record in records:
+            try:
+                result = self.process_one(record, now)
+            except BadData as bad:
+                done.rejects.append(BadRecord(record, bad.reason, bad.detail))
+                continue
+            if result is DROP:
+                done.filtered += 1
+            elif isinstance(result, list):
+                done.records += result
+                done.emitted += max(0, len(result) - 1)
+                done.filtered += not result
+            elif isinstance(result, dict):
+                done.records.append(result)
+            else:
+                done.rejects.append(
+                    BadRecord(record, "no_result", f"the step returned {type(result).__name__}")
+                )
+        return done
+
+    @abstractmethod
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | _Drop:
+        """The record, changed or not; several; or `DROP`. Raises `BadData` to reject it."""
+
+
+@dataclass(slots=True, frozen=True)
+class StepContext:
+    """What a step may know of its place. `schema` is set where all sources of the pipeline share one."""
+
+    name: str
+    pipeline: str
+    schema: Schema | None
+    base_dir: Path
+    """Folder of the file that configured it: relative paths start here."""
+
+
+class Outlet(Protocol):
+    """Where a source puts what it reads. Counting, policy and buffering happen behind it."""
+
+    def offer(self, frames: Frames) -> bool:
+        """Take the frames. False: full, stop reading until the callback comes. Nothing offered is refused."""
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        """Called each time there is room again after `offer` said False."""
+
+
+@dataclass(slots=True, frozen=True)
+class SourceContext:
+    """What a source is given: its name, its book, and a maker of framers where its kind has framing."""
+
+    name: str
+    book: FrameBook
+    new_framer: Callable[[], Framer]
+
+
+class Source(ABC):
+    """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
+
+    framed: ClassVar[bool] = False
+    """True where the source reads a byte stream and needs a framing."""
+
+    class Config(SourceSettings):
+        """What the configuration may say of this source."""
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    async def open(self, outlet: Outlet) -> None:
+        """Bind and begin to read. Raises `EnvironmentFault`."""
+
+    @abstractmethod
+    def refresh(self) -> None:
+        """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Take no more, offer what was read, close. Safe to call twice."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What one write did, now that it is committed: per batch the number rejected, and the rows replaced."""
+
+    rejected: list[int]
+    replaced: list[int]
+
+
+@dataclass(slots=True, frozen=True)
+class SinkContext:
+    """What a sink is given. `state_dir` is where relative output paths start."""
+
+    name: str
+    schemas: "dict[str, Schema]"
+    state_dir: Path
+    dead_letters: DeadLetterOffice
+    databases: Any
+    """The process's `streamd.storage.databases.Databases`: one writer for each file."""
+
+
+class Sink(ABC):
+    """An edge that writes. One `write` at a time; it returns when everything in it is committed."""
+
+    class Config(SinkSettings):
+        """What the configuration may say of this sink."""
+
+    def __init__(self, config: Any, context: SinkContext) -> None:
+        self.config = config
+        self.context = context
+
+    def accepts_typed(self, schema: Schema) -> bool:
+        """Whether structs of this schema can be written without a dict being made of them."""
+        del schema
+        return False
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready. Raises `EnvironmentFault` or `ConfigError`."""
+
+    @abstractmethod
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Commit all batches; records that cannot be stored go to the dead letters first.
+
+        Raises `SinkError` where nothing was committed and the same batches should be tried again.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything."""

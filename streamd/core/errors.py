@@ -1,0 +1,53 @@
+"""The errors that travel between floors; each says which of the three kinds of trouble it is."""
+
+
+class StreamdError(Exception):
+    """Base of everything a user can cause or mend; its text is shown as it is, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(StreamdError):
+    """The configuration is wrong. The text carries `file:line`, the dotted path and a suggestion."""
+
+    exit_code = 2
+
+
+class EnvironmentFault(StreamdError):  # noqa: N818 - an "EnvironmentError" is Python's own
+    """The host refuses what the configuration asks (a port in use, a folder not writable)."""
+
+
+class BadData(Exception):  # noqa: N818 - it is a verdict on data, not a fault of the program
+    """A frame or record that cannot be used.
+
+    `reason` is a short code from a closed set (it becomes a metric label); `detail` is free text for
+    the dead letter and may quote the data.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class FramingError(Exception):
+    """A byte stream broke its framing; the connection is closed and what is unread is discarded.
+
+    Faults a framer can skip are counted by it and never raised. `frames` are the whole frames found
+    before the fault, `discarded_bytes` the bytes that never made a frame.
+    """
+
+    def __init__(self, reason: str, frames: list[bytes], discarded_bytes: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.frames = frames
+        self.discarded_bytes = discarded_bytes
+
+
+class SinkError(Exception):
+    """A sink could not write now. The wrapper waits and tries the same batches again, for ever."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail

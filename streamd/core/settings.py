@@ -1,0 +1,149 @@
+"""The words of the configuration language that components share: durations, sizes, addresses, buffers."""
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_DURATION_UNITS_S = {
+    "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
+}  # fmt: skip
+_SIZE_UNITS: dict[str, float] = {
+    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
+}  # fmt: skip
+_QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([A-Za-z]{1,3})", re.ASCII)
+
+
+class Settings(BaseModel):
+    """Base of every table of the configuration: strict, and fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, populate_by_name=True)
+
+
+def _quantity(value: Any, units: dict[str, float], what: str, example: str) -> float:
+    found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if found is None or found[2] not in units:
+        raise ValueError(f"{what} is a number with a unit ({', '.join(units)}), like {example!r}")
+    return float(found[1]) * units[found[2]]
+
+
+def parse_duration_s(value: Any) -> float:
+    """Seconds of a text like `200ms` or `30d`. A bare number is refused: its unit would be a guess."""
+    return _quantity(value, _DURATION_UNITS_S, "a duration", "5s")
+
+
+def parse_size_bytes(value: Any) -> int:
+    """Bytes of a text like `64MiB`. A bare number is refused: its unit would be a guess."""
+    return int(_quantity(value, _SIZE_UNITS, "a size", "64MiB"))
+
+
+DurationS = Annotated[
+    float,
+    BeforeValidator(parse_duration_s, json_schema_input_type=str),
+    Field(description="a duration with its unit, like 5s or 200ms"),
+]
+SizeBytes = Annotated[
+    int,
+    BeforeValidator(parse_size_bytes, json_schema_input_type=str),
+    Field(description="a size with its unit, like 64MiB"),
+]
+
+
+class Address(NamedTuple):
+    """Where to listen or to send: a host (name, IPv4 or IPv6 without brackets) and a port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(value: Any) -> Address:
+    """`127.0.0.1:9999`, `[::1]:9999`, `localhost:9999`; port 0 lets the system choose."""
+    host, colon, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    well_formed = colon and host and port.isascii() and port.isdigit() and len(port) <= 5  # noqa: PLR2004
+    if not well_formed or int(port) > 65535 or (":" in host and not bracketed):  # noqa: PLR2004
+        raise ValueError("an address is host:port, like 127.0.0.1:9999 or [::1]:9999")
+    return Address(host, int(port))
+
+
+ListenAddress = Annotated[Address, BeforeValidator(parse_address, json_schema_input_type=str)]
+
+
+def _component(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+class ComponentSettings(BaseModel):
+    """A component named in the configuration: a string, or a table with `type` and its own keys."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str = Field(description="which component")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The component's own keys."""
+        return dict(self.model_extra or {})
+
+
+Component = Annotated[
+    ComponentSettings, BeforeValidator(_component, json_schema_input_type=str | dict[str, Any])
+]
+
+WhenFull = Literal["block", "drop_newest", "drop_oldest"]
+
+
+class BufferSettings(Settings):
+    """A bounded queue. Both bounds hold; the one that is reached first decides."""
+
+    max_records: int = Field(65536, ge=1, description="most frames or records that wait")
+    max_bytes: SizeBytes = Field("64MiB", description="most memory they take", validate_default=True)
+    when_full: WhenFull | None = Field(
+        None,
+        description="block (the sender waits), drop_newest or drop_oldest; default block, and drop_oldest"
+        " behind udp, whose senders cannot wait",
+    )
+
+
+class SourceSettings(Settings):
+    """What every source understands."""
+
+    type: str = Field(description="which source")
+    codec: Component = Field("auto", description="how a frame becomes records")  # type: ignore[assignment]  # parsed by the validator
+    schema_name: str | None = Field(
+        None, alias="schema", description="a schema by name: fields are typed and checked while decoding"
+    )
+    buffer: BufferSettings = Field(BufferSettings(), description="the queue behind this source")
+
+
+class StreamSettings(SourceSettings):
+    """What every source of a byte stream understands."""
+
+    framing: Component = Field("newline", description="how the stream is cut into frames")  # type: ignore[assignment]  # parsed by the validator
+    max_frame: SizeBytes = Field("64KiB", description="longest frame")  # type: ignore[assignment]  # parsed by the validator
+    oversize: Literal["truncate", "drop", "close"] = Field(
+        "truncate",
+        description="a longer frame: truncate (kept up to max_frame and flagged), drop (counted) or close"
+        " (the connection, counted)",
+    )
+
+
+class BatchSettings(Settings):
+    """When a sink commits: the first at once, then once a `max_wait`, earlier when `max_records` wait."""
+
+    max_records: int = Field(4000, ge=1, description="records that are worth a commit of their own")
+    max_wait: DurationS = Field("200ms", description="longest time a record waits for company")  # type: ignore[assignment]  # parsed by the validator
+
+
+class SinkSettings(Settings):
+    """What every sink understands."""
+
+    type: str = Field(description="which sink")
+    buffer: BufferSettings = Field(BufferSettings(), description="the queue before this sink")
+    batch: BatchSettings = Field(BatchSettings(), description="when it commits")

@@ -1,0 +1,36 @@
+"""(kind, type) → class: `streamd.<kind>.<type>` first, then entry points of other packages."""
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from streamd.core.errors import ConfigError
+
+KINDS = ("sources", "framing", "codecs", "processors", "sinks")
+"""The kinds of component, in the order a record meets them."""
+
+
+def names(kind: str) -> list[str]:
+    """Every type of `kind` that can be named in a configuration."""
+    package = importlib.import_module(f"streamd.{kind}")
+    own = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return sorted({*own, *(point.name for point in entry_points(group=f"streamd.{kind}"))})
+
+
+@cache
+def load(kind: str, type_name: str) -> Any:
+    """The component class. Raises `ConfigError` with a suggestion where there is none of that name."""
+    if type_name.isidentifier() and importlib.util.find_spec(f"streamd.{kind}.{type_name}"):
+        module = importlib.import_module(f"streamd.{kind}.{type_name}")
+        wanted = type_name.replace("_", "")
+        return next(cls for name, cls in vars(module).items() if name.lower() == wanted)
+    for point in entry_points(group=f"streamd.{kind}", name=type_name):
+        return point.load()
+    known = names(kind)
+    close = difflib.get_close_matches(type_name, known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+    raise ConfigError(f"there is no {type_name!r} among the {kind}: {hint}")
