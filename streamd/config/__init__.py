@@ -1,0 +1,26 @@
+"""The configuration: the tables of the whole file, found, read, checked and explained."""
+
+from streamd.config.loading import Loaded, component, find, load
+from streamd.config.tables import (
+    AdminSettings,
+    Config,
+    DaemonSettings,
+    DeadLetterSettings,
+    LedgerSettings,
+    LogSettings,
+    PipelineSettings,
+)
+
+__all__ = [
+    "AdminSettings",
+    "Config",
+    "DaemonSettings",
+    "DeadLetterSettings",
+    "LedgerSettings",
+    "Loaded",
+    "LogSettings",
+    "PipelineSettings",
+    "component",
+    "find",
+    "load",
+]

@@ -1,0 +1,155 @@
+"""The tables of the configuration file, one class each; components bring their own `Config`."""
+
+import ipaddress
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from streamd.core.schema import FieldSettings
+from streamd.core.settings import (
+    Address,
+    Component,
+    DurationS,
+    Settings,
+    SinkSettings,
+    SizeBytes,
+    SourceSettings,
+    parse_address,
+)
+
+
+def _default_state_dir() -> str:
+    """What systemd made for us (the first of several), else `var` where the daemon was started."""
+    return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "var"
+
+
+class DaemonSettings(Settings):
+    """The process as a whole."""
+
+    workers: int = Field(
+        5, ge=1, le=1024, description="worker coroutines: they overlap waiting and add no CPU"
+    )
+    max_batch: int = Field(
+        512, ge=1, le=65536, description="records a batch: the knob between latency and cost"
+    )
+    state_dir: str = Field(
+        default_factory=_default_state_dir,
+        min_length=1,
+        description="where outputs with a relative path go; default $STATE_DIRECTORY, else ./var",
+    )
+    drain_timeout: DurationS = Field(
+        "30s",  # type: ignore[assignment]  # parsed by the validator
+        gt=0,
+        description="longest time a stop may take to commit what was read",
+    )
+
+
+class LogSettings(Settings):
+    """The log on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least serious that is shown"
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console where stderr is a terminal, json elsewhere"
+    )
+
+
+ADMIN_OFF = "none"
+"""The word for `listen` that turns the admin address off."""
+
+
+def _admin_address(value: Any) -> Address | None:
+    if value == ADMIN_OFF:
+        return None
+    address = parse_address(value)
+    try:
+        loopback = ipaddress.ip_address(address.host).is_loopback
+    except ValueError:  # a name; only this one is known to mean loopback
+        loopback = address.host == "localhost"
+    if not loopback:
+        raise ValueError(
+            "must be a loopback address: whoever reaches it sees every number, and it asks no password."
+            f' Use 127.0.0.1, [::1] or localhost, or "{ADMIN_OFF}" to turn it off'
+        )
+    return address
+
+
+class AdminSettings(Settings):
+    """The HTTP address for `/metrics`, `/healthz`, `/readyz` and `/status`."""
+
+    listen: Annotated[Address | None, BeforeValidator(_admin_address, json_schema_input_type=str)] = Field(
+        "127.0.0.1:9900",  # type: ignore[assignment]  # parsed by the validator
+        description=f'a loopback address; "{ADMIN_OFF}" turns it off',
+    )
+
+
+class LedgerSettings(Settings):
+    """The books, written beside the data."""
+
+    path: str = Field("streamd.db", min_length=1, description="SQLite file, relative to state_dir")
+    interval: DurationS = Field(
+        "5s",  # type: ignore[assignment]  # parsed by the validator
+        ge=0.1,
+        description="time between two entries",
+    )
+
+
+class DeadLetterSettings(Settings):
+    """The store of what could not be used."""
+
+    path: str = Field("dead-letters.db", min_length=1, description="SQLite file, relative to state_dir")
+    max_size: SizeBytes = Field(
+        "256MiB",  # type: ignore[assignment]  # parsed by the validator
+        ge=1 << 20,
+        description="size of the file; beyond it the oldest are evicted and counted",
+    )
+    rate: int = Field(1000, ge=1, description="dead letters kept a second; what is over is counted, not kept")
+    burst: int = Field(10000, ge=1, description="dead letters kept at once before the rate counts")
+
+
+class SinkReference(Settings):
+    """A sink as a pipeline names it, in the long form."""
+
+    name: str = Field(description="a sink by name")
+
+
+def _sink_name(value: Any) -> Any:
+    return SinkReference.model_validate(value, strict=True).name if isinstance(value, dict) else value
+
+
+SinkName = Annotated[str, BeforeValidator(_sink_name, json_schema_input_type=str | SinkReference)]
+
+
+class PipelineSettings(Settings):
+    """The way from sources through steps to sinks."""
+
+    sources: list[str] = Field(min_length=1, description="where its records come from, by name")
+    sinks: list[SinkName] = Field(
+        min_length=1, description='where they go, by name: "x", or { name = "x" }; each gets every record'
+    )
+    steps: list[Component] = Field([], description="what is done to them on the way, in this order")
+
+
+def _field(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+SchemaField = Annotated[FieldSettings, BeforeValidator(_field, json_schema_input_type=str | FieldSettings)]
+
+
+class Config(Settings):
+    """The whole file. Sources and sinks hold the `Config` of their own component."""
+
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="the process as a whole")
+    log: LogSettings = Field(LogSettings(), description="the log on stderr")
+    admin: AdminSettings = Field(AdminSettings(), description="the HTTP address for metrics and health")
+    ledger: LedgerSettings = Field(LedgerSettings(), description="the books, written beside the data")
+    dead_letters: DeadLetterSettings = Field(
+        DeadLetterSettings(), description="the store of what could not be used"
+    )
+    schemas: dict[str, dict[str, SchemaField]] = Field({}, description="fields, declared once and named")
+    sources: dict[str, SourceSettings] = Field(description="where records come from")
+    pipelines: dict[str, PipelineSettings] = Field(description="which way they go")
+    sinks: dict[str, SinkSettings] = Field(description="where they are stored")
