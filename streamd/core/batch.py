@@ -53,6 +53,7 @@ class Batch:
 
     def split(self, count: int) -> "tuple[Batch, Batch]":
         """The first `count` records and the rest; both hold the ack (0 < count < len)."""
+        head_bytes = self.size_bytes * count // len(self.records)
         head, tail = (
             Batch(
                 self.records[part],
@@ -63,11 +64,11 @@ class Batch:
                 typed=self.typed,
                 lifted=self.lifted,
                 ack=self.ack,
-                size_bytes=self.size_bytes * share // len(self.records),
+                size_bytes=size_bytes,
             )
-            for part, share in (
-                (slice(None, count), count),
-                (slice(count, None), len(self.records) - count),
+            for part, size_bytes in (
+                (slice(None, count), head_bytes),
+                (slice(count, None), self.size_bytes - head_bytes),
             )
         )
         if self.ack is not None:

@@ -54,6 +54,7 @@ class Frames:
 
     def split(self, count: int) -> "tuple[Frames, Frames]":
         """The first `count` frames and the rest; both hold the ack (0 < count < len)."""
+        head_bytes = self.size_bytes * count // len(self.payloads)
         head, tail = (
             Frames(
                 self.payloads[part],
@@ -61,8 +62,12 @@ class Frames:
                 self.received_at if isinstance(self.received_at, float) else self.received_at[part],
                 ack=self.ack,
                 flagged=self.flagged,
+                size_bytes=size_bytes,
             )
-            for part in (slice(None, count), slice(count, None))
+            for part, size_bytes in (
+                (slice(None, count), head_bytes),
+                (slice(count, None), self.size_bytes - head_bytes),
+            )
         )
         if self.ack is not None:
             self.ack.fork()

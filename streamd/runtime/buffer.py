@@ -1,0 +1,182 @@
+"""A bounded queue between two speeds."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, Self, TypeVar
+
+from streamd.core.settings import WhenFull
+
+
+class Sized(Protocol):
+    """What a buffer holds: frames or batches, which know their number and memory and can be cut in two."""
+
+    size_bytes: int
+
+    def __len__(self) -> int: ...
+
+    def split(self, count: int) -> tuple[Self, Self]:
+        """The first `count` and the rest."""
+
+
+T = TypeVar("T", bound=Sized)
+
+
+class Buffer(Generic[T]):
+    """First in, first out, bounded by records and by bytes.
+
+    `block` takes what is put and says through `full` that the writer must wait: it overshoots by at most
+    one item. `drop_newest` and `drop_oldest` never overshoot; what they drop, to the record, is handed to
+    `on_drop` at once. There is one reader; writers that wait are served in the order they came.
+    """
+
+    def __init__(
+        self, max_records: int, max_bytes: int, when_full: WhenFull, on_drop: Callable[[T], None]
+    ) -> None:
+        self.max_records = max_records
+        self.max_bytes = max_bytes
+        self.when_full = when_full
+        self.records = 0
+        self.size_bytes = 0
+        self.closed = False
+        self.on_ready: Callable[[], None] | None = None
+        self.on_room: Callable[[], None] | None = None
+        self._on_drop = on_drop
+        self._items: deque[T] = deque()
+        self._held_back = False
+        self._writers: deque[tuple[T, asyncio.Future[None]]] = deque()
+        self._reader: tuple[int, asyncio.Future[None]] | None = None
+
+    @property
+    def full(self) -> bool:
+        """One of the bounds is reached."""
+        return self.records >= self.max_records or self.size_bytes >= self.max_bytes
+
+    def put(self, item: T) -> bool:
+        """Take the item under the policy. False: full, and `on_room` will be called once there is room."""
+        if not len(item):
+            return not self.full
+        if self.when_full == "drop_newest":
+            self._put_what_fits(item)
+        else:
+            self._append(item)
+            if self.when_full == "drop_oldest":
+                self._drop_oldest()
+        self._tell_reader()
+        if self.when_full == "block" and self.full:
+            self._held_back = True
+            return False
+        return True
+
+    async def send(self, item: T) -> None:
+        """Put the item; with `block`, wait for room first."""
+        if self.when_full != "block" or not (self.full or self._writers):
+            self.put(item)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        entry = (item, turn)
+        self._writers.append(entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if entry in self._writers:
+                self._writers.remove(entry)
+            raise
+
+    def take(self, max_records: int) -> list[T]:
+        """What waits, up to `max_records`, without waiting; an item that is too large is cut into even parts."""
+        taken: list[T] = []
+        room = max_records
+        while self._items and room > 0:
+            item = self._items.popleft()
+            count = len(item)
+            if count > room:
+                if taken:
+                    self._items.appendleft(item)
+                    break
+                parts = -(-count // max_records)
+                item, rest = item.split(-(-count // parts))
+                self._items.appendleft(rest)
+            self._forget(item)
+            taken.append(item)
+            room -= len(item)
+        self._make_room()
+        return taken
+
+    async def wait(self, at_least: int = 1) -> None:
+        """Until `at_least` records wait, a bound is reached, or the buffer is closed."""
+        if self.records >= at_least or self.full or self.closed:
+            return
+        woken = asyncio.get_running_loop().create_future()
+        self._reader = (at_least, woken)
+        try:
+            await woken
+        finally:
+            self._reader = None
+
+    def close(self) -> None:
+        """Nothing more will be put; the reader takes what is left and then knows it is done."""
+        self.closed = True
+        self._tell_reader()
+
+    def drain(self) -> list[T]:
+        """Everything that is left, for a shutdown that ran out of time."""
+        left, self._items = list(self._items), deque()
+        self.records = self.size_bytes = 0
+        return left
+
+    def _append(self, item: T) -> None:
+        self._items.append(item)
+        self.records += len(item)
+        self.size_bytes += item.size_bytes
+
+    def _forget(self, item: T) -> None:
+        self.records -= len(item)
+        self.size_bytes -= item.size_bytes
+
+    def _put_what_fits(self, item: T) -> None:
+        count = len(item)
+        room_bytes = self.max_bytes - self.size_bytes
+        fits = min(count, self.max_records - self.records, room_bytes * count // max(item.size_bytes, 1))
+        if fits >= count:
+            self._append(item)
+        elif fits <= 0:
+            self._on_drop(item)
+        else:
+            head, tail = item.split(fits)
+            self._append(head)
+            self._on_drop(tail)
+
+    def _drop_oldest(self) -> None:
+        while self.records > self.max_records or self.size_bytes > self.max_bytes:
+            oldest = self._items.popleft()
+            count = len(oldest)
+            excess_bytes = self.size_bytes - self.max_bytes
+            excess = max(
+                self.records - self.max_records, -(-excess_bytes * count // max(oldest.size_bytes, 1)), 1
+            )
+            if excess < count:
+                oldest, rest = oldest.split(excess)
+                self._items.appendleft(rest)
+            self._forget(oldest)
+            self._on_drop(oldest)
+
+    def _tell_reader(self) -> None:
+        if self._reader is not None:
+            at_least, woken = self._reader
+            if (self.records >= at_least or self.full or self.closed) and not woken.done():
+                woken.set_result(None)
+        if self.on_ready is not None:
+            self.on_ready()
+
+    def _make_room(self) -> None:
+        while self._writers and not self.full:
+            item, turn = self._writers.popleft()
+            if not turn.done():
+                self._append(item)
+                turn.set_result(None)
+        low = self.records <= self.max_records // 2 and self.size_bytes <= self.max_bytes // 2
+        if self._held_back and low:
+            self._held_back = False
+            if self.on_room is not None:
+                self.on_room()

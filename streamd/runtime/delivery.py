@@ -1,0 +1,120 @@
+"""Everything between a sink's buffer and its commit: company, retry, counting, acks."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from streamd.core.ack import Status
+from streamd.core.batch import Batch
+from streamd.core.books import Books
+from streamd.core.clock import Now
+from streamd.core.contracts import Sink, Written
+from streamd.core.errors import SinkError
+from streamd.core.histogram import Histogram
+from streamd.core.settings import BatchSettings, BufferSettings
+from streamd.runtime.backoff import Backoff
+from streamd.runtime.batcher import Batcher
+from streamd.runtime.buffer import Buffer
+
+log = structlog.get_logger()
+
+LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Delivery:
+    """One sink's writer: takes what waits in its buffer, and tries for ever to have it committed."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        settings: BatchSettings,
+        buffer: BufferSettings,
+        books: Books,
+        clock: Callable[[], Now],
+    ) -> None:
+        self.name = name
+        self.sink = sink
+        self.buffer: Buffer[Batch] = Buffer(
+            buffer.max_records, buffer.max_bytes, buffer.when_full or "block", self._drop
+        )
+        self.latency_s = Histogram(LATENCY_BOUNDS_S)
+        self.trouble: str | None = None
+        self.trouble_since_mono_s = 0.0
+        self.last_commit_mono_s: float | None = None
+        self.commits = 0
+        self._books = books
+        self._clock = clock
+        self._batcher = Batcher(settings, buffer.max_records)
+        self._backoff = Backoff()
+
+    async def run(self) -> None:
+        """Deliver until the buffer is closed and empty."""
+        while True:
+            await self.buffer.wait()
+            if not self.buffer.records:
+                return
+            wait_s = self._batcher.wait_s(self.buffer.records, self._clock().mono_s)
+            if wait_s > 0 and not self.buffer.closed:
+                try:
+                    async with asyncio.timeout(wait_s):
+                        await self.buffer.wait(self._batcher.enough)
+                except TimeoutError:
+                    pass
+            self._batcher.started(self._clock().mono_s)
+            batches = self.buffer.take(self._batcher.enough)
+            if batches:
+                self._settle(batches, await self._write(batches))
+
+    async def _write(self, batches: Sequence[Batch]) -> Written:
+        while True:
+            try:
+                written = await self.sink.write(batches)
+            except SinkError as error:
+                wait_s = self._backoff.next_s()
+                self._trouble(error.reason)
+                log.warning(
+                    "sink_retrying",
+                    sink=self.name,
+                    reason=error.reason,
+                    detail=error.detail,
+                    records=sum(map(len, batches)),
+                    retry_in_s=round(wait_s, 1),
+                )
+            except Exception as error:  # a fault of the sink's own code must not lose what it holds
+                wait_s = self._backoff.next_s()
+                self._trouble("exception")
+                log.exception("sink_failed", sink=self.name, error=repr(error), retry_in_s=round(wait_s, 1))
+            else:
+                if self.trouble is not None:
+                    log.info("sink_recovered", sink=self.name, after=self.trouble)
+                    self.trouble = None
+                self._backoff.reset()
+                return written
+            await asyncio.sleep(wait_s)
+
+    def _trouble(self, reason: str) -> None:
+        if self.trouble is None:
+            self.trouble_since_mono_s = self._clock().mono_s
+        self.trouble = reason
+
+    def _settle(self, batches: Sequence[Batch], written: Written) -> None:
+        now = self._clock()
+        self.last_commit_mono_s = now.mono_s
+        self.commits += 1
+        for batch, rejected, replaced in zip(batches, written.rejected, written.replaced, strict=True):
+            book = self._books.delivery(batch.source, batch.pipeline, self.name)
+            stored = len(batch) - rejected
+            book.stored += stored
+            book.replaced += replaced
+            book.rejected += rejected
+            if batch.ack is not None:
+                batch.ack.settle(Status.REJECTED if rejected else Status.DELIVERED)
+            first_s = batch.received_at if isinstance(batch.received_at, float) else batch.received_at[0]
+            self.latency_s.observe(max(0.0, now.wall_s - first_s), stored)
+
+    def _drop(self, batch: Batch, reason: str = "buffer_full") -> None:
+        self._books.delivery(batch.source, batch.pipeline, self.name).dropped[reason] += len(batch)
+        if batch.ack is not None:
+            batch.ack.settle(Status.DROPPED)

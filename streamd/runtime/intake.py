@@ -1,0 +1,40 @@
+"""Where a source puts what it reads: counted before any policy, then buffered."""
+
+from collections.abc import Callable
+
+from streamd.core.ack import Status
+from streamd.core.books import FrameBook
+from streamd.core.frames import Frames
+from streamd.core.settings import BufferSettings, WhenFull
+from streamd.runtime.buffer import Buffer
+
+
+class Intake:
+    """The outlet of one source, with the buffer behind it."""
+
+    def __init__(self, settings: BufferSettings, when_full: WhenFull, book: FrameBook) -> None:
+        self.book = book
+        self.buffer: Buffer[Frames] = Buffer(
+            settings.max_records, settings.max_bytes, when_full, self._drop
+        )
+
+    def offer(self, frames: Frames) -> bool:
+        """Take the frames; False: stop reading until the callback of `on_resume` comes."""
+        self.book.received += len(frames)
+        return self.buffer.put(frames)
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called each time there is room again."""
+        self.buffer.on_room = callback
+
+    def abandon(self) -> int:
+        """Drop what still waits at the end of a drain that ran out of time; how many frames it was."""
+        left = self.buffer.drain()
+        for frames in left:
+            self._drop(frames, "shutdown")
+        return sum(map(len, left))
+
+    def _drop(self, frames: Frames, reason: str = "buffer_full") -> None:
+        self.book.dropped[reason] += len(frames)
+        if frames.ack is not None:
+            frames.ack.settle(Status.DROPPED)

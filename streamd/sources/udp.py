@@ -1,0 +1,175 @@
+"""UDP: one datagram is one frame, whole, with its sender."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from pydantic import Field
+
+from streamd.core.clock import read_clock
+from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
+from streamd.core.settings import ListenAddress, SizeBytes, SourceSettings
+from streamd.sources._allow import AllowList, Networks
+from streamd.sources._listen import bound_socket
+from streamd.sources._recvmmsg import Datagrams, new_receiver
+
+log = structlog.get_logger()
+
+SO_MEMINFO = 55
+SO_RCVBUFFORCE = 33
+MAX_PEERS = 65536
+"""Peers whose text is remembered; beyond it the memory starts afresh (spoofed senders are cheap to make)."""
+
+
+class Udp(Source):
+    """Reads datagrams in bulk from its own socket.
+
+    asyncio's and uvloop's datagram transports read one or a few datagrams a loop turn and cannot be paused;
+    this reads up to 512 in one system call whenever the socket is readable, then lets the loop turn.
+    """
+
+    class Config(SourceSettings):
+        """A UDP listener."""
+
+        listen: ListenAddress = Field(description="address and port, like 127.0.0.1:9999 or [::]:514")
+        receive_buffer: SizeBytes = Field(  # type: ignore[assignment]  # parsed by the validator
+            "8MiB", description="kernel memory for datagrams not yet read; what the kernel grants is logged"
+        )
+        allow: Networks = Field(
+            [], description="networks (CIDR) that may send; empty: all. Others are counted and dropped"
+        )
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        super().__init__(config, context)
+        self.address = config.listen
+        self._allow = AllowList(config.allow)
+        self._socket: socket.socket | None = None
+        self._kernel_drops = 0
+        self._reading = False
+        self._peers: dict[bytes, str] = {}
+
+    async def open(self, outlet: Outlet) -> None:
+        """Bind and begin to read. Raises `EnvironmentFault`."""
+        self._outlet = outlet
+        self._loop = asyncio.get_running_loop()
+        self._socket, self.address = bound_socket(self.config.listen, socket.SOCK_DGRAM, self.context.name)
+        self._grow_receive_buffer(self._socket)
+        self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
+        outlet.on_resume(self._resume)
+        self._resume()
+        log.info("listening", source=self.context.name, protocol="udp", address=str(self.address))
+
+    def refresh(self) -> None:
+        """Add what the kernel dropped since the last call: its count is exact at once, modulo 2³²."""
+        if self._socket is None:
+            return
+        drops = struct.unpack("9I", self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]
+        if drops != self._kernel_drops:
+            self.context.book.note("kernel_dropped", (drops - self._kernel_drops) % 2**32)
+            self._kernel_drops = drops
+
+    async def stop(self) -> None:
+        """Let the kernel take no more for this socket, then read what it holds, and close."""
+        if self._socket is None:
+            return
+        self._pause()
+        try:
+            # A socket connected to itself is handed nothing that others send; what is queued stays.
+            self._socket.connect(self._socket.getsockname())
+        except OSError as error:
+            log.warning("udp_stop", source=self.context.name, error=str(error))
+        while self._read():
+            await asyncio.sleep(0)
+        self.refresh()
+        self._socket.close()
+        self._socket = None
+
+    def _pause(self) -> None:
+        if self._reading and self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._reading = False
+
+    def _resume(self) -> None:
+        if not self._reading and self._socket is not None:
+            self._loop.add_reader(self._socket.fileno(), self._on_readable)
+            self._reading = True
+
+    def _on_readable(self) -> None:
+        self._read()
+
+    def _read(self) -> bool:
+        """One system call's worth of datagrams to the outlet; False when there were none."""
+        payloads, senders, size_bytes = self._receive()
+        if not payloads:
+            return False
+        first = senders[0]
+        known = self._peers
+        peers: str | list[str]
+        if senders.count(first) == len(senders):
+            peers = known.get(first) or self._learn(first)
+        else:
+            peers = [known.get(sender) or self._learn(sender) for sender in senders]
+        if self._allow:
+            payloads, peers = self._allowed(payloads, peers)
+        frames = Frames(
+            payloads,
+            peers,
+            read_clock().wall_s,
+            size_bytes=size_bytes + FRAME_OVERHEAD_BYTES * len(payloads),
+        )
+        if not self._outlet.offer(frames):
+            self._pause()
+        return True
+
+    def _learn(self, sender: bytes) -> str:
+        if len(self._peers) >= MAX_PEERS:
+            self._peers.clear()
+        peer = self._peers[sender] = peer_text(sender)
+        return peer
+
+    def _allowed(
+        self, payloads: list[bytes], peers: str | list[str]
+    ) -> tuple[list[bytes], str | list[str]]:
+        each = [peers] * len(payloads) if isinstance(peers, str) else peers
+        kept = [(payload, peer) for payload, peer in zip(payloads, each, strict=True) if self._allow.has(peer)]
+        refused = len(payloads) - len(kept)
+        if refused:
+            self.context.book.received += refused
+            self.context.book.dropped["not_allowed"] += refused
+        return [payload for payload, _ in kept], [peer for _, peer in kept]
+
+    def _grow_receive_buffer(self, sock: socket.socket) -> None:
+        asked: int = self.config.receive_buffer
+        had = got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # the second one needs CAP_NET_ADMIN
+            if got >= asked:
+                break
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, option, asked)
+            except OSError:
+                break
+            got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        if got < asked:
+            log.warning(
+                "receive_buffer_small",
+                source=self.context.name,
+                asked_bytes=asked,
+                got_bytes=got,
+                had_bytes=had,
+                hint=f"sysctl -w net.core.rmem_max={asked}",
+            )
+
+
+def peer_text(sender: bytes) -> str:
+    """`address:port` of a raw IPv4 or IPv6 socket address; IPv4 mapped into IPv6 is shown as IPv4."""
+    (port,) = struct.unpack_from("!H", sender, 2)
+    if struct.unpack_from("=H", sender)[0] == socket.AF_INET:
+        return f"{socket.inet_ntop(socket.AF_INET, sender[4:8])}:{port}"
+    address = sender[8:24]
+    if address[:12] == b"\0" * 10 + b"\xff\xff":
+        return f"{socket.inet_ntop(socket.AF_INET, address[12:])}:{port}"
+    return f"[{socket.inet_ntop(socket.AF_INET6, address)}]:{port}"
