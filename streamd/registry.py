@@ -17,7 +17,7 @@ KINDS = ("sources", "framing", "codecs", "processors", "sinks")
 def names(kind: str) -> list[str]:
     """Every type of `kind` that can be named in a configuration."""
     package = importlib.import_module(f"streamd.{kind}")
-    own = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    own = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
     return sorted({*own, *(point.name for point in entry_points(group=f"streamd.{kind}"))})
 
 

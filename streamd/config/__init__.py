@@ -1,6 +1,6 @@
 """The configuration: the tables of the whole file, found, read, checked and explained."""
 
-from streamd.config.loading import Loaded, component, find, load
+from streamd.config.loading import Loaded, find, load
 from streamd.config.tables import (
     AdminSettings,
     Config,
@@ -10,6 +10,7 @@ from streamd.config.tables import (
     LogSettings,
     PipelineSettings,
 )
+from streamd.config.validation import component
 
 __all__ = [
     "AdminSettings",

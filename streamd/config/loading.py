@@ -1,25 +1,24 @@
 """The configuration file: found, read, and every problem of it told at once."""
 
-import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
-
-from streamd import registry
-from streamd.config.problems import Place, Problem, dotted, in_plain_words, unknown_key
+from streamd.config import crosschecks, validation
+from streamd.config.positions import Positions
+from streamd.config.problems import Problem, dotted
 from streamd.config.tables import Config
 from streamd.core.errors import ConfigError
 from streamd.core.schema import Schema
-from streamd.core.settings import ComponentSettings, Settings
 
 SEARCHED = ("config/streamd.toml", "/etc/streamd/streamd.toml")
 """Where a configuration is looked for when none is named, in this order."""
 
-Table = TypeVar("Table", bound=Settings)
+LARGEST_BYTES = 16 << 20
+"""A larger file is refused: it is a device or data, and no configuration."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,17 @@ class Loaded:
     base_dir: Path
     schemas: dict[str, Schema]
 
+    @property
+    def state_dir(self) -> Path:
+        """`[daemon] state_dir`, absolute."""
+        return Path(self.config.daemon.state_dir).absolute()
+
+    def error(self, problems: list[Problem]) -> ConfigError:
+        """What was found wrong after loading, told with its lines."""
+        if self.path is None:
+            return ConfigError("\n".join(f"{dotted(place)}: {text}" for place, text in problems))
+        return _error(self.path, read(self.path), problems)
+
 
 def find(explicit: str | None) -> Path:
     """`explicit`, else `$STREAMD_CONFIG`, else the first of `SEARCHED`. Raises `ConfigError`."""
@@ -40,8 +50,11 @@ def find(explicit: str | None) -> Path:
     for place in SEARCHED:
         if Path(place).exists():
             return Path(place)
-    looked = ", ".join(("$STREAMD_CONFIG (not set)", *(str(Path(place).absolute()) for place in SEARCHED)))
-    raise ConfigError(f"no configuration found; looked at {looked}. Name one with --config")
+    looked = ", ".join(str(Path(place).absolute()) for place in SEARCHED)
+    raise ConfigError(
+        f"no configuration found: $STREAMD_CONFIG is not set, and there is none at {looked};"
+        " name one with --config"
+    )
 
 
 def load(path: Path) -> Loaded:
@@ -49,100 +62,51 @@ def load(path: Path) -> Loaded:
     text = read(path)
     document = parse(path, text)
     problems: list[Problem] = []
-    config = _validate(document, problems)
-    if problems or config is None:
-        raise ConfigError(report(path, text, problems))
-    schemas = {name: Schema(name, fields) for name, fields in config.schemas.items()}
-    return Loaded(config, path, path.absolute().parent, schemas)
+    parts = validation.validate(document, problems)
+    schemas = crosschecks.check(parts, problems)
+    if problems:
+        raise _error(path, text, problems)
+    return Loaded(parts.config(), path, path.absolute().parent, schemas)
 
 
 def read(path: Path) -> str:
-    """The text of the file. Raises `ConfigError`, as the file was named by somebody."""
+    """The text of the file. Raises `ConfigError`: whoever named it can name another."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > LARGEST_BYTES:
+        raise ConfigError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB: this is no configuration")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8: byte 0x{content[error.start]:02x}") from None
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:
-    """The document. Raises `ConfigError` for the first error of syntax."""
+    """The document. Raises `ConfigError` for the first error of syntax, with line and column."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        what = str(error)
+        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", what, re.DOTALL)
+        if found and found[2]:
+            raise ConfigError(f"{path}:{found[2]}:{found[3]}: {found[1]}") from None
+        last_line = text.count("\n") + 1
+        raise ConfigError(
+            f"{path}:{last_line}: {found[1] if found else what} at the end of the file"
+        ) from None
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
 
 
-def report(path: Path, text: str, problems: list[Problem]) -> str:
-    """All problems with their lines, one a line."""
-    del text
-    return "\n".join(f"{path}: {dotted(problem.place)}: {problem.text}" for problem in problems)
-
-
-def component(kind: str, spec: ComponentSettings) -> tuple[type, Settings]:
-    """The class of a nested component and its options, checked. Raises `ConfigError`."""
-    problems: list[Problem] = []
-    found = typed_table(kind, {"type": spec.type, **spec.options}, (), problems)
-    if found is None:
-        raise ConfigError("; ".join(f"{dotted(place)}: {text}" for place, text in problems))
-    return found
-
-
-def typed_table(
-    kind: str, table: dict[str, Any], place: Place, problems: list[Problem]
-) -> tuple[type, Settings] | None:
-    """The class that `type` names and its settings; None, with what is wrong in `problems`."""
-    name = table.get("type")
-    if not isinstance(name, str):
-        problems.append(Problem((*place, "type"), "is missing"))
-        return None
-    try:
-        cls = registry.load(kind, name)
-    except ConfigError as error:
-        problems.append(Problem((*place, "type"), str(error)))
-        return None
-    model: type[Settings] = cls.Config
-    options = table if "type" in model.model_fields else {k: v for k, v in table.items() if k != "type"}
-    settings = validated(model, options, place, problems)
-    return None if settings is None else (cls, settings)
-
-
-def validated(model: type[Table], table: Any, place: Place, problems: list[Problem]) -> Table | None:
-    """The table as its class, or None and what is wrong with it in `problems`.
-
-    It goes through JSON because only there does strict mean what it says in TOML: "5" is no number and
-    true is not 1, and yet a list may become a tuple and a text a path.
-    """
-    try:
-        return model.model_validate_json(
-            json.dumps(table, default=str), strict=True, by_alias=True, by_name=False
-        )
-    except ValidationError as failure:
-        problems += in_plain_words(failure, model, place, table)
-        return None
-
-
-def _validate(document: dict[str, Any], problems: list[Problem]) -> Config | None:
-    parts: dict[str, Any] = {}
-    for name, field in Config.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, Settings):
-            parts[name] = validated(annotation, document.get(name, {}), (name,), problems)
-    problems += [
-        Problem((key,), unknown_key(key, Config.model_fields))
-        for key in document
-        if key not in Config.model_fields
-    ]
-    for kind in ("sources", "sinks"):
-        parts[kind] = {}
-        for name, table in document.get(kind, {}).items():
-            found = typed_table(kind, table, (kind, name), problems)
-            parts[kind][name] = found and found[1]
-    if problems:
-        return None
-    rest = {key: document.get(key, {}) for key in ("schemas", "pipelines")}
-    return Config.model_validate(parts | rest)
+def _error(path: Path, text: str, problems: list[Problem]) -> ConfigError:
+    positions = Positions(text)
+    located = sorted(
+        (positions.line(place), number, place, what) for number, (place, what) in enumerate(problems)
+    )
+    return ConfigError(
+        "\n".join(f"{path}:{line}: {dotted(place)}: {what}" for line, _, place, what in located)
+    )

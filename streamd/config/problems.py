@@ -4,9 +4,11 @@ import difflib
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
+
+from streamd.core.settings import ComponentSettings
 
 Place = tuple[str | int, ...]
 """A place in the document: keys of tables, indexes of arrays."""
@@ -15,10 +17,12 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SHOWN_CHARACTERS = 60
 
 LATER = frozenset({
-    "allow", "deny", "durability", "expect", "fair", "journal", "nats", "ordered", "payload", "postgres", "relp", "replay",
-    "retention", "secrets", "tap", "templates", "tls", "unix", "where",
+    "deny", "durability", "fair", "journal", "ordered", "payload", "retention", "tap", "tls", "where",
 })  # fmt: skip
-"""Words of the language whose feature this version does not have."""
+"""Keys of the language whose feature this version does not have."""
+
+LATER_TYPES = frozenset({"unix", "relp", "forward", "nats", "lumberjack", "postgres"})
+"""The same for components."""
 
 
 class Problem(NamedTuple):
@@ -46,9 +50,9 @@ def quoted(value: Any) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: Any, known: Iterable[str]) -> str:
     """` (did you mean "x"?)`, or nothing where no known word is close."""
-    close = difflib.get_close_matches(word.lower(), list(known), 1)
+    close = difflib.get_close_matches(word.lower(), list(known), 1) if isinstance(word, str) else []
     return f" (did you mean {quoted(close[0])}?)" if close else ""
 
 
@@ -70,65 +74,68 @@ def in_plain_words(
     """Every error of a failed validation of `table` as a problem, with `place` before its own place."""
     problems: list[Problem] = []
     for error in failure.errors(include_url=False):
-        nested = error.get("ctx", {}).get("error")
-        here = place + _real(error["loc"], table)
-        if isinstance(nested, ValidationError):
-            inside = error["input"]
-            problems += in_plain_words(nested, model, here, inside)
-        elif error["type"] == "extra_forbidden":
-            key = str(error["loc"][-1])
-            problems.append(Problem(here, unknown_key(key, _known_at(model, error["loc"][:-1]))))
+        loc = error["loc"]
+        here = place + _written(loc, table)
+        if error["type"] == "extra_forbidden":
+            problems.append(Problem(here, unknown_key(str(loc[-1]), _keys_at(model, loc[:-1]))))
         else:
             problems.append(Problem(here, _sentence(error)))
     return problems
 
 
-def _real(loc: tuple[str | int, ...], table: Any) -> Place:
-    """`loc` without the tags that the validator puts in for branches of a union."""
-    place: list[str | int] = []
-    for number, part in enumerate(loc):
-        if (isinstance(table, dict) and part in table) or (
-            isinstance(table, list) and isinstance(part, int) and part < len(table)
-        ):
-            place.append(part)
+def _written(loc: Place, table: Any) -> Place:
+    """`loc` without what the document does not have: the validator's tags, `type` of a short form."""
+    place: Place = ()
+    for number, part in enumerate(loc, 1):
+        is_there = part in table if isinstance(table, dict) else isinstance(table, list)
+        if is_there:
             table = table[part]
-        elif number == len(loc) - 1 and isinstance(table, dict):
-            place.append(part)  # a missing key
-    return tuple(place)
+        if is_there or (number == len(loc) and isinstance(table, dict)):  # a missing key has a place too
+            place += (part,)
+    return place
 
 
-def _known_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """The keys of the table at `loc` below `model`, as far as its fields are tables themselves."""
+def _keys_at(model: type[BaseModel], loc: Place) -> list[str]:
+    """The keys of the table at `loc` below `model`."""
+    models = [model]
     for part in loc:
-        field = next((f for name, f in model.model_fields.items() if part in (name, f.alias)), None)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return keys_of(model)
+        fields = [f for m in models for name, f in m.model_fields.items() if part == (f.alias or name)]
+        if fields:  # else an index, or a name in a table of tables
+            models = [found for field in fields for found in _models_in(field.annotation)]
+    return [key for found in models for key in keys_of(found)]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models_in(inner)]
 
 
 def _sentence(error: Any) -> str:
     """One pydantic error in words of the file."""
-    ctx, given, kind = error.get("ctx", {}), error["input"], error["type"]
+    ctx, kind = error.get("ctx", {}), error["type"]
+    given = f"and is {quoted(error['input'])}"
     if kind == "missing":
         return "is missing"
-    if kind == "value_error":
-        return f"{ctx['error']}; this is {quoted(given)}"
-    if kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", ctx["expected"])
-        hint = did_you_mean(given, choices) if isinstance(given, str) else ""
-        return f"should be one of {', '.join(map(quoted, choices))}, and is {quoted(given)}{hint}"
-    bound = _BOUNDS.get(kind)
-    if bound:
-        word, key = bound
-        return f"should be {word} {ctx[key]}, and is {quoted(given)}"
     if kind in ("too_short", "string_too_short"):
-        return "should not be empty" if ctx["min_length"] == 1 else f"needs at least {ctx['min_length']}"
-    wanted = next((words for prefix, words in _WANTED if kind.startswith(prefix)), None)
-    if wanted:
-        return f"should be {wanted}, and is {quoted(given)}"
-    return f"{error['msg'][:1].lower()}{error['msg'][1:]}; this is {quoted(given)}"
+        return "should not be empty"
+    if kind == "json_invalid":
+        return "is nested too deeply"
+    if kind in ("value_error", "assertion_error"):
+        text = f"{ctx['error']}; this is {quoted(error['input'])}"
+    elif kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", ctx["expected"])
+        hint = did_you_mean(error["input"], choices)
+        text = f"should be one of {', '.join(map(quoted, choices))}, {given}{hint}"
+    elif kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        text = f"should be {words} {ctx[key]}, {given}"
+    else:
+        wanted = next((words for start, words in _WANTED if kind.startswith(start)), "something else")
+        if ctx.get("class_name") == ComponentSettings.__name__:
+            wanted = 'a name in quotes or a table with "type"'
+        text = f"should be {wanted}, {given}"
+    return text
 
 
 _BOUNDS = {
@@ -136,15 +143,21 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
     "less_than": ("less than", "lt"),
+    "too_long": ("no longer than", "max_length"),
+    "string_too_long": ("no longer than", "max_length"),
 }
 _WANTED = (
     ("int", "a whole number"),
     ("float", "a number"),
+    ("finite", "a finite number"),
     ("bool", "true or false"),
+    ("string_pattern", "a text of another form"),
     ("string", "a text in quotes"),
     ("list", "a list in [brackets]"),
     ("tuple", "a list in [brackets]"),
+    ("set", "a list in [brackets]"),
+    ("frozen_set", "a list in [brackets]"),
     ("dict", "a table"),
     ("model", "a table"),
-    ("finite", "a finite number"),
 )
+"""Beginnings of pydantic's names of errors, and what the file should have held."""

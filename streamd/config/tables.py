@@ -70,8 +70,8 @@ def _admin_address(value: Any) -> Address | None:
         loopback = address.host == "localhost"
     if not loopback:
         raise ValueError(
-            "must be a loopback address: whoever reaches it sees every number, and it asks no password."
-            f' Use 127.0.0.1, [::1] or localhost, or "{ADMIN_OFF}" to turn it off'
+            "only a loopback address (127.0.0.1, [::1], localhost) is safe here, as it asks for no password;"
+            f' "{ADMIN_OFF}" turns it off'
         )
     return address
 
@@ -110,26 +110,32 @@ class DeadLetterSettings(Settings):
 
 
 class SinkReference(Settings):
-    """A sink as a pipeline names it, in the long form."""
+    """A sink as a pipeline names it: `"x"` is short for `{ name = "x" }`."""
 
     name: str = Field(description="a sink by name")
 
 
-def _sink_name(value: Any) -> Any:
-    return SinkReference.model_validate(value, strict=True).name if isinstance(value, dict) else value
-
-
-SinkName = Annotated[str, BeforeValidator(_sink_name, json_schema_input_type=str | SinkReference)]
+def _reference(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
 
 
 class PipelineSettings(Settings):
     """The way from sources through steps to sinks."""
 
     sources: list[str] = Field(min_length=1, description="where its records come from, by name")
-    sinks: list[SinkName] = Field(
-        min_length=1, description='where they go, by name: "x", or { name = "x" }; each gets every record'
+    sink_references: list[
+        Annotated[SinkReference, BeforeValidator(_reference, json_schema_input_type=str | SinkReference)]
+    ] = Field(
+        alias="sinks",
+        min_length=1,
+        description='where they go, by name: "x" or { name = "x" }; each sink gets every record',
     )
     steps: list[Component] = Field([], description="what is done to them on the way, in this order")
+
+    @property
+    def sinks(self) -> list[str]:
+        """The sinks by name."""
+        return [reference.name for reference in self.sink_references]
 
 
 def _field(value: Any) -> Any:

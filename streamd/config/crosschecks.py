@@ -1,0 +1,156 @@
+"""What no table can know alone: names that meet, addresses and paths that collide."""
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from streamd.config.problems import Place, Problem, did_you_mean, quoted
+from streamd.config.validation import Parts
+from streamd.core.errors import ConfigError
+from streamd.core.schema import Schema
+from streamd.core.settings import Address
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
+LEDGER_NAMES = ("ledger", "ledger_summary", "completeness")
+"""Tables and views that the ledger keeps in its own file."""
+
+
+def check(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
+    """Add to `problems` what is wrong between tables; the schemas, built as far as they can be."""
+    for kind in ("schemas", "sources", "pipelines", "sinks"):
+        problems += [
+            Problem((kind, name), "a name is made of letters, digits, _ and -, at most 64 of them")
+            for name in getattr(parts, kind)
+            if not _NAME.fullmatch(name)
+        ]
+    schemas = _schemas(parts, problems)
+    _pipelines(parts, problems)
+    _sources(parts, problems)
+    _sinks(parts, problems)
+    return schemas
+
+
+def _schemas(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
+    built: dict[str, Schema] = {}
+    for name, fields in parts.schemas.items():
+        place: Place = ("schemas", name)
+        if not fields:
+            problems.append(Problem(place, "has no fields"))
+        problems += [
+            Problem((*place, key), 'a field has a name, and none that begins with "@": those are metadata')
+            for key in fields
+            if not key or key.startswith("@")
+        ]
+        good = {key: settings for key, settings in fields.items() if settings is not None}
+        if good and len(good) == len(fields):
+            try:
+                built[name] = Schema(name, good)
+            except ConfigError as error:
+                problems.append(Problem(place, str(error)))
+    return built
+
+
+def _unknown(word: str, known: Iterable[str], what: str, place: Place) -> list[Problem]:
+    known = list(known)
+    if word in known:
+        return []
+    hint = did_you_mean(word, known) or (f"; there are {', '.join(known)}" if known else "; there are none")
+    return [Problem(place, f"there is no {what} {quoted(word)}{hint}")]
+
+
+def _pipelines(parts: Parts, problems: list[Problem]) -> None:
+    if not parts.pipelines:
+        problems.append(Problem(("pipelines",), "there is no pipeline: nothing would flow"))
+    reader: dict[str, str] = {}
+    for name, pipeline in parts.pipelines.items():
+        if pipeline is None:
+            continue
+        for number, source in enumerate(pipeline.sources):
+            place: Place = ("pipelines", name, "sources", number)
+            problems += _unknown(source, parts.sources, "source", place)
+            if reader.setdefault(source, name) != name:
+                text = f"{quoted(reader[source])} reads it; two pipelines on a source are not in this version"
+                problems.append(Problem(place, text))
+            if source in pipeline.sources[:number]:
+                problems.append(Problem(place, f"{quoted(source)} is named twice"))
+        for number, sink in enumerate(pipeline.sinks):
+            place = ("pipelines", name, "sinks", number)
+            problems += _unknown(sink, parts.sinks, "sink", place)
+            if sink in pipeline.sinks[:number]:
+                problems.append(Problem(place, f"{quoted(sink)} is named twice"))
+    if all(parts.pipelines.values()):  # else it may be named in the one that is wrong
+        problems += [
+            Problem(("sources", name), "no pipeline reads it")
+            for name in parts.sources
+            if parts.pipelines and name not in reader
+        ]
+
+
+def _sources(parts: Parts, problems: list[Problem]) -> None:
+    listeners: list[tuple[str, Address, str]] = []
+    admin = parts.plain.get("admin")
+    address = getattr(admin, "listen", None)
+    if address is not None:
+        listeners.append(("tcp", address, "admin"))
+    for name, source in parts.sources.items():
+        if source is None:
+            continue
+        place: Place = ("sources", name)
+        settings: Any = source
+        if settings.schema_name is not None:
+            problems += _unknown(settings.schema_name, parts.schemas, "schema", (*place, "schema"))
+        max_frame = getattr(settings, "max_frame", 0)
+        if settings.buffer.max_bytes < max_frame:
+            text = f"{settings.buffer.max_bytes} bytes cannot hold one frame of max_frame, {max_frame} bytes"
+            problems.append(Problem((*place, "buffer", "max_bytes"), text))
+        address = getattr(settings, "listen", None)
+        if not isinstance(address, Address):
+            continue
+        for protocol, other, owner in listeners:
+            if protocol == settings.type and _collide(address, other):
+                text = f"{settings.type} {address} is taken by {owner}"
+                problems.append(Problem((*place, "listen"), text))
+                break
+        listeners.append((settings.type, address, f"sources.{name}"))
+
+
+def _collide(one: Address, other: Address) -> bool:
+    """Whether the second to bind would be refused: the same port, and one host or one that means all."""
+    if one.port != other.port or one.port == 0:
+        return False
+    if one.host == other.host:
+        return True
+    same_family = (":" in one.host) == (":" in other.host)
+    return same_family and (one.host in _WILDCARDS or other.host in _WILDCARDS)
+
+
+def _sinks(parts: Parts, problems: list[Problem]) -> None:
+    def resolved(path: str) -> str:
+        return os.path.realpath(os.path.join(getattr(parts.plain.get("daemon"), "state_dir", ""), path))  # noqa: PTH118 - "" is a folder here
+
+    ledger, dead_letters = (getattr(parts.plain.get(key), "path", None) for key in ("ledger", "dead_letters"))
+    if ledger and dead_letters and resolved(ledger) == resolved(dead_letters):
+        text = "the ledger is in this file; dead letters need a file of their own, which max_size bounds"
+        problems.append(Problem(("dead_letters", "path"), text))
+    tables: dict[tuple[str, str], str] = {}
+    for name, sink in parts.sinks.items():
+        place: Place = ("sinks", name)
+        settings: Any = sink
+        schema = getattr(settings, "schema_name", None)
+        if schema is not None:
+            problems += _unknown(schema, parts.schemas, "schema", (*place, "schema"))
+        path, table = getattr(settings, "path", None), getattr(settings, "table", None)
+        if path is None or table is None:
+            continue
+        if dead_letters and resolved(path) == resolved(dead_letters):
+            text = "the dead letters are in this file; they need a file of their own, which max_size bounds"
+            problems.append(Problem((*place, "path"), text))
+        if ledger and resolved(path) == resolved(ledger) and table.lower() in LEDGER_NAMES:
+            problems.append(Problem((*place, "table"), f"the ledger has {quoted(table)} in this file"))
+        first = tables.setdefault((resolved(path), table.lower()), name)  # SQLite's names know no case
+        if first != name:
+            problems.append(
+                Problem((*place, "table"), f"sinks.{first} writes {quoted(table)} in the same file")
+            )

@@ -1,0 +1,179 @@
+"""Each table of a document as its class: what is valid is kept, what is not is told, nothing stops early."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from streamd import registry
+from streamd.config.problems import (
+    LATER_TYPES,
+    Place,
+    Problem,
+    did_you_mean,
+    dotted,
+    in_plain_words,
+    quoted,
+    unknown_key,
+)
+from streamd.config.tables import Config, PipelineSettings
+from streamd.core.errors import ConfigError
+from streamd.core.schema import FieldSettings
+from streamd.core.settings import ComponentSettings, Settings
+
+Model = TypeVar("Model", bound=Settings)
+
+NESTED = {"codec": "codecs", "framing": "framing"}
+"""Keys of a source that name a component, and its kind."""
+
+
+@dataclass
+class Parts:
+    """What could be read of a document. A table that is there and wrong is None."""
+
+    plain: dict[str, Settings] = field(default_factory=dict)
+    schemas: dict[str, dict[str, FieldSettings | None]] = field(default_factory=dict)
+    sources: dict[str, Settings | None] = field(default_factory=dict)
+    pipelines: dict[str, PipelineSettings | None] = field(default_factory=dict)
+    sinks: dict[str, Settings | None] = field(default_factory=dict)
+
+    def config(self) -> Config:
+        """All of it as one, where nothing was wrong."""
+        return Config.model_validate(
+            {
+                **self.plain,
+                "schemas": self.schemas,
+                "sources": self.sources,
+                "pipelines": self.pipelines,
+                "sinks": self.sinks,
+            }
+        )
+
+
+def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
+    """The tables of the document; what is wrong with any of them is added to `problems`."""
+    parts = Parts()
+    known = Config.model_fields
+    problems += [Problem((key,), unknown_key(key, known)) for key in document if key not in known]
+    for key, info in known.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Settings):
+            settings = validated(info.annotation, document.get(key, {}), (key,), problems)
+            if settings is not None:
+                parts.plain[key] = settings
+    for name, fields in _tables(document, "schemas", problems):
+        parts.schemas[name] = {
+            key: _schema_field(value, ("schemas", name, key), problems) for key, value in fields.items()
+        }
+    for name, table in _tables(document, "sources", problems):
+        parts.sources[name] = _component_table("sources", name, table, problems)
+        for key, kind in NESTED.items():
+            _nested(kind, table.get(key), ("sources", name, key), problems)
+    for name, table in _tables(document, "pipelines", problems):
+        parts.pipelines[name] = validated(PipelineSettings, table, ("pipelines", name), problems)
+        steps = table.get("steps")
+        for number, step in enumerate(steps if isinstance(steps, list) else []):
+            _nested("processors", step, ("pipelines", name, "steps", number), problems)
+    for name, table in _tables(document, "sinks", problems):
+        parts.sinks[name] = _component_table("sinks", name, table, problems)
+    return parts
+
+
+def _schema_field(value: Any, place: Place, problems: list[Problem]) -> FieldSettings | None:
+    table = {"type": value} if isinstance(value, str) else value
+    return validated(FieldSettings, table, place, problems, written=value)
+
+
+def component(kind: str, spec: ComponentSettings) -> tuple[type, Settings]:
+    """The class of a component and its own settings, checked. Raises `ConfigError`."""
+    problems: list[Problem] = []
+    found = _resolved(kind, {"type": spec.type, **spec.options}, (), problems)
+    if found is None:
+        raise ConfigError("; ".join(f"{dotted(place)}: {text}" for place, text in problems))
+    return found
+
+
+def validated(
+    model: type[Model], table: Any, place: Place, problems: list[Problem], *, written: Any = None
+) -> Model | None:
+    """The table as its class, or None and what is wrong with it in `problems`.
+
+    `written` is what the document has in its place, where that is a short form.
+
+    It goes through JSON because only there does strict mean what it says in TOML: "5" is no number and
+    true is not 1, and yet a list may become a tuple and a text a path.
+    """
+    try:
+        text = json.dumps(table, default=str)
+        return model.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+    except ValidationError as failure:
+        problems += in_plain_words(failure, model, place, table if written is None else written)
+        return None
+
+
+def class_of(kind: str, type_name: str) -> Any:
+    """The component's class. Raises `ConfigError` where there is none or it cannot be imported."""
+    known = registry.names(kind)
+    if type_name not in known:
+        if type_name in LATER_TYPES:
+            raise ConfigError(f"{quoted(type_name)} is not available in this version")
+        hint = did_you_mean(type_name, known) or f"; there are {', '.join(known)}"
+        raise ConfigError(f"there is no {quoted(type_name)} among the {kind}{hint}")
+    try:
+        return registry.load(kind, type_name)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{quoted(type_name)} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _tables(
+    document: dict[str, Any], key: str, problems: list[Problem]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tables below `key`, by name."""
+    tables = document.get(key, {})
+    if not isinstance(tables, dict):
+        problems.append(
+            Problem((key,), f"should be tables with a name, [{key}.name], and is {quoted(tables)}")
+        )
+        return
+    for name, table in tables.items():
+        if isinstance(table, dict):
+            yield name, table
+        else:
+            problems.append(Problem((key, name), f"should be a table, and is {quoted(table)}"))
+
+
+def _component_table(kind: str, name: str, table: dict[str, Any], problems: list[Problem]) -> Settings | None:
+    found = _resolved(kind, table, (kind, name), problems)
+    return found and found[1]
+
+
+def _nested(kind: str, value: Any, place: Place, problems: list[Problem]) -> None:
+    """Check a component inside another table. That it is a text or a table, that table has checked."""
+    if isinstance(value, str):
+        _resolved(kind, {"type": value}, place, problems, short=True)
+    elif isinstance(value, dict) and isinstance(value.get("type"), str):
+        _resolved(kind, value, place, problems)
+
+
+def _resolved(
+    kind: str, table: dict[str, Any], place: Place, problems: list[Problem], *, short: bool = False
+) -> tuple[type, Settings] | None:
+    """The class that `type` names, and the table as its `Config`."""
+    type_name = table.get("type")
+    type_place = place if short else (*place, "type")
+    if not isinstance(type_name, str):
+        known = ", ".join(registry.names(kind))
+        problems.append(Problem(type_place, f"should be one of the {kind} in quotes: {known}"))
+        return None
+    try:
+        cls = class_of(kind, type_name)
+    except ConfigError as error:
+        problems.append(Problem(type_place, str(error)))
+        return None
+    model: type[Settings] = cls.Config
+    options = table if "type" in model.model_fields else {k: v for k, v in table.items() if k != "type"}
+    settings = validated(model, options, place, problems)
+    return None if settings is None else (cls, settings)
