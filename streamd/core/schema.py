@@ -1,26 +1,283 @@
 """Schemas: fields declared once, named by sources, steps and sinks."""
 
-from typing import Any, Literal
+import base64
+import binascii
+import math
+import re
+from collections.abc import Callable, Sequence
+from keyword import iskeyword
+from operator import attrgetter
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 import msgspec
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
+from streamd.core.batch import Record
+from streamd.core.errors import BadData
 from streamd.core.settings import Settings
+from streamd.core.timestamp import all_canonical, canonical
 
 FieldType = Literal["str", "int", "float", "bool", "timestamp", "json", "bytes", "any"]
 
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+"""What a stored integer can hold."""
+
+_UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
+
 
 class FieldSettings(Settings):
-    """One field."""
+    """One field: a type as a text, or a table with `type` and the keys below."""
 
-    type: FieldType = Field(description="what it holds")
-    required: bool = Field(True, description="a record without it is rejected")
+    type: FieldType = Field(
+        description="str, int (64 bits), float, bool, timestamp (RFC 3339 or an epoch number, kept as UTC"
+        " text), bytes (base64 in JSON), json (any value, stored as JSON text) or any"
+    )
+    required: bool = Field(True, description="a record without it, or with null in it, is rejected")
+    ge: int | float | None = Field(None, description="int and float: the least value allowed")
+    le: int | float | None = Field(None, description="int and float: the greatest value allowed")
+    unit: Literal["s", "ms", "us", "ns"] = Field("s", description="timestamp: unit of an epoch number")
+    timezone: str | None = Field(
+        None, description="timestamp: zone of a time without an offset, like Asia/Shanghai; default: rejected"
+    )
+
+    @model_validator(mode="after")
+    def _keys_fit_the_type(self) -> Self:
+        for key, types in (
+            ("ge", ("int", "float")),
+            ("le", ("int", "float")),
+            ("unit", ("timestamp",)),
+            ("timezone", ("timestamp",)),
+        ):
+            if key in self.model_fields_set and self.type not in types:
+                raise ValueError(f"{key!r} is for {' and '.join(types)}, not for {self.type}")
+        for bound in (self.ge, self.le):
+            if bound is not None and not math.isfinite(bound):
+                raise ValueError("a bound is a finite number")
+            if bound is not None and self.type == "int" and not float(bound).is_integer():
+                raise ValueError(f"a bound of an int is a whole number, not {bound}")
+            if bound is not None and self.type == "int" and not INT_MIN <= bound <= INT_MAX:
+                raise ValueError(f"a bound of an int has 64 bits, not {bound}")
+        if self.ge is not None and self.le is not None and self.ge > self.le:
+            raise ValueError(f"ge = {self.ge} and le = {self.le} allow no value")
+        if self.timezone is not None:
+            try:
+                ZoneInfo(self.timezone)
+            except (KeyError, ValueError, OSError) as error:
+                raise ValueError(f"there is no timezone {self.timezone!r} on this host") from error
+        return self
+
+
+def _field(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+SchemaField = Annotated[
+    FieldSettings, BeforeValidator(_field, json_schema_input_type=FieldType | dict[str, Any])
+]
+"""A field as the configuration may give it: `"int"` or `{ type = "int", required = false }`."""
+
+_Int64 = Annotated[int, msgspec.Meta(ge=INT_MIN, le=INT_MAX)]
 
 
 class Schema:
-    """Named, typed fields; `struct` is the slotted class of the fast lane, made once."""
+    """Named, typed fields.
+
+    Every record of a schema has every declared field, in the declared order, None where an optional one
+    was missing: null and missing are the same. So a struct and a dict of the same frame agree.
+
+    `struct` is the slotted class of the fast lane, made once: not seen by the garbage collector, its
+    fields in the declared order (`msgspec.structs.astuple` gives the values in the order of `names`).
+    `attributes` names its attributes; they differ from `names` where a field's name is no identifier.
+    """
 
     def __init__(self, name: str, fields: dict[str, FieldSettings]) -> None:
+        """Raises ValueError where a field's name cannot be used."""
+        if not fields:
+            raise ValueError("a schema needs at least one field")
+        for field in fields:
+            if _UNUSABLE_IN_NAMES.search(field):
+                raise ValueError(
+                    f"a field cannot be named {field!r}: a name does not begin with @ (metadata does) and"
+                    " has no quote, backslash or control character"
+                )
         self.name = name
         self.fields = fields
-        self.struct: type[msgspec.Struct] = msgspec.defstruct(name, [(f, Any) for f in fields])
+        self.names = tuple(fields)
+        self.attributes = tuple(
+            # An attribute with _ in front is always ours, so no two fields share one.
+            field
+            if field.isascii() and field.isidentifier() and not iskeyword(field) and field[0] != "_"
+            else f"_{index}"
+            for index, field in enumerate(fields)
+        )
+        self.struct: type[msgspec.Struct] = msgspec.defstruct(
+            "Record",
+            [
+                (attribute, _annotation(field)) if field.required else (attribute, _annotation(field), None)
+                for attribute, field in zip(self.attributes, fields.values(), strict=True)
+            ],
+            rename=dict(zip(self.attributes, self.names, strict=True)),
+            gc=False,
+            forbid_unknown_fields=True,
+            kw_only=True,  # lets a required field follow an optional one
+        )
+        self.open = any(field.type in ("json", "any") for field in fields.values())
+        """Whether some field takes any value, so that a struct may hold what only a look at it can judge."""
+        self._checks = [(field, settings, _CHECKS[settings.type]) for field, settings in fields.items()]
+        self._timestamps = [
+            (field, attribute, attrgetter(attribute), settings)
+            for (field, settings), attribute in zip(fields.items(), self.attributes, strict=True)
+            if settings.type == "timestamp"
+        ]
+        self.to_dict: Callable[[msgspec.Struct], Record] = (
+            msgspec.structs.asdict if self.names == self.attributes else self._to_renamed_dict
+        )
+        """The dict of one struct, all declared fields in order; 0.17 µs for 7 fields that are identifiers."""
+
+    def _to_renamed_dict(self, struct: msgspec.Struct) -> Record:
+        return dict(zip(self.names, msgspec.structs.astuple(struct), strict=True))
+
+    def finish(self, structs: Sequence[Any]) -> list[tuple[int, str, str]]:
+        """Bring the timestamps of freshly decoded structs to canonical text, in place.
+
+        Returns (index, reason, detail) of each struct that has a time which is none, once. About 0.08 µs
+        a struct and timestamp field where the texts are canonical already.
+        """
+        bad: dict[int, tuple[int, str, str]] = {}
+        for field, attribute, get, settings in self._timestamps:
+            values = list(map(get, structs))
+            if all_canonical(values):
+                continue
+            for index, value in enumerate(values):
+                if value is None:
+                    continue
+                try:
+                    text = canonical(value, settings.unit, settings.timezone)
+                except BadData as error:
+                    bad.setdefault(index, (index, error.reason, f"{field}: {error.detail}"))
+                    continue
+                if text is not value:
+                    setattr(structs[index], attribute, text)
+        return sorted(bad.values())
+
+    def check(self, record: Record) -> Record:
+        """A validated and normalised copy of a dict: declared fields first, then the others as they are.
+
+        Raises `BadData` with `schema:required`, `schema:type`, `schema:range` or a reason of
+        `core.timestamp`; its detail names the field. Some 10 times the cost of decoding into `struct`.
+        """
+        checked: Record = {}
+        for name, settings, check in self._checks:
+            value = record.get(name)
+            if value is None:
+                if settings.required:
+                    raise BadData("schema:required", f"{name}: {'null' if name in record else 'missing'}")
+                checked[name] = None
+                continue
+            try:
+                checked[name] = check(value, settings)
+            except BadData as error:
+                raise BadData(error.reason, f"{name}: {error.detail}") from None
+        return checked | {name: value for name, value in record.items() if name not in checked}
+
+
+def _annotation(field: FieldSettings) -> Any:
+    """The type msgspec enforces while decoding; a required field refuses null by not naming it."""
+    annotation: Any
+    match field.type:
+        case "int":
+            ge = INT_MIN if field.ge is None else int(field.ge)
+            le = INT_MAX if field.le is None else int(field.le)
+            annotation = Annotated[int, msgspec.Meta(ge=ge, le=le)]
+        case "float":
+            annotation = Annotated[float, msgspec.Meta(ge=field.ge, le=field.le)]
+        case "timestamp":
+            annotation = str | int | float
+        case "json" | "any":
+            annotation = _Int64 | float | str | bool | list[Any] | dict[str, Any]
+        case _:
+            annotation = {"str": str, "bool": bool, "bytes": bytes}[field.type]
+    return annotation if field.required else annotation | None
+
+
+def _wrong_type(value: Any, expected: str) -> BadData:
+    return BadData("schema:type", f"expected {expected}, got {type(value).__name__}")
+
+
+def _in_bounds(value: Any, ge: float | None, le: float | None) -> None:
+    if ge is not None and value < ge:
+        raise BadData("schema:range", f"{value} is below {ge}")
+    if le is not None and value > le:
+        raise BadData("schema:range", f"{value} is above {le}")
+
+
+def _check_int(value: Any, field: FieldSettings) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong_type(value, "int")
+    if not INT_MIN <= value <= INT_MAX:
+        raise BadData("schema:range", "an integer beyond 64 bits")
+    _in_bounds(value, field.ge, field.le)
+    return value
+
+
+def _check_float(value: Any, field: FieldSettings) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _wrong_type(value, "float")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise BadData("schema:range", "not a finite number")
+    _in_bounds(number, field.ge, field.le)
+    return number
+
+
+def _check_str(value: Any, field: FieldSettings) -> str:
+    del field
+    if not isinstance(value, str):
+        raise _wrong_type(value, "str")
+    return value
+
+
+def _check_bool(value: Any, field: FieldSettings) -> bool:
+    del field
+    if not isinstance(value, bool):
+        raise _wrong_type(value, "bool")
+    return value
+
+
+def _check_timestamp(value: Any, field: FieldSettings) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _wrong_type(value, "timestamp")
+    return canonical(value, field.unit, field.timezone)
+
+
+def _check_bytes(value: Any, field: FieldSettings) -> bytes:
+    del field
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise _wrong_type(value, "bytes as base64 text")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadData("schema:type", "expected bytes as base64 text") from None
+
+
+def _check_any(value: Any, field: FieldSettings) -> Any:
+    del field
+    return value
+
+
+_CHECKS: dict[FieldType, Callable[[Any, FieldSettings], Any]] = {
+    "str": _check_str,
+    "int": _check_int,
+    "float": _check_float,
+    "bool": _check_bool,
+    "timestamp": _check_timestamp,
+    "bytes": _check_bytes,
+    "json": _check_any,
+    "any": _check_any,
+}
