@@ -1,0 +1,263 @@
+"""One writer connection to one SQLite file."""
+
+import asyncio
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import aiosqlite
+import structlog
+
+from streamd.core import failpoints
+from streamd.core.books import Entry
+from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.storage import files
+from streamd.storage.faults import environment_fault
+
+Synchronous = Literal["normal", "full"]
+Params = Sequence[Any]
+Statement = asyncio.Task[list[tuple[Any, ...]]]
+"""A statement under way on the connection's thread."""
+
+_BUSY_TIMEOUT_S = 1.0
+_CHECKPOINT_PAGES = 1000
+_JOURNAL_MOST_BYTES = 16 * 2**20
+_CACHED_STATEMENTS = 512
+
+logging.getLogger("aiosqlite").setLevel(
+    logging.WARNING
+)  # at debug it would print every parameter of every row
+
+
+class CommitLedger(Protocol):
+    """Writes the numbers of a commit into the same transaction as the rows they count."""
+
+    def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
+        """The statement that writes `entries` into the ledger, and its parameters, a tuple a row."""
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """The transaction with these rows has been committed."""
+
+
+class Database:
+    """One writer connection to one SQLite file, in WAL mode, on a thread of its own.
+
+    Whoever writes opens a `transaction`; there is one at a time. Errors of the environment (locked, disk
+    full, …) come as `SinkError`, errors of a statement or its data as the `sqlite3.Error` they are. A cancelled
+    caller never leaves a statement with unknown outcome behind: it is awaited, then the transaction is
+    rolled back. A cancellation that comes during COMMIT is delivered once the outcome is known and, where
+    that is success, once the caller's own code after the transaction has run up to its next await.
+    """
+
+    def __init__(self, path: Path, synchronous: Synchronous = "normal") -> None:
+        self.path = path
+        self.synchronous = synchronous
+        self.lock = asyncio.Lock()
+        self.ledger: CommitLedger | None = None
+        self.set_aside: Path | None = None
+        """Where the file went that was found corrupt at open."""
+        self._connection: aiosqlite.Connection | None = None
+        self._holder: asyncio.Task[Any] | None = None
+        self._pending: list[Statement] = []
+        self._hang_s = 0.0
+
+    async def open(self) -> None:
+        """Make or open the file. A corrupt one is renamed and a fresh one made. Raises `EnvironmentFault`."""
+        fault = await asyncio.to_thread(files.fault_of, self.path)
+        if fault is not None:
+            self.set_aside = files.set_aside(self.path)
+            structlog.get_logger(__name__).error(
+                "database_set_aside", path=str(self.path), moved_to=str(self.set_aside), why=fault
+            )
+        files.prepare(self.path)
+        # Python's implicit BEGIN IMMEDIATE is wanted: where a full disk has made SQLite roll back, statements
+        # already under way begin a new transaction, which is rolled back too; they never commit themselves.
+        connector = aiosqlite.connect(
+            self.path,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level="IMMEDIATE",
+            cached_statements=_CACHED_STATEMENTS,
+        )
+        try:
+            self._connection = await connector
+            for pragma in (
+                "journal_mode=WAL",
+                f"synchronous={self.synchronous}",
+                f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+                f"journal_size_limit={_JOURNAL_MOST_BYTES}",
+                "secure_delete=OFF",  # on in some builds: it writes zeros over every row that is replaced
+            ):
+                await self.fetch(f"PRAGMA {pragma}")
+            self._hang_s = failpoints.hang_s("sqlite.commit", self.path)
+            if self._hang_s:
+                await self._connection.create_function("streamd_hang", 1, time.sleep)
+        except (SinkError, sqlite3.Error) as error:
+            await self._disconnect()
+            raise EnvironmentFault(f"cannot open the database {self.path}: {error}") from error
+
+    async def close(self) -> None:
+        """Bring the log into the file and close. Safe to call twice; a fault here loses nothing."""
+        if self._connection is None:
+            return
+        try:
+            for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(TRUNCATE)"):
+                await self.fetch(f"PRAGMA {pragma}")
+        except (SinkError, sqlite3.Error) as error:
+            structlog.get_logger(__name__).warning(
+                "database_not_checkpointed", path=str(self.path), why=str(error)
+            )
+        async with self.lock:
+            await self._disconnect()
+
+    async def require(self, synchronous: Synchronous) -> None:
+        """Where two users of the file differ, the stricter wins."""
+        if synchronous == "full" and self.synchronous != "full":
+            await self.fetch("PRAGMA synchronous=full")
+            self.synchronous = "full"
+
+    def free_bytes(self) -> int:
+        """What the file system has left for this user."""
+        found = os.statvfs(self.path.parent)
+        return found.f_bavail * found.f_frsize
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[list[Entry]]:
+        """Hold the write lock; commit at the end, roll back on any error.
+
+        Gives a list: the entries put into it are written by `ledger`, if this file has one, in the same
+        transaction. Only the task that opened it may use it, and transactions do not nest.
+        """
+        if self._holder is not None and self._holder is asyncio.current_task():
+            raise RuntimeError("a transaction was opened inside a transaction")
+        async with self.lock:
+            self._holder = asyncio.current_task()
+            entries: list[Entry] = []
+            try:
+                if self._live.in_transaction:  # a rollback failed, which only a failing disk brings about
+                    await self._rollback()
+                await self._run("BEGIN IMMEDIATE")
+                yield entries
+                await self._commit(entries)
+            except BaseException:
+                await self._rollback()
+                raise
+            finally:
+                self._holder = None
+
+    async def execute(self, sql: str, params: Params = ()) -> None:
+        """Run one statement, in the caller's transaction or, where it has none, in one of its own."""
+        if self._holder is not None and self._holder is asyncio.current_task():
+            await self._run(sql, params)
+        else:
+            async with self.transaction():
+                await self._run(sql, params)
+
+    async def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
+        """Run one statement once for each row; like `execute`, all in one transaction."""
+        if self._holder is not None and self._holder is asyncio.current_task():
+            for row in rows:
+                self.submit(sql, row)
+            await self.settle()
+        else:
+            async with self.transaction():
+                await self.execute_many(sql, rows)
+
+    async def fetch(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query (or PRAGMA). It waits while another task has a transaction."""
+        if self._holder is not None and self._holder is asyncio.current_task():
+            return await self._run(sql, params)
+        async with self.lock:
+            return await self._run(sql, params)
+
+    def submit(self, sql: str, params: Params = ()) -> Statement:
+        """Send a statement of the open transaction on its way without waiting for it.
+
+        Statements run in the order they were sent. Errors are raised by `settle` and by the commit.
+        """
+        task = self._send(sql, params)
+        self._pending.append(task)
+        return task
+
+    async def settle(self, most_pending: int = 0) -> None:
+        """Wait until at most `most_pending` statements are under way; raises the first error met."""
+        while len(self._pending) > most_pending:
+            await self._outcome(self._pending.pop(0))
+
+    @property
+    def _live(self) -> aiosqlite.Connection:
+        if self._connection is None:
+            raise RuntimeError(f"the database {self.path} is not open")
+        return self._connection
+
+    def _send(self, sql: str, params: Params = ()) -> Statement:
+        # Fetching the rows in the same step leaves no cursor behind: one that is collected on the loop's
+        # thread would wait there for whatever statement the connection is in.
+        rows = cast("Awaitable[list[tuple[Any, ...]]]", self._live.execute_fetchall(sql, params))
+        return asyncio.ensure_future(rows)  # type: ignore[return-value]  # of a coroutine it makes a task
+
+    async def _run(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        return await self._outcome(self._send(sql, params))
+
+    async def _outcome(self, task: Statement) -> list[tuple[Any, ...]]:
+        if await _done(task):
+            raise asyncio.CancelledError
+        try:
+            return task.result()
+        except sqlite3.Error as error:
+            fault = environment_fault(error)
+            if fault is None:
+                raise
+            raise fault from error
+
+    async def _commit(self, entries: list[Entry]) -> None:
+        await self.settle()
+        if entries and self.ledger is not None:
+            await self.execute_many(*self.ledger.rows(entries))
+        if entries and self._hang_s:
+            seconds, self._hang_s = self._hang_s, 0.0
+            await self._run("SELECT streamd_hang(?)", (seconds,))
+        commit = self._send("COMMIT")
+        cancelled = await _done(commit)
+        if cancelled and commit.exception() is not None:
+            raise asyncio.CancelledError
+        await self._outcome(commit)
+        if entries and self.ledger is not None:
+            self.ledger.committed(entries)
+        task = asyncio.current_task()
+        if cancelled and task is not None:
+            task.uncancel()
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    async def _rollback(self) -> None:
+        pending, self._pending = self._pending, []
+        for task in pending:
+            await _done(task)
+            task.exception()
+        undo = asyncio.ensure_future(self._live.rollback())  # does nothing where SQLite has done it itself
+        cancelled = await _done(undo)
+        error = undo.exception()
+        if error is not None and not isinstance(error, sqlite3.Error):
+            raise error
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _done(asyncio.ensure_future(connection.close()))
+
+
+async def _done(task: "asyncio.Task[Any]") -> bool:
+    """Wait for the task whatever happens to the waiter; True where the waiter was cancelled meanwhile."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled

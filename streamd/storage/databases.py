@@ -1,0 +1,36 @@
+"""The writer connections of this process: one for each file, however many write to it."""
+
+import asyncio
+from pathlib import Path
+
+from streamd.storage.database import Database, Synchronous
+
+
+class Databases:
+    """Hands out one `Database` for a path to everybody who asks. Made once in a process."""
+
+    def __init__(self) -> None:
+        self._users: dict[Path, int] = {}
+        self._open: dict[Path, Database] = {}
+        self._lock = asyncio.Lock()
+
+    async def acquire(self, path: Path, synchronous: Synchronous = "normal") -> Database:
+        """The open database at `path`; the stricter `synchronous` wins. Raises `EnvironmentFault`."""
+        path = path.resolve()  # noqa: ASYNC240 - a few lookups, at start
+        async with self._lock:
+            database = self._open.get(path)
+            if database is None:
+                database = Database(path, synchronous)
+                await database.open()
+                self._open[path] = database
+            await database.require(synchronous)
+            self._users[path] = self._users.get(path, 0) + 1
+            return database
+
+    async def release(self, database: Database) -> None:
+        """Give it back; the last one closes it."""
+        async with self._lock:
+            self._users[database.path] -= 1
+            if self._users[database.path] == 0:
+                del self._users[database.path], self._open[database.path]
+                await database.close()

@@ -1,0 +1,35 @@
+"""What a SQLite error means: the environment's fault, which passes, or the data's, which does not."""
+
+import sqlite3
+
+from streamd.core.errors import SinkError
+
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_PROTOCOL: "locked",
+    sqlite3.SQLITE_FULL: "disk_full",
+    sqlite3.SQLITE_IOERR: "io",
+    sqlite3.SQLITE_READONLY: "readonly",
+    sqlite3.SQLITE_PERM: "readonly",
+    sqlite3.SQLITE_CORRUPT: "corrupt",
+    sqlite3.SQLITE_NOTADB: "corrupt",
+    sqlite3.SQLITE_CANTOPEN: "cannot_open",
+    sqlite3.SQLITE_NOMEM: "memory",
+    sqlite3.SQLITE_INTERRUPT: "interrupted",
+}
+
+
+def primary_code(error: BaseException) -> int:
+    """SQLite's primary result code, 0 where the error did not come from SQLite itself."""
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return code & 0xFF
+
+
+def environment_fault(error: sqlite3.Error) -> SinkError | None:
+    """The error as one a later attempt may not meet; None where the statement or its data is to blame."""
+    reason = _REASONS.get(primary_code(error))
+    if reason is None:
+        return None
+    name = getattr(error, "sqlite_errorname", "")
+    return SinkError(reason, f"{error} ({name})")

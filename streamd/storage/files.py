@@ -1,0 +1,80 @@
+"""A database as files on a disk: made, looked over, and set aside where it is none any more."""
+
+import os
+import sqlite3
+import stat
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from streamd.core.errors import EnvironmentFault
+from streamd.storage.faults import primary_code
+
+_COMPANIONS = ("-wal", "-shm", "-journal")
+_CHECK_S = 0.25
+_CHECK_MOST_BYTES = 256 * 2**20
+"""One step of the check reads whole trees and cannot be interrupted in SQLite 3.40: about 1 GB/s cached."""
+
+
+def prepare(path: Path) -> None:
+    """Make the folder and the file (0640), or say why that cannot be. Raises `EnvironmentFault`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise EnvironmentFault(f"{path} is not a regular file: name another path for the database")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise EnvironmentFault(
+            f"cannot write the database {path}: {error.strerror}; make its folder writable for this user"
+            " or name another path"
+        ) from error
+
+
+def fault_of(path: Path) -> str | None:
+    """Why the file is no sound database, None where nothing is wrong with it.
+
+    Reads only, so that the write-ahead log of a damaged database stays as it was found. Takes at most
+    about a quarter of a second: a check that has found nothing by then has passed, and files over
+    256 MiB are only opened and their schema read.
+    """
+    if not path.exists() or path.stat().st_size == 0:  # SQLite would delete a log it finds beside it
+        log = Path(f"{path}-wal")
+        return "its write-ahead log stands alone" if log.exists() and log.stat().st_size else None
+    deadline_s = time.monotonic() + _CHECK_S
+    connection = None
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1.0)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if path.stat().st_size > _CHECK_MOST_BYTES:
+            return None
+        connection.set_progress_handler(lambda: time.monotonic() > deadline_s, 1000)
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        return str(error) if primary_code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} else None
+    finally:
+        if connection is not None:
+            connection.close()
+    return None if verdict == "ok" else str(verdict)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename the database and what belongs to it; returns the new path. Nothing is deleted or overwritten."""
+    stem = f"{path}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    target, attempt = Path(stem), 1
+    while any(Path(f"{target}{suffix}").exists() for suffix in ("", *_COMPANIONS)):
+        attempt += 1
+        target = Path(f"{stem}.{attempt}")
+    try:
+        for suffix in (*_COMPANIONS, ""):  # the database last: a crash between leaves it to be found again
+            old = Path(f"{path}{suffix}")
+            if old.exists():
+                old.rename(f"{target}{suffix}")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path} is corrupt and cannot be renamed: {error.strerror}; move it and {path}-wal away by hand"
+        ) from error
+    return target
