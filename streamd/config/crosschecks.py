@@ -7,7 +7,6 @@ from typing import Any
 
 from streamd.config.problems import Place, Problem, did_you_mean, quoted
 from streamd.config.validation import Parts
-from streamd.core.errors import ConfigError
 from streamd.core.schema import Schema
 from streamd.core.settings import Address
 
@@ -35,20 +34,13 @@ def check(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
 def _schemas(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
     built: dict[str, Schema] = {}
     for name, fields in parts.schemas.items():
-        place: Place = ("schemas", name)
-        if not fields:
-            problems.append(Problem(place, "has no fields"))
-        problems += [
-            Problem((*place, key), 'a field has a name, and none that begins with "@": those are metadata')
-            for key in fields
-            if not key or key.startswith("@")
-        ]
         good = {key: settings for key, settings in fields.items() if settings is not None}
-        if good and len(good) == len(fields):
-            try:
-                built[name] = Schema(name, good)
-            except ConfigError as error:
-                problems.append(Problem(place, str(error)))
+        if len(good) < len(fields):
+            continue
+        try:
+            built[name] = Schema(name, good)
+        except ValueError as error:
+            problems.append(Problem(("schemas", name), str(error)))
     return built
 
 

@@ -76,6 +76,8 @@ def in_plain_words(
     for error in failure.errors(include_url=False):
         loc = error["loc"]
         here = place + _written(loc, table)
+        if problems and problems[-1].place == here:
+            continue  # the other branch of a union
         if error["type"] == "extra_forbidden":
             problems.append(Problem(here, unknown_key(str(loc[-1]), _keys_at(model, loc[:-1]))))
         else:
@@ -122,11 +124,12 @@ def _sentence(error: Any) -> str:
     if kind == "json_invalid":
         return "is nested too deeply"
     if kind in ("value_error", "assertion_error"):
-        text = f"{ctx['error']}; this is {quoted(error['input'])}"
+        text = str(ctx["error"])
+        if not isinstance(error["input"], dict):
+            text += f"; this is {quoted(error['input'])}"
     elif kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", ctx["expected"])
-        hint = did_you_mean(error["input"], choices)
-        text = f"should be one of {', '.join(map(quoted, choices))}, {given}{hint}"
+        hint = did_you_mean(error["input"], re.findall(r"'([^']*)'", ctx["expected"]))
+        text = f"should be {ctx['expected'].replace(chr(39), chr(34))}, {given}{hint}"
     elif kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         text = f"should be {words} {ctx[key]}, {given}"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from streamd.core.schema import FieldSettings
+from streamd.core.schema import SchemaField
 from streamd.core.settings import (
     Address,
     Component,
@@ -136,13 +136,6 @@ class PipelineSettings(Settings):
     def sinks(self) -> list[str]:
         """The sinks by name."""
         return [reference.name for reference in self.sink_references]
-
-
-def _field(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
-
-
-SchemaField = Annotated[FieldSettings, BeforeValidator(_field, json_schema_input_type=str | FieldSettings)]
 
 
 class Config(Settings):
