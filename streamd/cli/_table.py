@@ -1,0 +1,103 @@
+"""Rows for people and for programs: a table on a terminal, TSV, JSON lines or CSV elsewhere.
+
+What is shown came from the network. No byte of it reaches a terminal as a control sequence.
+"""
+
+import base64
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, TextIO
+
+import msgspec
+
+from streamd.core.printable import printable
+
+Style = Literal["auto", "json", "csv"]
+"""`auto`: a table on a terminal, TSV (tab-separated, one header line) elsewhere."""
+
+_ROWS_PER_TABLE = 200
+"""A terminal table needs its rows in memory to know their widths, so a long result is several tables."""
+
+
+def escape(text: str) -> str:
+    """`text` whole, on one line, with nothing in it that a terminal would act on."""
+    return printable(text, sys.maxsize)
+
+
+def text_of(value: object) -> str:
+    """One SQLite value as text; NULL is empty, bytes are UTF-8 or, where they are not, `x'…'`."""
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"x'{value.hex()}'"
+    return str(value)
+
+
+def json_line(columns: Sequence[str], row: Sequence[object]) -> str:
+    """One row as a JSON object. Bytes are base64 always, so that a reader need not guess."""
+    values = (base64.b64encode(value).decode() if isinstance(value, bytes) else value for value in row)
+    line = msgspec.json.encode(dict(zip(columns, values, strict=True))).decode()
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)  # ASCII escapes, still JSON
+
+
+def write_rows(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], style: Style, out: TextIO | None = None
+) -> None:
+    """Write all rows to `out` (standard output) as they come; only a terminal table holds some back."""
+    out = out or sys.stdout
+    terminal = out.isatty()
+    if style == "json":
+        names = distinct(columns)
+        out.writelines(json_line(names, row) + "\n" for row in rows)
+    elif style == "csv":
+        shown: Callable[[str], str] = escape if terminal else str  # exact in a file, harmless on a screen
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([shown(name) for name in columns])
+        writer.writerows([shown(text_of(value)) for value in row] for row in rows)
+    elif terminal:
+        _write_tables(columns, rows, out)
+    else:
+        lines = itertools.chain([columns], rows)
+        out.writelines("\t".join(escape(text_of(value)) for value in line) + "\n" for line in lines)
+    out.flush()
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names with `_2`, `_3` … behind those that come again, as keys of one object must differ."""
+    found: list[str] = []
+    for name in names:
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        found.append(next(candidate for candidate in candidates if candidate not in found))
+    return found
+
+
+def _write_tables(columns: Sequence[str], rows: Iterable[Sequence[object]], out: TextIO) -> None:
+    from rich import box  # noqa: PLC0415 - rich costs start-up time that only a terminal needs
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(file=out)
+    waiting = iter(rows)
+    part = list(itertools.islice(waiting, _ROWS_PER_TABLE))
+    while True:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for index, name in enumerate(columns):
+            numbers = all(isinstance(row[index], int | float | None) for row in part)
+            table.add_column(Text(escape(name)), justify="right" if numbers else "left", overflow="fold")
+        for row in part:
+            table.add_row(  # as Text: what is in it is letters, never markup
+                *(Text("NULL", "dim") if value is None else Text(escape(text_of(value))) for value in row)
+            )
+        console.print(table)
+        part = list(itertools.islice(waiting, _ROWS_PER_TABLE))
+        if not part:
+            return

@@ -1,0 +1,158 @@
+"""`streamd dead-letters`: what could not be used, who sent it, and why."""
+
+import argparse
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from streamd.cli._table import escape, json_line, text_of, write_rows
+from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
+from streamd.core.errors import BadData
+from streamd.core.printable import printable
+from streamd.core.settings import parse_duration_s
+from streamd.core.timestamp import canonical, from_epoch
+
+SHOWN_CHARACTERS = 60
+"""Of a payload in a list; `show` has it whole."""
+
+_COLUMNS = (
+    "id", "received_at", "source", "peer", "pipeline", "sink", "stage", "reason", "detail", "kind", "payload",
+)  # fmt: skip
+_LISTED = ("id", "received_at", "source", "peer", "stage", "reason", "detail", "payload")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    listing = actions.add_parser("list", help="the newest first, payloads shortened")
+    _add_filters(listing)
+    listing.add_argument(
+        "--limit", type=positive, default=50, metavar="N", help="at most N (default %(default)s)"
+    )
+    listing.add_argument("--json", action="store_true", help="one JSON object a line, payloads whole")
+    count = actions.add_parser("count", help="how many there are of each source, stage and reason")
+    _add_filters(count)
+    count.add_argument("--json", action="store_true", help="one JSON object a line")
+    show = actions.add_parser("show", help="one of them, whole")
+    show.add_argument("id", type=positive, metavar="ID", help="its number in the list")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="a JSON object")
+    form.add_argument("--raw", action="store_true", help="only the payload, byte for byte")
+    for action in (listing, count, show):
+        add_file_options(action, "the dead letters' file, without a configuration")
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", help="only this reason, like json:syntax")
+    parser.add_argument("--source", help="only from this source")
+    parser.add_argument("--stage", help="only from this stage: framing, decode, a step's name, sink")
+    parser.add_argument(
+        "--since",
+        type=_since,
+        metavar="TIME",
+        help="received since: 10m (ago) or an RFC 3339 time",
+    )
+
+
+def _since(text: str) -> str:
+    """The moment meant, as the table writes moments; for argparse."""
+    try:
+        return from_epoch(time.time() - parse_duration_s(text))
+    except (ValueError, BadData):
+        pass
+    try:
+        return canonical(text, timezone="UTC")
+    except BadData as bad:
+        raise argparse.ArgumentTypeError(f"neither a duration like 10m nor a time: {bad.detail}") from None
+
+
+def main(options: argparse.Namespace) -> int:
+    with closing(open_read_only(_file(options))) as connection, only_reading(connection):
+        {"list": _list, "count": _count, "show": _show}[options.action](connection, options)
+    sys.stdout.flush()
+    return 0
+
+
+def _file(options: argparse.Namespace) -> Path:
+    if options.db:
+        return Path(options.db)
+    from streamd import config as configuration  # noqa: PLC0415 - loads every component; not for --db
+
+    loaded = configuration.load(configuration.find(options.config))
+    return loaded.state_dir / loaded.config.dead_letters.path
+
+
+def _chosen(options: argparse.Namespace) -> tuple[str, list[Any]]:
+    """The WHERE clause of the filters, and its parameters."""
+    wanted = {
+        "reason = ?": options.reason,
+        "source = ?": options.source,
+        "stage = ?": options.stage,
+        "received_at >= ?": options.since,
+    }
+    clauses = [clause for clause, value in wanted.items() if value is not None]
+    where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
+    return where, [value for value in wanted.values() if value is not None]
+
+
+def _list(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
+    where, parameters = _chosen(options)
+    columns = _COLUMNS if options.json else _LISTED
+    rows = connection.execute(
+        f"SELECT {', '.join(columns)} FROM dead_letters {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
+        [*parameters, options.limit],
+    )
+    if options.json:
+        sys.stdout.writelines(_json(row) for row in rows)
+    else:
+        write_rows(columns, _shortened(rows), "auto")
+
+
+def _shortened(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    for *others, payload in rows:
+        yield *others, printable(payload, SHOWN_CHARACTERS)
+
+
+def _count(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
+    where, parameters = _chosen(options)
+    rows = connection.execute(
+        "SELECT source, stage, reason, count(*), min(received_at), max(received_at)"  # noqa: S608 - our own words
+        f" FROM dead_letters {where} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3",
+        parameters,
+    )
+    names = ("source", "stage", "reason", "count", "first", "last")
+    write_rows(names, rows, "json" if options.json else "auto")
+
+
+def _show(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
+    row = connection.execute(
+        f"SELECT {', '.join(_COLUMNS)} FROM dead_letters WHERE id = ?",  # noqa: S608 - our own words
+        [options.id],
+    ).fetchone()
+    if row is None:
+        raise QueryRefused(f"there is no dead letter {options.id}; a full file evicts its oldest")
+    payload = row[-1]
+    if options.raw:
+        sys.stdout.buffer.write(payload.encode() if isinstance(payload, str) else payload)
+        sys.stdout.buffer.flush()
+    elif options.json:
+        sys.stdout.write(_json(row))
+    else:
+        for name, value in zip(_COLUMNS[:-1], row[:-1], strict=True):
+            print(f"{name:<12} {escape(text_of(value))}")
+        print(f"\n{printable(payload, sys.maxsize)}")
+
+
+def _json(row: tuple[Any, ...]) -> str:
+    """The letter as a JSON line: `payload` where it is text, else `payload_base64`."""
+    *others, payload = row
+    name = "payload"
+    if isinstance(payload, bytes):
+        try:
+            payload = payload.decode()
+        except UnicodeDecodeError:
+            name = "payload_base64"
+    return json_line((*_COLUMNS[:-1], name), (*others, payload)) + "\n"

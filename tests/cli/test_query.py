@@ -1,0 +1,319 @@
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.cli import main
+from streamd.cli._table import distinct, escape, text_of, write_rows
+
+
+class Terminal(io.StringIO):
+    """Standard output of somebody who looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "streamd.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE readings (sensor TEXT, value REAL, raw BLOB)")
+        rows = [("s-1", 21.5, None), ("数据", None, b"caf\xc3\xa9"), ("s-3", 1.0, b"\xff\x00")]
+        connection.executemany("INSERT INTO readings VALUES (?, ?, ?)", rows)
+        connection.commit()
+    return path
+
+
+@pytest.fixture
+def writer(database: Path) -> Iterator[sqlite3.Connection]:
+    """A daemon that has the file open and is in the middle of a transaction."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO readings VALUES ('not yet', 0, NULL)")
+        yield connection
+
+
+def ask(sql: str, database: Path, *more: str) -> int:
+    return main(["query", sql, "--db", str(database), *more])
+
+
+def test_elsewhere_than_on_a_terminal_rows_are_tsv_with_one_header(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("select * from readings", database) == 0
+    assert capsys.readouterr().out == "sensor\tvalue\traw\ns-1\t21.5\t\n数据\t\tcafé\ns-3\t1.0\tx'ff00'\n"
+
+
+def test_json_is_one_object_a_line_with_bytes_as_base64(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("select * from readings", database, "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == {"sensor": "s-1", "value": 21.5, "raw": None}
+    assert lines[1] == {"sensor": "数据", "value": None, "raw": "Y2Fmw6k="}
+
+
+def test_json_keeps_columns_of_the_same_name_apart(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask("select 1 as a, 2 as a, 3 as a_2, 4 as a", database, "--json")
+    assert json.loads(capsys.readouterr().out) == {"a": 1, "a_2": 2, "a_2_2": 3, "a_3": 4}
+    assert distinct(["x", "y"]) == ["x", "y"]
+
+
+def test_csv_in_a_file_is_exact(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask("select 'a\"b\n\x1b[31mc' as x, 1 as y", database, "--csv")
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [["x", "y"], ['a"b\n\x1b[31mc', "1"]]
+
+
+def test_limit_stops_an_endless_result(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n"
+    assert ask(endless, database, "--limit", "3") == 0
+    assert capsys.readouterr().out == "i\n1\n2\n3\n"
+
+
+def test_a_dash_reads_the_statement_from_standard_input(
+    database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("select count(*) as n\nfrom readings"))
+    assert ask("-", database) == 0
+    assert capsys.readouterr().out == "n\n3\n"
+
+
+REFUSED = {
+    "insert": "INSERT INTO readings VALUES ('x', 1, NULL)",
+    "insert behind a with": "WITH x AS (SELECT 1) INSERT INTO readings SELECT 'x', 1, NULL",
+    "update": "UPDATE readings SET value = 0",
+    "update returning": "UPDATE readings SET value = 0 RETURNING value",
+    "delete": "DELETE FROM readings",
+    "drop": "DROP TABLE readings",
+    "create": "CREATE TABLE other (a)",
+    "temporary table": "CREATE TEMP TABLE other (a)",
+    "temporary view": "CREATE TEMP VIEW other AS SELECT 1",
+    "virtual table": "CREATE VIRTUAL TABLE other USING fts5(a)",
+    "alter": "ALTER TABLE readings ADD COLUMN more TEXT",
+    "reindex": "REINDEX",
+    "analyze": "ANALYZE",
+    "attach": "ATTACH 'other.db' AS other",
+    "attach in memory": "ATTACH ':memory:' AS other",
+    "detach": "DETACH main",
+    "vacuum": "VACUUM",
+    "vacuum into": "VACUUM INTO 'copy.db'",
+    "writes allowed again": "PRAGMA query_only = OFF",
+    "journal mode": "PRAGMA journal_mode = DELETE",
+    "writable schema": "PRAGMA writable_schema = ON",
+    "user version": "PRAGMA user_version = 7",
+    "checkpoint": "PRAGMA wal_checkpoint(TRUNCATE)",
+    "pragma as a table": "SELECT * FROM pragma_journal_mode",
+    "begin": "BEGIN IMMEDIATE",
+    "savepoint": "SAVEPOINT here",
+    "extension": "SELECT load_extension('evil.so')",
+    "tokenizer pointer": "SELECT fts3_tokenizer('x')",
+}
+
+
+@pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED.keys())
+def test_only_reading_is_possible(
+    statement: str,
+    database: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(database.parent)
+    before = database.read_bytes()
+    assert ask(statement, database) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("streamd: ")
+    assert error.count("\n") == 1
+    assert database.read_bytes() == before
+    assert not (database.parent / "copy.db").exists()
+    assert not (database.parent / "other.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("selec 1", "syntax error"),
+        ("select * from nowhere", "no such table: nowhere"),
+        ("select 1; select 2", "one statement"),
+        ("", "no SELECT"),
+        ("-- nothing", "no SELECT"),
+        ("select :a", "binding"),
+        ("select '\0'", ""),
+        ("select '\udcff'", "UTF-8"),
+        ("select json('{')", "malformed JSON"),
+    ],
+)
+def test_a_wrong_statement_is_one_line_and_exit_2(
+    sql: str, words: str, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(sql, database) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("streamd: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "²"])
+def test_a_limit_is_a_whole_number_above_0(
+    limit: str, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        ask("select 1", database, f"--limit={limit}")
+    assert exited.value.code == 2
+    assert "whole number" in capsys.readouterr().err
+
+
+def test_no_file_yet_is_exit_1_and_makes_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("select 1", tmp_path / "none.db") == 1
+    assert "there is no" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.db").write_bytes(b"no database at all" * 100)
+    assert ask("select * from sqlite_schema", tmp_path / "x.db") == 1
+    assert "not a database" in capsys.readouterr().err
+
+
+def test_reads_while_a_writer_is_in_its_transaction(
+    writer: sqlite3.Connection, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("select count(*) as n from readings", database) == 0
+    assert capsys.readouterr().out == "n\n3\n"
+    writer.execute("COMMIT")
+    ask("select count(*) as n from readings", database)
+    assert capsys.readouterr().out == "n\n4\n"
+
+
+def test_a_locked_file_is_exit_1(
+    database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamd.cli.query.BUSY_TIMEOUT_S", 0.0)
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        assert ask("select * from readings", database) == 1
+    assert "locked" in capsys.readouterr().err
+
+
+def test_dead_letters_beside_the_file_are_schema_dead(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(database.parent / "dead-letters.db")) as connection:
+        connection.execute("CREATE TABLE dead_letters (reason TEXT)")
+        connection.execute("INSERT INTO dead_letters VALUES ('json:syntax')")
+        connection.commit()
+    assert ask("select reason from dead.dead_letters", database) == 0
+    assert capsys.readouterr().out == "reason\njson:syntax\n"
+    assert ask("delete from dead.dead_letters", database) == 2
+
+
+HOSTILE = "\x1b]0;owned\x07\x9b2J\u202egnp\u2028\r\x00[red]bold[/red]"
+
+
+def shown(rows: list[tuple[Any, ...]], columns: list[str], style: Any, *, terminal: bool) -> str:
+    out = Terminal() if terminal else io.StringIO()
+    write_rows(columns, rows, style, out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("style", ["auto", "json", "csv"])
+@pytest.mark.parametrize("value", [HOSTILE, HOSTILE.encode()], ids=["text", "bytes"])
+def test_no_value_and_no_column_name_can_control_a_terminal(
+    style: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "200")
+    output = shown([(value,)], [HOSTILE], style, terminal=True)
+    assert all(line.isprintable() for line in output.split("\n"))
+    assert "[red]bold" in output
+
+
+def test_a_tab_or_a_line_end_in_a_value_breaks_no_tsv_line() -> None:
+    assert shown([("a\tb\nc\x1b",)], ["x\ty"], "auto", terminal=False) == "x\\ty\na\\tb\\nc\\x1b\n"
+
+
+def test_json_escapes_change_nothing_for_a_reader() -> None:
+    line = shown([(HOSTILE + "\U000e0001é",)], ["x"], "json", terminal=True)
+    assert json.loads(line) == {"x": HOSTILE + "\U000e0001é"}
+    assert "é" in line
+
+
+def test_a_terminal_gets_a_table_with_null_told_from_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    lines = shown([(None, 1), ("", 22)], ["name", "n"], "auto", terminal=True).splitlines()
+    assert [line.split() for line in lines if line.split()][:1] == [["name", "n"]]
+    assert any(line.split() == ["NULL", "1"] for line in lines)
+    assert any(line.split() == ["22"] for line in lines)
+
+
+def test_a_long_result_on_a_terminal_is_several_tables_and_none_is_lost() -> None:
+    output = shown([(number,) for number in range(1000)], ["n"], "auto", terminal=True)
+    numbers = [int(line) for line in output.split() if line.isdigit()]
+    assert numbers == list(range(1000))
+
+
+def test_an_empty_result_has_its_header_in_every_form() -> None:
+    assert "n" in shown([], ["n"], "auto", terminal=True)
+    assert shown([], ["n"], "auto", terminal=False) == "n\n"
+    assert shown([], ["n"], "csv", terminal=False) == "n\n"
+    assert shown([], ["n"], "json", terminal=False) == ""
+
+
+def test_text_that_is_not_utf_8_is_shown_and_not_raised(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("select cast(x'ff41' as text) as x", database) == 0
+    assert capsys.readouterr().out == "x\n\\xffA\n"
+
+
+def test_values_as_text() -> None:
+    assert [text_of(value) for value in (None, 1, 1.5, "a", b"b", b"\xff")] == [
+        "", "1", "1.5", "a", "b", "x'ff'",
+    ]  # fmt: skip
+    assert escape("plain 数据") == "plain 数据"
+
+
+def test_rows_stream_out_before_the_query_has_ended(database: Path) -> None:
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select i from n"
+    command = [sys.executable, "-m", "streamd", "query", endless, "--db", str(database)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"i\n"
+        process.stdout.close()  # `| head` has seen enough
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 1
+
+
+def test_control_c_interrupts_a_query_that_gives_no_row(database: Path) -> None:
+    """The interrupt may come at any moment of the statement, so it is sent when the statement has begun."""
+    busy = "with recursive n(i) as (select 1 union all select i + 1 from n) select 7 union all select i from n where i < 0"
+    main_end, terminal = pty.openpty()
+    command = [sys.executable, "-m", "streamd", "query", busy, "--db", str(database), "--csv"]
+    with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE) as process:
+        os.close(terminal)
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
+        assert os.read(main_end, 100)  # the first row is out: SQLite looks for the second for ever
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        watchdog.cancel()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        os.close(main_end)
