@@ -24,7 +24,8 @@ def names(kind: str) -> list[str]:
 @cache
 def load(kind: str, type_name: str) -> Any:
     """The component class. Raises `ConfigError` with a suggestion where there is none of that name."""
-    if type_name.isidentifier() and importlib.util.find_spec(f"streamd.{kind}.{type_name}"):
+    own = type_name.isidentifier() and not type_name.startswith("_")
+    if own and importlib.util.find_spec(f"streamd.{kind}.{type_name}"):
         module = importlib.import_module(f"streamd.{kind}.{type_name}")
         wanted = type_name.replace("_", "")
         return next(cls for name, cls in vars(module).items() if name.lower() == wanted)

@@ -19,7 +19,7 @@ from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.schema import Schema
-from streamd.core.settings import Settings, SinkSettings, SourceSettings
+from streamd.core.settings import Address, Settings, SinkSettings, SourceSettings, WhenFull
 
 
 class Framer(ABC):
@@ -228,18 +228,20 @@ class Outlet(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class SourceContext:
-    """What a source is given: its name, its book, and a maker of framers where its kind has framing."""
+    """What a source is given: its name, its book, and a maker of framers where it reads a byte stream."""
 
     name: str
     book: FrameBook
-    new_framer: Callable[[], Framer]
+    new_framer: Callable[[], Framer] | None
 
 
 class Source(ABC):
     """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
 
-    framed: ClassVar[bool] = False
-    """True where the source reads a byte stream and needs a framing."""
+    when_full: ClassVar[WhenFull] = "block"
+    """What its buffer does when full, unless the configuration says otherwise."""
+    address: Address
+    """Where it listens; after `open`, with the port the system chose."""
 
     class Config(SourceSettings):
         """What the configuration may say of this source."""
@@ -252,8 +254,7 @@ class Source(ABC):
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to read. Raises `EnvironmentFault`."""
 
-    @abstractmethod
-    def refresh(self) -> None:
+    def refresh(self) -> None:  # noqa: B027 - most sources count everything themselves
         """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
 
     @abstractmethod

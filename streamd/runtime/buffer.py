@@ -55,7 +55,7 @@ class Buffer(Generic[T]):
     def put(self, item: T) -> bool:
         """Take the item under the policy. False: full, and `on_room` will be called once there is room."""
         if not len(item):
-            return not self.full
+            return not self._held_back
         if self.when_full == "drop_newest":
             self._put_what_fits(item)
         else:

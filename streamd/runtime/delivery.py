@@ -19,6 +19,8 @@ from streamd.runtime.buffer import Buffer
 
 log = structlog.get_logger()
 
+LAST_WORD_S = 1.0
+"""How long a commit under way is waited for when the time for draining is over."""
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
@@ -44,6 +46,7 @@ class Delivery:
         self.trouble_since_mono_s = 0.0
         self.last_commit_mono_s: float | None = None
         self.commits = 0
+        self.writing: asyncio.Future[Written] | None = None
         self._books = books
         self._clock = clock
         self._batcher = Batcher(settings, buffer.max_records)
@@ -64,13 +67,17 @@ class Delivery:
                     pass
             self._batcher.started(self._clock().mono_s)
             batches = self.buffer.take(self._batcher.enough)
-            if batches:
+            try:
                 self._settle(batches, await self._write(batches))
+            except asyncio.CancelledError:
+                await self._last_word(batches)
+                raise
 
     async def _write(self, batches: Sequence[Batch]) -> Written:
         while True:
+            self.writing = asyncio.ensure_future(self.sink.write(batches))
             try:
-                written = await self.sink.write(batches)
+                written = await asyncio.shield(self.writing)
             except SinkError as error:
                 wait_s = self._backoff.next_s()
                 self._trouble(error.reason)
@@ -93,6 +100,21 @@ class Delivery:
                 self._backoff.reset()
                 return written
             await asyncio.sleep(wait_s)
+
+    async def _last_word(self, batches: Sequence[Batch]) -> None:
+        """The drain ran out of time: a commit already under way may still end, and then it counts."""
+        if self.writing is None:
+            return
+        await asyncio.wait({self.writing}, timeout=LAST_WORD_S)
+        if not self.writing.done():
+            log.error(
+                "commit_outcome_unknown",
+                sink=self.name,
+                records=sum(map(len, batches)),
+                hint="counted as dropped; some of them may be in the table after all",
+            )
+        elif not self.writing.cancelled() and self.writing.exception() is None:
+            self._settle(batches, self.writing.result())
 
     def _trouble(self, reason: str) -> None:
         if self.trouble is None:

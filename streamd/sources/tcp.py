@@ -9,7 +9,7 @@ from pydantic import Field
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Framer, Outlet, Source, SourceContext
-from streamd.core.errors import FramingError
+from streamd.core.errors import ConfigError, FramingError
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.settings import DurationS, ListenAddress, StreamSettings
 from streamd.sources._allow import AllowList, Networks
@@ -26,8 +26,6 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP
 
 class Tcp(Source):
     """A TCP listener. A full buffer stops all its connections, so that the senders wait."""
-
-    framed = True
 
     class Config(StreamSettings):
         """A TCP listener."""
@@ -48,6 +46,9 @@ class Tcp(Source):
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
+        if context.new_framer is None:
+            raise ConfigError("a stream needs a framing")
+        self.new_framer = context.new_framer
         self.address = config.listen
         self.allow = AllowList(config.allow)
         self.connections: set[Connection] = set()
@@ -69,9 +70,6 @@ class Tcp(Source):
         self._server = await self._loop.create_server(lambda: Connection(self), sock=sock, backlog=1024)
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         log.info("listening", source=self.context.name, protocol="tcp", address=str(self.address))
-
-    def refresh(self) -> None:
-        """Nothing of this source's is counted elsewhere."""
 
     async def stop(self) -> None:
         """Accept and read no more; a frame that has begun is delivered as unterminated."""
@@ -139,7 +137,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         book.note("connections")
         self._transport = transport
-        self._framer = source.context.new_framer()
+        self._framer = source.new_framer()
         self._since_mono_s = read_clock().mono_s
         source.connections.add(self)
         if source.paused:

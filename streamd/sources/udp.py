@@ -32,6 +32,8 @@ class Udp(Source):
     this reads up to 512 in one system call whenever the socket is readable, then lets the loop turn.
     """
 
+    when_full = "drop_oldest"  # a datagram's sender cannot wait
+
     class Config(SourceSettings):
         """A UDP listener."""
 

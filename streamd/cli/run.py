@@ -1,0 +1,28 @@
+"""`streamd run`: the daemon in the foreground."""
+
+import argparse
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run until a signal. Raises `ConfigError` or `EnvironmentFault`."""
+    import asyncio  # noqa: PLC0415 - imported when the command is chosen
+    import sys  # noqa: PLC0415
+
+    import uvloop  # noqa: PLC0415
+
+    from streamd import config, daemon, logs  # noqa: PLC0415
+
+    loaded = config.load(config.find(args.config))
+    logs.configure(loaded.config.log.level, loaded.config.log.format)
+    sys.setswitchinterval(daemon.SWITCH_INTERVAL_S)
+
+    async def run() -> int:
+        return await daemon.Daemon(loaded).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())

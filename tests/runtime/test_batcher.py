@@ -1,0 +1,54 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamd.core.settings import BatchSettings
+from streamd.runtime.backoff import Backoff
+from streamd.runtime.batcher import Batcher
+
+
+def batcher(max_records: int = 100, max_wait: str = "200ms", buffer: int = 65536) -> Batcher:
+    return Batcher(BatchSettings.model_validate({"max_records": max_records, "max_wait": max_wait}), buffer)
+
+
+def test_the_first_commit_is_at_once() -> None:
+    assert batcher().wait_s(1, mono_s=1000.0) == 0
+
+
+def test_the_next_one_waits_for_company_at_most_max_wait_after_the_start_of_the_last() -> None:
+    b = batcher()
+    b.started(10.0)
+    assert abs(b.wait_s(1, 10.05) - 0.15) < 1e-9
+    assert b.wait_s(1, 10.2) == 0
+    assert b.wait_s(1, 99.0) == 0
+
+
+def test_enough_records_wait_for_nothing() -> None:
+    b = batcher()
+    b.started(10.0)
+    assert b.wait_s(100, 10.0) == 0
+
+
+def test_a_small_buffer_is_emptied_before_it_is_full() -> None:
+    b = batcher(max_records=4000, buffer=100)
+    b.started(10.0)
+    assert b.wait_s(50, 10.0) == 0
+
+
+@given(st.lists(st.floats(0, 10), max_size=30), st.integers(1, 99))
+def test_no_record_ever_waits_longer_than_max_wait(gaps: list[float], waiting: int) -> None:
+    b = batcher()
+    now = 5.0
+    for gap in gaps:
+        now += gap
+        assert 0 <= b.wait_s(waiting, now) <= 0.2 + 1e-9
+        b.started(now)
+
+
+def test_backoff_doubles_up_to_its_most_with_a_quarter_of_jitter() -> None:
+    b = Backoff(0.1, 5.0, seed=1)
+    waits = [b.next_s() for _ in range(10)]
+    plain = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0]
+    assert all(p <= w <= p * 1.25 for p, w in zip(plain, waits, strict=True))
+    assert len(set(waits)) == len(waits)
+    b.reset()
+    assert b.next_s() <= 0.125
