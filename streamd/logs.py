@@ -36,7 +36,7 @@ MAX_KEY_CHARS = 64
 MAX_ENTRIES = 32
 """Entries of a list or table that are shown."""
 MAX_DEPTH = 4
-"""Lists and tables within each other that are shown."""
+"""Lists and tables within each other that are shown, the event being the first."""
 MAX_LINE_CHARS = 8192
 """All texts of one event together, before escaping and without its traceback."""
 MAX_TRACEBACK_LINES = 40

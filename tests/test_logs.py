@@ -1,0 +1,388 @@
+import asyncio
+import json
+import logging
+import os
+import pty
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamd import logs
+
+HOSTILE = (
+    '"}\n{"level":"critical","event":"forged"}\r\n<0>'
+    "\x1b[2J\x00\x7f\x85\x9b\u2028\u2029\u202e\u2066\ud800\udcff"
+)
+
+
+class Pipe:
+    """A pipe that stands for stderr."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self.read_fd, False)
+
+    def raw(self) -> bytes:
+        """All that was written since the last call."""
+        chunks: list[bytes] = []
+        while True:
+            try:
+                chunk = os.read(self.read_fd, 1 << 20)
+            except BlockingIOError:
+                return b"".join(chunks)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The same, each line parsed."""
+        text = self.raw().decode("utf-8")
+        assert text == "" or text.endswith("\n")
+        return [json.loads(line, parse_constant=pytest.fail) for line in text.split("\n")[:-1]]
+
+
+@pytest.fixture
+def stderr() -> Iterator[Pipe]:
+    pipe = Pipe()
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    handlers, level = logging.root.handlers[:], logging.root.level
+    show = warnings.showwarning
+    logging.root.handlers[:] = []
+    yield pipe
+    logging.captureWarnings(False)
+    warnings.showwarning = show
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+    structlog.reset_defaults()
+    os.close(pipe.read_fd)
+    os.close(pipe.write_fd)
+
+
+class Ticking:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_line_is_json_with_time_level_and_event_first(stderr: Pipe) -> None:
+    logs.configure("info", "json", fd=stderr.write_fd)
+    structlog.get_logger().warning("listening", source="lab", port=9999, share=0.5, tls=None)
+    (line,) = stderr.lines()
+    assert list(line)[:3] == ["timestamp", "level", "event"]
+    assert line["timestamp"].endswith("Z")
+    assert {**line, "timestamp": ""} == {
+        "timestamp": "", "level": "warning", "event": "listening",
+        "source": "lab", "port": 9999, "share": 0.5, "tls": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", 5), ("info", 4), ("warning", 3), ("error", 2)])
+def test_levels_below_the_configured_one_are_left_out(stderr: Pipe, level: str, shown: int) -> None:
+    logs.configure(level, "json", fd=stderr.write_fd)
+    log = structlog.get_logger()
+    for name in ("debug", "info", "warning", "error", "critical"):
+        getattr(log, name)(name)
+    assert [line["event"] for line in stderr.lines()] == ["debug", "info", "warning", "error", "critical"][
+        -shown:
+    ]
+
+
+@pytest.mark.parametrize("line_format", ["json", "console"])
+@pytest.mark.parametrize("where", ["event", "value", "key", "nested", "bytes", "exception"])
+def test_hostile_text_stays_on_one_line_and_shows_no_control_character(
+    stderr: Pipe, line_format: Any, where: str
+) -> None:
+    logs.configure("info", line_format, fd=stderr.write_fd)
+    log = structlog.get_logger()
+    cases: dict[str, dict[str, Any]] = {
+        "event": {},
+        "value": {"peer": HOSTILE},
+        "key": {HOSTILE: 1},
+        "nested": {"record": {"a": [{HOSTILE: (HOSTILE, HOSTILE.encode("utf-8", "surrogatepass"))}]}},
+        "bytes": {"frame": HOSTILE.encode("utf-8", "surrogatepass") + bytes(range(256))},
+        "exception": {"exc_info": ValueError(HOSTILE)},
+    }
+    log.info(HOSTILE if where == "event" else "got", **cases[where])
+    text = stderr.raw().decode("utf-8")
+    first, *more = text.removesuffix("\n").split("\n")
+    assert all(line.isprintable() for line in [first, *more])
+    assert all(line.startswith("    | ") for line in more)
+    assert (len(more) > 0) == (line_format == "console" and where == "exception")
+    assert "forged" in text
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text(st.characters()),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text(st.characters()) | st.integers() | st.binary(), inner)
+        | st.tuples(inner, inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(event=st.text(st.characters()), fields=st.dictionaries(st.text(st.characters()), VALUES))
+def test_whatever_is_logged_is_one_line_of_strict_json(event: str, fields: dict[str, Any]) -> None:
+    line = str(logs.render_json(None, "info", logs.safe(None, "info", {**fields, "event": event})))
+    assert line.isprintable()
+    assert line.encode("utf-8")
+    assert len(line) < 100_000
+    parsed = json.loads(line, parse_constant=pytest.fail)
+    assert parsed["level"] == "info"
+    assert parsed["timestamp"].endswith("Z")
+
+
+class Unspeakable:
+    """Raises whatever is asked of it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        pytest.param(10**5000, "(integer of 16610 bits)", id="long integer"),
+        (2**64 - 1, 2**64 - 1),
+        (ValueError("x\n"), "ValueError: x\\n"),
+        (Unspeakable(), "(Unspeakable without a text)"),
+        (Path("/a\n"), "/a\\n"),
+        (b"\xff\x00ok", "\\xff\\x00ok"),
+        ([[[[[1]]]]], [[["[…]"]]]),
+        ("x" * 2000, "x" * 1024 + "… [976 more]"),
+    ],
+)
+def test_a_value_json_does_not_know_becomes_text(value: Any, shown: Any) -> None:
+    assert logs.safe(None, "info", {"event": "e", "value": value})["value"] == shown
+
+
+def test_a_line_is_bounded_whatever_it_is_given() -> None:
+    deep: Any = "x" * 10_000
+    for _ in range(4):
+        deep = {f"{n}" * 100: deep for n in range(100)}
+    line = logs.render_json(None, "info", logs.safe(None, "info", {"event": "e", "value": deep}))
+    assert len(str(line)) < 3 * logs.MAX_LINE_CHARS
+
+
+def test_fields_cannot_replace_time_and_level(stderr: Pipe) -> None:
+    logs.configure("info", "json", fd=stderr.write_fd)
+    structlog.get_logger().info("e", level="forged", timestamp="forged")
+    (line,) = stderr.lines()
+    assert line["level"] == "info"
+    assert line["timestamp"] != "forged"
+
+
+def _fail_at_length() -> None:
+    raise ValueError("\n".join(f"<0>line {n}" for n in range(500)))
+
+
+def test_a_traceback_is_in_the_line_and_its_middle_is_left_out(stderr: Pipe) -> None:
+    logs.configure("info", "json", fd=stderr.write_fd)
+    try:
+        _fail_at_length()
+    except ValueError:
+        structlog.get_logger().exception("step_failed", step="calibrate")
+    (line,) = stderr.lines()
+    assert line["level"] == "error"
+    assert line["exception"][0] == "Traceback (most recent call last):"
+    assert line["exception"][-1] == "<0>line 499"
+    assert len(line["exception"]) == logs.MAX_TRACEBACK_LINES + 1
+
+
+def test_libraries_and_warnings_come_through_the_same_chain(stderr: Pipe) -> None:
+    logs.configure("warning", "json", fd=stderr.write_fd)
+    logging.getLogger("some.library").error("broke on %r\n", "x\n")
+    logging.getLogger("some.library").error("wrong %d", "format")
+    logging.getLogger("some.library").info("not shown")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("watch\nout", stacklevel=1)
+    asyncio.new_event_loop().call_exception_handler({"message": "task\nlost"})
+    seen = [(line["level"], line["event"], line["message"].partition(" ")[0]) for line in stderr.lines()]
+    assert seen[:2] == [("error", "some.library", "broke"), ("error", "some.library", "wrong")]
+    assert [event for _, event, _ in seen[2:]] == ["py.warnings", "asyncio"]
+
+
+def test_configuring_again_does_not_double_the_lines_of_libraries(stderr: Pipe) -> None:
+    logs.configure("info", "json", fd=stderr.write_fd)
+    logs.configure("info", "json", fd=stderr.write_fd)
+    logging.getLogger("some.library").error("once")
+    assert len(stderr.lines()) == 1
+
+
+def test_libraries_are_silent_at_debug(stderr: Pipe) -> None:
+    logs.configure("debug", "json", fd=stderr.write_fd)
+    assert not logging.getLogger("aiosqlite").isEnabledFor(logging.DEBUG)
+
+
+def test_a_kind_is_limited_and_what_was_held_back_is_told_with_the_next(stderr: Pipe) -> None:
+    clock = Ticking()
+    logs.configure("info", "json", fd=stderr.write_fd, clock=clock)
+    log = structlog.get_logger()
+    for n in range(100):
+        log.info("bad_frame", n=n)
+    log.info("other")
+    clock.now_s += 1.0
+    log.info("bad_frame", n=100)
+    lines = stderr.lines()
+    assert [line["event"] for line in lines] == ["bad_frame"] * logs.BURST + ["other", "bad_frame"]
+    assert lines[-1]["suppressed"] == 100 - logs.BURST
+    logs.flush_suppressed()
+    assert stderr.lines() == []
+
+
+def test_what_no_line_has_told_is_flushed_even_below_the_level(stderr: Pipe) -> None:
+    logs.configure("error", "json", fd=stderr.write_fd, clock=Ticking())
+    for _ in range(logs.BURST + 7):
+        structlog.get_logger().error("bad_frame")
+    stderr.raw()
+    logs.flush_suppressed()
+    (line,) = stderr.lines()
+    assert (line["event"], line["kind"], line["suppressed"]) == ("suppressed", "bad_frame", 7)
+    logs.flush_suppressed()
+    assert stderr.lines() == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.floats(0, 5)), max_size=500))
+def test_let_through_and_held_back_are_all_that_were_asked(calls: list[tuple[int, float]]) -> None:
+    clock = Ticking()
+    limit = logs.RateLimit(clock)
+    through = told = 0
+    for kind, later_s in calls:
+        clock.now_s += later_s
+        suppressed = limit.admit(f"kind {kind}")
+        if suppressed is not None:
+            through += 1
+            told += suppressed
+    assert through + told + sum(limit.take_suppressed().values()) == len(calls)
+
+
+def test_the_memory_for_kinds_is_bounded_and_strangers_share_one_allowance() -> None:
+    limit = logs.RateLimit(Ticking())
+    admitted = [limit.admit(f"kind {n}") for n in range(10_000)]
+    assert admitted.count(0) == logs.MAX_KINDS + logs.BURST
+    assert limit.take_suppressed() == {"(other kinds)": 10_000 - logs.MAX_KINDS - logs.BURST}
+
+
+def test_a_full_stderr_loses_lines_never_halves_and_tells_the_number(stderr: Pipe) -> None:
+    write = _writer(stderr)
+    os.set_blocking(stderr.write_fd, True)  # a write that waited would hang this test
+    line = json.dumps({"event": "x" * 9000})
+    for _ in range(100):
+        write(line)
+    written = [stderr.raw()]
+    write(line)
+    written.append(stderr.raw())
+    lines = [json.loads(part) for part in b"".join(written).decode().splitlines()]
+    lost = sum(entry["lost"] for entry in lines if "lost" in entry)
+    assert lost > 0
+    assert lost + sum("event" in entry for entry in lines) == 101
+
+
+def _writer(stderr: Pipe) -> Callable[[str], None]:
+    return logs.Stderr(stderr.write_fd, lambda lost: json.dumps({"lost": lost})).write
+
+
+def test_a_stderr_nobody_reads_any_more_is_counted_not_raised() -> None:
+    read_fd, write_fd = os.pipe()
+    out = logs.Stderr(write_fd, str)
+    os.close(read_fd)
+    out.write("lost")
+    os.close(write_fd)
+    out.write("lost too")
+    assert out.lost == 2
+
+
+def test_a_full_disk_is_counted_not_raised() -> None:
+    with Path("/dev/full").open("wb") as full:
+        out = logs.Stderr(full.fileno(), str)
+        out.write("lost")
+    assert out.lost == 1
+
+
+def test_threads_do_not_mix_their_lines(stderr: Pipe) -> None:
+    logs.configure("info", "json", fd=stderr.write_fd)
+
+    def speak(name: str) -> None:
+        for _ in range(10):
+            structlog.get_logger().info(name, text="x" * 200)
+
+    threads = [threading.Thread(target=speak, args=(f"thread {n}",)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stderr.lines()) == 80
+
+
+def test_auto_is_console_on_a_terminal_and_json_elsewhere(stderr: Pipe) -> None:
+    logs.configure("info", "auto", fd=stderr.write_fd)
+    structlog.get_logger().info("listening")
+    assert stderr.lines()[0]["event"] == "listening"
+    ours, theirs = pty.openpty()
+    try:
+        logs.configure("info", "auto", fd=theirs)
+        structlog.get_logger().info("listening", source="lab")
+        shown = os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "listening" in shown
+    assert not shown.startswith("{")
+
+
+PROGRAM = """
+import sys, threading
+from streamd import logs
+logs.configure("info", "json")
+class Dying:
+    def __del__(self): raise ValueError("in\\nfinalizer")
+del_me = Dying()
+del del_me
+thread = threading.Thread(target=lambda: 1 / 0)
+thread.start()
+thread.join()
+raise RuntimeError("at\\nthe top")
+"""
+
+
+def test_what_nobody_catches_is_logged_as_json_too() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=False, text=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["unraisable_exception", "thread_died", "uncaught_exception"]
+    assert done.stdout == ""
+    assert done.returncode == 1
+
+
+def test_a_closed_stderr_is_not_taken_over_by_the_next_file(tmp_path: Path) -> None:
+    target = tmp_path / "database"
+    program = (
+        "from streamd import logs; import os, structlog; logs.configure('info', 'json')\n"
+        f"fd = os.open({str(target)!r}, os.O_CREAT | os.O_WRONLY)\n"
+        "structlog.get_logger().info('into the database?'); print(fd)"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program], stdout=subprocess.PIPE, check=True
+    )
+    assert int(done.stdout) > 2
+    assert target.read_bytes() == b""
