@@ -1,0 +1,127 @@
+"""The document at `/status`: books, queues and trouble, for `streamd status` and for programs."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from streamd.admin.lag import LoopLag
+from streamd.admin.readiness import Readiness
+from streamd.admin.view import BufferGauge, SinkGauge, View
+from streamd.core.books import Entry
+from streamd.core.clock import Now
+
+
+def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str, Any]:
+    """The whole document; its keys are described in docs/operations.md and only ever added to."""
+    view.refresh()
+    entries = list(view.books.entries())
+    buffers = {(buffer.kind, buffer.name): buffer for buffer in view.buffers()}
+    reasons = readiness.reasons(now)
+    unbalanced = imbalances(entries, list(buffers.values()))
+    frames = {book.source: _counts(book.entries()) for book in view.books.frames.values()}
+    return {
+        "version": view.version,
+        "run_id": view.run_id,
+        "config": view.config_path,
+        "started_at": datetime.fromtimestamp(view.started_at_wall_s, UTC).isoformat(timespec="seconds"),
+        "uptime_s": round(now.wall_s - view.started_at_wall_s, 3),
+        "phase": view.phase,
+        "ready": not reasons,
+        "reasons": reasons,
+        "loop_lag_s": round(lag.worst_s, 6),
+        "balanced": not unbalanced,
+        "imbalances": unbalanced,
+        "sources": [
+            {
+                "name": source.name,
+                "listening": list(source.listening),
+                "connections": source.connections,
+                "buffer": _buffer(buffers.get(("source", source.name))),
+                "frames": frames.get(source.name, {}),
+            }
+            for source in view.sources()
+        ],
+        "pipelines": [
+            {"name": book.pipeline, "source": book.source, "records": _counts(book.entries())}
+            for book in view.books.records.values()
+        ],
+        "sinks": [
+            {
+                **_sink(sink, now),
+                "buffer": _buffer(buffers.get(("sink", sink.name))),
+                "deliveries": [
+                    {
+                        "pipeline": book.pipeline,
+                        "source": book.source,
+                        "records": _counts(book.entries()),
+                    }
+                    for book in view.books.deliveries.values()
+                    if book.sink == sink.name
+                ],
+            }
+            for sink in view.sinks()
+        ],
+        "dead_letters": dict(view.dead_letters),
+    }
+
+
+def imbalances(entries: list[Entry], buffers: list[BufferGauge]) -> list[str]:
+    """Sums of the books that cannot be: less than nothing on the way, or less than stands in the buffer."""
+    found = []
+    on_the_way: dict[tuple[str, str], int] = {}
+    for entry in entries:
+        if entry.counter not in {"waiting", "in_flight", "pending"}:
+            continue
+        if entry.n < 0:
+            place = "/".join(part for part in (entry.source, entry.pipeline, entry.sink) if part)
+            found.append(f"{place}: {entry.counter} is {entry.n}")
+        key = ("sink", entry.sink) if entry.sink else ("source", entry.source)
+        if entry.counter != "in_flight":
+            on_the_way[key] = on_the_way.get(key, 0) + entry.n
+    for buffer in buffers:
+        counted = on_the_way.get((buffer.kind, buffer.name), 0)
+        if buffer.records > counted:
+            found.append(
+                f"{buffer.kind} {buffer.name}: {buffer.records} in the buffer, {counted} in the books"
+            )
+    return found
+
+
+def _counts(entries: Iterable[Entry]) -> dict[str, Any]:
+    """{counter: n}, or {counter: {reason: n}} for what has reasons."""
+    by_reason: dict[str, dict[str, int]] = {"rejected": {}, "dropped": {}}
+    for entry in entries:
+        by_reason.setdefault(entry.counter, {})[entry.reason] = entry.n
+    return {
+        counter: reasons[""] if list(reasons) == [""] else reasons for counter, reasons in by_reason.items()
+    }
+
+
+def _buffer(buffer: BufferGauge | None) -> dict[str, Any] | None:
+    if buffer is None:
+        return None
+    return {
+        "records": buffer.records,
+        "bytes": buffer.size_bytes,
+        "max_records": buffer.max_records,
+        "max_bytes": buffer.max_bytes,
+        "when_full": buffer.when_full,
+        "full": buffer.full,
+    }
+
+
+def _sink(sink: SinkGauge, now: Now) -> dict[str, Any]:
+    def ago(then_s: float | None) -> float | None:
+        return None if then_s is None else round(now.mono_s - then_s, 3)
+
+    latency = sink.latency_s
+    return {
+        "name": sink.name,
+        "state": "ok" if sink.trouble is None else "retrying",
+        "reason": sink.trouble,
+        "retrying_for_s": None if sink.trouble is None else ago(sink.trouble_since_mono_s),
+        "last_commit_age_s": ago(sink.last_commit_mono_s),
+        "commit_latency_s": {
+            "count": latency.count, "p50": latency.quantile(0.5), "p99": latency.quantile(0.99),
+        },
+    }  # fmt: skip

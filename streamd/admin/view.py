@@ -1,0 +1,75 @@
+"""What the admin address shows, taken from the running daemon at the moment somebody asks."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from streamd.core.books import Books
+from streamd.core.clock import Now
+from streamd.core.histogram import Histogram
+from streamd.core.settings import WhenFull
+
+Phase = Literal["starting", "running", "draining"]
+
+
+@dataclass(slots=True, frozen=True)
+class BufferGauge:
+    """One bounded queue now: `source` (frames wait for the workers) or `sink` (records for the commit)."""
+
+    name: str
+    kind: Literal["source", "sink"]
+    records: int
+    size_bytes: int
+    max_records: int
+    max_bytes: int
+    when_full: WhenFull
+
+    @property
+    def full(self) -> bool:
+        """One of the bounds is reached."""
+        return self.records >= self.max_records or self.size_bytes >= self.max_bytes
+
+
+@dataclass(slots=True, frozen=True)
+class SinkGauge:
+    """One sink now. `trouble` is the reason why it retries, None while it does not."""
+
+    name: str
+    trouble: str | None
+    trouble_since_mono_s: float
+    last_commit_mono_s: float | None
+    latency_s: Histogram
+    """Seconds from receive to commit of what was stored."""
+
+
+@dataclass(slots=True, frozen=True)
+class SourceGauge:
+    """One source now: the addresses it is bound to and, for a stream, its open connections."""
+
+    name: str
+    listening: tuple[str, ...]
+    connections: int = 0
+
+
+@dataclass(slots=True)
+class View:
+    """Everything the admin address may say; the daemon makes it and sets `phase`.
+
+    The callables are asked once for each answer and must not wait. `refresh` brings numbers that are kept
+    elsewhere (kernel drops) into the books; what it raises is an error of the answer, not of the daemon.
+    """
+
+    books: Books
+    refresh: Callable[[], None]
+    buffers: Callable[[], Iterable[BufferGauge]]
+    sinks: Callable[[], Iterable[SinkGauge]]
+    sources: Callable[[], Iterable[SourceGauge]]
+    dead_letters: Counter[str]
+    """What became of the dead letters, by fate."""
+    clock: Callable[[], Now]
+    version: str
+    run_id: str
+    started_at_wall_s: float
+    config_path: str
+    phase: Phase = "starting"
