@@ -11,7 +11,6 @@ from streamd.core.schema import Schema
 from streamd.core.settings import Address
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound
 LEDGER_NAMES = ("ledger", "ledger_summary", "completeness")
 """Tables and views that the ledger keeps in its own file."""
 
@@ -114,8 +113,9 @@ def _collide(one: Address, other: Address) -> bool:
         return False
     if one.host == other.host:
         return True
-    same_family = (":" in one.host) == (":" in other.host)
-    return same_family and (one.host in _WILDCARDS or other.host in _WILDCARDS)
+    if "::" in (one.host, other.host):  # takes IPv4 too
+        return True
+    return "0.0.0.0" in (one.host, other.host) and ":" not in one.host + other.host  # noqa: S104 - not bound here
 
 
 def _sinks(parts: Parts, problems: list[Problem]) -> None:

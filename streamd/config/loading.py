@@ -12,6 +12,7 @@ from streamd.config.positions import Positions
 from streamd.config.problems import Problem, dotted
 from streamd.config.tables import Config
 from streamd.core.errors import ConfigError
+from streamd.core.printable import printable
 from streamd.core.schema import Schema
 
 SEARCHED = ("config/streamd.toml", "/etc/streamd/streamd.toml")
@@ -108,5 +109,5 @@ def _error(path: Path, text: str, problems: list[Problem]) -> ConfigError:
         (positions.line(place), number, place, what) for number, (place, what) in enumerate(problems)
     )
     return ConfigError(
-        "\n".join(f"{path}:{line}: {dotted(place)}: {what}" for line, _, place, what in located)
+        "\n".join(f"{path}:{line}: {dotted(place)}: {printable(what)}" for line, _, place, what in located)
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from streamd.core.printable import printable
 from streamd.core.settings import ComponentSettings
 
 Place = tuple[str | int, ...]
@@ -45,8 +46,7 @@ def dotted(place: Place) -> str:
 
 def quoted(value: Any) -> str:
     """A value as TOML would show it, on one line and not longer than is readable."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    text = printable(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 

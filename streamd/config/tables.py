@@ -60,15 +60,19 @@ ADMIN_OFF = "none"
 """The word for `listen` that turns the admin address off."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it. Of names only `localhost` is known to mean that."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _admin_address(value: Any) -> Address | None:
     if value == ADMIN_OFF:
         return None
     address = parse_address(value)
-    try:
-        loopback = ipaddress.ip_address(address.host).is_loopback
-    except ValueError:  # a name; only this one is known to mean loopback
-        loopback = address.host == "localhost"
-    if not loopback:
+    if not is_loopback(address.host):
         raise ValueError(
             "only a loopback address (127.0.0.1, [::1], localhost) is safe here, as it asks for no password;"
             f' "{ADMIN_OFF}" turns it off'

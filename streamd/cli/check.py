@@ -1,0 +1,41 @@
+"""`streamd check`: everything that can be known of a configuration without running it."""
+
+import argparse
+import json
+import sys
+
+from streamd import config
+from streamd.cli import _topology, _trial
+from streamd.core.errors import ConfigError
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+    parser.add_argument("--offline", action="store_true", help="do not look at this host's ports and folders")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.epilog = "Exit code: 0 good, 1 this host refuses something, 2 the configuration is wrong."
+
+
+def main(args: argparse.Namespace) -> int:
+    """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
+    try:
+        loaded = config.load(config.find(args.config))
+        problems = _trial.build(loaded)
+        if problems:
+            raise loaded.error(problems)
+    except ConfigError as error:
+        if args.json:
+            print(json.dumps({"ok": False, "problems": str(error).splitlines()}, indent=2))
+        else:
+            print(error, file=sys.stderr)
+        return error.exit_code
+    faults = [] if args.offline else _trial.faults(loaded)
+    if args.json:
+        print(json.dumps({"ok": not faults, "faults": faults, **_topology.describe(loaded)}, indent=2))
+    else:
+        print("\n".join(_topology.lines(loaded)))
+        for fault in faults:
+            print(fault, file=sys.stderr)
+        if not faults:
+            print("\nthe configuration is good")
+    return 1 if faults else 0
