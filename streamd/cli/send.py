@@ -1,0 +1,181 @@
+"""`streamd send`: a file, standard input or a generated sensor stream, over UDP or TCP."""
+
+import argparse
+import errno
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import repeat
+from pathlib import Path
+
+from streamd.client.connection import Connection, TcpConnection, UdpConnection
+from streamd.client.line_reader import read_lines
+from streamd.client.stop import Stop, Stopped
+from streamd.client.transfer import finish, transfer
+from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.settings import Address, parse_address
+from streamd.sensors import LINES_A_SECOND, SensorStream
+
+_REDRAW_S = 0.1
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.epilog = "One line is one record. Empty lines are skipped. Ctrl-C ends it and says what was sent."
+    parser.add_argument("file", nargs="?", metavar="FILE", help="lines to send; - or nothing: standard input")
+    parser.add_argument("--generate", action="store_true", help="send a generated sensor stream")
+    parser.add_argument("--to", type=_address, default="127.0.0.1:9999", metavar="HOST:PORT",
+                        help="receiver (default %(default)s)")  # fmt: skip
+    parser.add_argument("--protocol", choices=("udp", "tcp"), default="tcp", help="default %(default)s")
+    parser.add_argument("--framing", choices=("newline", "octet_counting"), help="of tcp (default newline)")
+    parser.add_argument("--connections", type=_between(1, 10_000), default=1, metavar="N",
+                        help="sockets to send from, in turn (default 1)")  # fmt: skip
+    parser.add_argument("--rate", type=_between(1, 10**9), metavar="N",
+                        help="records a second (default: as fast as it goes)")  # fmt: skip
+    parser.add_argument("--count", type=_between(1, 10**15), metavar="N", help="send N records at most")
+    parser.add_argument("--sensors", type=_between(1, 10**6), metavar="N",
+                        help="sensors in the generated stream (default 1000)")  # fmt: skip
+    parser.add_argument("--seed", type=_between(0, 2**63), metavar="N",
+                        help="of the generated stream; the same seed, the same bytes")  # fmt: skip
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Send. 0: all was sent; 1: the receiver or the input failed; 130: interrupted."""
+    _refuse_contradictions(options)
+    code, trouble, seconds = 0, "", None
+    connections: list[Connection] = []
+    with ExitStack() as cleanup:
+        stop = cleanup.enter_context(Stop())
+        batches, size_bytes = _batches(options, stop, cleanup)
+        started_s = time.monotonic()
+        try:
+            for _ in range(options.connections):
+                connections.append(_connect(options, stop))
+                cleanup.callback(connections[-1].close)
+            started_s = time.monotonic()
+            draw = _progress(options, connections, size_bytes, cleanup)
+            transfer(batches, connections, stop, rate=options.rate, count=options.count, progress=draw)
+            seconds = time.monotonic() - started_s
+            finish(connections)
+        except Stopped:
+            code, trouble = 130, "interrupted"
+        except EnvironmentFault as fault:
+            code, trouble = 1, str(fault)
+        except OSError as error:
+            code, trouble = 1, _explain(error, options)
+        seconds = time.monotonic() - started_s if seconds is None else seconds
+    _report(options, connections, seconds, trouble)
+    return code
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _between(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= 20 and least <= int(text) <= most):  # noqa: PLR2004 - longer than any limit
+            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is wanted, not {text!r}")
+        return int(text)
+
+    return parse
+
+
+def _refuse_contradictions(options: argparse.Namespace) -> None:
+    if options.generate and options.file:
+        raise ConfigError("send either FILE or a generated stream (--generate), not both")
+    if not options.generate and (options.sensors is not None or options.seed is not None):
+        raise ConfigError("--sensors and --seed belong to --generate")
+    if options.protocol == "udp" and options.framing:
+        raise ConfigError("--framing belongs to tcp: a datagram is one record")
+
+
+def _batches(
+    options: argparse.Namespace, stop: Stop, cleanup: ExitStack
+) -> tuple[Iterator[list[bytes]], int | None]:
+    """What to send, and its size in bytes where that is known."""
+    if options.generate:
+        stream = SensorStream(options.seed or 0, options.sensors or 1000)
+        return map(stream.lines, repeat(LINES_A_SECOND)), None
+    if options.file in (None, "-"):
+        return read_lines(sys.stdin.fileno(), stop), None
+    try:
+        file = cleanup.enter_context(Path(options.file).open("rb", buffering=0))  # noqa: SIM115 - it is one
+    except OSError as error:
+        raise EnvironmentFault(f"cannot read {options.file}: {error.strerror}") from error
+    return read_lines(file.fileno(), stop), os.fstat(file.fileno()).st_size or None
+
+
+def _connect(options: argparse.Namespace, stop: Stop) -> Connection:
+    if options.protocol == "udp":
+        return UdpConnection(options.to, stop)
+    return TcpConnection(options.to, stop, options.framing or "newline")
+
+
+def _explain(error: OSError, options: argparse.Namespace) -> str:
+    what = error.strerror or str(error)
+    if error.errno == errno.ECONNREFUSED:
+        what += ": nothing listens there"
+    return f"{options.protocol} to {options.to}: {what}"
+
+
+def _progress(
+    options: argparse.Namespace, connections: list[Connection], size_bytes: int | None, cleanup: ExitStack
+) -> Callable[[], None]:
+    """A bar on a terminal, nothing elsewhere."""
+    if options.quiet or not sys.stderr.isatty():
+        return lambda: None
+    from rich import progress as bars  # noqa: PLC0415 - 50 ms that only a terminal needs
+    from rich.console import Console  # noqa: PLC0415
+
+    total = options.count if options.count or options.generate else size_bytes
+    by_records = bool(options.count or options.generate)
+    bar = cleanup.enter_context(
+        bars.Progress(
+            bars.TextColumn("{task.fields[records]:,} records"),
+            bars.BarColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("{task.fields[rate]:,.0f}/s"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+    )
+    task = bar.add_task("", total=total, records=0, rate=0.0)
+    started_s = drawn_s = time.monotonic()
+
+    def draw() -> None:
+        nonlocal drawn_s
+        now_s = time.monotonic()
+        if now_s - drawn_s < _REDRAW_S:
+            return
+        drawn_s = now_s
+        records = sum(connection.sent_records for connection in connections)
+        done = records if by_records else sum(connection.sent_bytes for connection in connections)
+        bar.update(task, completed=done, records=records, rate=records / (now_s - started_s))
+
+    return draw
+
+
+def _report(options: argparse.Namespace, connections: list[Connection], seconds: float, trouble: str) -> None:
+    records = sum(connection.sent_records for connection in connections)
+    size_bytes = sum(connection.sent_bytes for connection in connections)
+    rate = records / seconds if seconds else 0.0
+    sent = f"{records:,} records ({size_bytes:,} bytes) in {seconds:.2f} s, {rate:,.0f}/s"
+    if trouble:
+        print(f"streamd: {trouble}; sent {sent}", file=sys.stderr)
+    if options.json:
+        summary = {
+            "records": records, "bytes": size_bytes, "seconds": round(seconds, 6), "rate": round(rate, 1),
+            "to": str(options.to), "protocol": options.protocol, "error": trouble or None,
+        }  # fmt: skip
+        print(json.dumps(summary))
+    elif not (trouble or options.quiet):
+        print(f"sent {sent}")

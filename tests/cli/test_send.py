@@ -1,0 +1,243 @@
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.cli import main
+from streamd.sensors import SensorStream
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(20)
+        yield listening
+
+
+@pytest.fixture
+def datagrams() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
+        receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        receiving.bind(("127.0.0.1", 0))
+        receiving.settimeout(20)
+        yield receiving
+
+
+def to(listening: socket.socket) -> list[str]:
+    return ["--to", f"127.0.0.1:{listening.getsockname()[1]}"]
+
+
+def received_by(listening: socket.socket, connections: int = 1) -> list[bytes]:
+    lines: list[bytes] = []
+    for _ in range(connections):
+        peer, _ = listening.accept()
+        with peer, peer.makefile("rb") as stream:
+            lines += stream.read().split(b"\n")[:-1]
+    return lines
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "streamd", "send", *arguments],
+        text=True,
+        stdin=options.pop("stdin", subprocess.DEVNULL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def test_a_file_over_tcp(listener: socket.socket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"a\r\n\nb\nlast")
+    assert main(["send", str(file), *to(listener)]) == 0
+    assert received_by(listener) == [b"a", b"b", b"last"]
+    printed = capsys.readouterr()
+    assert printed.out.startswith("sent 3 records (9 bytes) in ")
+    assert printed.err == ""
+
+
+def test_a_generated_stream_over_udp_is_exact(datagrams: socket.socket) -> None:
+    assert main(["send", "--generate", "--count=1500", "--seed=9", "--sensors=7", "--protocol=udp",
+                 "--rate=50000", "--quiet", *to(datagrams)]) == 0  # fmt: skip
+    assert [datagrams.recv(2000) for _ in range(1500)] == SensorStream(9, 7).lines(1500)
+
+
+def test_several_connections_share_one_gap_free_stream(
+    listener: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", "--generate", "--count=4500", "--connections=3", "--json", *to(listener)]) == 0
+    assert sorted(json.loads(line)["seq"] for line in received_by(listener, 3)) == list(range(1, 4501))
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["records"] == 4500
+    assert summary["error"] is None
+
+
+def test_octet_counting(listener: socket.socket, tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"abc\n\xe6\x95\xb0\n")
+    assert main(["send", str(file), "--framing=octet_counting", *to(listener)]) == 0
+    peer, _ = listener.accept()
+    with peer:
+        assert peer.recv(100) == b"3 abc3 \xe6\x95\xb0"
+
+
+def test_standard_input_is_sent_while_it_comes(listener: socket.socket) -> None:
+    process = start(*to(listener), stdin=subprocess.PIPE)
+    with process:
+        assert process.stdin is not None
+        process.stdin.write("one\n")
+        process.stdin.flush()
+        peer, _ = listener.accept()
+        with peer:
+            assert peer.recv(100) == b"one\n"
+            process.stdin.write("two")
+            process.stdin.close()
+            assert peer.recv(100) == b"two\n"
+        assert process.wait() == 0
+
+
+def test_count_ends_an_endless_input(listener: socket.socket) -> None:
+    with Path("/dev/urandom").open("rb") as noise:
+        process = start("--count=5000", *to(listener), stdin=noise)
+    with process:
+        peer, _ = listener.accept()
+        with peer, peer.makefile("rb") as stream:
+            assert stream.read().count(b"\n") == 5000
+        assert process.wait() == 0
+
+
+def test_rate_is_kept(listener: socket.socket, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["send", "--generate", "--count=1000", "--rate=2000", "--json", *to(listener)]) == 0
+    seconds = json.loads(capsys.readouterr().out)["seconds"]
+    assert seconds >= 0.49  # how late it may be is the machine's affair, how early is ours
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_closed_port_is_one_line_and_exit_code_1(protocol: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        arguments = to(closed)
+    assert main(["send", "--generate", "--count=3", "--protocol", protocol, "--json", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert f"{protocol} to {arguments[1]}: Connection refused: nothing listens there; sent " in printed.err
+    assert "Connection refused" in json.loads(printed.out)["error"]
+
+
+def test_a_reset_tells_how_much_was_sent(listener: socket.socket) -> None:
+    process = start("--generate", "--json", *to(listener))
+    with process:
+        peer, _ = listener.accept()
+        peer.recv(10)
+        peer.close()  # with unread data: a reset
+        out, err = process.communicate()
+    assert process.returncode == 1
+    assert err.count("\n") == 1
+    assert "Connection reset by peer" in err or "Broken pipe" in err
+    summary = json.loads(out)
+    assert summary["records"] > 0
+    assert f"sent {summary['records']:,} records" in err
+
+
+def test_a_line_no_datagram_can_hold_is_refused_with_its_size(
+    datagrams: socket.socket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"fits\n" + b"x" * 65508 + b"\nnever sent\n")
+    assert main(["send", str(file), "--protocol=udp", *to(datagrams)]) == 1
+    printed = capsys.readouterr()
+    assert "a record of 65508 bytes does not fit into a datagram" in printed.err
+    assert "sent 1 records" in printed.err
+    assert datagrams.recv(100) == b"fits"
+
+
+@pytest.mark.parametrize("wait", ["reading", "sending", "pacing"])
+def test_ctrl_c_says_what_was_sent_whatever_it_waits_for(listener: socket.socket, wait: str) -> None:
+    arguments = {"reading": [], "sending": ["--generate"], "pacing": ["--generate", "--rate=1"]}[wait]
+    process = start(*arguments, "--json", *to(listener), stdin=subprocess.PIPE)
+    with process:
+        assert process.stdin is not None
+        if wait == "reading":
+            process.stdin.write("one\n")
+            process.stdin.flush()
+        peer, _ = listener.accept()
+        with peer:
+            first = peer.recv(1)
+            process.send_signal(signal.SIGINT)
+            with peer.makefile("rb") as stream:
+                received = (first + stream.read()).count(b"\n")
+        out, err = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted; sent" in err
+    assert json.loads(out)["records"] == received > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--to=127.0.0.1"], "an address is host:port"),
+        (["--to=127.0.0.1:99999"], "an address is host:port"),
+        (["--rate=0"], "a whole number from 1"),
+        (["--rate=-5"], "a whole number from 1"),
+        (["--count=1e6"], "a whole number from 1"),
+        (["--connections=0"], "a whole number from 1"),
+        (["--protocol=sctp"], "invalid choice"),
+        (["--generate", "file"], "not both"),
+        (["--seed=1"], "belong to --generate"),
+        (["--protocol=udp", "--framing=newline"], "belongs to tcp"),
+    ],
+)
+def test_wrong_use_is_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["send", *arguments])
+    except SystemExit as wrong_use:  # argparse
+        code = int(wrong_use.code or 0)
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", ["/nowhere/at/all", "/"])
+def test_input_that_cannot_be_read_is_one_line(
+    file: str, listener: socket.socket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", file, *to(listener)]) == 1
+    err = capsys.readouterr().err
+    assert "cannot read" in err
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_host_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["send", "--generate", "--to=no-such-host.invalid:1"]) == 1
+    assert capsys.readouterr().err.startswith("streamd: tcp to no-such-host.invalid:1: ")
+
+
+def test_a_terminal_gets_a_progress_bar(listener: socket.socket) -> None:
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamd", "send", "--generate", "--count=400", "--rate=1000", *to(listener)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(terminal)
+    shown = b""
+    with process, open(master, "rb", buffering=0) as screen:  # noqa: PTH123 - a descriptor
+        try:
+            while block := screen.read(4096):
+                shown += block
+        except OSError:  # how Linux says that the last one has closed the terminal
+            pass
+        assert process.wait() == 0
+    assert b"records" in shown
+    assert b"/s" in shown
