@@ -218,7 +218,9 @@ def test_libraries_and_warnings_come_through_the_same_chain(stderr: Pipe) -> Non
         warnings.simplefilter("always")
         logging.captureWarnings(True)
         warnings.warn("watch\nout", stacklevel=1)
-    asyncio.new_event_loop().call_exception_handler({"message": "task\nlost"})
+    loop = asyncio.new_event_loop()
+    loop.call_exception_handler({"message": "task\nlost"})
+    loop.close()
     seen = [(line["level"], line["event"], line["message"].partition(" ")[0]) for line in stderr.lines()]
     assert seen[:2] == [("error", "some.library", "broke"), ("error", "some.library", "wrong")]
     assert [event for _, event, _ in seen[2:]] == ["py.warnings", "asyncio"]
