@@ -62,11 +62,8 @@ def notes(loaded: Loaded) -> list[str]:
     found: list[str] = []
     for name, source in config.sources.items():
         address = getattr(source, "listen", None)
-        if (
-            isinstance(address, Address)
-            and not _is_loopback(address.host)
-            and not getattr(source, "allow", ())
-        ):
+        is_open = isinstance(address, Address) and not is_loopback(address.host)
+        if is_open and not getattr(source, "allow", ()):
             found.append(f"sources.{name}: everybody who reaches {address} may send; `allow` would say who")
         if source.type == "udp" and source.buffer.when_full == "block":
             found.append(f"sources.{name}: udp senders cannot wait; with block the kernel drops what comes")
