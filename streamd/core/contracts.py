@@ -135,14 +135,14 @@ class Codec(ABC):
         """The record or records of one frame. Raises `BadData` where the frame as a whole is none."""
 
 
-class _Drop:
+class Drop:
     """The type of `DROP`."""
 
     def __repr__(self) -> str:
         return "streamd.DROP"
 
 
-DROP = _Drop()
+DROP = Drop()
 """What a step returns to filter a record out."""
 
 
@@ -201,8 +201,12 @@ class Processor(ABC):
         return done
 
     @abstractmethod
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | _Drop:
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
         """The record, changed or not; several; or `DROP`. Raises `BadData` to reject it."""
+
+    def fields_after(self) -> frozenset[str] | None:
+        """The names a record may have behind this step; None where that cannot be known."""
+        return None
 
 
 @dataclass(slots=True, frozen=True)
@@ -214,6 +218,9 @@ class StepContext:
     schema: Schema | None
     base_dir: Path
     """Folder of the file that configured it: relative paths start here."""
+    fields: frozenset[str] | None = None
+    """The names a record may have here (the schema's, then what each step's `fields_after` says); None where
+    that is not known."""
 
 
 class Outlet(Protocol):
