@@ -1,0 +1,226 @@
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from streamd.core.batch import Record
+from streamd.core.clock import Now
+from streamd.core.contracts import DROP, BadRecord, Drop, Processed, Processor, StepContext
+from streamd.core.errors import BadData, ConfigError
+from streamd.core.settings import Settings
+
+MAX_DETAIL_CHARS = 1000
+"""Most of an exception's text that goes into a dead letter."""
+
+
+class Python(Processor):
+    """Calls a function of yours with each record, or with each batch.
+
+    It is given shallow copies, so a record it changed before it failed is rejected as it came; only what
+    it changed inside nested values shows. Whatever it raises costs the record (in batch mode, the batch)
+    and nothing else.
+    """
+
+    class Config(Settings):
+        """What the configuration may say of a python step."""
+
+        function: Annotated[str, StringConstraints(pattern=r"^.+\.py:\w+$|^\w+(\.\w+)*:\w+$")] = Field(
+            description="`steps.py:name`, a path relative to this file, or `package.module:name`"
+        )
+        mode: Literal["record", "batch"] = Field(
+            "record",
+            description="record: called with one dict, returns a dict, a list of dicts or streamd.DROP;"
+            " batch: called with a list of dicts, returns a list of dicts",
+        )
+
+    def __init__(self, config: Config, context: StepContext) -> None:
+        super().__init__(config, context)
+        self.function = load(config.function, context.base_dir)
+        self._run = self._run_batch if config.mode == "batch" else self._run_each
+
+    def process(self, records: list[Record], now: Now) -> Processed:  # noqa: ARG002 - the function has one argument
+        return self._run(records)
+
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:  # noqa: ARG002 - the function has one argument
+        done = self._run([record])
+        for bad in done.rejects:
+            raise BadData(bad.reason, bad.detail) from bad.error
+        if done.filtered:
+            return DROP
+        return done.records if done.emitted else done.records[0]
+
+    def _run_each(self, records: list[Record]) -> Processed:
+        done = Processed([])
+        for record in records:
+            try:
+                result = self.function(record.copy())
+                if result is DROP:
+                    done.filtered += 1
+                elif isinstance(result, list):
+                    made = _all_checked(result)
+                    done.records += made
+                    done.emitted += max(0, len(made) - 1)
+                    done.filtered += not made
+                else:
+                    done.records.append(_checked(result))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - anybody's code may raise anything
+                done.rejects.append(_reject(record, error))
+        return done
+
+    def _run_batch(self, records: list[Record]) -> Processed:
+        try:
+            made = _all_checked(self.function([record.copy() for record in records]))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - anybody's code may raise anything
+            return Processed([], rejects=[_reject(record, error) for record in records])
+        more = len(made) - len(records)
+        return Processed(made, filtered=max(0, -more), emitted=max(0, more))
+
+
+class _BadResult(Exception):  # noqa: N818 - a verdict on what a function returned
+    """A function returned what is no record."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def _unusable(result: object, wanted: str) -> _BadResult:
+    if result is None:
+        return _BadResult("no_result", "the function returned None: was `return` forgotten?")
+    return _BadResult("bad_result", f"the function returned {type(result).__name__}, not {wanted}")
+
+
+def _checked(result: Any) -> Record:
+    if not isinstance(result, dict):
+        raise _unusable(result, "a dict")
+    try:
+        "".join(result)  # the cheapest way to see that every key is text
+    except TypeError:
+        raise _BadResult("bad_result", "a key of the record the function returned is not text") from None
+    return result
+
+
+def _all_checked(result: Any) -> list[Record]:
+    if not isinstance(result, list):
+        raise _unusable(result, "a list of dicts")
+    return [_checked(part) for part in result]
+
+
+def _reject(record: Record, error: BaseException) -> BadRecord:
+    try:
+        text = str(error)[:MAX_DETAIL_CHARS].encode("utf-8", "backslashreplace").decode()
+    except BaseException:  # noqa: BLE001 - an exception of anybody's making may not even have a text
+        text = "(its text cannot be read)"
+    match error:
+        case _BadResult():
+            return BadRecord(record, error.reason, text)
+        case BadData(reason="rejected"):
+            return BadRecord(record, "rejected", text.removeprefix("rejected: "))
+        case BadData():  # a reason of the user's own would be a metric label of the user's own
+            return BadRecord(record, "rejected", text)
+    return BadRecord(record, "exception", f"{type(error).__name__}: {text}", error)
+
+
+def load(reference: str, base_dir: Path) -> Callable[[Any], Any]:
+    """The function that `file.py:name` or `package.module:name` means. Raises `ConfigError`.
+
+    A file becomes a module of its own, so two files of one name do not collide; a file named twice is run
+    once. Its folder (for a package, `base_dir`) goes to the end of `sys.path`: what stands beside it can be
+    imported, and hides nothing that is installed.
+    """
+    place, _, name = reference.rpartition(":")
+    path = base_dir / place
+    try:
+        module = _run_file(path) if place.endswith(".py") else _import(place, base_dir)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ConfigError(f"{_place(error)}{type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if function is None:
+        close = difflib.get_close_matches(name, vars(module), 1)
+        hint = f": did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"there is no function {name!r} in {module.__file__}{hint}")
+    fault = _fault(function)
+    if fault:
+        code = getattr(function, "__code__", None)
+        where = f"{code.co_filename}:{code.co_firstlineno}" if code else module.__file__
+        raise ConfigError(f"{where}: {name!r} {fault}")
+    return function  # type: ignore[no-any-return]  # `_fault` has seen that it is callable
+
+
+def _fault(function: Any) -> str:
+    """What speaks against calling it with one argument; empty where nothing does."""
+    if not callable(function) or inspect.isclass(function):
+        return f"is not a function but {'a class' if inspect.isclass(function) else type(function).__name__}"
+    for code in (function, function.__call__):
+        if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
+            return "is an async function, which this step cannot call: write def"
+        if inspect.isgeneratorfunction(code):
+            return "is a generator: return a list instead of yielding"
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a built-in that does not say what it takes
+        return ""
+    try:
+        signature.bind(None)
+    except TypeError:
+        return f"takes {signature}, but is called with one argument: the record, or in batch mode their list"
+    return ""
+
+
+def _place(error: BaseException) -> str:
+    """`file:line: ` of the user's code that an error comes from, where that is known."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}: "
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if frame.filename != __file__ and frame.filename[0] != "<"]
+    return f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
+
+
+def _run_file(path: Path) -> ModuleType:
+    path = path.resolve()
+    source = path.read_bytes()
+    # Named after place and content: a file that has changed since is another module.
+    digest = hashlib.sha256(bytes(path) + b"\0" + source).hexdigest()[:16]
+    name = f"streamd_step_{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None:
+        raise ImportError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    _offer(path.parent)
+    sys.modules[name] = module  # dataclasses and pickle look their module up there
+    try:
+        # Not by the loader: its bytecode cache takes a file changed within a second for the old one.
+        exec(compile(source, path, "exec"), vars(module))  # noqa: S102 - the user's own code is what is asked for
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _import(name: str, base_dir: Path) -> ModuleType:
+    _offer(base_dir.resolve())
+    return importlib.import_module(name)
+
+
+def _offer(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
