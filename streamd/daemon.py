@@ -25,7 +25,7 @@ from streamd.storage.databases import Databases
 log = structlog.get_logger()
 
 SWITCH_INTERVAL_S = 0.001
-"""How long the database thread may keep the interpreter from the loop; Python's default is five times that."""
+"""How long the database thread may keep the interpreter from the loop; a fifth of Python's default."""
 CLOSE_TIMEOUT_S = 3.0
 """How long one part may take to close once everything is drained; a hung disk must not keep us for ever."""
 
@@ -141,7 +141,7 @@ class Daemon:
             await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S)
 
     def _abandon(self) -> int:
-        """Enter what could not be finished as dropped, each in its book; how many frames and records it was."""
+        """Enter what could not be finished as dropped, each in its book; how many it was."""
         left = sum(intake.abandon() for intake in self.parts.intakes.values())
         for record_book in self.books.records.values():
             if record_book.in_flight:
@@ -178,7 +178,7 @@ async def close_all(closing: Iterable[Awaitable[None]]) -> bool:
                 await part
         except TimeoutError:
             hung = True
-            log.error("close_timeout", timeout_s=CLOSE_TIMEOUT_S)
+            log.error("close_timeout", timeout_s=CLOSE_TIMEOUT_S)  # noqa: TRY400 - the trace says nothing
         except Exception as error:
             log.exception("close_failed", error=repr(error))
     return hung

@@ -84,7 +84,7 @@ class Buffer(Generic[T]):
             raise
 
     def take(self, max_records: int) -> list[T]:
-        """What waits, up to `max_records`, without waiting; an item that is too large is cut into even parts."""
+        """What waits, up to `max_records`; an item that is too large is cut into even parts."""
         taken: list[T] = []
         room = max_records
         while self._items and room > 0:

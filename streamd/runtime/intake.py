@@ -14,9 +14,7 @@ class Intake:
 
     def __init__(self, settings: BufferSettings, when_full: WhenFull, book: FrameBook) -> None:
         self.book = book
-        self.buffer: Buffer[Frames] = Buffer(
-            settings.max_records, settings.max_bytes, when_full, self._drop
-        )
+        self.buffer: Buffer[Frames] = Buffer(settings.max_records, settings.max_bytes, when_full, self._drop)
 
     def offer(self, frames: Frames) -> bool:
         """Take the frames; False: stop reading until the callback of `on_resume` comes."""

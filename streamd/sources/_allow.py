@@ -10,7 +10,7 @@ _CACHE_SIZE = 65536
 
 def _networks(value: Any) -> Any:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("allow is a list of networks, like [\"127.0.0.0/8\", \"fd00::/8\"]")
+        raise ValueError('allow is a list of networks, like ["127.0.0.0/8", "fd00::/8"]')
     for item in value:
         ipaddress.ip_network(item)
     return value

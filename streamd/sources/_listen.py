@@ -34,6 +34,8 @@ def bound_socket(listen: Address, kind: socket.SocketKind, source: str) -> tuple
     except OSError as error:
         sock.close()
         advice = _ADVICE.get(error.errno or 0, "check the address")
-        raise EnvironmentFault(f"source {source}: cannot listen on {listen}: {error.strerror}: {advice}") from None
+        raise EnvironmentFault(
+            f"source {source}: cannot listen on {listen}: {error.strerror}: {advice}"
+        ) from None
     host, port = sock.getsockname()[:2]
     return sock, Address(host, port)

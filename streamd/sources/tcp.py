@@ -117,7 +117,7 @@ class Connection(asyncio.BufferedProtocol):
         self._peer = ""
         self._started = False
         self._since_mono_s = 0.0
-        """When the connection opened; later, when the frame that is unfinished was first seen so (0: none is)."""
+        """When the connection opened; later, when the frame that is unfinished began (0: none is)."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit it or close it at once."""

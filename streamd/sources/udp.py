@@ -133,11 +133,11 @@ class Udp(Source):
         peer = self._peers[sender] = peer_text(sender)
         return peer
 
-    def _allowed(
-        self, payloads: list[bytes], peers: str | list[str]
-    ) -> tuple[list[bytes], str | list[str]]:
+    def _allowed(self, payloads: list[bytes], peers: str | list[str]) -> tuple[list[bytes], str | list[str]]:
         each = [peers] * len(payloads) if isinstance(peers, str) else peers
-        kept = [(payload, peer) for payload, peer in zip(payloads, each, strict=True) if self._allow.has(peer)]
+        kept = [
+            (payload, peer) for payload, peer in zip(payloads, each, strict=True) if self._allow.has(peer)
+        ]
         refused = len(payloads) - len(kept)
         if refused:
             self.context.book.received += refused
@@ -151,7 +151,7 @@ class Udp(Source):
             if got >= asked:
                 break
             try:
-                sock.setsockopt(socket.SOL_SOCKET, option, asked)
+                sock.setsockopt(socket.SOL_SOCKET, option, min(asked, 2**31 - 1))
             except OSError:
                 break
             got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -1,0 +1,237 @@
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from streamd import registry
+from streamd.core.books import FrameBook
+from streamd.core.contracts import SourceContext
+from streamd.core.frames import FlaggedFrame
+from streamd.sources import tcp as tcp_module
+from streamd.sources.tcp import Tcp
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
+
+def tcp(**options: Any) -> Tcp:
+    config = Tcp.Config.model_validate({"type": "tcp", "listen": "127.0.0.1:0"} | options)
+    framing = registry.load("framing", config.framing.type)
+
+    def new_framer() -> Any:
+        own = framing.Config.model_validate(config.framing.options)
+        return framing(own, config.max_frame, config.oversize)
+
+    return Tcp(config, SourceContext("floor", FrameBook("floor"), new_framer))
+
+
+async def connect(source: Tcp) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(*source.address)
+
+
+async def closed(reader: asyncio.StreamReader) -> bool:
+    async with asyncio.timeout(10):
+        try:
+            return await reader.read() == b""
+        except ConnectionResetError:
+            return True
+
+
+async def test_lines_of_several_connections(capture: Any, until: Until) -> None:
+    source = tcp()
+    await source.open(capture)
+    _, one = await connect(source)
+    _, two = await connect(source)
+    one.write(b"a\nb\r\nhalf")
+    two.write(b"c\n")
+    await until(lambda: len(capture.payloads) == 3)
+    one.write(b" a line\n")
+    await until(lambda: len(capture.payloads) == 4)
+    assert sorted(capture.payloads) == [b"a", b"b", b"c", b"half a line"]
+    by_frame = dict(zip(capture.payloads, capture.peers, strict=True))
+    host, port = one.get_extra_info("sockname")
+    assert by_frame[b"half a line"] == f"{host}:{port}"
+    assert source.context.book.notes["connections", ""] == 2
+    one.close()
+    two.close()
+    await source.stop()
+
+
+async def test_an_unfinished_line_is_delivered_and_flagged_at_eof_at_reset_and_at_stop(
+    capture: Any, until: Until
+) -> None:
+    source = tcp()
+    await source.open(capture)
+    _, polite = await connect(source)
+    polite.write(b"eof")
+    polite.write_eof()
+    await until(lambda: capture.payloads == [b"eof"])
+    _, rude = await connect(source)
+    rude.write(b"reset")
+    await until(lambda: any(c._framer and c._framer.waiting_bytes for c in source.connections))
+    linger = b"\1\0\0\0\0\0\0\0"
+    rude.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    rude.transport.abort()
+    await until(lambda: capture.payloads == [b"eof", b"reset"])
+    _, cut = await connect(source)
+    cut.write(b"stop")
+    await until(lambda: any(c._framer and c._framer.waiting_bytes for c in source.connections))
+    await source.stop()
+    assert capture.payloads == [b"eof", b"reset", b"stop"]
+    assert all(isinstance(p, FlaggedFrame) and p.flag == "unterminated" for p in capture.payloads)
+    assert all(frames.flagged for frames in capture.offered)
+    assert source.context.book.notes["unterminated", ""] == 3
+    for writer in (polite, cut):
+        writer.close()
+
+
+async def test_a_full_buffer_stops_every_connection_at_once(capture: Any, until: Until) -> None:
+    source = tcp()
+    await source.open(capture)
+    writers = [(await connect(source))[1] for _ in range(5)]
+    await until(lambda: len(source.connections) == 5)
+    capture.accepting = False
+    writers[0].write(b"x\n")
+    await until(lambda: source.paused)
+    assert not any(c._transport.is_reading() for c in source.connections if c._transport)
+    late = (await connect(source))[1]
+    await until(lambda: len(source.connections) == 6)
+    for writer in [*writers, late]:
+        writer.write(b"y\n")
+    assert capture.payloads == [b"x"]
+    capture.accepting = True
+    capture.resume()
+    await until(lambda: capture.payloads == [b"x"] + [b"y"] * 6)
+    for writer in [*writers, late]:
+        writer.close()
+    await source.stop()
+
+
+async def test_connections_over_the_cap_are_closed_at_once_and_counted(capture: Any, until: Until) -> None:
+    source = tcp(max_connections=3)
+    await source.open(capture)
+    held = [await connect(source) for _ in range(3)]
+    await until(lambda: len(source.connections) == 3)
+    refused = [await connect(source) for _ in range(4)]
+    for reader, _ in refused:
+        assert await closed(reader)
+    assert source.context.book.notes["connections_refused", "max_connections"] == 4
+    held[0][1].close()
+    await until(lambda: len(source.connections) == 2)
+    _, writer = await connect(source)
+    writer.write(b"in\n")
+    await until(lambda: capture.payloads == [b"in"])
+    for _, w in [*held, *refused]:
+        w.close()
+    writer.close()
+    await source.stop()
+
+
+async def test_peers_outside_the_allowed_networks_are_closed_and_counted(capture: Any) -> None:
+    source = tcp(allow=["127.0.0.2/32"])
+    await source.open(capture)
+    reader, writer = await connect(source)
+    assert await closed(reader)
+    assert source.context.book.notes["connections_refused", "not_allowed"] == 1
+    writer.close()
+    await source.stop()
+
+
+async def test_broken_framing_closes_the_connection_and_keeps_earlier_frames(capture: Any) -> None:
+    source = tcp(framing="octet_counting")
+    await source.open(capture)
+    reader, writer = await connect(source)
+    writer.write(b"5 hello" + b"garbage without a count")
+    assert await closed(reader)
+    assert capture.payloads == [b"hello"]
+    book = source.context.book
+    assert sum(n for (counter, _), n in book.notes.items() if counter == "framing_errors") == 1
+    assert book.notes["discarded_bytes", ""] > 0
+    writer.close()
+    await source.stop()
+
+
+async def test_frames_the_framing_dropped_are_in_the_books(capture: Any, until: Until) -> None:
+    source = tcp(max_frame="16B", oversize="drop")
+    await source.open(capture)
+    _, writer = await connect(source)
+    writer.write(b"short\n" + b"long" * 20 + b"\nshort\n")
+    await until(lambda: capture.payloads == [b"short", b"short"])
+    book = source.context.book
+    assert (book.received, book.dropped["oversize"]) == (1, 1)
+    assert book.waiting == 0
+    writer.close()
+    await source.stop()
+
+
+async def test_a_silent_connection_is_closed_after_the_first_byte_timeout(
+    capture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp_module, "SWEEP_S", 0.01)
+    source = tcp(first_byte_timeout="50ms")
+    await source.open(capture)
+    reader, writer = await connect(source)
+    assert await closed(reader)
+    assert source.context.book.notes["connections_closed", "first_byte_timeout"] == 1
+    writer.close()
+    await source.stop()
+
+
+async def test_a_frame_that_trickles_is_closed_although_bytes_keep_coming(capture: Any, until: Until) -> None:
+    source = tcp(frame_timeout="10s")
+    await source.open(capture)
+    _, writer = await connect(source)
+    writer.write(b"whole\nbeg")
+    await until(lambda: capture.payloads == [b"whole"])
+    connection = next(iter(source.connections))
+    begun = connection._since_mono_s
+    writer.write(b"i")
+    await until(lambda: connection._framer is not None and connection._framer.waiting_bytes == 4)
+    assert connection._since_mono_s == begun
+    connection.check_timeouts(begun + 9.9)
+    assert len(source.connections) == 1
+    connection.check_timeouts(begun + 10)
+    await until(lambda: not source.connections)
+    assert capture.payloads == [b"whole", b"begi"]
+    assert source.context.book.notes["connections_closed", "frame_timeout"] == 1
+    writer.close()
+    await source.stop()
+
+
+async def test_a_quiet_connection_between_frames_is_never_closed(capture: Any, until: Until) -> None:
+    source = tcp()
+    await source.open(capture)
+    _, writer = await connect(source)
+    writer.write(b"whole\n")
+    await until(lambda: capture.payloads == [b"whole"])
+    next(iter(source.connections)).check_timeouts(1e12)
+    assert len(source.connections) == 1
+    writer.close()
+    await source.stop()
+
+
+async def test_time_in_which_we_did_not_read_counts_against_no_timeout(capture: Any, until: Until) -> None:
+    source = tcp(frame_timeout="10s")
+    await source.open(capture)
+    _, writer = await connect(source)
+    writer.write(b"beg")
+    await until(lambda: any(c._framer and c._framer.waiting_bytes for c in source.connections))
+    connection = next(iter(source.connections))
+    connection.pause()
+    connection.resume(now_mono_s=1e9)
+    connection.check_timeouts(1e9 + 9)
+    assert len(source.connections) == 1
+    writer.close()
+    await source.stop()
+
+
+async def test_ipv6(capture: Any, until: Until) -> None:
+    source = tcp(listen="[::1]:0")
+    await source.open(capture)
+    _, writer = await connect(source)
+    writer.write(b"six\n")
+    await until(lambda: capture.payloads == [b"six"])
+    assert capture.peers[0].startswith("[::1]:")
+    writer.close()
+    await source.stop()
