@@ -9,7 +9,16 @@ from streamd import registry
 from streamd.config import Loaded, component
 from streamd.core.books import Books
 from streamd.core.clock import Now
-from streamd.core.contracts import Codec, Framer, Sink, SinkContext, Source, SourceContext, StepContext
+from streamd.core.contracts import (
+    Codec,
+    Framer,
+    Processor,
+    Sink,
+    SinkContext,
+    Source,
+    SourceContext,
+    StepContext,
+)
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
 from streamd.core.schema import Schema
@@ -106,12 +115,16 @@ def _steps(loaded: Loaded, pipeline: str) -> list[Step]:
     names = {loaded.config.sources[source].schema_name for source in settings.sources}
     shared = names.pop() if len(names) == 1 else None
     schema: Schema | None = loaded.schemas[shared] if shared is not None else None
+    fields = frozenset(schema.fields) if schema is not None else None
     steps = []
     for index, spec in enumerate(settings.steps):
         cls, options = component("processors", spec)
         name = f"{spec.type}[{index}]"
         with _place(f"pipelines.{pipeline}.steps[{index}]"):
-            steps.append(Step(name, cls(options, StepContext(name, pipeline, schema, loaded.base_dir))))
+            context = StepContext(name, pipeline, schema, loaded.base_dir, fields)
+            processor: Processor = cls(options, context)
+        steps.append(Step(name, processor))
+        fields = processor.fields_after()
     return steps
 
 

@@ -1,0 +1,150 @@
+"""Components that do as a test tells them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.core.ack import Ack, Status
+from streamd.core.batch import Batch, Record
+from streamd.core.books import Books
+from streamd.core.clock import Now
+from streamd.core.contracts import (
+    BadElement,
+    Codec,
+    Processed,
+    Processor,
+    Sink,
+    SinkContext,
+    StepContext,
+    Written,
+)
+from streamd.core.dead_letter import DeadLetter
+from streamd.core.errors import BadData, SinkError
+from streamd.core.frames import Frames
+from streamd.core.settings import BatchSettings, BufferSettings
+from streamd.runtime.delivery import Delivery
+from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.intake import Intake
+from streamd.runtime.worker import Feed, Step, Workers
+
+
+class Office:
+    """Keeps dead letters in memory and settles their acks at once."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+
+    def keep(self, letters: list[DeadLetter], ack: Ack | None = None) -> None:
+        self.letters += letters
+        if ack is not None:
+            ack.settle(Status.REJECTED)
+
+    async def commit(self, letters: list[DeadLetter]) -> None:
+        self.letters += letters
+
+
+class WordCodec(Codec):
+    """Words of a frame are records; `bad` is a bad one, a frame of `BAD` no frame at all."""
+
+    def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
+        if payload == b"BAD":
+            raise BadData("test:bad")
+        return [BadElement(w, "test:word") if w == b"bad" else {"word": w.decode()} for w in payload.split()]
+
+
+class Script(Processor):
+    """Runs the function it is made with."""
+
+    function: Any = None
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        return self.function(self, records)  # type: ignore[no-any-return]  # a test's own function
+
+    def process_one(self, record: Record, now: Now) -> Record:
+        raise AssertionError
+
+
+class ListSink(Sink):
+    """Keeps what it is given; fails while `faults` lasts; refuses records whose word is in `poison`."""
+
+    def __init__(self) -> None:
+        context = SinkContext("list", {}, Path(), Office(), None)
+        super().__init__(None, context)
+        self.written: list[Record] = []
+        self.faults: list[Exception] = []
+        self.poison: set[str] = set()
+        self.calls = 0
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        self.calls += 1
+        if self.faults:
+            raise self.faults.pop(0)
+        rejected = []
+        for batch in batches:
+            good = [r for r in batch.records if r.get("word") not in self.poison]
+            self.written += good
+            rejected.append(len(batch) - len(good))
+        return Written(rejected, [0] * len(batches))
+
+
+class Bench:
+    """One pipeline from frames to a list, with a clock that a test turns."""
+
+    def __init__(self, *functions: Any, workers: int = 2, when_full: str = "block", sinks: int = 1) -> None:
+        self.books = Books()
+        self.office = Office()
+        self.mono_s = 100.0
+        self.sinks = [ListSink() for _ in range(sinks)]
+        settings = BufferSettings.model_validate({"max_records": 10, "when_full": when_full})
+        batch = BatchSettings.model_validate({"max_records": 4, "max_wait": "1ms"})
+        self.deliveries = [
+            Delivery(f"list{n}", sink, batch, settings, self.books, self.now)
+            for n, sink in enumerate(self.sinks)
+        ]
+        steps = []
+        for n, function in enumerate(functions):
+            context = StepContext(f"step[{n}]", "p", None, Path())
+            step = Script(None, context)
+            step.function = function
+            steps.append(Step(f"step[{n}]", step))
+
+        self.intake = Intake(
+            BufferSettings.model_validate({"max_records": 1000}), "block", self.books.source("s")
+        )
+        self.feed = Feed(
+            self.intake.buffer, WordCodec(None, None), self.intake.book, self.books.pipeline("s", "p")
+        )
+        fanout = Fanout([Output(d.name, d.buffer) for d in self.deliveries], self.books)
+        self.workers = Workers(
+            "p", [self.feed], steps, fanout, self.office, self.now, count=workers, max_batch=3
+        )
+
+    def now(self) -> Now:
+        return Now(self.mono_s + 1e9, self.mono_s)
+
+    def frames(self, *payloads: bytes, ack: Ack | None = None) -> Frames:
+        return Frames(list(payloads), "127.0.0.1:5", 1e9, ack=ack)
+
+    @property
+    def balanced(self) -> bool:
+        return (
+            self.feed.frames.waiting == self.intake.buffer.records
+            and self.feed.records.in_flight == 0
+            and all(book.pending == 0 for book in self.books.deliveries.values())
+        )
+
+
+@pytest.fixture
+def bench() -> type[Bench]:
+    return Bench
+
+
+@pytest.fixture
+def sink_error() -> type[SinkError]:
+    return SinkError

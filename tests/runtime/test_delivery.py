@@ -1,0 +1,142 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from streamd.core.ack import Ack, Status
+from streamd.core.batch import Batch
+from streamd.runtime import delivery as delivery_module
+
+
+def batch(*words: str, ack: Ack | None = None) -> Batch:
+    return Batch([{"word": w} for w in words], "s", "p", "127.0.0.1:5", 1.0, ack=ack, size_bytes=100)
+
+
+def offer(b: Any, item: Batch) -> None:
+    b.books.delivery("s", "p", "list0").offered += len(item)
+    b.deliveries[0].buffer.put(item)
+
+
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module.Backoff, "next_s", lambda _: 0.0)
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_a_fault_that_passes_is_retried_until_everything_is_stored(bench: Any, sink_error: Any) -> None:
+    b = bench()
+    b.sinks[0].faults = [sink_error("locked"), RuntimeError("a bug"), sink_error("locked")]
+    told: list[Status] = []
+    offer(b, batch("a", "b", ack=Ack(told.append)))
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    assert [r["word"] for r in b.sinks[0].written] == ["a", "b"]
+    assert b.sinks[0].calls == 4
+    assert told == [Status.DELIVERED]
+    assert b.deliveries[0].trouble is None
+    book = b.books.delivery("s", "p", "list0")
+    assert (book.stored, book.pending) == (2, 0)
+
+
+async def test_a_sink_in_trouble_says_since_when_and_why(bench: Any, sink_error: Any) -> None:
+    b = bench()
+    b.sinks[0].faults = [sink_error("locked")] * 1000
+    offer(b, batch("a"))
+    running = asyncio.create_task(b.deliveries[0].run())
+    while b.deliveries[0].trouble is None:
+        await asyncio.sleep(0)
+    assert b.deliveries[0].trouble == "locked"
+    assert b.deliveries[0].trouble_since_mono_s == 100.0
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert b.books.delivery("s", "p", "list0").pending == 1
+
+
+async def test_what_the_sink_rejects_is_counted_and_settled_as_rejected(bench: Any) -> None:
+    b = bench()
+    b.sinks[0].poison = {"bad"}
+    told: list[Status] = []
+    offer(b, batch("a", "bad", "c", ack=Ack(told.append)))
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    book = b.books.delivery("s", "p", "list0")
+    assert (book.offered, book.stored, book.rejected, book.pending) == (3, 2, 1, 0)
+    assert told == [Status.REJECTED]
+
+
+async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any, monkeypatch: Any) -> None:
+    b = bench()
+    gate = asyncio.Event()
+    write = b.sinks[0].write
+
+    async def slow(batches: Any) -> Any:
+        await gate.wait()
+        return await write(batches)
+
+    b.sinks[0].write = slow
+    offer(b, batch("a"))
+    running = asyncio.create_task(b.deliveries[0].run())
+    while b.deliveries[0].writing is None:
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert b.books.delivery("s", "p", "list0").stored == 1
+
+
+async def test_a_commit_that_never_ends_is_named_as_unknown(bench: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(delivery_module, "LAST_WORD_S", 0.01)
+    logged: list[str] = []
+    monkeypatch.setattr(delivery_module.log, "error", lambda event, **_: logged.append(event))
+    b = bench()
+    never = asyncio.Event()
+
+    async def hang(_: Any) -> Any:
+        await never.wait()
+
+    b.sinks[0].write = hang
+    offer(b, batch("a"))
+    running = asyncio.create_task(b.deliveries[0].run())
+    while b.deliveries[0].writing is None:
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert logged == ["commit_outcome_unknown"]
+    assert b.books.delivery("s", "p", "list0").pending == 1
+    b.deliveries[0].writing.cancel()
+
+
+async def test_a_drop_policy_counts_what_it_drops_and_never_waits(bench: Any) -> None:
+    b = bench(when_full="drop_oldest")
+    told: list[Status] = []
+    for n in range(5):
+        item = batch(*(f"{n}.{k}" for k in range(5)), ack=Ack(told.append))
+        b.books.delivery("s", "p", "list0").offered += 5
+        await b.deliveries[0].buffer.send(item)
+    assert told == [Status.DROPPED] * 3
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    book = b.books.delivery("s", "p", "list0")
+    assert (book.offered, book.stored, book.dropped["buffer_full"], book.pending) == (25, 10, 15, 0)
+    assert told == [Status.DROPPED] * 3 + [Status.DELIVERED] * 2
+
+
+async def test_a_hung_sink_with_a_drop_policy_does_not_stop_its_neighbour(bench: Any) -> None:
+    b = bench(sinks=2, when_full="drop_oldest")
+    workers = asyncio.create_task(b.workers.run())
+    neighbour = asyncio.create_task(b.deliveries[1].run())
+    for n in range(100):
+        b.intake.offer(b.frames(b"w%d" % n))
+        await asyncio.sleep(0)
+    b.workers.close()
+    await workers
+    b.deliveries[1].buffer.close()
+    await neighbour
+    stuck, fine = (b.books.delivery("s", "p", f"list{n}") for n in (0, 1))
+    assert fine.stored + fine.dropped["buffer_full"] == 100
+    assert stuck.dropped["buffer_full"] + stuck.pending == 100
+    assert stuck.pending == b.deliveries[0].buffer.records
