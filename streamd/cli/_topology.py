@@ -6,6 +6,7 @@ from typing import Any
 from streamd.cli._trial import outputs
 from streamd.config import Loaded, validation
 from streamd.config.problems import quoted
+from streamd.config.tables import is_loopback
 from streamd.core.settings import Address, ComponentSettings
 
 _COMMON = frozenset({"type", "buffer", "batch", "listen", "codec", "framing", "schema_name", "path"})

@@ -1,0 +1,27 @@
+"""`streamd schema`: the configuration language, for editors, for the reference page, and as samples."""
+
+import argparse
+import json
+
+from streamd.config import json_schema, reference
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "table", nargs="?", metavar="TABLE", help="a sample of one table, like sources.udp or daemon"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON Schema of the whole file (the default)")
+    form.add_argument("--markdown", action="store_true", help="the reference page")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print what is asked for. Raises `ConfigError` for a table that does not exist."""
+    if args.table:
+        text = reference.sample(args.table)
+    elif args.markdown:
+        text = reference.markdown()
+    else:
+        text = json.dumps(json_schema.json_schema(), indent=2, ensure_ascii=False) + "\n"
+    print(text, end="")
+    return 0

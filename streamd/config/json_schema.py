@@ -1,0 +1,65 @@
+"""The configuration language as JSON Schema, so that an editor can complete and check it."""
+
+from typing import Any
+
+from streamd import registry
+from streamd.config.tables import Config
+from streamd.config.validation import NESTED, class_of
+from streamd.core.schema import FieldSettings
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of the whole file, components included; for editors."""
+    schema = Config.model_json_schema(by_alias=True)
+    definitions = schema["$defs"]
+    definitions["FieldSettings"] = FieldSettings.model_json_schema()
+    for kind in registry.KINDS:
+        references = []
+        for name in registry.names(kind):
+            component = class_of(kind, name).Config.model_json_schema(by_alias=True)
+            definitions |= component.pop("$defs", {})
+            component.setdefault("properties", {})["type"] = {"const": name}
+            component["required"] = sorted({*component.get("required", ()), "type"})
+            definitions[f"{kind}.{name}"] = component
+            references.append({"$ref": f"#/$defs/{kind}.{name}"})
+        definitions[kind] = {"oneOf": references}
+        if kind not in ("sources", "sinks"):  # a name alone will do, where no key is required
+            short = [
+                name for name in registry.names(kind) if definitions[f"{kind}.{name}"]["required"] == ["type"]
+            ]
+            definitions[kind]["oneOf"].append({"enum": short})
+    for kind in ("sources", "sinks"):
+        schema["properties"][kind]["additionalProperties"] = {"$ref": f"#/$defs/{kind}"}
+    field = schema["properties"]["schemas"]["additionalProperties"]["additionalProperties"]
+    field["anyOf"] = [field["anyOf"][0], {"$ref": "#/$defs/FieldSettings"}]
+    definitions["PipelineSettings"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/processors"}
+    for table in definitions.values():
+        for key, kind in NESTED.items():
+            if key in table.get("properties", {}):
+                kept = {k: v for k, v in table["properties"][key].items() if k in ("default", "description")}
+                table["properties"][key] = {**kept, "$ref": f"#/$defs/{kind}"}
+    for unused in ("SourceSettings", "SinkSettings", "ComponentSettings"):
+        definitions.pop(unused, None)
+    tidy: dict[str, Any] = _tidied(schema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "streamd", **tidy}
+
+
+def _tidied(part: Any) -> Any:
+    """Without what TOML cannot say (null), and the titles and parsed defaults that only Python needs."""
+    if isinstance(part, list):
+        return [_tidied(inner) for inner in part]
+    if not isinstance(part, dict):
+        return part
+    kept = {
+        key: _tidied(inner)
+        for key, inner in part.items()
+        if not (key == "title" and isinstance(inner, str))
+        and not (key == "default" and (inner is None or isinstance(inner, dict)))
+    }
+    branches = [branch for branch in kept.get("anyOf", ()) if branch != {"type": "null"}]
+    if "anyOf" in kept:
+        kept["anyOf"] = branches
+    if len(branches) == 1:
+        del kept["anyOf"]
+        kept |= branches[0]
+    return kept

@@ -1,0 +1,205 @@
+"""The configuration language as its classes declare it: samples of tables, and the reference page."""
+
+import json
+import textwrap
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from streamd import registry
+from streamd.config.problems import did_you_mean, quoted
+from streamd.config.tables import Config, PipelineSettings
+from streamd.config.validation import class_of
+from streamd.core.errors import ConfigError
+from streamd.core.schema import FieldSettings
+from streamd.core.settings import Address, ComponentSettings, Settings, parse_duration_s, parse_size_bytes
+
+HEADERS = {
+    "sources": "[sources.example]",
+    "framing": "[sources.example.framing]",
+    "codecs": "[sources.example.codec]",
+    "processors": "[[pipelines.example.steps]]",
+    "sinks": "[sinks.example]",
+    "schemas": "[schemas.example.field]",
+    "pipelines": "[pipelines.example]",
+}
+"""Where a table of each kind stands in the file."""
+
+_INPUT_WORDS: dict[Any, str] = {parse_duration_s: "duration", parse_size_bytes: "size"}
+_TYPE_WORDS: dict[Any, str] = {
+    bool: "true or false", int: "whole number", float: "number", str: "text", Address: "address",
+    ComponentSettings: "component", dict: "table", Any: "any value",
+}  # fmt: skip
+_BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+_PLACEHOLDERS = {"address": "127.0.0.1:9999", "duration": "5s", "size": "64MiB"}
+
+
+class Row(NamedTuple):
+    """One key of a table. `default` is as the file would write it; None: there is none, or it is required."""
+
+    key: str
+    holds: str
+    default: str | None
+    required: bool
+    description: str
+
+
+class Section(NamedTuple):
+    """One table of the language: where it stands, what it is, and its keys."""
+
+    name: str
+    header: str
+    summary: str
+    rows: list[Row]
+
+
+def sections() -> list[Section]:
+    """Every table of the language, in the order a reader wants them."""
+    found: list[Section] = []
+    for key, field in Config.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, Settings):
+            found.append(Section(key, f"[{key}]", _summary(model), rows(model)))
+    found.append(Section("schemas", HEADERS["schemas"], _summary(FieldSettings), rows(FieldSettings)))
+    found.append(
+        Section("pipelines", HEADERS["pipelines"], _summary(PipelineSettings), rows(PipelineSettings))
+    )
+    for kind in registry.KINDS:
+        for name in registry.names(kind):
+            cls = class_of(kind, name)
+            keys = [row for row in rows(cls.Config) if row.key != "type"]
+            keys.insert(0, Row("type", quoted(name), quoted(name), True, "names the component"))
+            found.append(Section(f"{kind}.{name}", HEADERS[kind], _summary(cls), keys))
+    return found
+
+
+def rows(model: type[BaseModel], prefix: str = "") -> list[Row]:
+    """The keys of a table; those of a table inside it follow in its place, dotted."""
+    found: list[Row] = []
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            found += rows(inner, f"{key}.")
+            continue
+        default = None if field.default in (PydanticUndefined, None) else _toml(field.default)
+        found.append(Row(key, _holds(field), default, field.is_required(), field.description or ""))
+    return found
+
+
+def sample(name: str) -> str:
+    """One table as TOML with every key: those with a default are comments. Raises `ConfigError`."""
+    known = {section.name: section for section in sections()}
+    section = known.get(name)
+    if section is None:
+        hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+        raise ConfigError(f"there is no {quoted(name)}{hint}")
+    lines = [*_comment(section.summary), section.header]
+    for row in section.rows:
+        if row.key == "type" and row.default:
+            lines.append(f"type = {row.default}")
+            continue
+        lines += ["", *_comment(f"{row.description} ({row.holds})")]
+        if row.required:
+            lines.append(f"{row.key} = {_placeholder(row.holds)}")
+        elif row.default is not None:
+            lines.append(f"# {row.key} = {row.default}")
+        else:
+            lines.append(f"# {row.key} is not set")
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for paragraph in text.splitlines() for line in textwrap.wrap(paragraph, 96)]
+
+
+def markdown() -> str:
+    """The reference page."""
+    text = [_INTRODUCTION]
+    for section in sections():
+        text += ["", f"## {section.name}", "", section.summary, "", f"In the file: `{section.header}`", ""]
+        if not section.rows:
+            continue
+        text += ["| key | holds | default | what it does |", "|---|---|---|---|"]
+        for row in section.rows:
+            default = "required" if row.required else f"`{row.default}`" if row.default else ""
+            cells = (f"`{row.key}`", row.holds, default, row.description)
+            text.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(text) + "\n"
+
+
+def _summary(cls: type) -> str:
+    """The docstring, one line for each of its paragraphs."""
+    paragraphs = (cls.__doc__ or "").strip().split("\n\n")
+    return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _holds(field: FieldInfo) -> str:
+    bounds = [
+        f"{words} {getattr(mark, attribute)}"
+        for mark in field.metadata
+        for attribute, words in _BOUND_WORDS.items()
+        if getattr(mark, attribute, None) is not None
+    ]
+    parsed = _parsed(field.metadata)
+    return parsed or ", ".join([_words(field.annotation), *bounds])
+
+
+def _words(annotation: Any) -> str:
+    """What a value of this type is called."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _parsed(annotation.__metadata__) or _words(inner[0])
+    if origin is Literal:
+        return _either([quoted(choice) for choice in inner])
+    if origin in (Union, UnionType):
+        return _either([_words(branch) for branch in inner if branch is not NoneType])
+    if origin in (list, tuple, set, frozenset):
+        return f"list of {_words(inner[0])}"
+    return _TYPE_WORDS.get(annotation, "table")
+
+
+def _parsed(metadata: Iterable[Any]) -> str | None:
+    """What a text is called that one of the core's parsers reads."""
+    return next(
+        (words for mark in metadata if (words := _INPUT_WORDS.get(getattr(mark, "func", None)))), None
+    )
+
+
+def _either(words: list[str]) -> str:
+    different = list(dict.fromkeys(words))
+    return " or ".join([", ".join(different[:-1]), different[-1]] if different[1:] else different)
+
+
+def _toml(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _placeholder(holds: str) -> str:
+    """A value of the right form for a key that must be given."""
+    if holds.startswith("list"):
+        return "[]"
+    if holds.startswith("table"):
+        return "{}"
+    if holds.startswith(("whole number", "number")):
+        return "1"
+    if holds.startswith("true"):
+        return "true"
+    if holds.startswith('"'):
+        return holds.split(" or ", maxsplit=1)[0]
+    return quoted(_PLACEHOLDERS.get(holds, "…"))
+
+
+_INTRODUCTION = """\
+# Configuration reference
+
+Written by `streamd schema --markdown` from the classes that read the file; a test compares the two.
+The language is TOML. A key nobody reads is an error. Durations and sizes carry a unit (`5s`, `64MiB`).
+A component is a name, `codec = "json"`, or a table, `codec = { type = "json" }`.
+Files that the configuration names are looked for beside it; what the daemon writes goes to `state_dir`.
+The file is the one given by `--config`, else by `$STREAMD_CONFIG`, else `config/streamd.toml` in the
+current folder, else `/etc/streamd/streamd.toml`. `streamd check` shows every path in full."""
