@@ -6,6 +6,7 @@ import pytest
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch
 from streamd.runtime import delivery as delivery_module
+from streamd.runtime.backoff import Backoff
 
 
 def batch(*words: str, ack: Ack | None = None) -> Batch:
@@ -19,7 +20,7 @@ def offer(b: Any, item: Batch) -> None:
 
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery_module.Backoff, "next_s", lambda _: 0.0)
+    monkeypatch.setattr(Backoff, "next_s", lambda _: 0.0)
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -65,7 +66,7 @@ async def test_what_the_sink_rejects_is_counted_and_settled_as_rejected(bench: A
     assert told == [Status.REJECTED]
 
 
-async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any, monkeypatch: Any) -> None:
+async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any) -> None:
     b = bench()
     gate = asyncio.Event()
     write = b.sinks[0].write
