@@ -15,13 +15,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
+from streamd.core.json_rules import INT_MAX, INT_MIN, NonNullValue
 from streamd.core.settings import Settings
 from streamd.core.timestamp import all_canonical, canonical
 
 FieldType = Literal["str", "int", "float", "bool", "timestamp", "json", "bytes", "any"]
-
-INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-"""What a stored integer can hold."""
 
 _UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
 
@@ -76,8 +74,6 @@ SchemaField = Annotated[
     FieldSettings, BeforeValidator(_field, json_schema_input_type=FieldType | dict[str, Any])
 ]
 """A field as the configuration may give it: `"int"` or `{ type = "int", required = false }`."""
-
-_Int64 = Annotated[int, msgspec.Meta(ge=INT_MIN, le=INT_MAX)]
 
 
 class Schema:
@@ -195,7 +191,7 @@ def _annotation(field: FieldSettings) -> Any:
         case "timestamp":
             annotation = str | int | float
         case "json" | "any":
-            annotation = _Int64 | float | str | bool | list[Any] | dict[str, Any]
+            annotation = NonNullValue
         case _:
             annotation = {"str": str, "bool": bool, "bytes": bytes}[field.type]
     return annotation if field.required else annotation | None

@@ -1,0 +1,68 @@
+"""The codec `auto`."""
+
+from typing import Any
+
+from streamd.codecs.json import Json
+from streamd.codecs.text import read_message
+from streamd.core.batch import Record
+from streamd.core.clock import Now
+from streamd.core.contracts import BadElement, Decoded
+from streamd.core.errors import BadData
+from streamd.core.json_rules import BYTE_ORDER_MARK
+from streamd.core.schema import Schema
+
+
+class Auto(Json):
+    """Fields of JSON; anything else that is UTF-8 is `{"message": …}`.
+
+    A JSON object, an array of objects or lines with objects among them give fields, as the codec `json`
+    takes them. What that refuses, be it broken or against its rules, is a message, whole: a line among lines
+    alone, an array with all its elements. A message that begins like JSON, with `{` or `[`, is counted as
+    `auto_fallback`. Invalid UTF-8 is rejected (`text:utf8`).
+    """
+
+    def __init__(self, config: Any, schema: Schema | None) -> None:
+        """Raises ValueError for a schema: a message would never fit it."""
+        if schema is not None:
+            raise ValueError(
+                "a schema needs the codec json: auto also makes messages, which have none of its fields"
+            )
+        super().__init__(config, None)
+        self._fallbacks = 0
+
+    def decode(self, payloads: list[bytes], now: Now) -> Decoded:
+        """All records of all frames, in order."""
+        self._fallbacks = 0
+        decoded = super().decode(payloads, now)
+        if self._fallbacks:
+            decoded.notes = {"auto_fallback": self._fallbacks}
+        return decoded
+
+    def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
+        """The fields of JSON or the message of a text; a list for an array or lines."""
+        if b"{" not in payload:
+            return self._message(payload)
+        try:
+            found = super().decode_one(payload, now)
+        except BadData:
+            return self._message(payload)
+        if isinstance(found, dict) or not any(isinstance(part, BadElement) for part in found):
+            return found
+        if _first_byte(payload) == b"[":
+            return self._message(payload)
+        return [self._line(part) if isinstance(part, BadElement) else part for part in found]
+
+    def _line(self, part: BadElement) -> Record | BadElement:
+        try:
+            return self._message(part.payload)
+        except BadData as bad:
+            return BadElement(part.payload, bad.reason, bad.detail)
+
+    def _message(self, payload: bytes) -> Record:
+        record = read_message(payload)
+        self._fallbacks += _first_byte(payload) in (b"{", b"[")
+        return record
+
+
+def _first_byte(payload: bytes) -> bytes:
+    return payload.removeprefix(BYTE_ORDER_MARK).lstrip()[:1]

@@ -1,0 +1,32 @@
+"""The codec `raw`."""
+
+from typing import Any
+
+from streamd.core.batch import Record
+from streamd.core.clock import Now
+from streamd.core.contracts import Codec, Decoded
+from streamd.core.errors import BadData
+from streamd.core.schema import Schema
+
+
+class Raw(Codec):
+    """One frame is `{"data": bytes}`, whatever it holds; an empty one is rejected (`empty`)."""
+
+    def __init__(self, config: Any, schema: Schema | None) -> None:
+        """Raises ValueError for a schema: bytes have one field only."""
+        if schema is not None:
+            raise ValueError("a schema needs the codec json: raw makes one field, data")
+        super().__init__(config, None)
+
+    def decode(self, payloads: list[bytes], now: Now) -> Decoded:
+        """All records of all frames, in order."""
+        if all(payloads):
+            return Decoded([{"data": bytes(payload)} for payload in payloads])
+        return super().decode(payloads, now)
+
+    def decode_one(self, payload: bytes, now: Now) -> Record:
+        """The bytes of one frame."""
+        del now
+        if not payload:
+            raise BadData("empty")
+        return {"data": bytes(payload)}  # a frame with a flag is a subclass, which sinks need not know
