@@ -303,7 +303,8 @@ def test_rows_stream_out_before_the_query_has_ended(database: Path) -> None:
 
 def test_control_c_interrupts_a_query_that_gives_no_row(database: Path) -> None:
     """The interrupt may come at any moment of the statement, so it is sent when the statement has begun."""
-    busy = "with recursive n(i) as (select 1 union all select i + 1 from n) select 7 union all select i from n where i < 0"
+    numbers = "with recursive n(i) as (select 1 union all select i + 1 from n)"
+    busy = f"{numbers} select 7 union all select i from n where i < 0"
     main_end, terminal = pty.openpty()
     command = [sys.executable, "-m", "streamd", "query", busy, "--db", str(database), "--csv"]
     with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE) as process:

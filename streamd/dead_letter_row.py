@@ -1,0 +1,80 @@
+"""A dead letter as a row of its table. Whatever a peer sent or a step made, there is a row for it."""
+
+import json
+from typing import Any
+
+import msgspec
+
+from streamd.core.dead_letter import DeadLetter
+from streamd.core.errors import BadData
+from streamd.core.timestamp import from_epoch
+
+COLUMNS = (
+    "received_at", "source", "peer", "pipeline", "sink", "stage", "reason", "detail", "kind", "payload",
+)  # fmt: skip
+"""What a row holds, in this order."""
+
+Row = tuple[str | bytes | None, ...]
+
+_DETAIL_CHARACTERS = 1000
+_ROW_OVERHEAD_BYTES = 512
+_PAGE_BYTES = 4096
+
+
+def row_of(letter: DeadLetter) -> Row:
+    """The row: the original bytes of a frame, the JSON text of a record. Never raises."""
+    try:
+        received_at = from_epoch(letter.received_at)
+    except BadData:  # the host's clock was outside the years 1 to 9999
+        received_at = from_epoch(0)
+    payload = letter.payload
+    return (
+        received_at,
+        _encodable(letter.source),
+        letter.peer and _encodable(letter.peer),
+        letter.pipeline and _encodable(letter.pipeline),
+        letter.sink and _encodable(letter.sink),
+        _encodable(letter.stage),
+        _encodable(letter.reason),
+        _encodable(letter.detail[:_DETAIL_CHARACTERS]),
+        letter.kind,
+        bytes(payload) if isinstance(payload, bytes) else json_text(payload),
+    )
+
+
+def size_bytes_of(row: Row) -> int:
+    """What the row takes at most in the file, and about so in memory."""
+    length = _ROW_OVERHEAD_BYTES
+    for value in row:
+        if value is not None:
+            length += len(value.encode() if isinstance(value, str) and not value.isascii() else value)
+    return length if length <= _PAGE_BYTES else length + _PAGE_BYTES  # its last overflow page may be empty
+
+
+def json_text(record: Any) -> str:
+    """The record as JSON, bytes as base64, an object JSON does not know as the text of its `repr`.
+
+    A record that has no JSON at all (NaN, a cycle, endless nesting) is one text, its `repr`. Never raises.
+    """
+    try:
+        encoded = msgspec.json.encode(record, enc_hook=repr)
+    except Exception:  # noqa: BLE001 - a record may hold anything that a step's code has put there
+        return _careful_json_text(record)
+    # msgspec writes null for NaN and infinity, which would hide why a record is here.
+    return _careful_json_text(record) if b"null" in encoded else encoded.decode()
+
+
+def _careful_json_text(record: Any) -> str:
+    try:
+        plain = msgspec.to_builtins(record, enc_hook=repr)
+        return _encodable(json.dumps(plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    except Exception:  # noqa: BLE001 - the same
+        try:
+            return json.dumps(repr(record))
+        except Exception:  # noqa: BLE001 - a `repr` that fails
+            return json.dumps(f"<{type(record).__name__}>")
+
+
+def _encodable(text: str) -> str:
+    """The text as SQLite takes it: a lone surrogate becomes its escape, which is also JSON's."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
