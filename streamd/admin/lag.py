@@ -4,22 +4,24 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+import structlog
+
 from streamd.core.clock import Now
 
 TICK_S = 0.5
 WINDOW_TICKS = 20
 
+log = structlog.get_logger()
+
 
 class LoopLag:
     """Sleeps for a tick at a time and keeps by how much each sleep was too long, for the last ten seconds.
 
-    A callback that holds the loop for a second shows as a lag of up to a second. After each tick `on_tick`
-    is called: what needs to be looked at regularly needs no task of its own.
+    A callback that holds the loop for a second shows as a lag of between a half and one second.
     """
 
-    def __init__(self, clock: Callable[[], Now], on_tick: Callable[[Now], None] = lambda _now: None) -> None:
+    def __init__(self, clock: Callable[[], Now]) -> None:
         self._clock = clock
-        self._on_tick = on_tick
         self._late_s: deque[float] = deque(maxlen=WINDOW_TICKS)
 
     @property
@@ -27,16 +29,18 @@ class LoopLag:
         """The longest delay of the last ten seconds."""
         return max(self._late_s, default=0.0)
 
-    async def run(self) -> None:
-        """Tick until cancelled."""
-        expected_s = self._clock().mono_s + TICK_S
+    async def run(self, on_tick: Callable[[Now], None]) -> None:
+        """Tick until cancelled; what has to be looked at regularly is called at each tick."""
         while True:
+            due_s = self._clock().mono_s + TICK_S
             await asyncio.sleep(TICK_S)
-            expected_s = self.tick(expected_s) + TICK_S
+            now = self._clock()
+            self.observe(now.mono_s - due_s)
+            try:
+                on_tick(now)
+            except Exception:
+                log.exception("admin_watch_failed")
 
-    def tick(self, expected_s: float) -> float:
-        """One tick that was due at `expected_s`; the time it came."""
-        now = self._clock()
-        self._late_s.append(max(0.0, now.mono_s - expected_s))
-        self._on_tick(now)
-        return now.mono_s
+    def observe(self, late_s: float) -> None:
+        """One tick that came `late_s` after its time."""
+        self._late_s.append(max(0.0, late_s))
