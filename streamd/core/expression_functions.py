@@ -178,7 +178,9 @@ def _read_number(name: str, value: Any, read: Callable[[Any], Any]) -> Any:
         # What Python alone understands ("1_000", digits of other scripts) is no number in anybody's data.
         if not value.isascii() or "_" in value or len(value) > MAX_NUMERAL_CHARS:
             raise BadData("expr:value", f"{name} cannot read {value[:40]!r}")
-    elif not isinstance(value, _NUMBER):
+    elif isinstance(value, _NUMBER):
+        _number(value, name)
+    else:
         raise _mismatch(name, value)
     try:
         return _number(read(value), name)

@@ -34,7 +34,7 @@ _REFUSED = {
     "Dict": "a dict", "Set": "a set", "Await": "await", "Yield": "yield", "YieldFrom": "yield",
     "Pow": "the operator **", "LShift": "the operator <<", "RShift": "the operator >>",
     "BitAnd": "the operator & (write and)", "BitOr": "the operator | (write or)",
-    "BitXor": "the operator ^", "MatMult": "the operator @", "UAdd": "the sign +", "Invert": "the operator ~",
+    "BitXor": "the operator ^", "MatMult": "the operator @", "Slice": "a slice", "UAdd": "the sign +", "Invert": "the operator ~",
     "List": "a list that is not to the right of in", "Tuple": "a tuple that is not to the right of in",
 }  # fmt: skip
 _OTHER_SPELLINGS = {"true": "True", "false": "False", "null": "None"}

@@ -23,7 +23,7 @@ class Filter(Processor):
         except ValueError as error:
             raise ConfigError(f"where: {error}") from None
 
-    def process(self, records: list[Record], now: Now) -> Processed:  # noqa: ARG002 - an expression has no clock
+    def process(self, records: list[Record], now: Now) -> Processed:
         chosen, rejects = self.where.select(records)
         return Processed(
             chosen,
@@ -31,7 +31,7 @@ class Filter(Processor):
             rejects=[BadRecord(record, bad.reason, bad.detail) for record, bad in rejects],
         )
 
-    def process_one(self, record: Record, now: Now) -> Record | Drop:  # noqa: ARG002 - an expression has no clock
+    def process_one(self, record: Record, now: Now) -> Record | Drop:
         return record if self.where.test(record) else DROP
 
     def fields_after(self) -> frozenset[str] | None:

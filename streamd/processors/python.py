@@ -47,10 +47,10 @@ class Python(Processor):
         self.function = load(config.function, context.base_dir)
         self._run = self._run_batch if config.mode == "batch" else self._run_each
 
-    def process(self, records: list[Record], now: Now) -> Processed:  # noqa: ARG002 - the function has one argument
+    def process(self, records: list[Record], now: Now) -> Processed:
         return self._run(records)
 
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:  # noqa: ARG002 - the function has one argument
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
         done = self._run([record])
         for bad in done.rejects:
             raise BadData(bad.reason, bad.detail) from bad.error

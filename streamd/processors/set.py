@@ -51,7 +51,7 @@ class Set(Processor):
                 known |= {name}
         self._fields_after = None if known is None else known - set(config.remove)
 
-    def process_one(self, record: Record, now: Now) -> Record:  # noqa: ARG002 - an expression has no clock
+    def process_one(self, record: Record, now: Now) -> Record:
         changed = record.copy()  # so that what is rejected is the record as it came
         for name, expression in self.assignments:
             try:
