@@ -6,12 +6,12 @@ bits, at any depth), `json:surrogate` (half of a pair), `json:depth` (over 64), 
 and `empty`. Of duplicate keys the last wins; a byte order mark is skipped.
 
 msgspec enforces most of this while it decodes. It allows big integers, any depth its recursion can reach
-and any key: `may_break_rules` says for a whole batch at once whether these are possible, `judge` looks at
-one record.
+and any key: `find_outlaws` looks for these in a whole batch, `judge` in one record.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
@@ -36,34 +36,55 @@ decode_fast = msgspec.json.Decoder(dict[str, NonNullValue | None]).decode
 _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
+ToDict = Callable[[Any], Record]
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))  # noqa: PLR2004 - "0" to "9"
 _LONG_NUMBER = b"0" * len(str(INT_MAX))
-_SHORTEST_DEEP = 2 * MAX_DEPTH
+_SHORTEST_DEEP = 2 * (MAX_DEPTH + 1)
 _NO_NUMBER = re.compile(rb"[\s:,\[]-?(?:nan|inf(?:inity)?)(?!\w)", re.IGNORECASE)
 _POSITION = re.compile(r"\(byte (\d+)\)")
 
 
-def may_break_rules(payloads: Sequence[bytes]) -> bool:
-    """Whether any record that `decode_fast` made of these payloads needs `judge`.
+def find_outlaws(
+    payloads: Sequence[bytes], records: Sequence[Any], to_dict: ToDict | None = None
+) -> set[int]:
+    """The places of the records that `judge` would refuse, of a batch the fast decoders let pass.
 
-    Never wrongly False. Costs 0.08 µs a payload of 110 bytes that holds one flat object.
+    Record i was made of payload i; `to_dict` is given where the records are no dicts. It first asks of all
+    payloads at once whether anything can be wrong: 0.06 µs a flat object of 110 bytes, 0.3 a nested one.
     """
     joined = b"".join(payloads)
     # A key that begins with @ is written so or with the escape of @; the single bytes are found much faster.
-    if b"@" in joined and b'"@' in joined:
-        return True
-    if b"\\" in joined and b'"\\u0040' in joined:
-        return True
-    if joined.count(b"{") == len(payloads) and b"[" not in joined:
-        return False  # nothing is nested, and the integers of the first level are checked by the decoder
-    if _LONG_NUMBER in joined.translate(_DIGITS):
-        return True
-    return any(
-        payload.count(b"{") + payload.count(b"[") > MAX_DEPTH
-        for payload in payloads
-        if len(payload) > _SHORTEST_DEEP
+    reserved = (b"@" in joined and b'"@' in joined) or (b"\\" in joined and b'"\\u0040' in joined)
+    # Where nothing is nested, the decoder has checked every integer.
+    nested = joined.count(b"{") > len(payloads) or b"[" in joined
+    if nested and (_LONG_NUMBER in joined.translate(_DIGITS) or _may_be_deep(payloads)):
+        return {
+            place
+            for place, record in enumerate(map(to_dict, records) if to_dict else records)
+            if _is_outlaw(record)
+        }
+    if reserved and to_dict is None:
+        return {place for place, record in enumerate(records) if not RESERVED_KEYS.isdisjoint(record)}
+    return set()
+
+
+def _may_be_deep(payloads: Sequence[bytes]) -> bool:
+    if max(map(len, payloads)) < _SHORTEST_DEEP:
+        return False
+    return (
+        max(map(bytes.count, payloads, repeat(b"{"))) + max(map(bytes.count, payloads, repeat(b"[")))
+        > MAX_DEPTH
     )
+
+
+def _is_outlaw(record: Record) -> bool:
+    try:
+        judge(record)
+    except BadData:
+        return True
+    return False
 
 
 def judge(record: Record) -> None:
@@ -143,18 +164,22 @@ def _explain(payload: bytes, error: Exception) -> BadData:
         except (ValueError, RecursionError) as second:
             if "surrogate" in str(second):
                 detail = str(second)
+    return BadData(_syntax_reason(payload, detail), detail)
+
+
+def _syntax_reason(payload: bytes, detail: str) -> str:
+    """The reason for what msgspec says in `detail`."""
+    for words, reason in (
+        ("surrogate", "json:surrogate"),
+        ("Integer value out of range", "json:integer"),
+        ("Number out of range", "json:range"),
+        ("Expected `object`", "json:not_object"),
+    ):
+        if words in detail:
+            return reason
     position = _POSITION.search(detail)
-    at = int(position[1]) if position else 0
-    if "surrogate" in detail:
-        reason = "json:surrogate"
-    elif detail.startswith("Integer value out of range"):
-        reason = "json:integer"
-    elif detail.startswith("Number out of range"):
-        reason = "json:range"
-    elif detail.startswith("Expected `object`"):
-        reason = "json:not_object"
-    elif position and _NO_NUMBER.search(payload, max(0, at - 6), at + 12):
-        reason = "json:nan"
-    else:
-        reason = "json:syntax"
-    return BadData(reason, detail)
+    if position is not None:
+        at = int(position[1])
+        if _NO_NUMBER.search(payload, max(0, at - 6), at + 12):
+            return "json:nan"
+    return "json:syntax"
