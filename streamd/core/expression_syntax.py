@@ -34,7 +34,8 @@ _REFUSED = {
     "Dict": "a dict", "Set": "a set", "Await": "await", "Yield": "yield", "YieldFrom": "yield",
     "Pow": "the operator **", "LShift": "the operator <<", "RShift": "the operator >>",
     "BitAnd": "the operator & (write and)", "BitOr": "the operator | (write or)",
-    "BitXor": "the operator ^", "MatMult": "the operator @", "Slice": "a slice", "UAdd": "the sign +", "Invert": "the operator ~",
+    "BitXor": "the operator ^", "MatMult": "the operator @", "UAdd": "the sign +",
+    "Invert": "the operator ~", "Slice": "a slice",
     "List": "a list that is not to the right of in", "Tuple": "a tuple that is not to the right of in",
 }  # fmt: skip
 _OTHER_SPELLINGS = {"true": "True", "false": "False", "null": "None"}
@@ -164,10 +165,11 @@ class Translation(ast.NodeVisitor):
         """A comparison that is false as soon as one of its sides is None."""
         if any(isinstance(operator, ast.Is | ast.IsNot) for operator in node.ops):
             match node:
-                case ast.Compare(left=ast.Constant()):
-                    raise self.refusal(node, "a constant is never None, and None always is")
                 case ast.Compare(ops=[_], comparators=[ast.Constant(value=None)]):
-                    return ast.Compare(self.visit(node.left), node.ops, [ast.Constant(None)])
+                    left = self.visit(node.left)
+                    if isinstance(left, ast.Constant):
+                        raise self.refusal(node, "a constant is never None, and None always is")
+                    return ast.Compare(left, node.ops, [ast.Constant(None)])
             raise self.refusal(node, "is compares with None only: write x is None or x is not None")
         guards: list[ast.expr] = []
         sides = [self.side(node.left, guards)]

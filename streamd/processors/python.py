@@ -150,7 +150,8 @@ def load(reference: str, base_dir: Path) -> Callable[[Any], Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise ConfigError(f"{_place(error)}{type(error).__name__}: {error}") from error
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ConfigError(f"{_place(error)}{type(error).__name__}: {text}") from error
     function = getattr(module, name, None)
     if function is None:
         close = difflib.get_close_matches(name, vars(module), 1)
