@@ -8,7 +8,7 @@ from pathlib import Path
 from streamd import registry
 from streamd.config import Loaded, component
 from streamd.core.books import Books
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import (
     Codec,
     Framer,

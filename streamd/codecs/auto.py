@@ -5,7 +5,7 @@ from typing import Any
 from streamd.codecs.json import Json
 from streamd.codecs.text import read_message
 from streamd.core.batch import Record
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import BadElement, Decoded
 from streamd.core.errors import BadData
 from streamd.core.json_rules import BYTE_ORDER_MARK

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import msgspec
 
 from streamd.core.batch import Record
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import BadElement, Codec, Decoded
 from streamd.core.errors import BadData
 from streamd.core.json_rules import decode_fast, decode_object, find_outlaws, judge, split_objects

@@ -3,7 +3,7 @@
 from typing import Any
 
 from streamd.core.batch import Record
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import Codec, Decoded
 from streamd.core.errors import BadData
 from streamd.core.schema import Schema

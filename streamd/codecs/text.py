@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from streamd.core.batch import Record
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import Codec, Decoded
 from streamd.core.errors import BadData
 from streamd.core.schema import Schema

@@ -1,14 +1,8 @@
-"""Time as an argument: the edges read the clock, the logic is handed the result."""
+"""The one place that reads the clock; the logic never imports it."""
 
 import time
-from typing import NamedTuple
 
-
-class Now(NamedTuple):
-    """One reading of both clocks. Deadlines use `mono_s` only; `wall_s` is for what people read."""
-
-    wall_s: float
-    mono_s: float
+from streamd.core.now import Now
 
 
 def read_clock() -> Now:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from streamd.core.batch import Batch, Record
 from streamd.core.books import FrameBook
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames

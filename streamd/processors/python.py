@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from streamd.core.batch import Record
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import DROP, BadRecord, Drop, Processed, Processor, StepContext
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.settings import Settings

@@ -8,7 +8,7 @@ import structlog
 from streamd.core.ack import Status
 from streamd.core.batch import Batch
 from streamd.core.books import Books
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import Sink, Written
 from streamd.core.errors import SinkError
 from streamd.core.histogram import Histogram

@@ -12,7 +12,7 @@ import structlog
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import FLAG, PEER, RECEIVED_AT, SOURCE, Batch
 from streamd.core.books import FrameBook, RecordBook
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import BadRecord, Codec, Decoded, Processed, Processor
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
@@ -208,7 +208,8 @@ class Workers:
             done = step.processor.process(given, now)
         except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
             reason = "exception"
-            done = Processed([], rejects=[BadRecord(r, reason, repr(error), error) for r in given])
+            detail = _describe(error)
+            done = Processed([], rejects=[BadRecord(r, reason, detail, error) for r in given])
         book.emitted += done.emitted
         book.filtered += done.filtered
         book.absorbed += done.absorbed
@@ -225,7 +226,7 @@ class Workers:
                 "step_failed",
                 pipeline=self.pipeline,
                 step=step.name,
-                error=repr(error),
+                error=_describe(error),
                 traceback="".join(traceback.format_exception(error)),
                 hint="its records are in the dead letters; logged once",
             )
@@ -247,6 +248,13 @@ class Workers:
 
     def _keep(self, letters: list[DeadLetter], ack: Ack | None) -> None:
         self._dead_letters.keep(letters, ack.fork() if ack is not None else None)
+
+
+def _describe(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001 - the text of an exception is the step's own code too
+        return type(error).__name__
 
 
 def _text(record: Any, key: str) -> str | None:

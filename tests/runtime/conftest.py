@@ -9,7 +9,7 @@ import pytest
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch, Record
 from streamd.core.books import Books
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import (
     BadElement,
     Codec,
