@@ -1,0 +1,265 @@
+"""`streamd status`: a running daemon's books and queues."""
+
+import argparse
+import http.client
+import json
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from streamd.cli._table import escape
+from streamd.config import AdminSettings, Problem, loading
+from streamd.config.problems import dotted
+from streamd.config.validation import validated
+from streamd.core.errors import ConfigError, EnvironmentFault
+
+if TYPE_CHECKING:
+    import rich.console
+
+TIMEOUT_S = 3.0
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_PLAIN_WIDTH = 200  # where there is no terminal to fit into
+
+Book = dict[str, int | dict[str, int]]
+
+
+class Buffer(msgspec.Struct):
+    """One queue of the answer."""
+
+    records: int
+    max_records: int
+    bytes: int
+    max_bytes: int
+
+
+class Source(msgspec.Struct):
+    """One source of the answer."""
+
+    name: str
+    listening: list[str]
+    connections: int
+    frames: Book
+    buffer: Buffer | None
+
+
+class Pipeline(msgspec.Struct):
+    """One source in one pipeline of the answer."""
+
+    name: str
+    source: str
+    records: Book
+
+
+class Delivery(msgspec.Struct):
+    """What one pipeline handed to a sink."""
+
+    records: Book
+
+
+class Latency(msgspec.Struct):
+    """Seconds from receive to commit."""
+
+    p50: float | None
+    p99: float | None
+
+
+class Sink(msgspec.Struct):
+    """One sink of the answer."""
+
+    name: str
+    state: str
+    reason: str | None
+    last_commit_age_s: float | None
+    commit_latency_s: Latency
+    buffer: Buffer | None
+    deliveries: list[Delivery]
+
+
+class Status(msgspec.Struct):
+    """What this page needs of the answer of `/status`; docs/operations.md has all of it."""
+
+    version: str
+    run_id: str
+    config: str
+    phase: str
+    ready: bool
+    reasons: list[str]
+    uptime_s: float
+    imbalances: list[str]
+    sources: list[Source]
+    pipelines: list[Pipeline]
+    sinks: list[Sink]
+    dead_letters: dict[str, int]
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", metavar="FILE", help="the configuration of the daemon to ask")
+    where.add_argument("--url", metavar="URL", help="its admin address, like http://127.0.0.1:9900")
+    parser.add_argument("--json", action="store_true", help="the document of /status instead of a page")
+    parser.epilog = "Exit code: 0 ready, 1 not ready or no answer, 2 wrong use."
+
+
+def main(args: argparse.Namespace) -> int:
+    """0 where the daemon is ready, 1 where it is not. Raises `EnvironmentFault` where none answers."""
+    url = args.url or _configured_url(args.config)
+    body = _ask(url)
+    try:
+        status = msgspec.json.decode(body, type=Status)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EnvironmentFault(f"what answers at {escape(url)} is not streamd") from error
+    if args.json:
+        print(json.dumps(json.loads(body), indent=2))
+    else:
+        _show(status)
+    return 0 if status.ready else 1
+
+
+def _configured_url(explicit: str | None) -> str:
+    """Only [admin] is looked at: a daemon can be asked while its file is being edited."""
+    path = loading.find(explicit)
+    document = loading.parse(path, loading.read(path))
+    problems: list[Problem] = []
+    admin = validated(AdminSettings, document.get("admin", {}), ("admin",), problems)
+    if admin is None:
+        raise ConfigError("\n".join(f"{path}: {dotted(place)}: {escape(what)}" for place, what in problems))
+    if admin.listen is None:
+        raise ConfigError(f"{path}: admin.listen turns the admin address off: there is nobody to ask")
+    return f"http://{admin.listen}"
+
+
+def _ask(url: str) -> bytes:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 80
+    except ValueError:
+        host, port = None, 0
+    if host is None or parts.scheme != "http" or parts.path not in {"", "/"}:
+        raise ConfigError("--url is an admin address like http://127.0.0.1:9900")
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/status")
+        answer = connection.getresponse()
+        body = answer.read(_MAX_ANSWER_BYTES)
+    except TimeoutError as error:
+        raise EnvironmentFault(f"no answer from {escape(url)} within {TIMEOUT_S:.0f} s") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = escape(str(error)) or type(error).__name__
+        raise EnvironmentFault(f"no daemon answers at {escape(url)} ({reason}); is it running?") from error
+    finally:
+        connection.close()
+    if answer.status != http.client.OK:
+        raise EnvironmentFault(
+            f"{escape(url)} answered {answer.status}: {escape(body[:200].decode('latin-1'))}"
+        )
+    return body
+
+
+def _show(status: Status) -> None:
+    from rich.console import Console  # noqa: PLC0415 - rich costs start-up time that only this page needs
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+    verdict = Text("ready", "bold green") if status.ready else Text("not ready", "bold red")
+    head = f"streamd {status.version} · {status.phase} for {_span(status.uptime_s)} · run {status.run_id} · "
+    console.print(Text(escape(head)) + verdict)
+    console.print(Text(escape(status.config), "dim"))
+    for reason in status.reasons:
+        console.print(Text(f"  {escape(reason)}", "red"))
+    _table(
+        console,
+        ("source", "listening", "connections", "received", "decoded", "rejected", "dropped", "kernel drops",
+         "waiting", "buffer"),
+        (
+            (source.name, " ".join(source.listening), _number(source.connections),
+             *_numbers(source.frames, "received", "decoded", "rejected", "dropped", "kernel_dropped",
+                       "waiting"),
+             _fill(source.buffer))
+            for source in status.sources
+        ),
+    )  # fmt: skip
+    _table(
+        console,
+        ("pipeline", "source", "in", "emitted", "out", "filtered", "absorbed", "rejected", "dropped",
+         "in flight"),
+        (
+            (line.name, line.source,
+             *_numbers(line.records, "in", "emitted", "out", "filtered", "absorbed", "rejected", "dropped",
+                       "in_flight"))
+            for line in status.pipelines
+        ),
+    )  # fmt: skip
+    _table(
+        console,
+        ("sink", "state", "offered", "stored", "unmatched", "rejected", "dropped", "pending", "buffer",
+         "last commit", "p50", "p99"),
+        (
+            (sink.name, f"{sink.state} ({sink.reason})" if sink.reason else sink.state,
+             *_numbers(_sum(sink.deliveries), "offered", "stored", "unmatched", "rejected", "dropped",
+                       "pending"),
+             _fill(sink.buffer),
+             "never" if sink.last_commit_age_s is None else f"{_span(sink.last_commit_age_s)} ago",
+             _ms(sink.commit_latency_s.p50), _ms(sink.commit_latency_s.p99))
+            for sink in status.sinks
+        ),
+    )  # fmt: skip
+    letters = ", ".join(f"{_number(n)} {fate}" for fate, n in status.dead_letters.items())
+    console.print(Text(f"dead letters: {escape(letters) or 'none'}"))
+    if not status.imbalances:
+        console.print(Text("the books balance"))
+    for imbalance in status.imbalances:
+        console.print(Text(f"the books do not balance: {escape(imbalance)}", "red"))
+
+
+def _table(console: "rich.console.Console", names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(names):
+        table.add_column(name, justify="left" if index < 2 else "right", overflow="fold")  # noqa: PLR2004 - names first, numbers after
+    for row in rows:
+        table.add_row(
+            *(Text(escape(cell)) for cell in row)
+        )  # as Text: what is in it is letters, never markup
+    console.print(table)
+
+
+def _total(book: Book, counter: str) -> int:
+    value = book.get(counter, 0)
+    return sum(value.values()) if isinstance(value, dict) else value
+
+
+def _sum(deliveries: list[Delivery]) -> Book:
+    names = {name for delivery in deliveries for name in delivery.records}
+    return {name: sum(_total(delivery.records, name) for delivery in deliveries) for name in names}
+
+
+def _numbers(book: Book, *counters: str) -> list[str]:
+    return [_number(_total(book, counter)) for counter in counters]
+
+
+def _number(n: int) -> str:
+    return f"{n:,}"
+
+
+def _fill(buffer: Buffer | None) -> str:
+    if buffer is None:
+        return ""
+    share = max(buffer.records / max(1, buffer.max_records), buffer.bytes / max(1, buffer.max_bytes))
+    return f"{share:.0%}"
+
+
+def _ms(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds * 1000:,.1f} ms"
+
+
+def _span(seconds: float) -> str:
+    for unit, length_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
