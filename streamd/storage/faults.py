@@ -18,6 +18,17 @@ _REASONS = {
     sqlite3.SQLITE_NOMEM: "memory",
     sqlite3.SQLITE_INTERRUPT: "interrupted",
 }
+_OF_THE_DATA = {
+    0,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+}
+
+SQLITE_CONSTRAINT_DATATYPE = 3091
+"""A value of the wrong type for a STRICT column; Python 3.11 has no name for it."""
 
 
 def primary_code(error: BaseException) -> int:
@@ -28,8 +39,9 @@ def primary_code(error: BaseException) -> int:
 
 def environment_fault(error: sqlite3.Error) -> SinkError | None:
     """The error as one a later attempt may not meet; None where the statement or its data is to blame."""
-    reason = _REASONS.get(primary_code(error))
-    if reason is None:
+    code = primary_code(error)
+    if code in _OF_THE_DATA:
         return None
+    reason = _REASONS.get(code, "sqlite")
     name = getattr(error, "sqlite_errorname", "")
     return SinkError(reason, f"{error} ({name})")

@@ -1,0 +1,105 @@
+"""Records as rows of one table."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from operator import add
+from typing import Any
+
+from streamd.core.batch import PEER, RECEIVED_AT, Batch
+from streamd.core.errors import BadData
+from streamd.core.timestamp import canonical, from_epoch
+
+Row = tuple[Any, ...]
+METADATA_COLUMNS = {"received_at": "TEXT", "source": "TEXT", "peer": "TEXT"}
+
+
+@dataclass(slots=True)
+class Reject:
+    """A record that cannot be a row, by its index in the batch."""
+
+    index: int
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Rows:
+    """What a batch became: rows of `columns`, each of the record at the same place in `indexes`.
+
+    Where `new_columns` holds names (with `extra = "add_column"`) nothing else is meant: the table needs
+    them first. `dropped_fields` counts values without a column that were given up.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[Row] = field(default_factory=list)
+    indexes: Sequence[int] = ()
+    rejects: list[Reject] = field(default_factory=list)
+    dropped_fields: int = 0
+    new_columns: tuple[str, ...] = ()
+
+
+def metadata(batch: Batch) -> Iterable[Row]:
+    """(received_at, source, peer) of every record of the batch, in order. The text of a time is made once."""
+    if batch.lifted:
+        return (
+            (_time(record.get(RECEIVED_AT)), batch.source, _text(record.get(PEER)))
+            for record in batch.records
+        )
+    peers = repeat(batch.peers) if isinstance(batch.peers, str) else batch.peers
+    times: Iterable[str]
+    if isinstance(batch.received_at, float):
+        times = repeat(from_epoch(batch.received_at), len(batch))
+    else:
+        texts = {time_s: from_epoch(time_s) for time_s in set(batch.received_at)}
+        times = map(texts.__getitem__, batch.received_at)
+    return zip(times, repeat(batch.source), peers, strict=False)
+
+
+def with_metadata(rows: Iterable[Row], batch: Batch, indexes: Sequence[int]) -> list[Row]:
+    """Each row followed by the metadata of its record."""
+    columns = metadata(batch)
+    if len(indexes) != len(batch):
+        every = list(columns)
+        columns = map(every.__getitem__, indexes)
+    return list(map(add, rows, columns))
+
+
+def encode_columns(
+    rows: Iterable[Row], encoders: Sequence[tuple[int, str, Callable[[Any], Any]]], rows_out: Rows
+) -> Iterable[Row]:
+    """The rows with the values in some places encoded; a row with a value that cannot be is rejected."""
+    done: list[Row] = []
+    indexes: list[int] = []
+    for index, row in zip(rows_out.indexes, rows, strict=True):
+        values = list(row)
+        try:
+            for place, name, encode in encoders:
+                if values[place] is not None:
+                    values[place] = _named(name, encode, values[place])
+        except BadData as bad:
+            rows_out.rejects.append(Reject(index, bad.reason, bad.detail))
+            continue
+        done.append(tuple(values))
+        indexes.append(index)
+    rows_out.indexes = indexes
+    return done
+
+
+def _named(name: str, encode: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return encode(value)
+    except BadData as bad:
+        raise BadData(bad.reason, f"{name}: {bad.detail}") from None
+
+
+def _time(value: Any) -> str | None:
+    """What stands as `@received_at` in a record: a step may have put anything there."""
+    try:
+        return None if value is None else canonical(value)
+    except BadData:
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

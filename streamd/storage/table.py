@@ -1,0 +1,240 @@
+"""A table as the configuration wants it, beside the one that is there."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from streamd.core.errors import ConfigError
+from streamd.storage.database import Database
+
+CATCH_ALL_SQL = "(id INTEGER PRIMARY KEY, received_at TEXT, source TEXT, peer TEXT, record TEXT /* JSON */)"
+CATCH_ALL_COLUMNS = {"received_at": "TEXT", "source": "TEXT", "peer": "TEXT", "record": "TEXT"}
+MOST_COLUMNS = 1000
+"""SQLite itself stops at 2,000; a row that wide is slow long before."""
+
+
+def quote(name: str) -> str:
+    """The name as an SQL identifier, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def name_fault(name: str) -> str | None:
+    """Why `name` cannot name a table or column; None where it can."""
+    if not name or len(name) > 255:  # noqa: PLR2004
+        return "a name has 1 to 255 characters"
+    if not name.isprintable():
+        return "a name has no control characters"
+    return None
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is in the file under the table's name."""
+
+    kind: str
+    without_rowid: bool
+    strict: bool
+    types: dict[str, str] = field(default_factory=dict)
+    must_be_filled: list[str] = field(default_factory=list)
+    key: list[str] = field(default_factory=list)
+    generated: list[str] = field(default_factory=list)
+
+
+class Table:
+    """One table of a SQLite file: STRICT and typed, or the catch-all of JSON records.
+
+    `columns` gives the SQL type of each column, in order. Names are compared as SQLite does, without
+    regard to case, and are always quoted. Raises `ConfigError` where no such table can be.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        columns: Mapping[str, str],
+        *,
+        unique: Sequence[str] = (),
+        indexes: Sequence[Sequence[str]] = (),
+        catch_all: bool = False,
+    ) -> None:
+        self.name = name
+        self.columns = dict(columns)
+        self.unique = tuple(unique)
+        self.indexes = [tuple(index) for index in indexes]
+        self.catch_all = catch_all
+        if fault := name_fault(name):
+            raise ConfigError(f"{name!r} cannot be a table: {fault}")
+        if name.lower().startswith("sqlite_"):
+            raise ConfigError(f"{name!r} cannot be a table: SQLite keeps names that begin with sqlite_")
+        if len(self.columns) > MOST_COLUMNS:
+            raise ConfigError(f"the table {name!r} has {len(self.columns)} columns, {MOST_COLUMNS} can be")
+        seen: dict[str, str] = {}
+        for column in self.columns:
+            if fault := name_fault(column):
+                raise ConfigError(f"{column!r} cannot be a column: {fault}")
+            other = seen.setdefault(column.lower(), column)
+            if other != column:
+                raise ConfigError(
+                    f"the columns {other!r} and {column!r} differ in case only: to SQL they are one"
+                )
+        for index in (self.unique, *self.indexes):
+            for column in index:
+                if column not in self.columns:
+                    raise ConfigError(f"the table {name!r} has no column {column!r} to index")
+            if len(set(index)) != len(index):
+                raise ConfigError(f"an index of {name!r} names a column twice: {', '.join(index)}")
+        if not all(self.indexes):
+            raise ConfigError(f"an index of {name!r} names no column")
+
+        self.top_sql = self._top_sql()
+        """The query for the highest row number: no row has it when the next row is inserted above it."""
+
+    def _top_sql(self) -> str:
+        names = {column.lower() for column in self.columns}
+        free = [name for name in ("rowid", "_rowid_", "oid") if name not in names]
+        if not free:
+            raise ConfigError(
+                f"the columns of {self.name!r} hide its row number: rename one of rowid, _rowid_, oid"
+            )
+        return f"SELECT max({free[0]}) FROM {quote(self.name)}"
+
+    def create_sql(self) -> str:
+        """The statement that makes the table."""
+        if self.catch_all:
+            return f"CREATE TABLE {quote(self.name)} {CATCH_ALL_SQL}"
+        columns = ", ".join(
+            f"{quote(column)} {kind}{' NOT NULL' if column in self.unique else ''}"
+            for column, kind in self.columns.items()
+        )
+        return f"CREATE TABLE {quote(self.name)} ({columns}) STRICT"
+
+    def add_column_sql(self, column: str, kind: str) -> str:
+        """The statement that adds a column."""
+        return f"ALTER TABLE {quote(self.name)} ADD COLUMN {quote(column)} {kind}"
+
+    async def columns_there(self, database: Database) -> set[str]:
+        """The names of the columns in the file, in lower case."""
+        rows = await database.fetch("SELECT lower(name) FROM pragma_table_xinfo(?)", (self.name,))
+        return {name for (name,) in rows}
+
+    async def ensure(self, database: Database) -> dict[str, str]:
+        """Make the table and its indexes, or bring an older one up to the configuration.
+
+        New columns are added; what cannot be brought about without touching stored rows raises
+        `ConfigError` with the statement to run. Takes no lock where nothing is to be done. Returns the
+        columns that are there now, with their types.
+        """
+        found = await self._find(database)
+        statements = [self.create_sql()] if found is None else self._changes(found)
+        statements += await self._index_statements(database)
+        if statements:
+            try:
+                async with database.transaction():
+                    for statement in statements:
+                        await database.execute(statement)
+            except sqlite3.IntegrityError as error:
+                columns = ", ".join(map(quote, self.unique))
+                raise ConfigError(
+                    f"the table {self.name!r} has rows that are equal in unique = {list(self.unique)}; find them:"
+                    f" SELECT {columns}, count(*) FROM {quote(self.name)} GROUP BY {columns} HAVING count(*) > 1;"
+                ) from error
+        there = await self._find(database)
+        return {} if there is None else there.types
+
+    async def _find(self, database: Database) -> _Found | None:
+        tables = await database.fetch(
+            "SELECT type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
+            (self.name,),
+        )
+        if not tables:
+            return None
+        kind, without_rowid, strict = tables[0]
+        found = _Found(kind, bool(without_rowid), bool(strict))
+        for column, sql_type, not_null, default, key, hidden in await database.fetch(
+            'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)', (self.name,)
+        ):
+            found.types[column] = sql_type.upper()
+            if key:
+                found.key.append(column)
+            if hidden:
+                found.generated.append(column)
+            elif not_null and default is None:
+                found.must_be_filled.append(column)
+        return found
+
+    def _changes(self, found: _Found) -> list[str]:
+        """The statements that add what is missing. Raises `ConfigError`."""
+        table = quote(self.name)
+        away = (
+            f"name another table, or move it away: ALTER TABLE {table} RENAME TO {quote(self.name + '_old')};"
+        )
+        if found.kind != "table":
+            raise ConfigError(f"{self.name!r} is a {found.kind}, not a table: name another table")
+        if found.without_rowid:
+            raise ConfigError(
+                f"the table {self.name!r} is WITHOUT ROWID, which streamd does not make: {away}"
+            )
+        there = {column.lower(): (column, kind) for column, kind in found.types.items()}
+        missing = [column for column in self.columns if column.lower() not in there]
+        if self.catch_all and (missing or found.strict):
+            raise ConfigError(
+                f"the table {self.name!r} is there and is not the table of JSON records that a sink without"
+                f" schema and columns writes: give it a schema, {away}"
+            )
+        if not self.catch_all and (not found.strict or found.key):
+            raise ConfigError(
+                f"the table {self.name!r} is there and was not made for this schema"
+                f" ({'it has a primary key' if found.strict else 'it is not STRICT'}): {away}"
+            )
+        for column, kind in self.columns.items():
+            name, kind_there = there.get(column.lower(), (column, kind))
+            if name in found.generated:
+                raise ConfigError(
+                    f"the column {name!r} of {self.name!r} is computed and cannot be written: {away}"
+                )
+            if kind_there != kind:
+                raise ConfigError(
+                    f"the column {name!r} of {self.name!r} holds {kind_there}, the configuration says {kind}."
+                    f" To keep the old values beside the new ones, run: ALTER TABLE {table} RENAME COLUMN"
+                    f" {quote(name)} TO {quote(f'{name}_{kind_there.lower()}')};"
+                )
+        ours = {column.lower() for column in self.columns}
+        for column in found.must_be_filled:
+            if column.lower() not in ours and column not in found.key:
+                raise ConfigError(
+                    f"the column {column!r} of {self.name!r} is NOT NULL and nothing in the configuration fills"
+                    f" it: add it to the schema, {away}"
+                )
+        return [self.add_column_sql(column, self.columns[column]) for column in missing]
+
+    async def _index_statements(self, database: Database) -> list[str]:
+        """The statements that make the indexes which are not there, whatever those that are there are called."""
+        have: set[tuple[bool, tuple[str, ...]]] = set()
+        for index, unique, partial in await database.fetch(
+            'SELECT name, "unique", partial FROM pragma_index_list(?)', (self.name,)
+        ):
+            parts = await database.fetch(
+                "SELECT name, coll FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno", (index,)
+            )
+            if not partial and all(name and collation == "BINARY" for name, collation in parts):
+                have.add((bool(unique), tuple(name.lower() for name, _ in parts)))
+        taken = {name.lower() for (name,) in await database.fetch("SELECT name FROM sqlite_schema")}
+        taken.add(self.name.lower())
+        statements = []
+        wanted = [(True, self.unique)] if self.unique else []
+        wanted += [(False, index) for index in self.indexes]
+        for unique, columns in wanted:
+            key = tuple(column.lower() for column in columns)
+            if (unique, key) in have or (True, key) in have:
+                continue
+            have.add((unique, key))
+            stem = "_".join((self.name, *columns, "unique" if unique else "index"))
+            name, count = stem, 1
+            while name.lower() in taken:
+                count += 1
+                name = f"{stem}_{count}"
+            taken.add(name.lower())
+            statements.append(
+                f"CREATE {'UNIQUE ' if unique else ''}INDEX {quote(name)} ON {quote(self.name)}"
+                f" ({', '.join(map(quote, columns))})"
+            )
+        return statements

@@ -1,0 +1,270 @@
+"""Rows of a typed table: a value for each column, checked before it is bound."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from pydantic import Field
+
+from streamd.core.batch import METADATA_KEYS, Batch, Record
+from streamd.core.errors import BadData, ConfigError
+from streamd.core.schema import FieldSettings, Schema
+from streamd.storage.columns import ENCODERS, SQL_TYPES, annotation, json_text
+from streamd.storage.paths import Paths
+from streamd.storage.rows import METADATA_COLUMNS, Reject, Row, Rows, encode_columns, with_metadata
+from streamd.storage.table import MOST_COLUMNS, name_fault
+
+Extra = Literal["json", "add_column", "reject", "drop"]
+_METADATA = frozenset(METADATA_KEYS)
+_FAULTS = (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError, RecursionError)
+_astuple = msgspec.structs.astuple
+
+
+class ColumnSettings(FieldSettings):
+    """One column: a type as a text, or a table with `type` and the keys below."""
+
+    required: bool = Field(False, description="a record without it, or with null in it, is rejected")
+    from_key: str | None = Field(
+        None,
+        alias="from",
+        min_length=1,
+        description="the record's key or dotted path, like payload.temp; default: the column's name",
+    )
+
+
+class TypedRows:
+    """Makes rows of the records of one table's columns. Fixed: with other columns it is another one.
+
+    `columns` are those of the table, in order, with their SQL types: fields, then metadata, then `extra`.
+    Dicts and structs of the same data give the same rows. Raises `ConfigError`.
+    """
+
+    def __init__(self, fields: Mapping[str, FieldSettings], *, metadata: bool, extra: Extra) -> None:
+        try:
+            self._schema = Schema("columns", dict(fields))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self.fields = dict(fields)
+        self.extra: Extra = extra
+        self.metadata = metadata
+        more = (METADATA_COLUMNS if metadata else {}) | ({"extra": "TEXT"} if extra == "json" else {})
+        for column in more:
+            taken = next((name for name in fields if name.lower() == column), None)
+            if taken is not None:
+                hint = "metadata = false, or" if column in METADATA_COLUMNS else "another `extra`, or"
+                raise ConfigError(
+                    f"the column {taken!r} is also what {'metadata' if column in METADATA_COLUMNS else 'extra'}"
+                    f" = … adds: choose {hint} another name for it: columns.{taken}_value.from = {taken!r}"
+                )
+        self.columns = {name: SQL_TYPES[settings.type] for name, settings in fields.items()} | more
+        self._columns = tuple(self.columns)
+        self._lower = frozenset(column.lower() for column in self.columns)
+        self._paths = Paths({name: _key(name, settings) for name, settings in fields.items()})
+        self._known = self._paths.known
+        self._known_lifted = self._known | _METADATA
+        self._encoders = _encoders(fields)
+        self._struct, self._structs = self._make_struct()
+        self._typed: dict[type, tuple[tuple[str, ...], list[tuple[int, str, Callable[[Any], Any]]]]] = {}
+
+    def extended(self, fields: Mapping[str, FieldSettings]) -> "TypedRows":
+        """The same with more columns."""
+        more = TypedRows(self.fields | dict(fields), metadata=self.metadata, extra=self.extra)
+        more._typed = self._typed  # noqa: SLF001 - structs have no fields that these columns could take
+        return more
+
+    def accepts_typed(self, schema: Schema) -> bool:
+        """Whether structs of `schema` are rows: a like column for each field, and none else required."""
+        for name, settings in schema.fields.items():
+            column = self.fields.get(name)
+            if column is None or _key(name, column) != name or not _same_values(settings, column):
+                return False
+        if any(
+            name not in schema.fields and (column.required or _key(name, column) in self._paths_of(schema))
+            for name, column in self.fields.items()
+        ):
+            return False
+        columns = schema.names + (tuple(METADATA_COLUMNS) if self.metadata else ())
+        self._typed[schema.struct] = (columns, _encoders(schema.fields))
+        return True
+
+    def of(self, batch: Batch) -> Rows:
+        """The rows of a batch. Never changes a record."""
+        return self._of_structs(batch) if batch.typed else self._of_dicts(batch)
+
+    def _of_structs(self, batch: Batch) -> Rows:
+        columns, encoders = self._typed[type(batch.records[0])]
+        rows = Rows(columns, indexes=range(len(batch)))
+        values = map(_astuple, batch.records)
+        if encoders:
+            values = iter(encode_columns(values, encoders, rows))
+        rows.rows = with_metadata(values, batch, rows.indexes) if self.metadata else list(values)
+        return rows
+
+    def _of_dicts(self, batch: Batch) -> Rows:
+        rows = Rows(self._columns, indexes=range(len(batch)))
+        known = self._known_lifted if batch.lifted else self._known
+        rests: list[Record] | None = None
+        if not all(map(known.issuperset, batch.records)):
+            rests = [
+                {} if known.issuperset(record) else self._rest(record, batch) for record in batch.records
+            ]
+            if not any(rests):
+                rests = None
+        if rests is not None and self.extra in ("reject", "add_column"):
+            self._judge_extra(rests, rows)
+            if rows.new_columns:
+                return rows
+        structs = self._convert(batch.records, rows)
+        self._finish(structs, rows)
+        values: Any = map(_astuple, structs)
+        if self._encoders:
+            values = encode_columns(values, self._encoders, rows)
+        if self.metadata:
+            values = with_metadata(values, batch, rows.indexes)
+        if self.extra == "json":
+            values = self._with_extra(list(values), rests, rows)
+        elif self.extra == "drop" and rests is not None:
+            rows.dropped_fields = sum(len(rests[index]) for index in rows.indexes)
+        rows.rows = list(values)
+        return rows
+
+    def _rest(self, record: Record, batch: Batch) -> Record:
+        rest = self._paths.rest(record)
+        return {k: v for k, v in rest.items() if k not in _METADATA} if batch.lifted else rest
+
+    def _judge_extra(self, rests: Sequence[Record], rows: Rows) -> None:
+        new: dict[str, None] = {}
+        indexes = []
+        for index, rest in enumerate(rests):
+            try:
+                if rest and self.extra == "reject":
+                    raise BadData("row:extra", f"{next(iter(rest))!r:.200} has no column")
+                self._add_columns(rest, new)
+            except BadData as bad:
+                rows.rejects.append(Reject(index, bad.reason, bad.detail))
+            else:
+                indexes.append(index)
+        rows.indexes, rows.new_columns = indexes, tuple(new)
+
+    def _add_columns(self, rest: Record, new: dict[str, None]) -> None:
+        """Add to `new` what the record needs, or nothing. Raises `BadData`."""
+        wanted = [name for name in rest if name not in new]
+        taken = self._lower | {name.lower() for name in new} if wanted else self._lower
+        for name in wanted:
+            fault = name_fault(name) if isinstance(name, str) else "a name is a text"
+            if fault is None and name.lower() in taken:
+                fault = "a column differs from it in case only"
+            if fault is None:
+                try:
+                    Schema("column", {name: FieldSettings(type="any")})
+                except ValueError as error:
+                    fault = str(error)
+            if fault is not None:
+                raise BadData("row:column_name", f"{name!r:.200}: {fault}")
+            taken |= {name.lower()}
+        if len(self.columns) + len(new) + len(wanted) > MOST_COLUMNS:
+            raise BadData("row:too_many_columns", f"the table has {MOST_COLUMNS} columns at most")
+        new.update(dict.fromkeys(wanted))
+
+    def _convert(self, records: Sequence[Record], rows: Rows) -> list[Any]:
+        """A struct for each record at `rows.indexes` that fits the columns; the others are rejected."""
+        if len(rows.indexes) != len(records):
+            records = [records[index] for index in rows.indexes]
+        if self._struct is not None:
+            try:
+                return msgspec.convert(records, self._structs)
+            except _FAULTS:
+                pass
+        structs, indexes = [], []
+        for index, record in zip(rows.indexes, records, strict=True):
+            try:
+                structs.append(self._look_closely(record))
+            except BadData as bad:
+                rows.rejects.append(Reject(index, bad.reason, bad.detail))
+            else:
+                indexes.append(index)
+        rows.indexes = indexes
+        return structs
+
+    def _look_closely(self, record: Record) -> Any:
+        """The struct of one record, or why it is none. Raises `BadData`."""
+        if self._struct is not None:
+            try:
+                return msgspec.convert(record, self._struct)
+            except _FAULTS:
+                pass
+        checked = self._schema.check(self._paths.find(record))
+        return self._schema.struct(**dict(zip(self._schema.attributes, checked.values(), strict=True)))
+
+    def _finish(self, structs: list[Any], rows: Rows) -> None:
+        bad = self._schema.finish(structs)
+        if not bad:
+            return
+        places = {place for place, _, _ in bad}
+        indexes = list(rows.indexes)
+        rows.rejects += [Reject(indexes[place], reason, detail) for place, reason, detail in bad]
+        rows.indexes = [index for place, index in enumerate(indexes) if place not in places]
+        structs[:] = [struct for place, struct in enumerate(structs) if place not in places]
+
+    def _with_extra(self, values: list[Row], rests: list[Record] | None, rows: Rows) -> list[Row]:
+        if rests is None:
+            return [(*row, None) for row in values]
+        done, indexes = [], []
+        for index, row in zip(rows.indexes, values, strict=True):
+            try:
+                done.append((*row, json_text(rests[index]) if rests[index] else None))
+            except BadData as bad:
+                rows.rejects.append(Reject(index, bad.reason, f"extra: {bad.detail}"))
+            else:
+                indexes.append(index)
+        rows.indexes = indexes
+        return done
+
+    def _make_struct(self) -> tuple[type[msgspec.Struct] | None, Any]:
+        """The class by which all of a batch is checked at once; None where a path or odd name forbids it."""
+        schema = self._schema
+        keys = [self._paths.keys[name] for name in schema.names]
+        if self._paths.dotted:
+            return None, None
+        try:
+            struct = msgspec.defstruct(
+                "Row",
+                [
+                    (attribute, annotation(settings))
+                    if settings.required
+                    else (attribute, annotation(settings), None)
+                    for attribute, settings in zip(schema.attributes, self.fields.values(), strict=True)
+                ],
+                rename=dict(zip(schema.attributes, keys, strict=True)),
+                gc=False,
+                kw_only=True,
+            )
+        except ValueError:  # two columns from one key, or a key with a quote in it
+            return None, None
+        return struct, list[struct]  # type: ignore[valid-type]  # it is made at run time
+
+    def _paths_of(self, schema: Schema) -> frozenset[str]:
+        """Keys of a record that a struct has a value for: a column that reads one of them needs a dict."""
+        return frozenset(schema.fields) | {
+            key for key in self._paths.dotted if key.split(".", 1)[0] in schema.fields
+        }
+
+
+def _key(name: str, settings: FieldSettings) -> str:
+    return (settings.from_key or name) if isinstance(settings, ColumnSettings) else name
+
+
+def _same_values(source: FieldSettings, column: FieldSettings) -> bool:
+    """Whether what passed the schema's check of a field needs no other for the column."""
+    checks = ("type", "ge", "le")
+    if any(getattr(source, key) != getattr(column, key) for key in checks):
+        return False
+    return source.required or not column.required
+
+
+def _encoders(fields: Mapping[str, FieldSettings]) -> list[tuple[int, str, Callable[[Any], Any]]]:
+    return [
+        (place, name, ENCODERS[settings.type])
+        for place, (name, settings) in enumerate(fields.items())
+        if settings.type in ENCODERS
+    ]
