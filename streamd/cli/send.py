@@ -52,12 +52,12 @@ def main(options: argparse.Namespace) -> int:
     with ExitStack() as cleanup:
         stop = cleanup.enter_context(Stop())
         batches, size_bytes = _batches(options, stop, cleanup)
-        started_s = time.monotonic()
+        started_at, started_s = time.time(), time.monotonic()
         try:
             for _ in range(options.connections):
                 connections.append(_connect(options, stop))
                 cleanup.callback(connections[-1].close)
-            started_s = time.monotonic()
+            started_at, started_s = time.time(), time.monotonic()
             draw = _progress(options, connections, size_bytes, cleanup)
             transfer(batches, connections, stop, rate=options.rate, count=options.count, progress=draw)
             seconds = time.monotonic() - started_s
@@ -69,7 +69,7 @@ def main(options: argparse.Namespace) -> int:
         except OSError as error:
             code, trouble = 1, _explain(error, options)
         seconds = time.monotonic() - started_s if seconds is None else seconds
-    _report(options, connections, seconds, trouble)
+    _report(options, connections, started_at, seconds, trouble)
     return code
 
 
@@ -164,7 +164,13 @@ def _progress(
     return draw
 
 
-def _report(options: argparse.Namespace, connections: list[Connection], seconds: float, trouble: str) -> None:
+def _report(
+    options: argparse.Namespace,
+    connections: list[Connection],
+    started_at: float,
+    seconds: float,
+    trouble: str,
+) -> None:
     records = sum(connection.sent_records for connection in connections)
     size_bytes = sum(connection.sent_bytes for connection in connections)
     rate = records / seconds if seconds else 0.0
@@ -174,7 +180,8 @@ def _report(options: argparse.Namespace, connections: list[Connection], seconds:
     if options.json:
         summary = {
             "records": records, "bytes": size_bytes, "seconds": round(seconds, 6), "rate": round(rate, 1),
-            "to": str(options.to), "protocol": options.protocol, "error": trouble or None,
+            "started_at": round(started_at, 6), "to": str(options.to), "protocol": options.protocol,
+            "error": trouble or None,
         }  # fmt: skip
         print(json.dumps(summary))
     elif not (trouble or options.quiet):

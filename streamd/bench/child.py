@@ -1,0 +1,104 @@
+"""Child processes, measured from outside: CPU seconds, memory, and an end that is certain."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+from streamd.bench.row import BenchError
+
+_CPUCLOCK_SCHED = 2
+_END_S = 10.0
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of all threads of a process so far, the ended ones too, to the nanosecond.
+
+    It is the clock `clock_getcpuclockid(3)` names, and for our own process `time.process_time`.
+    """
+    return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
+
+
+def memory_bytes(pid: int, field: str) -> int:
+    """`VmRSS` (now) or `VmHWM` (the most so far) of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise BenchError(f"the kernel does not tell {field} of process {pid}")
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free for TCP and UDP a moment ago."""
+    for _ in range(100):
+        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            port = int(tcp.getsockname()[1])
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise BenchError("no port is free for TCP and UDP")
+
+
+class Child:
+    """One `python -m …` of ours. Leaving the context ends the process, whatever happened.
+
+    It has a session of its own: Ctrl-C on the terminal reaches the benchmark only, which ends its
+    children in order. Output goes to files in `folder`, so that no pipe can fill up.
+    """
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._out, self._err = folder / f"{id(self)}.out", folder / f"{id(self)}.err"
+        self.started_mono_s = time.monotonic()
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-m", *arguments],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, start_new_session=True,
+            )  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_END_S)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
+    def out(self) -> str:
+        """What it has printed on standard output."""
+        return self._out.read_text(errors="replace")
+
+    @property
+    def err(self) -> str:
+        """What it has printed on standard error."""
+        return self._err.read_text(errors="replace")
+
+    def running(self) -> bool:
+        """Whether it has not ended. Raises `BenchError` where it ended badly."""
+        code = self.process.poll()
+        if code:
+            raise self.failure(f"ended with exit code {code}")
+        return code is None
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a good end. Raises `BenchError`."""
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise self.failure(f"did not end within {timeout_s:.0f} s") from None
+        self.running()
+
+    def failure(self, what: str) -> BenchError:
+        """An error that says `what` this process did, with the end of its standard error."""
+        command = " ".join(str(part) for part in self.process.args[2:5])  # type: ignore[index]  # a list, as given above
+        return BenchError(f"{command} {what}\n{self.err[-2000:]}")

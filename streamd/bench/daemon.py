@@ -1,0 +1,199 @@
+"""A real daemon for one scenario: its configuration, its life, its rows and its books."""
+
+import os
+import signal
+import socket
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamd.bench.child import Child, cpu_s, free_port, memory_bytes
+from streamd.bench.row import BenchError
+
+TYPED, CATCH_ALL = "readings", "records"
+MAX_WAIT_S = 0.2
+_START_S = 20.0
+_STOP_S = 60.0
+_LISTEN_LOOK_S = 0.001
+_COMMIT_LOOK_S = 0.05
+_STALL_S = 60.0
+
+_SCHEMA = """
+[schemas.reading]
+ts = "timestamp"
+sensor = "str"
+seq = "int"
+value = "float"
+unit = "str"
+ok = "bool"
+site = "str"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a scenario asks of its daemon. Everything not named has the daemon's own default."""
+
+    typed: bool = True
+    buffer_bytes: int | None = None
+    """The most that each of the two buffers (source, sink) may hold, with no bound in records."""
+
+    @property
+    def table(self) -> str:
+        """Where the records go."""
+        return TYPED if self.typed else CATCH_ALL
+
+    def configuration(self, port: int, admin_port: int, folder: Path) -> str:
+        """The TOML text."""
+        schema = 'schema = "reading"\n' if self.typed else ""
+        buffer = ""
+        if self.buffer_bytes:
+            buffer = f'buffer = {{ max_records = 100_000_000, max_bytes = "{self.buffer_bytes}B" }}\n'
+        return (
+            f'[daemon]\nstate_dir = "{folder}"\n[log]\nlevel = "warning"\n'
+            f'[admin]\nlisten = "127.0.0.1:{admin_port}"\n'
+            f"{_SCHEMA if self.typed else ''}\n"
+            f'[sources.udp]\ntype = "udp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n{schema}\n'
+            f'[sources.tcp]\ntype = "tcp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n{schema}{buffer}\n'
+            '[pipelines.bench]\nsources = ["udp", "tcp"]\nsinks = ["bench"]\n\n'
+            f'[sinks.bench]\ntype = "sqlite"\ntable = "{self.table}"\n{schema}{buffer}'
+            f'batch = {{ max_wait = "{MAX_WAIT_S * 1000:.0f}ms" }}\n'
+        )
+
+
+class Daemon(Child):
+    """`streamd run` in `folder`, listening when the constructor returns."""
+
+    def __init__(self, folder: Path, setup: Setup) -> None:
+        self.port = free_port()
+        self.setup = setup
+        self.database = folder / "streamd.db"
+        config = folder / "streamd.toml"
+        config.write_text(setup.configuration(self.port, free_port(), folder))
+        super().__init__(folder, "streamd", "run", "--config", str(config))
+        try:
+            self.start_s = self._wait_until_listening() - self.started_mono_s
+        except BaseException:
+            self.__exit__()
+            raise
+        self._cpu_ready_s = cpu_s(self.pid)
+
+    def _wait_until_listening(self) -> float:
+        while time.monotonic() < self.started_mono_s + _START_S:
+            if not self.running():
+                raise self.failure("ended before it listened")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(_LISTEN_LOOK_S)
+            else:
+                return time.monotonic()
+        raise self.failure(f"did not listen within {_START_S:.0f} s")
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds since it listened: starting is not in it."""
+        return cpu_s(self.pid) - self._cpu_ready_s
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+        return memory_bytes(self.pid, "VmRSS")
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """The most resident memory so far."""
+        return memory_bytes(self.pid, "VmHWM")
+
+    @contextmanager
+    def reader(self) -> Iterator[sqlite3.Connection]:
+        """The database, read-only."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as connection:
+            yield connection
+
+    def wait_for_rows(self, wanted: int, sender: Child) -> tuple[int, float]:
+        """Wait until `wanted` rows are committed, or none has come for 3 s after the sender's end.
+
+        The number of rows, and the wall time of the look that saw them. One look every 50 ms from
+        outside costs the daemon nothing but a lock it never waits for.
+        """
+        rows, seen_s, changed_s = 0, time.time(), time.monotonic()
+        with self.reader() as connection:
+            while rows < wanted:
+                time.sleep(_COMMIT_LOOK_S)
+                found = committed(connection, self.setup.table)
+                if found != rows:
+                    rows, seen_s, changed_s = found, time.time(), time.monotonic()
+                quiet_s = time.monotonic() - changed_s
+                if not self.running():
+                    raise self.failure("ended by itself")
+                if (quiet_s > 3 and not sender.running()) or quiet_s > _STALL_S:  # noqa: PLR2004 - as documented
+                    break
+        return rows, seen_s
+
+    def stop(self) -> "Stopped":
+        """End it as systemd would. Raises `BenchError` unless it drains, exits 0 and its books hold."""
+        os.kill(self.pid, signal.SIGTERM)
+        self.wait(_STOP_S)
+        with self.reader() as connection:
+            return Stopped.of(connection, self.setup)
+
+
+def committed(connection: sqlite3.Connection, table: str) -> int:
+    """Rows committed to a table that nothing is ever deleted from: one step down its index."""
+    (last,) = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()  # noqa: S608 - one of two names
+    return int(last or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What an ended daemon left: its rows, and the counters of its books by (source, counter)."""
+
+    rows: int
+    distinct: int
+    first_seq: int
+    last_seq: int
+    counts: Counter[tuple[str, str]]
+
+    @classmethod
+    def of(cls, connection: sqlite3.Connection, setup: Setup) -> "Stopped":
+        """Read the rows and the ledger. Raises `BenchError` where the books do not hold."""
+        seq = "seq" if setup.typed else "json_extract(record, '$.seq')"
+        rows = connection.execute(
+            f"SELECT count(*), count(DISTINCT {seq}), min({seq}), max({seq}) FROM {setup.table}"  # noqa: S608 - fixed names
+        ).fetchone()
+        counts: Counter[tuple[str, str]] = Counter()
+        for source, counter, n in connection.execute(
+            "SELECT source, counter, sum(n) FROM ledger GROUP BY source, counter"
+        ):
+            counts[source, counter] = n or 0
+        found = cls(rows[0], rows[1], rows[2] or 0, rows[3] or 0, counts)
+        found.check()
+        return found
+
+    def total(self, counter: str) -> int:
+        """A counter, over all sources."""
+        return sum(n for (_, name), n in self.counts.items() if name == counter)
+
+    def check(self) -> None:
+        """Raises `BenchError` unless stored rows and the books agree to the record."""
+        for source in {source for source, _ in self.counts}:
+            of = {counter: n for (name, counter), n in self.counts.items() if name == source}
+            received = of.get("received", 0)
+            fates = sum(of.get(counter, 0) for counter in ("stored", "rejected", "dropped", "filtered"))
+            if received != fates:
+                raise BenchError(
+                    f"the books of {source} do not hold: {received} received, {fates} with a fate"
+                )
+        if self.total("stored") != self.rows:
+            raise BenchError(f"the books say {self.total('stored')} stored, the table has {self.rows}")
+
+    def check_complete(self, sent: int) -> None:
+        """Raises `BenchError` unless exactly `sent` records with the seqs 1 to `sent` are in the table."""
+        found = (self.rows, self.distinct, self.first_seq, self.last_seq)
+        if found != (sent, sent, 1, sent):
+            raise BenchError(f"{sent} sent; rows, distinct seqs, first and last seq are {found}")

@@ -1,0 +1,62 @@
+"""The table for people, for the documentation and for programs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from streamd.bench.row import Row
+
+_HEAD = ("What", "Figure", "Baseline", "Ratio", "Goal", "Reached")
+_VERDICT = {True: "yes", False: "NO", None: ""}
+_WHOLE, _TENTHS = 1000, 10
+
+
+def text(rows: Sequence[Row]) -> str:
+    """A table of aligned columns, and the notes below it."""
+    lines = [_HEAD, *map(_cells, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+    lines.insert(1, tuple("─" * width for width in widths))
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*table, "", *(f"{row.name}: {_note(row)}" for row in rows if _note(row))])
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The same for a document."""
+    lines = [_HEAD, tuple("---" for _ in _HEAD), *map(_cells, rows)]
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([*table, "", *(f"- `{row.name}`: {_note(row)}" for row in rows if _note(row))])
+
+
+def document(rows: Sequence[Row], machine: dict[str, Any], at: str, quick: bool) -> dict[str, Any]:
+    """Everything measured, for the JSON file."""
+    return {
+        "at": at,
+        "quick": quick,
+        "machine": machine,
+        "rows": [asdict(row) | {"ratio": row.ratio} for row in rows],
+    }
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.what,
+        f"{_number(row.value)} {row.unit}",
+        "" if row.baseline is None else f"{_number(row.baseline)} {row.unit}",
+        "" if row.ratio is None else f"{row.ratio:.2f}",
+        row.goal,
+        _VERDICT[row.reached],
+    )
+
+
+def _note(row: Row) -> str:
+    baseline = f"baseline: {row.baseline_what}" if row.baseline_what else ""
+    return "; ".join(part for part in (row.note, baseline) if part)
+
+
+def _number(value: float) -> str:
+    if value >= _WHOLE:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= _TENTHS else f"{value:.2f}"

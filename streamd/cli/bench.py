@@ -1,0 +1,107 @@
+"""`streamd bench`: measures the daemon on this machine, each figure beside a baseline of the same run."""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from streamd.bench import latency, machine, memory, report, start, tcp, udp
+from streamd.bench.plan import Plan
+from streamd.bench.row import BenchError, Row
+from streamd.core.errors import EnvironmentFault
+
+SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
+    "tcp_typed": tcp.typed,
+    "tcp_plain": tcp.plain,
+    "udp_steady": udp.steady,
+    "udp_highest": udp.highest,
+    "latency": latency.measure,
+    "memory_idle": memory.idle,
+    "memory_peak": memory.peak,
+    "start": start.measure,
+}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.epilog = (
+        "Everything runs on 127.0.0.1 against real daemons and takes about five minutes. CPU seconds a"
+        " million records are the figure to compare: on a shared machine rates say little. A goal that is"
+        " missed is shown, not an error; records that are missing and books that do not hold are."
+    )
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME",
+                        help=f"measure these only: {', '.join(SCENARIOS)}")  # fmt: skip
+    parser.add_argument("--quick", action="store_true",
+                        help="small counts, to see that it works; no goal is judged")  # fmt: skip
+    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), metavar="FOLDER",
+                        help="where the databases are put meanwhile (default %(default)s)")  # fmt: skip
+    parser.add_argument("--json", metavar="FILE",
+                        help="where everything measured goes (default bench-<date>.json)")  # fmt: skip
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Measure and print; 1 where a scenario could not be measured or its books do not hold."""
+    at = datetime.now(UTC)
+    output = Path(options.json or f"bench-{at:%Y-%m-%d-%H%M%S}.json")
+    facts = machine.facts(_writable(options.dir, output))
+    rows: list[Row] = []
+    trouble = ""
+    with ExitStack() as cleanup:
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are ended
+        cleanup.callback(signal.signal, signal.SIGTERM, before)
+        step = _progress(cleanup)
+        plan = (Plan.quick if options.quick else Plan)(step=step, parent=options.dir)
+        for name in options.only:
+            try:
+                rows += SCENARIOS[name](plan)
+            except BenchError as error:
+                trouble = f"{name}: {error}"
+                break
+    output.write_text(
+        json.dumps(report.document(rows, facts, f"{at:%Y-%m-%dT%H:%M:%SZ}", options.quick), indent=1)
+    )
+    print(report.markdown(rows) if options.markdown else report.text(rows))
+    print(
+        f"\n{', '.join(f'{key} {value}' for key, value in facts.items())}\nwritten to {output}",
+        file=sys.stderr,
+    )
+    if trouble:
+        raise EnvironmentFault(trouble)
+    return 0
+
+
+def _writable(folder: Path, output: Path) -> Path:
+    """The folder. Raises `EnvironmentFault` now rather than when all is measured."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        output.touch()
+    except OSError as error:
+        raise EnvironmentFault(f"cannot write to {error.filename}: {error.strerror}") from error
+    return folder
+
+
+def _progress(cleanup: ExitStack) -> Callable[[str], None]:
+    """What is measured and for how long already, on a terminal only."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+    from rich import progress  # noqa: PLC0415 - only a terminal needs it
+    from rich.console import Console  # noqa: PLC0415
+
+    bar = cleanup.enter_context(
+        progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+    )
+    task = bar.add_task("")
+    return lambda text: bar.update(task, description=text)
