@@ -1,0 +1,195 @@
+"""A real daemon in a process of its own, on ports the system chose, and its books read from its ledger."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE_S = 60.0
+FRAMES = ("decoded", "rejected", "dropped", "waiting")
+RECORDS = ("out", "filtered", "absorbed", "rejected", "dropped", "in_flight")
+DELIVERIES = ("stored", "unmatched", "rejected", "dropped", "pending")
+
+CATCH_ALL = """
+[admin]
+listen = "127.0.0.1:0"
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+framing = "auto"
+[pipelines.main]
+sources = ["lab", "floor"]
+sinks = ["records"]
+[sinks.records]
+type = "sqlite"
+path = "streamd.db"
+"""
+
+
+def until(condition: Callable[[], Any], what: str = "the condition", deadline_s: float = DEADLINE_S) -> Any:
+    """Poll another process's state until it is so; fail, saying what was awaited, when it never is."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.005)
+    raise AssertionError(f"still waiting for {what} after {deadline_s} s")
+
+
+class Daemon:
+    """One run of `streamd run` in `folder`; its state is in `folder/var`."""
+
+    def __init__(self, folder: Path, config: str, *prefix: str, env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.config = folder / "streamd.toml"
+        self.config.write_text(config)
+        self.log_path = folder / f"stderr-{time.monotonic_ns()}.log"
+        command = [*prefix, sys.executable, "-W", "error", "-m", "streamd", "run", "--config", str(self.config)]
+        with self.log_path.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command, cwd=folder, stderr=stderr, env={**os.environ, **(env or {})}
+            )
+
+    @property
+    def stderr(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Log lines of one event. Every line that begins an object has to be one."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("{") and line.endswith("}")]
+        return [event for event in map(json.loads, lines) if event["event"] == name]
+
+    def wait_ready(self) -> "Daemon":
+        until(lambda: self.events("ready") or self.process.poll() is not None, "ready")
+        assert self.process.poll() is None, self.stderr
+        return self
+
+    def address(self, source: str) -> tuple[str, int]:
+        listening = {event.get("source"): event["address"] for event in self.events("listening")}
+        host, _, port = listening[source].rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def admin(self) -> str:
+        event = until(lambda: self.events("admin_listening"), "the admin address")[0]
+        return f"http://{event['address']}"
+
+    def udp(self, *payloads: bytes, source: str = "lab", bind: str | None = None) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            if bind:
+                sock.bind((bind, 0))
+            sock.connect(self.address(source))
+            for payload in payloads:
+                sock.send(payload)
+
+    def tcp(self, data: bytes, source: str = "floor") -> None:
+        with socket.create_connection(self.address(source), timeout=30) as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
+
+    def query(self, sql: str, db: str = "streamd.db") -> list[Any]:
+        path = self.folder / "var" / db
+        if not path.exists():
+            return []
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+        try:
+            return connection.execute(sql).fetchall()
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return []
+            raise
+        finally:
+            connection.close()
+
+    def wait_rows(self, count: int, table: str = "records", db: str = "streamd.db") -> None:
+        def there() -> bool:
+            rows = self.query(f"SELECT count(*) FROM {table}", db)  # noqa: S608 - a test's own names
+            return bool(rows) and rows[0][0] >= count
+
+        until(there, f"{count} rows in {table}; {self.stderr[-2000:]}")
+
+    def stop(self, expect: int = 0) -> None:
+        """SIGTERM, the exit code expected, and books that balance."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(DEADLINE_S)
+        assert code == expect, (code, self.stderr[-4000:])
+        self.assert_balanced()
+
+    def books(self, db: str = "streamd.db") -> Counter[tuple[str, str, str, str]]:
+        """Sums of the newest run's ledger by (source, pipeline, sink, counter), reasons added up."""
+        rows = self.query(
+            "SELECT source, pipeline, sink, counter, sum(n) FROM ledger WHERE run_id ="
+            " (SELECT run_id FROM ledger WHERE counter = 'start' ORDER BY rowid DESC LIMIT 1)"
+            " AND source <> '' GROUP BY 1, 2, 3, 4",
+            db,
+        )
+        return Counter({(source, pipe, sink, counter): n or 0 for source, pipe, sink, counter, n in rows})
+
+    def reasons(self, counter: str, source: str | None = None) -> dict[str, int]:
+        """One counter of the newest run by its reason or stage."""
+        rows = self.query(
+            "SELECT reason, sum(n) FROM ledger WHERE counter = '" + counter + "'"  # noqa: S608
+            + (f" AND source = '{source}'" if source else "")
+            + " AND run_id = (SELECT run_id FROM ledger WHERE counter = 'start' ORDER BY rowid DESC LIMIT 1)"
+            " GROUP BY 1"
+        )
+        return dict(rows)
+
+    def assert_balanced(self) -> None:
+        """The three sums hold, and nothing is left anywhere."""
+        books = self.books()
+        assert books, self.stderr
+        for source, pipeline, sink in {key[:3] for key in books}:
+            total = {counter: books[source, pipeline, sink, counter] for counter in
+                     ("received", "in", "emitted", "offered", *FRAMES, *RECORDS, *DELIVERIES)}
+            if sink:
+                assert total["offered"] == sum(total[c] for c in DELIVERIES), (source, sink, total)
+                assert total["pending"] == 0, total
+            elif pipeline:
+                assert total["in"] + total["emitted"] == sum(total[c] for c in RECORDS), (source, total)
+                assert total["in_flight"] == 0, total
+            else:
+                assert total["received"] == sum(total[c] for c in FRAMES), (source, total)
+                assert total["waiting"] == 0, total
+        assert "books balance" in self.stderr
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons in a folder of the test's own, waits until they are ready, and leaves none behind."""
+    started: list[Daemon] = []
+
+    def begin(config: str = CATCH_ALL, *prefix: str, ready: bool = True, **env: str) -> Daemon:
+        daemon = Daemon(tmp_path, config, *prefix, env=env)
+        started.append(daemon)
+        return daemon.wait_ready() if ready else daemon
+
+    yield begin
+    for daemon in started:
+        if daemon.process.poll() is None:
+            daemon.process.kill()
+            daemon.process.wait()
+
+
+@pytest.fixture
+def catch_all() -> str:
+    return CATCH_ALL
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    return until
