@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from streamd.core.clock import Now
+from streamd.core.now import Now
 
 TICK_S = 0.5
 WINDOW_TICKS = 20

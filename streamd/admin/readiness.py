@@ -2,7 +2,7 @@
 
 from streamd.admin.lag import LoopLag
 from streamd.admin.view import View
-from streamd.core.clock import Now
+from streamd.core.now import Now
 
 PATIENCE_S = 5.0
 """How long a sink may retry, a blocking buffer may be full or the loop may be late."""

@@ -8,7 +8,7 @@ from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
 from streamd.admin.view import BufferGauge, SinkGauge, View
 from streamd.core.books import Entry
-from streamd.core.clock import Now
+from streamd.core.now import Now
 
 
 def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streamd.core.books import Books
-from streamd.core.clock import Now
 from streamd.core.histogram import Histogram
+from streamd.core.now import Now
 from streamd.core.settings import WhenFull
 
 Phase = Literal["starting", "running", "draining"]

@@ -8,8 +8,8 @@ import pytest
 from streamd.admin.server import AdminServer
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
 from streamd.core.books import Books
-from streamd.core.clock import Now
 from streamd.core.histogram import Histogram
+from streamd.core.now import Now
 from streamd.core.settings import Address
 
 

@@ -3,7 +3,7 @@ import asyncio
 from structlog.testing import capture_logs
 
 from streamd.admin.lag import LoopLag
-from streamd.core.clock import Now
+from streamd.core.now import Now
 
 
 def test_the_worst_delay_is_kept_and_forgotten_after_the_window() -> None:
