@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from streamd.config import DeadLetterSettings
 from streamd.core.ack import Ack, Status
-from streamd.core.clock import Now
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import FlaggedFrame
+from streamd.core.now import Now
 from streamd.dead_letters import DeadLetters
 from streamd.storage import database
 from streamd.storage.databases import Databases
@@ -89,11 +89,11 @@ async def test_a_frame_is_kept_byte_for_byte_and_a_record_as_json(store: DeadLet
     record = DeadLetter({"a": 1}, "sink", "type", source="lab", pipeline="main", sink="db")
     await store.commit([frame, record])
     await store.close()
-    assert rows(store.path) == [
-        (1, "1970-01-01T00:00:00.500000Z", "lab", "10.0.0.1", "main", None, "decode", "utf8", "bad byte", "frame",
-         b"\xff\x00"),
-        (2, "1970-01-01T00:00:00.000000Z", "lab", None, "main", "db", "sink", "type", "", "record", '{"a":1}'),
-    ]  # fmt: skip
+    first, second = rows(store.path)
+    assert first[:6] == (1, "1970-01-01T00:00:00.500000Z", "lab", "10.0.0.1", "main", None)
+    assert first[6:] == ("decode", "utf8", "bad byte", "frame", b"\xff\x00")
+    assert second[:6] == (2, "1970-01-01T00:00:00.000000Z", "lab", None, "main", "db")
+    assert second[6:] == ("sink", "type", "", "record", '{"a":1}')
     assert store.counts["kept", ""] == 2
     assert store.waiting == store.waiting_bytes == 0
 
@@ -305,7 +305,7 @@ calls = st.lists(
 
 
 @given(calls=calls)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_every_letter_is_counted_once_whatever_the_order(calls: list[tuple[str, Any]]) -> None:
     async def scenario(folder: Path) -> None:
         clock = Clock()
@@ -320,7 +320,7 @@ def test_every_letter_is_counted_once_whatever_the_order(calls: list[tuple[str, 
         def balance() -> None:
             known = store.counts["kept", ""] + sum(not_kept(store).values())
             assert handed == known + store.waiting
-            assert 0 <= store.waiting_bytes
+            assert store.waiting_bytes >= 0
 
         for action, argument in calls:
             if action == "keep":

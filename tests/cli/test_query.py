@@ -304,7 +304,7 @@ def test_rows_stream_out_before_the_query_has_ended(database: Path) -> None:
 def test_control_c_interrupts_a_query_that_gives_no_row(database: Path) -> None:
     """The interrupt may come at any moment of the statement, so it is sent when the statement has begun."""
     numbers = "with recursive n(i) as (select 1 union all select i + 1 from n)"
-    busy = f"{numbers} select 7 union all select i from n where i < 0"
+    busy = f"{numbers} select 7 union all select i from n where i < 0"  # noqa: S608 - nobody else's words
     main_end, terminal = pty.openpty()
     command = [sys.executable, "-m", "streamd", "query", busy, "--db", str(database), "--csv"]
     with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE) as process:

@@ -1,0 +1,83 @@
+"""The books as people read them when the daemon stops: every sum on a line, and whether all is told."""
+
+from collections.abc import Iterable
+
+from streamd.core.books import Books, DeliveryBook, FrameBook, RecordBook
+
+
+def summary(books: Books) -> list[str]:
+    """The lines to print. The last one says `books balance` or names every record without a fate.
+
+    Parts that are zero are left out, but for those everybody asks about.
+    """
+    lines = [_frames(frames) for frames in books.frames.values()]
+    lines += [_records(records) for records in books.records.values()]
+    lines += [_deliveries(deliveries) for deliveries in books.deliveries.values()]
+    found = differences(books)
+    return [*lines, f"books do not balance: {'; '.join(found)}" if found else "books balance"]
+
+
+def differences(books: Books) -> list[str]:
+    """What should be zero after a stop and is not. Empty: every record has a named fate."""
+    found = []
+    for frames in books.frames.values():
+        if frames.waiting:
+            found.append(f"source {frames.source}: {frames.waiting:,} frames waiting")
+    for records in books.records.values():
+        if records.in_flight:
+            found.append(f"{_way(records)}: {records.in_flight:,} records in flight")
+    for deliveries in books.deliveries.values():
+        if deliveries.pending:
+            found.append(f"{_way(deliveries)}: {deliveries.pending:,} records pending")
+        handed = books.records.get((deliveries.source, deliveries.pipeline))
+        if handed is not None and handed.out != deliveries.offered:
+            found.append(
+                f"{_way(deliveries)}: {deliveries.offered - handed.out:+,} records offered against out"
+            )
+    return found
+
+
+def _way(book: RecordBook | DeliveryBook) -> str:
+    sink = f" > {book.sink}" if isinstance(book, DeliveryBook) else ""
+    return f"{book.source} > {book.pipeline}{sink}"
+
+
+def _frames(book: FrameBook) -> str:
+    beside: dict[str, int] = {}
+    for (counter, _), n in book.notes.items():
+        beside[counter] = beside.get(counter, 0) + n
+    text = "".join(f"; {counter.replace('_', ' ')} {n:,}" for counter, n in beside.items())
+    return (
+        f"source {book.source}: received {book.received:,} = decoded {book.decoded:,}"
+        f" + {_parts('rejected', book.rejected.items())} + {_parts('dropped', book.dropped.items())}"
+        f" + waiting {book.waiting:,}{text}"
+    )
+
+
+def _records(book: RecordBook) -> str:
+    optional = (("filtered", book.filtered), ("absorbed", book.absorbed))
+    return (
+        f"{_way(book)}: in {book.taken_in:,}{_more([('emitted', book.emitted)])} = out {book.out:,}"
+        f"{_more(optional)} + {_parts('rejected', book.rejected.items())}"
+        f" + {_parts('dropped', book.dropped.items())} + in flight {book.in_flight:,}"
+    )
+
+
+def _deliveries(book: DeliveryBook) -> str:
+    replaced = f" (replaced {book.replaced:,})" if book.replaced else ""
+    return (
+        f"{_way(book)}: offered {book.offered:,} = stored {book.stored:,}{replaced}"
+        f"{_more([('unmatched', book.unmatched)])} + rejected {book.rejected:,}"
+        f" + {_parts('dropped', book.dropped.items())} + pending {book.pending:,}"
+    )
+
+
+def _more(terms: Iterable[tuple[str, int]]) -> str:
+    return "".join(f" + {name} {n:,}" for name, n in terms if n)
+
+
+def _parts(name: str, reasons: Iterable[tuple[str, int]]) -> str:
+    """`rejected 12 (json:syntax 10, utf8 2)`, the most frequent reason first."""
+    known = sorted(((n, reason) for reason, n in reasons if n), key=lambda part: (-part[0], part[1]))
+    listed = f" ({', '.join(f'{reason} {n:,}' for n, reason in known)})" if known else ""
+    return f"{name} {sum(n for n, _ in known):,}{listed}"

@@ -1,0 +1,191 @@
+"""The ledger: the books in a table beside the data, so that a query can ask how complete its answer is."""
+
+import asyncio
+import math
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import structlog
+
+from streamd.core.books import Books, Entry
+from streamd.core.clock import Now, read_clock
+from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.timestamp import from_epoch
+from streamd.ledger_tables import STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES
+from streamd.storage.database import Database
+
+log = structlog.get_logger()
+
+_MINUTE_S = 60
+_ROWS_PER_STATEMENT = 500
+_IN_COMMIT = frozenset({"stored", "replaced"})
+"""What a sink in the ledger's own file writes in the transaction of its rows."""
+
+
+class Key(NamedTuple):
+    """Which number of the books."""
+
+    source: str
+    pipeline: str
+    sink: str
+    counter: str
+    reason: str
+
+
+class Ledger:
+    """Writes what has changed in the books since the last time; the sum over a run's rows is the books.
+
+    Sinks that write into the same file put what they store into the transaction of their rows
+    (`CommitLedger`): for them the table never says more or less than is there. Trouble with the file is
+    never fatal: a change counts as written only when it is committed, so the next attempt has it too.
+    """
+
+    def __init__(
+        self,
+        books: Books,
+        db: Database,
+        run_id: str,
+        interval_s: float,
+        clock: Callable[[], Now] = read_clock,
+        beside: Callable[[], Iterable[Entry]] = tuple,
+    ) -> None:
+        self.books = books
+        self.run_id = run_id
+        self.interval_s = interval_s
+        self.trouble: str | None = None
+        """Why the last attempt to write failed; None when it did not."""
+        self._db = db
+        self._clock = clock
+        self._beside = beside
+        self._written: Counter[Key] = Counter()
+        self._in_commit: set[tuple[str, str, str]] = set()
+        """(source, pipeline, sink) whose stored numbers come with the sink's own commits."""
+        self._flushed_wall_s = clock().wall_s
+
+    async def open(self) -> None:
+        """Make the tables, note runs that did not end, begin this one. Raises `EnvironmentFault`."""
+        now_s = self._flushed_wall_s = self._clock().wall_s
+        try:
+            async with self._db.transaction():
+                for statement in STATEMENTS:
+                    await self._db.execute(statement)
+                for run_id, last in await self._db.fetch(UNENDED_RUNS):
+                    ((unknown_s,),) = await self._db.fetch(
+                        "SELECT max(0, (julianday(?) - julianday(?)) * 86400)", (from_epoch(now_s), last)
+                    )
+                    await self._mark("unclean", last, run_id, unknown_s, None)
+                await self._mark("start", from_epoch(now_s), self.run_id, 0, 1)
+        except (SinkError, sqlite3.Error) as error:
+            raise EnvironmentFault(f"cannot write the ledger in {self._db.path}: {error}") from error
+        self._db.ledger = self
+
+    async def run(self) -> None:
+        """Flush at the end of every interval, until cancelled."""
+        while True:
+            await asyncio.sleep(self.due_in_s(self._clock().wall_s))
+            await self.flush()
+
+    async def flush(self) -> bool:
+        """Write what has changed; False where that was not possible now."""
+        now_s = self._clock().wall_s
+        # What has changed did so since the last flush, so it belongs to the interval of the time between:
+        # a flush that comes a little early or late for its boundary still means the interval it ends.
+        at = from_epoch(self.interval_start_s((self._flushed_wall_s + now_s) / 2))
+        changes: Mapping[Key, int] = {}
+        try:
+            if self._changes():
+                async with self._db.transaction():  # in here no sink commits, so nothing is written twice
+                    changes = self._changes()
+                    await self._write(at, changes)
+        except (SinkError, sqlite3.Error) as error:
+            self.trouble = str(error)
+            log.warning("ledger_not_written", path=str(self._db.path), why=str(error), hint="tried again")
+            return False
+        self._written.update(changes)
+        self._flushed_wall_s = now_s
+        self.trouble = None
+        return True
+
+    async def close(self) -> None:
+        """The last flush, and the row that says the run ended well. Without it the next start says so."""
+        self._db.ledger = None
+        if not await self.flush():
+            return
+        try:
+            await self._mark("stop", from_epoch(self._clock().wall_s), self.run_id, 0, 1)
+        except (SinkError, sqlite3.Error) as error:
+            log.warning("ledger_not_closed", path=str(self._db.path), why=str(error))
+
+    def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
+        """For a sink's transaction: the statement that writes what it stores."""
+        at = from_epoch(self.interval_start_s(self._clock().wall_s))
+        return self._statement(at, self._moved(entries))
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        """The sink's transaction is committed."""
+        self._written.update(self._moved(entries))
+        self._in_commit.update(entry[:3] for entry in entries)
+
+    def interval_start_s(self, wall_s: float) -> float:
+        """When the interval of this moment began. Intervals of up to a minute begin anew with each minute."""
+        minute_s = math.floor(wall_s / _MINUTE_S) * _MINUTE_S if self.interval_s <= _MINUTE_S else 0
+        return minute_s + math.floor((wall_s - minute_s) / self.interval_s) * self.interval_s
+
+    def due_in_s(self, wall_s: float) -> float:
+        """Seconds until the interval of this moment ends."""
+        end_s = self.interval_start_s(wall_s) + self.interval_s
+        if self.interval_s <= _MINUTE_S:
+            end_s = min(end_s, (math.floor(wall_s / _MINUTE_S) + 1) * _MINUTE_S)
+        return max(end_s - wall_s, self.interval_s / 100)  # rounding must not make it spin
+
+    def _changes(self) -> dict[Key, int]:
+        """What the books say and the table does not yet."""
+        changes: dict[Key, int] = {}
+        for entry in chain(self.books.entries(), self._beside()):
+            key, n = Key(*entry[:5]), entry.n
+            if entry[:3] in self._in_commit:
+                if entry.counter in _IN_COMMIT:
+                    continue
+                if entry.counter == "pending":  # the table has heard of a commit before the book has
+                    stored = key._replace(counter="stored")
+                    n += self.books.deliveries[entry[:3]].stored - self._written[stored]
+            if n != self._written[key]:
+                changes[key] = n - self._written[key]
+        return changes
+
+    def _moved(self, entries: Sequence[Entry]) -> Counter[Key]:
+        """What a commit changes: records that are stored are pending no more.
+
+        Those the table does not know yet are offered in the same breath, so that its sum holds at every
+        moment: offered = stored + … + pending, and nothing is below zero.
+        """
+        moved: Counter[Key] = Counter()
+        for entry in entries:
+            moved[Key(*entry[:5])] += entry.n
+        for key, n in list(moved.items()):
+            if key.counter == "stored":
+                pending, offered = key._replace(counter="pending"), key._replace(counter="offered")
+                known = min(n, max(0, self._written[pending]))
+                moved[pending] -= known
+                moved[offered] += n - known
+        return moved
+
+    async def _write(self, at: str, changes: Mapping[Key, int]) -> None:
+        items = list(changes.items())
+        for start in range(0, len(items), _ROWS_PER_STATEMENT):
+            sql, rows = self._statement(at, dict(items[start : start + _ROWS_PER_STATEMENT]))
+            await self._db.execute_many(sql, rows)
+
+    def _statement(self, at: str, changes: Mapping[Key, int]) -> tuple[str, list[tuple[Any, ...]]]:
+        """One statement for all rows, since each trip to the database's thread costs more than a row."""
+        rows = [(at, self.run_id, self.interval_s, *key, n) for key, n in changes.items() if n]
+        if len(rows) > _ROWS_PER_STATEMENT or not rows:
+            return UPSERT.format(UPSERT_PLACES), rows
+        return UPSERT.format(", ".join([UPSERT_PLACES] * len(rows))), [tuple(chain(*rows))]
+
+    async def _mark(self, counter: str, at: str, run_id: str, interval_s: float, n: int | None) -> None:
+        row = (at, run_id, interval_s, "", "", "", counter, "", n)
+        await self._db.execute(UPSERT.format(UPSERT_PLACES), row)

@@ -1,0 +1,94 @@
+"""The ledger's table and views in SQL. What their columns mean to a reader is in docs/books.md."""
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS ledger (
+  at TEXT NOT NULL,
+  run_id TEXT NOT NULL,
+  interval_s REAL NOT NULL,
+  source TEXT NOT NULL,
+  pipeline TEXT NOT NULL,
+  sink TEXT NOT NULL,
+  counter TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  n INTEGER,
+  PRIMARY KEY (at, run_id, source, pipeline, sink, counter, reason)
+) STRICT, WITHOUT ROWID
+"""
+
+_RUN_ROWS = "counter IN ('start', 'stop', 'unclean')"
+"""Written in the same words in the index and in queries, or SQLite would not use the index."""
+
+_RUNS = f"CREATE INDEX IF NOT EXISTS ledger_runs ON ledger (run_id, counter) WHERE {_RUN_ROWS}"
+
+_SUMMARY = """
+CREATE VIEW ledger_summary AS
+SELECT
+  run_id,
+  source,
+  coalesce(sum(n) FILTER (WHERE counter = 'received'), 0) AS received,
+  coalesce(sum(n) FILTER (WHERE counter = 'decoded'), 0) AS decoded,
+  coalesce(sum(n) FILTER (WHERE counter = 'rejected'), 0) AS rejected,
+  coalesce(sum(n) FILTER (WHERE counter = 'dropped'), 0) AS dropped,
+  coalesce(sum(n) FILTER (WHERE counter = 'kernel_dropped'), 0) AS kernel_dropped,
+  coalesce(sum(n) FILTER (WHERE counter = 'filtered'), 0) AS filtered,
+  coalesce(sum(n) FILTER (WHERE counter = 'stored'), 0) AS stored,
+  coalesce(sum(n) FILTER (WHERE counter = 'replaced'), 0) AS replaced,
+  coalesce(sum(n) FILTER (WHERE counter IN ('waiting', 'in_flight', 'pending')), 0) AS in_flight
+FROM ledger
+WHERE source <> ''
+GROUP BY run_id, source
+"""
+
+# An unclean end leaves a time in which anything may have been lost: from the run's last entry to the next
+# start. A minute that has part in it has no percentage. Nothing is rounded: 100 means all.
+_COMPLETENESS = f"""
+CREATE VIEW completeness AS
+WITH
+unknown(first_minute, until) AS MATERIALIZED (
+  SELECT substr(at, 1, 17) || '00.000000Z', strftime('%Y-%m-%dT%H:%M:%f', at, printf('%.3f seconds', interval_s))
+  FROM ledger
+  WHERE {_RUN_ROWS} AND counter = 'unclean'
+),
+counted AS (
+  SELECT
+    substr(at, 1, 17) || '00.000000Z' AS minute,
+    source,
+    coalesce(sum(n) FILTER (WHERE counter = 'received'), 0) AS received,
+    coalesce(sum(n) FILTER (WHERE counter = 'kernel_dropped'), 0) AS kernel_dropped,
+    coalesce(sum(n) FILTER (WHERE counter IN ('dropped', 'kernel_dropped')), 0) AS lost
+  FROM ledger
+  WHERE source <> '' AND counter IN ('received', 'dropped', 'kernel_dropped')
+  GROUP BY 1, 2
+)
+SELECT
+  minute,
+  source,
+  received,
+  lost,
+  CASE WHEN NOT EXISTS (SELECT 1 FROM unknown WHERE first_minute <= minute AND minute <= until)
+    THEN 100.0 * max(0, received + kernel_dropped - lost) / (received + kernel_dropped)
+  END AS percent
+FROM counted
+"""  # noqa: S608 - our own words
+
+STATEMENTS = (
+    _LEDGER, _RUNS,
+    "DROP VIEW IF EXISTS ledger_summary", _SUMMARY,
+    "DROP VIEW IF EXISTS completeness", _COMPLETENESS,
+)  # fmt: skip
+"""Make what is missing; views are made anew, as a newer version may know better."""
+
+UPSERT_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UPSERT = (
+    "INSERT INTO ledger (at, run_id, interval_s, source, pipeline, sink, counter, reason, n) VALUES {}"
+    " ON CONFLICT (at, run_id, source, pipeline, sink, counter, reason) DO UPDATE SET n = n + excluded.n"
+)
+
+UNENDED_RUNS = f"""
+SELECT run_id, (SELECT at FROM ledger AS last WHERE last.run_id = runs.run_id ORDER BY at DESC LIMIT 1)
+FROM ledger AS runs
+WHERE {_RUN_ROWS}
+GROUP BY run_id
+HAVING count(*) FILTER (WHERE counter <> 'start') = 0
+"""  # noqa: S608 - our own words
+"""Runs with a start and no end, each with the time of its last row."""

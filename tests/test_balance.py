@@ -1,0 +1,62 @@
+from streamd.balance import differences, summary
+from streamd.core.books import Books
+
+
+def books() -> Books:
+    found = Books()
+    frames = found.source("lab")
+    frames.received, frames.decoded = 1_000_000, 999_980
+    frames.rejected.update({"json:syntax": 3, "utf8": 7})
+    frames.dropped["buffer_full"] = 10
+    frames.note("kernel_dropped", 0)
+    frames.note("truncated", 2)
+    frames.note("connections_refused", 1, "cap")
+    frames.note("connections_refused", 1, "allow")
+    records = found.pipeline("lab", "main")
+    records.taken_in, records.out, records.filtered = 999_980, 999_900, 70
+    records.rejected["check"] = 10
+    deliveries = found.delivery("lab", "main", "db")
+    deliveries.offered, deliveries.stored, deliveries.replaced, deliveries.rejected = 999_900, 999_895, 5, 1
+    deliveries.dropped["shutdown"] = 4
+    return found
+
+
+def test_every_sum_is_a_line_and_the_last_says_that_all_is_told() -> None:
+    assert summary(books()) == [
+        "source lab: received 1,000,000 = decoded 999,980 + rejected 10 (utf8 7, json:syntax 3)"
+        " + dropped 10 (buffer_full 10) + waiting 0; kernel dropped 0; truncated 2; connections refused 2",
+        "lab > main: in 999,980 = out 999,900 + filtered 70 + rejected 10 (check 10) + dropped 0 + in flight 0",
+        "lab > main > db: offered 999,900 = stored 999,895 (replaced 5) + rejected 1 + dropped 4 (shutdown 4)"
+        " + pending 0",
+        "books balance",
+    ]
+
+
+def test_terms_that_are_seldom_there_are_shown_when_they_are() -> None:
+    found = books()
+    found.records["lab", "main"].emitted = 3
+    found.records["lab", "main"].absorbed = 3
+    found.deliveries["lab", "main", "db"].unmatched = 1
+    found.deliveries["lab", "main", "db"].stored -= 1
+    _, records, deliveries, verdict = summary(found)
+    assert "in 999,980 + emitted 3 = out 999,900 + filtered 70 + absorbed 3 + rejected" in records
+    assert "stored 999,894 (replaced 5) + unmatched 1 + rejected 1" in deliveries
+    assert verdict == "books balance"
+
+
+def test_every_record_without_a_fate_is_named() -> None:
+    found = books()
+    found.frames["lab"].received += 1_234
+    found.records["lab", "main"].taken_in -= 2
+    found.deliveries["lab", "main", "db"].offered += 1
+    assert differences(found) == [
+        "source lab: 1,234 frames waiting",
+        "lab > main: -2 records in flight",
+        "lab > main > db: 1 records pending",
+        "lab > main > db: +1 records offered against out",
+    ]
+    assert summary(found)[-1] == f"books do not balance: {'; '.join(differences(found))}"
+
+
+def test_empty_books_balance() -> None:
+    assert summary(Books()) == ["books balance"]
