@@ -144,7 +144,8 @@ def _sink(loaded: Loaded, name: str) -> str:
 
 def _others(settings: Any) -> list[str]:
     """What the file says of the component's own keys."""
-    chosen = settings.model_dump(mode="json", include=settings.model_fields_set - _COMMON, by_alias=True)
+    own = settings.model_fields_set - _COMMON
+    chosen = settings.model_dump(mode="json", include=own, by_alias=True, exclude_unset=True)
     return [f"{key} = {quoted(value)}" for key, value in chosen.items()]
 
 

@@ -1,6 +1,7 @@
 """The configuration: the tables of the whole file, found, read, checked and explained."""
 
 from streamd.config.loading import Loaded, find, load
+from streamd.config.problems import Problem
 from streamd.config.tables import (
     AdminSettings,
     Config,
@@ -21,6 +22,7 @@ __all__ = [
     "Loaded",
     "LogSettings",
     "PipelineSettings",
+    "Problem",
     "component",
     "find",
     "load",

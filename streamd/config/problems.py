@@ -18,7 +18,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SHOWN_CHARACTERS = 60
 
 LATER = frozenset({
-    "deny", "durability", "fair", "journal", "ordered", "payload", "retention", "tap", "tls", "where",
+    "deny", "durability", "fair", "journal", "max_age", "ordered", "payload", "tap", "tls", "where",
 })  # fmt: skip
 """Keys of the language whose feature this version does not have."""
 
@@ -146,6 +146,7 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
     "less_than": ("less than", "lt"),
+    "string_pattern_mismatch": ("of the form", "pattern"),
     "too_long": ("no longer than", "max_length"),
     "string_too_long": ("no longer than", "max_length"),
 }
@@ -154,7 +155,6 @@ _WANTED = (
     ("float", "a number"),
     ("finite", "a finite number"),
     ("bool", "true or false"),
-    ("string_pattern", "a text of another form"),
     ("string", "a text in quotes"),
     ("list", "a list in [brackets]"),
     ("tuple", "a list in [brackets]"),

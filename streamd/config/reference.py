@@ -35,7 +35,10 @@ _TYPE_WORDS: dict[Any, str] = {
     ComponentSettings: "component", dict: "table", Any: "any value",
 }  # fmt: skip
 _BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-_PLACEHOLDERS = {"address": "127.0.0.1:9999", "duration": "5s", "size": "64MiB"}
+_PLACEHOLDERS = {
+    "address": '"127.0.0.1:9999"', "duration": '"5s"', "size": '"64MiB"', "list": "[]", "table": "{}",
+    "whole number": "1", "number": "1", "true": "true",
+}  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -122,8 +125,6 @@ def markdown() -> str:
     text = [_INTRODUCTION]
     for section in sections():
         text += ["", f"## {section.name}", "", section.summary, "", f"In the file: `{section.header}`", ""]
-        if not section.rows:
-            continue
         text += ["| key | holds | default | what it does |", "|---|---|---|---|"]
         for row in section.rows:
             default = "required" if row.required else f"`{row.default}`" if row.default else ""
@@ -171,7 +172,7 @@ def _parsed(metadata: Iterable[Any]) -> str | None:
 
 
 def _either(words: list[str]) -> str:
-    different = list(dict.fromkeys(words))
+    different = [word for word in dict.fromkeys(words) if (word, "number" in words) != ("whole number", True)]
     return " or ".join([", ".join(different[:-1]), different[-1]] if different[1:] else different)
 
 
@@ -181,17 +182,9 @@ def _toml(value: Any) -> str:
 
 def _placeholder(holds: str) -> str:
     """A value of the right form for a key that must be given."""
-    if holds.startswith("list"):
-        return "[]"
-    if holds.startswith("table"):
-        return "{}"
-    if holds.startswith(("whole number", "number")):
-        return "1"
-    if holds.startswith("true"):
-        return "true"
     if holds.startswith('"'):
-        return holds.split(" or ", maxsplit=1)[0]
-    return quoted(_PLACEHOLDERS.get(holds, "…"))
+        return holds.split('"')[1].join('""')
+    return next((value for start, value in _PLACEHOLDERS.items() if holds.startswith(start)), '"…"')
 
 
 _INTRODUCTION = """\

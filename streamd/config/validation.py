@@ -85,7 +85,7 @@ def _schema_field(value: Any, place: Place, problems: list[Problem]) -> FieldSet
     return validated(FieldSettings, table, place, problems, written=value)
 
 
-def component(kind: str, spec: ComponentSettings) -> tuple[type, Settings]:
+def component(kind: str, spec: ComponentSettings) -> tuple[Any, Settings]:
     """The class of a component and its own settings, checked. Raises `ConfigError`."""
     problems: list[Problem] = []
     found = _resolved(kind, {"type": spec.type, **spec.options}, (), problems)
