@@ -6,20 +6,23 @@ import os
 import resource
 import signal
 import sys
-import time
 import uuid
-from collections.abc import Awaitable, Iterable
-from pathlib import Path
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any, Literal
 
 import structlog
 
-from streamd import __version__, ledger
+from streamd import __version__, logs
+from streamd.admin.server import AdminServer
+from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
+from streamd.balance import summary
 from streamd.config import Loaded
-from streamd.core.books import Books
+from streamd.core.books import Books, Entry
 from streamd.core.clock import read_clock
-from streamd.core.timestamp import from_epoch
 from streamd.dead_letters import DeadLetters
+from streamd.ledger import Ledger
 from streamd.pipeline import assemble
+from streamd.runtime.buffer import Buffer
 from streamd.storage.databases import Databases
 
 log = structlog.get_logger()
@@ -36,17 +39,27 @@ class Daemon:
     def __init__(self, loaded: Loaded) -> None:
         config = loaded.config
         self.loaded = loaded
-        self.run_id = uuid.uuid4().hex[:12]
-        self.started_at = from_epoch(time.time())
         self.books = Books()
         self.databases = Databases()
-        self.state_dir = Path(config.daemon.state_dir)
-        self.dead_letters = DeadLetters(config.dead_letters, self.state_dir, self.databases, read_clock)
-        self.parts = assemble(loaded, self.books, self.dead_letters, self.databases, read_clock)
-        self.ledger = ledger.Ledger(
-            config.ledger, self.state_dir, self.databases, self.books, self.run_id, read_clock
+        self.dead_letters = DeadLetters(
+            loaded.state_dir / config.dead_letters.path, config.dead_letters, self.databases
         )
-        self.phase = "starting"
+        self.parts = assemble(loaded, self.books, self.dead_letters, self.databases, read_clock)
+        self.view = View(
+            books=self.books,
+            refresh=self.refresh,
+            buffers=self._buffers,
+            sinks=self._sinks,
+            sources=self._sources,
+            dead_letters=self.dead_letters.counts,
+            clock=read_clock,
+            version=__version__,
+            run_id=uuid.uuid4().hex[:12],
+            started_at_wall_s=read_clock().wall_s,
+            config_path=str(loaded.path),
+        )
+        self.admin: AdminServer | None = None
+        self.ledger: Ledger | None = None
         self._stop = asyncio.Event()
         self._signals = 0
         self._failed = False
@@ -59,8 +72,8 @@ class Daemon:
             loop.add_signal_handler(number, self._on_signal, number)
         try:
             await self._open()
-            self.phase = "running"
-            log.info("ready", run_id=self.run_id, version=__version__, config=str(self.loaded.path))
+            self.view.phase = "running"
+            log.info("ready", run_id=self.view.run_id, version=__version__, config=self.view.config_path)
             await self._stop.wait()
             return await self._drain()
         finally:
@@ -68,8 +81,12 @@ class Daemon:
 
     async def _open(self) -> None:
         raise_file_limit()
-        self.state_dir.mkdir(parents=True, exist_ok=True)
+        config = self.loaded.config
         await self.dead_letters.open()
+        self._ledger_file = await self.databases.acquire(self.loaded.state_dir / config.ledger.path)
+        self.ledger = Ledger(
+            self.books, self._ledger_file, self.view.run_id, config.ledger.interval, beside=self._beside
+        )
         await self.ledger.open()
         for sink in self.parts.sinks.values():
             await sink.open()
@@ -77,7 +94,12 @@ class Daemon:
             self._start(f"sink {name}", delivery.run())
         for name, workers in self.parts.workers.items():
             self._start(f"pipeline {name}", workers.run())
-        self._start("ledger", self._keep_ledger())
+        self._start("ledger", self._keep_ledger(self.ledger))
+        if config.admin.listen is not None:
+            self.admin = AdminServer(self.view, config.admin.listen)
+            await self.admin.open()
+            for address in self.admin.listening:
+                log.info("admin_listening", address=str(address))
         for name, source in self.parts.sources.items():
             await source.open(self.parts.intakes[name])
         gc.collect()
@@ -89,16 +111,51 @@ class Daemon:
         for source in self.parts.sources.values():
             source.refresh()
 
-    async def _keep_ledger(self) -> None:
+    async def _keep_ledger(self, ledger: Ledger) -> None:
         while True:
-            await asyncio.sleep(self.loaded.config.ledger.interval)
+            await asyncio.sleep(ledger.due_in_s(read_clock().wall_s))
             self.refresh()
-            await self.ledger.flush()
+            await ledger.flush()
 
-    def _start(self, name: str, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        assert isinstance(task, asyncio.Task)  # noqa: S101 - narrows the type
-        self._tasks[name] = task
+    def _beside(self) -> Iterator[Entry]:
+        """What the ledger holds beside the books."""
+        yield from self.dead_letters.entries()
+        for name, sink in self.parts.sinks.items():
+            for counter, n in sink.notes.items():
+                yield Entry("", "", name, counter, "", n)
+
+    def _buffers(self) -> Iterator[BufferGauge]:
+        queues: list[tuple[str, Literal["source", "sink"], Buffer[Any]]] = [
+            *((name, "source", intake.buffer) for name, intake in self.parts.intakes.items()),
+            *((name, "sink", delivery.buffer) for name, delivery in self.parts.deliveries.items()),
+        ]
+        for name, kind, queue in queues:
+            yield BufferGauge(
+                name,
+                kind,
+                queue.records,
+                queue.size_bytes,
+                queue.max_records,
+                queue.max_bytes,
+                queue.when_full,
+            )
+
+    def _sinks(self) -> Iterator[SinkGauge]:
+        for name, delivery in self.parts.deliveries.items():
+            yield SinkGauge(
+                name,
+                delivery.trouble,
+                delivery.trouble_since_mono_s,
+                delivery.last_commit_mono_s,
+                delivery.latency_s,
+            )
+
+    def _sources(self) -> Iterator[SourceGauge]:
+        for name, source in self.parts.sources.items():
+            yield SourceGauge(name, (str(source.address),), source.open_connections)
+
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks[name] = asyncio.create_task(work, name=name)
         task.add_done_callback(lambda done: self._on_end(name, done))
 
     def _on_end(self, name: str, task: asyncio.Task[None]) -> None:
@@ -111,14 +168,13 @@ class Daemon:
         self._signals += 1
         if self._signals > 1:
             self.refresh()
-            print_lines([*ledger.summary(self.books), "streamd: second signal: ended at once"])
+            print_lines([*summary(self.books), "second signal: ended at once"])
             os._exit(1)
         log.info("stopping", signal=signal.Signals(number).name)
-        self.phase = "draining"
         self._stop.set()
 
     async def _drain(self) -> int:
-        self.phase = "draining"
+        self.view.phase = "draining"
         limit_s = self.loaded.config.daemon.drain_timeout
         end_mono_s = read_clock().mono_s + limit_s
         for source in self.parts.sources.values():
@@ -157,19 +213,26 @@ class Daemon:
         return left
 
     async def _close(self) -> None:
-        self._tasks.get("ledger") and self._tasks["ledger"].cancel()
+        for task in self._tasks.values():
+            task.cancel()
         closing = [source.stop() for source in self.parts.sources.values()]
         closing += [sink.close() for sink in self.parts.sinks.values()]
-        closing += [self.dead_letters.close(), self.ledger.close()]
+        closing.append(self.dead_letters.close())
+        if self.ledger is not None:
+            closing += [self.ledger.close(), self.databases.release(self._ledger_file)]
+        if self.admin is not None:
+            closing.append(self.admin.close())
         hung = await close_all(closing)
-        print_lines(ledger.summary(self.books))
+        logs.flush_suppressed()
+        if self.ledger is not None:
+            print_lines(summary(self.books))
         if hung:
             # A thread that hangs in a system call would keep the interpreter from ending.
             sys.stderr.flush()
             os._exit(1)
 
 
-async def close_all(closing: Iterable[Awaitable[None]]) -> bool:
+async def close_all(closing: Iterable[Coroutine[Any, Any, None]]) -> bool:
     """Await each in turn, none for longer than `CLOSE_TIMEOUT_S`; whether one hung. Faults are logged."""
     hung = False
     for part in closing:

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from streamd import registry
 from streamd.config import Loaded, component
 from streamd.core.books import Books
-from streamd.core.now import Now
 from streamd.core.contracts import (
     Codec,
     Framer,
@@ -21,6 +19,7 @@ from streamd.core.contracts import (
 )
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
+from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import SourceSettings, StreamSettings
 from streamd.runtime.delivery import Delivery
@@ -52,7 +51,7 @@ def assemble(
     config = loaded.config
     assembly = Assembly()
     for name, sink in config.sinks.items():
-        context = SinkContext(name, loaded.schemas, Path(config.daemon.state_dir), dead_letters, databases)
+        context = SinkContext(name, loaded.schemas, loaded.state_dir, dead_letters, databases)
         with _place(f"sinks.{name}"):
             assembly.sinks[name] = registry.load("sinks", sink.type)(sink, context)
         assembly.deliveries[name] = Delivery(

@@ -7,6 +7,7 @@ buffering, retry, counting and acks.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,10 @@ from typing import Any, ClassVar, Protocol
 
 from streamd.core.batch import Batch, Record
 from streamd.core.books import FrameBook
-from streamd.core.now import Now
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
+from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Address, Settings, SinkSettings, SourceSettings, WhenFull
 
@@ -261,6 +262,11 @@ class Source(ABC):
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to read. Raises `EnvironmentFault`."""
 
+    @property
+    def open_connections(self) -> int:
+        """Connections now; 0 where the kind of source has none."""
+        return 0
+
     def refresh(self) -> None:  # noqa: B027 - most sources count everything themselves
         """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
 
@@ -298,6 +304,8 @@ class Sink(ABC):
     def __init__(self, config: Any, context: SinkContext) -> None:
         self.config = config
         self.context = context
+        self.notes: Counter[str] = Counter()
+        """Numbers beside the books, by name."""
 
     def accepts_typed(self, schema: Schema) -> bool:
         """Whether structs of this schema can be written without a dict being made of them."""

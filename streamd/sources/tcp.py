@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from pydantic import Field
@@ -57,6 +57,11 @@ class Tcp(Source):
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def open_connections(self) -> int:
+        """Connections now."""
+        return len(self.connections)
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
@@ -121,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit it or close it at once."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         source, book = self._source, self._source.context.book
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
         host = host.removeprefix("::ffff:") if "." in host else host

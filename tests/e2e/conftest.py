@@ -133,7 +133,7 @@ class Daemon:
         """Sums of the newest run's ledger by (source, pipeline, sink, counter), reasons added up."""
         rows = self.query(
             "SELECT source, pipeline, sink, counter, sum(n) FROM ledger WHERE run_id ="
-            " (SELECT run_id FROM ledger WHERE counter = 'start' ORDER BY rowid DESC LIMIT 1)"
+            " (SELECT run_id FROM ledger WHERE counter = 'start' ORDER BY at DESC LIMIT 1)"
             " AND source <> '' GROUP BY 1, 2, 3, 4",
             db,
         )
@@ -144,7 +144,7 @@ class Daemon:
         rows = self.query(
             "SELECT reason, sum(n) FROM ledger WHERE counter = '" + counter + "'"  # noqa: S608
             + (f" AND source = '{source}'" if source else "")
-            + " AND run_id = (SELECT run_id FROM ledger WHERE counter = 'start' ORDER BY rowid DESC LIMIT 1)"
+            + " AND run_id = (SELECT run_id FROM ledger WHERE counter = 'start' ORDER BY at DESC LIMIT 1)"
             " GROUP BY 1"
         )
         return dict(rows)
