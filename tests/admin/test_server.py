@@ -3,10 +3,11 @@ import contextlib
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from streamd.admin import server as server_module
@@ -275,3 +276,48 @@ async def test_ipv6_is_answered(world: Any) -> None:
         assert (await get(server, "/healthz"))[0] == 200
     finally:
         await server.close()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        test_a_living_daemon_says_ok,
+        test_a_huge_header_is_refused_without_being_kept,
+        test_a_body_is_not_read_and_does_not_destroy_the_answer,
+        test_a_request_that_drips_is_cut_off_at_the_deadline,
+        test_a_connection_that_says_nothing_is_closed,
+        test_a_client_that_goes_away_early_is_counted,
+        test_closing_ends_open_connections_and_can_be_repeated,
+    ],
+)
+def test_it_is_the_same_on_uvloop(
+    case: Callable[[AdminServer], Coroutine[Any, Any, None]], world: Any
+) -> None:
+    async def run() -> None:
+        server = AdminServer(world.view, Address("127.0.0.1", 0), timeout_s=0.3)
+        await server.open()
+        try:
+            await case(server)
+        finally:
+            await server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+@pytest.mark.parametrize(
+    "case", [test_a_port_in_use_says_what_to_do, test_a_reader_that_takes_nothing_is_cut_off]
+)
+def test_faults_of_sockets_are_the_same_on_uvloop(
+    case: Callable[[AdminServer, Any], Coroutine[Any, Any, None]], world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        server = AdminServer(world.view, Address("127.0.0.1", 0), timeout_s=0.3)
+        await server.open()
+        try:
+            await case(server, world if case is test_a_port_in_use_says_what_to_do else monkeypatch)
+        finally:
+            await server.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
