@@ -19,21 +19,23 @@ def summary(books: Books) -> list[str]:
 
 def differences(books: Books) -> list[str]:
     """What should be zero after a stop and is not. Empty: every record has a named fate."""
-    found = []
-    for frames in books.frames.values():
-        if frames.waiting:
-            found.append(f"source {frames.source}: {frames.waiting:,} frames waiting")
-    for records in books.records.values():
-        if records.in_flight:
-            found.append(f"{_way(records)}: {records.in_flight:,} records in flight")
+    found = [
+        f"source {frames.source}: {frames.waiting:,} frames waiting"
+        for frames in books.frames.values()
+        if frames.waiting
+    ]
+    found += [
+        f"{_way(records)}: {records.in_flight:,} records in flight"
+        for records in books.records.values()
+        if records.in_flight
+    ]
     for deliveries in books.deliveries.values():
         if deliveries.pending:
             found.append(f"{_way(deliveries)}: {deliveries.pending:,} records pending")
         handed = books.records.get((deliveries.source, deliveries.pipeline))
         if handed is not None and handed.out != deliveries.offered:
-            found.append(
-                f"{_way(deliveries)}: {deliveries.offered - handed.out:+,} records offered against out"
-            )
+            more = deliveries.offered - handed.out
+            found.append(f"{_way(deliveries)}: offered {more:+,} against what was handed out")
     return found
 
 

@@ -13,9 +13,10 @@ import structlog
 from streamd.config import DeadLetterSettings
 from streamd.core.ack import Ack, Status
 from streamd.core.books import Entry
-from streamd.core.clock import Now, read_clock
+from streamd.core.clock import read_clock
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.now import Now
 from streamd.dead_letter_row import COLUMNS, Row, row_of, size_bytes_of
 from streamd.runtime.backoff import Backoff
 from streamd.storage.database import Database, Synchronous
@@ -67,10 +68,10 @@ class _Handed:
 class DeadLetters:
     """Keeps rejects in the background, within a rate, a size on disk and a size in memory.
 
-    Every letter handed in is counted exactly once, when its fate is known: `counts["kept", ""]` or
-    `counts["not_kept", why]`, where why is `rate` (over the rate), `queue` (too many wait in memory because
-    the store is slow or in trouble), `size` (one call with more than a quarter of the file) or `shutdown`.
-    Until then it is in `waiting`. `counts["evicted", ""]` are those that were kept and made room.
+    Every letter handed in is counted exactly once in `counts`, when its fate is known: `kept`,
+    `not_kept_rate` (over the rate), `not_kept_queue` (too many wait in memory because the store is slow or
+    in trouble), `not_kept_size` (one call with more than a quarter of the file) or `not_kept_shutdown`.
+    Until then it is in `waiting`. `evicted` are those that were kept and later made room.
     Trouble with the file never reaches the data's path: writing is tried again until it succeeds.
     """
 
@@ -85,7 +86,7 @@ class DeadLetters:
         max_waiting_bytes: int = 16 * 2**20,
     ) -> None:
         self.path = path
-        self.counts: Counter[tuple[str, str]] = Counter()
+        self.counts: Counter[str] = Counter()
         self.waiting = 0
         self.waiting_bytes = 0
         self.trouble: str | None = None
@@ -111,7 +112,7 @@ class DeadLetters:
             await self._db.execute(_TABLE)
             async with self._db.transaction():
                 evicted = await self._make_room(self._db, 0)
-            self.counts["evicted", ""] += evicted
+            self.counts["evicted"] += evicted
             if (
                 evicted
             ):  # `max_size` was lowered, or the file came from elsewhere: give the disk its space back
@@ -162,8 +163,8 @@ class DeadLetters:
 
     def entries(self) -> Iterator[Entry]:
         """The counts as entries of the ledger, without a source."""
-        for (counter, reason), n in self.counts.items():
-            yield Entry("", "", "", f"dead_letters_{counter}", reason, n)
+        for fate, n in self.counts.items():
+            yield Entry("", "", "", f"dead_letters_{fate}", "", n)
         yield Entry("", "", "", "dead_letters_waiting", "", self.waiting)
 
     @property
@@ -213,9 +214,9 @@ class DeadLetters:
         """Its rows are committed, or there are none: count, and tell who waits."""
         self.waiting -= handed.count
         self.waiting_bytes -= handed.size_bytes
-        self.counts["kept", ""] += len(handed.rows)
+        self.counts["kept"] += len(handed.rows)
         for why, n in handed.refused.items():
-            self.counts["not_kept", why] += n
+            self.counts[f"not_kept_{why}"] += n
         if handed.ack is not None:
             handed.ack.settle(Status.DROPPED if handed.refused else Status.REJECTED)
         if handed.done is not None and not handed.done.done():
@@ -241,7 +242,7 @@ class DeadLetters:
                 continue
             self.trouble = None
             self._backoff.reset()
-            self.counts["evicted", ""] += evicted
+            self.counts["evicted"] += evicted
             for handed in some:
                 self._queue.popleft()
                 self._settle(handed)

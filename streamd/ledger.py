@@ -1,6 +1,5 @@
 """The ledger: the books in a table beside the data, so that a query can ask how complete its answer is."""
 
-import asyncio
 import math
 import sqlite3
 from collections import Counter
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 import structlog
 
 from streamd.core.books import Books, Entry
-from streamd.core.clock import Now, read_clock
+from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
 from streamd.ledger_tables import STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES
 from streamd.storage.database import Database
@@ -81,12 +81,6 @@ class Ledger:
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"cannot write the ledger in {self._db.path}: {error}") from error
         self._db.ledger = self
-
-    async def run(self) -> None:
-        """Flush at the end of every interval, until cancelled."""
-        while True:
-            await asyncio.sleep(self.due_in_s(self._clock().wall_s))
-            await self.flush()
 
     async def flush(self) -> bool:
         """Write what has changed; False where that was not possible now."""

@@ -45,7 +45,9 @@ _COMPLETENESS = f"""
 CREATE VIEW completeness AS
 WITH
 unknown(first_minute, until) AS MATERIALIZED (
-  SELECT substr(at, 1, 17) || '00.000000Z', strftime('%Y-%m-%dT%H:%M:%f', at, printf('%.3f seconds', interval_s))
+  SELECT
+    substr(at, 1, 17) || '00.000000Z',
+    strftime('%Y-%m-%dT%H:%M:%f', at, printf('%.3f seconds', interval_s))
   FROM ledger
   WHERE {_RUN_ROWS} AND counter = 'unclean'
 ),

@@ -23,11 +23,18 @@ def books() -> Books:
 
 def test_every_sum_is_a_line_and_the_last_says_that_all_is_told() -> None:
     assert summary(books()) == [
-        "source lab: received 1,000,000 = decoded 999,980 + rejected 10 (utf8 7, json:syntax 3)"
-        " + dropped 10 (buffer_full 10) + waiting 0; kernel dropped 0; truncated 2; connections refused 2",
-        "lab > main: in 999,980 = out 999,900 + filtered 70 + rejected 10 (check 10) + dropped 0 + in flight 0",
-        "lab > main > db: offered 999,900 = stored 999,895 (replaced 5) + rejected 1 + dropped 4 (shutdown 4)"
-        " + pending 0",
+        (
+            "source lab: received 1,000,000 = decoded 999,980 + rejected 10 (utf8 7, json:syntax 3)"
+            " + dropped 10 (buffer_full 10) + waiting 0; kernel dropped 0; truncated 2; connections refused 2"
+        ),
+        (
+            "lab > main: in 999,980 = out 999,900 + filtered 70 + rejected 10 (check 10) + dropped 0"
+            " + in flight 0"
+        ),
+        (
+            "lab > main > db: offered 999,900 = stored 999,895 (replaced 5) + rejected 1"
+            " + dropped 4 (shutdown 4) + pending 0"
+        ),
         "books balance",
     ]
 
@@ -53,7 +60,7 @@ def test_every_record_without_a_fate_is_named() -> None:
         "source lab: 1,234 frames waiting",
         "lab > main: -2 records in flight",
         "lab > main > db: 1 records pending",
-        "lab > main > db: +1 records offered against out",
+        "lab > main > db: offered +1 against what was handed out",
     ]
     assert summary(found)[-1] == f"books do not balance: {'; '.join(differences(found))}"
 
