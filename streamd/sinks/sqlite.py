@@ -42,7 +42,7 @@ class RetentionSettings(Settings):
 
     min_free: SizeBytes = Field(
         "64MiB",  # type: ignore[assignment]  # parsed by the validator
-        description="stop before the file system has less than this left, and go on by itself when it has more",
+        description="stop writing while the file system has less than this left",
     )
 
 
@@ -141,7 +141,7 @@ class Sqlite(Sink):
         return self._rows.accepts_typed(schema)
 
     async def open(self) -> None:
-        """Open the file, make the table or bring it up to date. Raises `EnvironmentFault` or `ConfigError`."""
+        """Open the file, make the table or bring it up to date. Raises `EnvironmentFault`, `ConfigError`."""
         self._database = await self.context.databases.acquire(self.path, self.config.synchronous)
         try:
             there = await self._table.ensure(self._live)
@@ -211,7 +211,7 @@ class Sqlite(Sink):
                 stored = len(batches[place]) - written.rejected[place]
                 written.replaced[place] = stored - (after - before)
             await self._keep(refused)
-            entries += self._entries(batches, written)
+            entries.extend(self._entries(batches, written))
         self.notes["extra_dropped"] += dropped_fields
         self._rows = maker
         return written
@@ -246,7 +246,7 @@ class Sqlite(Sink):
             for column in rows.new_columns:
                 if column.lower() not in there:  # another sink on this table may have been faster
                     await self._live.execute(self._table.add_column_sql(column, "ANY"))
-            maker = maker.extended({column: _ADDED for column in rows.new_columns})
+            maker = maker.extended(dict.fromkeys(rows.new_columns, _ADDED))
             rows = maker.of(batch)
         return rows, maker
 

@@ -14,12 +14,19 @@ from streamd.storage.table import quote
 MOST_PARAMS = 32_766
 """What one statement may have since SQLite 3.32."""
 MOST_ROWS = 1024
-"""In one statement. From 64 rows on the cost of a row is the same; the loop's thread flattens 1,024 in 0.1 ms."""
+"""In one statement. From 64 rows on a row costs the same; the loop's thread flattens 1,024 in 0.1 ms."""
 _MOST_UNDER_WAY = 3
 """Statements waiting for the connection's thread: it is never idle, and few parameters are held."""
 
 DATA_ERRORS = (sqlite3.Error, OverflowError, UnicodeError)
 """What a statement raises over the values bound to it, once the environment's faults are `SinkError`."""
+
+_REASONS = {
+    0: "row:type",  # Python's own: a value of a type that cannot be bound
+    sqlite3.SQLITE_CONSTRAINT: "sqlite:constraint",
+    sqlite3.SQLITE_MISMATCH: "row:type",
+    sqlite3.SQLITE_TOOBIG: "sqlite:too_big",
+}
 
 Row = tuple[Any, ...]
 BadRow = tuple[int, str, str]
@@ -36,7 +43,8 @@ class Insert:
     def __init__(
         self, table: str, columns: Sequence[str], unique: Sequence[str] = (), replaced: Sequence[str] = ()
     ) -> None:
-        self._head = f"INSERT INTO {quote(table)} ({', '.join(map(quote, columns))}) VALUES "
+        names = ", ".join(map(quote, columns))
+        self._head = f"INSERT INTO {quote(table)} ({names}) VALUES "  # noqa: S608 - names are quoted
         self._row = f"({','.join('?' * len(columns))})"
         self._tail = ""
         if unique:
@@ -164,14 +172,4 @@ def _reason(error: Exception) -> str:
         return "row:range"
     if getattr(error, "sqlite_errorcode", None) == SQLITE_CONSTRAINT_DATATYPE:
         return "row:type"
-    match primary_code(error):
-        case sqlite3.SQLITE_CONSTRAINT:
-            return "sqlite:constraint"
-        case sqlite3.SQLITE_TOOBIG:
-            return "sqlite:too_big"
-        case sqlite3.SQLITE_MISMATCH:
-            return "row:type"
-        case 0:  # Python's own: a type that cannot be bound, a text of more than 2 GiB
-            return "row:type"
-        case _:
-            return "sqlite:error"
+    return _REASONS.get(primary_code(error), "sqlite:error")

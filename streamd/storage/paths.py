@@ -7,7 +7,7 @@ from streamd.core.batch import Record
 
 
 class Paths:
-    """Where the columns of a table find their values in a record: the exact key first, then the dotted path."""
+    """For each column the key of its value in a record: the exact key first, then the dotted path."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
         """`keys` gives the key or path for each column."""

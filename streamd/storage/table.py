@@ -61,32 +61,35 @@ class Table:
         self.unique = tuple(unique)
         self.indexes = [tuple(index) for index in indexes]
         self.catch_all = catch_all
-        if fault := name_fault(name):
-            raise ConfigError(f"{name!r} cannot be a table: {fault}")
-        if name.lower().startswith("sqlite_"):
-            raise ConfigError(f"{name!r} cannot be a table: SQLite keeps names that begin with sqlite_")
+        self._check_names()
+        self._check_indexes()
+        self.top_sql = self._top_sql()
+        """The query for the highest row number: no row has it when the next row is inserted above it."""
+
+    def _check_names(self) -> None:
+        if fault := name_fault(self.name):
+            raise ConfigError(f"{self.name!r} cannot be a table: {fault}")
+        if self.name.lower().startswith("sqlite_"):
+            raise ConfigError(f"{self.name!r} cannot be a table: SQLite keeps names that begin with sqlite_")
         if len(self.columns) > MOST_COLUMNS:
-            raise ConfigError(f"the table {name!r} has {len(self.columns)} columns, {MOST_COLUMNS} can be")
+            raise ConfigError(f"{self.name!r} has {len(self.columns)} columns, {MOST_COLUMNS} are allowed")
         seen: dict[str, str] = {}
         for column in self.columns:
             if fault := name_fault(column):
                 raise ConfigError(f"{column!r} cannot be a column: {fault}")
             other = seen.setdefault(column.lower(), column)
             if other != column:
-                raise ConfigError(
-                    f"the columns {other!r} and {column!r} differ in case only: to SQL they are one"
-                )
+                raise ConfigError(f"to SQL the columns {other!r} and {column!r} are one: case does not count")
+
+    def _check_indexes(self) -> None:
         for index in (self.unique, *self.indexes):
             for column in index:
                 if column not in self.columns:
-                    raise ConfigError(f"the table {name!r} has no column {column!r} to index")
+                    raise ConfigError(f"the table {self.name!r} has no column {column!r} to index")
             if len(set(index)) != len(index):
-                raise ConfigError(f"an index of {name!r} names a column twice: {', '.join(index)}")
+                raise ConfigError(f"an index of {self.name!r} names a column twice: {', '.join(index)}")
         if not all(self.indexes):
-            raise ConfigError(f"an index of {name!r} names no column")
-
-        self.top_sql = self._top_sql()
-        """The query for the highest row number: no row has it when the next row is inserted above it."""
+            raise ConfigError(f"an index of {self.name!r} names no column")
 
     def _top_sql(self) -> str:
         names = {column.lower() for column in self.columns}
@@ -95,7 +98,7 @@ class Table:
             raise ConfigError(
                 f"the columns of {self.name!r} hide its row number: rename one of rowid, _rowid_, oid"
             )
-        return f"SELECT max({free[0]}) FROM {quote(self.name)}"
+        return f"SELECT max({free[0]}) FROM {quote(self.name)}"  # noqa: S608 - the name is quoted
 
     def create_sql(self) -> str:
         """The statement that makes the table."""
@@ -132,17 +135,19 @@ class Table:
                     for statement in statements:
                         await database.execute(statement)
             except sqlite3.IntegrityError as error:
-                columns = ", ".join(map(quote, self.unique))
+                keys = ", ".join(map(quote, self.unique))
+                find = f"SELECT {keys}, count(*) FROM {quote(self.name)}"  # noqa: S608 - names are quoted
                 raise ConfigError(
-                    f"the table {self.name!r} has rows that are equal in unique = {list(self.unique)}; find them:"
-                    f" SELECT {columns}, count(*) FROM {quote(self.name)} GROUP BY {columns} HAVING count(*) > 1;"
+                    f"the table {self.name!r} has rows that are equal in unique = {list(self.unique)}; see"
+                    f" {find} GROUP BY {keys} HAVING count(*) > 1;"
                 ) from error
         there = await self._find(database)
         return {} if there is None else there.types
 
     async def _find(self, database: Database) -> _Found | None:
         tables = await database.fetch(
-            "SELECT type, wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE",
+            "SELECT type, wr, strict FROM pragma_table_list"
+            " WHERE schema = 'main' AND name = ? COLLATE NOCASE",
             (self.name,),
         )
         if not tables:
@@ -201,13 +206,13 @@ class Table:
         for column in found.must_be_filled:
             if column.lower() not in ours and column not in found.key:
                 raise ConfigError(
-                    f"the column {column!r} of {self.name!r} is NOT NULL and nothing in the configuration fills"
-                    f" it: add it to the schema, {away}"
+                    f"the column {column!r} of {self.name!r} is NOT NULL and nothing in the configuration"
+                    f" fills it: add it to the schema, {away}"
                 )
         return [self.add_column_sql(column, self.columns[column]) for column in missing]
 
     async def _index_statements(self, database: Database) -> list[str]:
-        """The statements that make the indexes which are not there, whatever those that are there are called."""
+        """The statements that make the indexes which are not there under any name."""
         have: set[tuple[bool, tuple[str, ...]]] = set()
         for index, unique, partial in await database.fetch(
             'SELECT name, "unique", partial FROM pragma_index_list(?)', (self.name,)

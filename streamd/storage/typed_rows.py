@@ -1,12 +1,12 @@
 """Rows of a typed table: a value for each column, checked before it is bound."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from pydantic import Field
 
-from streamd.core.batch import METADATA_KEYS, Batch, Record
+from streamd.core.batch import FLAG, METADATA_KEYS, Batch, Record
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.schema import FieldSettings, Schema
 from streamd.storage.columns import ENCODERS, SQL_TYPES, annotation, json_text
@@ -51,11 +51,8 @@ class TypedRows:
         for column in more:
             taken = next((name for name in fields if name.lower() == column), None)
             if taken is not None:
-                hint = "metadata = false, or" if column in METADATA_COLUMNS else "another `extra`, or"
-                raise ConfigError(
-                    f"the column {taken!r} is also what {'metadata' if column in METADATA_COLUMNS else 'extra'}"
-                    f" = … adds: choose {hint} another name for it: columns.{taken}_value.from = {taken!r}"
-                )
+                option = "metadata = true" if column in METADATA_COLUMNS else 'extra = "json"'
+                raise ConfigError(f"{option} adds a column {column!r}, and {taken!r} is a field already")
         self.columns = {name: SQL_TYPES[settings.type] for name, settings in fields.items()} | more
         self._columns = tuple(self.columns)
         self._lower = frozenset(column.lower() for column in self.columns)
@@ -69,7 +66,7 @@ class TypedRows:
     def extended(self, fields: Mapping[str, FieldSettings]) -> "TypedRows":
         """The same with more columns."""
         more = TypedRows(self.fields | dict(fields), metadata=self.metadata, extra=self.extra)
-        more._typed = self._typed  # noqa: SLF001 - structs have no fields that these columns could take
+        more._typed = self._typed  # structs have no fields that these columns could take
         return more
 
     def accepts_typed(self, schema: Schema) -> bool:
@@ -94,9 +91,9 @@ class TypedRows:
     def _of_structs(self, batch: Batch) -> Rows:
         columns, encoders = self._typed[type(batch.records[0])]
         rows = Rows(columns, indexes=range(len(batch)))
-        values = map(_astuple, batch.records)
+        values: Iterable[Row] = map(_astuple, batch.records)
         if encoders:
-            values = iter(encode_columns(values, encoders, rows))
+            values = encode_columns(values, encoders, rows)
         rows.rows = with_metadata(values, batch, rows.indexes) if self.metadata else list(values)
         return rows
 
@@ -123,42 +120,39 @@ class TypedRows:
             values = with_metadata(values, batch, rows.indexes)
         if self.extra == "json":
             values = self._with_extra(list(values), rests, rows)
-        elif self.extra == "drop" and rests is not None:
+        elif rests is not None:  # `drop`: the others have no record with a rest left
             rows.dropped_fields = sum(len(rests[index]) for index in rows.indexes)
         rows.rows = list(values)
         return rows
 
     def _rest(self, record: Record, batch: Batch) -> Record:
         rest = self._paths.rest(record)
-        return {k: v for k, v in rest.items() if k not in _METADATA} if batch.lifted else rest
+        if batch.lifted:
+            rest = {key: value for key, value in rest.items() if key not in _METADATA}
+        if self.extra in ("reject", "add_column"):
+            rest.pop(FLAG, None)  # the daemon's own mark is no reason to refuse a record
+        return rest
 
     def _judge_extra(self, rests: Sequence[Record], rows: Rows) -> None:
         new: dict[str, None] = {}
         indexes = []
         for index, rest in enumerate(rests):
             try:
-                if rest and self.extra == "reject":
-                    raise BadData("row:extra", f"{next(iter(rest))!r:.200} has no column")
-                self._add_columns(rest, new)
+                self._judge_rest(rest, new)
             except BadData as bad:
                 rows.rejects.append(Reject(index, bad.reason, bad.detail))
             else:
                 indexes.append(index)
         rows.indexes, rows.new_columns = indexes, tuple(new)
 
-    def _add_columns(self, rest: Record, new: dict[str, None]) -> None:
-        """Add to `new` what the record needs, or nothing. Raises `BadData`."""
+    def _judge_rest(self, rest: Record, new: dict[str, None]) -> None:
+        """Add to `new` the columns a record needs, or nothing. Raises `BadData`."""
+        if rest and self.extra == "reject":
+            raise BadData("row:extra", f"{next(iter(rest))!r:.200} has no column")
         wanted = [name for name in rest if name not in new]
         taken = self._lower | {name.lower() for name in new} if wanted else self._lower
         for name in wanted:
-            fault = name_fault(name) if isinstance(name, str) else "a name is a text"
-            if fault is None and name.lower() in taken:
-                fault = "a column differs from it in case only"
-            if fault is None:
-                try:
-                    Schema("column", {name: FieldSettings(type="any")})
-                except ValueError as error:
-                    fault = str(error)
+            fault = _column_name_fault(name, taken)
             if fault is not None:
                 raise BadData("row:column_name", f"{name!r:.200}: {fault}")
             taken |= {name.lower()}
@@ -172,7 +166,7 @@ class TypedRows:
             records = [records[index] for index in rows.indexes]
         if self._struct is not None:
             try:
-                return msgspec.convert(records, self._structs)
+                return list(msgspec.convert(records, self._structs))
             except _FAULTS:
                 pass
         structs, indexes = [], []
@@ -250,16 +244,31 @@ class TypedRows:
         }
 
 
+def _column_name_fault(name: Any, taken: frozenset[str]) -> str | None:
+    """Why a record's key cannot become a column beside those that are `taken` (in lower case)."""
+    if not isinstance(name, str):
+        return "a name is a text"
+    if name.lower() in taken:
+        return "a column differs from it in case only"
+    try:
+        Schema("column", {name: FieldSettings(type="any")})
+    except ValueError as error:
+        return str(error)
+    return name_fault(name)
+
+
 def _key(name: str, settings: FieldSettings) -> str:
     return (settings.from_key or name) if isinstance(settings, ColumnSettings) else name
 
 
 def _same_values(source: FieldSettings, column: FieldSettings) -> bool:
     """Whether what passed the schema's check of a field needs no other for the column."""
-    checks = ("type", "ge", "le")
-    if any(getattr(source, key) != getattr(column, key) for key in checks):
-        return False
-    return source.required or not column.required
+    return (
+        source.type == column.type
+        and column.ge in (None, source.ge)
+        and column.le in (None, source.le)
+        and (source.required or not column.required)
+    )
 
 
 def _encoders(fields: Mapping[str, FieldSettings]) -> list[tuple[int, str, Callable[[Any], Any]]]:
