@@ -23,7 +23,7 @@ class _IoVec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _MMsgHdr(ctypes.Structure):
+class _MsgHdr(ctypes.Structure):
     _fields_ = (
         ("name", ctypes.c_void_p),
         ("name_length", ctypes.c_uint32),
@@ -32,8 +32,11 @@ class _MMsgHdr(ctypes.Structure):
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
         ("flags", ctypes.c_int),
-        ("length", ctypes.c_uint32),
     )
+
+
+class _MMsgHdr(ctypes.Structure):
+    _fields_ = (("header", _MsgHdr), ("length", ctypes.c_uint32))
 
 
 def bound() -> socket.socket:
@@ -55,8 +58,8 @@ def count(receiving: socket.socket, wanted: int) -> dict[str, float]:
     room = ctypes.create_string_buffer(_DATAGRAM_BYTES)
     vector = _IoVec(ctypes.addressof(room), _DATAGRAM_BYTES)  # one for all: nobody reads what is in it
     headers = (_MMsgHdr * BATCH)()
-    for header in headers:
-        header.iov, header.iov_length = ctypes.pointer(vector), 1
+    for entry in headers:
+        entry.header.iov, entry.header.iov_length = ctypes.pointer(vector), 1
     descriptor = receiving.fileno()
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
