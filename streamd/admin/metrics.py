@@ -59,7 +59,7 @@ class BooksCollector(Collector):
         for entry in self._view.books.entries():
             unit = _unit(entry)
             labels = _labels(entry, unit)
-            name = f"streamd_{unit}_{_NOT_OF_A_NAME.sub('_', entry.counter)}"
+            name = _name(unit, entry.counter)
             if name not in families:
                 kind = GaugeMetricFamily if entry.counter in _ON_THE_WAY else CounterMetricFamily
                 families[name] = kind(name, f"{entry.counter}: {_HELP[unit]}", labels=list(labels))
@@ -97,6 +97,7 @@ class BooksCollector(Collector):
         latency = HistogramMetricFamily(
             "streamd_commit_latency_seconds", "from receive to commit, of what was stored", labels=["sink"]
         )
+        notes: dict[str, CounterMetricFamily] = {}
         now_s = self._view.clock().mono_s
         for sink in self._view.sinks():
             retrying.add_metric([sink.name], sink.trouble is not None)
@@ -107,7 +108,14 @@ class BooksCollector(Collector):
                 for bound, n in sink.latency_s.buckets()
             ]
             latency.add_metric([sink.name], buckets, sink.latency_s.sum)
-        return retrying, age, latency
+            for counter, n in sink.notes.items():
+                name = _name("sink", counter)
+                if name not in notes:
+                    notes[name] = CounterMetricFamily(
+                        name, f"{counter}: counted by the sink beside its books", labels=["sink"]
+                    )
+                notes[name].add_metric([sink.name], n)
+        return retrying, age, latency, *notes.values()
 
     def _process(self) -> Iterable[Metric]:
         letters = CounterMetricFamily(
@@ -142,6 +150,10 @@ class Metrics:
         wanted = f"{_OPENMETRICS}; version=1.0.0" if _OPENMETRICS in accept else ""
         encode, content_type = exposition.choose_encoder(wanted)  # never sees what the client wrote
         return encode(self._registry), content_type
+
+
+def _name(unit: str, counter: str) -> str:
+    return f"streamd_{unit}_{_NOT_OF_A_NAME.sub('_', counter)}"
 
 
 def _unit(entry: Entry) -> str:

@@ -120,6 +120,7 @@ def _sink(sink: SinkGauge, now: Now) -> dict[str, Any]:
         "state": "ok" if sink.trouble is None else "retrying",
         "reason": sink.trouble,
         "retrying_for_s": None if sink.trouble is None else ago(sink.trouble_since_mono_s),
+        "notes": dict(sink.notes),
         "last_commit_age_s": ago(sink.last_commit_mono_s),
         "commit_latency_s": {
             "count": latency.count, "p50": latency.quantile(0.5), "p99": latency.quantile(0.99),

@@ -1,8 +1,8 @@
 """What the admin address shows, taken from the running daemon at the moment somebody asks."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from streamd.core.books import Books
@@ -41,6 +41,8 @@ class SinkGauge:
     last_commit_mono_s: float | None
     latency_s: Histogram
     """Seconds from receive to commit of what was stored."""
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """What the sink counts beside the books (`Sink.notes`)."""
 
 
 @dataclass(slots=True, frozen=True)

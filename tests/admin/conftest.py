@@ -37,7 +37,7 @@ class World:
         self.refreshed = 0
         self.latency_s = Histogram((0.01, 0.1, 1.0))
         self.buffers: list[BufferGauge] = []
-        self.sinks = [SinkGauge("readings", None, 0.0, 999.0, self.latency_s)]
+        self.sinks = [SinkGauge("readings", None, 0.0, 999.0, self.latency_s, {"extra_dropped": 4})]
         self.sources = [SourceGauge("lab", ("127.0.0.1:9999",), 3)]
         self.dead_letters = Counter({"kept": 2, "evicted": 1})
         self.view = View(
@@ -65,8 +65,9 @@ class World:
         frames.rejected["json:syntax"] = 40
         frames.dropped["buffer_full"] = 50
         for counter in (
-            "discarded_bytes", "kernel_dropped", "truncated", "unterminated", "oversize_dropped",
-            "connections", "connections_refused", "auto_fallback",
+            "discarded_bytes", "kernel_dropped", "truncated", "unterminated", "incomplete",
+            "oversize_dropped", "empty_frames", "framing_errors", "connections", "connections_refused",
+            "connections_closed", "auto_fallback",
         ):  # fmt: skip
             frames.note(counter, 7)
         records = self.books.pipeline("lab", "main")

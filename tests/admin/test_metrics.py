@@ -10,7 +10,8 @@ from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
 from streamd.admin.readiness import Readiness
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+ROOT = Path(__file__).parents[2]
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_prometheus_reads_the_books_to_the_record(metrics: Metrics, world: Any) 
     assert found["streamd_commit_latency_seconds_bucket", "le=0.1", "sink=readings"] == 700
     assert found["streamd_commit_latency_seconds_bucket", "le=+Inf", "sink=readings"] == 700
     assert found["streamd_commit_latency_seconds_count", "sink=readings"] == 700
+    assert found["streamd_sink_extra_dropped_total", "sink=readings"] == 4
     assert found["streamd_dead_letters_total", "fate=kept"] == 2
     assert found["streamd_admin_refused_total", "reason=host"] == 4
     assert found[("streamd_ready",)] == 1
@@ -91,3 +93,15 @@ def test_the_documentation_lists_exactly_the_metrics_that_are_served(metrics: Me
         if name.startswith("streamd_")
     }
     assert set(re.findall(r"`(streamd_[a-z_]+)", OPERATIONS.read_text("utf-8"))) == served
+
+
+def test_every_count_a_component_keeps_is_documented_as_a_metric() -> None:
+    noted = {
+        name
+        for floor in ("framing", "codecs", "sources", "runtime")
+        for file in (ROOT / "streamd" / floor).glob("*.py")
+        for name in re.findall(r'\.(?:note|count)\(\s*"([a-z_]+)"', file.read_text("utf-8"))
+    }
+    documented = set(re.findall(r"`streamd_source_([a-z_]+)_total`", OPERATIONS.read_text("utf-8")))
+    assert noted
+    assert noted <= documented

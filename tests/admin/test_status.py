@@ -34,6 +34,7 @@ def test_the_document_holds_every_number_of_the_books(world: Any) -> None:
     (sink,) = made["sinks"]
     assert sink["state"] == "ok"
     assert sink["last_commit_age_s"] == 1.0
+    assert sink["notes"] == {"extra_dropped": 4}
     assert sink["commit_latency_s"]["count"] == 700
     assert sink["deliveries"][0]["records"]["pending"] == 65
     assert made["dead_letters"] == {"kept": 2, "evicted": 1}
