@@ -122,7 +122,7 @@ class DeadLetters:
             raise EnvironmentFault(f"cannot write the dead letters {self.path}: {error}") from error
         self._writer = asyncio.create_task(self._write_all(self._db), name="dead-letters")
 
-    async def close(self, timeout_s: float = 5.0) -> None:
+    async def close(self, timeout_s: float = 2.0) -> None:
         """Write what waits, for `timeout_s` at most; what is left then is `not_kept` by `shutdown`."""
         if self._db is None or self._writer is None:
             return

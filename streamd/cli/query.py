@@ -118,11 +118,16 @@ def open_schemas(schemas: dict[str, Path]) -> sqlite3.Connection:
     Raises `EnvironmentFault` where `main` does not exist or is no database.
     """
     connection = open_read_only(schemas["main"])
+    others = [(name, path) for name, path in schemas.items() if name != "main" and path.exists()]
     try:
-        for name, path in schemas.items():
-            if name != "main" and path.exists():
-                quoted = name.replace('"', '""')
-                connection.execute(f'ATTACH ? AS "{quoted}"', (_uri(path),))
+        most = connection.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED)
+        if len(others) > most:
+            raise QueryRefused(
+                f"SQLite reads {most + 1} files at once, and there are more: name one with --db"
+            )
+        for name, path in others:
+            quoted = name.replace('"', '""')
+            connection.execute(f'ATTACH ? AS "{quoted}"', (_uri(path),))
         connection.execute("PRAGMA query_only = ON")
     except sqlite3.Error as error:
         connection.close()

@@ -223,6 +223,81 @@ def test_dead_letters_beside_the_file_are_schema_dead(
     assert ask("delete from dead.dead_letters", database) == 2
 
 
+@pytest.fixture
+def configured(tmp_path: Path) -> Path:
+    """A configuration with two files of data, one for the ledger and one for dead letters, of one row each."""
+    for name in ("a.db", "b.db", "books.db", "gone.db"):
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            connection.execute(f"CREATE TABLE {name[0]} (file TEXT)")
+            connection.execute(f"INSERT INTO {name[0]} VALUES ('{name}')")  # noqa: S608 - our own words
+            connection.execute("CREATE TABLE everywhere (file TEXT)")
+            connection.execute(f"INSERT INTO everywhere VALUES ('{name}')")  # noqa: S608 - the same
+            connection.commit()
+    config = tmp_path / "streamd.toml"
+    config.write_text(f"""
+        [daemon]
+        state_dir = "{tmp_path}"
+        [ledger]
+        path = "books.db"
+        [dead_letters]
+        path = "gone.db"
+        [sources.lab]
+        type = "udp"
+        listen = "127.0.0.1:9999"
+        [pipelines.main]
+        sources = ["lab"]
+        sinks = ["first", "same", "main", "unborn"]
+        [sinks.first]
+        type = "sqlite"
+        path = "a.db"
+        [sinks.same]
+        type = "sqlite"
+        path = "a.db"
+        table = "other"
+        [sinks.main]
+        type = "sqlite"
+        path = "b.db"
+        [sinks.unborn]
+        type = "sqlite"
+        path = "not-yet.db"
+    """)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("table", "file"),
+    [
+        ("everywhere", "a.db"),
+        ("main.everywhere", "a.db"),
+        ("main_.everywhere", "b.db"),
+        ("ledger.everywhere", "books.db"),
+        ("dead.everywhere", "gone.db"),
+        ("g", "gone.db"),
+    ],
+)
+def test_every_file_of_the_configuration_is_a_schema(
+    table: str, file: str, configured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = f"select file from {table}"  # noqa: S608 - our own words
+    assert main(["query", sql, "--config", str(configured)]) == 0
+    assert capsys.readouterr().out == f"file\n{file}\n"
+
+
+def test_more_files_than_sqlite_can_read_at_once(
+    configured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ""
+    for number in range(10):
+        sqlite3.connect(configured.parent / f"more{number}.db").close()
+        (configured.parent / f"more{number}.db").touch()
+        more += f'[sinks.more{number}]\ntype = "sqlite"\npath = "more{number}.db"\n'
+    names = ", ".join(f'"more{number}"' for number in range(10))
+    text = configured.read_text().replace('"unborn"]', f'"unborn", {names}]')
+    configured.write_text(f"{text}\n{more}")
+    assert main(["query", "select 1", "--config", str(configured)]) == 2
+    assert "--db" in capsys.readouterr().err
+
+
 HOSTILE = "\x1b]0;owned\x07\x9b2J\u202egnp\u2028\r\x00[red]bold[/red]"
 
 

@@ -1,0 +1,162 @@
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.cli import main
+from streamd.config import DeadLetterSettings
+from streamd.core.dead_letter import DeadLetter
+from streamd.dead_letters import DeadLetters
+from streamd.storage.databases import Databases
+
+EIGHT = 1_769_846_400.0
+"""2026-01-31T08:00:00Z"""
+HOSTILE = b"\x1b]0;owned\x07\xc2\x9b2J\n"
+
+
+@pytest.fixture
+async def file(tmp_path: Path) -> Path:
+    store = DeadLetters(tmp_path / "dead-letters.db", DeadLetterSettings(), Databases())
+    await store.open()
+    await store.commit([
+        DeadLetter(b'{"a":', "decode", "json:syntax", "at byte 5", "lab", "10.0.0.1", EIGHT, "main"),
+        DeadLetter({"v": "x" * 100}, "sink", "type", "v", "lab", "10.0.0.2", EIGHT + 60, "main", "db"),
+        DeadLetter(b"\xff\x00" + HOSTILE, "decode", "utf8", "", "floor", None, EIGHT + 120, "main"),
+        DeadLetter(b"late", "step 1", "json:syntax", "", "floor", None, time.time(), "main"),
+    ])  # fmt: skip
+    await store.close()
+    return store.path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["dead-letters", *arguments])
+    found = capsys.readouterr()
+    return code, found.out, found.err
+
+
+def listed(capsys: pytest.CaptureFixture[str], file: Path, *more: str) -> list[int]:
+    code, out, _ = run(capsys, "list", "--db", str(file), "--json", *more)
+    assert code == 0
+    return [json.loads(line)["id"] for line in out.splitlines()]
+
+
+def test_the_newest_come_first_on_one_line_each(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "list", "--db", str(file))
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert code == 0
+    assert lines[0] == ["id", "received_at", "source", "peer", "stage", "reason", "detail", "payload"]
+    assert [line[0] for line in lines[1:]] == ["4", "3", "2", "1"]
+    assert lines[2][7] == r"\xff\x00\x1b]0;owned\x07\x9b2J\n"
+    assert lines[3][7] == '{"v":"' + "x" * 54 + "… [48 more]"
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ((), [4, 3, 2, 1]),
+        (("--reason", "json:syntax"), [4, 1]),
+        (("--source", "floor"), [4, 3]),
+        (("--stage", "decode"), [3, 1]),
+        (("--reason", "json:syntax", "--source", "lab"), [1]),
+        (("--since", "2026-01-31T08:01:00Z"), [4, 3, 2]),
+        (("--since", "2026-01-31T09:01:30+01:00"), [4, 3]),
+        (("--since", "10m"), [4]),
+        (("--limit", "2"), [4, 3]),
+        (("--reason", "' OR 1=1 --"), []),
+    ],
+)
+def test_filters(
+    filters: tuple[str, ...], found: list[int], file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert listed(capsys, file, *filters) == found
+
+
+@pytest.mark.parametrize("since", ["yesterday", "10", "2026-02-30T00:00:00Z", "9999999999999d"])
+def test_a_time_that_is_none_is_wrong_use(since: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["dead-letters", "list", "--db", str(file), "--since", since])
+    assert exited.value.code == 2
+    assert "--since" in capsys.readouterr().err
+
+
+def test_json_has_payloads_whole_and_says_where_they_are_no_text(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(capsys, "list", "--db", str(file), "--json")
+    found: dict[int, dict[str, Any]] = {line["id"]: line for line in map(json.loads, out.splitlines())}
+    assert found[1]["payload"] == '{"a":'
+    assert found[1]["received_at"] == "2026-01-31T08:00:00.000000Z"
+    assert json.loads(found[2]["payload"]) == {"v": "x" * 100}
+    assert "payload" not in found[3]
+    assert found[3]["payload_base64"] == "/wAbXTA7b3duZWQHwpsySgo="
+
+
+def test_counts_by_source_stage_and_reason(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "count", "--db", str(file), "--json", "--source", "lab")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"source": "lab", "stage": "decode", "reason": "json:syntax", "count": 1,
+         "first": "2026-01-31T08:00:00.000000Z", "last": "2026-01-31T08:00:00.000000Z"},
+        {"source": "lab", "stage": "sink", "reason": "type", "count": 1,
+         "first": "2026-01-31T08:01:00.000000Z", "last": "2026-01-31T08:01:00.000000Z"},
+    ]  # fmt: skip
+
+
+def test_show_has_all_of_it_and_nothing_a_terminal_obeys(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "show", "3", "--db", str(file))
+    assert code == 0
+    assert all(line.isprintable() for line in out.split("\n"))
+    assert "utf8" in out
+    assert out.endswith("\n\\xff\\x00\\x1b]0;owned\\x07\\x9b2J\\n\n")
+    _, out, _ = run(capsys, "show", "2", "--db", str(file))
+    assert "x" * 100 in out
+
+
+def test_raw_is_the_payload_byte_for_byte(file: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["dead-letters", "show", "3", "--raw", "--db", str(file)]) == 0
+    assert capfdbinary.readouterr().out == b"\xff\x00" + HOSTILE
+
+
+def test_show_in_json(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "show", "1", "--json", "--db", str(file))
+    assert json.loads(out)["peer"] == "10.0.0.1"
+
+
+def test_a_number_that_is_not_there(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "show", "99", "--db", str(file))[::2] == (
+        2, "streamd: there is no dead letter 99; a full file evicts its oldest\n",
+    )  # fmt: skip
+
+
+def test_no_file_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = run(capsys, "list", "--db", str(tmp_path / "none.db"))
+    assert code == 1
+    assert "there is no" in error
+
+
+def test_a_file_without_dead_letters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE x (y)")
+    code, _, error = run(capsys, "list", "--db", str(tmp_path / "other.db"))
+    assert code == 2
+    assert "no such table: dead_letters" in error
+
+
+def test_the_configuration_says_where_the_file_is(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "streamd.toml"
+    config.write_text(
+        f'[daemon]\nstate_dir = "{file.parent}"\n'
+        '[sources.lab]\ntype = "udp"\nlisten = "127.0.0.1:9999"\n'
+        '[pipelines.main]\nsources = ["lab"]\nsinks = ["db"]\n'
+        '[sinks.db]\ntype = "sqlite"\npath = "streamd.db"\n'
+    )
+    code, out, _ = run(capsys, "list", "--config", str(config), "--limit", "1", "--json")
+    assert code == 0
+    assert json.loads(out)["id"] == 4
