@@ -116,6 +116,7 @@ class Daemon:
             await asyncio.sleep(ledger.due_in_s(read_clock().wall_s))
             self.refresh()
             await ledger.flush()
+            logs.flush_suppressed()
 
     def _beside(self) -> Iterator[Entry]:
         """What the ledger holds beside the books."""
@@ -148,6 +149,7 @@ class Daemon:
                 delivery.trouble_since_mono_s,
                 delivery.last_commit_mono_s,
                 delivery.latency_s,
+                self.parts.sinks[name].notes,
             )
 
     def _sources(self) -> Iterator[SourceGauge]:

@@ -1,66 +1,16 @@
-"""What `check` tries without running anything: components are built, addresses bound, folders looked at."""
+"""What `check` tries on this host: addresses are bound, folders and files looked at. Nothing is made."""
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from streamd import registry
-from streamd.config import Loaded, component
-from streamd.config.problems import Place, Problem
-from streamd.core.contracts import SinkContext, StepContext
-from streamd.core.errors import ConfigError, EnvironmentFault
-from streamd.core.settings import Address, StreamSettings
-from streamd.dead_letters import DeadLetters
+from streamd.config import Loaded
+from streamd.core.errors import EnvironmentFault
+from streamd.core.settings import Address
 from streamd.sources._listen import bound_socket
-from streamd.storage.databases import Databases
 from streamd.storage.files import fault_of
 
 _SOCKET_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
-
-
-def build(loaded: Loaded) -> list[Problem]:
-    """Make every codec, framer, step and sink once: expressions compile, Python is imported, columns fit."""
-    problems: list[Problem] = []
-    config = loaded.config
-    for name, source in config.sources.items():
-        with _told(problems, ("sources", name, "codec")):
-            cls, options = component("codecs", source.codec)
-            cls(options, loaded.schemas.get(source.schema_name or ""))
-        if isinstance(source, StreamSettings):
-            with _told(problems, ("sources", name, "framing")):
-                cls, options = component("framing", source.framing)
-                cls(options, source.max_frame, source.oversize)
-    for name in config.pipelines:
-        _build_steps(loaded, name, problems)
-    databases = Databases()
-    letters = DeadLetters(loaded.state_dir / config.dead_letters.path, config.dead_letters, databases)
-    for name, sink in config.sinks.items():
-        with _told(problems, ("sinks", name)):
-            context = SinkContext(name, loaded.schemas, loaded.state_dir, letters, databases)
-            registry.load("sinks", sink.type)(sink, context)
-    return problems
-
-
-def _build_steps(loaded: Loaded, pipeline: str, problems: list[Problem]) -> None:
-    settings = loaded.config.pipelines[pipeline]
-    names = {loaded.config.sources[source].schema_name for source in settings.sources}
-    schema = loaded.schemas.get(names.pop() or "") if len(names) == 1 else None
-    fields = frozenset(schema.fields) if schema is not None else None
-    for number, spec in enumerate(settings.steps):
-        with _told(problems, ("pipelines", pipeline, "steps", number)):
-            cls, options = component("processors", spec)
-            context = StepContext(f"{spec.type}[{number}]", pipeline, schema, loaded.base_dir, fields)
-            fields = cls(options, context).fields_after()
-
-
-@contextmanager
-def _told(problems: list[Problem], place: Place) -> Iterator[None]:
-    try:
-        yield
-    except (ConfigError, ValueError) as error:
-        problems.append(Problem(place, str(error)))
 
 
 def faults(loaded: Loaded) -> list[str]:

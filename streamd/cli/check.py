@@ -4,9 +4,11 @@ import argparse
 import json
 import sys
 
-from streamd import config
+from streamd import components, config
 from streamd.cli import _topology, _trial
 from streamd.core.errors import ConfigError
+from streamd.dead_letters import DeadLetters
+from streamd.storage.databases import Databases
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +22,13 @@ def main(args: argparse.Namespace) -> int:
     """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
     try:
         loaded = config.load(config.find(args.config))
-        problems = _trial.build(loaded)
-        if problems:
-            raise loaded.error(problems)
+        databases = Databases()
+        letters = DeadLetters(
+            loaded.state_dir / loaded.config.dead_letters.path, loaded.config.dead_letters, databases
+        )
+        made = components.make(loaded, letters, databases)
+        if made.problems:
+            raise loaded.error(made.problems)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"ok": False, "problems": str(error).splitlines()}, indent=2))

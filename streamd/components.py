@@ -1,0 +1,82 @@
+"""Every component a configuration names, made and checked; nothing is connected or opened yet."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from streamd import registry
+from streamd.config import Loaded, Problem, component
+from streamd.core.contracts import Codec, Framer, Processor, Sink, SinkContext, StepContext
+from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.errors import ConfigError
+from streamd.core.settings import StreamSettings
+from streamd.storage.databases import Databases
+
+
+@dataclass(slots=True)
+class Components:
+    """Codecs and framers by source, processors by pipeline, sinks by name; and what was found wrong.
+
+    Making them is what finds it: expressions compile, Python is imported, columns fit or do not.
+    """
+
+    codecs: dict[str, Codec] = field(default_factory=dict)
+    framers: dict[str, Callable[[], Framer]] = field(default_factory=dict)
+    processors: dict[str, list[tuple[str, Processor]]] = field(default_factory=dict)
+    sinks: dict[str, Sink] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @contextmanager
+    def at(self, *place: str | int) -> Iterator[None]:
+        """Note what a component finds wrong with its configuration, and where that stands."""
+        try:
+            yield
+        except (ConfigError, ValueError) as error:
+            self.problems.append(Problem(place, str(error)))
+
+
+def make(loaded: Loaded, dead_letters: DeadLetterOffice, databases: Databases) -> Components:
+    """Make all of them, whatever is wrong with some."""
+    config = loaded.config
+    made = Components()
+    for name, source in config.sources.items():
+        with made.at("sources", name, "codec"):
+            codec, options = component("codecs", source.codec)
+            made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
+        if isinstance(source, StreamSettings):
+            with made.at("sources", name, "framing"):
+                made.framers[name] = _framers(source)
+    for name in config.pipelines:
+        made.processors[name] = _processors(loaded, name, made)
+    for name, sink in config.sinks.items():
+        with made.at("sinks", name):
+            context = SinkContext(name, loaded.schemas, loaded.state_dir, dead_letters, databases)
+            made.sinks[name] = registry.load("sinks", sink.type)(sink, context)
+    return made
+
+
+def _framers(source: StreamSettings) -> Callable[[], Framer]:
+    framing, options = component("framing", source.framing)
+
+    def new_framer() -> Framer:
+        framer: Framer = framing(options, source.max_frame, source.oversize)
+        return framer
+
+    new_framer()
+    return new_framer
+
+
+def _processors(loaded: Loaded, pipeline: str, made: Components) -> list[tuple[str, Processor]]:
+    settings = loaded.config.pipelines[pipeline]
+    schemas = {loaded.config.sources[source].schema_name for source in settings.sources}
+    schema = loaded.schemas.get(schemas.pop() or "") if len(schemas) == 1 else None
+    fields = frozenset(schema.fields) if schema is not None else None
+    processors: list[tuple[str, Processor]] = []
+    for index, spec in enumerate(settings.steps):
+        with made.at("pipelines", pipeline, "steps", index):
+            cls, options = component("processors", spec)
+            name = f"{spec.type}[{index}]"
+            processor: Processor = cls(options, StepContext(name, pipeline, schema, loaded.base_dir, fields))
+            processors.append((name, processor))
+            fields = processor.fields_after()
+    return processors
