@@ -5,10 +5,10 @@ from typing import Any
 from streamd.codecs.json import Json
 from streamd.codecs.text import read_message
 from streamd.core.batch import Record
-from streamd.core.now import Now
 from streamd.core.contracts import BadElement, Decoded
 from streamd.core.errors import BadData
 from streamd.core.json_rules import BYTE_ORDER_MARK
+from streamd.core.now import Now
 from streamd.core.schema import Schema
 
 

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 import msgspec
 
 from streamd.core.batch import Record
-from streamd.core.now import Now
 from streamd.core.contracts import BadElement, Codec, Decoded
 from streamd.core.errors import BadData
-from streamd.core.json_rules import decode_fast, decode_object, find_outlaws, judge, split_objects
+from streamd.core.json_rules import decode_fast, decode_frame, decode_object, find_outlaws, judge
+from streamd.core.now import Now
 from streamd.core.schema import Schema
 
 
@@ -160,14 +160,10 @@ class Json(Codec):
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
         """The record of one object; a list for an array or lines."""
         del now
-        try:
-            record = decode_object(payload)
-        except BadData:
-            parts = split_objects(payload)
-            if not parts:
-                raise
-            return [self._element(part) for part in parts]
-        return self._checked(record)
+        found = decode_frame(payload)
+        if isinstance(found, list):
+            return [self._element(part) for part in found]
+        return self._checked(found)
 
     def _element(self, part: bytes) -> Record | BadElement:
         try:

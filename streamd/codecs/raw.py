@@ -3,9 +3,9 @@
 from typing import Any
 
 from streamd.core.batch import Record
-from streamd.core.now import Now
 from streamd.core.contracts import Codec, Decoded
 from streamd.core.errors import BadData
+from streamd.core.now import Now
 from streamd.core.schema import Schema
 
 

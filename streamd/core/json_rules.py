@@ -34,6 +34,7 @@ NonNullValue = (
 decode_fast = msgspec.json.Decoder(dict[str, NonNullValue | None]).decode
 """The dict of one object. Raises ValueError or RecursionError; what it lets pass, `judge` has to see."""
 _decode_any = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_value = msgspec.json.Decoder().decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 ToDict = Callable[[Any], Record]
@@ -112,19 +113,31 @@ def judge(record: Record) -> None:
 def decode_object(payload: bytes) -> Record:
     """The dict of one object, not yet judged. Raises `BadData` with the exact reason."""
     try:
-        record: Record = _decode_any(payload.removeprefix(BYTE_ORDER_MARK))
+        record: Record = _decode_any(payload)
     except (ValueError, RecursionError) as error:
-        raise _explain(payload.removeprefix(BYTE_ORDER_MARK), error) from None
+        raise _explain(payload, error) from None
     return record
 
 
-def split_objects(payload: bytes) -> list[bytes]:
-    """The parts of a frame that holds several: the elements of an array, or its lines.
+def decode_frame(payload: bytes) -> Record | list[bytes]:
+    """The dict of one object, not yet judged, or the parts of a frame that holds several.
 
-    Lines only where at least one of them is an object by itself, so that a broken document of several
-    lines stays one. Empty where the frame is neither, or an array of nothing.
+    Parts are the elements of an array, or lines; lines only where at least one of them is an object by
+    itself, so that a broken document of several lines stays one. Raises `BadData` where the frame is none
+    of these, or an array of nothing.
     """
     payload = payload.removeprefix(BYTE_ORDER_MARK)
+    try:
+        record: Record = _decode_any(payload)
+    except (ValueError, RecursionError) as error:
+        parts = _split(payload)
+        if parts:
+            return parts
+        raise _explain(payload, error) from None
+    return record
+
+
+def _split(payload: bytes) -> list[bytes]:
     if payload.lstrip()[:1] == b"[":
         try:
             return [bytes(element) for element in _decode_array(payload)]
@@ -157,10 +170,16 @@ def _explain(payload: bytes, error: Exception) -> BadData:
     except UnicodeDecodeError as undecodable:
         return BadData("json:utf8", f"invalid UTF-8 at byte {undecodable.start}")
     detail = str(error)
+    if "Expected `object`" in detail:
+        # msgspec says so at the first byte; whether the rest is JSON is still to be seen.
+        try:
+            _decode_value(payload)
+        except (ValueError, RecursionError) as second:
+            return _explain(payload, second)
     if "truncated" in detail:
         # msgspec says so of a half pair near the end too; with room after it, it names what is wrong.
         try:
-            _decode_any(payload + b" " * 12)
+            _decode_value(payload + b" " * 12)
         except (ValueError, RecursionError) as second:
             if "surrogate" in str(second):
                 detail = str(second)

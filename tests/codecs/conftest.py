@@ -1,0 +1,42 @@
+"""What the tests of codecs share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from streamd import registry
+from streamd.core.contracts import Codec
+from streamd.core.now import Now
+from streamd.core.schema import Schema, SchemaField
+
+NewCodec = Callable[..., Codec]
+
+
+@pytest.fixture(scope="session")
+def now() -> Now:
+    return Now(1_706_688_000.0, 1.0)
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    fields = {
+        "ts": "timestamp",
+        "sensor": "str",
+        "seq": {"type": "int", "required": False},
+        "value": {"type": "float", "ge": -50, "le": 150},
+        "extra": {"type": "any", "required": False},
+    }
+    return Schema("reading", TypeAdapter(dict[str, SchemaField]).validate_python(fields))
+
+
+@pytest.fixture(scope="session")
+def new_codec() -> NewCodec:
+    def make(name: str, schema: Schema | None = None, *, typed: bool = False, **options: Any) -> Codec:
+        cls = registry.load("codecs", name)
+        codec: Codec = cls(cls.Config(**options), schema)
+        codec.typed = typed
+        return codec
+
+    return make

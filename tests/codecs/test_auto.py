@@ -1,0 +1,86 @@
+"""The codec auto."""
+
+from typing import Any
+
+import pytest
+
+from streamd.core.contracts import Codec
+from streamd.core.now import Now
+from streamd.core.schema import Schema
+
+
+@pytest.fixture
+def codec(new_codec: Any) -> Codec:
+    return new_codec("auto")  # type: ignore[no-any-return]  # a fixture's type is not known here
+
+
+def test_json_gives_its_fields_and_the_rest_messages(codec: Codec, now: Now) -> None:
+    decoded = codec.decode(
+        [b'{"a":1}\n', "数据".encode(), b'[{"a":2},{"a":3}]', b'{"a":4}\n{"a":5}\n', b"6"], now
+    )
+    assert decoded.records == [
+        {"a": 1}, {"message": "数据"}, {"a": 2}, {"a": 3}, {"a": 4}, {"a": 5}, {"message": "6"},
+    ]  # fmt: skip
+    assert decoded.origins == [0, 1, 2, 2, 3, 3, 4]
+    assert decoded.rejects == []
+    assert decoded.notes is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"a":1', b"[Info] started", b'{"a":1e999}', b'{"a":9223372036854775808}',
+        b'{"a":[9223372036854775808]}',
+        b'{"a":"\\ud800"}', b"[1,2]", b"[]", b'[{"a":1},2]', b'{"a":' * 65 + b"1" + b"}" * 65, b"[" * 5000,
+        b'{"@source":"forged"}', b' {"a":}', b'\xef\xbb\xbf{"a":', b"{",
+    ],
+    ids=lambda payload: repr(payload)[:40],
+)  # fmt: skip
+def test_what_begins_like_json_and_is_none_is_a_message_and_counted(
+    codec: Codec, now: Now, payload: bytes
+) -> None:
+    decoded = codec.decode([b'{"a":1}', payload, b'{"a":2}'], now)
+    assert decoded.records == [{"a": 1}, {"message": payload.decode()}, {"a": 2}]
+    assert decoded.notes == {"auto_fallback": 1}
+    assert decoded.rejects == []
+
+
+def test_the_count_is_of_one_call(codec: Codec, now: Now) -> None:
+    assert codec.decode([b"{", b"{"], now).notes == {"auto_fallback": 2}
+    assert codec.decode([b"{"], now).notes == {"auto_fallback": 1}
+    assert codec.decode([b"x"], now).notes is None
+
+
+def test_a_text_among_lines_of_json_is_a_message_of_its_own(codec: Codec, now: Now) -> None:
+    decoded = codec.decode([b'hello\r\n{"a":1}\n{broken\n'], now)
+    assert decoded.records == [{"message": "hello\r"}, {"a": 1}, {"message": "{broken"}]
+    assert decoded.notes == {"auto_fallback": 1}
+
+
+def test_lines_without_an_object_stay_one_message(codec: Codec, now: Now) -> None:
+    decoded = codec.decode([b"Traceback:\n  line 1 {\n}\n"], now)
+    assert decoded.records == [{"message": "Traceback:\n  line 1 {\n}"}]
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xfe", b'{"a":"\xff"}', b"[\xff"])
+def test_invalid_utf_8_is_rejected(codec: Codec, now: Now, payload: bytes) -> None:
+    decoded = codec.decode([payload, b"x"], now)
+    assert [(r.index, r.reason, r.element) for r in decoded.rejects] == [(0, "text:utf8", False)]
+    assert decoded.notes is None
+
+
+def test_a_line_that_is_invalid_utf_8_is_rejected_alone(codec: Codec, now: Now) -> None:
+    decoded = codec.decode([b'{"a":1}\n\xff\n{"a":2}'], now)
+    assert decoded.records == [{"a": 1}, {"a": 2}]
+    assert [(r.index, r.payload, r.element) for r in decoded.rejects] == [(0, b"\xff", True)]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\n", b"\r\n"])
+def test_nothing_is_empty(codec: Codec, now: Now, payload: bytes) -> None:
+    decoded = codec.decode([b"x", payload], now)
+    assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "empty")]
+
+
+def test_a_schema_is_refused(new_codec: Any, schema: Schema) -> None:
+    with pytest.raises(ValueError, match="needs the codec json"):
+        new_codec("auto", schema)

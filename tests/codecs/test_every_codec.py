@@ -1,0 +1,104 @@
+"""What holds for every codec, whatever the bytes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamd import registry
+from streamd.core.contracts import Codec, Decoded
+from streamd.core.now import Now
+from streamd.core.schema import Schema
+
+NOW = Now(1_706_688_000.0, 1.0)
+
+LINE = b'{"ts":"2026-01-31T08:00:00.000997Z","sensor":"s-1","seq":1,"value":21.5}'
+PIECES = [
+    LINE, LINE[:-1] + b',"more":1}', LINE[:40], b'{"a":1}', b"{", b"}", b"[", b"]", b",", b":", b"\n",
+    b"\r\n", b" ",
+    b'"', b'"@source"', b"@", b"\\u0040", b"\\ud800", b"\xef\xbb\xbf", b"\xff", b"\0", b"NaN", b"1e999", b"-",
+    b"9223372036854775808", b"0", b"true", b"null", "数据".encode(), b"text",
+]  # fmt: skip
+FRAMES = st.lists(
+    st.binary(max_size=40)
+    | st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
+    | st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4)).map(
+        lambda d: json.dumps(d).encode()
+    ),
+    max_size=8,
+)
+
+
+def variants(new_codec: Any, schema: Schema) -> list[tuple[str, Codec]]:
+    found = [(name, new_codec(name)) for name in registry.names("codecs")]
+    found.append(("json with a schema", new_codec("json", schema)))
+    found.append(("json typed", new_codec("json", schema, typed=True)))
+    return found
+
+
+def values(codec: Codec, decoded: Decoded) -> list[Any]:
+    if not decoded.typed or codec.schema is None:
+        return decoded.records
+    return [codec.schema.to_dict(record) for record in decoded.records]
+
+
+@given(frames=FRAMES)
+def test_every_frame_has_a_fate_and_records_stand_in_the_order_of_their_frames(
+    frames: list[bytes], new_codec: Any, schema: Schema
+) -> None:
+    for name, codec in variants(new_codec, schema):
+        decoded = codec.decode(list(frames), NOW)
+        origins = list(range(len(frames))) if decoded.origins is None else decoded.origins
+        assert len(origins) == len(decoded.records), name
+        assert origins == sorted(origins), name
+        assert decoded.origins is not None or not decoded.rejects, name
+        whole = [reject.index for reject in decoded.rejects if not reject.element]
+        assert whole == sorted(set(whole)), name
+        assert set(origins).isdisjoint(whole), name
+        assert set(origins) | {reject.index for reject in decoded.rejects} == set(range(len(frames))), name
+
+
+@given(frames=FRAMES)
+def test_a_batch_and_its_frames_one_by_one_give_the_same(
+    frames: list[bytes], new_codec: Any, schema: Schema
+) -> None:
+    for name, codec in variants(new_codec, schema):
+        at_once = codec.decode(list(frames), NOW)
+        one_by_one = Codec.decode(codec, list(frames), NOW)
+        assert values(codec, at_once) == one_by_one.records, name
+        assert (at_once.origins or list(range(len(at_once.records)))) == one_by_one.origins, name
+        assert at_once.rejects == one_by_one.rejects, name
+
+
+@given(frames=FRAMES)
+def test_no_record_carries_metadata_its_sender_forged(
+    frames: list[bytes], new_codec: Any, schema: Schema
+) -> None:
+    for name, codec in variants(new_codec, schema):
+        decoded = codec.decode(frames, NOW)
+        for record in values(codec, decoded):
+            assert not {"@source", "@peer", "@received_at", "@flag"} & record.keys(), name
+
+
+@pytest.mark.parametrize("depth", [100, 900, 5_000, 30_000])
+@pytest.mark.parametrize("shape", [b"[", b'{"a":', b'{"a":[', b"[[],"])
+def test_no_depth_is_too_deep(depth: int, shape: bytes, new_codec: Any, schema: Schema) -> None:
+    for name, codec in variants(new_codec, schema):
+        decoded = codec.decode([LINE, shape * depth, LINE], NOW)
+        assert len(decoded.records) + len(decoded.rejects) == 3, name
+
+
+def test_nothing_in_gives_nothing_out(new_codec: Any, schema: Schema) -> None:
+    for name, codec in variants(new_codec, schema):
+        decoded = codec.decode([], NOW)
+        assert (decoded.records, decoded.rejects) == ([], []), name
+
+
+def test_reasons_are_short_codes_and_never_quote_the_data(new_codec: Any, schema: Schema) -> None:
+    for name, codec in variants(new_codec, schema):
+        for piece in PIECES:
+            for reject in codec.decode([piece], NOW).rejects:
+                assert reject.reason.replace(":", "").replace("_", "").isalnum(), name
+                assert len(reject.reason) < 24, name

@@ -1,0 +1,59 @@
+"""The codec text."""
+
+from typing import Any
+
+import pytest
+
+from streamd.core.now import Now
+from streamd.core.schema import Schema
+
+
+def test_each_frame_is_a_message(new_codec: Any, now: Now) -> None:
+    decoded = new_codec("text").decode([b"one", "数据".encode(), b" ", b"\0\x1b"], now)
+    assert decoded.records == [{"message": text} for text in ("one", "数据", " ", "\0\x1b")]
+    assert decoded.origins is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [(b"x\n", "x"), (b"x\r\n", "x"), (b"x\n\n", "x\n"), (b"x\r", "x\r"), (b"x\ny", "x\ny"), (b"\nx", "\nx")],
+)
+def test_one_line_end_is_cut_off(new_codec: Any, now: Now, payload: bytes, message: str) -> None:
+    assert new_codec("text").decode([payload, b"z"], now).records == [{"message": message}, {"message": "z"}]
+
+
+@pytest.mark.parametrize("payload", [b"", b"\n", b"\r\n"])
+def test_nothing_is_empty(new_codec: Any, now: Now, payload: bytes) -> None:
+    decoded = new_codec("text").decode([b"x", payload], now)
+    assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "empty")]
+    assert decoded.origins == [0]
+
+
+@pytest.mark.parametrize("payload", [b"\xff", b"caf\xe9", b"\xed\xa0\x80", b"cut \xe6\x95"])
+def test_what_is_not_utf_8_is_rejected_alone(new_codec: Any, now: Now, payload: bytes) -> None:
+    decoded = new_codec("text").decode([b"x", payload, b"y"], now)
+    assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "text:utf8")]
+    assert decoded.records == [{"message": "x"}, {"message": "y"}]
+
+
+def test_two_halves_of_a_character_in_two_frames_do_not_join(new_codec: Any, now: Now) -> None:
+    decoded = new_codec("text").decode([b"\xe6\x95", b"\xb0"], now)
+    assert len(decoded.rejects) == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("latin-1", "café"), ("gb18030", "数据"), ("shift_jis", "ソ表")]
+)
+def test_other_encodings_are_read(new_codec: Any, now: Now, encoding: str, text: str) -> None:
+    payload = text.encode(encoding)
+    assert new_codec("text", encoding=encoding).decode([payload] * 2, now).records == [{"message": text}] * 2
+
+
+def test_what_is_not_in_another_encoding_is_rejected(new_codec: Any, now: Now) -> None:
+    decoded = new_codec("text", encoding="gb18030").decode([b"\x81\x0a!", b"ok"], now)
+    assert [(r.index, r.reason) for r in decoded.rejects] == [(0, "text:encoding")]
+
+
+def test_a_schema_is_refused(new_codec: Any, schema: Schema) -> None:
+    with pytest.raises(ValueError, match="needs the codec json"):
+        new_codec("text", schema)
