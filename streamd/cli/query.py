@@ -119,12 +119,11 @@ def open_schemas(schemas: dict[str, Path]) -> sqlite3.Connection:
     """
     connection = open_read_only(schemas["main"])
     others = [(name, path) for name, path in schemas.items() if name != "main" and path.exists()]
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED)
+    if len(others) > most:
+        connection.close()
+        raise QueryRefused(f"SQLite reads at most {most + 1} files at once: name one of them with --db")
     try:
-        most = connection.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED)
-        if len(others) > most:
-            raise QueryRefused(
-                f"SQLite reads {most + 1} files at once, and there are more: name one with --db"
-            )
         for name, path in others:
             quoted = name.replace('"', '""')
             connection.execute(f'ATTACH ? AS "{quoted}"', (_uri(path),))

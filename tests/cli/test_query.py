@@ -225,7 +225,7 @@ def test_dead_letters_beside_the_file_are_schema_dead(
 
 @pytest.fixture
 def configured(tmp_path: Path) -> Path:
-    """A configuration with two files of data, one for the ledger and one for dead letters, of one row each."""
+    """Two files of data, one for the ledger, one for dead letters, and the configuration that names them."""
     for name in ("a.db", "b.db", "books.db", "gone.db"):
         with closing(sqlite3.connect(tmp_path / name)) as connection:
             connection.execute(f"CREATE TABLE {name[0]} (file TEXT)")
@@ -288,7 +288,6 @@ def test_more_files_than_sqlite_can_read_at_once(
 ) -> None:
     more = ""
     for number in range(10):
-        sqlite3.connect(configured.parent / f"more{number}.db").close()
         (configured.parent / f"more{number}.db").touch()
         more += f'[sinks.more{number}]\ntype = "sqlite"\npath = "more{number}.db"\n'
     names = ", ".join(f'"more{number}"' for number in range(10))
