@@ -1,6 +1,6 @@
 """The codec `raw`."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from streamd.core.batch import Record
 from streamd.core.contracts import Codec, Decoded
@@ -11,6 +11,8 @@ from streamd.core.schema import Schema
 
 class Raw(Codec):
     """One frame is `{"data": bytes}`, whatever it holds; an empty one is rejected (`empty`)."""
+
+    weight: ClassVar[int] = 4
 
     def __init__(self, config: Any, schema: Schema | None) -> None:
         """Raises ValueError for a schema: bytes have one field only."""

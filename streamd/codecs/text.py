@@ -1,6 +1,6 @@
 """The codec `text`."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ class Text(Codec):
 
     Rejects what is not in the encoding (`text:utf8`, `text:encoding`) and what is `empty`.
     """
+
+    weight: ClassVar[int] = 4
 
     class Config(Settings):
         """What the configuration may say of this codec."""
