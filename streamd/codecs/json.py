@@ -166,6 +166,9 @@ class Json(Codec):
         return self._checked(found)
 
     def _element(self, part: bytes) -> Record | BadElement:
+        body = part.strip()
+        if body[:1] != b"{" or body[-1:] != b"}":  # a frame may hold 30,000 of these: no time for more
+            return BadElement(part, "json:not_object")
         try:
             return self._checked(decode_object(part))
         except BadData as bad:

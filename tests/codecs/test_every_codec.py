@@ -102,3 +102,11 @@ def test_reasons_are_short_codes_and_never_quote_the_data(new_codec: Any, schema
             for reject in codec.decode([piece], NOW).rejects:
                 assert reject.reason.replace(":", "").replace("_", "").isalnum(), name
                 assert len(reject.reason) < 24, name
+
+
+@pytest.mark.parametrize("line", [b"x\n", b"{\n", b"{}}\n", b'{"\\ud800"}\n', b"\xff\n"])
+def test_no_bad_line_of_a_large_frame_is_lost(line: bytes, new_codec: Any) -> None:
+    count = 60_000 // len(line)
+    decoded = new_codec("json").decode([b"{}\n" + line * count], NOW)
+    assert decoded.records == [{}]
+    assert [reject.element for reject in decoded.rejects] == [True] * count

@@ -141,7 +141,7 @@ def test_lines_are_several_records_and_a_bad_line_is_rejected_alone(codec: Codec
     assert decoded.records == [{"a": 1}, {"a": 2}, {"a": 3}]
     assert decoded.origins == [0, 1, 1]
     assert [(r.index, r.payload, r.reason, r.element) for r in decoded.rejects] == [
-        (1, b"broken", "json:syntax", True)
+        (1, b"broken", "json:not_object", True)
     ]
 
 
