@@ -72,11 +72,12 @@ class Ledger:
             async with self._db.transaction():
                 for statement in STATEMENTS:
                     await self._db.execute(statement)
-                for run_id, last in await self._db.fetch(UNENDED_RUNS):
+                for run_id, known_until in await self._db.fetch(UNENDED_RUNS):
                     ((unknown_s,),) = await self._db.fetch(
-                        "SELECT max(0, (julianday(?) - julianday(?)) * 86400)", (from_epoch(now_s), last)
+                        "SELECT max(0, (julianday(?) - julianday(?)) * 86400)",
+                        (from_epoch(now_s), known_until),
                     )
-                    await self._mark("unclean", last, run_id, unknown_s, None)
+                    await self._mark("unclean", known_until, run_id, unknown_s, None)
                 await self._mark("start", from_epoch(now_s), self.run_id, 0, 1)
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"cannot write the ledger in {self._db.path}: {error}") from error

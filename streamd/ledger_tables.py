@@ -39,8 +39,8 @@ WHERE source <> ''
 GROUP BY run_id, source
 """
 
-# An unclean end leaves a time in which anything may have been lost: from the run's last entry to the next
-# start. A minute that has part in it has no percentage. Nothing is rounded: 100 means all.
+# An unclean end leaves a time in which anything may have been lost: from what is known for sure
+# to the next start. A minute that has part in it has no percentage. Nothing is rounded: 100 means all.
 _COMPLETENESS = f"""
 CREATE VIEW completeness AS
 WITH
@@ -87,10 +87,17 @@ UPSERT = (
 )
 
 UNENDED_RUNS = f"""
-SELECT run_id, (SELECT at FROM ledger AS last WHERE last.run_id = runs.run_id ORDER BY at DESC LIMIT 1)
+SELECT run_id, (
+  SELECT strftime('%Y-%m-%dT%H:%M:%f000Z', at, printf('-%.3f seconds', interval_s))
+  FROM ledger AS last WHERE last.run_id = runs.run_id ORDER BY at DESC LIMIT 1
+)
 FROM ledger AS runs
 WHERE {_RUN_ROWS}
 GROUP BY run_id
 HAVING count(*) FILTER (WHERE counter <> 'start') = 0
 """  # noqa: S608 - our own words
-"""Runs with a start and no end, each with the time of its last row."""
+"""Runs with a start and no end, each with the time up to which all of it is known.
+
+That is one interval before its last row: a sink may have committed in an interval that had just begun,
+when the flush of the one before it was still to come.
+"""

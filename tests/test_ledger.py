@@ -245,8 +245,24 @@ async def test_a_run_that_did_not_end_is_told_once_by_the_next(path: Path) -> No
         await run.ledger.close()
     assert [row for row in lifecycle(path) if row[1] == "unclean"] == [("one", "unclean", None)]
     ((at, unknown_s),) = ask(path, "SELECT at, interval_s FROM ledger WHERE counter = 'unclean'")
-    assert at == "2026-01-31T08:00:10.000000Z"
-    assert unknown_s == pytest.approx(90, abs=0.001)
+    assert at == "2026-01-31T08:00:05.000000Z"
+    assert unknown_s == pytest.approx(95, abs=0.001)
+
+
+async def test_a_commit_just_before_the_end_hides_no_unwritten_interval(path: Path) -> None:
+    clock = Clock()
+    async with Run(path, "one", clock) as run:
+        run.receive(50)
+        clock.now_s = EIGHT + 55
+        await run.ledger.flush()
+        run.receive(5)  # never written: killed when the flush of 08:01:00 was due
+        clock.now_s = EIGHT + 60.1
+        await run.commit(1)
+    async with Run(path, "two", Clock(EIGHT + 70)):
+        pass
+    assert ask(path, "SELECT substr(minute, 15, 2), received, percent FROM completeness") == [
+        ("00", 50, None)
+    ]
 
 
 async def test_a_run_killed_before_its_first_flush_is_unclean_too(path: Path) -> None:
