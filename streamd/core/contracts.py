@@ -51,7 +51,12 @@ class Framer(ABC):
     @property
     @abstractmethod
     def waiting_bytes(self) -> int:
-        """Bytes of a frame that has begun and is not finished (0 between frames)."""
+        """Bytes held of a frame that has begun and is not finished."""
+
+    @property
+    @abstractmethod
+    def between_frames(self) -> bool:
+        """Whether the next byte begins a frame: nothing is held, and no frame that was cut off goes on."""
 
     def count(self, name: str, n: int = 1) -> None:
         """Add to what the owner will put in the books."""

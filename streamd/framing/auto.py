@@ -35,6 +35,11 @@ class Auto(Framer):
         """Bytes held: at most `max_frame` and a prefix; none while the rest of a cut-off frame is skipped."""
         return len(self._undecided) + self._lines.waiting_bytes + self._counted.waiting_bytes
 
+    @property
+    def between_frames(self) -> bool:
+        """Whether the next byte begins a frame: nothing is held or being skipped, as line or counted."""
+        return not self._undecided and not self._counted_left and self._lines.between_frames
+
     def feed(self, data: bytes) -> list[bytes]:
         self._lines.counts = self._counted.counts = self.counts
         if self._undecided:

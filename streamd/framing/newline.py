@@ -29,7 +29,7 @@ class Delimited(Framer):
 
     @property
     def between_frames(self) -> bool:
-        """Whether the next byte begins a frame."""
+        """Whether the next byte begins a frame: nothing is held or being skipped."""
         return not self._held and not self._skipping
 
     def feed(self, data: bytes) -> list[bytes]:

@@ -44,6 +44,11 @@ class Counted(Framer):
         """Bytes held: at most `max_frame` and a prefix; none while the rest of a frame is skipped."""
         return len(self._held)
 
+    @property
+    def between_frames(self) -> bool:
+        """Whether the next byte begins a frame: nothing is held or being skipped."""
+        return not self._held and not self._skip_left
+
     def feed(self, data: bytes) -> list[bytes]:
         if self._held:
             if len(self._held) + len(data) < self._needed:

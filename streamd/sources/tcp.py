@@ -169,11 +169,10 @@ class Connection(asyncio.BufferedProtocol):
             self._hand_on(framer, error.frames)
             self._close()
             return
-        if framer.waiting_bytes:
-            if not self._since_mono_s or frames or not self._started:
-                self._since_mono_s = read_clock().mono_s
-        else:
+        if framer.between_frames:
             self._since_mono_s = 0.0
+        elif not self._since_mono_s or frames or not self._started or _ended_a_frame(framer):
+            self._since_mono_s = read_clock().mono_s
         self._started = True
         self._hand_on(framer, frames)
 
@@ -240,6 +239,11 @@ class Connection(asyncio.BufferedProtocol):
             framer.counts.clear()
         if frames:
             self._source.offer(frames, self._peer, flagged=flagged)
+
+
+def _ended_a_frame(framer: Framer) -> bool:
+    """Whether a frame was lost or empty in the last read, so that another one is unfinished now."""
+    return any(counter != "discarded_bytes" for counter in framer.counts)
 
 
 LOST_FRAMES = {"oversize_dropped": "oversize", "incomplete": "incomplete"}

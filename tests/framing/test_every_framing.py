@@ -204,3 +204,34 @@ def test_memory_is_taken_for_what_arrived_and_not_for_what_was_announced(case: C
     finally:
         tracemalloc.stop()
     assert peak < 16384
+
+
+@every_framing
+@pytest.mark.parametrize("size", [40, 200])
+def test_a_frame_has_begun_until_its_last_byte_came_also_where_it_is_skipped(case: Case, size: int) -> None:
+    framer = case.framer(64)
+    width = case.options.get("size", 4)
+    length = size + (width if case.options.get("inclusive") else 0)
+    prefix = {
+        "octet_counting": b"%d " % size,
+        "length_prefix": length.to_bytes(width, case.options.get("order", "big")),
+    }.get(case.name, b"")
+    end = {"newline": b"\n", "auto": b"\n", "nul": b"\0"}.get(case.name, b"")
+    stream = prefix + b"<" + b"a" * (size - 1) + end
+    assert framer.between_frames
+    with contextlib.suppress(FramingError):  # the policy `close` ends an overlong one before
+        for piece in single_bytes(stream[:-1]):
+            framer.feed(piece)
+            assert not framer.between_frames
+        framer.feed(stream[-1:])
+        assert framer.between_frames
+
+
+@pytest.mark.parametrize("oversize", ["truncate", "drop"])
+def test_an_overlong_counted_frame_of_auto_has_begun_until_its_last_byte_came(oversize: str) -> None:
+    framer = Case("auto", {}, oversize).framer(64)
+    for piece in single_bytes(b"300 <" + b"a" * 298):
+        framer.feed(piece)
+        assert not framer.between_frames
+    framer.feed(b"a")
+    assert framer.between_frames

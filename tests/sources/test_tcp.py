@@ -9,6 +9,7 @@ from streamd import registry
 from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
 from streamd.core.frames import FlaggedFrame
+from streamd.core.now import Now
 from streamd.sources import tcp as tcp_module
 from streamd.sources.tcp import Tcp
 
@@ -195,6 +196,41 @@ async def test_a_frame_that_trickles_is_closed_although_bytes_keep_coming(captur
     await until(lambda: not source.connections)
     assert capture.payloads == [b"whole", b"begi"]
     assert source.context.book.notes["connections_closed", "frame_timeout"] == 1
+    writer.close()
+    await source.stop()
+
+
+async def test_a_line_without_an_end_is_closed_while_its_rest_is_skipped(capture: Any, until: Until) -> None:
+    source = tcp(frame_timeout="10s", max_frame="16B")
+    await source.open(capture)
+    _, writer = await connect(source)
+    writer.write(b"a" * 20)
+    await until(lambda: capture.payloads == [b"a" * 16])
+    connection = next(iter(source.connections))
+    begun = connection._since_mono_s
+    writer.write(b"b" * 20)
+    await until(lambda: source.context.book.notes["discarded_bytes", ""] == 24)
+    connection.check_timeouts(begun + 10)
+    await until(lambda: not source.connections)
+    assert source.context.book.notes["connections_closed", "frame_timeout"] == 1
+    writer.close()
+    await source.stop()
+
+
+async def test_lost_and_empty_frames_that_end_in_time_close_no_connection(
+    capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(tcp_module, "read_clock", lambda: Now(0.0, now[0]))
+    source = tcp(frame_timeout="10s", max_frame="16B", oversize="drop")
+    await source.open(capture)
+    _, writer = await connect(source)
+    for turn in range(1, 4):
+        writer.write(b"a" * 20 + b"\n" + b"b" * 20)
+        await until(lambda lost=turn + 1: source.context.book.dropped["oversize"] == lost)  # type: ignore[misc]  # bound now
+        now[0] += 6
+        next(iter(source.connections)).check_timeouts(now[0])
+    assert len(source.connections) == 1
     writer.close()
     await source.stop()
 
