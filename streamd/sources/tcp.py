@@ -10,7 +10,7 @@ from pydantic import Field
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Framer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
-from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
 from streamd.core.settings import DurationS, ListenAddress, StreamSettings
 from streamd.sources._allow import AllowList, Networks
 from streamd.sources._listen import bound_socket
@@ -88,9 +88,9 @@ class Tcp(Source):
             connection.end()
         await asyncio.sleep(0)
 
-    def offer(self, frames: list[bytes], peer: str, *, flagged: bool) -> None:
+    def offer(self, frames: Frames) -> None:
         """Hand on; where the buffer is full, stop every connection at once."""
-        if self.outlet.offer(Frames(frames, peer, read_clock().wall_s, flagged=flagged)) or self.paused:
+        if self.outlet.offer(frames) or self.paused:
             return
         self.paused = True
         for connection in self.connections:
@@ -166,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
                 "framing_error", source=self._source.context.name, peer=self._peer, reason=error.reason
             )
             self._framer = None
-            self._hand_on(framer, error.frames)
+            self._hand_on(framer, error.frames, nbytes)
             self._close()
             return
         if framer.between_frames:
@@ -174,7 +174,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._since_mono_s or frames or not self._started or _ended_a_frame(framer):
             self._since_mono_s = read_clock().mono_s
         self._started = True
-        self._hand_on(framer, frames)
+        self._hand_on(framer, frames, nbytes)
 
     def eof_received(self) -> bool:
         """The sender is done; the transport closes."""
@@ -218,13 +218,14 @@ class Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         framer, self._framer = self._framer, None
         if framer is not None:
-            self._hand_on(framer, framer.feed_eof())
+            self._hand_on(framer, framer.feed_eof(), framer.max_frame)
 
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    def _hand_on(self, framer: Framer, frames: list[bytes]) -> None:
+    def _hand_on(self, framer: Framer, frames: list[bytes], read_bytes: int) -> None:
+        """Book what the framer counted, and offer its frames; `read_bytes` stands for what they weigh."""
         flagged = False
         if framer.counts:
             flagged = any(type(frame) is FlaggedFrame for frame in frames)
@@ -238,7 +239,9 @@ class Connection(asyncio.BufferedProtocol):
                     book.dropped[lost_as] += n
             framer.counts.clear()
         if frames:
-            self._source.offer(frames, self._peer, flagged=flagged)
+            size_bytes = read_bytes + FRAME_OVERHEAD_BYTES * len(frames)
+            wall_s = read_clock().wall_s
+            self._source.offer(Frames(frames, self._peer, wall_s, flagged=flagged, size_bytes=size_bytes))
 
 
 def _ended_a_frame(framer: Framer) -> bool:
