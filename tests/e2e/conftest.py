@@ -149,6 +149,19 @@ class Daemon:
         )
         return dict(rows)
 
+    def dead_letters(self, source: str) -> list[tuple[str, str, Any]]:
+        """Stage, reason and payload of each dead letter of a source, in order."""
+        return self.query(
+            f"SELECT stage, reason, payload FROM dead_letters WHERE source = '{source}' ORDER BY id",  # noqa: S608
+            "dead-letters.db",
+        )
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory this process has ever had resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
     def assert_balanced(self) -> None:
         """The three sums hold, and nothing is left anywhere."""
         books = self.books()
@@ -168,13 +181,12 @@ class Daemon:
         assert "books balance" in self.stderr
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Starts daemons in a folder of the test's own, waits until they are ready, and leaves none behind."""
+def starter(folder: Path) -> Iterator[Callable[..., Daemon]]:
+    """A function that starts daemons in `folder` and waits until they are ready; none is left behind."""
     started: list[Daemon] = []
 
     def begin(config: str = CATCH_ALL, *prefix: str, ready: bool = True, **env: str) -> Daemon:
-        daemon = Daemon(tmp_path, config, *prefix, env=env)
+        daemon = Daemon(folder, config, *prefix, env=env)
         started.append(daemon)
         return daemon.wait_ready() if ready else daemon
 
@@ -183,6 +195,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         if daemon.process.poll() is None:
             daemon.process.kill()
             daemon.process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons in a folder of the test's own."""
+    yield from starter(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons in a folder of the module's own, for a run whose outcome many tests look at."""
+    yield from starter(tmp_path_factory.mktemp("daemon"))
 
 
 @pytest.fixture
