@@ -157,6 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         framer = self._framer
         if framer is None:
             return
+        fed_bytes = framer.waiting_bytes + nbytes
         try:
             frames = framer.feed(bytes(self._source.read_buffer[:nbytes]))
         except FramingError as error:
@@ -166,7 +167,7 @@ class Connection(asyncio.BufferedProtocol):
                 "framing_error", source=self._source.context.name, peer=self._peer, reason=error.reason
             )
             self._framer = None
-            self._hand_on(framer, error.frames, nbytes)
+            self._hand_on(framer, error.frames, fed_bytes)
             self._close()
             return
         if framer.between_frames:
@@ -174,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._since_mono_s or frames or not self._started or _ended_a_frame(framer):
             self._since_mono_s = read_clock().mono_s
         self._started = True
-        self._hand_on(framer, frames, nbytes)
+        self._hand_on(framer, frames, fed_bytes - framer.waiting_bytes)
 
     def eof_received(self) -> bool:
         """The sender is done; the transport closes."""
@@ -218,14 +219,15 @@ class Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         framer, self._framer = self._framer, None
         if framer is not None:
-            self._hand_on(framer, framer.feed_eof(), framer.max_frame)
+            fed_bytes = framer.waiting_bytes
+            self._hand_on(framer, framer.feed_eof(), fed_bytes)
 
     def _close(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 
-    def _hand_on(self, framer: Framer, frames: list[bytes], read_bytes: int) -> None:
-        """Book what the framer counted, and offer its frames; `read_bytes` stands for what they weigh."""
+    def _hand_on(self, framer: Framer, frames: list[bytes], fed_bytes: int) -> None:
+        """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
         flagged = False
         if framer.counts:
             flagged = any(type(frame) is FlaggedFrame for frame in frames)
@@ -239,7 +241,7 @@ class Connection(asyncio.BufferedProtocol):
                     book.dropped[lost_as] += n
             framer.counts.clear()
         if frames:
-            size_bytes = read_bytes + FRAME_OVERHEAD_BYTES * len(frames)
+            size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
             wall_s = read_clock().wall_s
             self._source.offer(Frames(frames, self._peer, wall_s, flagged=flagged, size_bytes=size_bytes))
 

@@ -271,3 +271,20 @@ async def test_ipv6(capture: Any, until: Until) -> None:
     assert capture.peers[0].startswith("[::1]:")
     writer.close()
     await source.stop()
+
+
+async def test_a_frame_that_came_in_pieces_weighs_what_it_is(capture: Any, until: Until) -> None:
+    source = tcp()
+    await source.open(capture)
+    _, writer = await connect(source)
+    await until(lambda: len(source.connections) == 1)
+    framer = next(iter(source.connections))._framer
+    assert framer is not None
+    for piece in range(1, 11):
+        writer.write(b"x" * 1000)
+        await until(lambda wanted=piece * 1000: framer.waiting_bytes == wanted)  # type: ignore[misc]  # no lambda's default has a type
+    writer.write(b"\n")
+    await until(lambda: bool(capture.offered))
+    assert capture.offered[0].size_bytes >= 10_000
+    writer.close()
+    await source.stop()
