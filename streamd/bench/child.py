@@ -1,10 +1,12 @@
 """Child processes, measured from outside: CPU seconds, memory, and an end that is certain."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -53,7 +55,7 @@ class Child:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._out, self._err = folder / f"{id(self)}.out", folder / f"{id(self)}.err"
         self.started_mono_s = time.monotonic()
-        with self._out.open("wb") as out, self._err.open("wb") as err:
+        with self._out.open("wb") as out, self._err.open("wb") as err, _interruption_ends(self):
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-m", *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, start_new_session=True,
@@ -102,3 +104,27 @@ class Child:
         """An error that says `what` this process did, with the end of its standard error."""
         command = " ".join(str(part) for part in self.process.args[2:5])  # type: ignore[index]  # a list, as given above
         return BenchError(f"{command} {what}\n{self.err[-2000:]}")
+
+
+@contextlib.contextmanager
+def _interruption_ends(child: Child) -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back while the process is made: one in between would leave it to nobody.
+
+    They are raised again at the end, when there is a process that can be ended.
+    """
+    caught: list[int] = []
+    before = {
+        which: signal.signal(which, lambda number, _: caught.append(number))
+        for which in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for which, action in before.items():
+            signal.signal(which, action)
+    try:
+        for number in caught:
+            signal.raise_signal(number)
+    except BaseException:
+        child.__exit__()
+        raise

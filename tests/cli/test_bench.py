@@ -1,0 +1,104 @@
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamd.bench.plan import Plan
+from streamd.bench.row import BenchError, Row
+from streamd.cli import bench, main
+
+
+def test_quick_runs_every_scenario_and_the_books_balance(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "streamd", "bench", "--quick", "--dir", str(tmp_path), "--json", "all.json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert [row["name"] for row in found["rows"]] == [
+        "tcp_typed", "tcp_plain", "udp_steady", "udp_highest", "latency_p99", "latency_idle",
+        "memory_idle", "memory_peak", "start",
+    ]  # fmt: skip
+    assert all(row["value"] > 0 for row in found["rows"])
+    assert all(row["reached"] is None for row in found["rows"])
+    assert found["machine"]["cores"] >= 1
+    assert "TCP, 20,000 JSON lines" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["all.json"]
+
+
+def row(value: float) -> Row:
+    return Row(name="start", what="Start", value=value, unit="s", goal="< 0.5 s", reached=value < 0.5)
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_missed_goal_is_shown_and_no_error(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(bench.SCENARIOS, "start", lambda _: [row(0.7)])
+    assert main(["bench", "--only", "start", "--markdown"]) == 0
+    assert "| Start | 0.70 s |  |  | < 0.5 s | NO |" in capsys.readouterr().out
+    (written,) = in_tmp.glob("bench-*.json")
+    assert json.loads(written.read_text())["rows"][0]["reached"] is False
+
+
+def test_what_was_measured_before_a_failure_is_kept(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: Plan) -> list[Row]:
+        raise BenchError("2 sent; rows are 1")
+
+    monkeypatch.setitem(bench.SCENARIOS, "start", lambda _: [row(0.4)])
+    monkeypatch.setitem(bench.SCENARIOS, "latency", fail)
+    assert main(["bench", "--only", "start", "latency", "--json", "out.json"]) == 1
+    printed = capsys.readouterr()
+    assert "streamd: latency: 2 sent; rows are 1" in printed.err
+    assert "yes" in printed.out
+    assert len(json.loads((in_tmp / "out.json").read_text())["rows"]) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--json", "/nowhere/x.json"], ["--dir", "/nowhere"]])
+@pytest.mark.usefixtures("in_tmp")
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_measured(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(bench.SCENARIOS, "start", lambda _: pytest.fail("was measured"))
+    assert main(["bench", "--only", "start", *arguments]) == 1
+    assert "cannot write to /nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_daemons_it_started_and_leaves_no_files(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-m", "streamd", "bench", "--only", "tcp_typed", "--dir", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        while not (daemons := running_in(tmp_path)):
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(30) in (130, 143)
+    assert not running_in(tmp_path)
+    assert not list(tmp_path.glob("streamd-bench-*"))
+    assert daemons
+
+
+def running_in(folder: Path) -> list[str]:
+    """The command lines of other processes that name the folder of a benchmark's scenario."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"{folder}/streamd-bench-" in line:
+            found.append(line)
+    return found
