@@ -69,6 +69,7 @@ class Database:
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
         self._hang_s = 0.0
+        self._file = (0, 0)
 
     async def open(self) -> None:
         """Make or open the file. A corrupt one is renamed and a fresh one made. Raises `EnvironmentFault`."""
@@ -94,6 +95,7 @@ class Database:
         )
         try:
             self._connection = await connector
+            self._file = _identity(self.path)
             for pragma in (
                 "journal_mode=WAL",
                 f"synchronous={self.synchronous}",
@@ -147,6 +149,7 @@ class Database:
             self._holder = asyncio.current_task()
             entries: list[Entry] = []
             try:
+                self._check_file()
                 if self._live.in_transaction:  # a rollback failed, which only a failing disk brings about
                     await self._rollback()
                 await self._run("BEGIN IMMEDIATE")
@@ -202,6 +205,12 @@ class Database:
         if self._connection is None:
             raise RuntimeError(f"the database {self.path} is not open")
         return self._connection
+
+    def _check_file(self) -> None:
+        """SQLite writes on, without an error, into a file that has been removed: nobody would find the rows."""
+        if _identity(self.path) != self._file:
+            why = f"{self.path} was moved, removed or replaced while in use: restart to make a new one"
+            raise SinkError("moved", why)
 
     def _send(self, sql: str, params: Params = ()) -> Statement:
         # Fetching the rows in the same step leaves no cursor behind: one that is collected on the loop's
@@ -259,6 +268,15 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             await _done(asyncio.ensure_future(connection.close()))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Device and number of the file, zeros where there is none. 1 µs."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 async def _done(task: "asyncio.Task[Any]") -> bool:

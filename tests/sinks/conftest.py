@@ -85,7 +85,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 @pytest.fixture
 def batch_of() -> Callable[..., Batch]:
     def make(records: Sequence[Any], **more: Any) -> Batch:
-        given = {"source": "lab", "pipeline": "readings", "peers": "127.0.0.1:5", "received_at": 0.0} | more
-        return Batch(list(records), **given)
+        usual: dict[str, Any] = {
+            "source": "lab", "pipeline": "readings", "peers": "127.0.0.1:5", "received_at": 0.0,
+        }  # fmt: skip
+        return Batch(list(records), **usual | more)
 
     return make

@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from streamd.storage.rows import Rows
 from streamd.storage.typed_rows import TypedRows
 
 ALL_TYPES = {
-    "t": "str", "i": "int", "f": "float", "b": "bool", "at": "timestamp", "j": "json", "raw": "bytes", "x": "any",
+    "t": "str", "i": "int", "f": "float", "b": "bool",
+    "at": "timestamp", "j": "json", "raw": "bytes", "x": "any",
 }  # fmt: skip
 ONE_OF_EACH = {
     "t": "数\x00据",
@@ -100,25 +101,24 @@ async def test_every_type_of_field_has_its_column(bench: Any, batch_of: Any) -> 
 async def test_structs_and_dicts_give_the_same_rows(bench: Any, batch_of: Any, metadata: bool) -> None:
     schema = bench.schema(**ALL_TYPES)
     record = ONE_OF_EACH | {"at": "2026-01-31T08:00:00.000000Z", "f": 1.0}
-    records = [
-        record | {"x": x, "j": j} for x in (1, 1.5, b"b", True, [1], {"k": None}) for j in (0, "s", [], {})
-    ]
+    values: list[Any] = [1, 1.5, b"b", True, [1], {"k": None}]
+    json_values: list[Any] = [0, "s", [], {}]
+    records = [record | {"x": x, "j": j} for x in values for j in json_values]
+    before = copy.deepcopy(records)
     structs = [schema.struct(**copy.deepcopy(record)) for record in records]
     rows = []
     for table, batch in (("a", batch_of(records)), ("b", batch_of(structs, typed=True))):
         sink = await bench.open(schema="reading", table=table, metadata=metadata)
         assert sink.accepts_typed(schema)
         assert (await sink.write([batch])).rejected == [0]
-        rows.append(bench.query(f"SELECT * FROM {table}"))
+        rows.append(bench.query(f"SELECT * FROM {table}"))  # noqa: S608 - the test's own names
     assert len(rows[0]) == 24
     assert rows[0] == rows[1]
-    assert records == [
-        record | {"x": x, "j": j} for x in (1, 1.5, b"b", True, [1], {"k": None}) for j in (0, "s", [], {})
-    ]
+    assert records == before
 
 
 async def test_structs_give_the_same_json_as_dicts(bench: Any, batch_of: Any) -> None:
-    schema = bench.schema(**{"a": "int", "b__c": "str"})
+    schema = bench.schema(a="int", b__c="str")
     sink = await bench.open()
     assert sink.accepts_typed(schema)
     struct = msgspec.convert({"a": 1, "b.c": "x"}, schema.struct)
@@ -357,7 +357,8 @@ async def test_constraints_that_others_put_on_the_table_refuse_single_rows(bench
     sink = await bench.open(table="t", columns={"a": "int"})
     bench.query("CREATE UNIQUE INDEX mine ON t (a)")
     bench.query(
-        "CREATE TRIGGER no_sevens BEFORE INSERT ON t WHEN new.a % 7 = 0 BEGIN SELECT RAISE(FAIL, 'seven'); END"
+        "CREATE TRIGGER no_sevens BEFORE INSERT ON t WHEN new.a % 7 = 0"
+        " BEGIN SELECT RAISE(FAIL, 'seven'); END"
     )
     written = await sink.write([batch_of([{"a": i} for i in (1, 2, 3, 2, 7, 8, 14, 1, 9)])])
     assert written.rejected == [4]
@@ -368,7 +369,7 @@ async def test_constraints_that_others_put_on_the_table_refuse_single_rows(bench
 
 
 async def test_a_struct_that_is_refused_becomes_a_dict(bench: Any, batch_of: Any) -> None:
-    schema = bench.schema(**{"a__b": "int"})
+    schema = bench.schema(a__b="int")
     sink = await bench.open(table="t", schema="reading")
     assert sink.accepts_typed(schema)
     bench.query('CREATE UNIQUE INDEX mine ON t ("a.b")')
@@ -579,9 +580,8 @@ async def test_names_are_never_sql(bench: Any, batch_of: Any) -> None:
     assert written.rejected == [0]
     assert bench.query("SELECT count(*) FROM victim") == [(0,)]
     quoted = table.replace('"', '""')
-    assert bench.query(f'SELECT "{column}", "select", "{hostile}" FROM "{quoted}"') == [
-        (1, "'; DROP TABLE victim; --", 2)
-    ]
+    look = f'SELECT "{column}", "select", "{hostile}" FROM "{quoted}"'  # noqa: S608 - the test's own names
+    assert bench.query(look) == [(1, "'; DROP TABLE victim; --", 2)]
 
 
 # --- trouble, and its end -----------------------------------------------------------------------------------
@@ -690,8 +690,10 @@ async def test_a_rollback_leaves_neither_rows_nor_ledger(bench: Any, batch_of: A
 
 _VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5),
-    st.sampled_from(["2026-01-31T08:00:00.000000Z", "2026-01-31 08:00:00.5+02:00", "2026-13-01T00:00:00.000000Z"]),
-    st.lists(st.integers() | st.floats(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.sampled_from(["2026-01-31T08:00:00.000000Z", "2026-01-31 08:00:00+02:00"]),
+    st.sampled_from(["2026-13-01T00:00:00.000000Z", "aGk="]),
+    st.lists(st.integers() | st.floats(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
 )  # fmt: skip
 
 
@@ -699,7 +701,7 @@ _VALUES = st.one_of(
 @given(records=st.lists(st.dictionaries(st.sampled_from([*ALL_TYPES, "z"]), _VALUES), min_size=1, max_size=6))
 def test_a_batch_at_once_gives_what_each_record_gives_alone(records: list[dict[str, Any]]) -> None:
     maker = TypedRows(
-        {name: FieldSettings(type=kind, required=False) for name, kind in ALL_TYPES.items()},  # type: ignore[arg-type]
+        {name: FieldSettings(type=kind, required=False) for name, kind in ALL_TYPES.items()},
         metadata=False,
         extra="json",
     )
@@ -719,5 +721,3 @@ def test_a_batch_at_once_gives_what_each_record_gives_alone(records: list[dict[s
     assert all(len(row) == len(maker.columns) for row in at_once.rows)
     for row in at_once.rows:
         assert row[8] is None or set(json.loads(row[8])) == {"z"}
-
-

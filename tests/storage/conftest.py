@@ -1,0 +1,15 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from streamd.storage.database import Database
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "data.db")
+    await database.open()
+    await database.execute("CREATE TABLE t (a INTEGER UNIQUE) STRICT")
+    yield database
+    await database.close()
