@@ -96,8 +96,8 @@ class Database:
         try:
             self._connection = await connector
             self._file = _identity(self.path)
+            await self._begin_log()
             for pragma in (
-                "journal_mode=WAL",
                 f"synchronous={self.synchronous}",
                 f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
                 f"journal_size_limit={_JOURNAL_MOST_BYTES}",
@@ -206,8 +206,13 @@ class Database:
             raise RuntimeError(f"the database {self.path} is not open")
         return self._connection
 
+    async def _begin_log(self) -> None:
+        ((journal_mode,),) = await self.fetch("PRAGMA journal_mode=WAL")
+        if journal_mode != "wal":
+            raise SinkError("no_wal", "no write-ahead log can be made there; use a local file system")
+
     def _check_file(self) -> None:
-        """SQLite writes on, without an error, into a file that has been removed: nobody would find the rows."""
+        """SQLite writes on without an error into a removed file, where nobody would find the rows."""
         if _identity(self.path) != self._file:
             why = f"{self.path} was moved, removed or replaced while in use: restart to make a new one"
             raise SinkError("moved", why)

@@ -124,7 +124,7 @@ class Table:
 
         New columns are added; what cannot be brought about without touching stored rows raises
         `ConfigError` with the statement to run. Takes no lock where nothing is to be done. Returns the
-        columns that are there now, with their types.
+        columns that can be written now, with their types.
         """
         found = await self._find(database)
         statements = [self.create_sql()] if found is None else self._changes(found)
@@ -142,7 +142,9 @@ class Table:
                     f" {find} GROUP BY {keys} HAVING count(*) > 1;"
                 ) from error
         there = await self._find(database)
-        return {} if there is None else there.types
+        return (
+            {} if there is None else {c: kind for c, kind in there.types.items() if c not in there.generated}
+        )
 
     async def _find(self, database: Database) -> _Found | None:
         tables = await database.fetch(

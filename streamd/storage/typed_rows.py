@@ -86,7 +86,7 @@ class TypedRows:
 
     def of(self, batch: Batch) -> Rows:
         """The rows of a batch. Never changes a record."""
-        return self._of_structs(batch) if batch.typed else self._of_dicts(batch)
+        return self._of_structs(batch) if batch.typed and batch.records else self._of_dicts(batch)
 
     def _of_structs(self, batch: Batch) -> Rows:
         columns, encoders = self._typed[type(batch.records[0])]

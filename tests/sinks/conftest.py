@@ -1,5 +1,6 @@
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ class Bench:
         connection = sqlite3.connect(self.folder / path)
         try:
             return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+    @contextmanager
+    def write_lock(self) -> Iterator[None]:
+        """Another connection writes."""
+        connection = sqlite3.connect(self.folder / "data.db", isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
         finally:
             connection.close()
 

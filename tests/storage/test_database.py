@@ -320,6 +320,19 @@ async def test_a_path_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> Non
             await Database(path).open()
 
 
+async def test_a_file_system_without_shared_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Database.fetch
+
+    async def fetch(self: Database, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return await real(self, sql.replace("journal_mode=WAL", "journal_mode=DELETE"), params)
+
+    monkeypatch.setattr(Database, "fetch", fetch)
+    with pytest.raises(EnvironmentFault, match="local file system"):
+        await Database(tmp_path / "data.db").open()
+
+
 async def test_a_device_is_no_database() -> None:
     with pytest.raises(EnvironmentFault, match="regular file"):
         await Database(Path("/dev/null")).open()

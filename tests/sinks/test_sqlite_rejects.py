@@ -1,0 +1,203 @@
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamd.core.batch import Batch
+from streamd.core.books import Entry
+from streamd.core.errors import SinkError
+from streamd.core.schema import FieldSettings
+from streamd.storage.rows import Rows
+from streamd.storage.typed_rows import TypedRows
+
+ALL_TYPES = {
+    "t": "str", "i": "int", "f": "float", "b": "bool",
+    "at": "timestamp", "j": "json", "raw": "bytes", "x": "any",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "reason"),
+    [
+        ("int", 2**63, "schema:range"),
+        ("int", True, "schema:type"),
+        ("int", 1.0, "schema:type"),
+        ("float", math.nan, "schema:range"),
+        ("float", math.inf, "schema:range"),
+        ("float", False, "schema:type"),
+        ("float", 10**400, "schema:range"),
+        ("str", "\ud800", "row:surrogate"),
+        ("str", 5, "schema:type"),
+        ("bool", 1, "schema:type"),
+        ("bytes", "not base64!", "schema:type"),
+        ("timestamp", "2026-02-30T00:00:00Z", "timestamp:range"),
+        ("timestamp", "2026-01-31T00:00:00", "timestamp:naive"),
+        ("timestamp", "yesterday", "timestamp:syntax"),
+        ("json", {"a": math.nan}, "row:not_finite"),
+        ("json", {(1, 2): 3}, "row:json"),
+        ("json", "\ud800", "row:json"),
+        ("any", math.inf, "row:not_finite"),
+        ("any", 2**63, "row:range"),
+        ("any", object(), "row:type"),
+        ("any", ["\ud800"], "row:json"),
+    ],
+)
+async def test_a_value_that_does_not_fit_rejects_its_record_only(
+    bench: Any, batch_of: Any, kind: str, value: Any, reason: str
+) -> None:
+    sink = await bench.open(table="t", columns={"n": "int", "v": kind})
+    written = await sink.write([batch_of([{"n": 1}, {"n": 2, "v": value}, {"n": 3}])])
+    assert written.rejected == [1]
+    assert [letter.reason for letter in bench.office.letters] == [reason]
+    assert bench.query("SELECT n FROM t") == [(1,), (3,)]
+
+
+async def test_a_required_column_refuses_missing_and_null(bench: Any, batch_of: Any) -> None:
+    bench.schema(a="int")
+    sink = await bench.open(table="t", schema="reading")
+    written = await sink.write([batch_of([{"a": 1}, {}, {"a": None}])])
+    assert written.rejected == [2]
+    assert {letter.reason for letter in bench.office.letters} == {"schema:required"}
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"v": math.nan}, "row:not_finite"),
+        ({"v": [math.inf]}, "row:not_finite"),
+        ({"v": "\ud800"}, "row:json"),
+        ({"v": object()}, "row:json"),
+    ],
+)
+async def test_a_record_json_has_no_word_for_is_rejected(
+    bench: Any, batch_of: Any, record: dict[str, Any], reason: str
+) -> None:
+    sink = await bench.open()
+    written = await sink.write([batch_of([{"n": None}, record, {"n": "null"}])])
+    assert written.rejected == [1]
+    assert [letter.reason for letter in bench.office.letters] == [reason]
+    assert bench.query("SELECT record FROM records") == [('{"n":null}',), ('{"n":"null"}',)]
+
+
+async def test_a_record_that_holds_itself_is_rejected(bench: Any, batch_of: Any) -> None:
+    record: dict[str, Any] = {}
+    record["self"] = record
+    typed = await bench.open(table="t", columns={"a": "int"})
+    for sink in (await bench.open(), typed):
+        assert (await sink.write([batch_of([{"a": 1}, record])])).rejected == [1]
+    assert [letter.reason for letter in bench.office.letters] == ["row:json", "row:json"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 511, 512, 998, 999])
+async def test_a_poison_row_anywhere_is_the_only_one_refused(bench: Any, batch_of: Any, place: int) -> None:
+    sink = await bench.open(table="t", columns={"seq": "int", "v": "str"})
+    records = [{"seq": i, "v": "ok"} for i in range(1000)]
+    records[place]["v"] = "\ud800"
+    written = await sink.write([batch_of(records[:600]), batch_of(records[600:], pipeline="other")])
+    assert written.rejected == ([1, 0] if place < 600 else [0, 1])
+    (letter,) = bench.office.letters
+    assert (letter.payload, letter.reason) == (records[place], "row:surrogate")
+    assert letter.pipeline == ("readings" if place < 600 else "other")
+    assert bench.query("SELECT seq FROM t ORDER BY rowid") == [(i,) for i in range(1000) if i != place]
+
+
+async def test_constraints_that_others_put_on_the_table_refuse_single_rows(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"})
+    bench.query("CREATE UNIQUE INDEX mine ON t (a)")
+    bench.query(
+        "CREATE TRIGGER no_sevens BEFORE INSERT ON t WHEN new.a % 7 = 0"
+        " BEGIN SELECT RAISE(FAIL, 'seven'); END"
+    )
+    written = await sink.write([batch_of([{"a": i} for i in (1, 2, 3, 2, 7, 8, 14, 1, 9)])])
+    assert written.rejected == [4]
+    assert [(letter.payload["a"], letter.reason) for letter in bench.office.letters] == [
+        (a, "sqlite:constraint") for a in (2, 7, 14, 1)
+    ]
+    assert bench.query("SELECT a FROM t ORDER BY rowid") == [(1,), (2,), (3,), (8,), (9,)]
+
+
+async def test_a_struct_that_is_refused_becomes_a_dict(bench: Any, batch_of: Any) -> None:
+    schema = bench.schema(a__b="int")
+    sink = await bench.open(table="t", schema="reading")
+    assert sink.accepts_typed(schema)
+    bench.query('CREATE UNIQUE INDEX mine ON t ("a.b")')
+    structs = [msgspec.convert({"a.b": 1}, schema.struct) for _ in range(2)]
+    assert (await sink.write([batch_of(structs, typed=True)])).rejected == [1]
+    assert [letter.payload for letter in bench.office.letters] == [{"a.b": 1}]
+
+
+async def test_letters_are_committed_before_the_rows_and_only_once(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"})
+    bench.query("CREATE UNIQUE INDEX mine ON t (a)")
+    batches = [batch_of([{"a": 1}, {"a": "x"}, {"a": 1}])]
+    bench.office.closed = True
+    with pytest.raises(SinkError, match="dead letters"):
+        await sink.write(batches)
+    assert bench.query("SELECT count(*) FROM t") == [(0,)]
+    bench.office.closed = False
+    counted = bench.databases
+
+    class Ledger:
+        def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
+            raise SinkError("io", f"{len(entries)} entries")
+
+        def committed(self, entries: Sequence[Entry]) -> None:
+            raise AssertionError(entries)
+
+    database = await counted.acquire(sink.path)
+    database.ledger = Ledger()
+    with pytest.raises(SinkError, match="entries"):
+        await sink.write(batches)
+    database.ledger = None
+    assert len(bench.office.letters) == 2
+    assert (await sink.write(batches)).rejected == [2]
+    assert len(bench.office.letters) == 2
+    await counted.release(database)
+
+
+async def test_a_table_dropped_under_the_sink_is_no_fault_of_the_rows(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"})
+    bench.query("DROP TABLE t")
+    with pytest.raises(SinkError, match="schema"):
+        await sink.write([batch_of([{"a": 1}])])
+    assert bench.office.letters == []
+
+
+_VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.binary(max_size=5),
+    st.sampled_from(["2026-01-31T08:00:00.000000Z", "2026-01-31 08:00:00+02:00"]),
+    st.sampled_from(["2026-13-01T00:00:00.000000Z", "aGk="]),
+    st.lists(st.integers() | st.floats(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(records=st.lists(st.dictionaries(st.sampled_from([*ALL_TYPES, "z"]), _VALUES), min_size=1, max_size=6))
+def test_a_batch_at_once_gives_what_each_record_gives_alone(records: list[dict[str, Any]]) -> None:
+    maker = TypedRows(
+        {name: FieldSettings(type=kind, required=False) for name, kind in ALL_TYPES.items()},
+        metadata=False,
+        extra="json",
+    )
+    exact = TypedRows(maker.fields, metadata=False, extra="json")
+    exact._struct = None
+
+    def made(maker: TypedRows, records: list[dict[str, Any]]) -> Rows:
+        return maker.of(Batch(records, "lab", "readings", "p", 0.0))
+
+    at_once = made(maker, records)
+    one_by_one = [made(exact, [record]) for record in records]
+    assert at_once.rows == [row for rows in one_by_one for row in rows.rows]
+    assert list(at_once.indexes) == [index for index, rows in enumerate(one_by_one) if rows.rows]
+    assert sorted((reject.index, reject.reason) for reject in at_once.rejects) == [
+        (index, reject.reason) for index, rows in enumerate(one_by_one) for reject in rows.rejects
+    ]
+    assert all(len(row) == len(maker.columns) for row in at_once.rows)
+    for row in at_once.rows:
+        assert row[8] is None or set(json.loads(row[8])) == {"z"}

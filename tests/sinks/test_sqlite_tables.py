@@ -1,0 +1,171 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.core.errors import ConfigError
+
+READING = {"sensor": "str", "seq": {"type": "int", "required": False}, "value": "float"}
+
+
+async def test_unique_replaces_and_counts_exactly(bench: Any, batch_of: Any) -> None:
+    schema = bench.schema(**READING)
+    sink = await bench.open(table="t", columns={"k": "str", "v": "int"}, unique=["k"])
+    assert not sink.accepts_typed(schema)
+    first = batch_of([{"k": "a", "v": 1}, {"k": "b", "v": 1, "more": 1}, {"k": "a", "v": 2}])
+    second = batch_of([{"k": "c", "v": 1}, {"v": 5}, {"k": "b"}, {"k": "c", "v": 2}])
+    written = await sink.write([first, second, batch_of([{"k": "d"}])])
+    assert (written.rejected, written.replaced) == ([0, 1, 0], [1, 2, 0])
+    written = await sink.write([batch_of([{"k": "a", "v": 9}])])
+    assert (written.rejected, written.replaced) == ([0], [1])
+    assert bench.query("SELECT k, v, extra FROM t ORDER BY k") == [
+        ("a", 9, None), ("b", None, None), ("c", 2, None), ("d", None, None),
+    ]  # fmt: skip
+    assert bench.query("SELECT \"notnull\" FROM pragma_table_info('t')") == [(1,), (0,), (0,)]
+
+
+async def test_unique_counts_exactly_beside_poison_rows(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"k": "str", "v": "str"}, unique=["k"])
+    records = [{"k": str(i % 300), "v": "x" if i != 450 else "\ud800"} for i in range(1000)]
+    written = await sink.write([batch_of(records[:500]), batch_of(records[500:])])
+    assert (written.rejected, written.replaced) == ([1, 0], [199, 500])
+    assert bench.query("SELECT count(*) FROM t") == [(300,)]
+
+
+async def test_the_later_of_two_equal_rows_wins_even_where_rows_are_refused(
+    bench: Any, batch_of: Any
+) -> None:
+    sink = await bench.open(table="t", columns={"k": "int", "v": "str"}, unique=["k"])
+    records = [{"k": 1, "v": str(i)} for i in range(100)] + [{"k": 2, "v": "\ud800"}, {"k": 1, "v": "last"}]
+    await sink.write([batch_of(records)])
+    assert bench.query("SELECT k, v FROM t") == [(1, "last")]
+
+
+async def test_unique_over_all_columns_of_structs(bench: Any, batch_of: Any) -> None:
+    schema = bench.schema(k="int")
+    sink = await bench.open(table="t", schema="reading", unique=["k"], extra="drop")
+    assert sink.accepts_typed(schema)
+    structs = [schema.struct(k=k) for k in (1, 2, 1)]
+    written = await sink.write([batch_of(structs, typed=True), batch_of(structs, typed=True)])
+    assert written.replaced == [1, 3]
+
+
+async def test_new_columns_and_indexes_are_added_to_the_old_table(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"}, extra="drop")
+    await sink.write([batch_of([{"a": 1}])])
+    await bench.close()
+    config = {
+        "table": "T",
+        "columns": {"A": "int", "b": "timestamp"},
+        "metadata": True,
+        "indexes": [["A"], ["A", "b"]],
+    }
+    for _ in range(2):
+        sink = await bench.open(**config)
+        await sink.write([batch_of([{"A": 2, "b": 0}])])
+        await bench.close()
+    assert bench.query("SELECT a, b, source FROM t") == [
+        (1, None, None),
+        *[(2, "1970-01-01T00:00:00.000000Z", "lab")] * 2,
+    ]
+    assert len(bench.query("SELECT 1 FROM sqlite_schema WHERE type = 'index'")) == 2
+
+
+async def test_indexes_with_colliding_names_are_both_made(bench: Any) -> None:
+    await bench.open(table="t", columns={"a": "int", "b": "int", "a_b": "int"}, indexes=[["a", "b"], ["a_b"]])
+    assert len(bench.query("SELECT 1 FROM sqlite_schema WHERE type = 'index'")) == 2
+
+
+async def test_a_changed_type_is_refused_with_a_statement_that_helps(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table='t"x', columns={"v": "int"})
+    await sink.write([batch_of([{"v": 1}])])
+    await bench.close()
+    with pytest.raises(ConfigError) as refused:
+        await bench.open(table='t"x', columns={"v": "str"})
+    assert refused.value.exit_code == 2
+    statement = str(refused.value).partition("run: ")[2]
+    assert statement == 'ALTER TABLE "t""x" RENAME COLUMN "v" TO "v_integer";'
+    bench.query(statement)
+    sink = await bench.open(table='t"x', columns={"v": "str"})
+    await sink.write([batch_of([{"v": "one"}])])
+    assert bench.query('SELECT v, v_integer FROM "t""x"') == [(None, 1), ("one", None)]
+
+
+@pytest.mark.parametrize(
+    ("made", "complaint"),
+    [
+        ("CREATE VIEW t AS SELECT 1 AS a", "is a view"),
+        ("CREATE VIRTUAL TABLE t USING fts5(a)", "is a virtual"),
+        ("CREATE TABLE t (a INTEGER) ", "not STRICT"),
+        ("CREATE TABLE t (a INTEGER PRIMARY KEY) STRICT", "primary key"),
+        ("CREATE TABLE t (a INTEGER PRIMARY KEY) STRICT, WITHOUT ROWID", "WITHOUT ROWID"),
+        ("CREATE TABLE t (a INTEGER, z TEXT NOT NULL) STRICT", "nothing in the configuration"),
+        ("CREATE TABLE t (a INTEGER AS (1), b TEXT) STRICT", "is computed"),
+    ],
+)
+async def test_a_table_of_somebody_else_is_refused(bench: Any, made: str, complaint: str) -> None:
+    bench.query(made)
+    with pytest.raises(ConfigError, match=complaint):
+        await bench.open(table="t", columns={"a": "int"})
+    assert bench.query("SELECT count(*) FROM sqlite_schema WHERE name = 't'") == [(1,)]
+
+
+async def test_a_typed_table_is_no_catch_all(bench: Any) -> None:
+    await bench.open(table="t", columns={"a": "int"})
+    with pytest.raises(ConfigError, match="give it a schema"):
+        await bench.open(table="t")
+
+
+async def test_equal_rows_that_forbid_unique_are_named(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"})
+    await sink.write([batch_of([{"a": 1}, {"a": 1}])])
+    with pytest.raises(ConfigError, match="GROUP BY") as refused:
+        await bench.open(table="t", columns={"a": "int"}, unique=["a"])
+    query = str(refused.value).partition("see ")[2]
+    assert bench.query(query) == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"schema": "none"}, "no schema 'none'"),
+        ({"unique": ["a"]}, "needs columns"),
+        ({"extra": "drop"}, "needs columns"),
+        ({"metadata": False}, "needs columns"),
+        ({"table": "sqlite_x"}, "SQLite keeps"),
+        ({"table": ""}, "1 to 255"),
+        ({"table": "a\x00b"}, "control"),
+        ({"columns": {"a": "int", "A": "int"}}, "case"),
+        ({"columns": {"@a": "int"}}, "cannot be named"),
+        ({"columns": {"a": "int"}, "unique": ["b"]}, "no column 'b'"),
+        ({"columns": {"a": "int"}, "indexes": [["a", "a"]]}, "twice"),
+        ({"columns": {"a": "int"}, "indexes": [[]]}, "names no column"),
+        ({"columns": {"Source": "str"}, "metadata": True}, "a field already"),
+        ({"columns": {"extra": "str"}}, "a field already"),
+        ({"columns": {"rowid": "int", "_rowid_": "int", "oid": "int"}}, "row number"),
+        ({"path": "dead-letters.db"}, "dead letters"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_anything_is_opened(
+    tmp_path: Path, bench: Any, config: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        bench.sink(**config)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_names_are_never_sql(bench: Any, batch_of: Any) -> None:
+    table = 'x" (a); DROP TABLE victim; --'
+    column = "c); DROP TABLE victim; --'`[]"
+    sink = await bench.open(table=table, columns={column: "int", "select": "str", "k": "int"}, unique=["k"],
+                            indexes=[[column]], extra="add_column")  # fmt: skip
+    bench.query("CREATE TABLE victim (a)")
+    hostile = "y INTEGER); DROP TABLE victim; --"
+    written = await sink.write(
+        [batch_of([{column: 1, "select": "'; DROP TABLE victim; --", "k": 1, hostile: 2}])]
+    )
+    assert written.rejected == [0]
+    assert bench.query("SELECT count(*) FROM victim") == [(0,)]
+    quoted = table.replace('"', '""')
+    look = f'SELECT "{column}", "select", "{hostile}" FROM "{quoted}"'  # noqa: S608 - the test's own names
+    assert bench.query(look) == [(1, "'; DROP TABLE victim; --", 2)]

@@ -1,0 +1,109 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.core.books import Entry
+from streamd.core.errors import EnvironmentFault, SinkError
+
+
+async def test_while_another_connection_writes_the_sink_says_locked(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"})
+    batches = [batch_of([{"a": i} for i in range(5000)])]
+    with bench.write_lock(), pytest.raises(SinkError, match="locked"):
+        await sink.write(batches)
+    assert bench.query("SELECT count(*) FROM t") == [(0,)]
+    await sink.write(batches)
+    assert bench.query("SELECT count(*) FROM t") == [(5000,)]
+
+
+async def test_a_sink_whose_table_is_ready_opens_while_another_connection_writes(bench: Any) -> None:
+    await bench.open(table="t", columns={"a": "int"}, indexes=[["a"]], unique=["a"])
+    with bench.write_lock():
+        await bench.open(table="t", columns={"a": "int"}, indexes=[["a"]], unique=["a"])
+        with pytest.raises(EnvironmentFault, match="locked"):
+            await bench.open(table="other", columns={"a": "int"})
+
+
+async def test_min_free_stops_before_the_disk_is_full_and_goes_on_after(
+    bench: Any, batch_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = await bench.open(retention={"min_free": "10MiB"})
+    free, now_s = [20 * 2**20], [0.0]
+    monkeypatch.setattr("streamd.storage.database.Database.free_bytes", lambda _: free[0])
+    monkeypatch.setattr("streamd.sinks.sqlite.read_clock", lambda: type("Now", (), {"mono_s": now_s[0]}))
+    await sink.write([batch_of([{"a": 1}])])
+    free[0] = 2**20
+    now_s[0] = 0.9
+    await sink.write([batch_of([{"a": 2}])])
+    now_s[0] = 1.0
+    with pytest.raises(SinkError, match="min_free"):
+        await sink.write([batch_of([{"a": 3}])])
+    free[0], now_s[0] = 10 * 2**20, 2.0
+    await sink.write([batch_of([{"a": 3}])])
+    assert bench.query("SELECT count(*) FROM records") == [(3,)]
+
+
+async def test_two_sinks_on_one_path_write_at_the_same_time(bench: Any, batch_of: Any) -> None:
+    one = await bench.open(table="one", columns={"a": "int"})
+    two = await bench.open(table="two", path="./data.db")
+
+    async def fill(sink: Any) -> None:
+        for _ in range(10):
+            await sink.write([batch_of([{"a": i} for i in range(1500)])])
+
+    await asyncio.gather(fill(one), fill(two))
+    assert bench.query("SELECT (SELECT count(*) FROM one), (SELECT count(*) FROM two)") == [(15000, 15000)]
+
+
+class _Ledger:
+    def __init__(self) -> None:
+        self.told: list[Entry] = []
+
+    def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
+        return "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", [tuple(entry) for entry in entries]
+
+    def committed(self, entries: Sequence[Entry]) -> None:
+        self.told += entries
+
+
+@pytest.fixture
+async def ledger(bench: Any, tmp_path: Path) -> AsyncIterator[_Ledger]:
+    database = await bench.databases.acquire(tmp_path / "data.db")
+    await database.execute("CREATE TABLE ledger (source, pipeline, sink, counter, reason, n)")
+    database.ledger = _Ledger()
+    yield database.ledger
+    await bench.databases.release(database)
+
+
+async def test_the_ledger_counts_in_the_same_transaction(bench: Any, batch_of: Any, ledger: _Ledger) -> None:
+    sink = await bench.open(table="t", columns={"k": "int"}, unique=["k"])
+    await sink.write(
+        [
+            batch_of([{"k": 1}, {"k": 1}, {}]),
+            batch_of([{"k": 2}]),
+            batch_of([{"k": 3}], source="floor"),
+        ]
+    )
+    expected = [
+        ("lab", "readings", "store", "stored", "", 3),
+        ("lab", "readings", "store", "replaced", "", 1),
+        ("floor", "readings", "store", "stored", "", 1),
+    ]
+    assert bench.query("SELECT * FROM ledger") == expected
+    assert ledger.told == expected
+
+
+async def test_a_rollback_leaves_neither_rows_nor_ledger(bench: Any, batch_of: Any, ledger: _Ledger) -> None:
+    sink = await bench.open(table="t", columns={"k": "int"})
+    bench.query("CREATE TRIGGER full BEFORE INSERT ON ledger BEGIN SELECT RAISE(ROLLBACK, 'stop'); END")
+    with pytest.raises((SinkError, sqlite3.Error)):
+        await sink.write([batch_of([{"k": 1}])])
+    assert bench.query("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM ledger)") == [(0, 0)]
+    assert ledger.told == []
+    bench.query("DROP TRIGGER full")
+    await sink.write([batch_of([{"k": 1}])])
+    assert bench.query("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM ledger)") == [(1, 1)]
