@@ -23,11 +23,16 @@ class Fanout:
         self._books = books
 
     async def send(self, batch: Batch, book: RecordBook) -> None:
-        """Return when every sink's buffer has taken the batch (or dropped it, and counted that)."""
+        """Return when every sink's buffer has taken the batch (or dropped it, and counted that).
+
+        It is booked before the first wait, as pending at each sink: a worker that is ended while it waits
+        leaves books in which every sink was offered what the pipeline gave out.
+        """
         count = len(batch)
         if batch.ack is not None:
             batch.ack.fork(len(self.outputs) - 1)
+        book.out += count
         for output in self.outputs:
             self._books.delivery(batch.source, batch.pipeline, output.sink).offered += count
+        for output in self.outputs:
             await output.buffer.send(batch)
-        book.out += count
