@@ -145,8 +145,8 @@ class Connection(asyncio.BufferedProtocol):
         self._framer = source.new_framer()
         self._since_mono_s = read_clock().mono_s
         source.connections.add(self)
-        if source.paused:
-            transport.pause_reading()
+        # uvloop begins to read after this returns, so a pause asked for here would be none.
+        asyncio.get_running_loop().call_soon(self.pause)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next read goes."""
@@ -193,9 +193,12 @@ class Connection(asyncio.BufferedProtocol):
         self._close()
 
     def pause(self) -> None:
-        """Stop reading: the sender's window fills and it waits."""
-        if self._transport is not None and self._transport.is_reading():
-            self._transport.pause_reading()
+        """Stop reading while the buffer is full: the sender's window fills and it waits."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._source.paused and transport.is_reading():
+            transport.pause_reading()
 
     def resume(self, now_mono_s: float) -> None:
         """Read on; the pause was ours and counts against no timeout."""
@@ -244,6 +247,7 @@ class Connection(asyncio.BufferedProtocol):
             size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
             wall_s = read_clock().wall_s
             self._source.offer(Frames(frames, self._peer, wall_s, flagged=flagged, size_bytes=size_bytes))
+            self.pause()  # a connection that came during the pause may have read once
 
 
 def _ended_a_frame(framer: Framer) -> bool:

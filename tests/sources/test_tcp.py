@@ -98,8 +98,11 @@ async def test_a_full_buffer_stops_every_connection_at_once(capture: Any, until:
     assert not any(c._transport.is_reading() for c in source.connections if c._transport)
     late = (await connect(source))[1]
     await until(lambda: len(source.connections) == 6)
+    await until(lambda: not any(c._transport.is_reading() for c in source.connections if c._transport))
     for writer in [*writers, late]:
         writer.write(b"y\n")
+    for _ in range(50):  # long enough for what had come to be read
+        await asyncio.sleep(0.001)
     assert capture.payloads == [b"x"]
     capture.accepting = True
     capture.resume()
