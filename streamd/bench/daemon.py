@@ -115,11 +115,11 @@ class Daemon(Child):
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as connection:
             yield connection
 
-    def wait_for_rows(self, wanted: int, sender: Child) -> tuple[int, float]:
-        """Wait until `wanted` rows are committed, or none has come for 3 s after the sender's end.
+    def wait_for_rows(self, wanted: int, sender: Child, patience_s: float = _STALL_S) -> float:
+        """Wait until `wanted` rows are committed; the wall time of the look that saw the last of them.
 
-        The number of rows, and the wall time of the look that saw them. One look every 50 ms from
-        outside costs the daemon nothing but a lock it never waits for.
+        It gives up when none has come for `patience_s` and the sender has ended, or for a minute. One look
+        every 50 ms from outside costs the daemon nothing but a lock it never waits for.
         """
         rows, seen_s, changed_s = 0, time.time(), time.monotonic()
         with self.reader() as connection:
@@ -131,9 +131,9 @@ class Daemon(Child):
                 quiet_s = time.monotonic() - changed_s
                 if not self.running():
                     raise self.failure("ended by itself")
-                if (quiet_s > 3 and not sender.running()) or quiet_s > _STALL_S:  # noqa: PLR2004 - as documented
+                if quiet_s > _STALL_S or (quiet_s > patience_s and not sender.running()):
                     break
-        return rows, seen_s
+        return seen_s
 
     def stop(self) -> "Stopped":
         """End it as systemd would. Raises `BenchError` unless it drains, exits 0 and its books hold."""

@@ -32,11 +32,11 @@ def run(plan: Plan, setup: Setup) -> Run:
     with plan.folder() as folder:
         with Daemon(folder, setup) as daemon:
             with Sender(folder, daemon.port, count, f"--connections={_CONNECTIONS}") as sender:
-                rows, seen_s = daemon.wait_for_rows(count, sender)
+                seen_s = daemon.wait_for_rows(count, sender)
                 used_s = daemon.cpu_s
                 started_s = sender.summary()["started_at"]
             daemon.stop().check_complete(count)
-        return Run(used_s, count / (seen_s - started_s), _baseline(folder, daemon, rows))
+        return Run(used_s, count / (seen_s - started_s), _baseline(folder, daemon, count))
 
 
 def _baseline(folder: Path, daemon: Daemon, rows: int) -> float:

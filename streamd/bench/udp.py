@@ -17,6 +17,8 @@ _TRIES = 2
 _KEPT_UP = 0.97
 """A sender that reached less than this share of its rate has measured itself and not the receiver."""
 _LISTEN_S = 10.0
+_LOST_S = 3.0
+"""What is not committed so long after the last commit and the sender's end was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def into_daemon(plan: Plan, rate: int, seconds: float) -> Run:
     count = int(rate * seconds)
     with plan.folder() as folder, Daemon(folder, Setup()) as daemon:
         with Sender(folder, daemon.port, count, "--protocol=udp", f"--rate={rate}") as sender:
-            daemon.wait_for_rows(count, sender)
+            daemon.wait_for_rows(count, sender, _LOST_S)
             used_s = daemon.cpu_s
             summary = sender.summary()
         stopped = daemon.stop()
