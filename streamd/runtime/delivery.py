@@ -8,10 +8,10 @@ import structlog
 from streamd.core.ack import Status
 from streamd.core.batch import Batch
 from streamd.core.books import Books
-from streamd.core.now import Now
 from streamd.core.contracts import Sink, Written
 from streamd.core.errors import SinkError
 from streamd.core.histogram import Histogram
+from streamd.core.now import Now
 from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.batcher import Batcher
@@ -19,8 +19,9 @@ from streamd.runtime.buffer import Buffer
 
 log = structlog.get_logger()
 
-LAST_WORD_S = 1.0
-"""How long a commit under way is waited for when the time for draining is over."""
+LAST_WORD_S = 2.0
+"""How long a commit under way is waited for when the time for draining is over; longer than a locked SQLite
+file is, so that a lock never makes an outcome unknown."""
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 

@@ -12,10 +12,10 @@ import structlog
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import FLAG, PEER, RECEIVED_AT, SOURCE, Batch
 from streamd.core.books import FrameBook, RecordBook
-from streamd.core.now import Now
 from streamd.core.contracts import BadRecord, Codec, Decoded, Processed, Processor
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.fanout import Fanout
