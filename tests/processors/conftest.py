@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import Processed, Processor, StepContext
 
 NewStep = Callable[..., Processor]

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streamd.core.clock import Now
+from streamd.core.now import Now
 from streamd.core.contracts import DROP, Processed, Processor
 from streamd.core.errors import BadData, ConfigError
 
