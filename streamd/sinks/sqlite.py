@@ -20,7 +20,7 @@ from streamd.storage.catch_all import CatchAllRows
 from streamd.storage.columns import FIELD_TYPES
 from streamd.storage.database import Database
 from streamd.storage.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
-from streamd.storage.rows import Reject, Rows
+from streamd.storage.rows import Reject, Row, Rows
 from streamd.storage.table import CATCH_ALL_COLUMNS, Table
 from streamd.storage.typed_rows import ColumnSettings, Extra, TypedRows
 
@@ -176,11 +176,34 @@ class Sqlite(Sink):
         """
         self._check_free()
         try:
-            written = await self._write(batches, careful=False)
+            written = await self._write_at_once(batches) or await self._write(batches, careful=False)
         except DATA_ERRORS:
             # Statements behind the failed one have run by now; from the start, so that order is kept.
             written = await self._write(batches, careful=True)
         self._letters_kept.clear()
+        return written
+
+    async def _write_at_once(self, batches: Sequence[Batch]) -> Written | None:
+        """All in one trip to the database's thread; None where there is more to do than inserting."""
+        if self.config.unique:
+            return None
+        statements: list[tuple[str, list[Any]]] = []
+        gathered: list[Row] = []
+        last: Insert | None = None
+        for batch in batches:
+            rows = self._rows.of(batch)
+            if rows.rejects or rows.new_columns or rows.dropped_fields:
+                return None
+            statement = self._insert(rows, self._rows)
+            if last is not None and statement is not last:
+                statements += last.statements(gathered)
+                gathered = []
+            last = statement
+            gathered += rows.rows
+        if last is not None:
+            statements += last.statements(gathered)
+        written = Written([0] * len(batches), [0] * len(batches))
+        await self._live.write(statements, self._entries(batches, written))
         return written
 
     async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
@@ -247,6 +270,7 @@ class Sqlite(Sink):
                 if column.lower() not in there:  # another sink on this table may have been faster
                     await self._live.execute(self._table.add_column_sql(column, "ANY"))
             maker = maker.extended(dict.fromkeys(rows.new_columns, _ADDED))
+            self._inserts.clear()  # whoever adds columns one by one shall not make us keep a text for each
             rows = maker.of(batch)
         return rows, maker
 
@@ -255,7 +279,7 @@ class Sqlite(Sink):
         found = self._inserts.get((rows.columns, columns))
         if found is None:
             found = self._inserts[rows.columns, columns] = Insert(
-                self.table, rows.columns, self.config.unique, columns
+                self.table, rows.columns, self.config.unique, columns, maker.bools
             )
         return found
 

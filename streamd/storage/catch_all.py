@@ -20,6 +20,7 @@ class CatchAllRows:
     """Makes (received_at, source, peer, record as JSON) of records of any shape. 0.3 µs a record."""
 
     columns = CATCH_ALL_COLUMNS
+    bools: tuple[str, ...] = ()
 
     def accepts_typed(self, schema: Schema) -> bool:
         """Structs of any schema: their JSON is that of their dicts."""

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -47,6 +48,29 @@ class CommitLedger(Protocol):
         """The transaction with these rows has been committed."""
 
 
+class _Connection(aiosqlite.Connection):
+    """With one more way in: a whole transaction in one trip to the thread; each trip costs a turn."""
+
+    async def write_all(self, statements: Sequence[tuple[str, Params]]) -> list[tuple[Any, ...]]:
+        """Begin, run every statement, commit; roll back where anything fails."""
+        return cast(
+            "list[tuple[Any, ...]]",
+            await self._execute(_write_all, self._conn, statements),  # type: ignore[no-untyped-call]  # as it is
+        )
+
+
+def _write_all(connection: sqlite3.Connection, statements: Sequence[tuple[str, Params]]) -> list[Any]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for sql, params in statements:
+            connection.execute(sql, params)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()  # does nothing where SQLite has done it itself
+        raise
+    return []
+
+
 class Database:
     """One writer connection to one SQLite file, in WAL mode, on a thread of its own.
 
@@ -65,7 +89,7 @@ class Database:
         self.ledger: CommitLedger | None = None
         self.set_aside: Path | None = None
         """Where the file went that was found corrupt at open."""
-        self._connection: aiosqlite.Connection | None = None
+        self._connection: _Connection | None = None
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
         self._hang_s = 0.0
@@ -87,14 +111,19 @@ class Database:
         files.prepare(self.path)
         # Python's implicit BEGIN IMMEDIATE is wanted: where a full disk has made SQLite roll back, statements
         # already under way begin a new transaction, which is rolled back too; they never commit themselves.
-        connector = aiosqlite.connect(
-            self.path,
-            timeout=_BUSY_TIMEOUT_S,
-            isolation_level="IMMEDIATE",
-            cached_statements=_CACHED_STATEMENTS,
+        connector = _Connection(
+            partial(
+                sqlite3.connect,
+                self.path,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level="IMMEDIATE",
+                cached_statements=_CACHED_STATEMENTS,
+            ),
+            iter_chunk_size=64,
         )
         try:
-            self._connection = await connector
+            self._connection = connector
+            await connector
             self._file = _identity(self.path)
             await self._begin_log()
             for pragma in (
@@ -161,6 +190,23 @@ class Database:
             finally:
                 self._holder = None
 
+    async def write(self, statements: Sequence[tuple[str, Params]], entries: Sequence[Entry] = ()) -> None:
+        """Run all statements as one transaction, in a single trip to the connection's thread.
+
+        `entries` go to the ledger as with `transaction`. On any error nothing of it is kept.
+        """
+        async with self.lock:
+            if self._live.in_transaction:  # as in `transaction`
+                await self._rollback()
+            work = list(statements)
+            if entries and self.ledger is not None:
+                sql, rows = self.ledger.rows(entries)
+                work += [(sql, row) for row in rows]
+            if entries and self._hang_s:
+                seconds, self._hang_s = self._hang_s, 0.0
+                work.append(("SELECT streamd_hang(?)", (seconds,)))
+            await self._committed(asyncio.create_task(self._live.write_all(work)), entries)
+
     async def execute(self, sql: str, params: Params = ()) -> None:
         """Run one statement, in the caller's transaction or, where it has none, in one of its own."""
         if self._holder is not None and self._holder is asyncio.current_task():
@@ -201,7 +247,7 @@ class Database:
             await self._outcome(self._pending.pop(0))
 
     @property
-    def _live(self) -> aiosqlite.Connection:
+    def _live(self) -> _Connection:
         if self._connection is None:
             raise RuntimeError(f"the database {self.path} is not open")
         return self._connection
@@ -244,7 +290,10 @@ class Database:
         if entries and self._hang_s:
             seconds, self._hang_s = self._hang_s, 0.0
             await self._run("SELECT streamd_hang(?)", (seconds,))
-        commit = self._send("COMMIT")
+        await self._committed(self._send("COMMIT"), entries)
+
+    async def _committed(self, commit: Statement, entries: Sequence[Entry]) -> None:
+        """Wait for the task whose success is a commit; then tell the ledger, and only then a cancellation."""
         cancelled = await _done(commit)
         if cancelled and commit.exception() is not None:
             raise asyncio.CancelledError

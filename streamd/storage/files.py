@@ -41,7 +41,11 @@ def fault_of(path: Path) -> str | None:
     about a quarter of a second: a check that has found nothing by then has passed, and files over
     256 MiB are only opened and their schema read.
     """
-    if not path.exists() or path.stat().st_size == 0:  # SQLite would delete a log it finds beside it
+    try:
+        size_bytes = path.stat().st_size if path.exists() else 0
+    except OSError:  # not even looked at: `prepare` says why
+        return None
+    if size_bytes == 0:  # SQLite would delete a log it finds beside it
         log = Path(f"{path}-wal")
         return "its write-ahead log stands alone" if log.exists() and log.stat().st_size else None
     deadline_s = time.monotonic() + _CHECK_S
@@ -49,7 +53,7 @@ def fault_of(path: Path) -> str | None:
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1.0)
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if path.stat().st_size > _CHECK_MOST_BYTES:
+        if size_bytes > _CHECK_MOST_BYTES:
             return None
         connection.set_progress_handler(lambda: time.monotonic() > deadline_s, 1000)
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()

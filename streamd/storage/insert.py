@@ -28,6 +28,8 @@ _REASONS = {
     sqlite3.SQLITE_TOOBIG: "sqlite:too_big",
 }
 
+_INTEGERS = {True: 1, False: 0, None: None}
+
 Row = tuple[Any, ...]
 BadRow = tuple[int, str, str]
 """Index, reason and detail of a row that cannot be stored."""
@@ -41,7 +43,12 @@ class Insert:
     """
 
     def __init__(
-        self, table: str, columns: Sequence[str], unique: Sequence[str] = (), replaced: Sequence[str] = ()
+        self,
+        table: str,
+        columns: Sequence[str],
+        unique: Sequence[str] = (),
+        replaced: Sequence[str] = (),
+        bools: Sequence[str] = (),
     ) -> None:
         names = ", ".join(map(quote, columns))
         self._head = f"INSERT INTO {quote(table)} ({names}) VALUES "  # noqa: S608 - names are quoted
@@ -53,6 +60,8 @@ class Insert:
             columns_set = [column for column in replaced if column not in unique] or unique[:1]
             changes = ", ".join(f"{quote(column)} = excluded.{quote(column)}" for column in columns_set)
             self._tail = f" ON CONFLICT ({keys}) DO UPDATE SET {changes}"
+        self._width = len(columns)
+        self._bools = [place for place, column in enumerate(columns) if column in bools]
         self.most_rows = min(MOST_ROWS, 1 << ((MOST_PARAMS // len(columns)).bit_length() - 1))
         self._texts: dict[int, str] = {}
 
@@ -64,6 +73,23 @@ class Insert:
         for bit in reversed(range(rest.bit_length())):
             if rest >> bit & 1:
                 yield 1 << bit
+
+    def statements(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
+        """Statements that insert the rows in their order, each with its parameters."""
+        start = 0
+        for size in self.sizes(len(rows)):
+            yield self.sql(size), self.params(rows[start : start + size])
+            start += size
+
+    def params(self, rows: Sequence[Row]) -> list[Any]:
+        """The values of all rows in one list.
+
+        Binding a bool costs 0.4 µs, as `sqlite3` looks for an adapter each time, an int 0.03.
+        """
+        values = list(chain.from_iterable(rows))
+        for place in self._bools:
+            values[place :: self._width] = map(_INTEGERS.__getitem__, values[place :: self._width])
+        return values
 
     def sql(self, rows: int) -> str:
         """The statement for that many rows."""
@@ -104,11 +130,8 @@ class Gathered:
             await self._send(self._statement, rows)
 
     async def _send(self, statement: Insert, rows: Sequence[Row]) -> None:
-        start = 0
-        for size in statement.sizes(len(rows)):
-            params = list(chain.from_iterable(rows[start : start + size]))
-            self._database.submit(statement.sql(size), params)
-            start += size
+        for sql, params in statement.statements(rows):
+            self._database.submit(sql, params)
             await self._database.settle(most_pending=_MOST_UNDER_WAY)
             await asyncio.sleep(0)  # the statement is handed to the thread on the loop's next turn
 
@@ -128,7 +151,7 @@ async def insert_what_can_be(database: Database, statement: Insert, rows: Sequen
     waiting.reverse()
     while waiting:
         start, size = waiting.pop()
-        params = list(chain.from_iterable(rows[start : start + size]))
+        params = statement.params(rows[start : start + size])
         await database.execute("SAVEPOINT part")
         try:
             await database.execute(statement.sql(size), params)

@@ -11,6 +11,8 @@ CATCH_ALL_SQL = "(id INTEGER PRIMARY KEY, received_at TEXT, source TEXT, peer TE
 CATCH_ALL_COLUMNS = {"received_at": "TEXT", "source": "TEXT", "peer": "TEXT", "record": "TEXT"}
 MOST_COLUMNS = 1000
 """SQLite itself stops at 2,000; a row that wide is slow long before."""
+ROW_NUMBER = ("rowid", "_rowid_", "oid")
+"""What SQLite calls a row's number, unless a column has that name."""
 
 
 def quote(name: str) -> str:
@@ -93,10 +95,10 @@ class Table:
 
     def _top_sql(self) -> str:
         names = {column.lower() for column in self.columns}
-        free = [name for name in ("rowid", "_rowid_", "oid") if name not in names]
+        free = [name for name in ROW_NUMBER if name not in names]
         if not free:
             raise ConfigError(
-                f"the columns of {self.name!r} hide its row number: rename one of rowid, _rowid_, oid"
+                f"the columns of {self.name!r} hide its row number: rename one of {', '.join(ROW_NUMBER)}"
             )
         return f"SELECT max({free[0]}) FROM {quote(self.name)}"  # noqa: S608 - the name is quoted
 

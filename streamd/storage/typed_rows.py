@@ -8,11 +8,11 @@ from pydantic import Field
 
 from streamd.core.batch import FLAG, METADATA_KEYS, Batch, Record
 from streamd.core.errors import BadData, ConfigError
-from streamd.core.schema import FieldSettings, Schema
+from streamd.core.schema import FieldSettings, Schema, field_name_fault
 from streamd.storage.columns import ENCODERS, SQL_TYPES, annotation, json_text
 from streamd.storage.paths import Paths
 from streamd.storage.rows import METADATA_COLUMNS, Reject, Row, Rows, encode_columns, with_metadata
-from streamd.storage.table import MOST_COLUMNS, name_fault
+from streamd.storage.table import MOST_COLUMNS, ROW_NUMBER, name_fault
 
 Extra = Literal["json", "add_column", "reject", "drop"]
 _METADATA = frozenset(METADATA_KEYS)
@@ -55,6 +55,7 @@ class TypedRows:
                 raise ConfigError(f"{option} adds a column {column!r}, and {taken!r} is a field already")
         self.columns = {name: SQL_TYPES[settings.type] for name, settings in fields.items()} | more
         self._columns = tuple(self.columns)
+        self.bools = [name for name, settings in fields.items() if settings.type == "bool"]
         self._lower = frozenset(column.lower() for column in self.columns)
         self._paths = Paths({name: _key(name, settings) for name, settings in fields.items()})
         self._known = self._paths.known
@@ -146,18 +147,23 @@ class TypedRows:
         rows.indexes, rows.new_columns = indexes, tuple(new)
 
     def _judge_rest(self, rest: Record, new: dict[str, None]) -> None:
-        """Add to `new` the columns a record needs, or nothing. Raises `BadData`."""
+        """Add to `new` the columns a record needs, or nothing. Raises `BadData`.
+
+        The number is looked at first: what a record with many names costs is bounded by it.
+        """
         if rest and self.extra == "reject":
             raise BadData("row:extra", f"{next(iter(rest))!r:.200} has no column")
         wanted = [name for name in rest if name not in new]
-        taken = self._lower | {name.lower() for name in new} if wanted else self._lower
+        if not wanted:
+            return
+        if len(self.columns) + len(new) + len(wanted) > MOST_COLUMNS:
+            raise BadData("row:too_many_columns", f"the table has {MOST_COLUMNS} columns at most")
+        taken = {*self._lower, *map(str.lower, new)}
         for name in wanted:
             fault = _column_name_fault(name, taken)
             if fault is not None:
                 raise BadData("row:column_name", f"{name!r:.200}: {fault}")
-            taken |= {name.lower()}
-        if len(self.columns) + len(new) + len(wanted) > MOST_COLUMNS:
-            raise BadData("row:too_many_columns", f"the table has {MOST_COLUMNS} columns at most")
+            taken.add(name.lower())
         new.update(dict.fromkeys(wanted))
 
     def _convert(self, records: Sequence[Record], rows: Rows) -> list[Any]:
@@ -244,17 +250,15 @@ class TypedRows:
         }
 
 
-def _column_name_fault(name: Any, taken: frozenset[str]) -> str | None:
+def _column_name_fault(name: Any, taken: set[str]) -> str | None:
     """Why a record's key cannot become a column beside those that are `taken` (in lower case)."""
     if not isinstance(name, str):
         return "a name is a text"
     if name.lower() in taken:
         return "a column differs from it in case only"
-    try:
-        Schema("column", {name: FieldSettings(type="any")})
-    except ValueError as error:
-        return str(error)
-    return name_fault(name)
+    if name.lower() in ROW_NUMBER:
+        return "it would hide the number of a row"
+    return field_name_fault(name) or name_fault(name)
 
 
 def _key(name: str, settings: FieldSettings) -> str:
