@@ -226,8 +226,8 @@ class Daemon:
             closing.append(self.admin.close())
         hung = await close_all(closing)
         logs.flush_suppressed()
-        if self.ledger is not None:
-            print_lines(summary(self.books))
+        if self.view.phase != "starting" or any(book.received for book in self.books.frames.values()):
+            print_lines(summary(self.books))  # a start that failed before anything came has no books to read
         if hung:
             # A thread that hangs in a system call would keep the interpreter from ending.
             sys.stderr.flush()
