@@ -27,6 +27,15 @@ _FEW = 4
 _UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
 
 
+def field_name_fault(name: str) -> str | None:
+    """Why no field can have this name; None where one can."""
+    if _UNUSABLE_IN_NAMES.search(name):
+        return (
+            "a name does not begin with @ (metadata does) and has no quote, backslash or control character"
+        )
+    return None
+
+
 class FieldSettings(Settings):
     """One field: a type as a text, or a table with `type` and the keys below."""
 
@@ -95,11 +104,8 @@ class Schema:
         if not fields:
             raise ValueError("a schema needs at least one field")
         for field in fields:
-            if _UNUSABLE_IN_NAMES.search(field):
-                raise ValueError(
-                    f"a field cannot be named {field!r}: a name does not begin with @ (metadata does) and"
-                    " has no quote, backslash or control character"
-                )
+            if fault := field_name_fault(field):
+                raise ValueError(f"a field cannot be named {field!r}: {fault}")
         self.name = name
         self.fields = fields
         self.names = tuple(fields)

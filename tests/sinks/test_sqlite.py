@@ -221,7 +221,7 @@ async def test_two_sinks_that_add_the_same_column_agree(bench: Any, batch_of: An
     assert bench.query("SELECT b FROM t") == [(1,), (2,)]
 
 
-@pytest.mark.parametrize("name", ["A", "@x", 'a"b', "", "n\n", "\ud800", "x" * 256, 5])
+@pytest.mark.parametrize("name", ["A", "@x", 'a"b', "", "n\n", "\ud800", "x" * 256, "rowid", "OID", 5])
 async def test_a_name_that_can_be_no_column_rejects_its_record(bench: Any, batch_of: Any, name: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
     written = await sink.write([batch_of([{"a": 1}, {name: 1}, {"a": 2, "b": 3}])])
@@ -237,6 +237,14 @@ async def test_columns_cannot_be_added_without_end(bench: Any, batch_of: Any) ->
     assert {letter.reason for letter in bench.office.letters} == {"row:too_many_columns"}
     assert bench.query("SELECT count(*) FROM t") == [(999,)]
     assert bench.query("SELECT count(*) FROM pragma_table_info('t')") == [(1000,)]
+
+
+async def test_a_record_of_100_000_names_is_refused_by_their_number(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
+    written = await sink.write([batch_of([{f"f{i}": i for i in range(100_000)}, {"a": 1}])])
+    assert written.rejected == [1]
+    assert [letter.reason for letter in bench.office.letters] == ["row:too_many_columns"]
+    assert bench.query("SELECT * FROM t") == [(1,)]
 
 
 async def test_extra_reject_refuses_the_record(bench: Any, batch_of: Any) -> None:
