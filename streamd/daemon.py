@@ -5,7 +5,6 @@ import gc
 import os
 import resource
 import signal
-import sys
 import uuid
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Literal
@@ -170,7 +169,8 @@ class Daemon:
         self._signals += 1
         if self._signals > 1:
             self.refresh()
-            print_lines([*summary(self.books), "second signal: ended at once"])
+            self._print_books()
+            logs.print_line("second signal: ended at once")
             os._exit(1)
         log.info("stopping", signal=signal.Signals(number).name)
         self._stop.set()
@@ -197,6 +197,10 @@ class Daemon:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S)
+
+    def _print_books(self) -> None:
+        for line in summary(self.books):
+            logs.print_line(line)
 
     def _abandon(self) -> int:
         """Enter what could not be finished as dropped, each in its book; how many it was."""
@@ -227,10 +231,9 @@ class Daemon:
         hung = await close_all(closing)
         logs.flush_suppressed()
         if self.view.phase != "starting" or any(book.received for book in self.books.frames.values()):
-            print_lines(summary(self.books))  # a start that failed before anything came has no books to read
+            self._print_books()  # a start that failed before anything came has none to read
         if hung:
             # A thread that hangs in a system call would keep the interpreter from ending.
-            sys.stderr.flush()
             os._exit(1)
 
 
@@ -247,15 +250,6 @@ async def close_all(closing: Iterable[Coroutine[Any, Any, None]]) -> bool:
         except Exception as error:
             log.exception("close_failed", error=repr(error))
     return hung
-
-
-def print_lines(lines: Iterable[str]) -> None:
-    """Print on stderr, beside the log; a closed stderr is no reason to fail."""
-    try:
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
-        sys.stderr.flush()
-    except OSError:
-        pass
 
 
 def raise_file_limit() -> None:

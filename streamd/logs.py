@@ -315,6 +315,11 @@ def flush_suppressed() -> None:
             log.warning("suppressed", kind=kind, suppressed=n)
 
 
+def print_line(line: str) -> None:
+    """One line as it is, for people, among those of the log: it too is lost rather than waited for."""
+    structlog.get_config()["logger_factory"]().info(line)
+
+
 def _keep_open(fd: int) -> None:
     try:
         os.fstat(fd)
