@@ -50,6 +50,7 @@ class Sqlite(Sink):
     """Stores records in one table of one SQLite file, every write in one transaction.
 
     With a `schema` or `columns` the table is STRICT and typed, without it is the catch-all of JSON records.
+    `notes` counts `extra_dropped`: fields given up because they have no column.
     """
 
     class Config(SinkSettings):
@@ -89,8 +90,6 @@ class Sqlite(Sink):
         super().__init__(config, context)
         self.path = (context.state_dir / self.config.path).resolve()
         self.table = self.config.table
-        self.notes: Counter[str] = Counter()
-        """Numbers beside the books: `extra_dropped`, fields given up because they have no column."""
         if self.path == (context.state_dir / "dead-letters.db").resolve():
             raise ConfigError(f"{self.path} is where the dead letters are kept: name another path")
         fields = self._fields()
@@ -235,7 +234,8 @@ class Sqlite(Sink):
                 written.replaced[place] = stored - (after - before)
             await self._keep(refused)
             entries.extend(self._entries(batches, written))
-        self.notes["extra_dropped"] += dropped_fields
+        if dropped_fields:
+            self.notes["extra_dropped"] += dropped_fields
         self._rows = maker
         return written
 

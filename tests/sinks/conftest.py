@@ -13,6 +13,7 @@ from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import SinkError
 from streamd.core.schema import FieldSettings, Schema
 from streamd.sinks.sqlite import Sqlite
+from streamd.storage.database import Database
 from streamd.storage.databases import Databases
 
 
@@ -85,6 +86,22 @@ class Bench:
             connection.execute("ROLLBACK")
         finally:
             connection.close()
+
+
+@pytest.fixture(autouse=True)
+async def nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+    """A connection's thread that is left behind by a failed test would keep Python from ending."""
+    opened: list[Database] = []
+    real = Database.open
+
+    async def open_and_remember(self: Database) -> None:
+        opened.append(self)
+        await real(self)
+
+    monkeypatch.setattr(Database, "open", open_and_remember)
+    yield
+    for database in opened:
+        await database._disconnect()
 
 
 @pytest.fixture

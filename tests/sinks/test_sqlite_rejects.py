@@ -140,7 +140,6 @@ async def test_letters_are_committed_before_the_rows_and_only_once(bench: Any, b
         await sink.write(batches)
     assert bench.query("SELECT count(*) FROM t") == [(0,)]
     bench.office.closed = False
-    counted = bench.databases
 
     class Ledger:
         def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
@@ -149,7 +148,7 @@ async def test_letters_are_committed_before_the_rows_and_only_once(bench: Any, b
         def committed(self, entries: Sequence[Entry]) -> None:
             raise AssertionError(entries)
 
-    database = await counted.acquire(sink.path)
+    database = await bench.databases.acquire(sink.path)
     database.ledger = Ledger()
     with pytest.raises(SinkError, match="entries"):
         await sink.write(batches)
@@ -157,7 +156,7 @@ async def test_letters_are_committed_before_the_rows_and_only_once(bench: Any, b
     assert len(bench.office.letters) == 2
     assert (await sink.write(batches)).rejected == [2]
     assert len(bench.office.letters) == 2
-    await counted.release(database)
+    await bench.databases.release(database)
 
 
 async def test_a_table_dropped_under_the_sink_is_no_fault_of_the_rows(bench: Any, batch_of: Any) -> None:
