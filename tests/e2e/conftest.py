@@ -57,7 +57,8 @@ class Daemon:
         self.config = folder / "streamd.toml"
         self.config.write_text(config)
         self.log_path = folder / f"stderr-{time.monotonic_ns()}.log"
-        command = [*prefix, sys.executable, "-W", "error", "-m", "streamd", "run", "--config", str(self.config)]
+        streamd = [sys.executable, "-W", "error", "-m", "streamd"]
+        command = [*prefix, *streamd, "run", "--config", str(self.config)]
         with self.log_path.open("wb") as stderr:
             self.process = subprocess.Popen(
                 command, cwd=folder, stderr=stderr, env={**os.environ, **(env or {})}
@@ -142,7 +143,7 @@ class Daemon:
     def reasons(self, counter: str, source: str | None = None) -> dict[str, int]:
         """One counter of the newest run by its reason or stage."""
         rows = self.query(
-            "SELECT reason, sum(n) FROM ledger WHERE counter = '" + counter + "'"  # noqa: S608
+            f"SELECT reason, sum(n) FROM ledger WHERE counter = '{counter}'"  # noqa: S608
             + (f" AND source = '{source}'" if source else "")
             + " AND run_id = (SELECT run_id FROM ledger WHERE counter = 'start' ORDER BY at DESC LIMIT 1)"
             " GROUP BY 1"
@@ -167,8 +168,10 @@ class Daemon:
         books = self.books()
         assert books, self.stderr
         for source, pipeline, sink in {key[:3] for key in books}:
-            total = {counter: books[source, pipeline, sink, counter] for counter in
-                     ("received", "in", "emitted", "offered", *FRAMES, *RECORDS, *DELIVERIES)}
+            total = {
+                counter: books[source, pipeline, sink, counter]
+                for counter in ("received", "in", "emitted", "offered", *FRAMES, *RECORDS, *DELIVERIES)
+            }
             if sink:
                 assert total["offered"] == sum(total[c] for c in DELIVERIES), (source, sink, total)
                 assert total["pending"] == 0, total

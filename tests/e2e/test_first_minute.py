@@ -35,8 +35,13 @@ def test_the_logger_of_util_linux_over_udp_and_tcp(start: Any) -> None:
     daemon = start()
     for source, how in (("lab", "-d"), ("floor", "-T")):
         host, port = daemon.address(source)
-        subprocess.run(["logger", "-n", host, "-P", str(port), how, f"hello {source}"], check=True, timeout=30)
+        subprocess.run(
+            ["logger", "-n", host, "-P", str(port), how, f"hello {source}"], check=True, timeout=30
+        )
     daemon.wait_rows(2)
     daemon.stop()
     messages = [json.loads(row[0])["message"] for row in daemon.query("SELECT record FROM records")]
-    assert sorted(message.rsplit(" ", 2)[1:] for message in messages) == [["hello", "floor"], ["hello", "lab"]]
+    assert sorted(message.rsplit(" ", 2)[1:] for message in messages) == [
+        ["hello", "floor"],
+        ["hello", "lab"],
+    ]
