@@ -372,3 +372,21 @@ def test_the_ledger_locked_at_start_is_one_line(start: Any, tmp_path: Path) -> N
         said = only_line(start(CONFIG, ready=False), 1)
     assert "locked" in said
     assert str(tmp_path / "var" / "streamd.db") in said
+
+
+def test_two_daemons_on_the_same_files_take_turns_and_each_ones_books_are_exact(start: Any) -> None:
+    both = [start(CONFIG), start(CONFIG)]
+    senders = [threading.Thread(target=daemon.tcp, args=(lines(20000),)) for daemon in both]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(60)
+    for daemon in both:
+        daemon.process.terminate()
+    for daemon in both:
+        assert daemon.process.wait(60) == 0, daemon.stderr
+        assert "books balance" in daemon.stderr
+        assert_sound(daemon)
+    assert both[0].query("SELECT count(*) FROM records") == [(40000,)]
+    stored = both[0].query("SELECT sum(n) FROM ledger WHERE counter = 'stored' GROUP BY run_id")
+    assert stored == [(20000,), (20000,)]
