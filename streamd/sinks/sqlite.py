@@ -2,8 +2,8 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -187,20 +187,25 @@ class Sqlite(Sink):
         if self.config.unique:
             return None
         statements: list[tuple[str, list[Any]]] = []
-        gathered: list[Row] = []
+        parts: list[Iterable[Row]] = []
+        count = 0
         last: Insert | None = None
         for batch in batches:
-            rows = self._rows.of(batch)
-            if rows.rejects or rows.new_columns or rows.dropped_fields:
-                return None
-            statement = self._insert(rows, self._rows)
-            if last is not None and statement is not last:
-                statements += last.statements(gathered)
-                gathered = []
-            last = statement
-            gathered += rows.rows
+            stream = self._rows.stream(batch) if batch.records else None
+            if stream is None:
+                rows = self._rows.of(batch)
+                if rows.rejects or rows.new_columns or rows.dropped_fields:
+                    return None
+                stream = (rows.columns, rows.rows)
+            insert = self._insert(stream[0], self._rows)
+            if last is not None and insert is not last:
+                statements += last.statements(chain.from_iterable(parts), count)
+                parts, count = [], 0
+            last = insert
+            parts.append(stream[1])
+            count += len(batch)
         if last is not None:
-            statements += last.statements(gathered)
+            statements += last.statements(chain.from_iterable(parts), count)
         written = Written([0] * len(batches), [0] * len(batches))
         await self._live.write(statements, self._entries(batches, written))
         return written
@@ -215,7 +220,7 @@ class Sqlite(Sink):
             tops = [database.submit(self._table.top_sql)] if self.config.unique else []
             for place, batch in enumerate(batches):
                 rows, maker = await self._rows_of(batch, maker)
-                statement = self._insert(rows, maker)
+                statement = self._insert(rows.columns, maker)
                 if careful:
                     bad = await insert_what_can_be(database, statement, rows.rows)
                     rows.rejects += [Reject(rows.indexes[row], reason, detail) for row, reason, detail in bad]
@@ -274,12 +279,12 @@ class Sqlite(Sink):
             rows = maker.of(batch)
         return rows, maker
 
-    def _insert(self, rows: Rows, maker: TypedRows | CatchAllRows) -> Insert:
-        columns = tuple(maker.columns)
-        found = self._inserts.get((rows.columns, columns))
+    def _insert(self, columns: tuple[str, ...], maker: TypedRows | CatchAllRows) -> Insert:
+        every = tuple(maker.columns)
+        found = self._inserts.get((columns, every))
         if found is None:
-            found = self._inserts[rows.columns, columns] = Insert(
-                self.table, rows.columns, self.config.unique, columns, maker.bools
+            found = self._inserts[columns, every] = Insert(
+                self.table, columns, self.config.unique, every, maker.bools
             )
         return found
 

@@ -1,5 +1,6 @@
 """Rows of the catch-all table: one JSON text a record."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ from streamd.core.batch import METADATA_KEYS, Batch
 from streamd.core.errors import BadData
 from streamd.core.schema import Schema
 from streamd.storage.columns import json_text
-from streamd.storage.rows import Reject, Rows, with_metadata
+from streamd.storage.rows import Reject, Row, Rows, metadata, with_metadata
 from streamd.storage.table import CATCH_ALL_COLUMNS
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -27,11 +28,14 @@ class CatchAllRows:
         del schema
         return True
 
+    def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Row]] | None:
+        """Columns, and rows made as they are asked for; None where a record has to be looked at."""
+        texts = _at_once(_plain(batch))
+        return None if texts is None else (_COLUMNS, zip(*metadata(batch), texts, strict=False))
+
     def of(self, batch: Batch) -> Rows:
         """The rows of a batch. A record JSON has no word for is rejected."""
-        records: list[Any] = batch.records
-        if batch.lifted:
-            records = [{k: v for k, v in record.items() if k not in _METADATA} for record in records]
+        records = _plain(batch)
         rows = Rows(_COLUMNS, indexes=range(len(records)))
         texts = _at_once(records)
         if texts is None:
@@ -47,6 +51,13 @@ class CatchAllRows:
         columns = with_metadata([()] * len(texts), batch, rows.indexes)
         rows.rows = [(*row, text) for row, text in zip(columns, texts, strict=True)]
         return rows
+
+
+def _plain(batch: Batch) -> list[Any]:
+    """The records without the metadata that have columns of their own."""
+    if not batch.lifted:
+        return batch.records
+    return [{k: v for k, v in record.items() if k not in _METADATA} for record in batch.records]
 
 
 def _at_once(records: list[Any]) -> list[str] | None:

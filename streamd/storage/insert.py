@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from streamd.core.errors import SinkError
@@ -74,14 +74,13 @@ class Insert:
             if rest >> bit & 1:
                 yield 1 << bit
 
-    def statements(self, rows: Sequence[Row]) -> Iterator[tuple[str, list[Any]]]:
-        """Statements that insert the rows in their order, each with its parameters."""
-        start = 0
-        for size in self.sizes(len(rows)):
-            yield self.sql(size), self.params(rows[start : start + size])
-            start += size
+    def statements(self, rows: Iterable[Row], count: int) -> Iterator[tuple[str, list[Any]]]:
+        """Statements that insert `count` rows in their order, each with its parameters."""
+        rest = iter(rows)
+        for size in self.sizes(count):
+            yield self.sql(size), self.params(islice(rest, size))
 
-    def params(self, rows: Sequence[Row]) -> list[Any]:
+    def params(self, rows: Iterable[Row]) -> list[Any]:
         """The values of all rows in one list.
 
         Binding a bool costs 0.4 µs, as `sqlite3` looks for an adapter each time, an int 0.03.
@@ -130,7 +129,7 @@ class Gathered:
             await self._send(self._statement, rows)
 
     async def _send(self, statement: Insert, rows: Sequence[Row]) -> None:
-        for sql, params in statement.statements(rows):
+        for sql, params in statement.statements(rows, len(rows)):
             self._database.submit(sql, params)
             await self._database.settle(most_pending=_MOST_UNDER_WAY)
             await asyncio.sleep(0)  # the statement is handed to the thread on the loop's next turn

@@ -39,12 +39,13 @@ class Rows:
     new_columns: tuple[str, ...] = ()
 
 
-def metadata(batch: Batch) -> Iterable[Row]:
-    """(received_at, source, peer) of every record of the batch, in order. The text of a time is made once."""
+def metadata(batch: Batch) -> tuple[Iterable[str | None], Iterable[str], Iterable[str | None]]:
+    """received_at, source and peer of every record of the batch. The text of a time is made once."""
     if batch.lifted:
         return (
-            (_time(record.get(RECEIVED_AT)), batch.source, _text(record.get(PEER)))
-            for record in batch.records
+            [_time(record.get(RECEIVED_AT)) for record in batch.records],
+            repeat(batch.source),
+            [_text(record.get(PEER)) for record in batch.records],
         )
     peers = repeat(batch.peers) if isinstance(batch.peers, str) else batch.peers
     times: Iterable[str]
@@ -53,12 +54,12 @@ def metadata(batch: Batch) -> Iterable[Row]:
     else:
         texts = {time_s: from_epoch(time_s) for time_s in set(batch.received_at)}
         times = map(texts.__getitem__, batch.received_at)
-    return zip(times, repeat(batch.source), peers, strict=False)
+    return times, repeat(batch.source), peers
 
 
 def with_metadata(rows: Iterable[Row], batch: Batch, indexes: Sequence[int]) -> list[Row]:
     """Each row followed by the metadata of its record."""
-    columns = metadata(batch)
+    columns: Iterable[Row] = zip(*metadata(batch), strict=False)
     if len(indexes) != len(batch):
         every = list(columns)
         columns = map(every.__getitem__, indexes)

@@ -1,6 +1,7 @@
 """Rows of a typed table: a value for each column, checked before it is bound."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import add
 from typing import Any, Literal
 
 import msgspec
@@ -11,7 +12,15 @@ from streamd.core.errors import BadData, ConfigError
 from streamd.core.schema import FieldSettings, Schema, field_name_fault
 from streamd.storage.columns import ENCODERS, SQL_TYPES, annotation, json_text
 from streamd.storage.paths import Paths
-from streamd.storage.rows import METADATA_COLUMNS, Reject, Row, Rows, encode_columns, with_metadata
+from streamd.storage.rows import (
+    METADATA_COLUMNS,
+    Reject,
+    Row,
+    Rows,
+    encode_columns,
+    metadata,
+    with_metadata,
+)
 from streamd.storage.table import MOST_COLUMNS, ROW_NUMBER, name_fault
 
 Extra = Literal["json", "add_column", "reject", "drop"]
@@ -84,6 +93,19 @@ class TypedRows:
         columns = schema.names + (tuple(METADATA_COLUMNS) if self.metadata else ())
         self._typed[schema.struct] = (columns, _encoders(schema.fields))
         return True
+
+    def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Row]] | None:
+        """Columns, and rows made as they are asked for; None where a record may turn out to be none.
+
+        A row that is used up before the next is made costs half of one in a list.
+        """
+        if not batch.typed:
+            return None
+        columns, encoders = self._typed[type(batch.records[0])]
+        if encoders:
+            return None
+        values = map(_astuple, batch.records)
+        return columns, map(add, values, zip(*metadata(batch), strict=False)) if self.metadata else values
 
     def of(self, batch: Batch) -> Rows:
         """The rows of a batch. Never changes a record."""
