@@ -22,6 +22,9 @@ floors: .venv/dev.stamp
 
 check: lint types floors test
 
+fuzz: .venv/dev.stamp
+	$(BIN)/python tests/fuzz/fuzz.py --seconds 30
+
 bench: .venv/dev.stamp
 	$(BIN)/streamd bench
 

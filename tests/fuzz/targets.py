@@ -1,0 +1,259 @@
+"""What is fuzzed: each target takes bytes, looks at them as a sender or user could have written them, and
+says in a few words what became of them, so that the fuzzer knows a new kind of outcome. It raises
+`AssertionError` where a promise is broken; any other exception is a find too.
+"""
+
+import itertools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streamd import config, registry
+from streamd.core.batch import Batch
+from streamd.core.errors import BadData, ConfigError, FramingError
+from streamd.core.expression import Expression
+from streamd.core.frames import FlaggedFrame
+from streamd.core.now import Now
+from streamd.core.schema import FieldSettings, Schema
+from streamd.core.timestamp import canonical
+from streamd.storage.catch_all import CatchAllRows
+from streamd.storage.typed_rows import TypedRows
+
+NOW = Now(1.8e9, 0.0)
+LIMITS = (1, 2, 8, 64, 1024)
+POLICIES = ("truncate", "drop", "close")
+PREFIXES = (
+    {"size": 1},
+    {"size": 2, "order": "little"},
+    {"size": 4},
+    {"size": 1, "inclusive": True},
+    {"size": 4, "order": "little", "inclusive": True},
+)
+SCHEMA = Schema(
+    "fuzzed",
+    {
+        "ts": FieldSettings(type="timestamp", required=False),
+        "n": FieldSettings(type="int", required=False, ge=-5),
+        "x": FieldSettings(type="float", required=False),
+        "s": FieldSettings(type="str", required=False),
+        "b": FieldSettings(type="bytes", required=False),
+        "any": FieldSettings(type="any", required=False),
+        "json": FieldSettings(type="json", required=False),
+    },
+)
+RECORDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"a": 1, "b": "text", "c": {"d": [1, 2.5, None]}, "value": 21.5},
+    {"a": "1", "b": None, "c": [], "value": 2**63 - 1, "@peer": "127.0.0.1:1"},
+    {"a": True, "b": "\ud800", "c": {"d": {}}, "value": -0.0},
+)
+
+
+class Target(NamedTuple):
+    """`tokens` are what mutations put in beside random bytes."""
+
+    check: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+    tokens: tuple[bytes, ...]
+
+
+def framing(name: str) -> Callable[[bytes], object]:
+    """The first three bytes choose limit, policy or prefix, and cuts; the rest is the stream."""
+
+    def run(pieces: list[bytes], choice: int) -> tuple[Any, ...]:
+        cls = registry.load("framing", name)
+        options = PREFIXES[choice // 15 % len(PREFIXES)] if name == "length_prefix" else {}
+        limit = LIMITS[choice % 5]
+        framer = cls(cls.Config(**options), limit, POLICIES[choice // 5 % 3])
+        frames: list[bytes] = []
+        fault, lost = "", 0
+        for piece in pieces:
+            if fault:
+                lost += len(piece)
+                continue
+            try:
+                frames += framer.feed(piece)
+            except FramingError as error:
+                frames += error.frames
+                fault = error.reason
+                lost += error.discarded_bytes
+            assert framer.waiting_bytes <= limit + 11
+            assert framer.waiting_bytes == 0 or not framer.between_frames
+        frames += framer.feed_eof()
+        lost += framer.counts.pop("discarded_bytes", 0)
+        assert all(0 < len(frame) <= limit for frame in frames)
+        assert sum(map(len, frames)) + lost <= sum(map(len, pieces))
+        flags = [frame.flag for frame in frames if isinstance(frame, FlaggedFrame)]
+        assert flags.count("truncated") == framer.counts.get("truncated", 0)
+        assert flags.count("unterminated") == framer.counts.get("unterminated", 0)
+        return frames, flags, fault, lost, framer.counts
+
+    def check(data: bytes) -> object:
+        choice, cut, stream = data[0] if data else 0, data[1:3], data[3:]
+        whole = run([stream], choice)
+        step = max(1 + cut[0] % 7 if cut else 1, len(stream) // 500)
+        edges = [*range(0, len(stream), step), len(stream)]
+        assert run([stream[a:b] for a, b in itertools.pairwise(edges)], choice) == whole
+        half = cut[-1] if cut else 0
+        assert run([stream[:half], b"", stream[half:]], choice) == whole
+        return choice % 15, whole[2], *whole[1][:2], *sorted(whole[4]), min(len(whole[0]), 3)
+
+    return check
+
+
+def codec(name: str, schema: Schema | None = None) -> Callable[[bytes], object]:
+    """One frame alone, among good ones, and one by one: always the same records, and all can be stored."""
+    cls = registry.load("codecs", name)
+    rows = CatchAllRows() if schema is None else TypedRows(schema.fields, metadata=True, extra="json")
+
+    def decode(payloads: list[bytes], *, typed: bool = False) -> tuple[list[Any], list[Any]]:
+        made = cls(cls.Config(), schema)
+        made.typed = typed
+        done = made.decode(payloads, NOW)
+        assert len(done.records) == len(done.origins if done.origins is not None else payloads)
+        records = list(done.records)
+        if done.typed and schema is not None:
+            records = [schema.to_dict(record) for record in records]
+        return records, [(bad.payload, bad.reason, bad.element) for bad in done.rejects]
+
+    def check(data: bytes) -> object:
+        records, rejects = decode([data])
+        good = b'{"n":1}'
+        ones, none = decode([good])
+        assert not none
+        assert decode([good, data, good]) == (ones + records + ones, rejects)
+        assert decode([data], typed=True) == (records, rejects)
+        one = cls(cls.Config(), schema)
+        try:
+            found = one.decode_one(data, NOW)
+        except BadData as bad:
+            alone, reason = [], bad.reason
+        else:
+            parts = found if isinstance(found, list) else [found]
+            alone, reason = [part for part in parts if isinstance(part, dict)], None
+        assert alone == records
+        assert reason in (None, *(reason for _, reason, _ in rejects))
+        stored = rows.of(Batch(records, "source", "main", "peer", 1.8e9))
+        assert not stored.rejects, stored.rejects
+        if name != "raw":
+            msgspec.json.encode(records)
+        return len(records) > 1, bool(records), tuple(sorted({reason for _, reason, _ in rejects}))
+
+    return check
+
+
+def expression(data: bytes) -> object:
+    """A text is an expression, whose evaluation raises `BadData` only, or a `ValueError` at once."""
+    try:
+        compiled = Expression(data.decode("utf-8", "replace"))
+    except ValueError as error:
+        return str(error).partition(":")[0][:30]
+    outcomes = []
+    for record in RECORDS:
+        before = repr(record)
+        try:
+            outcomes.append(type(compiled.evaluate(record)).__name__)
+        except BadData as bad:
+            outcomes.append(bad.reason)
+        assert repr(record) == before
+        chosen, rejects = compiled.select([record])
+        assert len(chosen) + len(rejects) <= 1
+    return tuple(outcomes)
+
+
+def configuration(data: bytes) -> object:
+    """A file is a configuration, or a `ConfigError` that names the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fuzzed.toml"
+        path.write_bytes(data)
+        try:
+            loaded = config.load(path)
+        except ConfigError as error:
+            text = str(error)
+            assert str(path) in text
+            return text.splitlines()[0].rpartition(":")[2][:40]
+    return len(loaded.config.sources)
+
+
+def timestamp(data: bytes) -> object:
+    """A text is a time, whose canonical text is fixed, or `BadData`."""
+    text = data.decode("utf-8", "replace")
+    try:
+        made = canonical(text)
+    except BadData as bad:
+        return bad.reason
+    assert len(made) == 27
+    assert canonical(made) == made
+    return len(text)
+
+
+_STREAM = (
+    b"\n", b"\r\n", b"\0", b" ", b"<", b"{", b"0 ", b"1 ", b"12 <", b"3 abc", b"999999999 ",
+    b"9999999999", b"\xff", b"\0\0\0\3abc", b"\3abc", b"abcdefgh", b"5 {",
+)  # fmt: skip
+_JSON = (
+    b"{", b"}", b"[", b"]", b'"', b":", b",", b"\\", b"\\ud800", b"\\u0040", b'"n":', b'"@peer":1',
+    b'"ts":', b'"any":', b'"x":', b"1e999", b"NaN", b"Infinity", b"null", b"true", b"9223372036854775808",
+    b"-0", b"\n", b"\r\n", b"\xff", b"\xef\xbb\xbf", b"\0", b'{"n":1}', b'"2026-01-31T08:00:00Z"',
+    b'"b":"AA=="', "数".encode(), b"\xff\xfe",
+)  # fmt: skip
+_WORDS = (
+    b"and ", b"or ", b"not ", b"in ", b"is None", b"==", b"<", b"+", b"*", b"**", b"%", b"//", b"(", b")",
+    b"[", b"]", b"a", b"c.d", b"'x'", b"1", b"1e308", b"0", b"len(", b"field('", b"meta('peer')",
+    b"startswith(", b", ", b"if ", b"else ", b"lambda: ", b"__class__", b"round(", b"-", b"{",
+    b"\xef\xbc\x91", b"\n", b"#", b"f'{a}'", b":=", b"~",
+)  # fmt: skip
+_TOML = (
+    b"[", b"]", b"=", b'"', b"'''", b"\n", b"[sources.a]\n", b'type = "udp"\n',
+    b'listen = "127.0.0.1:0"\n', b"{", b"}", b'codec = "json"\n', b"[schemas.s]\n", b"steps = [",
+    b'{ type = "filter", where = "a" }', b"1", b"true", b"1e999", b"\\ud800", b"#", b"\xff",
+    b'schema = "s"\n', b'"5s"', b'{ env = "X" }', b"[[", b"]]", b".", b"inf", b"nan", b"'",
+)  # fmt: skip
+_JSON_SEEDS = (
+    b'{"n":1,"x":2.5,"s":"a","ts":"2026-01-31T08:00:00Z"}', b'[{"n":1},{"n":-9},7]',
+    b'{"n":1}\n{"n":2}\nx', b"", b'{"any":{"a":[[[1]]]},"json":[1,null],"b":"AAE="}',
+    b'{"y":{"a":1},"n":1}', b"text",
+)  # fmt: skip
+_CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
+_FRAME_SEEDS = (
+    b"\3\1\5a\nbb\r\nccc",
+    b"\2\2\2003 abc12 <abc",
+    b"\1\3\1\0\0\0\3abc\3abc",
+    b"\4\2\3" + b"x" * 99,
+)
+
+TARGETS = {
+    **{
+        f"framing-{name}": Target(framing(name), _FRAME_SEEDS, _STREAM)
+        for name in ("newline", "nul", "auto", "octet_counting", "length_prefix")
+    },
+    **{f"codec-{name}": Target(codec(name), _JSON_SEEDS, _JSON) for name in ("json", "auto", "text", "raw")},
+    "codec-json-schema": Target(codec("json", SCHEMA), _JSON_SEEDS, _JSON),
+    "expression": Target(
+        expression, (b"a + 1 > len(b) and c.d is not None", b"round(value, 1) % 2 == 1"), _WORDS
+    ),
+    "configuration": Target(configuration, _CONFIGS, _TOML),
+    "timestamp": Target(
+        timestamp,
+        (b"2026-01-31T08:00:00.5+01:00", b"2016-12-31t23:59:60z"),
+        (
+            b"0",
+            b"9",
+            b":",
+            b"-",
+            b"+",
+            b"T",
+            b"Z",
+            b".",
+            b"60",
+            b"23:59",
+            b"\xd9\xa1",
+            b" ",
+            b"0001-01-01",
+            b"9999-12-31",
+        ),
+    ),
+}
