@@ -96,12 +96,12 @@ def fuzz(name: str, seconds: float, chance: random.Random) -> bool:
             case = HERE / "cases" / name / hashlib.sha256(data).hexdigest()[:12]
             case.parent.mkdir(parents=True, exist_ok=True)
             case.write_bytes(data)
-            print(f"{name}: {fault}\n  kept as {case.relative_to(HERE)}: {data[:200]!r}")
+            print(f"{name}: {fault}\n  kept as {case.relative_to(HERE)}: {data[:200]!r}")  # noqa: T201 - a command prints
             return False
         if outcome not in outcomes:
             outcomes.add(outcome)
             corpus.append(data)
-    print(f"{name}: {tried:,} inputs, {len(outcomes):,} kinds of outcome, no find")
+    print(f"{name}: {tried:,} inputs, {len(outcomes):,} kinds of outcome, no find")  # noqa: T201 - the same
     return True
 
 
