@@ -1,7 +1,10 @@
 """TCP: each connection's bytes, cut into frames in bulk."""
 
 import asyncio
+import fcntl
 import socket
+import struct
+import termios
 from typing import Any, cast
 
 import structlog
@@ -187,8 +190,19 @@ class Connection(asyncio.BufferedProtocol):
         self._flush()
         self._source.connections.discard(self)
 
+    @property
+    def unread_bytes(self) -> int:
+        """What the kernel has taken from the sender and we have not read."""
+        if self._transport is None or self._transport.is_closing():
+            return 0
+        handle = self._transport.get_extra_info("socket").fileno()
+        (count,) = struct.unpack("i", fcntl.ioctl(handle, termios.FIONREAD, b"\0" * 4))
+        return int(count)
+
     def end(self) -> None:
-        """The daemon stops."""
+        """The daemon stops. What it leaves unread is lost to a sender that does not look: it is counted."""
+        if unread_bytes := self.unread_bytes:
+            self._source.context.book.note("unread_bytes", unread_bytes)
         self._flush()
         self._close()
 

@@ -245,6 +245,7 @@ def test_a_commit_that_hangs_at_the_end_is_left_behind_and_every_record_named(
     assert unknown["sink"] == "stuck"
     assert 0 < unknown["records"] <= 1000
     assert received < 8000
+    assert 0 < books["floor", "", "", "unread_bytes"] < sender.sent_bytes
     lost_as_frames = daemon.reasons("dropped", "floor")
     assert set(lost_as_frames) == {"shutdown"}
     frames = books["floor", "", "", "dropped"]

@@ -112,6 +112,23 @@ async def test_a_full_buffer_stops_every_connection_at_once(capture: Any, until:
     await source.stop()
 
 
+async def test_what_the_kernel_holds_of_a_sender_at_the_stop_is_counted(capture: Any, until: Until) -> None:
+    source = tcp()
+    await source.open(capture)
+    _, writer = await connect(source)
+    await until(lambda: len(source.connections) == 1)
+    capture.accepting = False
+    writer.write(b"x\n")
+    await until(lambda: source.paused)
+    (connection,) = source.connections
+    writer.write(b"y\n" * 500)
+    await until(lambda: connection.unread_bytes == 1000)
+    await source.stop()
+    assert source.context.book.notes["unread_bytes", ""] == 1000
+    assert capture.payloads == [b"x"]
+    writer.close()
+
+
 async def test_connections_over_the_cap_are_closed_at_once_and_counted(capture: Any, until: Until) -> None:
     source = tcp(max_connections=3)
     await source.open(capture)
