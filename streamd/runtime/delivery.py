@@ -125,6 +125,7 @@ class Delivery:
     def _settle(self, batches: Sequence[Batch], written: Written) -> None:
         now = self._clock()
         self.last_commit_mono_s = now.mono_s
+        self._batcher.ended(now.mono_s)
         self.commits += 1
         for batch, rejected, replaced in zip(batches, written.rejected, written.replaced, strict=True):
             book = self._books.delivery(batch.source, batch.pipeline, self.name)

@@ -9,7 +9,6 @@ import pytest
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch, Record
 from streamd.core.books import Books
-from streamd.core.now import Now
 from streamd.core.contracts import (
     BadElement,
     Codec,
@@ -23,6 +22,7 @@ from streamd.core.contracts import (
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import BadData, SinkError
 from streamd.core.frames import Frames
+from streamd.core.now import Now
 from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output

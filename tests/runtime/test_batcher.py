@@ -22,6 +22,28 @@ def test_the_next_one_waits_for_company_at_most_max_wait_after_the_start_of_the_
     assert b.wait_s(1, 99.0) == 0
 
 
+def test_what_commits_take_is_taken_off_the_wait_up_to_half_of_it() -> None:
+    b = batcher()
+    b.started(10.0)
+    b.ended(10.02)
+    b.started(10.2)
+    assert abs(b.wait_s(1, 10.2) - 0.18) < 1e-9
+    b.ended(15.0)
+    b.started(15.0)
+    assert abs(b.wait_s(1, 15.0) - 0.1) < 1e-9
+
+
+def test_a_slow_commit_is_forgotten_in_time() -> None:
+    b = batcher()
+    now = 10.0
+    for duration_s in (0.08, *[0.001] * 40):
+        b.started(now)
+        b.ended(now + duration_s)
+        now += 0.2
+    b.started(now)
+    assert b.wait_s(1, now) > 0.198
+
+
 def test_enough_records_wait_for_nothing() -> None:
     b = batcher()
     b.started(10.0)
