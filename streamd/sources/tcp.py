@@ -24,6 +24,8 @@ READ_BYTES = 65536
 """One read: a few hundred usual lines, small enough that what it becomes stays in the cache."""
 SWEEP_S = 1.0
 """How often the timeouts are looked at; they hold to this."""
+_CLOSING_TURNS = 3
+"""Of the loop: what was accepted before a stop is handed to us in the next one, and is closed two later."""
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
@@ -56,6 +58,7 @@ class Tcp(Source):
         self.allow = AllowList(config.allow)
         self.connections: set[Connection] = set()
         self.paused = False
+        self.stopped = False
         # One buffer for all connections: it is filled and emptied within one callback.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._server: asyncio.Server | None = None
@@ -84,12 +87,14 @@ class Tcp(Source):
         if self._server is None:
             return
         server, self._server = self._server, None
+        self.stopped = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         server.close()
         for connection in list(self.connections):
             connection.end()
-        await asyncio.sleep(0)
+        for _ in range(_CLOSING_TURNS):
+            await asyncio.sleep(0)
 
     def offer(self, frames: Frames) -> None:
         """Hand on; where the buffer is full, stop every connection at once."""
@@ -135,7 +140,9 @@ class Connection(asyncio.BufferedProtocol):
         host = host.removeprefix("::ffff:") if "." in host else host
         self._peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         refused = None
-        if len(source.connections) >= source.config.max_connections:
+        if source.stopped:
+            refused = "stopping"
+        elif len(source.connections) >= source.config.max_connections:
             refused = "max_connections"
         elif host and not source.allow.has(self._peer):
             refused = "not_allowed"
