@@ -203,20 +203,26 @@ class Daemon:
             logs.print_line(line)
 
     def _abandon(self) -> int:
-        """Enter what could not be finished as dropped, each in its book; how many it was."""
-        left = sum(intake.abandon() for intake in self.parts.intakes.values())
+        """Enter what could not be finished as dropped, each in its book; how many entries it was."""
+        frames = sum(intake.abandon() for intake in self.parts.intakes.values())
+        records = deliveries = 0
         for record_book in self.books.records.values():
             if record_book.in_flight:
-                left += record_book.in_flight
+                records += record_book.in_flight
                 record_book.dropped["shutdown"] += record_book.in_flight
         for delivery_book in self.books.deliveries.values():
             if delivery_book.pending:
-                left += delivery_book.pending
+                deliveries += delivery_book.pending
                 delivery_book.dropped["shutdown"] += delivery_book.pending
-        if left:
-            limit_s = self.loaded.config.daemon.drain_timeout
-            log.error("drain_timeout", left=left, drain_timeout_s=limit_s)
-        return left
+        if frames or records or deliveries:
+            log.error(
+                "drain_timeout",
+                frames_left=frames,
+                records_left=records,
+                deliveries_left=deliveries,
+                drain_timeout_s=self.loaded.config.daemon.drain_timeout,
+            )
+        return frames + records + deliveries
 
     async def _close(self) -> None:
         for task in self._tasks.values():

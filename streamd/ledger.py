@@ -110,6 +110,10 @@ class Ledger:
         if not await self.flush():
             return
         try:
+            # A second daemon on this file may have taken this run, still alive, for one that ended badly.
+            await self._db.execute(
+                "DELETE FROM ledger WHERE run_id = ? AND counter = 'unclean'", (self.run_id,)
+            )
             await self._mark("stop", from_epoch(self._clock().wall_s), self.run_id, 0, 1)
         except (SinkError, sqlite3.Error) as error:
             log.warning("ledger_not_closed", path=str(self._db.path), why=str(error))

@@ -1,4 +1,4 @@
-"""Every asynchronous test runs on uvloop, as the daemon does; those of the sources on asyncio's own loop too."""
+"""Every asynchronous test runs on uvloop, as the daemon does; those of the sources on asyncio too."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -23,6 +23,19 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors a user can cause end in one line on stderr, never in a traceback."""
+    try:
+        return _main(argv)
+    except StreamdError as error:
+        print(f"streamd: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog="streamd", description="Data streams in, your Python, SQLite out.")
     parser.add_argument("--version", action="version", version=f"streamd {__version__}")
@@ -33,13 +46,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == chosen:  # only the chosen command's module is imported: the others cost start-up time
             importlib.import_module(f"streamd.cli.{name.replace('-', '_')}").add(command)
     options = parser.parse_args(arguments)
-    try:
-        return int(importlib.import_module(f"streamd.cli.{options.command.replace('-', '_')}").main(options))
-    except StreamdError as error:
-        print(f"streamd: {error}", file=sys.stderr)
-        return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return int(importlib.import_module(f"streamd.cli.{options.command.replace('-', '_')}").main(options))

@@ -1,10 +1,10 @@
 from pydantic import Field
 
 from streamd.core.batch import Record
-from streamd.core.now import Now
 from streamd.core.contracts import DROP, BadRecord, Drop, Processed, Processor, StepContext
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression, ExpressionText
+from streamd.core.now import Now
 from streamd.core.settings import Settings
 
 

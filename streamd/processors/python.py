@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from streamd.core.batch import Record
-from streamd.core.now import Now
 from streamd.core.contracts import DROP, BadRecord, Drop, Processed, Processor, StepContext
 from streamd.core.errors import BadData, ConfigError
+from streamd.core.now import Now
 from streamd.core.settings import Settings
 
 MAX_DETAIL_CHARS = 1000

@@ -3,10 +3,10 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from streamd.core.batch import Record
-from streamd.core.now import Now
 from streamd.core.contracts import Processor, StepContext
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.expression import Expression, ExpressionText
+from streamd.core.now import Now
 from streamd.core.settings import Settings
 
 

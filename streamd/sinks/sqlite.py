@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, Field
 
 from streamd.core.batch import Batch
 from streamd.core.books import Entry
-from streamd.core.clock import read_clock
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
@@ -24,7 +23,6 @@ from streamd.storage.rows import Reject, Row, Rows
 from streamd.storage.table import CATCH_ALL_COLUMNS, Table
 from streamd.storage.typed_rows import ColumnSettings, Extra, TypedRows
 
-_FREE_EVERY_S = 1.0
 _ADDED = FieldSettings(type="any", required=False)
 
 
@@ -109,8 +107,6 @@ class Sqlite(Sink):
         self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
         self._database: Database | None = None
         self._letters_kept: dict[tuple[str, int], Any] = {}
-        self._free_checked_s = float("-inf")
-        self._free_bytes = 0
 
     def _fields(self) -> dict[str, FieldSettings]:
         """The columns that hold fields, in order. Raises `ConfigError`."""
@@ -253,13 +249,11 @@ class Sqlite(Sink):
     def _check_free(self) -> None:
         if self.config.retention.min_free == 0:
             return
-        now_s = read_clock().mono_s
-        if now_s - self._free_checked_s >= _FREE_EVERY_S:
-            self._free_checked_s, self._free_bytes = now_s, self._live.free_bytes()
-        if self._free_bytes < self.config.retention.min_free:
+        free_bytes = self._live.free_bytes()
+        if free_bytes < self.config.retention.min_free:
             raise SinkError(
                 "min_free",
-                f"{self._free_bytes >> 20} MiB are free on the file system of {self.path}, retention.min_free"
+                f"{free_bytes >> 20} MiB are free on the file system of {self.path}, retention.min_free"
                 f" keeps {self.config.retention.min_free >> 20} MiB",
             )
 

@@ -2,12 +2,15 @@
 
 import contextlib
 import json
+import os
 import random
 import resource
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +143,52 @@ def test_of_10000_silent_connections_the_cap_holds_and_the_others_are_refused(
     assert daemon.books()["floor", "", "", "connections"] == 1_000
     assert daemon.books()["floor", "main", "records", "stored"] == 1_000
     assert peak_bytes < IDLE_BYTES
+
+
+def test_1000_unfinished_lines_cost_what_they_hold_and_are_delivered_when_the_daemon_stops(
+    start: Callable[..., Any],
+) -> None:
+    daemon = start(config_of({"floor": 'codec = "text"', "quiet": ""}))
+    with contextlib.ExitStack() as sockets:
+        for _ in range(1000):
+            sockets.enter_context(connect(daemon)).sendall(b"a" * 60_000)
+        daemon.tcp(b"meanwhile\n", source="quiet")
+        daemon.wait_rows(1)
+        peak_bytes = daemon.peak_bytes
+        daemon.stop()
+    books = daemon.books()
+    assert books["floor", "", "", "unterminated"] == 1000
+    assert daemon.query(
+        "SELECT count(*), sum(length(record ->> 'message')) FROM records WHERE source = 'floor'"
+    ) == [(1000, 60_000_000)]
+    assert peak_bytes < IDLE_BYTES + 1000 * 64 * 1024 * 5 // 4
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="util-linux prlimit is not installed")
+def test_without_free_file_descriptors_it_neither_spins_nor_stops_and_recovers(
+    start: Callable[..., Any],
+) -> None:
+    daemon = start(config_of({"floor": "", "quiet": ""}), "prlimit", "--nofile=60:60")
+    with contextlib.ExitStack() as sockets:
+        held = [sockets.enter_context(connect(daemon)) for _ in range(200)]
+        before_s = cpu_s(daemon)
+        time.sleep(1)
+        assert cpu_s(daemon) - before_s < 0.5
+        for sock in held:
+            with contextlib.suppress(OSError):  # closed by the daemon, which had no file for it
+                sock.sendall(b"x\n")
+        daemon.wait_rows(1)
+    daemon.tcp(b"after\n", source="quiet")
+    daemon.stop()
+    books = daemon.books()
+    assert books["quiet", "main", "records", "stored"] == 1
+    assert books["floor", "main", "records", "stored"] == books["floor", "", "", "connections"] > 0
+
+
+def cpu_s(daemon: Any) -> float:
+    """CPU time, of program and kernel, the daemon has taken."""
+    ticks = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_silent_connections_are_closed_after_the_first_byte_timeout(start: Callable[..., Any]) -> None:

@@ -388,5 +388,6 @@ def test_two_daemons_on_the_same_files_take_turns_and_each_ones_books_are_exact(
         assert "books balance" in daemon.stderr
         assert_sound(daemon)
     assert both[0].query("SELECT count(*) FROM records") == [(40000,)]
+    assert both[0].query("SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [(0,)]
     stored = both[0].query("SELECT sum(n) FROM ledger WHERE counter = 'stored' GROUP BY run_id")
     assert stored == [(20000,), (20000,)]

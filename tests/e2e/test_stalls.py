@@ -257,7 +257,11 @@ def test_a_commit_that_hangs_at_the_end_is_left_behind_and_every_record_named(
         assert frames + records + free == received
         deliveries += books["floor", "main", "free", "dropped"]
     (left,) = daemon.events("drain_timeout")
-    assert left["left"] == frames + records + deliveries
+    assert (left["frames_left"], left["records_left"], left["deliveries_left"]) == (
+        frames,
+        records,
+        deliveries,
+    )
     assert books["hall", "other", "free", "stored"] == 5000
     assert daemon.query("SELECT count(*) FROM records", "stuck.db") == [(0,)]
     assert "Traceback" not in daemon.stderr
@@ -274,7 +278,7 @@ def test_a_lock_held_at_the_end_costs_what_is_named_and_no_outcome_is_unknown(
     assert daemon.query("SELECT count(*) FROM records", "stuck.db") == [(0,)]
     assert daemon.books()["floor", "main", "stuck", "dropped"] == 400
     assert daemon.reasons("dropped", "floor") == {"shutdown": 400}
-    assert [event["left"] for event in daemon.events("drain_timeout")] == [400]
+    assert [event["deliveries_left"] for event in daemon.events("drain_timeout")] == [400]
     assert not daemon.events("commit_outcome_unknown")
     assert "Traceback" not in daemon.stderr
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.core.now import Now
 from streamd.core.contracts import Processed, Processor, StepContext
+from streamd.core.now import Now
 
 NewStep = Callable[..., Processor]
 

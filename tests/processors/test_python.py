@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import streamd
-from streamd.core.now import Now
 from streamd.core.contracts import DROP, Processed, Processor
 from streamd.core.errors import BadData, ConfigError
+from streamd.core.now import Now
 
 NewStep = Callable[..., Processor]
 

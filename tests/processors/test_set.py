@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streamd.core.now import Now
 from streamd.core.contracts import Processed, Processor
 from streamd.core.errors import ConfigError
+from streamd.core.now import Now
 
 NewStep = Callable[..., Processor]
 
