@@ -110,7 +110,7 @@ def validated(
     except ValidationError as failure:
         problems += in_plain_words(failure, model, place, table if written is None else written)
         return None
-    except ZeroDivisionError:  # deep enough for `json`, which is less patient than pydantic
+    except RecursionError:  # deep enough for `json`, which is less patient than pydantic
         problems.append(Problem(place, "is nested too deeply"))
         return None
 

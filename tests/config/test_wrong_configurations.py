@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from streamd import config
 from streamd.cli import main
+from streamd.core.errors import ConfigError
 
 GOOD = """\
 [admin]
@@ -299,3 +301,11 @@ def test_a_wrong_configuration_is_told_with_line_path_and_words(
     assert "Traceback" not in told.err
     assert "pydantic" not in told.err
     assert "Input should" not in told.err
+
+
+def test_tables_nested_to_the_edge_of_what_any_reader_can_take_are_refused() -> None:
+    path = Path("c.toml")
+    for depth in range(850, 1000):  # each reader gives up at a depth of its own
+        path.write_text("[daemon]\nx." + ".".join("c" * depth) + " = 1\n")
+        with pytest.raises(ConfigError, match=r"nested too deeply|unknown key"):
+            config.load(path)
