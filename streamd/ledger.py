@@ -61,6 +61,7 @@ class Ledger:
         self._clock = clock
         self._beside = beside
         self._written: Counter[Key] = Counter()
+        self._moving: Counter[Key] = Counter()
         self._in_commit: set[tuple[str, str, str]] = set()
         """(source, pipeline, sink) whose stored numbers come with the sink's own commits."""
         self._flushed_wall_s = clock().wall_s
@@ -121,11 +122,12 @@ class Ledger:
     def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
         """For a sink's transaction: the statement that writes what it stores."""
         at = from_epoch(self.interval_start_s(self._clock().wall_s))
-        return self._statement(at, self._moved(entries))
+        self._moving = self._moved(entries)
+        return self._statement(at, self._moving)
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        """The sink's transaction is committed."""
-        self._written.update(self._moved(entries))
+        """The sink's transaction is committed: what `rows` said of these entries stands in the table."""
+        self._written.update(self._moving)
         self._in_commit.update(entry[:3] for entry in entries)
 
     def interval_start_s(self, wall_s: float) -> float:

@@ -102,6 +102,8 @@ class TcpConnection(Connection):
     def __init__(self, to: Address, stop: Stop, framing: Framing = "newline") -> None:
         super().__init__(to, stop)
         self._framing = framing
+        # What is paced is sent when it is due, not when the other side has acknowledged what came before.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, lines: list[bytes]) -> None:
         if not lines:

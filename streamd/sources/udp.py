@@ -21,6 +21,10 @@ log = structlog.get_logger()
 
 SO_MEMINFO = 55
 SO_RCVBUFFORCE = 33
+FEW = 64
+REST_S = 0.001
+"""After a read of few datagrams the next one comes a moment later, so that there are more to read: at
+100,000/s that halves the cost of each. The first after a silence is still read at once."""
 MAX_PEERS = 65536
 """Peers whose text is remembered; beyond it the memory starts afresh (spoofed senders are cheap to make)."""
 
@@ -52,6 +56,7 @@ class Udp(Source):
         self._socket: socket.socket | None = None
         self._kernel_drops = 0
         self._reading = False
+        self._full = False
         self._peers: dict[bytes, str] = {}
 
     async def open(self, outlet: Outlet) -> None:
@@ -61,7 +66,7 @@ class Udp(Source):
         self._socket, self.address = bound_socket(self.config.listen, socket.SOCK_DGRAM, self.context.name)
         self._grow_receive_buffer(self._socket)
         self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
-        outlet.on_resume(self._resume)
+        outlet.on_resume(self._have_room)
         self._resume()
         log.info("listening", source=self.context.name, protocol="udp", address=str(self.address))
 
@@ -100,14 +105,25 @@ class Udp(Source):
             self._loop.add_reader(self._socket.fileno(), self._on_readable)
             self._reading = True
 
-    def _on_readable(self) -> None:
-        self._read()
+    def _have_room(self) -> None:
+        self._full = False
+        self._resume()
 
-    def _read(self) -> bool:
-        """One system call's worth of datagrams to the outlet; False when there were none."""
+    def _on_readable(self) -> None:
+        if self._read() < FEW and self._reading:
+            self._pause()
+            self._loop.call_later(REST_S, self._rested)
+
+    def _rested(self) -> None:
+        if not self._full:
+            self._resume()
+
+    def _read(self) -> int:
+        """One system call's worth of datagrams to the outlet; how many there were."""
         payloads, senders, size_bytes = self._receive()
-        if not payloads:
-            return False
+        count = len(payloads)
+        if not count:
+            return 0
         first = senders[0]
         known = self._peers
         peers: str | list[str]
@@ -124,8 +140,9 @@ class Udp(Source):
             size_bytes=size_bytes + FRAME_OVERHEAD_BYTES * len(payloads),
         )
         if not self._outlet.offer(frames):
+            self._full = True
             self._pause()
-        return True
+        return count
 
     def _learn(self, sender: bytes) -> str:
         if len(self._peers) >= MAX_PEERS:
