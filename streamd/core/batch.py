@@ -14,15 +14,16 @@ METADATA_KEYS = (SOURCE, PEER, RECEIVED_AT)
 class Batch:
     """Records in order, all of one source and one pipeline.
 
-    `records` are all dicts, or (`typed`) all slotted structs of the source's schema: the fast lane that a
-    pipeline takes where nothing between decode and sink needs a dict. Until a step may have changed
-    their number, `peers` and `received_at` (wall clock, seconds) hold one value for all records or a list
+    `records` are dicts. Where `fields` are given they are laid flat instead: the values of each record in
+    the order of `fields`, one record after the other, checked by the schema whose fields they are. That is
+    the fast lane of a pipeline in which nothing between decode and sink needs a dict. Until a step may have
+    changed their number, `peers` and `received_at` (wall clock, seconds) hold one value for all records or a list
     with one for each; after that (`lifted`) they stand in the records as `@source`, `@peer` and
     `@received_at`. Sinks never change a record: another sink may hold it too.
     """
 
     __slots__ = (
-        "ack", "lifted", "peers", "pipeline", "received_at", "records", "size_bytes", "source", "typed",
+        "ack", "fields", "lifted", "peers", "pipeline", "received_at", "records", "size_bytes", "source",
     )  # fmt: skip
 
     def __init__(
@@ -33,7 +34,7 @@ class Batch:
         peers: str | list[str],
         received_at: float | list[float],
         *,
-        typed: bool = False,
+        fields: tuple[str, ...] | None = None,
         lifted: bool = False,
         ack: Ack | None = None,
         size_bytes: int = 0,
@@ -43,25 +44,26 @@ class Batch:
         self.pipeline = pipeline
         self.peers = peers
         self.received_at = received_at
-        self.typed = typed
+        self.fields = fields
         self.lifted = lifted
         self.ack = ack
         self.size_bytes = size_bytes
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self.records) // len(self.fields) if self.fields else len(self.records)
 
     def split(self, count: int) -> "tuple[Batch, Batch]":
         """The first `count` records and the rest; both hold the ack (0 < count < len)."""
-        head_bytes = self.size_bytes * count // len(self.records)
+        head_bytes = self.size_bytes * count // len(self)
+        width = len(self.fields) if self.fields else 1
         head, tail = (
             Batch(
-                self.records[part],
+                self.records[slice(part.start and part.start * width, part.stop and part.stop * width)],
                 self.source,
                 self.pipeline,
                 self.peers if isinstance(self.peers, str) else self.peers[part],
                 self.received_at if isinstance(self.received_at, float) else self.received_at[part],
-                typed=self.typed,
+                fields=self.fields,
                 lifted=self.lifted,
                 ack=self.ack,
                 size_bytes=size_bytes,
@@ -74,6 +76,14 @@ class Batch:
         if self.ack is not None:
             self.ack.fork()
         return head, tail
+
+    def record(self, index: int) -> Record:
+        """The record at `index` as a dict: the one that is there, or one made of the flat values."""
+        if self.fields is None:
+            record: Record = self.records[index]
+            return record
+        width = len(self.fields)
+        return dict(zip(self.fields, self.records[index * width : (index + 1) * width], strict=True))
 
     def peer(self, index: int) -> str | None:
         """Who sent the record at `index`; None where a step made it of nothing a peer sent."""

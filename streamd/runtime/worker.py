@@ -175,7 +175,7 @@ class Workers:
 
     def _batch(self, feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
         records = decoded.records
-        typed = decoded.typed
+        schema = feed.codec.schema if decoded.typed else None
         peers, received_at = frames.peers, frames.received_at
         origins = decoded.origins
         if origins is not None:
@@ -184,22 +184,22 @@ class Workers:
             if not isinstance(received_at, float):
                 received_at = [received_at[origin] for origin in origins]
         if frames.flagged:
-            if typed and feed.codec.schema is not None:
-                records = list(map(feed.codec.schema.to_dict, records))
-                typed = False
+            if schema is not None:
+                records = list(map(schema.to_dict, records))
+                schema = None
             for record, origin in zip(records, origins or range(len(records)), strict=True):
                 payload = frames.payloads[origin]
                 if isinstance(payload, FlaggedFrame):
                     record[FLAG] = payload.flag
         return Batch(
-            records,
+            records if schema is None else schema.flatten(records),
             feed.frames.source,
             self.pipeline,
             peers,
             received_at,
-            typed=typed,
+            fields=None if schema is None else schema.names,
             ack=frames.ack,
-            size_bytes=frames.size_bytes * (feed.codec.weight // 2 if typed else feed.codec.weight),
+            size_bytes=frames.size_bytes * (feed.codec.weight if schema is None else feed.codec.weight // 2),
         )
 
     def _run_step(self, step: Step, batch: Batch, book: RecordBook, now: Now) -> None:

@@ -19,7 +19,7 @@ from streamd.storage.catch_all import CatchAllRows
 from streamd.storage.columns import FIELD_TYPES
 from streamd.storage.database import Database
 from streamd.storage.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
-from streamd.storage.rows import Reject, Row, Rows
+from streamd.storage.rows import Reject, Rows
 from streamd.storage.table import CATCH_ALL_COLUMNS, Table
 from streamd.storage.typed_rows import ColumnSettings, Extra, TypedRows
 
@@ -96,7 +96,6 @@ class Sqlite(Sink):
             self._rows = TypedRows(fields, metadata=self.config.metadata, extra=self.config.extra)
         else:
             self._rows = CatchAllRows()
-        self._schemas: dict[type, Schema] = {}
         self._table = Table(
             self.table,
             self._rows.columns if isinstance(self._rows, TypedRows) else CATCH_ALL_COLUMNS,
@@ -106,7 +105,7 @@ class Sqlite(Sink):
         )
         self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
         self._database: Database | None = None
-        self._letters_kept: dict[tuple[str, int], Any] = {}
+        self._letters_kept: dict[tuple[int, int], Batch] = {}
 
     def _fields(self) -> dict[str, FieldSettings]:
         """The columns that hold fields, in order. Raises `ConfigError`."""
@@ -131,8 +130,7 @@ class Sqlite(Sink):
         return fields
 
     def accepts_typed(self, schema: Schema) -> bool:
-        """Structs are written as they are where each of their fields has a column of its type and name."""
-        self._schemas[schema.struct] = schema
+        """Flat records are written as they are where each field has a column of its type and name."""
         return self._rows.accepts_typed(schema)
 
     async def open(self) -> None:
@@ -183,7 +181,7 @@ class Sqlite(Sink):
         if self.config.unique:
             return None
         statements: list[tuple[str, list[Any]]] = []
-        parts: list[Iterable[Row]] = []
+        parts: list[Iterable[Any]] = []
         count = 0
         last: Insert | None = None
         for batch in batches:
@@ -192,7 +190,7 @@ class Sqlite(Sink):
                 rows = self._rows.of(batch)
                 if rows.rejects or rows.new_columns or rows.dropped_fields:
                     return None
-                stream = (rows.columns, rows.rows)
+                stream = (rows.columns, chain.from_iterable(rows.rows))
             insert = self._insert(stream[0], self._rows)
             if last is not None and insert is not last:
                 statements += last.statements(chain.from_iterable(parts), count)
@@ -284,24 +282,22 @@ class Sqlite(Sink):
 
     async def _keep(self, refused: list[tuple[Batch, Reject]]) -> None:
         """Commit the dead letters. A second attempt at the same batches brings none a second time."""
-        letters = []
-        for batch, reject in refused:
-            record = batch.records[reject.index]
-            key = (batch.pipeline, id(record))
-            if key not in self._letters_kept:
-                letters.append(self._letter(batch, reject, record))
+        letters = [
+            self._letter(batch, reject)
+            for batch, reject in refused
+            if (id(batch), reject.index) not in self._letters_kept
+        ]
         if letters:
             await self.context.dead_letters.commit(letters)
-        for batch, reject in refused:  # holding the record keeps its id from being given to another
-            record = batch.records[reject.index]
-            self._letters_kept[batch.pipeline, id(record)] = record
+        for batch, reject in refused:  # holding the batch keeps its id from being given to another
+            self._letters_kept[id(batch), reject.index] = batch
 
-    def _letter(self, batch: Batch, reject: Reject, record: Any) -> DeadLetter:
+    def _letter(self, batch: Batch, reject: Reject) -> DeadLetter:
         received_at = batch.received_at if isinstance(batch.received_at, float) else batch.received_at[0]
         if not batch.lifted and not isinstance(batch.received_at, float):
             received_at = batch.received_at[reject.index]
         return DeadLetter(
-            self._schemas[type(record)].to_dict(record) if batch.typed else record,
+            batch.record(reject.index),
             "sink",
             reject.reason,
             reject.detail,

@@ -1,6 +1,7 @@
 """Rows of the catch-all table: one JSON text a record."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from streamd.core.batch import METADATA_KEYS, Batch
 from streamd.core.errors import BadData
 from streamd.core.schema import Schema
 from streamd.storage.columns import json_text
-from streamd.storage.rows import Reject, Row, Rows, metadata, with_metadata
+from streamd.storage.rows import Reject, Rows, metadata, with_metadata
 from streamd.storage.table import CATCH_ALL_COLUMNS
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -24,14 +25,16 @@ class CatchAllRows:
     bools: tuple[str, ...] = ()
 
     def accepts_typed(self, schema: Schema) -> bool:
-        """Structs of any schema: their JSON is that of their dicts."""
+        """Never: JSON is made of dicts."""
         del schema
-        return True
+        return False
 
-    def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Row]] | None:
-        """Columns, and rows made as they are asked for; None where a record has to be looked at."""
+    def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Any]] | None:
+        """Columns, and values row after row; None where a record has to be looked at."""
         texts = _at_once(_plain(batch))
-        return None if texts is None else (_COLUMNS, zip(*metadata(batch), texts, strict=False))
+        if texts is None:
+            return None
+        return _COLUMNS, chain.from_iterable(zip(*metadata(batch), texts, strict=False))
 
     def of(self, batch: Batch) -> Rows:
         """The rows of a batch. A record JSON has no word for is rejected."""

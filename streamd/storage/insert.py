@@ -74,18 +74,18 @@ class Insert:
             if rest >> bit & 1:
                 yield 1 << bit
 
-    def statements(self, rows: Iterable[Row], count: int) -> Iterator[tuple[str, list[Any]]]:
+    def statements(self, values: Iterable[Any], count: int) -> Iterator[tuple[str, list[Any]]]:
         """Statements that insert `count` rows in their order, each with its parameters."""
-        rest = iter(rows)
+        rest = iter(values)
         for size in self.sizes(count):
-            yield self.sql(size), self.params(islice(rest, size))
+            yield self.sql(size), self.params(islice(rest, size * self._width))
 
-    def params(self, rows: Iterable[Row]) -> list[Any]:
-        """The values of all rows in one list.
+    def params(self, values_of_rows: Iterable[Any]) -> list[Any]:
+        """The values, row after row, as they are bound.
 
         Binding a bool costs 0.4 µs, as `sqlite3` looks for an adapter each time, an int 0.03.
         """
-        values = list(chain.from_iterable(rows))
+        values = list(values_of_rows)
         for place in self._bools:
             values[place :: self._width] = map(_INTEGERS.__getitem__, values[place :: self._width])
         return values
@@ -129,7 +129,7 @@ class Gathered:
             await self._send(self._statement, rows)
 
     async def _send(self, statement: Insert, rows: Sequence[Row]) -> None:
-        for sql, params in statement.statements(rows, len(rows)):
+        for sql, params in statement.statements(chain.from_iterable(rows), len(rows)):
             self._database.submit(sql, params)
             await self._database.settle(most_pending=_MOST_UNDER_WAY)
             await asyncio.sleep(0)  # the statement is handed to the thread on the loop's next turn
@@ -150,7 +150,7 @@ async def insert_what_can_be(database: Database, statement: Insert, rows: Sequen
     waiting.reverse()
     while waiting:
         start, size = waiting.pop()
-        params = statement.params(rows[start : start + size])
+        params = statement.params(chain.from_iterable(rows[start : start + size]))
         await database.execute("SAVEPOINT part")
         try:
             await database.execute(statement.sql(size), params)

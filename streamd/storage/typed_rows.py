@@ -1,7 +1,7 @@
 """Rows of a typed table: a value for each column, checked before it is bound."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import add
+from itertools import chain
 from typing import Any, Literal
 
 import msgspec
@@ -24,6 +24,8 @@ from streamd.storage.rows import (
 from streamd.storage.table import MOST_COLUMNS, ROW_NUMBER, name_fault
 
 Extra = Literal["json", "add_column", "reject", "drop"]
+Encoders = list[tuple[int, str, Callable[[Any], Any]]]
+"""Place, name and function of each column whose values are not bound as they are."""
 _METADATA = frozenset(METADATA_KEYS)
 _FAULTS = (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError, RecursionError)
 _astuple = msgspec.structs.astuple
@@ -71,12 +73,12 @@ class TypedRows:
         self._known_lifted = self._known | _METADATA
         self._encoders = _encoders(fields)
         self._struct, self._structs = self._make_struct()
-        self._typed: dict[type, tuple[tuple[str, ...], list[tuple[int, str, Callable[[Any], Any]]]]] = {}
+        self._flat: dict[tuple[str, ...], tuple[tuple[str, ...], Encoders]] = {}
 
     def extended(self, fields: Mapping[str, FieldSettings]) -> "TypedRows":
         """The same with more columns."""
         more = TypedRows(self.fields | dict(fields), metadata=self.metadata, extra=self.extra)
-        more._typed = self._typed  # structs have no fields that these columns could take
+        more._flat = self._flat  # flat records have no fields that these columns could take
         return more
 
     def accepts_typed(self, schema: Schema) -> bool:
@@ -91,30 +93,31 @@ class TypedRows:
         ):
             return False
         columns = schema.names + (tuple(METADATA_COLUMNS) if self.metadata else ())
-        self._typed[schema.struct] = (columns, _encoders(schema.fields))
+        self._flat[schema.names] = (columns, _encoders(schema.fields))
         return True
 
-    def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Row]] | None:
-        """Columns, and rows made as they are asked for; None where a record may turn out to be none.
-
-        A row that is used up before the next is made costs half of one in a list.
-        """
-        if not batch.typed:
+    def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Any]] | None:
+        """Columns, and values row after row; None where a record may turn out to be no row."""
+        if batch.fields is None:
             return None
-        columns, encoders = self._typed[type(batch.records[0])]
+        columns, encoders = self._flat[batch.fields]
         if encoders:
             return None
-        values = map(_astuple, batch.records)
-        return columns, map(add, values, zip(*metadata(batch), strict=False)) if self.metadata else values
+        if not self.metadata:
+            return columns, batch.records
+        metadata_rows = zip(*metadata(batch), strict=False)
+        return columns, chain.from_iterable(
+            chain.from_iterable(zip(_rows(batch), metadata_rows, strict=True))
+        )
 
     def of(self, batch: Batch) -> Rows:
         """The rows of a batch. Never changes a record."""
-        return self._of_structs(batch) if batch.typed and batch.records else self._of_dicts(batch)
+        return self._of_dicts(batch) if batch.fields is None else self._of_flat(batch, batch.fields)
 
-    def _of_structs(self, batch: Batch) -> Rows:
-        columns, encoders = self._typed[type(batch.records[0])]
+    def _of_flat(self, batch: Batch, fields: tuple[str, ...]) -> Rows:
+        columns, encoders = self._flat[fields]
         rows = Rows(columns, indexes=range(len(batch)))
-        values: Iterable[Row] = map(_astuple, batch.records)
+        values = _rows(batch)
         if encoders:
             values = encode_columns(values, encoders, rows)
         rows.rows = with_metadata(values, batch, rows.indexes) if self.metadata else list(values)
@@ -272,6 +275,12 @@ class TypedRows:
         }
 
 
+def _rows(batch: Batch) -> Iterable[Row]:
+    """The rows of a batch whose records are laid flat."""
+    values = iter(batch.records)
+    return zip(*[values] * len(batch.fields or ()), strict=True)
+
+
 def _column_name_fault(name: Any, taken: set[str]) -> str | None:
     """Why a record's key cannot become a column beside those that are `taken` (in lower case)."""
     if not isinstance(name, str):
@@ -297,7 +306,7 @@ def _same_values(source: FieldSettings, column: FieldSettings) -> bool:
     )
 
 
-def _encoders(fields: Mapping[str, FieldSettings]) -> list[tuple[int, str, Callable[[Any], Any]]]:
+def _encoders(fields: Mapping[str, FieldSettings]) -> Encoders:
     return [
         (place, name, ENCODERS[settings.type])
         for place, (name, settings) in enumerate(fields.items())

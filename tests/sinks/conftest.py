@@ -117,6 +117,9 @@ def batch_of() -> Callable[..., Batch]:
         usual: dict[str, Any] = {
             "source": "lab", "pipeline": "readings", "peers": "127.0.0.1:5", "received_at": 0.0,
         }  # fmt: skip
-        return Batch(list(records), **usual | more)
+        schema = more.pop("schema", None)
+        if schema is None:
+            return Batch(list(records), **usual | more)
+        return Batch(schema.flatten(records), fields=schema.names, **usual | more)
 
     return make

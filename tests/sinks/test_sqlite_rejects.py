@@ -127,7 +127,7 @@ async def test_a_struct_that_is_refused_becomes_a_dict(bench: Any, batch_of: Any
     assert sink.accepts_typed(schema)
     bench.query('CREATE UNIQUE INDEX mine ON t ("a.b")')
     structs = [msgspec.convert({"a.b": 1}, schema.struct) for _ in range(2)]
-    assert (await sink.write([batch_of(structs, typed=True)])).rejected == [1]
+    assert (await sink.write([batch_of(structs, schema=schema)])).rejected == [1]
     assert [letter.payload for letter in bench.office.letters] == [{"a.b": 1}]
 
 

@@ -46,7 +46,7 @@ async def test_unique_over_all_columns_of_structs(bench: Any, batch_of: Any) -> 
     sink = await bench.open(table="t", schema="reading", unique=["k"], extra="drop")
     assert sink.accepts_typed(schema)
     structs = [schema.struct(k=k) for k in (1, 2, 1)]
-    written = await sink.write([batch_of(structs, typed=True), batch_of(structs, typed=True)])
+    written = await sink.write([batch_of(structs, schema=schema), batch_of(structs, schema=schema)])
     assert written.replaced == [1, 3]
 
 
