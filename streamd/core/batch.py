@@ -16,10 +16,11 @@ class Batch:
 
     `records` are dicts. Where `fields` are given they are laid flat instead: the values of each record in
     the order of `fields`, one record after the other, checked by the schema whose fields they are. That is
-    the fast lane of a pipeline in which nothing between decode and sink needs a dict. Until a step may have
-    changed their number, `peers` and `received_at` (wall clock, seconds) hold one value for all records or a list
-    with one for each; after that (`lifted`) they stand in the records as `@source`, `@peer` and
-    `@received_at`. Sinks never change a record: another sink may hold it too.
+    the fast lane of a pipeline in which nothing between decode and sink needs a dict.
+
+    Until a step may have changed their number, `peers` and `received_at` (wall clock, seconds) hold one
+    value for all records or a list with one for each; after that (`lifted`) they stand in the records as
+    `@source`, `@peer` and `@received_at`. Sinks never change a record: another sink may hold it too.
     """
 
     __slots__ = (
