@@ -46,8 +46,11 @@ def assemble(
     for name, source in config.sources.items():
         cls: type[Source] = registry.load("sources", source.type)
         book = books.source(name)
-        parts.sources[name] = cls(source, SourceContext(name, book, made.framers.get(name)))
-        parts.intakes[name] = Intake(source.buffer, source.buffer.when_full or cls.when_full, book)
+        parts.sources[name] = cls(
+            source,
+            SourceContext(name, book, made.framers.get(name), loaded.base_dir, loaded.state_dir),
+        )
+        parts.intakes[name] = Intake(source.buffer, source.when_full, book)
     for name, pipeline in config.pipelines.items():
         steps = [Step(stage, processor) for stage, processor in made.processors[name]]
         feeds = []

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from streamd.cli._trial import outputs
-from streamd.config import Loaded, validation
+from streamd.config import Loaded
 from streamd.config.problems import quoted
 from streamd.config.tables import is_loopback
 from streamd.core.settings import Address, ComponentSettings
@@ -71,7 +71,7 @@ def notes(loaded: Loaded) -> list[str]:
     used: set[str] = set()
     for name, pipeline in config.pipelines.items():
         used |= set(pipeline.sinks)
-        waiting = [source for source in pipeline.sources if when_full(loaded, source) == "block"]
+        waiting = [source for source in pipeline.sources if config.sources[source].when_full == "block"]
         dropping = [source for source in pipeline.sources if source not in waiting]
         for sink in pipeline.sinks:
             if (config.sinks[sink].buffer.when_full or "block") != "block":
@@ -87,13 +87,6 @@ def notes(loaded: Loaded) -> list[str]:
     if buffers_bytes(loaded) > memory_bytes // 2:
         found.append(f"full buffers take more than half of this host's memory ({size(memory_bytes)})")
     return found
-
-
-def when_full(loaded: Loaded, source: str) -> str:
-    """What the buffer behind a source does."""
-    settings = loaded.config.sources[source]
-    policy: str = validation.class_of("sources", settings.type).when_full
-    return settings.buffer.when_full or policy
 
 
 def buffers_bytes(loaded: Loaded) -> int:
@@ -130,7 +123,7 @@ def _source(loaded: Loaded, name: str) -> str:
     words.append(f"codec {_component(settings.codec)}")
     if settings.schema_name is not None:
         words.append(f"schema {settings.schema_name}")
-    return ", ".join([*words, *_others(settings), _buffer(settings, when_full(loaded, name))])
+    return ", ".join([*words, *_others(settings), _buffer(settings, settings.when_full)])
 
 
 def _sink(loaded: Loaded, name: str) -> str:

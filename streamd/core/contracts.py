@@ -20,7 +20,7 @@ from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
-from streamd.core.settings import Address, Settings, SinkSettings, SourceSettings, WhenFull
+from streamd.core.settings import Address, Settings, SinkSettings, SourceSettings
 
 
 class Framer(ABC):
@@ -246,15 +246,17 @@ class SourceContext:
     name: str
     book: FrameBook
     new_framer: Callable[[], Framer] | None
+    base_dir: Path = Path()
+    """Folder of the file that configured it: relative paths of what it reads start here."""
+    state_dir: Path = Path()
+    """Where relative paths of what it makes start (sockets, remembered positions)."""
 
 
 class Source(ABC):
     """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
 
-    when_full: ClassVar[WhenFull] = "block"
-    """What its buffer does when full, unless the configuration says otherwise."""
-    address: Address
-    """Where it listens; after `open`, with the port the system chose."""
+    address: Address | str
+    """Where it listens or reads; after `open`, with the port the system chose."""
 
     class Config(SourceSettings):
         """What the configuration may say of this source."""

@@ -107,7 +107,7 @@ class BufferSettings(Settings):
     when_full: WhenFull | None = Field(
         None,
         description="block (the sender waits), drop_newest or drop_oldest; default block, and drop_oldest"
-        " behind udp, whose senders cannot wait",
+        " behind datagrams (udp, unix), whose senders cannot be made to wait",
     )
 
 
@@ -120,6 +120,16 @@ class SourceSettings(Settings):
         None, alias="schema", description="a schema by name: fields are typed and checked while decoding"
     )
     buffer: BufferSettings = Field(BufferSettings(), description="the queue behind this source")
+
+    @property
+    def default_when_full(self) -> WhenFull:
+        """What the buffer of this source does when full where the configuration does not say."""
+        return "block"
+
+    @property
+    def when_full(self) -> WhenFull:
+        """What its buffer does when full."""
+        return self.buffer.when_full or self.default_when_full
 
 
 class StreamSettings(SourceSettings):

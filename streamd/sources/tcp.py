@@ -14,7 +14,7 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Framer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
-from streamd.core.settings import DurationS, ListenAddress, StreamSettings
+from streamd.core.settings import Address, DurationS, ListenAddress, StreamSettings
 from streamd.sources._allow import AllowList, Networks
 from streamd.sources._listen import bound_socket
 
@@ -31,6 +31,8 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP
 
 class Tcp(Source):
     """A TCP listener. A full buffer stops all its connections, so that the senders wait."""
+
+    address: Address
 
     class Config(StreamSettings):
         """A TCP listener."""

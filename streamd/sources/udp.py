@@ -12,7 +12,7 @@ from pydantic import Field
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
-from streamd.core.settings import ListenAddress, SizeBytes, SourceSettings
+from streamd.core.settings import Address, ListenAddress, SizeBytes, SourceSettings, WhenFull
 from streamd.sources._allow import AllowList, Networks
 from streamd.sources._listen import bound_socket
 from streamd.sources._recvmmsg import Datagrams, new_receiver
@@ -36,7 +36,7 @@ class Udp(Source):
     this reads up to 512 in one system call whenever the socket is readable, then lets the loop turn.
     """
 
-    when_full = "drop_oldest"  # a datagram's sender cannot wait
+    address: Address
 
     class Config(SourceSettings):
         """A UDP listener."""
@@ -48,6 +48,11 @@ class Udp(Source):
         allow: Networks = Field(
             [], description="networks (CIDR) that may send; empty: all. Others are counted and dropped"
         )
+
+        @property
+        def default_when_full(self) -> WhenFull:
+            """A datagram's sender cannot wait."""
+            return "drop_oldest"
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
