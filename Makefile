@@ -40,7 +40,7 @@ bench: .venv/dev.stamp
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --group dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --extra frames --group dev pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf .venv build *.egg-info
