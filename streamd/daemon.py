@@ -41,7 +41,10 @@ class Daemon:
         self.books = Books()
         self.databases = Databases()
         self.dead_letters = DeadLetters(
-            loaded.state_dir / config.dead_letters.path, config.dead_letters, self.databases
+            loaded.state_dir / config.dead_letters.path,
+            config.dead_letters,
+            self.databases,
+            payloads={name: source.dead_letters.payload for name, source in config.sources.items()},
         )
         self.parts = assemble(loaded, self.books, self.dead_letters, self.databases, read_clock)
         self.view = View(

@@ -1,5 +1,6 @@
 """A dead letter as a row of its table. Whatever a peer sent or a step made, there is a row for it."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import msgspec
 
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import BadData
+from streamd.core.settings import DeadLetterPayload
 from streamd.core.timestamp import from_epoch
 
 COLUMNS = (
@@ -21,13 +23,22 @@ _ROW_OVERHEAD_BYTES = 512
 _PAGE_BYTES = 4096
 
 
-def row_of(letter: DeadLetter) -> Row:
-    """The row: the original bytes of a frame, the JSON text of a record. Never raises."""
+def row_of(letter: DeadLetter, keep: DeadLetterPayload = "keep") -> Row:
+    """The row: the original bytes of a frame, the JSON text of a record. Never raises.
+
+    Where `keep` says so the payload is the SHA-256 of these in hex, or an empty text; the kind is then
+    `hash` or `none`, and the detail, which may quote the payload, is empty.
+    """
     try:
         received_at = from_epoch(letter.received_at)
     except BadData:  # the host's clock was outside the years 1 to 9999
         received_at = from_epoch(0)
-    payload = letter.payload
+    content = bytes(letter.payload) if isinstance(letter.payload, bytes) else json_text(letter.payload)
+    kind, detail, payload = letter.kind, letter.detail, content
+    if keep != "keep":
+        kind, detail, payload = keep, "", ""
+    if keep == "hash":
+        payload = hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
     return (
         received_at,
         _encodable(letter.source),
@@ -36,9 +47,9 @@ def row_of(letter: DeadLetter) -> Row:
         letter.sink and _encodable(letter.sink),
         _encodable(letter.stage),
         _encodable(letter.reason),
-        _encodable(letter.detail[:_DETAIL_CHARACTERS]),
-        letter.kind,
-        bytes(payload) if isinstance(payload, bytes) else json_text(payload),
+        _encodable(detail[:_DETAIL_CHARACTERS]),
+        kind,
+        payload,
     )
 
 

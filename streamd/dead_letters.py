@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from streamd.core.clock import read_clock
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
+from streamd.core.settings import DeadLetterPayload
 from streamd.dead_letter_row import COLUMNS, Row, row_of, size_bytes_of
 from streamd.runtime.backoff import Backoff
 from streamd.storage.database import Database, Synchronous
@@ -84,7 +85,9 @@ class DeadLetters:
         clock: Callable[[], Now] = read_clock,
         synchronous: Synchronous = "normal",
         max_waiting_bytes: int = 16 * 2**20,
+        payloads: Mapping[str, DeadLetterPayload] | None = None,
     ) -> None:
+        """`payloads` says by source what is kept of a letter's payload: all of it where it says nothing."""
         self.path = path
         self.counts: Counter[str] = Counter()
         self.waiting = 0
@@ -96,6 +99,7 @@ class DeadLetters:
         self._clock = clock
         self._synchronous: Synchronous = synchronous
         self._max_waiting_bytes = max_waiting_bytes
+        self._payloads = payloads or {}
         self._tokens = float(settings.burst)
         self._tokens_at_mono_s = clock().mono_s
         self._queue: deque[_Handed] = deque()
@@ -177,7 +181,7 @@ class DeadLetters:
         if granted < len(letters):
             handed.refused["rate"] = len(letters) - granted
         for letter in islice(letters, granted):
-            row = row_of(letter)
+            row = row_of(letter, self._payloads.get(letter.source, "keep"))
             size_bytes = size_bytes_of(row)
             if handed.size_bytes + size_bytes > self._at_once_bytes:
                 handed.refused["size"] += 1

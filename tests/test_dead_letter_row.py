@@ -68,3 +68,20 @@ def test_no_record_and_no_text_is_refused(record: dict[str, Any], text: str) -> 
     json.loads(payload)
     assert all(value is None or value.encode() is not None for value in row if not isinstance(value, bytes))
     assert size_bytes_of(row) > sum(len(value.encode()) for value in row if isinstance(value, str))
+
+
+@pytest.mark.parametrize(
+    ("payload", "digest"),
+    [
+        (b"secret\xff", "d2a62af39cabafe88ad4b4c28f4227c72b2bf0259e53adcef54a4cc332f940a5"),
+        ({"secret": 1}, "303c81734ca9f66015accf5ba61d1d8f434c4bd5c4f31d3226b44cca229e765b"),
+    ],
+)
+def test_a_payload_that_is_private_is_a_hash_or_nothing_and_its_detail_is_not_kept(
+    payload: Any, digest: str
+) -> None:
+    letter = DeadLetter(payload, "decode", "utf8", "near 'secret'", source="lab", peer="10.0.0.1")
+    hashed, nothing = row_of(letter, "hash"), row_of(letter, "none")
+    assert hashed[7:] == ("", "hash", digest)
+    assert nothing[7:] == ("", "none", "")
+    assert hashed[:7] == nothing[:7] == row_of(letter)[:7], "who, where and why are kept"

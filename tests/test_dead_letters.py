@@ -262,6 +262,14 @@ async def test_hostile_texts_are_kept(store: DeadLetters) -> None:
     assert payload.startswith('{"a":"\\ud800')
 
 
+async def test_what_is_kept_of_a_payload_is_chosen_by_source(tmp_path: Path) -> None:
+    store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock(), payloads={"lab": "none"})
+    await store.open()
+    await store.commit([letter(b"secret"), DeadLetter(b"open", "decode", "utf8", source="floor")])
+    await store.close()
+    assert rows(store.path, "kind, payload") == [("none", ""), ("frame", b"open")]
+
+
 async def test_a_folder_that_cannot_be_made_is_the_environments_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = DeadLetters(tmp_path / "file" / "dead.db", bounds(), Databases(), clock=Clock())

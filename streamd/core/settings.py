@@ -111,6 +111,19 @@ class BufferSettings(Settings):
     )
 
 
+DeadLetterPayload = Literal["keep", "hash", "none"]
+
+
+class SourceDeadLetterSettings(Settings):
+    """What the dead letters keep of a source's rejects."""
+
+    payload: DeadLetterPayload = Field(
+        "keep",
+        description="keep (all of it: it can be replayed), hash (its SHA-256: equal ones show) or none;"
+        " with hash and none the detail, which may quote it, is not kept either",
+    )
+
+
 class SourceSettings(Settings):
     """What every source understands."""
 
@@ -120,6 +133,9 @@ class SourceSettings(Settings):
         None, alias="schema", description="a schema by name: fields are typed and checked while decoding"
     )
     buffer: BufferSettings = Field(BufferSettings(), description="the queue behind this source")
+    dead_letters: SourceDeadLetterSettings = Field(
+        SourceDeadLetterSettings(), description="what is kept of frames and records that cannot be used"
+    )
 
     @property
     def default_when_full(self) -> WhenFull:
