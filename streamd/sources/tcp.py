@@ -1,282 +1,59 @@
-"""TCP: each connection's bytes, cut into frames in bulk."""
+"""TCP: one connection is one sender's stream."""
 
 import asyncio
-import fcntl
 import socket
-import struct
-import termios
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from pydantic import Field
 
-from streamd.core.clock import read_clock
-from streamd.core.contracts import Framer, Outlet, Source, SourceContext
-from streamd.core.errors import ConfigError, FramingError
-from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
-from streamd.core.settings import Address, DurationS, ListenAddress, StreamSettings
+from streamd.core.contracts import Outlet, SourceContext
+from streamd.core.settings import Address, ListenAddress
 from streamd.sources._allow import AllowList, Networks
 from streamd.sources._listen import bound_socket
+from streamd.sources._stream import ConnectionSettings, StreamSource
 
 log = structlog.get_logger()
 
-READ_BYTES = 65536
-"""One read: a few hundred usual lines, small enough that what it becomes stays in the cache."""
-SWEEP_S = 1.0
-"""How often the timeouts are looked at; they hold to this."""
-_CLOSING_TURNS = 3
-"""Of the loop: what was accepted before a stop is handed to us in the next one, and is closed two later."""
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
-class Tcp(Source):
+class Tcp(StreamSource):
     """A TCP listener. A full buffer stops all its connections, so that the senders wait."""
 
     address: Address
 
-    class Config(StreamSettings):
+    class Config(ConnectionSettings):
         """A TCP listener."""
 
         listen: ListenAddress = Field(description="address and port, like 127.0.0.1:9999 or [::]:601")
-        max_connections: int = Field(
-            1024, ge=1, description="connections at one time; more are closed at once and counted"
-        )
-        first_byte_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
-            "60s", description="a connection that has sent nothing by then is closed and counted"
-        )
-        frame_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
-            "60s", description="a frame that has begun must end by then, however its bytes trickle in"
-        )
         allow: Networks = Field(
             [], description="networks (CIDR) that may connect; empty: all. Others are closed and counted"
         )
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
-        if context.new_framer is None:
-            raise ConfigError("a stream needs a framing")
-        self.new_framer = context.new_framer
         self.address = config.listen
-        self.allow = AllowList(config.allow)
-        self.connections: set[Connection] = set()
-        self.paused = False
-        self.stopped = False
-        # One buffer for all connections: it is filled and emptied within one callback.
-        self.read_buffer = memoryview(bytearray(READ_BYTES))
-        self._server: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
-
-    @property
-    def open_connections(self) -> int:
-        """Connections now."""
-        return len(self.connections)
+        self._allow = AllowList(config.allow)
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
-        self.outlet = outlet
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         sock, self.address = bound_socket(self.config.listen, socket.SOCK_STREAM, self.context.name)
         for option, value in _KEEPALIVE:  # accepted sockets inherit these
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        outlet.on_resume(self._resume)
-        self._server = await self._loop.create_server(lambda: Connection(self), sock=sock, backlog=1024)
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        await self.accept(outlet, lambda protocol: loop.create_server(protocol, sock=sock, backlog=1024))
         log.info("listening", source=self.context.name, protocol="tcp", address=str(self.address))
 
-    async def stop(self) -> None:
-        """Accept and read no more; a frame that has begun is delivered as unterminated."""
-        if self._server is None:
-            return
-        server, self._server = self._server, None
-        self.stopped = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        server.close()
-        for connection in list(self.connections):
-            connection.end()
-        for _ in range(_CLOSING_TURNS):
-            await asyncio.sleep(0)
-
-    def offer(self, frames: Frames) -> None:
-        """Hand on; where the buffer is full, stop every connection at once."""
-        if self.outlet.offer(frames) or self.paused:
-            return
-        self.paused = True
-        for connection in self.connections:
-            connection.pause()
-
-    def _resume(self) -> None:
-        self.paused = False
-        now_mono_s = read_clock().mono_s
-        for connection in self.connections:
-            connection.resume(now_mono_s)
-
-    def _sweep(self) -> None:
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
-        if not self.paused:
-            now_mono_s = read_clock().mono_s
-            for connection in list(self.connections):
-                connection.check_timeouts(now_mono_s)
-
-
-class Connection(asyncio.BufferedProtocol):
-    """One sender's stream."""
-
-    __slots__ = ("_framer", "_peer", "_since_mono_s", "_source", "_started", "_transport")
-
-    def __init__(self, source: Tcp) -> None:
-        self._source = source
-        self._framer: Framer | None = None
-        self._transport: asyncio.Transport | None = None
-        self._peer = ""
-        self._started = False
-        self._since_mono_s = 0.0
-        """When the connection opened; later, when the frame that is unfinished began (0: none is)."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit it or close it at once."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        source, book = self._source, self._source.context.book
+    def peer_of(self, transport: asyncio.Transport) -> str:
+        """`address:port`; IPv4 mapped into IPv6 is shown as IPv4, IPv6 in brackets. Empty: gone already."""
         host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
+        if not host:
+            return ""
         host = host.removeprefix("::ffff:") if "." in host else host
-        self._peer = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        refused = None
-        if source.stopped:
-            refused = "stopping"
-        elif len(source.connections) >= source.config.max_connections:
-            refused = "max_connections"
-        elif host and not source.allow.has(self._peer):
-            refused = "not_allowed"
-        if refused is not None:
-            book.note("connections_refused", reason=refused)
-            transport.abort()
-            return
-        book.note("connections")
-        self._transport = transport
-        self._framer = source.new_framer()
-        self._since_mono_s = read_clock().mono_s
-        source.connections.add(self)
-        # uvloop begins to read after this returns, so a pause asked for here would be none.
-        asyncio.get_running_loop().call_soon(self.pause)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next read goes."""
-        return self._source.read_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """One read: cut it and hand on what is whole."""
-        framer = self._framer
-        if framer is None:
-            return
-        fed_bytes = framer.waiting_bytes + nbytes
-        try:
-            frames = framer.feed(bytes(self._source.read_buffer[:nbytes]))
-        except FramingError as error:
-            self._source.context.book.note("discarded_bytes", error.discarded_bytes)
-            self._source.context.book.note("framing_errors", reason=error.reason)
-            log.warning(
-                "framing_error", source=self._source.context.name, peer=self._peer, reason=error.reason
-            )
-            self._framer = None
-            self._hand_on(framer, error.frames, fed_bytes)
-            self._close()
-            return
-        if framer.between_frames:
-            self._since_mono_s = 0.0
-        elif not self._since_mono_s or frames or not self._started or _ended_a_frame(framer):
-            self._since_mono_s = read_clock().mono_s
-        self._started = True
-        self._hand_on(framer, frames, fed_bytes - framer.waiting_bytes)
-
-    def eof_received(self) -> bool:
-        """The sender is done; the transport closes."""
-        self._flush()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Closed by either side, or reset."""
-        self._flush()
-        self._source.connections.discard(self)
-
-    @property
-    def unread_bytes(self) -> int:
-        """What the kernel has taken from the sender and we have not read."""
-        if self._transport is None or self._transport.is_closing():
-            return 0
-        handle = self._transport.get_extra_info("socket").fileno()
-        (count,) = struct.unpack("i", fcntl.ioctl(handle, termios.FIONREAD, b"\0" * 4))
-        return int(count)
-
-    def end(self) -> None:
-        """The daemon stops. What it leaves unread is lost to a sender that does not look: it is counted."""
-        if unread_bytes := self.unread_bytes:
-            self._source.context.book.note("unread_bytes", unread_bytes)
-        self._flush()
-        self._close()
-
-    def pause(self) -> None:
-        """Stop reading while the buffer is full: the sender's window fills and it waits."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        if self._source.paused and transport.is_reading():
-            transport.pause_reading()
-
-    def resume(self, now_mono_s: float) -> None:
-        """Read on; the pause was ours and counts against no timeout."""
-        if self._since_mono_s:
-            self._since_mono_s = now_mono_s
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def check_timeouts(self, now_mono_s: float) -> None:
-        """Close where the first byte or the end of a frame is overdue."""
-        if not self._since_mono_s:
-            return
-        config = self._source.config
-        limit_s = config.frame_timeout if self._started else config.first_byte_timeout
-        if now_mono_s - self._since_mono_s >= limit_s:
-            reason = "frame_timeout" if self._started else "first_byte_timeout"
-            self._source.context.book.note("connections_closed", reason=reason)
-            self._flush()
-            self._close()
-
-    def _flush(self) -> None:
-        framer, self._framer = self._framer, None
-        if framer is not None:
-            fed_bytes = framer.waiting_bytes
-            self._hand_on(framer, framer.feed_eof(), fed_bytes)
-
-    def _close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _hand_on(self, framer: Framer, frames: list[bytes], fed_bytes: int) -> None:
-        """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
-        flagged = False
-        if framer.counts:
-            flagged = any(type(frame) is FlaggedFrame for frame in frames)
-            book = self._source.context.book
-            for counter, n in framer.counts.items():
-                lost_as = LOST_FRAMES.get(counter)
-                if lost_as is None:
-                    book.note(counter, n)
-                else:
-                    book.received += n
-                    book.dropped[lost_as] += n
-            framer.counts.clear()
-        if frames:
-            size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
-            wall_s = read_clock().wall_s
-            self._source.offer(Frames(frames, self._peer, wall_s, flagged=flagged, size_bytes=size_bytes))
-            self.pause()  # a connection that came during the pause may have read once
-
-
-def _ended_a_frame(framer: Framer) -> bool:
-    """Whether a frame was lost or empty in the last read, so that another one is unfinished now."""
-    return any(counter != "discarded_bytes" for counter in framer.counts)
-
-
-LOST_FRAMES = {"oversize_dropped": "oversize", "incomplete": "incomplete"}
-"""A framer's counts that are frames which never came out of it, and the reason they were dropped for."""
+    def refuses(self, peer: str) -> str | None:
+        """Whether it is outside the allowed networks."""
+        return None if not peer or self._allow.has(peer) else "not_allowed"

@@ -12,7 +12,7 @@ from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
 from streamd.core.frames import FlaggedFrame
 from streamd.core.now import Now
-from streamd.sources import tcp as tcp_module
+from streamd.sources import _stream
 from streamd.sources.tcp import Tcp
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -191,7 +191,7 @@ async def test_frames_the_framing_dropped_are_in_the_books(capture: Any, until: 
 async def test_a_silent_connection_is_closed_after_the_first_byte_timeout(
     capture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tcp_module, "SWEEP_S", 0.01)
+    monkeypatch.setattr(_stream, "SWEEP_S", 0.01)
     source = tcp(first_byte_timeout="50ms")
     await source.open(capture)
     reader, writer = await connect(source)
@@ -243,7 +243,7 @@ async def test_lost_and_empty_frames_that_end_in_time_close_no_connection(
     capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(tcp_module, "read_clock", lambda: Now(0.0, now[0]))
+    monkeypatch.setattr(_stream, "read_clock", lambda: Now(0.0, now[0]))
     source = tcp(frame_timeout="10s", max_frame="16B", oversize="drop")
     await source.open(capture)
     _, writer = await connect(source)
