@@ -284,10 +284,14 @@ class Source(ABC):
 
 @dataclass(slots=True)
 class Written:
-    """What one write did, now that it is committed: per batch the number rejected, and the rows replaced."""
+    """What one write did, now that it is committed: per batch the number rejected, and the rows replaced.
+
+    `dropped` is given by a sink whose way out is gone for good: per batch what it gave up (reason `closed`).
+    """
 
     rejected: list[int]
     replaced: list[int]
+    dropped: list[int] | None = None
 
 
 @dataclass(slots=True, frozen=True)

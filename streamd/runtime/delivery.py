@@ -127,16 +127,21 @@ class Delivery:
         self.last_commit_mono_s = now.mono_s
         self._batcher.ended(now.mono_s)
         self.commits += 1
-        for batch, rejected, replaced in zip(batches, written.rejected, written.replaced, strict=True):
+        gone = written.dropped or [0] * len(batches)
+        for batch, rejected, replaced, dropped in zip(
+            batches, written.rejected, written.replaced, gone, strict=True
+        ):
             book = self._books.delivery(batch.source, batch.pipeline, self.name)
-            stored = len(batch) - rejected
+            stored = len(batch) - rejected - dropped
             book.stored += stored
             book.replaced += replaced
             book.rejected += rejected
+            if dropped:
+                book.dropped["closed"] += dropped
             if batch.ack is not None:
-                batch.ack.settle(Status.REJECTED if rejected else Status.DELIVERED)
-            first_s = batch.received_at if isinstance(batch.received_at, float) else batch.received_at[0]
-            self.latency_s.observe(max(0.0, now.wall_s - first_s), stored)
+                worst = Status.REJECTED if rejected else Status.DELIVERED
+                batch.ack.settle(Status.DROPPED if dropped else worst)
+            self.latency_s.observe(max(0.0, now.wall_s - batch.first_received_at), stored)
 
     def _drop(self, batch: Batch, reason: str = "buffer_full") -> None:
         self._books.delivery(batch.source, batch.pipeline, self.name).dropped[reason] += len(batch)

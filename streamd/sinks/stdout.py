@@ -1,0 +1,128 @@
+"""Records as lines of JSON on standard output."""
+
+import asyncio
+import errno
+import os
+import select
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+from pydantic import Field
+
+from streamd.core.batch import Batch
+from streamd.core.contracts import Sink, SinkContext, Written
+from streamd.core.errors import SinkError
+from streamd.core.settings import SinkSettings
+from streamd.sinks._lines import json_lines
+
+log = structlog.get_logger()
+
+_AT_ONCE_BYTES = select.PIPE_BUF
+"""A pipe that can be written to has room for this much, so that a write of it never blocks."""
+_SLICE_MS = 100
+"""Longest wait for a reader in one turn of the thread: it must be free when the daemon ends."""
+_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN})
+
+
+class Stdout(Sink):
+    """Prints each record as one line of JSON on standard output; logs and books go to standard error.
+
+    A slow reader fills this sink's buffer, whose `when_full` decides what follows. When the reader is gone
+    (`| head`) nothing can be printed any more: that is logged once, the other sinks go on, and what was
+    meant for this one is counted as dropped, with the reason `closed`.
+
+    A flagged record (`truncated`, `unterminated`) has its flag as `_flag`.
+    """
+
+    class Config(SinkSettings):
+        """What the configuration may say of this sink."""
+
+        metadata: bool = Field(False, description="add the fields _received_at, _source and _peer")
+
+    config: "Stdout.Config"
+
+    def __init__(self, config: Any, context: SinkContext) -> None:
+        super().__init__(config, context)
+        self._lines = json_lines(context, add_metadata=self.config.metadata)
+        self._fd = 1
+        self._sent_bytes = 0
+        """What is out of the batches that are tried again."""
+        self._closed = False
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def open(self) -> None:
+        """Nothing to make; the thread begins with the first line."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{self.context.name}")
+
+    async def close(self) -> None:
+        """Let the thread end; it never waits for longer than a tenth of a second."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Return when the kernel has every line. Raises `SinkError` where writing fails for now."""
+        if self._closed:
+            return _dropped([len(batch) for batch in batches])
+        prepared = await self._lines.of(batches)
+        data = memoryview(b"".join(prepared.lines))
+        loop = asyncio.get_running_loop()
+        while self._sent_bytes < len(data):
+            try:
+                sent = await loop.run_in_executor(self._thread, self._write_some, data[self._sent_bytes :])
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise SinkError("io", f"standard output: {error.strerror}") from None
+                return self._give_up(batches, prepared.lines, prepared.rejected)
+            self._sent_bytes += sent
+        self._sent_bytes = 0
+        self._lines.forget()
+        return prepared.written()
+
+    def _write_some(self, data: memoryview) -> int:
+        """What could be written within a slice of time; on the thread, for a terminal may block."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        sent = 0
+        while sent < len(data) and poll.poll(0 if sent else _SLICE_MS):
+            try:
+                sent += os.write(self._fd, data[sent : sent + _AT_ONCE_BYTES])
+            except BlockingIOError:  # somebody made it non-blocking, or shares the pipe and was faster
+                break
+            except OSError:
+                if sent:
+                    break  # the next turn meets it again
+                raise
+        return sent
+
+    def _give_up(self, batches: Sequence[Batch], lines: list[bytes], rejected: list[int]) -> Written:
+        """The reader is gone for good: what it was given is stored, the rest is not."""
+        self._closed = True
+        log.error(
+            "stdout_closed",
+            sink=self.context.name,
+            hint="nobody reads standard output any more; what is meant for it is dropped and counted",
+        )
+        left = self._sent_bytes
+        out = 0
+        for line in lines:
+            left -= len(line)
+            if left < 0:
+                break
+            out += 1
+        dropped: list[int] = []
+        for batch, bad in zip(batches, rejected, strict=True):
+            there = len(batch) - bad
+            taken = min(out, there)
+            out -= taken
+            dropped.append(there - taken)
+        self._lines.forget()
+        answer = _dropped(dropped)
+        answer.rejected = rejected
+        return answer
+
+
+def _dropped(counts: list[int]) -> Written:
+    return Written([0] * len(counts), [0] * len(counts), dropped=counts)

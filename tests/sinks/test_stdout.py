@@ -1,0 +1,187 @@
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.core.batch import Batch
+from streamd.core.contracts import SinkContext
+from streamd.core.dead_letter import DeadLetter
+from streamd.core.errors import SinkError
+from streamd.sinks.stdout import Stdout
+
+
+class Pipe:
+    """Stands for standard output; `reader` is the other end."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+
+    def text(self) -> bytes:
+        """All that was written, and no more can be."""
+        os.close(self.writer)
+        self.writer = -1
+        with os.fdopen(self.reader, "rb") as file:
+            self.reader = -1
+            return file.read()
+
+    def close_reader(self) -> None:
+        os.close(self.reader)
+        self.reader = -1
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    for end in (made.reader, made.writer):
+        if end >= 0:
+            os.close(end)
+
+
+@pytest.fixture
+async def sink(pipe: Pipe, bench: Any, tmp_path: Path) -> Any:
+    def make(**config: Any) -> Stdout:
+        context = SinkContext("out", {}, tmp_path, bench.office, None)
+        sink = Stdout(Stdout.Config.model_validate({"type": "stdout", **config}), context)
+        sink._fd = pipe.writer
+        return sink
+
+    return make
+
+
+async def test_each_record_is_one_line_in_order(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    written = await out.write([batch_of([{"n": 1}, {"n": "a\nb\r\u2028"}]), batch_of([{"b": b"\x00\xff"}])])
+    await out.close()
+    assert (written.rejected, written.replaced, written.dropped) == ([0, 0], [0, 0], None)
+    lines = pipe.text().split(b"\n")
+    assert [json.loads(line) for line in lines[:-1]] == [{"n": 1}, {"n": "a\nb\r\u2028"}, {"b": "AP8="}]
+    assert lines[-1] == b""
+
+
+async def test_what_json_has_no_word_for_is_a_dead_letter_and_the_rest_is_printed(
+    sink: Any, pipe: Pipe, bench: Any, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    bad = [{"n": float("nan")}, {"n": 1}, {"n": object()}, {"n": None}, {"n": "\ud800"}]
+    written = await out.write([batch_of([{"n": 0}]), batch_of(bad)])
+    await out.close()
+    assert written.rejected == [0, 3]
+    assert pipe.text() == b'{"n":0}\n{"n":1}\n{"n":null}\n'
+    letters: list[DeadLetter] = bench.office.letters
+    assert [letter.reason for letter in letters] == ["row:not_finite", "row:json", "row:json"]
+    assert {(letter.stage, letter.sink, letter.source) for letter in letters} == {("sink", "out", "lab")}
+
+
+async def test_nothing_is_printed_before_the_dead_letters_are_committed(
+    sink: Any, pipe: Pipe, bench: Any, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    batches = [batch_of([{"n": 1}, {"n": float("inf")}])]
+    bench.office.closed = True
+    with pytest.raises(SinkError):
+        await out.write(batches)
+    bench.office.closed = False
+    assert (await out.write(batches)).rejected == [1]
+    await out.close()
+    assert pipe.text() == b'{"n":1}\n'
+    assert len(bench.office.letters) == 1
+
+
+async def test_metadata_is_added_and_the_daemons_own_names_never_leave(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink(metadata=True)
+    await out.open()
+    beside = batch_of([{"n": 1, "@flag": "truncated"}])
+    inside = batch_of(
+        [{"n": 2, "@source": "x", "@peer": "10.0.0.1:7", "@received_at": 1.5}], peers="", lifted=True
+    )
+    await out.write([beside, inside])
+    await out.close()
+    assert beside.records == [{"n": 1, "@flag": "truncated"}]
+    assert [json.loads(line) for line in pipe.text().splitlines()] == [
+        {
+            "n": 1, "_flag": "truncated", "_received_at": "1970-01-01T00:00:00.000000Z", "_source": "lab",
+            "_peer": "127.0.0.1:5",
+        },
+        {
+            "n": 2, "_received_at": "1970-01-01T00:00:01.500000Z", "_source": "lab", "_peer": "10.0.0.1:7",
+        },
+    ]  # fmt: skip
+
+
+async def test_a_reader_that_sleeps_stops_nobody_else_and_gets_every_line_whole(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    records = [{"n": number, "fill": "x" * 500} for number in range(2000)]
+    writing = asyncio.create_task(out.write([batch_of(records)]))
+    loop = asyncio.get_running_loop()
+    slowest_s, began = 0.0, loop.time()
+    while loop.time() - began < 0.5:
+        before = loop.time()
+        await asyncio.sleep(0.001)
+        slowest_s = max(slowest_s, loop.time() - before)
+    assert not writing.done()
+    assert slowest_s < 0.25
+    got = b""
+    while got.count(b"\n") < len(records):
+        got += await asyncio.to_thread(os.read, pipe.reader, 65536)
+    assert (await writing).rejected == [0]
+    await out.close()
+    assert [json.loads(line) for line in got.splitlines()] == records
+
+
+async def test_a_reader_that_has_seen_enough_is_told_once_and_what_follows_is_dropped(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    await out.write([batch_of([{"n": 1}])])
+    pipe.close_reader()
+    written = await out.write([batch_of([{"n": 2}, {"n": float("nan")}]), batch_of([{"n": 3}])])
+    assert (written.rejected, written.dropped) == ([1, 0], [1, 1])
+    written = await out.write([batch_of([{"n": 4}, {"n": 5}])])
+    assert (written.rejected, written.dropped) == ([0], [2])
+    await out.close()
+
+
+async def test_lines_the_pipe_had_taken_when_its_reader_went_are_not_called_dropped(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    records = [{"n": number, "fill": "x" * 1000} for number in range(1000)]
+    writing = asyncio.create_task(out.write([batch_of(records[:400]), batch_of(records[400:])]))
+    got = b""
+    while len(got) < 300_000:
+        got += await asyncio.to_thread(os.read, pipe.reader, 65536)
+    pipe.close_reader()
+    written = await writing
+    await out.close()
+    stored = 1000 - sum(written.dropped)
+    assert got.count(b"\n") <= stored < 1000
+    assert written.dropped == [max(0, 400 - stored), min(600, 1000 - stored)]
+
+
+async def test_a_file_as_standard_output_is_written_to_its_end(
+    sink: Any, tmp_path: Path, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    with (tmp_path / "out").open("wb", buffering=0) as file:
+        out._fd = file.fileno()
+        await out.write([batch_of([{"n": number} for number in range(10_000)])])
+    await out.close()
+    assert (tmp_path / "out").read_bytes().count(b"\n") == 10_000
