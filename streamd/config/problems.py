@@ -22,7 +22,7 @@ LATER = frozenset({
 })  # fmt: skip
 """Keys of the language whose feature this version does not have."""
 
-LATER_TYPES = frozenset({"unix", "relp", "forward", "nats", "lumberjack", "postgres"})
+LATER_TYPES = frozenset({"relp", "forward", "nats", "lumberjack", "postgres"})
 """The same for components."""
 
 

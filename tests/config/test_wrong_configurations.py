@@ -145,8 +145,8 @@ WRONG = {
         '21: pipelines.main.steps[1]: should be a name in quotes or a table with "type", and is 7',
     ),
     "a type of a later version": (
-        changed('type = "tcp"', 'type = "unix"'),
-        '12: sources.floor.type: "unix" is not available in this version',
+        changed('type = "tcp"', 'type = "relp"'),
+        '12: sources.floor.type: "relp" is not available in this version',
     ),
     "tls": (
         changed("[sources.floor]\n", '[sources.floor]\ntls.cert = "server.pem"\n'),

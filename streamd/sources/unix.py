@@ -1,0 +1,76 @@
+"""Unix sockets: as TCP or UDP are, for processes on this host, with the kernel's word on who sends."""
+
+from typing import Any, Literal, Self
+
+import structlog
+from pydantic import Field, model_validator
+
+from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.settings import WhenFull
+from streamd.sources._stream import ConnectionSettings
+from streamd.sources._unix_datagrams import UnixDatagrams
+from streamd.sources._unix_streams import UnixStreams
+
+log = structlog.get_logger()
+
+_ONLY_STREAM = ("framing", "max_connections", "first_byte_timeout", "frame_timeout")
+
+
+class Unix(Source):
+    """A unix socket, for streams of frames or for datagrams.
+
+    The peer of a record is what the kernel says of the process: `pid=123,uid=1000,gid=1000` (of a stream:
+    of the one that connected). For fairness all processes are one sender, the source.
+    """
+
+    class Config(ConnectionSettings):
+        """A unix socket."""
+
+        path: str = Field(pattern=r"^[^\x00]+$", description="file of the socket, relative to state_dir")
+        mode: Literal["stream", "datagram"] = Field(
+            "stream",
+            description="stream (connections, cut by `framing`) or datagram (each is a frame; max_frame and"
+            " oversize hold for it)",
+        )
+        permissions: str = Field(
+            "0660", pattern="^0?[0-7]{3}$", description="who may send, in octal digits as chmod takes them"
+        )
+        group: str | None = Field(None, description="group of the file; default that of the daemon")
+
+        @model_validator(mode="after")
+        def _datagrams_have_no_connections(self) -> Self:
+            if self.mode == "datagram":
+                for key in _ONLY_STREAM:
+                    if key in self.model_fields_set:
+                        raise ValueError(f'{key} belongs to mode = "stream": a datagram is one frame')
+                if self.oversize == "close":
+                    raise ValueError('oversize = "close" belongs to mode = "stream": there is no connection')
+            return self
+
+        @property
+        def default_when_full(self) -> WhenFull:
+            """Senders of a stream wait; one of datagrams, most often somebody's logging, should not."""
+            return "block" if self.mode == "stream" else "drop_oldest"
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        super().__init__(config, context)
+        inside = UnixStreams if config.mode == "stream" else UnixDatagrams
+        self._inside: Source = inside(config, context)
+        self.address = self._inside.address
+
+    @property
+    def open_connections(self) -> int:
+        """Connections now."""
+        return self._inside.open_connections
+
+    async def open(self, outlet: Outlet) -> None:
+        """Bind and begin to read. Raises `EnvironmentFault`."""
+        await self._inside.open(outlet)
+        config = self.config
+        log.info(
+            "listening", source=self.context.name, protocol=f"unix {config.mode}", address=str(self.address)
+        )
+
+    async def stop(self) -> None:
+        """Remove the socket's file and offer what was read; datagrams the kernel holds are read first."""
+        await self._inside.stop()
