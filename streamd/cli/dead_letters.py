@@ -1,4 +1,4 @@
-"""`streamd dead-letters`: what could not be used, who sent it, and why."""
+"""`streamd dead-letters`: what could not be used, who sent it, and why; sent once more, or deleted."""
 
 import argparse
 import sqlite3
@@ -9,12 +9,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from streamd.cli import _purge
 from streamd.cli._table import escape, json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
 from streamd.core.errors import BadData
 from streamd.core.printable import printable
 from streamd.core.settings import parse_duration_s
 from streamd.core.timestamp import canonical, from_epoch
+from streamd.dead_letter_filter import LetterFilter
 
 SHOWN_CHARACTERS = 60
 """Of a payload in a list; `show` has it whole."""
@@ -41,7 +43,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="a JSON object")
     form.add_argument("--raw", action="store_true", help="only the payload, byte for byte")
-    for action in (listing, count, show):
+    purge = actions.add_parser("purge", help="delete letters for good")
+    _add_filters(purge)
+    _purge.add(purge)
+    for action in (listing, count, show, purge):
         add_file_options(action, "the dead letters' file, without a configuration")
 
 
@@ -49,6 +54,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", help="only this reason, like json:syntax")
     parser.add_argument("--source", help="only from this source")
     parser.add_argument("--stage", help="only from this stage: framing, decode, a step's name, sink")
+    parser.add_argument("--pipeline", help="only from this pipeline")
     parser.add_argument(
         "--since",
         type=_since,
@@ -70,6 +76,8 @@ def _since(text: str) -> str:
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.action == "purge":
+        return _purge.main(options, _file(options), _wanted(options))
     with closing(open_read_only(_file(options))) as connection, only_reading(connection):
         {"list": _list, "count": _count, "show": _show}[options.action](connection, options)
     sys.stdout.flush()
@@ -85,25 +93,16 @@ def _file(options: argparse.Namespace) -> Path:
     return loaded.state_dir / loaded.config.dead_letters.path
 
 
-def _chosen(options: argparse.Namespace) -> tuple[str, list[Any]]:
-    """The WHERE clause of the filters, and its parameters."""
-    wanted = {
-        "reason = ?": options.reason,
-        "source = ?": options.source,
-        "stage = ?": options.stage,
-        "received_at >= ?": options.since,
-    }
-    clauses = [clause for clause, value in wanted.items() if value is not None]
-    where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
-    return where, [value for value in wanted.values() if value is not None]
+def _wanted(options: argparse.Namespace) -> LetterFilter:
+    return LetterFilter(options.reason, options.source, options.stage, options.pipeline, options.since)
 
 
 def _list(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
-    where, parameters = _chosen(options)
+    wanted = _wanted(options)
     columns = _COLUMNS if options.json else _LISTED
     rows = connection.execute(
-        f"SELECT {', '.join(columns)} FROM dead_letters {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
-        [*parameters, options.limit],
+        f"SELECT {', '.join(columns)} FROM dead_letters WHERE {wanted.condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
+        [*wanted.parameters, options.limit],
     )
     if options.json:
         sys.stdout.writelines(_json(row) for row in rows)
@@ -117,11 +116,11 @@ def _shortened(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
 
 
 def _count(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
-    where, parameters = _chosen(options)
+    wanted = _wanted(options)
     rows = connection.execute(
         "SELECT source, stage, reason, count(*), min(received_at), max(received_at)"  # noqa: S608 - our own words
-        f" FROM dead_letters {where} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3",
-        parameters,
+        f" FROM dead_letters WHERE {wanted.condition} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3",
+        wanted.parameters,
     )
     names = ("source", "stage", "reason", "count", "first", "last")
     write_rows(names, rows, "json" if options.json else "auto")

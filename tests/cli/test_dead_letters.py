@@ -1,3 +1,4 @@
+import io
 import json
 import sqlite3
 import time
@@ -65,6 +66,8 @@ def test_the_newest_come_first_on_one_line_each(file: Path, capsys: pytest.Captu
         (("--since", "2026-01-31T08:01:00Z"), [4, 3, 2]),
         (("--since", "2026-01-31T09:01:30+01:00"), [4, 3]),
         (("--since", "10m"), [4]),
+        (("--pipeline", "main"), [4, 3, 2, 1]),
+        (("--pipeline", "other"), []),
         (("--limit", "2"), [4, 3]),
         (("--reason", "' OR 1=1 --"), []),
     ],
@@ -160,3 +163,58 @@ def test_the_configuration_says_where_the_file_is(
     code, out, _ = run(capsys, "list", "--config", str(config), "--limit", "1", "--json")
     assert code == 0
     assert json.loads(out)["id"] == 4
+
+
+def test_purge_deletes_what_the_filters_mean_and_says_how_many(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--db", str(file), "--yes")
+    assert run(capsys, "purge", "--reason", "json:syntax", *where)[:2] == (0, "deleted 2 dead letters\n")
+    assert listed(capsys, file) == [3, 2]
+    assert run(capsys, "purge", "--reason", "json:syntax", *where)[:2] == (
+        0,
+        "no dead letters match\n",
+    )
+    assert run(capsys, "purge", "--all", *where)[:2] == (0, "deleted 2 dead letters\n")
+    assert listed(capsys, file) == []
+
+
+def test_purge_without_a_filter_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = run(capsys, "purge", "--yes", "--db", str(file))
+    assert code == 2
+    assert "--all" in error
+    assert len(listed(capsys, file)) == 4
+
+
+def test_purge_where_nobody_can_be_asked_is_refused(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    code, _, error = run(capsys, "purge", "--all", "--db", str(file))
+    assert code == 2
+    assert error == "streamd: 4 dead letters would be deleted; where nobody can be asked, --yes says so\n"
+    assert len(listed(capsys, file)) == 4
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", []), ("n\n", [4, 3, 2, 1]), ("", [4, 3, 2, 1])])
+def test_purge_asks_on_a_terminal(
+    answer: str,
+    left: list[int],
+    file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = io.StringIO(answer)
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    code, _, asked = run(capsys, "purge", "--source", "lab", "--db", str(file))
+    assert asked == "delete 2 dead letters for good? [y/N] "
+    assert code == (1 if left else 0)
+    assert listed(capsys, file, "--source", "lab") == [n for n in left if n < 3]
+
+
+def test_purge_makes_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = run(capsys, "purge", "--all", "--yes", "--db", str(tmp_path / "none.db"))
+    assert code == 1
+    assert "there is no" in error
+    assert not (tmp_path / "none.db").exists()

@@ -1,0 +1,70 @@
+"""`streamd dead-letters purge`: delete what will never be replayed."""
+
+import argparse
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from streamd.cli.query import QueryRefused
+from streamd.core.errors import EnvironmentFault
+from streamd.dead_letter_filter import LetterFilter
+
+_BUSY_TIMEOUT_S = 5.0
+_LETTERS_PER_COMMIT = 1000
+"""A daemon that writes letters meanwhile waits for one commit, not for all."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments beside the filters."""
+    parser.add_argument("--all", action="store_true", help="every letter: needed where no filter is given")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def main(options: argparse.Namespace, file: Path, wanted: LetterFilter) -> int:
+    """Delete the letters meant. Raises `QueryRefused` and `EnvironmentFault`."""
+    if wanted.empty and not options.all:
+        raise QueryRefused("purge deletes for good: give a filter such as --reason, or --all")
+    if not file.exists():
+        raise EnvironmentFault(f"there is no {file}")
+    try:
+        with closing(_open(file)) as connection:
+            return _purge(connection, wanted, ask=not options.yes)
+    except sqlite3.Error as error:
+        raise EnvironmentFault(f"{file}: {error}; what was deleted before is deleted") from error
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    uri = f"{file.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _purge(connection: sqlite3.Connection, wanted: LetterFilter, *, ask: bool) -> int:
+    # What comes after the question was asked was not asked about.
+    ((count, last_id),) = connection.execute(
+        f"SELECT count(*), max(id) FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - our own words
+        wanted.parameters,
+    )
+    letters = "1 dead letter" if count == 1 else f"{count:,} dead letters"
+    if not count:
+        print("no dead letters match")
+        return 0
+    if ask and not _confirmed(letters):
+        print("nothing was deleted")
+        return 1
+    deleted = 0
+    while removed := connection.execute(
+        f"DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE {wanted.condition}"  # noqa: S608 - our own words
+        " AND id <= ? ORDER BY id LIMIT ?)",
+        [*wanted.parameters, last_id, _LETTERS_PER_COMMIT],
+    ).rowcount:
+        deleted += removed
+    print(f"deleted {deleted:,} dead letter{'s' * (deleted != 1)}")
+    return 0
+
+
+def _confirmed(letters: str) -> bool:
+    if not sys.stdin.isatty():
+        raise QueryRefused(f"{letters} would be deleted; where nobody can be asked, --yes says so")
+    print(f"delete {letters} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
