@@ -21,8 +21,8 @@ log = structlog.get_logger()
 
 _MINUTE_S = 60
 _ROWS_PER_STATEMENT = 500
-_IN_COMMIT = frozenset({"stored", "replaced"})
-"""What a sink in the ledger's own file writes in the transaction of its rows."""
+_IN_COMMIT = frozenset({"stored", "replaced", "expired"})
+"""What a sink in the ledger's own file writes in the transaction that stores or deletes the rows."""
 
 
 class Key(NamedTuple):
@@ -73,16 +73,19 @@ class Ledger:
             async with self._db.transaction():
                 for statement in STATEMENTS:
                     await self._db.execute(statement)
-                for run_id, known_until in await self._db.fetch(UNENDED_RUNS):
-                    ((unknown_s,),) = await self._db.fetch(
-                        "SELECT max(0, (julianday(?) - julianday(?)) * 86400)",
-                        (from_epoch(now_s), known_until),
-                    )
-                    await self._mark("unclean", known_until, run_id, unknown_s, None)
+                await self._note_unended(now_s)
                 await self._mark("start", from_epoch(now_s), self.run_id, 0, 1)
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"cannot write the ledger in {self._db.path}: {error}") from error
         self._db.ledger = self
+
+    async def _note_unended(self, now_s: float) -> None:
+        for run_id, known_until in await self._db.fetch(UNENDED_RUNS):
+            ((unknown_s,),) = await self._db.fetch(
+                "SELECT max(0, (julianday(?) - julianday(?)) * 86400)",
+                (from_epoch(now_s), known_until),
+            )
+            await self._mark("unclean", known_until, run_id, unknown_s, None)
 
     async def flush(self) -> bool:
         """Write what has changed; False where that was not possible now."""
