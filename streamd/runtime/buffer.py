@@ -86,20 +86,7 @@ class Buffer(Generic[T]):
     def take(self, max_records: int) -> list[T]:
         """What waits, up to `max_records`; an item that is too large is cut into even parts."""
         taken: list[T] = []
-        room = max_records
-        while self._items and room > 0:
-            item = self._items.popleft()
-            count = len(item)
-            if count > room:
-                if taken:
-                    self._items.appendleft(item)
-                    break
-                parts = -(-count // max_records)
-                item, rest = item.split(-(-count // parts))
-                self._items.appendleft(rest)
-            self._forget(item)
-            taken.append(item)
-            room -= len(item)
+        self._fill(taken, self._items, max_records)
         self._make_room()
         return taken
 
@@ -124,6 +111,22 @@ class Buffer(Generic[T]):
         left, self._items = list(self._items), deque()
         self.records = self.size_bytes = 0
         return left
+
+    def _fill(self, taken: list[T], items: deque[T], max_records: int) -> None:
+        room = max_records - sum(map(len, taken))
+        while items and room > 0:
+            item = items.popleft()
+            count = len(item)
+            if count > room:
+                if taken:
+                    items.appendleft(item)
+                    break
+                parts = -(-count // max_records)
+                item, rest = item.split(-(-count // parts))
+                items.appendleft(rest)
+            self._forget(item)
+            taken.append(item)
+            room -= len(item)
 
     def _append(self, item: T) -> None:
         self._items.append(item)
@@ -151,15 +154,18 @@ class Buffer(Generic[T]):
         while self.records > self.max_records or self.size_bytes > self.max_bytes:
             oldest = self._items.popleft()
             count = len(oldest)
-            excess_bytes = self.size_bytes - self.max_bytes
-            excess = max(
-                self.records - self.max_records, -(-excess_bytes * count // max(oldest.size_bytes, 1)), 1
-            )
+            excess = self._excess(oldest)
             if excess < count:
                 oldest, rest = oldest.split(excess)
                 self._items.appendleft(rest)
             self._forget(oldest)
             self._on_drop(oldest)
+
+    def _excess(self, item: T) -> int:
+        """How many records of the item's size are too many: one at least."""
+        excess_bytes = self.size_bytes - self.max_bytes
+        of_this_size = -(-excess_bytes * len(item) // max(item.size_bytes, 1))
+        return max(self.records - self.max_records, of_this_size, 1)
 
     def _tell_reader(self) -> None:
         if self._reader is not None:

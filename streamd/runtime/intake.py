@@ -1,4 +1,4 @@
-"""Where a source puts what it reads: counted before any policy, then buffered."""
+"""Where a source puts what it reads: counted before any policy, then buffered fairly."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from streamd.core.ack import Status
 from streamd.core.books import FrameBook
 from streamd.core.frames import Frames
 from streamd.core.settings import BufferSettings, WhenFull
-from streamd.runtime.buffer import Buffer
+from streamd.runtime.fair_buffer import FairBuffer
 
 
 class Intake:
@@ -14,7 +14,7 @@ class Intake:
 
     def __init__(self, settings: BufferSettings, when_full: WhenFull, book: FrameBook) -> None:
         self.book = book
-        self.buffer: Buffer[Frames] = Buffer(settings.max_records, settings.max_bytes, when_full, self._drop)
+        self.buffer = FairBuffer(settings.max_records, settings.max_bytes, when_full, self._drop)
 
     def offer(self, frames: Frames) -> bool:
         """Take the frames; False: stop reading until the callback of `on_resume` comes."""
