@@ -1,29 +1,27 @@
 """Rows in a SQLite table, typed by a schema, or whole records as JSON."""
 
-import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import chain, pairwise
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from streamd.core.batch import Batch
-from streamd.core.books import Entry
 from streamd.core.contracts import Sink, SinkContext, Written
-from streamd.core.dead_letter import DeadLetter
-from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
+from streamd.core.errors import ConfigError, SinkError
 from streamd.core.schema import FieldSettings, FieldType, Schema
-from streamd.core.settings import Settings, SinkSettings, SizeBytes
+from streamd.core.settings import DurationS, Settings, SinkSettings, SizeBytes
 from streamd.storage.catch_all import CatchAllRows
-from streamd.storage.columns import FIELD_TYPES
-from streamd.storage.database import Database
-from streamd.storage.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
-from streamd.storage.rows import Reject, Rows
+from streamd.storage.dated import DatedPath, is_dated
+from streamd.storage.dated_writer import DatedWriter
+from streamd.storage.files import free_bytes
+from streamd.storage.retention import Age, Retention, keep
 from streamd.storage.table import CATCH_ALL_COLUMNS, Table
+from streamd.storage.table_writer import TableWriter
 from streamd.storage.typed_rows import ColumnSettings, Extra, TypedRows
 
-_ADDED = FieldSettings(type="any", required=False)
+_RECEIVED_AT = "received_at"
 
 
 def _column(value: Any) -> Any:
@@ -38,6 +36,19 @@ Column = Annotated[
 class RetentionSettings(Settings):
     """What is kept, and what is kept free."""
 
+    max_age: DurationS | None = Field(
+        None, gt=0, description="rows older than this are deleted, the age counted from received_at"
+    )
+    age_column: str | None = Field(
+        None,
+        description="a timestamp column to count max_age from instead; it gets an index",
+    )
+    max_size: SizeBytes | None = Field(
+        None,
+        ge=1 << 20,
+        description="of the database file, or of all files of a dated path: beyond it the oldest rows or"
+        " files are deleted",
+    )
     min_free: SizeBytes = Field(
         "64MiB",  # type: ignore[assignment]  # parsed by the validator
         description="stop writing while the file system has less than this left",
@@ -48,14 +59,19 @@ class Sqlite(Sink):
     """Stores records in one table of one SQLite file, every write in one transaction.
 
     With a `schema` or `columns` the table is STRICT and typed, without it is the catch-all of JSON records.
-    `notes` counts `extra_dropped`: fields given up because they have no column.
+    A path with `%Y-%m-%d` names a file for each day. `notes` counts `extra_dropped` (fields given up because
+    they have no column), `expired` (rows deleted by retention) and `wal_pinned` (times a reader held the
+    write-ahead log).
     """
 
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
 
         path: str = Field(
-            "streamd.db", description="the database file, relative to daemon.state_dir", min_length=1
+            "streamd.db",
+            description="the database file, relative to daemon.state_dir; with %Y, %m, %d, %H in its name a"
+            " file for each span of time, by received time in UTC",
+            min_length=1,
         )
         table: str = Field("records", description="the table; made when it is not there")
         schema_name: str | None = Field(
@@ -96,16 +112,25 @@ class Sqlite(Sink):
             self._rows = TypedRows(fields, metadata=self.config.metadata, extra=self.config.extra)
         else:
             self._rows = CatchAllRows()
+        self._dated = DatedPath(self.path) if is_dated(self.path) else None
+        retention = self.config.retention
+        age = self._age(fields)
+        by_index = [[age.column]] if age is not None and age.indexed else []
         self._table = Table(
             self.table,
             self._rows.columns if isinstance(self._rows, TypedRows) else CATCH_ALL_COLUMNS,
             unique=self.config.unique,
-            indexes=self.config.indexes,
+            indexes=[*self.config.indexes, *by_index],
             catch_all=not fields,
         )
-        self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
-        self._database: Database | None = None
-        self._letters_kept: dict[tuple[int, int], Batch] = {}
+        self._retention = Retention(
+            self._table, context.name, self.notes, age=age, max_age_s=retention.max_age
+        )
+        self._deletes = retention.max_age is not None or retention.max_size is not None
+        if self._deletes and self._dated is None:
+            context.databases.reclaim(self.path)
+        self._writer: TableWriter | DatedWriter | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     def _fields(self) -> dict[str, FieldSettings]:
         """The columns that hold fields, in order. Raises `ConfigError`."""
@@ -129,193 +154,95 @@ class Sqlite(Sink):
                 fields[name] = fields[name].model_copy(update={"required": True})
         return fields
 
+    def _age(self, fields: dict[str, FieldSettings]) -> Age | None:
+        """What tells how old a row is; None where nothing has to, or the file's name does."""
+        retention, column = self.config.retention, self.config.retention.age_column
+        if column is not None and (retention.max_age is None or self._dated is not None):
+            raise ConfigError("'retention.age_column' needs 'retention.max_age' and a path without a date")
+        if retention.max_age is None or self._dated is not None:
+            return None
+        if column is not None:
+            if column not in fields or fields[column].type != "timestamp":
+                raise ConfigError(f"'retention.age_column': {column!r} is no column of type timestamp")
+            return Age(column, indexed=True)
+        if fields and not self.config.metadata:
+            raise ConfigError(
+                "'retention.max_age' needs to know how old a row is: set metadata = true for the column"
+                " received_at, or name a timestamp column in retention.age_column"
+            )
+        # A row that is replaced keeps its place among the rows, and gets a new time.
+        by_index = any(index[:1] == [_RECEIVED_AT] for index in self.config.indexes)
+        return Age(_RECEIVED_AT, indexed=by_index or bool(self.config.unique))
+
     def accepts_typed(self, schema: Schema) -> bool:
         """Flat records are written as they are where each field has a column of its type and name."""
         return self._rows.accepts_typed(schema)
 
     async def open(self) -> None:
         """Open the file, make the table or bring it up to date. Raises `EnvironmentFault`, `ConfigError`."""
-        self._database = await self.context.databases.acquire(self.path, self.config.synchronous)
+        max_bytes = self.config.retention.max_size
+        if self._dated is None:
+            writer = self._writer = await self._open_file(self.path)
+            database = writer.database
+            if self._deletes:
+                self._start_keeper(lambda: self._retention.step(database, max_bytes))
+            return
+        dated = DatedWriter(
+            self._dated, self._open_file, self._close_file, self.table, self._retention, max_bytes
+        )
+        await dated.open()
+        self._writer = dated
+        if self._deletes:
+            self._start_keeper(dated.expire)
+
+    def _start_keeper(self, step: Callable[[], Awaitable[bool]]) -> None:
+        self._keeper = asyncio.create_task(keep(step, self.context.name))
+
+    async def _open_file(self, path: Path) -> TableWriter:
+        databases = self.context.databases
+        if self._deletes:
+            databases.reclaim(path)
+        database = await databases.acquire(path, self.config.synchronous)
+        writer = TableWriter(
+            database, self._table, self._rows, self.context.name, self.context.dead_letters, self.notes
+        )
         try:
-            there = await self._table.ensure(self._live)
-        except (SinkError, sqlite3.Error) as error:
-            await self.close()
-            raise EnvironmentFault(
-                f"cannot prepare the table {self.table!r} in {self.path}: {error}"
-            ) from error
-        except ConfigError:
-            await self.close()
+            await writer.open()
+        except BaseException:
+            await databases.release(database)
             raise
-        if isinstance(self._rows, TypedRows) and self.config.extra == "add_column":
-            ours = {column.lower() for column in self._rows.columns}
-            added = {
-                column: FieldSettings(type=FIELD_TYPES[kind], required=False)
-                for column, kind in there.items()
-                if column.lower() not in ours and kind in FIELD_TYPES
-            }
-            self._rows = self._rows.extended(added)
+        return writer
+
+    async def _close_file(self, writer: TableWriter) -> None:
+        await self.context.databases.release(writer.database)
 
     async def close(self) -> None:
-        """Give the file back; the last one that used it closes it."""
-        database, self._database = self._database, None
-        if database is not None:
-            await self.context.databases.release(database)
+        """End retention and give the file back; the last one that used it closes it."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait((keeper,))
+        writer, self._writer = self._writer, None
+        if isinstance(writer, DatedWriter):
+            await writer.close()
+        elif writer is not None:
+            await self._close_file(writer)
 
     async def write(self, batches: Sequence[Batch]) -> Written:
-        """Commit all batches in one transaction; what cannot be stored is in the dead letters before.
+        """Commit all batches; what cannot be stored is in the dead letters before.
 
-        Raises `SinkError`: nothing is committed. About 1.3 µs a record of seven columns, 1.1 of it on the
-        connection's thread.
+        Raises `SinkError`: the same batches can be handed in again. `TableWriter.write` says what it costs.
         """
-        self._check_free()
-        try:
-            written = await self._write_at_once(batches) or await self._write(batches, careful=False)
-        except DATA_ERRORS:
-            # Statements behind the failed one have run by now; from the start, so that order is kept.
-            written = await self._write(batches, careful=True)
-        self._letters_kept.clear()
-        return written
-
-    async def _write_at_once(self, batches: Sequence[Batch]) -> Written | None:
-        """All in one trip to the database's thread; None where there is more to do than inserting."""
-        if self.config.unique:
-            return None
-        statements: list[tuple[str, list[Any]]] = []
-        parts: list[Iterable[Any]] = []
-        count = 0
-        last: Insert | None = None
-        for batch in batches:
-            stream = self._rows.stream(batch) if batch.records else None
-            if stream is None:
-                rows = self._rows.of(batch)
-                if rows.rejects or rows.new_columns or rows.dropped_fields:
-                    return None
-                stream = (rows.columns, chain.from_iterable(rows.rows))
-            insert = self._insert(stream[0], self._rows)
-            if last is not None and insert is not last:
-                statements += last.statements(chain.from_iterable(parts), count)
-                parts, count = [], 0
-            last = insert
-            parts.append(stream[1])
-            count += len(batch)
-        if last is not None:
-            statements += last.statements(chain.from_iterable(parts), count)
-        written = Written([0] * len(batches), [0] * len(batches))
-        await self._live.write(statements, self._entries(batches, written))
-        return written
-
-    async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
-        database, maker = self._live, self._rows
-        written = Written([0] * len(batches), [0] * len(batches))
-        refused: list[tuple[Batch, Reject]] = []
-        dropped_fields = 0
-        async with database.transaction() as entries:
-            gathered = Gathered(database)
-            tops = [database.submit(self._table.top_sql)] if self.config.unique else []
-            for place, batch in enumerate(batches):
-                rows, maker = await self._rows_of(batch, maker)
-                statement = self._insert(rows.columns, maker)
-                if careful:
-                    bad = await insert_what_can_be(database, statement, rows.rows)
-                    rows.rejects += [Reject(rows.indexes[row], reason, detail) for row, reason, detail in bad]
-                else:
-                    await gathered.put(statement, rows.rows)
-                if self.config.unique:
-                    await gathered.flush()
-                    tops.append(database.submit(self._table.top_sql))
-                written.rejected[place] = len(rows.rejects)
-                refused += [(batch, reject) for reject in rows.rejects]
-                dropped_fields += rows.dropped_fields
-            await gathered.flush()
-            await database.settle()
-            for place, (before, after) in enumerate(pairwise(top.result()[0][0] or 0 for top in tops)):
-                stored = len(batches[place]) - written.rejected[place]
-                written.replaced[place] = stored - (after - before)
-            await self._keep(refused)
-            entries.extend(self._entries(batches, written))
-        if dropped_fields:
-            self.notes["extra_dropped"] += dropped_fields
-        self._rows = maker
-        return written
-
-    @property
-    def _live(self) -> Database:
-        if self._database is None:
+        if self._writer is None:
             raise RuntimeError(f"the sink {self.context.name!r} is not open")
-        return self._database
+        self._check_free()
+        return await self._writer.write(batches)
 
     def _check_free(self) -> None:
-        if self.config.retention.min_free == 0:
-            return
-        free_bytes = self._live.free_bytes()
-        if free_bytes < self.config.retention.min_free:
+        least_bytes = self.config.retention.min_free
+        if least_bytes and (left_bytes := free_bytes(self.path.parent)) < least_bytes:
             raise SinkError(
                 "min_free",
-                f"{free_bytes >> 20} MiB are free on the file system of {self.path}, retention.min_free"
-                f" keeps {self.config.retention.min_free >> 20} MiB",
+                f"{left_bytes >> 20} MiB are free on the file system of {self.path}, retention.min_free"
+                f" keeps {least_bytes >> 20} MiB",
             )
-
-    async def _rows_of(
-        self, batch: Batch, maker: TypedRows | CatchAllRows
-    ) -> tuple[Rows, TypedRows | CatchAllRows]:
-        """The rows of a batch, and the maker that made them: another where the table had to get columns."""
-        rows = maker.of(batch)
-        if rows.new_columns and isinstance(maker, TypedRows):
-            await self._live.settle()
-            there = await self._table.columns_there(self._live)
-            for column in rows.new_columns:
-                if column.lower() not in there:  # another sink on this table may have been faster
-                    await self._live.execute(self._table.add_column_sql(column, "ANY"))
-            maker = maker.extended(dict.fromkeys(rows.new_columns, _ADDED))
-            self._inserts.clear()  # whoever adds columns one by one shall not make us keep a text for each
-            rows = maker.of(batch)
-        return rows, maker
-
-    def _insert(self, columns: tuple[str, ...], maker: TypedRows | CatchAllRows) -> Insert:
-        every = tuple(maker.columns)
-        found = self._inserts.get((columns, every))
-        if found is None:
-            found = self._inserts[columns, every] = Insert(
-                self.table, columns, self.config.unique, every, maker.bools
-            )
-        return found
-
-    async def _keep(self, refused: list[tuple[Batch, Reject]]) -> None:
-        """Commit the dead letters. A second attempt at the same batches brings none a second time."""
-        letters = [
-            self._letter(batch, reject)
-            for batch, reject in refused
-            if (id(batch), reject.index) not in self._letters_kept
-        ]
-        if letters:
-            await self.context.dead_letters.commit(letters)
-        for batch, reject in refused:  # holding the batch keeps its id from being given to another
-            self._letters_kept[id(batch), reject.index] = batch
-
-    def _letter(self, batch: Batch, reject: Reject) -> DeadLetter:
-        received_at = batch.received_at if isinstance(batch.received_at, float) else batch.received_at[0]
-        if not batch.lifted and not isinstance(batch.received_at, float):
-            received_at = batch.received_at[reject.index]
-        return DeadLetter(
-            batch.record(reject.index),
-            "sink",
-            reject.reason,
-            reject.detail,
-            source=batch.source,
-            peer=batch.peer(reject.index),
-            received_at=received_at,
-            pipeline=batch.pipeline,
-            sink=self.context.name,
-        )
-
-    def _entries(self, batches: Sequence[Batch], written: Written) -> list[Entry]:
-        """What the ledger writes in the same transaction."""
-        counts: Counter[tuple[str, str, str]] = Counter()
-        for batch, rejected, replaced in zip(batches, written.rejected, written.replaced, strict=True):
-            counts[batch.source, batch.pipeline, "stored"] += len(batch) - rejected
-            counts[batch.source, batch.pipeline, "replaced"] += replaced
-        return [
-            Entry(source, pipeline, self.context.name, counter, "", n)
-            for (source, pipeline, counter), n in counts.items()
-            if n
-        ]

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
@@ -32,6 +31,9 @@ _CHECKPOINT_EVERY_S = 1.0
 _CHECKPOINT_ROWS = 1000
 """The log is brought into the file once a second where this many rows came, else by SQLite at its bound."""
 _JOURNAL_MOST_BYTES = 32 * 2**20
+_LOG_ALARM_BYTES = 64 * 2**20
+_LOG_ALARM_AFTER_S = 5.0
+"""A log that stays this long for that time cannot be begun anew: somebody reads an old state of the file."""
 _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""
 _CACHED_STATEMENTS = 512
@@ -85,13 +87,17 @@ class Database:
     where that is success, when the caller's code after the transaction has run up to its next await.
     """
 
-    def __init__(self, path: Path, synchronous: Synchronous = "normal") -> None:
+    def __init__(self, path: Path, synchronous: Synchronous = "normal", *, reclaim: bool = False) -> None:
+        """With `reclaim` a new file is made so that `vacuum_some` can give its free pages back."""
         self.path = path
+        self.reclaim = reclaim
         self.synchronous = synchronous
         self.lock = asyncio.Lock()
         self.ledger: CommitLedger | None = None
         self.set_aside: Path | None = None
         """Where the file went that was found corrupt at open."""
+        self.log_pinned = 0
+        """How often a reader has kept the write-ahead log from being begun anew (event `wal_pinned`)."""
         self._connection: _Connection | None = None
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
@@ -100,6 +106,8 @@ class Database:
         self._checkpoint: asyncio.Task[None] | None = None
         self._checkpointed_s = float("-inf")
         self._rows_in_log = 0
+        self._log_long_since_s: float | None = None
+        self._log_alarm = False
 
     async def open(self) -> None:
         """Make or open the file. A corrupt one is renamed and a fresh one made. Raises `EnvironmentFault`."""
@@ -131,6 +139,8 @@ class Database:
             self._connection = connector
             await connector
             self._file = _identity(self.path)
+            if self.reclaim:  # means nothing to a file that has tables
+                await self.fetch("PRAGMA auto_vacuum=INCREMENTAL")
             await self._begin_log()
             for pragma in (
                 f"synchronous={self.synchronous}",
@@ -139,6 +149,7 @@ class Database:
                 "secure_delete=OFF",  # on in some builds: it writes zeros over every row that is replaced
             ):
                 await self.fetch(f"PRAGMA {pragma}")
+            await self._look_for_vacuum()
             self._hang_s = failpoints.hang_s("sqlite.commit", self.path)
             if self._hang_s:
                 await self._connection.create_function("streamd_hang", 1, time.sleep)
@@ -168,10 +179,26 @@ class Database:
             await self.fetch("PRAGMA synchronous=full")
             self.synchronous = "full"
 
-    def free_bytes(self) -> int:
-        """What the file system has left for this user."""
-        found = os.statvfs(self.path.parent)
-        return found.f_bavail * found.f_frsize
+    async def sizes_bytes(self) -> tuple[int, int]:
+        """What the file's pages take, without the log beside it, and how much of that is free."""
+        ((pages, free_pages, page_bytes),) = await self.fetch(
+            "SELECT page_count, freelist_count, page_size"
+            " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+        )
+        return pages * page_bytes, free_pages * page_bytes
+
+    async def vacuum_some(self, most_pages: int) -> None:
+        """Give so many free pages back to the disk; nobody writes meanwhile."""
+        async with self.lock:
+            # A PRAGMA that works step by step is run to its end only as a script.
+            script = f"PRAGMA incremental_vacuum({most_pages})"
+            task = asyncio.ensure_future(self._live.executescript(script))
+            if await _done(task):
+                raise asyncio.CancelledError
+            try:
+                await task.result().close()
+            except sqlite3.Error as error:
+                raise environment_fault(error) or error from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[list[Entry]]:
@@ -204,6 +231,7 @@ class Database:
         `entries` go to the ledger as with `transaction`. On any error nothing of it is kept.
         """
         async with self.lock:
+            self._check_file()
             if self._live.in_transaction:  # as in `transaction`
                 await self._rollback()
             work = list(statements)
@@ -265,6 +293,19 @@ class Database:
         if journal_mode != "wal":
             raise SinkError("no_wal", "no write-ahead log can be made there; use a local file system")
 
+    async def _look_for_vacuum(self) -> None:
+        if not self.reclaim:
+            return
+        ((mode,),) = await self.fetch("PRAGMA auto_vacuum")
+        self.reclaim = bool(mode)
+        if not mode:
+            structlog.get_logger(__name__).warning(
+                "database_keeps_its_size",
+                path=str(self.path),
+                why="it was made without auto_vacuum: what retention frees is used again, never given back",
+                hint="while streamd is stopped: PRAGMA auto_vacuum = INCREMENTAL; VACUUM;",
+            )
+
     def _check_file(self) -> None:
         """SQLite writes on without an error into a removed file, where nobody would find the rows."""
         if _identity(self.path) != self._file:
@@ -324,7 +365,30 @@ class Database:
 
     async def _checkpoint_now(self) -> None:
         with suppress(SinkError, sqlite3.Error):  # SQLite's own comes at `wal_autocheckpoint` pages
-            await self.fetch("PRAGMA wal_checkpoint(PASSIVE)")
+            ((_, log_pages, pages_done),) = await self.fetch("PRAGMA wal_checkpoint(PASSIVE)")
+            ((page_bytes,),) = await self.fetch("PRAGMA page_size")
+            self._watch_log(log_pages * page_bytes, pages_done * page_bytes)
+
+    def _watch_log(self, log_bytes: int, done_bytes: int) -> None:
+        """Say once that somebody holds the log, and once that it is over. Nothing is done to the reader."""
+        now_s = time.monotonic()
+        if log_bytes <= _LOG_ALARM_BYTES:
+            if self._log_alarm:
+                structlog.get_logger(__name__).info("wal_released", path=str(self.path))
+            self._log_long_since_s, self._log_alarm = None, False
+        elif self._log_long_since_s is None:
+            self._log_long_since_s = now_s
+        elif not self._log_alarm and now_s - self._log_long_since_s >= _LOG_ALARM_AFTER_S:
+            self._log_alarm = True
+            self.log_pinned += 1
+            structlog.get_logger(__name__).warning(
+                "wal_pinned",
+                path=str(self.path),
+                log_bytes=log_bytes,
+                not_in_file_bytes=log_bytes - done_bytes,
+                hint="a program keeps a read transaction open on this file (see fuser), and its log grows"
+                " until that ends",
+            )
 
     async def _rollback(self) -> None:
         pending, self._pending = self._pending, []

@@ -12,7 +12,15 @@ class Databases:
     def __init__(self) -> None:
         self._users: dict[Path, int] = {}
         self._open: dict[Path, Database] = {}
+        self._reclaimed: set[Path] = set()
         self._lock = asyncio.Lock()
+
+    def reclaim(self, path: Path) -> None:
+        """Where this file is made, make it so that pages freed by retention go back to the disk.
+
+        Said before anybody opens it, because only a file without tables can be made so.
+        """
+        self._reclaimed.add(path.resolve())
 
     async def acquire(self, path: Path, synchronous: Synchronous = "normal") -> Database:
         """The open database at `path`; the stricter `synchronous` wins. Raises `EnvironmentFault`."""
@@ -20,7 +28,7 @@ class Databases:
         async with self._lock:
             database = self._open.get(path)
             if database is None:
-                database = Database(path, synchronous)
+                database = Database(path, synchronous, reclaim=path in self._reclaimed)
                 await database.open()
                 self._open[path] = database
             await database.require(synchronous)

@@ -34,6 +34,12 @@ def prepare(path: Path) -> None:
         ) from error
 
 
+def free_bytes(folder: Path) -> int:
+    """What the file system of the folder has left for this user."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 def fault_of(path: Path) -> str | None:
     """Why the file is no sound database, None where nothing is wrong with it.
 

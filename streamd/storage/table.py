@@ -65,7 +65,9 @@ class Table:
         self.catch_all = catch_all
         self._check_names()
         self._check_indexes()
-        self.top_sql = self._top_sql()
+        self.row_number = self._row_number()
+        """What SQL calls the number of a row: a column may hide the usual name."""
+        self.top_sql = f"SELECT max({self.row_number}) FROM {quote(self.name)}"  # noqa: S608 - it is quoted
         """The query for the highest row number: no row has it when the next row is inserted above it."""
 
     def _check_names(self) -> None:
@@ -93,14 +95,14 @@ class Table:
         if not all(self.indexes):
             raise ConfigError(f"an index of {self.name!r} names no column")
 
-    def _top_sql(self) -> str:
+    def _row_number(self) -> str:
         names = {column.lower() for column in self.columns}
         free = [name for name in ROW_NUMBER if name not in names]
         if not free:
             raise ConfigError(
                 f"the columns of {self.name!r} hide its row number: rename one of {', '.join(ROW_NUMBER)}"
             )
-        return f"SELECT max({free[0]}) FROM {quote(self.name)}"  # noqa: S608 - the name is quoted
+        return free[0]
 
     def create_sql(self) -> str:
         """The statement that makes the table."""

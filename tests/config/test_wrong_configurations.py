@@ -153,8 +153,8 @@ WRONG = {
         "12: sources.floor.tls: is not available in this version",
     ),
     "retention": (
-        GOOD + 'retention = { max_age = "30d" }\n',
-        "28: sinks.records.retention.max_age: is not available in this version",
+        GOOD + 'retention = { max_size = "1kB" }\n',
+        "28: sinks.records.retention.max_size: ",
     ),
     "where before a sink": (
         changed('sinks = ["records"]', 'sinks = [{ name = "records", where = "value > 1" }]'),

@@ -33,7 +33,7 @@ async def test_min_free_stops_before_the_disk_is_full_and_goes_on_after(
 ) -> None:
     sink = await bench.open(retention={"min_free": "10MiB"})
     free = [20 * 2**20]
-    monkeypatch.setattr("streamd.storage.database.Database.free_bytes", lambda _: free[0])
+    monkeypatch.setattr("streamd.sinks.sqlite.free_bytes", lambda _: free[0])
     await sink.write([batch_of([{"a": 1}])])
     free[0] = 10 * 2**20 - 1
     with pytest.raises(SinkError, match="min_free"):

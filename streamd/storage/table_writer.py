@@ -1,0 +1,208 @@
+"""Batches into one table of one open database, every write in one transaction."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+from streamd.core.batch import Batch
+from streamd.core.books import Entry
+from streamd.core.contracts import Written
+from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.schema import FieldSettings
+from streamd.storage.catch_all import CatchAllRows
+from streamd.storage.columns import FIELD_TYPES
+from streamd.storage.database import Database
+from streamd.storage.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
+from streamd.storage.rows import Reject, Rows
+from streamd.storage.table import Table
+from streamd.storage.typed_rows import TypedRows
+
+_ADDED = FieldSettings(type="any", required=False)
+
+
+class TableWriter:
+    """Writes what one sink stores into one file. `notes` are the sink's numbers beside the books."""
+
+    def __init__(
+        self,
+        database: Database,
+        table: Table,
+        rows: TypedRows | CatchAllRows,
+        sink: str,
+        dead_letters: DeadLetterOffice,
+        notes: Counter[str],
+    ) -> None:
+        self.database = database
+        self._table = table
+        self._rows = rows
+        self._unique = table.unique
+        self._sink = sink
+        self._office = dead_letters
+        self._notes = notes
+        self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
+        self._letters_kept: dict[tuple[int, int], Batch] = {}
+        self._log_pinned = database.log_pinned
+
+    async def open(self) -> None:
+        """Make the table or bring it up to date. Raises `EnvironmentFault`, `ConfigError`."""
+        try:
+            there = await self._table.ensure(self.database)
+        except (SinkError, sqlite3.Error) as error:
+            raise EnvironmentFault(
+                f"cannot prepare the table {self._table.name!r} in {self.database.path}: {error}"
+            ) from error
+        if isinstance(self._rows, TypedRows) and self._rows.extra == "add_column":
+            ours = {column.lower() for column in self._rows.columns}
+            added = {
+                column: FieldSettings(type=FIELD_TYPES[kind], required=False)
+                for column, kind in there.items()
+                if column.lower() not in ours and kind in FIELD_TYPES
+            }
+            self._rows = self._rows.extended(added)
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Commit all batches in one transaction; what cannot be stored is in the dead letters before.
+
+        Raises `SinkError`: nothing is committed. About 1.3 µs a record of seven columns, 1.1 of it on the
+        connection's thread.
+        """
+        try:
+            written = await self._write_at_once(batches) or await self._write(batches, careful=False)
+        except DATA_ERRORS:
+            # Statements behind the failed one have run by now; from the start, so that order is kept.
+            written = await self._write(batches, careful=True)
+        self._letters_kept.clear()
+        if self.database.log_pinned > self._log_pinned:
+            self._notes["wal_pinned"] += self.database.log_pinned - self._log_pinned
+            self._log_pinned = self.database.log_pinned
+        return written
+
+    async def _write_at_once(self, batches: Sequence[Batch]) -> Written | None:
+        """All in one trip to the database's thread; None where there is more to do than inserting."""
+        if self._unique:
+            return None
+        statements: list[tuple[str, list[Any]]] = []
+        parts: list[Iterable[Any]] = []
+        count = 0
+        last: Insert | None = None
+        for batch in batches:
+            stream = self._rows.stream(batch) if batch.records else None
+            if stream is None:
+                rows = self._rows.of(batch)
+                if rows.rejects or rows.new_columns or rows.dropped_fields:
+                    return None
+                stream = (rows.columns, chain.from_iterable(rows.rows))
+            insert = self._insert(stream[0], self._rows)
+            if last is not None and insert is not last:
+                statements += last.statements(chain.from_iterable(parts), count)
+                parts, count = [], 0
+            last = insert
+            parts.append(stream[1])
+            count += len(batch)
+        if last is not None:
+            statements += last.statements(chain.from_iterable(parts), count)
+        written = Written([0] * len(batches), [0] * len(batches))
+        await self.database.write(statements, self._entries(batches, written))
+        return written
+
+    async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
+        database, maker = self.database, self._rows
+        written = Written([0] * len(batches), [0] * len(batches))
+        refused: list[tuple[Batch, Reject]] = []
+        dropped_fields = 0
+        async with database.transaction() as entries:
+            gathered = Gathered(database)
+            tops = [database.submit(self._table.top_sql)] if self._unique else []
+            for place, batch in enumerate(batches):
+                rows, maker = await self._rows_of(batch, maker)
+                statement = self._insert(rows.columns, maker)
+                if careful:
+                    bad = await insert_what_can_be(database, statement, rows.rows)
+                    rows.rejects += [Reject(rows.indexes[row], reason, detail) for row, reason, detail in bad]
+                else:
+                    await gathered.put(statement, rows.rows)
+                if self._unique:
+                    await gathered.flush()
+                    tops.append(database.submit(self._table.top_sql))
+                written.rejected[place] = len(rows.rejects)
+                refused += [(batch, reject) for reject in rows.rejects]
+                dropped_fields += rows.dropped_fields
+            await gathered.flush()
+            await database.settle()
+            for place, (before, after) in enumerate(pairwise(top.result()[0][0] or 0 for top in tops)):
+                stored = len(batches[place]) - written.rejected[place]
+                written.replaced[place] = stored - (after - before)
+            await self._keep(refused)
+            entries.extend(self._entries(batches, written))
+        if dropped_fields:
+            self._notes["extra_dropped"] += dropped_fields
+        self._rows = maker
+        return written
+
+    async def _rows_of(
+        self, batch: Batch, maker: TypedRows | CatchAllRows
+    ) -> tuple[Rows, TypedRows | CatchAllRows]:
+        """The rows of a batch, and the maker that made them: another where the table had to get columns."""
+        rows = maker.of(batch)
+        if rows.new_columns and isinstance(maker, TypedRows):
+            await self.database.settle()
+            there = await self._table.columns_there(self.database)
+            for column in rows.new_columns:
+                if column.lower() not in there:  # another sink on this table may have been faster
+                    await self.database.execute(self._table.add_column_sql(column, "ANY"))
+            maker = maker.extended(dict.fromkeys(rows.new_columns, _ADDED))
+            self._inserts.clear()  # whoever adds columns one by one shall not make us keep a text for each
+            rows = maker.of(batch)
+        return rows, maker
+
+    def _insert(self, columns: tuple[str, ...], maker: TypedRows | CatchAllRows) -> Insert:
+        every = tuple(maker.columns)
+        found = self._inserts.get((columns, every))
+        if found is None:
+            found = self._inserts[columns, every] = Insert(
+                self._table.name, columns, self._unique, every, maker.bools
+            )
+        return found
+
+    async def _keep(self, refused: list[tuple[Batch, Reject]]) -> None:
+        """Commit the dead letters. A second attempt at the same batches brings none a second time."""
+        letters = [
+            self._letter(batch, reject)
+            for batch, reject in refused
+            if (id(batch), reject.index) not in self._letters_kept
+        ]
+        if letters:
+            await self._office.commit(letters)
+        for batch, reject in refused:  # holding the batch keeps its id from being given to another
+            self._letters_kept[id(batch), reject.index] = batch
+
+    def _letter(self, batch: Batch, reject: Reject) -> DeadLetter:
+        received_at = batch.received_at if isinstance(batch.received_at, float) else batch.received_at[0]
+        if not batch.lifted and not isinstance(batch.received_at, float):
+            received_at = batch.received_at[reject.index]
+        return DeadLetter(
+            batch.record(reject.index),
+            "sink",
+            reject.reason,
+            reject.detail,
+            source=batch.source,
+            peer=batch.peer(reject.index),
+            received_at=received_at,
+            pipeline=batch.pipeline,
+            sink=self._sink,
+        )
+
+    def _entries(self, batches: Sequence[Batch], written: Written) -> list[Entry]:
+        """What the ledger writes in the same transaction."""
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for batch, rejected, replaced in zip(batches, written.rejected, written.replaced, strict=True):
+            counts[batch.source, batch.pipeline, "stored"] += len(batch) - rejected
+            counts[batch.source, batch.pipeline, "replaced"] += replaced
+        return [
+            Entry(source, pipeline, self._sink, counter, "", n)
+            for (source, pipeline, counter), n in counts.items()
+            if n
+        ]

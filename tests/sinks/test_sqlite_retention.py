@@ -1,0 +1,199 @@
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from streamd.core.books import Books
+from streamd.core.errors import ConfigError
+from streamd.core.now import Now
+from streamd.ledger import Ledger
+
+DAY_S = 86400.0
+TIMED = {"at": "timestamp"}
+BY_COLUMN = {"max_age": "1d", "age_column": "at"}
+NOW_S = 1_900_000_000.0
+COLUMNS = {"n": "int", "text": "str"}
+
+
+@pytest.fixture
+def expire(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+    """Stops a sink's own clockwork and gives a function that steps until nothing is left to do."""
+
+    async def idle(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr("streamd.sinks.sqlite.keep", idle)
+
+    async def steps(sink: Any) -> int:
+        sink._retention._clock = lambda: Now(NOW_S, 0.0)
+        count = 0
+        while await sink._retention.step(sink._writer.database, sink.config.retention.max_size):
+            count += 1
+        return count
+
+    return steps
+
+
+def rows(count: int, size: int = 200) -> list[dict[str, Any]]:
+    return [{"n": i, "text": f"{i:{size}}"} for i in range(count)]
+
+
+async def test_rows_older_than_max_age_go_and_are_counted(bench: Any, batch_of: Any, expire: Any) -> None:
+    sink = await bench.open(
+        table="t", columns=COLUMNS, metadata=True, retention={"min_free": "0B", "max_age": "30d"}
+    )
+    for age_days in (40, 31, 30, 29):
+        await sink.write([batch_of(rows(1000), received_at=NOW_S - age_days * DAY_S)])
+    assert await expire(sink) >= 2
+    assert bench.query("SELECT count(*), min(rowid) FROM t") == [(2000, 2001)]
+    assert sink.notes["expired"] == 2000
+
+
+async def test_rows_of_the_catch_all_go_by_age_too(bench: Any, batch_of: Any, expire: Any) -> None:
+    sink = await bench.open(retention={"min_free": "0B", "max_age": "1h"})
+    await sink.write([batch_of([{"a": 1}], received_at=NOW_S - 3601)])
+    await sink.write([batch_of([{"a": 2}], received_at=NOW_S)])
+    await expire(sink)
+    assert bench.query("SELECT record FROM records") == [('{"a":2}',)]
+
+
+async def test_rows_of_unknown_age_go_with_the_next_whose_age_is_known(
+    bench: Any, batch_of: Any, expire: Any
+) -> None:
+    sink = await bench.open(retention={"min_free": "0B", "max_age": "1h"})
+    await sink.write([batch_of([{"a": 1}], lifted=True), batch_of([{"a": 2}], received_at=NOW_S - 7200)])
+    await sink.write([batch_of([{"a": 3}], lifted=True), batch_of([{"a": 4}], received_at=NOW_S)])
+    await expire(sink)
+    assert bench.query("SELECT id FROM records") == [(3,), (4,)]
+    assert sink.notes["expired"] == 2
+
+
+async def test_replaced_rows_keep_their_place_and_are_found_by_their_new_age(
+    bench: Any, batch_of: Any, expire: Any
+) -> None:
+    sink = await bench.open(
+        table="t", columns=COLUMNS, metadata=True, unique=["n"],
+        retention={"min_free": "0B", "max_age": "1d"},
+    )  # fmt: skip
+    await sink.write([batch_of(rows(10), received_at=NOW_S - 2 * DAY_S)])
+    await sink.write([batch_of(rows(1), received_at=NOW_S)])
+    await expire(sink)
+    assert bench.query("SELECT n FROM t") == [(0,)]
+    assert sink.notes["expired"] == 9
+
+
+async def test_the_age_can_be_that_of_a_column_in_any_order(bench: Any, batch_of: Any, expire: Any) -> None:
+    sink = await bench.open(
+        table="t", columns={"at": "timestamp"},
+        retention={"min_free": "0B", "max_age": "1d", "age_column": "at"},
+    )  # fmt: skip
+    times = [NOW_S, NOW_S - 3 * DAY_S, NOW_S - 60, NOW_S - 2 * DAY_S, NOW_S + 9 * DAY_S]
+    await sink.write([batch_of([{"at": at} for at in times])])
+    await expire(sink)
+    assert bench.query("SELECT rowid FROM t ORDER BY rowid") == [(1,), (3,), (5,)]
+    assert bench.query("SELECT count(*) FROM pragma_index_list('t')") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"columns": COLUMNS, "retention": {"max_age": "1d"}}, "how old a row is"),
+        ({"columns": COLUMNS, "retention": {"max_age": "1d", "age_column": "n"}}, "no column of type"),
+        ({"retention": {"max_age": "1d", "age_column": "record"}}, "no column of type timestamp"),
+        ({"columns": TIMED, "retention": {"age_column": "at"}}, "needs 'retention.max_age'"),
+        ({"path": "%Y.db", "columns": TIMED, "retention": BY_COLUMN}, "without a date"),
+        ({"path": "%d.db"}, "spans of time"),
+    ],
+)  # fmt: skip
+def test_what_retention_cannot_do_is_refused(bench: Any, config: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        bench.sink(**config)
+
+
+async def test_the_file_is_brought_within_max_size_and_the_newest_rows_stay(
+    bench: Any, batch_of: Any, expire: Any
+) -> None:
+    sink = await bench.open(table="t", columns=COLUMNS, retention={"min_free": "0B", "max_size": "1MiB"})
+    for _ in range(5):
+        await sink.write([batch_of(rows(4000))])
+    await expire(sink)
+    ((count, first, last),) = bench.query("SELECT count(*), min(rowid), max(rowid) FROM t")
+    assert (last, last - first + 1) == (20_000, count)
+    assert sink.notes["expired"] == 20_000 - count
+    assert count > 1000
+    await bench.close()
+    assert (bench.folder / "data.db").stat().st_size <= 2**20
+
+
+async def test_a_file_made_without_auto_vacuum_keeps_its_size_and_the_user_is_told_what_to_run(
+    bench: Any, batch_of: Any, expire: Any
+) -> None:
+    bench.query("CREATE TABLE other (a)")
+    with capture_logs() as told:
+        sink = await bench.open(table="t", columns=COLUMNS, retention={"min_free": "0B", "max_size": "1MiB"})
+    (warning,) = (event for event in told if event["event"] == "database_keeps_its_size")
+    assert "PRAGMA auto_vacuum = INCREMENTAL; VACUUM;" in warning["hint"]
+    for _ in range(3):
+        await sink.write([batch_of(rows(4000))])
+        await expire(sink)
+    file_bytes, free_bytes = await sink._writer.database.sizes_bytes()
+    assert file_bytes - free_bytes <= 2**20
+    await bench.close()
+    connection = sqlite3.connect(bench.folder / "data.db", isolation_level=None)
+    connection.executescript(warning["hint"].partition(": ")[2])
+    connection.close()
+    assert (bench.folder / "data.db").stat().st_size <= 2**20
+
+
+async def test_the_first_to_open_a_file_need_not_know_of_the_retention_of_another(
+    bench: Any, tmp_path: Path
+) -> None:
+    sink = bench.sink(table="t", columns=COLUMNS, retention={"min_free": "0B", "max_size": "1MiB"})
+    ledger = await bench.databases.acquire(tmp_path / "data.db")
+    await ledger.execute("CREATE TABLE ledger (a)")
+    await sink.open()
+    assert sink._writer.database.reclaim
+    await sink.close()
+    await bench.databases.release(ledger)
+
+
+@pytest.fixture
+async def ledger(bench: Any, tmp_path: Path) -> AsyncIterator[Ledger]:
+    sink = bench.sink(retention={"min_free": "0B", "max_size": "1MiB"})
+    database = await bench.databases.acquire(tmp_path / "data.db")
+    ledger = Ledger(Books(), database, "run", 5.0)
+    await ledger.open()
+    yield ledger
+    await ledger.close()
+    await bench.databases.release(database)
+    assert sink.notes == {}
+
+
+async def test_at_every_moment_the_ledger_says_how_many_rows_there_are(
+    bench: Any, batch_of: Any, ledger: Ledger
+) -> None:
+    """count(*) = stored - replaced - expired, read in one snapshot while rows come and go."""
+    sink = await bench.open(
+        table="t", columns=COLUMNS, unique=["n"], retention={"min_free": "0B", "max_size": "1MiB"}
+    )
+    equation = (
+        "SELECT (SELECT count(*) FROM t),"
+        " (SELECT sum(CASE counter WHEN 'stored' THEN n ELSE -n END) FROM ledger"
+        "   WHERE sink = 'store' AND counter IN ('stored', 'replaced', 'expired'))"
+    )
+    for turn in range(30):
+        base = turn * 900  # a tenth of each batch replaces rows of the one before
+        await sink.write([batch_of([{"n": base + i, "text": "x" * 200} for i in range(1000)])])
+        ((count, told),) = bench.query(equation)
+        assert count == told
+        await sink._retention.step(sink._writer.database, sink.config.retention.max_size)
+        ((count, told),) = bench.query(equation)
+        assert count == told
+        await ledger.flush()
+    assert sink.notes["expired"] > 1000
+    ((count, told),) = bench.query(equation)
+    assert count == told
+    assert bench.query("SELECT sum(n) FROM ledger WHERE counter = 'expired'") == [(sink.notes["expired"],)]
