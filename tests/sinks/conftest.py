@@ -1,5 +1,6 @@
+import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,15 @@ def batch_of() -> Callable[..., Batch]:
         return Batch(schema.flatten(records), fields=schema.names, **usual | more)
 
     return make
+
+
+@pytest.fixture
+def wait_for() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    """Until another thread has done it; fails after ten seconds."""
+
+    async def wait(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+    return wait

@@ -1,0 +1,137 @@
+"""Records as lines of a file: NDJSON or CSV, rotated by size and by day."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from streamd.core.batch import Batch
+from streamd.core.contracts import Sink, SinkContext, Written
+from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.settings import SinkSettings, SizeBytes
+from streamd.sinks._csv import CsvLines
+from streamd.sinks._lines import Lines, json_lines, received_at_s
+from streamd.sinks._rotating_file import RotatingFile
+
+
+class File(Sink):
+    """Appends each record as one line to a file, NDJSON or CSV (RFC 4180, with a header line in each file).
+
+    A file that is over `max_size` is renamed to `<name>.000001`, `.000002` and so on. What is committed
+    together goes to one file whole: the one of the time (UTC) its first record was received.
+
+    A last line that a crash has torn is cut when the file is opened, which is logged and counted as
+    `torn_bytes`. `notes` also counts `files_rotated` and `files_removed`. A flagged record (`truncated`,
+    `unterminated`) has its flag as `_flag`.
+    """
+
+    class Config(SinkSettings):
+        """What the configuration may say of this sink."""
+
+        path: str = Field(
+            description="the file, relative to daemon.state_dir; its name may carry %Y, %m, %d and %H, like"
+            " readings-%Y-%m-%d.ndjson",
+            min_length=1,
+        )
+        format: Literal["ndjson", "csv"] = Field("ndjson", description="one JSON object a line, or CSV")
+        columns: list[str] = Field(
+            [],
+            description="with csv, and required there: the fields in order, each an exact key or a dotted"
+            " path; a field that is missing is empty, one that is not named is left out",
+        )
+        metadata: bool = Field(
+            False, description="add the fields (with csv: columns) _received_at, _source and _peer"
+        )
+        max_size: SizeBytes | None = Field(
+            None, gt=0, description="begin a new file before this size; one commit is never cut in two"
+        )
+        keep: int | None = Field(
+            None, ge=1, description="how many finished files are kept; older ones are deleted; not set: all"
+        )
+        gzip: bool = Field(
+            False, description="compress finished files (<name>.000001.gz), also those of earlier days"
+        )
+        synchronous: Literal["normal", "full"] = Field(
+            "normal",
+            description="full: a committed record survives power loss; normal: a crash of the daemon only",
+        )
+
+        @model_validator(mode="after")
+        def _fits(self) -> Self:
+            if self.format == "csv" and not self.columns:
+                raise ValueError('"csv" needs "columns": the fields in their order')
+            if self.format == "ndjson" and self.columns:
+                raise ValueError('"columns" are those of "csv"')
+            if len(set(self.columns)) < len(self.columns):
+                raise ValueError('"columns" names a field twice')
+            return self
+
+    config: "File.Config"
+
+    def __init__(self, config: Any, context: SinkContext) -> None:
+        super().__init__(config, context)
+        settings = self.config
+        self.path: Path = (context.state_dir / settings.path).resolve()
+        self._lines: Lines
+        header = b""
+        if settings.format == "csv":
+            csv = CsvLines(settings.columns, add_metadata=settings.metadata)
+            header = csv.header
+            self._lines = Lines(
+                context, add_metadata=settings.metadata, encode_one=csv.line, encode=lambda _: None
+            )
+        else:
+            self._lines = json_lines(context, add_metadata=settings.metadata)
+        self._file = RotatingFile(
+            self.path,
+            self.notes,
+            header=header,
+            max_size_bytes=settings.max_size,
+            keep=settings.keep,
+            compress=settings.gzip,
+            synchronous=settings.synchronous == "full",
+        )
+        self._writer: ThreadPoolExecutor | None = None
+        self._tidier: ThreadPoolExecutor | None = None
+
+    async def open(self) -> None:
+        """Make the folder, open and mend the file. Raises `EnvironmentFault`."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{self.context.name}")
+        self._tidier = ThreadPoolExecutor(1, thread_name_prefix=f"tidy-{self.context.name}")
+        try:
+            await self._on(self._writer, self._file.open, time.time())
+        except (SinkError, OSError) as error:
+            await self.close()
+            raise EnvironmentFault(f"sink {self.context.name}: {error}") from None
+        self._tidier.submit(self._file.tidy)
+
+    async def close(self) -> None:
+        """Close the file. A compression under way is given up; the next start makes it."""
+        self._file.stopping = True
+        for executor, last in ((self._tidier, lambda: None), (self._writer, self._file.close)):
+            if executor is not None:
+                await self._on(executor, last)
+                executor.shutdown(wait=False)
+        self._writer = self._tidier = None
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Return when all lines are in the file, with `synchronous = "full"` on the disk.
+
+        Raises `SinkError`: nothing of them is in the file.
+        """
+        prepared = await self._lines.of(batches)
+        if prepared.lines:
+            data = b"".join(prepared.lines)
+            received_s = received_at_s(batches[0])
+            rotated = await self._on(self._writer, self._file.write, data, received_s)
+            if rotated and self._tidier is not None:
+                self._tidier.submit(self._file.tidy)
+        self._lines.forget()
+        return prepared.written()
+
+    async def _on(self, executor: ThreadPoolExecutor | None, call: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(executor, call, *arguments)
