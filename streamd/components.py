@@ -9,6 +9,7 @@ from streamd.config import Loaded, Problem, component
 from streamd.core.contracts import Codec, Framer, Processor, Sink, SinkContext, StepContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
+from streamd.core.expression import Expression
 from streamd.core.settings import StreamSettings
 from streamd.storage.databases import Databases
 
@@ -24,6 +25,8 @@ class Components:
     framers: dict[str, Callable[[], Framer]] = field(default_factory=dict)
     processors: dict[str, list[tuple[str, Processor]]] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
+    conditions: dict[tuple[str, str], Expression] = field(default_factory=dict)
+    """Of a pipeline's sink, where it has one."""
     problems: list[Problem] = field(default_factory=list)
 
     @contextmanager
@@ -79,4 +82,8 @@ def _processors(loaded: Loaded, pipeline: str, made: Components) -> list[tuple[s
             processor: Processor = cls(options, StepContext(name, pipeline, schema, loaded.base_dir, fields))
             processors.append((name, processor))
             fields = processor.fields_after()
+    for index, reference in enumerate(settings.sink_references):
+        if reference.where is not None:
+            with made.at("pipelines", pipeline, "sinks", index, "where"):
+                made.conditions[pipeline, reference.name] = Expression(reference.where, fields)
     return processors

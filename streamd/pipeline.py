@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from streamd import components, registry
-from streamd.config import Loaded
+from streamd.config import Loaded, groups
 from streamd.core.books import Books
 from streamd.core.contracts import Sink, Source, SourceContext
 from streamd.core.dead_letter import DeadLetterOffice
@@ -13,7 +13,8 @@ from streamd.core.schema import Schema
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.intake import Intake
-from streamd.runtime.worker import Feed, Step, Workers
+from streamd.runtime.pipeline import Pipeline, Step
+from streamd.runtime.worker import Feed, Route, Workers
 from streamd.storage.databases import Databases
 
 
@@ -24,6 +25,7 @@ class Assembly:
     sources: dict[str, Source] = field(default_factory=dict)
     intakes: dict[str, Intake] = field(default_factory=dict)
     workers: dict[str, Workers] = field(default_factory=dict)
+    """By the names of their pipelines."""
     sinks: dict[str, Sink] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
 
@@ -51,26 +53,41 @@ def assemble(
             SourceContext(name, book, made.framers.get(name), loaded.base_dir, loaded.state_dir),
         )
         parts.intakes[name] = Intake(source.buffer, source.when_full, book)
-    for name, pipeline in config.pipelines.items():
-        steps = [Step(stage, processor) for stage, processor in made.processors[name]]
+    pipelines = {
+        name: _pipeline(name, loaded, made, parts, books, dead_letters, clock) for name in config.pipelines
+    }
+    for group in groups(config):
         feeds = []
-        for source_name in pipeline.sources:
+        for source_name in dict.fromkeys(s for name in group for s in config.pipelines[name].sources):
+            readers = [name for name in group if source_name in config.pipelines[name].sources]
+            routes = [Route(pipelines[name], books.pipeline(source_name, name)) for name in readers]
             codec = made.codecs[source_name]
-            codec.typed = not steps and _all_accept(codec.schema, [made.sinks[s] for s in pipeline.sinks])
+            sinks = [made.sinks[sink] for name in readers for sink in config.pipelines[name].sinks]
+            wanted = any(route.pipeline.wants_dicts for route in routes)
+            codec.typed = not wanted and _all_accept(codec.schema, sinks)
             intake = parts.intakes[source_name]
-            feeds.append(Feed(intake.buffer, codec, intake.book, books.pipeline(source_name, name)))
-        fanout = Fanout([Output(sink, parts.deliveries[sink].buffer) for sink in pipeline.sinks], books)
-        parts.workers[name] = Workers(
-            name,
-            feeds,
-            steps,
-            fanout,
-            dead_letters,
-            clock,
-            count=config.daemon.workers,
-            max_batch=config.daemon.max_batch,
+            feeds.append(Feed(intake.buffer, codec, intake.book, routes))
+        parts.workers[", ".join(group)] = Workers(
+            feeds, dead_letters, clock, count=config.daemon.workers, max_batch=config.daemon.max_batch
         )
     return parts
+
+
+def _pipeline(
+    name: str,
+    loaded: Loaded,
+    made: components.Components,
+    parts: Assembly,
+    books: Books,
+    dead_letters: DeadLetterOffice,
+    clock: Callable[[], Now],
+) -> Pipeline:
+    outputs = [
+        Output(sink, parts.deliveries[sink].buffer, made.conditions.get((name, sink)))
+        for sink in loaded.config.pipelines[name].sinks
+    ]
+    steps = [Step(stage, processor) for stage, processor in made.processors[name]]
+    return Pipeline(name, steps, Fanout(outputs, books, dead_letters), dead_letters, clock)
 
 
 def _all_accept(schema: Schema | None, sinks: list[Sink]) -> bool:

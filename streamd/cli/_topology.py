@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from streamd.cli._trial import outputs
-from streamd.config import Loaded
+from streamd.config import Loaded, groups
 from streamd.config.problems import quoted
 from streamd.config.tables import is_loopback
 from streamd.core.settings import Address, ComponentSettings
@@ -27,7 +27,11 @@ def describe(loaded: Loaded) -> dict[str, Any]:
             name: {
                 "sources": {source: _source(loaded, source) for source in pipeline.sources},
                 "steps": [_component(step) for step in pipeline.steps],
-                "sinks": {sink: _sink(loaded, sink) for sink in pipeline.sinks},
+                "sinks": {
+                    sink.name: _sink(loaded, sink.name)
+                    + (f", where {quoted(sink.where)}" if sink.where is not None else "")
+                    for sink in pipeline.sink_references
+                },
             }
             for name, pipeline in config.pipelines.items()
         },
@@ -69,6 +73,7 @@ def notes(loaded: Loaded) -> list[str]:
         if source.type == "udp" and source.buffer.when_full == "block":
             found.append(f"sources.{name}: udp senders cannot wait; with block the kernel drops what comes")
     used: set[str] = set()
+    together = {name: group for group in groups(config) for name in group}
     for name, pipeline in config.pipelines.items():
         used |= set(pipeline.sinks)
         waiting = [source for source in pipeline.sources if config.sources[source].when_full == "block"]
@@ -79,6 +84,9 @@ def notes(loaded: Loaded) -> list[str]:
             stopped = [f"the senders of {', '.join(waiting)}"] if waiting else []
             stopped += [f"{', '.join(dropping)}, which then drops"] if dropping else []
             stopped += [f"{other}" for other in pipeline.sinks if other != sink]
+            stopped += [
+                f"pipeline {other}, which shares a source" for other in together[name] if other != name
+            ]
             found.append(
                 f"sinks.{sink} blocks: while it is full, pipeline {name} stops: {'; '.join(stopped)}"
             )

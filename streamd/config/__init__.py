@@ -10,6 +10,7 @@ from streamd.config.tables import (
     LedgerSettings,
     LogSettings,
     PipelineSettings,
+    groups,
 )
 from streamd.config.validation import component
 
@@ -25,5 +26,6 @@ __all__ = [
     "Problem",
     "component",
     "find",
+    "groups",
     "load",
 ]

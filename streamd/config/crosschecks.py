@@ -54,16 +54,14 @@ def _unknown(word: str, known: Iterable[str], what: str, place: Place) -> list[P
 def _pipelines(parts: Parts, problems: list[Problem]) -> None:
     if not parts.pipelines:
         problems.append(Problem(("pipelines",), "there is no pipeline: nothing would flow"))
-    reader: dict[str, str] = {}
+    read: set[str] = set()
     for name, pipeline in parts.pipelines.items():
         if pipeline is None:
             continue
         for number, source in enumerate(pipeline.sources):
             place: Place = ("pipelines", name, "sources", number)
             problems += _unknown(source, parts.sources, "source", place)
-            if reader.setdefault(source, name) != name:
-                text = f"{quoted(reader[source])} reads it; two pipelines on a source are not in this version"
-                problems.append(Problem(place, text))
+            read.add(source)
             if source in pipeline.sources[:number]:
                 problems.append(Problem(place, f"{quoted(source)} is named twice"))
         for number, sink in enumerate(pipeline.sinks):
@@ -75,7 +73,7 @@ def _pipelines(parts: Parts, problems: list[Problem]) -> None:
         problems += [
             Problem(("sources", name), "no pipeline reads it")
             for name in parts.sources
-            if parts.pipelines and name not in reader
+            if parts.pipelines and name not in read
         ]
 
 

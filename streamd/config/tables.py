@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from streamd.core.expression import ExpressionText
 from streamd.core.schema import SchemaField
 from streamd.core.settings import (
     Address,
@@ -98,6 +99,12 @@ class LedgerSettings(Settings):
         ge=0.1,
         description="time between two entries",
     )
+    max_age: DurationS | None = Field(
+        None,
+        ge=60,
+        description="entries older than this are added up to one for each number of a run: sums stay exact,"
+        " the completeness of those minutes is forgotten; by default all are kept",
+    )
 
 
 class DeadLetterSettings(Settings):
@@ -117,6 +124,9 @@ class SinkReference(Settings):
     """A sink as a pipeline names it: `"x"` is short for `{ name = "x" }`."""
 
     name: str = Field(description="a sink by name")
+    where: ExpressionText | None = Field(
+        None, description="an expression: only a record for which it is true goes to this sink"
+    )
 
 
 def _reference(value: Any) -> Any:
@@ -132,7 +142,8 @@ class PipelineSettings(Settings):
     ] = Field(
         alias="sinks",
         min_length=1,
-        description='where they go, by name: "x" or { name = "x" }; each sink gets every record',
+        description='where they go, by name: "x" or { name = "x", where = "…" }; each sink gets every record,'
+        " or those for which `where` is true",
     )
     steps: list[Component] = Field([], description="what is done to them on the way, in this order")
 
@@ -156,3 +167,14 @@ class Config(Settings):
     sources: dict[str, SourceSettings] = Field(description="where records come from")
     pipelines: dict[str, PipelineSettings] = Field(description="which way they go")
     sinks: dict[str, SinkSettings] = Field(description="where they are stored")
+
+
+def groups(config: Config) -> list[list[str]]:
+    """The pipelines by name, those together that share a source (also by way of a third one)."""
+    found: list[tuple[list[str], set[str]]] = []
+    for name, pipeline in config.pipelines.items():
+        together = [group for group in found if group[1].intersection(pipeline.sources)]
+        found = [group for group in found if group not in together]
+        names = [other for group in together for other in group[0]]
+        found.append(([*names, name], set(pipeline.sources).union(*(group[1] for group in together))))
+    return [names for names, _ in found]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from streamd.core.batch import Batch, Record
 from streamd.core.books import FrameBook
@@ -173,8 +173,30 @@ class Processed:
     rejects: list[BadRecord] = field(default_factory=list)
 
 
+@dataclass(slots=True, frozen=True)
+class Offload:
+    """How a step is run that must not hold up the loop.
+
+    `loop` awaits `process_async` on the loop; `thread` calls `process` in threads; `process` makes the
+    processor anew in worker processes, of its class, config, name and folder, and calls `process` there.
+    """
+
+    executor: Literal["loop", "thread", "process"]
+    concurrency: int
+    """Most batches under way."""
+    timeout_s: float
+    """What takes longer costs its batch."""
+    max_batches: int | None = None
+    """After so many a worker process is replaced."""
+
+
 class Processor(ABC):
-    """One step's logic; one instance in each pipeline that names it. Pure logic, always sees dicts."""
+    """One step's logic; one instance in each pipeline that names it. Pure logic, always sees dicts.
+
+    Where `offload` is set, batches of it may be under way at the same time; they go on in order.
+    """
+
+    offload: Offload | None = None
 
     class Config(Settings):
         """What the configuration may say of this step."""
@@ -205,6 +227,10 @@ class Processor(ABC):
                     BadRecord(record, "no_result", f"the step returned {type(result).__name__}")
                 )
         return done
+
+    async def process_async(self, records: list[Record], now: Now) -> Processed:
+        """The same for a step that awaits something on the loop."""
+        return self.process(records, now)
 
     @abstractmethod
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:

@@ -51,3 +51,11 @@ class SinkError(Exception):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+def describe(error: BaseException) -> str:
+    """`repr` of an error of anybody's making, whose own text may be broken too."""
+    try:
+        return repr(error)
+    except Exception:  # noqa: BLE001 - the text of an exception is anybody's code
+        return type(error).__name__

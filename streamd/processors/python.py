@@ -13,13 +13,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from streamd.core.batch import Record
-from streamd.core.contracts import DROP, BadRecord, Drop, Processed, Processor, StepContext
+from streamd.core.contracts import DROP, BadRecord, Drop, Offload, Processed, Processor, StepContext
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.now import Now
-from streamd.core.settings import Settings
+from streamd.core.settings import DurationS, Settings
 
 MAX_DETAIL_CHARS = 1000
 """Most of an exception's text that goes into a dead letter."""
+DEFAULT_TIMEOUT_S = 30.0
+"""How long a batch may take in a thread, a process or an async function."""
 
 
 class Python(Processor):
@@ -41,28 +43,70 @@ class Python(Processor):
             description="record: called with one dict, returns a dict, a list of dicts or streamd.DROP;"
             " batch: called with a list of dicts, returns a list of dicts",
         )
+        executor: Literal["inline", "thread", "process"] = Field(
+            "inline",
+            description="where it runs: inline (on the loop, which stands still meanwhile; an async function"
+            " is awaited there), thread, or process (one that hangs, dies or grows costs its batch only)",
+        )
+        concurrency: int = Field(
+            1,
+            ge=1,
+            le=256,
+            description="batches that thread, process or an async function has under way; their order stays."
+            " Each brings one more worker coroutine",
+        )
+        timeout: DurationS | None = Field(
+            None,
+            gt=0,
+            description="a batch that takes longer in a thread, a process or an async function is rejected;"
+            " default 30s",
+        )
+        max_batches: int | None = Field(
+            None, ge=1, description="a worker process is replaced after so many batches, if it leaks memory"
+        )
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
         self.function = load(config.function, context.base_dir)
         self._run = self._run_batch if config.mode == "batch" else self._run_each
+        self.offload = _offload(config, is_async(self.function))
 
     def process(self, records: list[Record], now: Now) -> Processed:
-        return self._run(records)
+        return self._run(records, self.function)
+
+    async def process_async(self, records: list[Record], now: Now) -> Processed:
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        calls: list[Any] = [[record.copy() for record in records]]
+        if self.config.mode == "record":
+            calls = calls[0]
+        for given in calls:
+            try:
+                outcomes.append((await self.function(given), None))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's code; a cancellation passes
+                outcomes.append((None, error))
+        told = iter(outcomes)
+
+        def outcome(_: Any) -> Any:
+            result, error = next(told)
+            if error is not None:
+                raise error
+            return result
+
+        return self._run(records, outcome)
 
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
-        done = self._run([record])
+        done = self._run([record], self.function)
         for bad in done.rejects:
             raise BadData(bad.reason, bad.detail) from bad.error
         if done.filtered:
             return DROP
         return done.records if done.emitted else done.records[0]
 
-    def _run_each(self, records: list[Record]) -> Processed:
+    def _run_each(self, records: list[Record], function: Callable[[Any], Any]) -> Processed:
         done = Processed([])
         for record in records:
             try:
-                result = self.function(record.copy())
+                result = function(record.copy())
                 if result is DROP:
                     done.filtered += 1
                 elif isinstance(result, list):
@@ -78,9 +122,9 @@ class Python(Processor):
                 done.rejects.append(_reject(record, error))
         return done
 
-    def _run_batch(self, records: list[Record]) -> Processed:
+    def _run_batch(self, records: list[Record], function: Callable[[Any], Any]) -> Processed:
         try:
-            made = _all_checked(self.function([record.copy() for record in records]))
+            made = _all_checked(function([record.copy() for record in records]))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - anybody's code may raise anything
@@ -165,14 +209,39 @@ def load(reference: str, base_dir: Path) -> Callable[[Any], Any]:
     return function  # type: ignore[no-any-return]  # `_fault` has seen that it is callable
 
 
+def is_async(function: Any) -> bool:
+    """Whether calling it gives something to await."""
+    return any(inspect.iscoroutinefunction(code) for code in (function, function.__call__))
+
+
+def _offload(config: Python.Config, awaited: bool) -> Offload | None:
+    """How the step is run, where not inline. Raises `ConfigError` for options that would do nothing."""
+    if config.max_batches is not None and config.executor != "process":
+        raise ConfigError('max_batches: only executor = "process" has worker processes to replace')
+    timeout_s = DEFAULT_TIMEOUT_S if config.timeout is None else config.timeout
+    if awaited:
+        if config.executor != "inline":
+            raise ConfigError(
+                f'executor: an async function runs on the loop: write def for "{config.executor}"'
+            )
+        return Offload("loop", config.concurrency, timeout_s)
+    if config.executor == "inline":
+        for key, is_set in (("concurrency", config.concurrency > 1), ("timeout", config.timeout is not None)):
+            if is_set:
+                raise ConfigError(
+                    f'{key}: a function that runs inline cannot be left waiting: set executor = "thread" or'
+                    ' "process", or write async def'
+                )
+        return None
+    return Offload(config.executor, config.concurrency, timeout_s, config.max_batches)
+
+
 def _fault(function: Any) -> str:
     """What speaks against calling it with one argument; empty where nothing does."""
     if not callable(function) or inspect.isclass(function):
         return f"is not a function but {'a class' if inspect.isclass(function) else type(function).__name__}"
     for code in (function, function.__call__):
-        if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
-            return "is an async function, which this step cannot call: write def"
-        if inspect.isgeneratorfunction(code):
+        if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
             return "is a generator: return a list instead of yielding"
     try:
         signature = inspect.signature(function)

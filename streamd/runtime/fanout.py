@@ -1,26 +1,40 @@
 """One pipeline's records to each of its sinks."""
 
+import asyncio
 from dataclasses import dataclass
 
-from streamd.core.batch import Batch
-from streamd.core.books import Books, RecordBook
+from streamd.core.ack import Status
+from streamd.core.batch import Batch, peer_of
+from streamd.core.books import Books, DeliveryBook, RecordBook
+from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.expression import Expression
 from streamd.runtime.buffer import Buffer
+
+STAGE = "where"
+"""The stage of dead letters whose record a sink's condition failed on."""
 
 
 @dataclass(slots=True)
 class Output:
-    """One sink as a pipeline sees it."""
+    """One sink as a pipeline sees it; with `where`, only the records for which that is true go there."""
 
     sink: str
     buffer: Buffer[Batch]
+    where: Expression | None = None
 
 
 class Fanout:
-    """Hands a batch to every sink's buffer, in order; waits only where a buffer with `block` is full."""
+    """Hands a batch to every sink's buffer, in order; waits only where a buffer with `block` is full.
 
-    def __init__(self, outputs: list[Output], books: Books) -> None:
+    Sinks share records and never change them.
+    """
+
+    def __init__(self, outputs: list[Output], books: Books, dead_letters: DeadLetterOffice) -> None:
         self.outputs = outputs
+        self.has_conditions = any(output.where is not None for output in outputs)
         self._books = books
+        self._dead_letters = dead_letters
+        self._turn = asyncio.Lock()
 
     async def send(self, batch: Batch, book: RecordBook) -> None:
         """Return when every sink's buffer has taken the batch (or dropped it, and counted that).
@@ -29,10 +43,58 @@ class Fanout:
         leaves books in which every sink was offered what the pipeline gave out.
         """
         count = len(batch)
-        if batch.ack is not None:
-            batch.ack.fork(len(self.outputs) - 1)
         book.out += count
-        for output in self.outputs:
-            self._books.delivery(batch.source, batch.pipeline, output.sink).offered += count
-        for output in self.outputs:
-            await output.buffer.send(batch)
+        deliveries = [
+            self._books.delivery(batch.source, batch.pipeline, output.sink) for output in self.outputs
+        ]
+        for delivery in deliveries:
+            delivery.offered += count
+        if self.has_conditions:
+            parts = self._selected(batch, deliveries)
+        else:
+            if batch.ack is not None:
+                batch.ack.fork(len(self.outputs) - 1)
+            parts = [(output, batch) for output in self.outputs]
+        if len(parts) == 1:
+            output, part = parts[0]
+            await output.buffer.send(part)
+            return
+        # One at a time: whoever waits at the first sink must not be overtaken at the second.
+        async with self._turn:
+            for output, part in parts:
+                await output.buffer.send(part)
+
+    def _selected(self, batch: Batch, deliveries: list[DeliveryBook]) -> list[tuple[Output, Batch]]:
+        """What goes to each sink; where nothing goes to any, the batch counts as filtered."""
+        batch.lift()
+        parts: list[tuple[Output, Batch]] = []
+        for output, delivery in zip(self.outputs, deliveries, strict=True):
+            if output.where is None:
+                chosen = batch.records
+            else:
+                chosen, rejects = output.where.select(batch.records)
+                delivery.unmatched += len(batch.records) - len(chosen) - len(rejects)
+                if rejects:
+                    delivery.rejected += len(rejects)
+                    self._dead_letters.keep(
+                        [
+                            DeadLetter(
+                                record,
+                                STAGE,
+                                bad.reason,
+                                bad.detail,
+                                source=batch.source,
+                                peer=peer_of(record),
+                                received_at=batch.first_received_at,
+                                pipeline=batch.pipeline,
+                                sink=output.sink,
+                            )
+                            for record, bad in rejects
+                        ],
+                        batch.ack.fork() if batch.ack is not None else None,
+                    )
+            if chosen:
+                parts.append((output, batch.part(chosen, batch.ack and batch.ack.fork())))
+        if batch.ack is not None:
+            batch.ack.settle(Status.DELIVERED if parts else Status.FILTERED)
+        return parts

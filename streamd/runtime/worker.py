@@ -1,72 +1,70 @@
 """Workers: coroutines that decode, run the steps and hand on."""
 
 import asyncio
-import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import structlog
-
-from streamd.core.ack import Ack, Status
-from streamd.core.batch import FLAG, PEER, RECEIVED_AT, SOURCE, Batch
+from streamd.core.ack import Status
+from streamd.core.batch import FLAG, Batch, copied
 from streamd.core.books import FrameBook, RecordBook
-from streamd.core.contracts import BadRecord, Codec, Decoded, Processed, Processor
+from streamd.core.contracts import Codec, Decoded
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
-from streamd.core.timestamp import from_epoch
 from streamd.runtime.buffer import Buffer
-from streamd.runtime.fanout import Fanout
-
-log = structlog.get_logger()
+from streamd.runtime.pipeline import Pipeline
 
 
 @dataclass(slots=True)
-class Feed:
-    """One source of a pipeline: its buffer, its codec, and the books of both."""
+class Route:
+    """One pipeline that reads a source, and the book of that source's records in it."""
 
-    buffer: Buffer[Frames]
-    codec: Codec
-    frames: FrameBook
+    pipeline: Pipeline
     records: RecordBook
 
 
 @dataclass(slots=True)
-class Step:
-    """One processor in its place; `name` is its stage in the books."""
+class Feed:
+    """One source: its buffer, its codec, its book, and the pipelines that read it."""
 
-    name: str
-    processor: Processor
-    failed: bool = False
+    buffer: Buffer[Frames]
+    codec: Codec
+    frames: FrameBook
+    routes: list[Route]
+
+
+@dataclass(slots=True)
+class Passage:
+    """A batch on its way through a pipeline, standing before the step at `index`."""
+
+    route: Route
+    batch: Batch
+    index: int
 
 
 class Workers:
-    """The workers of one pipeline.
+    """The workers of the pipelines that share sources; most often that is one pipeline.
 
-    Between taking frames and handing on their records nothing waits, so any number of workers keeps the
-    order; more than one matters where they wait for a sink, and bounds what is held meanwhile to one
-    batch each.
+    Between taking frames and the first step that waits nothing waits, so any number of workers keeps the
+    order; more than one matters where they wait for a step or a sink, and bounds what is held meanwhile to
+    one batch each. A worker takes the next frames once every pipeline is done with its last ones.
     """
 
     def __init__(
         self,
-        pipeline: str,
         feeds: list[Feed],
-        steps: list[Step],
-        fanout: Fanout,
         dead_letters: DeadLetterOffice,
         clock: Callable[[], Now],
         *,
         count: int,
         max_batch: int,
     ) -> None:
-        self.pipeline = pipeline
         self.feeds = feeds
-        self.steps = steps
-        self.fanout = fanout
-        self.count = count
+        self.pipelines = list(
+            {route.pipeline.name: route.pipeline for f in feeds for route in f.routes}.values()
+        )
+        self.count = count + sum(pipeline.concurrency for pipeline in self.pipelines)
         self.max_batch = max_batch
         self.progress = 0
         self._dead_letters = dead_letters
@@ -79,9 +77,13 @@ class Workers:
 
     async def run(self) -> None:
         """Work until `close` was called and nothing is left."""
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(self.count):
-                workers.create_task(self._work())
+        try:
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(self.count):
+                    workers.create_task(self._work())
+        finally:
+            for pipeline in self.pipelines:
+                await pipeline.close()
 
     def close(self) -> None:
         """The sources have stopped: finish what waits, then return from `run`."""
@@ -93,9 +95,13 @@ class Workers:
         while True:
             feed = self._ready_feed()
             if feed is not None:
-                batch = self.process(feed, Frames.merge(feed.buffer.take(self.max_batch)))
-                if batch is not None:
-                    await self.fanout.send(batch, feed.records)
+                passages = self.process(feed, Frames.merge(feed.buffer.take(self.max_batch)))
+                if len(passages) == 1:
+                    await _carry(passages[0])
+                elif passages:
+                    async with asyncio.TaskGroup() as carriers:
+                        for passage in passages:
+                            carriers.create_task(_carry(passage))
                 self.progress += 1
                 await asyncio.sleep(0)
             elif self._closed:
@@ -122,23 +128,26 @@ class Workers:
                 return feed
         return None
 
-    def process(self, feed: Feed, frames: Frames) -> Batch | None:
-        """Decode frames and run the steps; None where nothing is left to hand on."""
+    def process(self, feed: Feed, frames: Frames) -> list[Passage]:
+        """Decode frames and run the steps up to the first that waits; where records are left, and in which
+        pipelines.
+        """
         now = self._clock()
         decoded = feed.codec.decode(frames.payloads, now)
         self._book_decoded(feed, frames, decoded)
         batch = self._batch(feed, frames, decoded)
-        if self.steps and batch.records:
-            _lift(batch)
-            for step in self.steps:
-                if not batch.records:
-                    break
-                self._run_step(step, batch, feed.records, now)
-        if not batch.records:
-            if batch.ack is not None:
-                batch.ack.settle(Status.FILTERED)
-            return None
-        return batch
+        if batch.ack is not None:
+            batch.ack.fork(len(feed.routes) - 1)
+        batches = [*(_twin(batch) for _ in feed.routes[1:]), batch]
+        passages = []
+        for route, its_batch in zip(feed.routes, batches, strict=True):
+            its_batch.pipeline = route.pipeline.name
+            index = route.pipeline.enter(its_batch, route.records, now)
+            if its_batch.records:
+                passages.append(Passage(route, its_batch, index))
+            elif its_batch.ack is not None:
+                its_batch.ack.settle(Status.FILTERED)
+        return passages
 
     def _book_decoded(self, feed: Feed, frames: Frames, decoded: Decoded) -> None:
         book = feed.frames
@@ -161,14 +170,15 @@ class Workers:
                         source=book.source,
                         peer=frames.peer(bad.index),
                         received_at=frames.time(bad.index),
-                        pipeline=self.pipeline,
+                        pipeline=feed.routes[0].pipeline.name if len(feed.routes) == 1 else None,
                     )
                 )
-            self._keep(letters, frames.ack)
+            self._dead_letters.keep(letters, frames.ack.fork() if frames.ack is not None else None)
         book.decoded += len(frames) - bad_frames
-        feed.records.taken_in += len(decoded.records) + bad_elements
-        if bad_elements:
-            feed.records.rejected["decode"] += bad_elements
+        for route in feed.routes:
+            route.records.taken_in += len(decoded.records) + bad_elements
+            if bad_elements:
+                route.records.rejected["decode"] += bad_elements
         if decoded.notes:
             for counter, n in decoded.notes.items():
                 book.note(counter, n)
@@ -194,7 +204,7 @@ class Workers:
         return Batch(
             records if schema is None else schema.flatten(records),
             feed.frames.source,
-            self.pipeline,
+            feed.routes[0].pipeline.name,
             peers,
             received_at,
             fields=None if schema is None else schema.names,
@@ -202,85 +212,20 @@ class Workers:
             size_bytes=frames.size_bytes * (feed.codec.weight if schema is None else feed.codec.weight // 2),
         )
 
-    def _run_step(self, step: Step, batch: Batch, book: RecordBook, now: Now) -> None:
-        given = batch.records
-        try:
-            done = step.processor.process(given, now)
-        except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
-            reason = "exception"
-            detail = _describe(error)
-            done = Processed([], rejects=[BadRecord(r, reason, detail, error) for r in given])
-        book.emitted += done.emitted
-        book.filtered += done.filtered
-        book.absorbed += done.absorbed
-        if done.rejects:
-            book.rejected[step.name] += len(done.rejects)
-            self._reject(step, done.rejects, batch)
-        batch.records = done.records
 
-    def _reject(self, step: Step, rejects: list[BadRecord], batch: Batch) -> None:
-        error = next((bad.error for bad in rejects if bad.error is not None), None)
-        if error is not None and not step.failed:
-            step.failed = True
-            log.error(
-                "step_failed",
-                pipeline=self.pipeline,
-                step=step.name,
-                error=_describe(error),
-                traceback="".join(traceback.format_exception(error)),
-                hint="its records are in the dead letters; logged once",
-            )
-        received_at = batch.received_at if isinstance(batch.received_at, float) else batch.received_at[0]
-        letters = [
-            DeadLetter(
-                bad.record,
-                step.name,
-                bad.reason,
-                bad.detail,
-                source=batch.source,
-                peer=_text(bad.record, PEER),
-                received_at=received_at,
-                pipeline=self.pipeline,
-            )
-            for bad in rejects
-        ]
-        self._keep(letters, batch.ack)
-
-    def _keep(self, letters: list[DeadLetter], ack: Ack | None) -> None:
-        self._dead_letters.keep(letters, ack.fork() if ack is not None else None)
+async def _carry(passage: Passage) -> None:
+    await passage.route.pipeline.carry(passage.batch, passage.route.records, passage.index)
 
 
-def _describe(error: BaseException) -> str:
-    try:
-        return repr(error)
-    except Exception:  # noqa: BLE001 - the text of an exception is the step's own code too
-        return type(error).__name__
-
-
-def _text(record: Any, key: str) -> str | None:
-    value = record.get(key) if isinstance(record, dict) else None
-    return value if isinstance(value, str) else None
-
-
-def _lift(batch: Batch) -> None:
-    """Put each record's metadata into it: from here on the number of records may change."""
-    source, peers, times = batch.source, batch.peers, batch.received_at
-    batch.lifted = True
-    if isinstance(peers, str) and isinstance(times, float):
-        received_at = from_epoch(times)
-        for record in batch.records:
-            record[SOURCE] = source
-            record[PEER] = peers
-            record[RECEIVED_AT] = received_at
-        return
-    count = len(batch.records)
-    each_peer = [peers] * count if isinstance(peers, str) else peers
-    texts: dict[float, str] = {}
-    each_time = [times] * count if isinstance(times, float) else times
-    for record, peer, time_s in zip(batch.records, each_peer, each_time, strict=True):
-        text = texts.get(time_s)
-        if text is None:
-            text = texts[time_s] = from_epoch(time_s)
-        record[SOURCE] = source
-        record[PEER] = peer
-        record[RECEIVED_AT] = text
+def _twin(batch: Batch) -> Batch:
+    """The batch for one more pipeline: what steps may change is copied; flat values nobody changes."""
+    return Batch(
+        batch.records if batch.fields is not None else list(map(copied, batch.records)),
+        batch.source,
+        batch.pipeline,
+        batch.peers,
+        batch.received_at,
+        fields=batch.fields,
+        ack=batch.ack,
+        size_bytes=batch.size_bytes,
+    )

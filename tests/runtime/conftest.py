@@ -21,13 +21,15 @@ from streamd.core.contracts import (
 )
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import BadData, SinkError
+from streamd.core.expression import Expression
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.intake import Intake
-from streamd.runtime.worker import Feed, Step, Workers
+from streamd.runtime.pipeline import Pipeline, Step
+from streamd.runtime.worker import Feed, Route, Workers
 
 
 class Office:
@@ -96,7 +98,14 @@ class ListSink(Sink):
 class Bench:
     """One pipeline from frames to a list, with a clock that a test turns."""
 
-    def __init__(self, *functions: Any, workers: int = 2, when_full: str = "block", sinks: int = 1) -> None:
+    def __init__(
+        self,
+        *functions: Any,
+        workers: int = 2,
+        when_full: str = "block",
+        sinks: int = 1,
+        where: dict[int, str] = {},  # noqa: B006 - never changed
+    ) -> None:
         self.books = Books()
         self.office = Office()
         self.mono_s = 100.0
@@ -117,13 +126,25 @@ class Bench:
         self.intake = Intake(
             BufferSettings.model_validate({"max_records": 1000}), "block", self.books.source("s")
         )
+        outputs = [
+            Output(d.name, d.buffer, Expression(where[n]) if n in where else None)
+            for n, d in enumerate(self.deliveries)
+        ]
+        fanout = Fanout(outputs, self.books, self.office)
+        self.records = self.books.pipeline("s", "p")
+        self.pipeline = Pipeline("p", steps, fanout, self.office, self.now)
         self.feed = Feed(
-            self.intake.buffer, WordCodec(None, None), self.intake.book, self.books.pipeline("s", "p")
+            self.intake.buffer,
+            WordCodec(None, None),
+            self.intake.book,
+            [Route(self.pipeline, self.records)],
         )
-        fanout = Fanout([Output(d.name, d.buffer) for d in self.deliveries], self.books)
-        self.workers = Workers(
-            "p", [self.feed], steps, fanout, self.office, self.now, count=workers, max_batch=3
-        )
+        self.workers = Workers([self.feed], self.office, self.now, count=workers, max_batch=3)
+
+    def process(self, frames: Frames) -> Batch | None:
+        """What the first pipeline has left of the frames before its first waiting step."""
+        passages = self.workers.process(self.feed, frames)
+        return passages[0].batch if passages else None
 
     def now(self) -> Now:
         return Now(self.mono_s + 1e9, self.mono_s)
@@ -135,7 +156,7 @@ class Bench:
     def balanced(self) -> bool:
         return (
             self.feed.frames.waiting == self.intake.buffer.records
-            and self.feed.records.in_flight == 0
+            and all(book.in_flight == 0 for book in self.books.records.values())
             and all(book.pending == 0 for book in self.books.deliveries.values())
         )
 

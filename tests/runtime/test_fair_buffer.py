@@ -120,6 +120,43 @@ def test_where_all_flood_each_keeps_about_its_share() -> None:
     assert all(80 <= n <= 120 for n in kept.values()), kept
 
 
+def test_of_two_alike_neither_pays_for_all_that_is_too_much() -> None:
+    buffer, dropped = buffer_of("drop_oldest", max_records=200)
+    buffer.put(numbered("a", 0, 100))
+    buffer.put(numbered("b", 0, 99))
+    buffer.put(numbered("c", 0, 61))
+    lost = by_sender(dropped)
+    assert abs(lost["a"] - lost["b"]) <= 100 // fair_buffer.SHED_FRACTION
+    assert lost.total() == 60
+    assert not lost["c"]
+
+
+def test_a_sender_that_was_served_to_the_end_is_not_looked_for_at_the_next_drop() -> None:
+    buffer, dropped = buffer_of("drop_oldest", max_records=100)
+    buffer.put(numbered("gone", 0, 150))
+    buffer.put(numbered("quiet", 0, 1))
+    buffer.put(numbered("next", 0, 20))
+    dropped.clear()
+    while any(key == "gone" for key in buffer._backlogs):
+        buffer.take(7)
+    buffer.put(numbered("quiet", 1, 1))
+    buffer.put(numbered("next", 20, 120))
+    assert by_sender(dropped).keys() == {"next"}
+
+
+def test_a_sender_in_a_shared_queue_keeps_its_order_when_a_queue_of_its_own_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fair_buffer, "OWN_QUEUES", 2)
+    monkeypatch.setattr(fair_buffer, "SHARED_QUEUES", 1)
+    buffer, _ = buffer_of("block", max_records=10)
+    buffer.put(mixed("a", "b", "late", "late"))
+    taken = frames_of(buffer.take(2))
+    assert by_sender(taken) == {"a": 1, "b": 1}
+    buffer.put(mixed("a", "a", "a", "a", "late"))
+    assert [p for peer, p, _ in take_all(buffer) if peer == "late:5"] == [b"2", b"3", b"4"]
+
+
 @pytest.mark.parametrize(("many", "large"), [(0, 1000), (900, 10)])
 def test_the_longest_backlog_is_the_one_that_takes_most_of_the_bounds_in_records_or_bytes(
     many: int, large: int

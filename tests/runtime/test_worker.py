@@ -9,9 +9,9 @@ from streamd.core.frames import FlaggedFrame, Frames
 def test_decoded_frames_and_bad_ones_are_in_the_books_and_the_dead_letters(bench: Any) -> None:
     b = bench()
     b.intake.offer(b.frames(b"one two", b"BAD", b"three bad"))
-    batch = b.workers.process(b.feed, b.feed.buffer.take(10)[0])
+    batch = b.process(b.feed.buffer.take(10)[0])
     assert [r["word"] for r in batch.records] == ["one", "two", "three"]
-    book, records = b.feed.frames, b.feed.records
+    book, records = b.feed.frames, b.records
     assert (book.received, book.decoded, book.rejected["test:bad"], book.waiting) == (3, 2, 1, 0)
     assert (records.taken_in, records.rejected["decode"], records.in_flight) == (4, 1, 3)
     assert [(x.payload, x.stage, x.reason, x.peer) for x in b.office.letters] == [
@@ -23,7 +23,7 @@ def test_decoded_frames_and_bad_ones_are_in_the_books_and_the_dead_letters(bench
 def test_each_record_keeps_the_peer_and_time_of_its_own_frame(bench: Any) -> None:
     b = bench(lambda _, records: Processed(records))
     merged = Frames.merge([Frames([b"a b"], "x:1", 1.0), Frames([b"BAD", b"c"], "y:2", 2.0)])
-    batch = b.workers.process(b.feed, merged)
+    batch = b.process(merged)
     assert [(r["word"], r["@peer"], r["@received_at"]) for r in batch.records] == [
         ("a", "x:1", "1970-01-01T00:00:01.000000Z"),
         ("b", "x:1", "1970-01-01T00:00:01.000000Z"),
@@ -34,7 +34,7 @@ def test_each_record_keeps_the_peer_and_time_of_its_own_frame(bench: Any) -> Non
 
 def test_without_steps_the_metadata_stay_beside_the_records(bench: Any) -> None:
     b = bench()
-    batch = b.workers.process(b.feed, b.frames(b"a b"))
+    batch = b.process(b.frames(b"a b"))
     assert batch.records == [{"word": "a"}, {"word": "b"}]
     assert batch.peer(1) == "127.0.0.1:5"
 
@@ -43,7 +43,7 @@ def test_the_flag_of_a_frame_is_on_each_of_its_records_only(bench: Any) -> None:
     b = bench()
     frames = b.frames(b"a", FlaggedFrame(b"b", "truncated"))
     frames.flagged = True
-    batch = b.workers.process(b.feed, frames)
+    batch = b.process(frames)
     assert batch.records == [{"word": "a"}, {"word": "b", "@flag": "truncated"}]
 
 
@@ -55,8 +55,8 @@ def test_steps_filter_absorb_emit_and_reject_by_the_books(bench: Any) -> None:
 
     b = bench(step, lambda _, records: Processed([], absorbed=len(records)))
     b.intake.offer(b.frames(b"a b c"))
-    assert b.workers.process(b.feed, b.feed.buffer.take(10)[0]) is None
-    book = b.feed.records
+    assert b.process(b.feed.buffer.take(10)[0]) is None
+    book = b.records
     assert (book.taken_in, book.emitted, book.filtered, book.absorbed) == (3, 2, 1, 3)
     assert book.rejected == {"step[0]": 1}
     assert book.in_flight == 0
@@ -65,7 +65,7 @@ def test_steps_filter_absorb_emit_and_reject_by_the_books(bench: Any) -> None:
 
 def test_a_step_that_raises_costs_its_batch_and_is_logged_once(bench: Any, monkeypatch: Any) -> None:
     logged: list[Any] = []
-    monkeypatch.setattr("streamd.runtime.worker.log.error", lambda *_, **fields: logged.append(fields))
+    monkeypatch.setattr("streamd.runtime.pipeline.log.error", lambda *_, **fields: logged.append(fields))
 
     def step(_: Any, records: list[Any]) -> Processed:
         raise KeyError(records[0]["word"])
@@ -73,9 +73,9 @@ def test_a_step_that_raises_costs_its_batch_and_is_logged_once(bench: Any, monke
     b = bench(step)
     for word in (b"a b", b"c"):
         b.intake.offer(b.frames(word))
-        assert b.workers.process(b.feed, b.feed.buffer.take(10)[0]) is None
-    assert b.feed.records.rejected == {"step[0]": 3}
-    assert b.feed.records.in_flight == 0
+        assert b.process(b.feed.buffer.take(10)[0]) is None
+    assert b.records.rejected == {"step[0]": 3}
+    assert b.records.in_flight == 0
     assert [x.payload["word"] for x in b.office.letters] == ["a", "b", "c"]
     assert len(logged) == 1
     assert "KeyError" in logged[0]["traceback"]
@@ -89,7 +89,7 @@ def test_an_ack_learns_the_worst_that_became_of_its_frames(bench: Any) -> None:
     ):
         told: list[Status] = []
         b = bench(*functions)
-        b.workers.process(b.feed, b.frames(payload, ack=Ack(told.append)))
+        b.process(b.frames(payload, ack=Ack(told.append)))
         assert told == [expected]
 
 
@@ -121,7 +121,7 @@ async def test_a_blocked_sink_holds_back_at_most_one_batch_a_worker(bench: Any) 
     assert delivery.offered <= 10 + 3 + 2 * 3
     assert b.feed.frames.waiting == b.intake.buffer.records > 20
     assert delivery.pending == b.deliveries[0].buffer.records + 2 * 3
-    assert b.feed.records.out == delivery.offered
+    assert b.records.out == delivery.offered
     delivering = asyncio.create_task(b.deliveries[0].run())
     b.workers.close()
     await running

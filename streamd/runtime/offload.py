@@ -1,0 +1,92 @@
+"""A step that waits: its batches under way, their order, and what becomes of those that do not come back."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from streamd.core.batch import Record
+from streamd.core.contracts import BadRecord, Offload, Processed, Processor
+from streamd.core.errors import describe
+from streamd.core.now import Now
+from streamd.runtime.offload_errors import Lost
+from streamd.runtime.offload_loop import LoopExecutor
+from streamd.runtime.offload_process import ProcessExecutor
+from streamd.runtime.offload_thread import ThreadExecutor
+
+LOST = frozenset({"timeout", "hung", "worker_died", "bad_result"})
+"""Reasons of a batch that an executor lost."""
+
+
+class Executor(Protocol):
+    """Where batches of a step are run."""
+
+    async def run(self, records: list[Record], now: Now) -> Processed:
+        """What the step makes of the records. Raises `Lost`; when cancelled, nothing goes on running that
+        can be ended.
+        """
+
+    async def close(self) -> None:
+        """End everything."""
+
+
+EXECUTORS: dict[str, Callable[[Processor, Offload], Executor]] = {
+    "loop": LoopExecutor,
+    "thread": ThreadExecutor,
+    "process": ProcessExecutor,
+}
+
+
+class Turn:
+    """A place in a line that is passed in the order it was joined."""
+
+    def __init__(self, before: asyncio.Future[None] | None) -> None:
+        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._before = before
+
+    async def come(self) -> None:
+        """Wait until everybody before has left."""
+        if self._before is not None and not self._before.done():
+            await self._before
+        self._before = None
+
+    def leave(self) -> None:
+        """Let the next one pass."""
+        if not self.left.done():
+            self.left.set_result(None)
+
+
+class Offloaded:
+    """One waiting step. Whatever happens to a batch, its records come back: made, or as rejects."""
+
+    def __init__(self, processor: Processor, settings: Offload) -> None:
+        self.concurrency = settings.concurrency
+        self._executor = EXECUTORS[settings.executor](processor, settings)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._last: asyncio.Future[None] | None = None
+
+    def queue(self) -> Turn:
+        """The next place in the line behind this step."""
+        turn = Turn(self._last)
+        self._last = turn.left
+        return turn
+
+    async def process(self, records: list[Record], now: Now) -> Processed:
+        """Run the records through the step; waits for one of `concurrency` slots first."""
+        async with self._slots:
+            try:
+                done = await self._executor.run(records, now)
+            except Lost as lost:
+                return _all_rejected(records, lost.reason, lost.detail)
+            except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
+                return _all_rejected(records, "exception", describe(error), error)
+        return done
+
+    async def close(self) -> None:
+        """End what is still running."""
+        await self._executor.close()
+
+
+def _all_rejected(
+    records: list[Record], reason: str, detail: str, error: Exception | None = None
+) -> Processed:
+    return Processed([], rejects=[BadRecord(record, reason, detail, error) for record in records])

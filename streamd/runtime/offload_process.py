@@ -1,0 +1,195 @@
+import asyncio
+import os
+import pickle
+import sys
+from contextlib import suppress
+
+import msgspec
+
+from streamd.core.batch import Record
+from streamd.core.contracts import BadRecord, Offload, Processed, Processor
+from streamd.core.errors import describe
+from streamd.core.now import Now
+from streamd.runtime.offload_errors import Lost
+from streamd.runtime.offload_worker import LENGTH, REASON_UNSENDABLE, Answer, Task
+
+START_TIMEOUT_S = 60.0
+"""How long a worker process may take to import what it needs; models are loaded there."""
+END_TIMEOUT_S = 1.0
+"""How long a worker process may take to end by itself once its input is closed."""
+MAX_ANSWER_BYTES = 1 << 30
+"""More is no answer of ours: the function has written to our pipe."""
+
+_START = "import sys; sys.path[:] = {path!r}; from streamd.runtime.offload_worker import main; main({parent})"
+
+
+class StepError(Exception):
+    """What a step raised in a worker process; its text is the traceback from there."""
+
+
+class ProcessExecutor:
+    """Runs steps in worker processes of its own, started when they are first needed.
+
+    One that hangs, dies or answers nonsense costs its batch and is replaced with the next. They end with
+    the daemon however that ends: their input closes, and the kernel kills them when the daemon's thread is
+    gone.
+    """
+
+    def __init__(self, processor: Processor, settings: Offload) -> None:
+        self._processor = processor
+        self._settings = settings
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+
+    async def run(self, records: list[Record], now: Now) -> Processed:
+        sendable, rejects, payload = _encoded(records, now)
+        if not sendable:
+            return Processed([], rejects=rejects)
+        worker = await self._worker()
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                answer = await worker.call(payload)
+            done = _judged(sendable, answer)
+        except TimeoutError:
+            await self._end(worker)
+            text = f"not done after {self._settings.timeout_s:g} s; its process was killed"
+            raise Lost("timeout", text) from None
+        except (EOFError, OSError):
+            raise Lost("worker_died", await self._end(worker)) from None
+        except ValueError as error:  # what msgspec raises is one
+            await self._end(worker)
+            raise Lost("bad_result", f"the worker process answered nonsense: {error}") from None
+        except BaseException:
+            worker.kill()
+            raise
+        if worker.batches == self._settings.max_batches:
+            await self._end(worker, patience_s=END_TIMEOUT_S)
+        else:
+            self._idle.append(worker)
+        done.rejects += rejects
+        return done
+
+    async def close(self) -> None:
+        workers = list(self._all)
+        await asyncio.gather(*(self._end(worker, patience_s=END_TIMEOUT_S) for worker in workers))
+
+    async def _worker(self) -> "_Worker":
+        """One that waits for work, or a new one."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.returncode is None:
+                return worker
+            await self._end(worker)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _START.format(path=sys.path, parent=os.getpid()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the daemon, which drains through its workers
+        )
+        worker = _Worker(process)
+        self._all.add(worker)
+        context = self._processor.context
+        recipe = (
+            type(self._processor),
+            self._processor.config,
+            context.name,
+            context.pipeline,
+            context.base_dir,
+        )
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                fault = await worker.call(pickle.dumps(recipe))
+        except TimeoutError:
+            fault = b"not ready in time"
+        except (EOFError, OSError, ValueError) as error:
+            fault = f"{describe(error)}; {await self._end(worker)}".encode()
+        except BaseException:
+            worker.kill()
+            raise
+        if fault:
+            await self._end(worker)
+            raise Lost("worker_died", f"the worker process cannot start: {fault.decode(errors='replace')}")
+        worker.batches = 0
+        return worker
+
+    async def _end(self, worker: "_Worker", patience_s: float = 0.0) -> str:
+        """End a worker, by force unless it does so in time; how it ended."""
+        self._all.discard(worker)
+        return await worker.end(patience_s)
+
+
+class _Worker:
+    """One worker process and the pipes to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.batches = 0
+
+    async def call(self, payload: bytes) -> bytes:
+        """Its answer. Raises `EOFError` or `OSError` where it died, `ValueError` for no answer of ours."""
+        writer, reader = self.process.stdin, self.process.stdout
+        if writer is None or reader is None:
+            raise EOFError
+        self.batches += 1
+        writer.write(LENGTH.pack(len(payload)))
+        writer.write(payload)
+        await writer.drain()
+        (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        if length > MAX_ANSWER_BYTES:
+            raise ValueError(f"{length} bytes")
+        return await reader.readexactly(length)
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+    async def end(self, patience_s: float) -> str:
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.process.wait()
+        except TimeoutError:
+            self.kill()
+            await self.process.wait()
+        code = self.process.returncode or 0
+        return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _encoded(records: list[Record], now: Now) -> tuple[list[Record], list[BadRecord], bytes]:
+    """The records that can be sent, those that cannot, and the message."""
+    pack = msgspec.msgpack.encode
+    try:
+        return records, [], pack(Task(records, now.wall_s, now.mono_s))
+    except Exception:  # noqa: BLE001 - whatever a step put in: an integer beyond 64 bits, an object, itself
+        rejects = []
+        sendable = []
+    for record in records:
+        try:
+            pack(record)
+        except Exception as error:  # noqa: BLE001 - the same
+            rejects.append(BadRecord(record, REASON_UNSENDABLE, describe(error)[:1000]))
+        else:
+            sendable.append(record)
+    return sendable, rejects, pack(Task(sendable, now.wall_s, now.mono_s))
+
+
+def _judged(given: list[Record], payload: bytes) -> Processed:
+    """What a worker said, held against the sum. Raises `ValueError`."""
+    try:
+        answer = msgspec.msgpack.decode(payload, type=Answer)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    rejects = [
+        BadRecord(given[bad.index] if 0 <= bad.index < len(given) else bad.record, bad.reason, bad.detail,
+                  StepError("\n" + bad.traceback) if bad.traceback else None)
+        for bad in answer.rejects
+    ]  # fmt: skip
+    done = Processed(answer.records, answer.filtered, answer.absorbed, answer.emitted, rejects)
+    if min(done.filtered, done.absorbed, done.emitted) < 0 or len(given) + done.emitted != (
+        len(done.records) + done.filtered + done.absorbed + len(rejects)
+    ):
+        raise ValueError("the numbers of its records do not add up")
+    return done

@@ -1,0 +1,163 @@
+"""What runs in a worker process: it makes the step anew and answers one batch after the other.
+
+Messages are msgpack behind a length of four bytes. The first one is a pickle of the daemon's, answered with
+nothing, or with what went wrong. Standard output is standard error here, whatever the function prints.
+"""
+
+import ctypes
+import os
+import pickle
+import signal
+import struct
+import traceback
+from typing import Any, BinaryIO
+
+import msgspec
+
+from streamd.core.batch import Record
+from streamd.core.contracts import Processed, Processor, StepContext
+from streamd.core.errors import describe
+from streamd.core.now import Now
+
+LENGTH = struct.Struct(">I")
+REASON_UNSENDABLE = "unsendable"
+"""Of a record that msgpack cannot hold: an integer beyond 64 bits, an object, a circle."""
+MAX_SHOWN_CHARS = 1000
+_PR_SET_PDEATHSIG = 1
+
+
+class Task(msgspec.Struct, gc=False):
+    """A batch for a worker process."""
+
+    records: list[dict[str, Any]]
+    wall_s: float
+    mono_s: float
+
+
+class Bad(msgspec.Struct, gc=False):
+    """A reject: of the record given at `index`, or with -1 of `record`."""
+
+    index: int
+    reason: str
+    detail: str = ""
+    traceback: str = ""
+    record: dict[str, Any] = {}
+
+
+class Answer(msgspec.Struct, gc=False):
+    """What became of a batch; fields as in `Processed`."""
+
+    records: list[dict[str, Any]]
+    filtered: int
+    absorbed: int
+    emitted: int
+    rejects: list[Bad]
+
+
+def main(parent: int) -> None:
+    """Work until the input ends or the process `parent` is gone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it went before we had asked
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole service: we end when the daemon has
+        signal.signal(number, signal.SIG_IGN)
+    with os.fdopen(os.dup(0), "rb") as source, os.fdopen(os.dup(1), "wb") as target:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        recipe = _read(source)
+        if recipe is None:
+            return
+        try:
+            step = _made(recipe)
+        except BaseException as error:  # noqa: BLE001 - importing anybody's module may raise anything
+            _write(target, describe(error).encode("utf-8", "replace"))
+            return
+        _write(target, b"")
+        while (payload := _read(source)) is not None:
+            _write(target, answer(step, payload))
+
+
+def answer(step: Processor, payload: bytes) -> bytes:
+    """The answer to one message."""
+    task = msgspec.msgpack.decode(payload, type=Task)
+    try:
+        done = step.process(task.records, Now(task.wall_s, task.mono_s))
+    except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
+        text, trace = describe(error)[:MAX_SHOWN_CHARS], _trace(error)
+        rejects = [Bad(n, "exception", text, trace) for n in range(len(task.records))]
+        return msgspec.msgpack.encode(Answer([], 0, 0, 0, rejects))
+    return _encoded(task.records, done)
+
+
+def _encoded(given: list[Record], done: Processed) -> bytes:
+    places = {id(record): n for n, record in enumerate(given)}
+    first_error = next((bad.error for bad in done.rejects if bad.error is not None), None)
+    rejects = [
+        Bad(
+            places.get(id(bad.record), -1),
+            bad.reason,
+            bad.detail,
+            _trace(bad.error) if bad.error is not None and bad.error is first_error else "",
+            {} if id(bad.record) in places else bad.record,
+        )
+        for bad in done.rejects
+    ]
+    answer = Answer(done.records, done.filtered, done.absorbed, done.emitted, rejects)
+    pack = msgspec.msgpack.encode
+    try:
+        return pack(answer)
+    except Exception:  # noqa: BLE001 - whatever a step made
+        answer.records = []
+    for record in done.records:
+        try:
+            pack(record)
+        except Exception as error:  # noqa: BLE001 - the same
+            detail = f"what the function returned cannot leave its process: {describe(error)}"
+            rejects.append(Bad(-1, REASON_UNSENDABLE, detail[:MAX_SHOWN_CHARS], "", _shown(record)))
+        else:
+            answer.records.append(record)
+    return pack(answer)
+
+
+def _shown(record: Record) -> Record:
+    """The record with a text in place of each value that cannot be sent."""
+    shown: Record = {}
+    for key, value in record.items():
+        name = key.encode("utf-8", "replace").decode()
+        try:
+            msgspec.msgpack.encode(value)
+        except Exception:  # noqa: BLE001 - whatever a step made
+            try:
+                shown[name] = repr(value)[:MAX_SHOWN_CHARS].encode("utf-8", "replace").decode()
+            except Exception:  # noqa: BLE001 - a `repr` is anybody's code too
+                shown[name] = f"({type(value).__name__})"
+        else:
+            shown[name] = value
+    return shown
+
+
+def _trace(error: BaseException) -> str:
+    text = "".join(traceback.format_exception(error))
+    return text.encode("utf-8", "replace").decode()
+
+
+def _made(recipe: bytes) -> Processor:
+    cls, config, name, pipeline, base_dir = pickle.loads(recipe)  # noqa: S301 - the daemon made it
+    step: Processor = cls(config, StepContext(name, pipeline, None, base_dir))
+    return step
+
+
+def _read(source: BinaryIO) -> bytes | None:
+    """The next message; None at the end, in the middle of one too."""
+    head = source.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(head)
+    payload = source.read(length)
+    return payload if len(payload) == length else None
+
+
+def _write(target: BinaryIO, payload: bytes) -> None:
+    target.write(LENGTH.pack(len(payload)))
+    target.write(payload)
+    target.flush()

@@ -1,0 +1,160 @@
+"""One pipeline's steps and what stands behind them, from a decoded batch to the sinks' buffers."""
+
+import traceback
+from collections.abc import Callable
+
+import structlog
+
+from streamd.core.ack import Status
+from streamd.core.batch import Batch, peer_of
+from streamd.core.books import RecordBook
+from streamd.core.contracts import BadRecord, Processed, Processor
+from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.errors import describe
+from streamd.core.now import Now
+from streamd.runtime.fanout import Fanout
+from streamd.runtime.offload import LOST, Offloaded
+
+log = structlog.get_logger()
+
+
+class Step:
+    """One processor in its place; `name` is its stage in the books."""
+
+    def __init__(self, name: str, processor: Processor) -> None:
+        self.name = name
+        self.processor = processor
+        self.offloaded = Offloaded(processor, processor.offload) if processor.offload is not None else None
+        self.failed = False
+
+
+class Pipeline:
+    """The steps of one pipeline, and its sinks.
+
+    A stretch of steps that do not wait runs atomically on a batch. A step that waits has several batches
+    under way; each takes its place in the step's line before the one behind it may come that far, so they
+    go on in the order they came.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: list[Step],
+        fanout: Fanout,
+        dead_letters: DeadLetterOffice,
+        clock: Callable[[], Now],
+    ) -> None:
+        self.name = name
+        self.steps = steps
+        self.fanout = fanout
+        self._dead_letters = dead_letters
+        self._clock = clock
+
+    @property
+    def wants_dicts(self) -> bool:
+        """Whether something of it reads or changes records."""
+        return bool(self.steps) or self.fanout.has_conditions
+
+    @property
+    def concurrency(self) -> int:
+        """The most batches that its waiting steps may have under way."""
+        return sum(step.offloaded.concurrency for step in self.steps if step.offloaded is not None)
+
+    def enter(self, batch: Batch, book: RecordBook, now: Now) -> int:
+        """Run the steps before the first one that waits; its index, which `carry` wants."""
+        if self.steps and batch.records:
+            batch.lift()
+        return self._run(0, batch, book, now)
+
+    async def carry(self, batch: Batch, book: RecordBook, index: int) -> None:
+        """Run the steps from `index` on, the waiting ones too, and hand the batch to the sinks."""
+        turn = None
+        try:
+            while index < len(self.steps) and batch.records:
+                step = self.steps[index]
+                offloaded = step.offloaded
+                if offloaded is None:  # unreachable: `_run` stops only at one that waits
+                    raise RuntimeError(step.name)
+                place = offloaded.queue()
+                if turn is not None:
+                    turn.leave()
+                turn = place
+                done = await offloaded.process(batch.records, self._clock())
+                await turn.come()
+                self._book(step, done, batch, book)
+                index = self._run(index + 1, batch, book, self._clock())
+            if batch.records:
+                await self.fanout.send(batch, book)
+            elif batch.ack is not None:
+                batch.ack.settle(Status.FILTERED)
+        finally:
+            if turn is not None:
+                turn.leave()
+
+    async def close(self) -> None:
+        """End what the waiting steps still have running."""
+        for step in self.steps:
+            if step.offloaded is not None:
+                await step.offloaded.close()
+
+    def _run(self, index: int, batch: Batch, book: RecordBook, now: Now) -> int:
+        """Run steps until one that waits; its index."""
+        while index < len(self.steps) and batch.records:
+            step = self.steps[index]
+            if step.offloaded is not None:
+                break
+            try:
+                done = step.processor.process(batch.records, now)
+            except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
+                detail = describe(error)
+                done = Processed(
+                    [], rejects=[BadRecord(r, "exception", detail, error) for r in batch.records]
+                )
+            self._book(step, done, batch, book)
+            index += 1
+        return index
+
+    def _book(self, step: Step, done: Processed, batch: Batch, book: RecordBook) -> None:
+        book.emitted += done.emitted
+        book.filtered += done.filtered
+        book.absorbed += done.absorbed
+        if done.rejects:
+            book.rejected[step.name] += len(done.rejects)
+            self._reject(step, done.rejects, batch)
+        batch.records = done.records
+
+    def _reject(self, step: Step, rejects: list[BadRecord], batch: Batch) -> None:
+        error = next((bad.error for bad in rejects if bad.error is not None), None)
+        if error is not None and not step.failed:
+            step.failed = True
+            log.error(
+                "step_failed",
+                pipeline=self.name,
+                step=step.name,
+                error=describe(error),
+                traceback="".join(traceback.format_exception(error)),
+                hint="its records are in the dead letters; logged once",
+            )
+        if step.offloaded is not None and rejects[0].reason in LOST:
+            log.warning(
+                "step_batch_lost",
+                pipeline=self.name,
+                step=step.name,
+                reason=rejects[0].reason,
+                detail=rejects[0].detail,
+                records=len(rejects),
+            )
+        letters = [
+            DeadLetter(
+                bad.record,
+                step.name,
+                bad.reason,
+                bad.detail,
+                source=batch.source,
+                peer=peer_of(bad.record),
+                received_at=batch.first_received_at,
+                pipeline=self.name,
+            )
+            for bad in rejects
+        ]
+        self._dead_letters.keep(letters, batch.ack.fork() if batch.ack is not None else None)
