@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from streamd.bench import latency, machine, memory, report, start, tcp, udp
+from streamd.bench import fairness, latency, machine, memory, report, start, tcp, udp
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
 from streamd.core.errors import EnvironmentFault
@@ -24,6 +24,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "memory_idle": memory.idle,
     "memory_peak": memory.peak,
     "start": start.measure,
+    "fairness": fairness.measure,
 }
 
 
