@@ -87,7 +87,12 @@ class Daemon:
         await self.dead_letters.open()
         self._ledger_file = await self.databases.acquire(self.loaded.state_dir / config.ledger.path)
         self.ledger = Ledger(
-            self.books, self._ledger_file, self.view.run_id, config.ledger.interval, beside=self._beside
+            self.books,
+            self._ledger_file,
+            self.view.run_id,
+            config.ledger.interval,
+            beside=self._beside,
+            max_age_s=config.ledger.max_age,
         )
         await self.ledger.open()
         for sink in self.parts.sinks.values():

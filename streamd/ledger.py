@@ -14,7 +14,7 @@ from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
-from streamd.ledger_tables import STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES
+from streamd.ledger_tables import FOLD, FOLD_UNTIL, STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES
 from streamd.storage.database import Database
 
 log = structlog.get_logger()
@@ -51,6 +51,7 @@ class Ledger:
         interval_s: float,
         clock: Callable[[], Now] = read_clock,
         beside: Callable[[], Iterable[Entry]] = tuple,
+        max_age_s: float | None = None,
     ) -> None:
         self.books = books
         self.run_id = run_id
@@ -60,6 +61,7 @@ class Ledger:
         self._db = db
         self._clock = clock
         self._beside = beside
+        self._max_age_s = max_age_s
         self._written: Counter[Key] = Counter()
         self._moving: Counter[Key] = Counter()
         self._in_commit: set[tuple[str, str, str]] = set()
@@ -106,6 +108,7 @@ class Ledger:
         self._written.update(changes)
         self._flushed_wall_s = now_s
         self.trouble = None
+        await self._fold(now_s)
         return True
 
     async def close(self) -> None:
@@ -182,6 +185,20 @@ class Ledger:
         for start in range(0, len(items), _ROWS_PER_STATEMENT):
             sql, rows = self._statement(at, dict(items[start : start + _ROWS_PER_STATEMENT]))
             await self._db.execute_many(sql, rows)
+
+    async def _fold(self, now_s: float) -> None:
+        """Add up entries that are older than `max_age_s`, about as many at once as a flush may write."""
+        if self._max_age_s is None:
+            return
+        try:
+            before = (from_epoch(now_s - self._max_age_s), 2 * _ROWS_PER_STATEMENT)
+            ((until,),) = await self._db.fetch(FOLD_UNTIL, before)
+            if until is not None:
+                async with self._db.transaction():
+                    for statement in FOLD:
+                        await self._db.execute(statement, (until,))
+        except (SinkError, sqlite3.Error) as error:
+            log.warning("ledger_not_folded", path=str(self._db.path), why=str(error), hint="tried again")
 
     def _statement(self, at: str, changes: Mapping[Key, int]) -> tuple[str, list[tuple[Any, ...]]]:
         """One statement for all rows, since each trip to the database's thread costs more than a row."""

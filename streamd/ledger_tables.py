@@ -59,7 +59,7 @@ counted AS (
     coalesce(sum(n) FILTER (WHERE counter = 'kernel_dropped'), 0) AS kernel_dropped,
     coalesce(sum(n) FILTER (WHERE counter IN ('dropped', 'kernel_dropped')), 0) AS lost
   FROM ledger
-  WHERE source <> '' AND counter IN ('received', 'dropped', 'kernel_dropped')
+  WHERE source <> '' AND at <> '' AND counter IN ('received', 'dropped', 'kernel_dropped')
   GROUP BY 1, 2
 )
 SELECT
@@ -85,6 +85,25 @@ UPSERT = (
     "INSERT INTO ledger (at, run_id, interval_s, source, pipeline, sink, counter, reason, n) VALUES {}"
     " ON CONFLICT (at, run_id, source, pipeline, sink, counter, reason) DO UPDATE SET n = n + excluded.n"
 )
+
+FOLD_UNTIL = f"""
+SELECT max(at) FROM (
+  SELECT at FROM ledger WHERE at > '' AND at < ? AND NOT {_RUN_ROWS} ORDER BY at LIMIT ?
+)
+"""  # noqa: S608 - our own words
+"""The time up to which so many rows from before a moment reach; NULL where there are none."""
+
+_FOLDED = f"at > '' AND at <= ? AND NOT {_RUN_ROWS}"
+FOLD = (
+    f"""
+INSERT INTO ledger (at, run_id, interval_s, source, pipeline, sink, counter, reason, n)
+SELECT '', run_id, 0, source, pipeline, sink, counter, reason, sum(n) FROM ledger WHERE {_FOLDED}
+GROUP BY run_id, source, pipeline, sink, counter, reason
+ON CONFLICT (at, run_id, source, pipeline, sink, counter, reason) DO UPDATE SET n = n + excluded.n
+""",  # noqa: S608 - our own words
+    f"DELETE FROM ledger WHERE {_FOLDED}",  # noqa: S608 - our own words
+)
+"""Rows up to a time become one row for each number of a run, at the time '': every sum stays what it was."""
 
 UNENDED_RUNS = f"""
 SELECT run_id, (

@@ -472,3 +472,34 @@ def test_any_order_of_flushes_commits_and_ends_leaves_the_ledger_true(
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(scenario(Path(folder) / "streamd.db"))
+
+
+async def test_old_entries_are_added_up_and_every_sum_stays_what_it_was(path: Path) -> None:
+    clock = Clock()
+    async with Run(path, "old", clock) as run:
+        run.receive(7)
+        await run.ledger.flush()
+        await run.ledger.close()
+    async with Run(path, "new", clock) as run:
+        run.ledger._max_age_s = 600.0
+        for minute in range(30):
+            clock.now_s = EIGHT + 60 * minute
+            run.receive(10)
+            run.books.source("lab").dropped["buffer_full"] += 1
+            run.beside = [Entry("", "", "here", "expired", "", minute)]
+            await run.ledger.flush()
+        minutes_known = ask(path, "SELECT minute, received FROM completeness ORDER BY minute")
+        assert [received for _, received in minutes_known] == [10] * 10
+        assert minutes_known[0][0] > "2026-01-31T08:18"
+        summary = ask(path, "SELECT run_id, received, dropped FROM ledger_summary ORDER BY run_id")
+        assert summary == [("new", 300, 30), ("old", 7, 0)]
+        assert sums(path, "new").items() >= told(run.books).items()
+        assert ask(path, "SELECT sum(n) FROM ledger WHERE counter = 'expired'") == [(29,)]
+        assert ask(path, "SELECT count(*) FROM ledger WHERE at < '2026-01-31T08:18' AND at > ''") == [(3,)]
+        await run.ledger.close()
+    assert [row[:2] for row in lifecycle(path)] == [
+        ("new", "start"), ("old", "start"), ("old", "stop"), ("new", "stop"),
+    ]  # fmt: skip
+    async with Run(path, "next", clock) as run:
+        assert ask(path, "SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [(0,)]
+        await run.ledger.close()

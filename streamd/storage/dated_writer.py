@@ -87,6 +87,8 @@ class DatedWriter:
         self._used_s: dict[Path, float] = {}
         self._lock = asyncio.Lock()
         self._leaving: Path | None = None
+        self._of_others: set[Path] = set()
+        """Files without a row of ours that stay because of other tables in them."""
         self._parts: _Parts | None = None
 
     async def open(self) -> None:
@@ -130,7 +132,7 @@ class DatedWriter:
 
     async def expire(self) -> bool:
         """Remove the oldest file where it is too old or all are too much; else some rows of the only one."""
-        files = self._dated.files()
+        files = [path for path in self._dated.files() if path not in self._of_others]
         now = self._dated.file_of(datetime.now(UTC))
         oldest = next((path for path in files if path != now), None)
         cutoff = self._retention.cutoff
@@ -149,16 +151,19 @@ class DatedWriter:
             self._leaving = path
             await self._close(path)
         try:
-            gone = await asyncio.to_thread(remove_table, path, self._table)
+            gone, is_gone = await asyncio.to_thread(remove_table, path, self._table)
         finally:
             self._leaving = None
         self._retention.expired(gone)
+        if not is_gone:
+            self._of_others.add(path)
         log.info("file_expired", path=str(path), rows=gone)
 
     async def _writer(self, path: Path) -> TableWriter:
         self._used_s[path] = time.monotonic()
         if path not in self._open:
             self._open[path] = await self._open_file(path)
+            self._of_others.discard(path)
         return self._open[path]
 
     async def _close(self, path: Path) -> None:
@@ -196,11 +201,10 @@ class DatedWriter:
         return self._dated.file_of(datetime.now(UTC))
 
 
-def remove_table(path: Path, table: str) -> int:
+def remove_table(path: Path, table: str) -> tuple[int, bool]:
     """Drop the table from a file nobody writes to, and the file where no other table is left in it.
 
-    Returns how many rows it had. They are counted one by one, about a second for 50 million small ones.
-    Raises `SinkError`.
+    Returns how many rows it had (it reads them all) and whether the file is gone. Raises `SinkError`.
     """
     try:
         with contextlib.closing(
@@ -220,10 +224,11 @@ def remove_table(path: Path, table: str) -> int:
     except sqlite3.Error as error:
         fault = environment_fault(error)
         raise fault or SinkError("expire", str(error)) from error
-    if tables <= {table.lower()}:
+    alone = tables <= {table.lower()}
+    if alone:
         for suffix in _COMPANIONS:
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-    return int(rows)
+    return int(rows), alone
 
 
 def _size_bytes(path: Path) -> int:
