@@ -2,9 +2,6 @@
 
 from dataclasses import astuple, dataclass
 
-FROM_SINK = "sink"
-"""The stage of a letter that a sink wrote: its record had passed every step."""
-
 
 @dataclass(slots=True, frozen=True)
 class LetterFilter:

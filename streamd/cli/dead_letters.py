@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from streamd.cli import _purge
+from streamd.cli import _purge, _replay
 from streamd.cli._table import escape, json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
 from streamd.core.errors import BadData
@@ -46,6 +46,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     purge = actions.add_parser("purge", help="delete letters for good")
     _add_filters(purge)
     _purge.add(purge)
+    replay = actions.add_parser("replay", help="send letters through the pipelines once more")
+    _add_filters(replay)
+    _replay.add(replay)
     for action in (listing, count, show, purge):
         add_file_options(action, "the dead letters' file, without a configuration")
 
@@ -76,6 +79,8 @@ def _since(text: str) -> str:
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.action == "replay":
+        return _replay.main(options, _wanted(options))
     if options.action == "purge":
         return _purge.main(options, _file(options), _wanted(options))
     with closing(open_read_only(_file(options))) as connection, only_reading(connection):

@@ -1,0 +1,131 @@
+"""`streamd dead-letters replay`: letters through the pipelines of the present configuration once more."""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+from streamd.cli.query import only_reading, open_read_only, positive
+from streamd.core.ack import Status
+from streamd.dead_letter_filter import LetterFilter
+
+if TYPE_CHECKING:  # these load every component, which looking at letters does not need
+    from streamd.config import Loaded
+    from streamd.replay import Outcome, Replay
+    from streamd.replay_letters import Plan
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments beside the filters."""
+    parser.add_argument("--limit", type=positive, metavar="N", help="at most N, the oldest first")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    parser.add_argument("--json", action="store_true", help="the outcome as one JSON object")
+    parser.add_argument("--config", metavar="FILE", help="the configuration whose pipelines are meant")
+
+
+def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
+    """Replay the letters meant. 0 where none of them is left; raises `ConfigError`, `EnvironmentFault`."""
+    from streamd import config, logs  # noqa: PLC0415 - only this action needs every component
+    from streamd.replay import Replay  # noqa: PLC0415
+    from streamd.replay_letters import plan  # noqa: PLC0415
+
+    loaded = config.load(config.find(options.config))
+    file = loaded.state_dir / loaded.config.dead_letters.path
+    with closing(open_read_only(file)) as connection, only_reading(connection):
+        planned = plan(connection, wanted, options.limit)
+    if options.dry_run:
+        return _say_plan(planned, loaded, as_json=options.json)
+    logs.configure("warning", loaded.config.log.format)
+    replay = Replay(loaded, planned)
+    outcome = _run(replay) if planned.letters else replay.outcome
+    _say_outcome(outcome, planned, as_json=options.json)
+    for difference in outcome.differences:
+        print(f"streamd: books do not balance: {difference}", file=sys.stderr)
+    return 0 if outcome.gone == planned.letters and not outcome.differences else 1
+
+
+def _run(replay: "Replay") -> "Outcome":
+    """Run it to its end, or to that of what is under way when a signal comes; a second one ends at once."""
+    import uvloop  # noqa: PLC0415 - as above
+
+    async def run() -> "Outcome":
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+            replay.stop()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        return await replay.run(_progress(replay.plan.letters, cleanup))
+
+    with ExitStack() as cleanup, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
+
+
+def _progress(total: int, cleanup: ExitStack) -> Callable[[int], None]:
+    if not sys.stderr.isatty():
+        return lambda _: None
+    from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
+    from rich.progress import Progress  # noqa: PLC0415
+
+    bar = cleanup.enter_context(Progress(console=Console(stderr=True), transient=True))
+    task = bar.add_task("replaying", total=total)
+    return lambda done: bar.update(task, completed=done)
+
+
+def _say_plan(plan: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
+    from streamd.replay import why_not  # noqa: PLC0415 - as above
+
+    ways = [(origin, count, why_not(loaded, origin)) for origin, count in plan.origins.items()]
+    if as_json:
+        lines = [{**origin._asdict(), "letters": n, "impossible": why} for origin, n, why in ways]
+        print(json.dumps({"letters": plan.letters, "ways": lines}))
+    else:
+        print(f"{_letters(plan.letters)} would be sent")
+        for origin, count, why in ways:
+            entry = "its codec" if origin.kind == "frame" else "the first step"
+            to = f" to the sink {origin.sink!r} only" if origin.sink is not None else ""
+            by = f"the pipeline {origin.pipeline!r}" if origin.pipeline is not None else "every pipeline"
+            way = f"cannot: {why}" if why else f"from {entry} of {by}{to}"
+            print(f"  {count:,} of the source {origin.source!r}: {way}")
+    return 1 if any(why for _, _, why in ways) else 0
+
+
+def _say_outcome(outcome: "Outcome", plan: "Plan", *, as_json: bool) -> None:
+    fates = outcome.fates
+    numbers = {
+        "letters": plan.letters,
+        "stored": fates[Status.DELIVERED],
+        "filtered": fates[Status.FILTERED],
+        "rejected": fates[Status.REJECTED],
+        "kept": fates[Status.DROPPED] + fates[Status.FAILED],
+        "impossible": outcome.impossible.total(),
+        "not_reached": plan.letters - outcome.done,
+    }
+    if as_json:
+        print(json.dumps({**numbers, "why_impossible": +outcome.impossible}))
+        return
+    explained = {
+        "stored": "stored, and no longer in the dead letters",
+        "filtered": "filtered, and no longer in the dead letters",
+        "rejected": "rejected again: in the dead letters with their present reason",
+        "kept": "not stored: still in the dead letters",
+        "not_reached": "not looked at: still in the dead letters",
+    }
+    print(f"replayed {_letters(plan.letters)}")
+    for name, words in explained.items():
+        if numbers[name]:
+            print(f"  {numbers[name]:,} {words}")
+    for why, count in (+outcome.impossible).items():
+        print(f"  {count:,} cannot be replayed: {why}")
+
+
+def _letters(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count:,} dead letters"

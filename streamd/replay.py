@@ -1,0 +1,284 @@
+"""Dead letters sent once more through the pipelines of the present configuration."""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from streamd import components
+from streamd.balance import differences
+from streamd.config import Loaded
+from streamd.core.ack import Ack, Status
+from streamd.core.clock import read_clock
+from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.expression import Expression
+from streamd.core.frames import Frames
+from streamd.core.settings import BufferSettings
+from streamd.dead_letters import DeadLetters
+from streamd.ledger import Ledger
+from streamd.replay_books import ReplayBooks, ReplayLedger
+from streamd.replay_letters import WINDOW, KeptRecord, Letter, Origin, Plan, letters_of
+from streamd.runtime.backoff import Backoff
+from streamd.runtime.delivery import Delivery
+from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.intake import Intake
+from streamd.runtime.pipeline import Pipeline, Step
+from streamd.runtime.worker import Feed, Route, Workers
+from streamd.storage.database import Database
+from streamd.storage.databases import Databases
+
+log = structlog.get_logger()
+
+LETTERS_AT_ONCE = 1000
+BYTES_AT_ONCE = 8 * 2**20
+"""Letters under way at one time: what a crash can leave both stored and in the dead letters."""
+_NEVER = Expression("False")
+"""The condition of sinks that have the record already; offered to them too, it leaves their books whole."""
+_NO_JSON = "the record had no JSON"
+_MEMORY_BYTES = 64 * 2**20
+_UNBOUNDED = 2**62
+_GONE = (Status.DELIVERED, Status.FILTERED, Status.REJECTED)
+"""Fates after which the letter is deleted: where it was refused again, a new one is committed."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the letters of a plan. `impossible` counts those that could not go in, by reason."""
+
+    fates: Counter[Status] = field(default_factory=Counter)
+    impossible: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+    """What the books of the replay cannot account for; empty."""
+
+    @property
+    def done(self) -> int:
+        """Letters whose fate is known."""
+        return self.fates.total() + self.impossible.total()
+
+    @property
+    def gone(self) -> int:
+        """Letters that were stored or filtered."""
+        return self.fates[Status.DELIVERED] + self.fates[Status.FILTERED]
+
+
+class Replay:
+    """One replay in a process of its own; a daemon may run meanwhile.
+
+    A letter is deleted after its records are committed. A crash between the two leaves it in the dead
+    letters, and the next replay stores its records a second time: at least once, and once where the sink
+    has `unique`.
+    """
+
+    def __init__(self, loaded: Loaded, plan: Plan) -> None:
+        config = loaded.config
+        self.loaded = loaded
+        self.plan = plan
+        self.outcome = Outcome()
+        self.books = ReplayBooks()
+        self.databases = Databases()
+        # Letters that are refused again take the place of those they were: no bound may cost one of them.
+        unbounded = {"rate": _UNBOUNDED, "burst": _UNBOUNDED, "max_size": _UNBOUNDED}
+        self.dead_letters = DeadLetters(
+            loaded.state_dir / config.dead_letters.path,
+            config.dead_letters.model_copy(update=unbounded),
+            self.databases,
+            max_waiting_bytes=_MEMORY_BYTES,
+            payloads={name: source.dead_letters.payload for name, source in config.sources.items()},
+        )
+        self.parts = components.make(loaded, self.dead_letters, self.databases)
+        if self.parts.problems:
+            raise loaded.error(self.parts.problems)
+        self._deliveries = {name: self._delivery(name) for name in self.parts.sinks}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Finish what is under way, and leave the rest."""
+        self._stopping = True
+
+    async def run(self, progress: Callable[[int], None]) -> Outcome:
+        """Replay the plan; `progress` is called with the number of letters whose fate is known.
+
+        Raises `EnvironmentFault`; one is that another replay of these letters is under way.
+        """
+        possible = []
+        for origin, count in self.plan.origins.items():
+            reason = why_not(self.loaded, origin)
+            if reason is None:
+                possible.append(origin)
+            else:
+                self.outcome.impossible[reason] += count
+        config = self.loaded.config
+        async with AsyncExitStack() as closing:
+            closing.enter_context(_alone(self.dead_letters.path.parent))
+            await self.dead_letters.open()
+            closing.push_async_callback(self.dead_letters.close)
+            store = await self.databases.acquire(self.dead_letters.path)
+            closing.push_async_callback(self.databases.release, store)
+            ledger_file = await self.databases.acquire(self.loaded.state_dir / config.ledger.path)
+            closing.push_async_callback(self.databases.release, ledger_file)
+            ledger = ReplayLedger(
+                self.books,
+                ledger_file,
+                uuid.uuid4().hex[:12],
+                config.ledger.interval,
+                beside=self.dead_letters.entries,
+            )
+            await ledger.open()
+            closing.push_async_callback(ledger.close)
+            for name in dict.fromkeys(sink for origin in possible for sink in self._sinks_of(origin)):
+                await self.parts.sinks[name].open()
+                closing.push_async_callback(self.parts.sinks[name].close)
+            async with asyncio.TaskGroup() as delivering:
+                for delivery in self._deliveries.values():
+                    delivering.create_task(delivery.run())
+                for origin in possible:
+                    await self._send(origin, store, ledger, progress)
+                for delivery in self._deliveries.values():
+                    delivery.buffer.close()
+        self.outcome.differences = differences(self.books)
+        return self.outcome
+
+    async def _send(
+        self, origin: Origin, store: Database, ledger: Ledger, progress: Callable[[int], None]
+    ) -> None:
+        """Replay all letters of one origin."""
+        book = self.books.source(origin.source)
+        intake = Intake(BufferSettings(), "block", book)
+        codec = self.parts.codecs[origin.source] if origin.kind == "frame" else KeptRecord(None, None)
+        routes = [
+            Route(self._pipeline(name, origin), self.books.pipeline(origin.source, name))
+            for name in self._pipelines_of(origin)
+        ]
+        # One letter a batch, so that each has a fate of its own.
+        feed = Feed(intake.buffer, codec, book, routes)
+        workers = Workers([feed], self.dead_letters, read_clock, count=1, max_batch=1)
+        async with asyncio.TaskGroup() as working:
+            working.create_task(workers.run())
+            last_id = 0
+            while not self._stopping:
+                rows = await store.fetch(
+                    WINDOW.format(condition=self.plan.wanted.condition),
+                    [*self.plan.wanted.parameters, last_id, self.plan.last_id, *origin,
+                     LETTERS_AT_ONCE, BYTES_AT_ONCE],
+                )  # fmt: skip
+                if not rows:
+                    break
+                last_id = rows[-1][0]
+                letters = letters_of(rows, origin.kind)
+                self.outcome.impossible[_NO_JSON] += len(rows) - len(letters)
+                fates = await _fates(letters, intake)
+                await _delete(store, [number for number, fate in fates.items() if fate in _GONE])
+                self.outcome.fates.update(fates.values())
+                await ledger.flush()
+                progress(self.outcome.done)
+            workers.close()
+
+    def _pipelines_of(self, origin: Origin) -> list[str]:
+        return _readers(self.loaded, origin.source) if origin.pipeline is None else [origin.pipeline]
+
+    def _sinks_of(self, origin: Origin) -> list[str]:
+        if origin.sink is not None:
+            return [origin.sink]
+        pipelines = self.loaded.config.pipelines
+        return [sink for name in self._pipelines_of(origin) for sink in pipelines[name].sinks]
+
+    def _pipeline(self, name: str, origin: Origin) -> Pipeline:
+        """The pipeline with steps of its own state; where one sink refused the letters, to that one only."""
+        outputs = [
+            Output(
+                sink,
+                self._deliveries[sink].buffer,
+                self.parts.conditions.get((name, sink)) if origin.sink in (None, sink) else _NEVER,
+            )
+            for sink in self.loaded.config.pipelines[name].sinks
+        ]
+        steps = [Step(stage, processor) for stage, processor in self.parts.processors[name]]
+        fanout = Fanout(outputs, self.books, self.dead_letters)
+        return Pipeline(name, steps, fanout, self.dead_letters, read_clock)
+
+    def _delivery(self, name: str) -> Delivery:
+        settings = self.loaded.config.sinks[name]
+        return Delivery(
+            name,
+            self.parts.sinks[name],
+            settings.batch.model_copy(update={"max_wait": 0.0}),  # what is under way is all there will be
+            settings.buffer.model_copy(update={"when_full": "block"}),  # letters can wait: none is dropped
+            self.books,
+            read_clock,
+        )
+
+
+async def _fates(letters: list[Letter], intake: Intake) -> dict[int, Status]:
+    """Send the letters in, and return the fate of each by its number when all are known."""
+    fates: dict[int, Status] = {}
+    known = asyncio.Event()
+
+    def settled(number: int, fate: Status) -> None:
+        fates[number] = fate
+        if len(fates) == len(letters):
+            known.set()
+
+    for letter in letters:
+        ack = Ack(partial(settled, letter.id))
+        intake.offer(Frames([letter.payload], letter.peer, letter.received_at, ack=ack))
+    if letters:
+        await known.wait()
+    return fates
+
+
+def why_not(loaded: Loaded, origin: Origin) -> str | None:
+    """Why letters of this origin cannot be replayed in the present configuration; None where they can."""
+    config = loaded.config
+    if origin.kind not in ("frame", "record"):
+        return f"the payload was not kept ({origin.kind})"
+    if origin.kind == "frame" and origin.source not in config.sources:
+        return f"there is no source {origin.source!r} now"
+    if origin.pipeline is None:
+        return None if _readers(loaded, origin.source) else f"no pipeline reads {origin.source!r} now"
+    if origin.pipeline not in config.pipelines:
+        return f"there is no pipeline {origin.pipeline!r} now"
+    if origin.sink is not None and origin.sink not in config.pipelines[origin.pipeline].sinks:
+        return f"the pipeline {origin.pipeline!r} has no sink {origin.sink!r} now"
+    return None
+
+
+def _readers(loaded: Loaded, source: str) -> list[str]:
+    return [name for name, pipeline in loaded.config.pipelines.items() if source in pipeline.sources]
+
+
+async def _delete(letters: Database, numbers: list[int]) -> None:
+    """Delete what has been committed elsewhere; tried until it succeeds, or the letters would come twice."""
+    backoff = Backoff(most_s=1.0)
+    while numbers:
+        try:
+            places = ", ".join("?" * len(numbers))
+            await letters.execute(f"DELETE FROM dead_letters WHERE id IN ({places})", numbers)  # noqa: S608 - places
+        except (SinkError, sqlite3.Error) as error:
+            wait_s = backoff.next_s()
+            log.warning("replayed_letters_not_deleted", why=str(error), retry_in_s=round(wait_s, 1))
+            await asyncio.sleep(wait_s)
+        else:
+            return
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the only replay of the letters in `folder`: two would store everything twice."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EnvironmentFault(f"another replay of the dead letters in {folder} is under way") from None
+        yield
+    finally:
+        os.close(descriptor)
