@@ -1,0 +1,150 @@
+"""Records as frames of JSON to whoever listens on a TCP address, another streamd for one."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import structlog
+from pydantic import BeforeValidator, Field
+
+from streamd.core.batch import Batch
+from streamd.core.contracts import Sink, SinkContext, Written
+from streamd.core.errors import SinkError
+from streamd.core.settings import Address, DurationS, SinkSettings, parse_address
+from streamd.sinks._connection import Broken, Connection, connect
+from streamd.sinks._lines import json_lines
+
+log = structlog.get_logger()
+
+_LAST_CLOSE_S = 2.0
+"""How long the end of the daemon may wait for the peer to have read everything."""
+
+
+def _peer_address(value: Any) -> Address:
+    address = parse_address(value)
+    if address.port == 0:
+        raise ValueError("nobody can be reached at port 0")
+    return address
+
+
+class Tcp(Sink):
+    """Sends each record as one frame of JSON over a TCP connection, at most once.
+
+    TCP acknowledges nothing: `stored` means that the kernel took the record. When a connection breaks, the
+    records that the peer cannot be shown to have read are counted as `unconfirmed`: no more than that were
+    lost, and none of them is sent again. A connection is therefore ended in order every `confirm_every`: a
+    peer that answers its end with its own has read everything.
+
+    What was not handed to the kernel is sent again on the next connection, for ever. A flagged record
+    (`truncated`, `unterminated`) has its flag as `_flag`.
+    """
+
+    class Config(SinkSettings):
+        """What the configuration may say of this sink."""
+
+        address: Annotated[Address, BeforeValidator(_peer_address, json_schema_input_type=str)] = Field(
+            description="where to connect to: host:port"
+        )
+        framing: Literal["newline", "octet_counting"] = Field(
+            "newline", description="a line each, or each behind its length in bytes and a space (RFC 6587)"
+        )
+        metadata: bool = Field(False, description="add the fields _received_at, _source and _peer")
+        connect_timeout: DurationS = Field(
+            "10s",  # type: ignore[assignment]  # parsed by the validator
+            gt=0,
+            description="longest time for a connection to be made, or to be ended in order",
+        )
+        confirm_every: DurationS = Field(
+            "10s",  # type: ignore[assignment]  # parsed by the validator
+            gt=0,
+            description="how long one connection is used before its orderly end confirms what it carried;"
+            " the longer, the more records are `unconfirmed` when it breaks",
+        )
+
+    config: "Tcp.Config"
+
+    def __init__(self, config: Any, context: SinkContext) -> None:
+        super().__init__(config, context)
+        self._lines = json_lines(context, add_metadata=self.config.metadata)
+        self._connection: Connection | None = None
+        self._out = 0
+        """How many lines of the batches that are tried again are out."""
+        self._writing: asyncio.Task[Any] | None = None
+
+    async def open(self) -> None:
+        """Nothing: a peer that is not there yet is no reason not to start."""
+
+    async def close(self) -> None:
+        """End the connection in order, so that what it carried is confirmed where the peer answers."""
+        if self._writing is not None:  # the drain ran out of time
+            self._writing.cancel()
+            await asyncio.wait({self._writing})
+        await self._end(min(_LAST_CLOSE_S, self.config.connect_timeout))
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Return when the kernel has every frame. Raises `SinkError` where there is no connection."""
+        self._writing = asyncio.current_task()
+        try:
+            return await self._write(batches)
+        finally:
+            self._writing = None
+
+    async def _write(self, batches: Sequence[Batch]) -> Written:
+        prepared = await self._lines.of(batches)
+        if self._out < len(prepared.lines):
+            connection = await self._connected()
+            frames = [self._frame(line) for line in prepared.lines[self._out :]]
+            already = connection.records
+            try:
+                await connection.send(frames)
+            except Broken as broken:
+                self._out += connection.records - already
+                raise SinkError(broken.reason, f"{self.config.address}: {broken.detail}") from None
+            finally:
+                if connection.broken is not None:
+                    self._lost(connection)
+        self._out = 0
+        self._lines.forget()
+        return prepared.written()
+
+    def _frame(self, line: bytes) -> bytes:
+        return line if self.config.framing == "newline" else b"%d %b" % (len(line) - 1, line[:-1])
+
+    async def _connected(self) -> Connection:
+        """A connection whose peer has not gone, as far as can be known."""
+        connection = self._connection
+        if connection is not None and not connection.is_open():
+            self._lost(connection)
+        elif (
+            connection is not None and time.monotonic() - connection.since_mono_s > self.config.confirm_every
+        ):
+            await self._end(self.config.connect_timeout)
+        if self._connection is None:
+            address, timeout_s = self.config.address, self.config.connect_timeout
+            try:
+                self._connection = await connect(address, timeout_s)
+            except Broken as broken:
+                raise SinkError(broken.reason, f"{address}: {broken.detail}") from None
+        return self._connection
+
+    async def _end(self, timeout_s: float) -> None:
+        connection = self._connection
+        if connection is not None:
+            await connection.end(timeout_s)
+            self._lost(connection)
+
+    def _lost(self, connection: Connection) -> None:
+        """The connection is over: count what nobody can say the peer has read."""
+        self._connection = None
+        connection.close()
+        if connection.unconfirmed:
+            self.notes["unconfirmed"] += connection.unconfirmed
+            log.warning(
+                "connection_lost",
+                sink=self.context.name,
+                address=str(self.config.address),
+                reason=connection.broken and connection.broken.reason,
+                sent=connection.records,
+                unconfirmed=connection.unconfirmed,
+            )

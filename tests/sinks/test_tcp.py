@@ -1,0 +1,246 @@
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from streamd.core.batch import Batch
+from streamd.core.contracts import SinkContext
+from streamd.core.errors import SinkError
+from streamd.sinks.tcp import Tcp
+
+BatchOf = Callable[..., Batch]
+
+
+class Receiver:
+    """Listens; each connection is the test's to read or to leave."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.port: int = self.listener.getsockname()[1]
+        self.connections: list[socket.socket] = []
+
+    async def accept(self) -> socket.socket:
+        async with asyncio.timeout(10):
+            connection, _ = await asyncio.get_running_loop().sock_accept(self.listener)
+        connection.setblocking(False)
+        self.connections.append(connection)
+        return connection
+
+    @staticmethod
+    async def read(connection: socket.socket, until: bytes | None = None) -> bytes:
+        """To the end, or to bytes that end so."""
+        got = b""
+        async with asyncio.timeout(10):
+            while until is None or not got.endswith(until):
+                data = await asyncio.get_running_loop().sock_recv(connection, 65536)
+                if not data:
+                    break
+                got += data
+        return got
+
+    @staticmethod
+    def reset(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    def close(self) -> None:
+        for connection in (self.listener, *self.connections):
+            connection.close()
+
+
+@pytest.fixture
+def receiver() -> Any:
+    made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def sink(receiver: Receiver, bench: Any, tmp_path: Path) -> AsyncIterator[Callable[..., Tcp]]:
+    opened: list[Tcp] = []
+
+    def make(**config: Any) -> Tcp:
+        settings = {"type": "tcp", "address": f"127.0.0.1:{receiver.port}", "connect_timeout": "1s", **config}
+        context = SinkContext("out", {}, tmp_path, bench.office, None)
+        opened.append(Tcp(Tcp.Config.model_validate(settings), context))
+        return opened[-1]
+
+    yield make
+    receiver.close()
+    for each in opened:
+        await each.close()
+
+
+async def closed_in_order(out: Tcp, receiver: Receiver, connection: socket.socket) -> bytes:
+    """All that the sink sent until it ended the connection, answered with an end."""
+    closing = asyncio.create_task(out.close())
+    got = await receiver.read(connection)
+    connection.close()
+    await closing
+    return got
+
+
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [("newline", b'{"n":1}\n{"n":"\\u20ac"}\n'), ("octet_counting", b'7 {"n":1}11 {"n":"\\u20ac"}')],
+)
+async def test_frames_are_what_the_other_end_expects(
+    framing: str, sent: bytes, sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(framing=framing)
+    await out.open()
+    written = await out.write([batch_of([{"n": 1}]), batch_of([{"n": "€"}, {"n": float("nan")}])])
+    assert written.rejected == [0, 1]
+    connection = await receiver.accept()
+    expected = sent.replace(b"\\u20ac", "€".encode())
+    assert await closed_in_order(out, receiver, connection) == expected
+    assert out.notes == {}
+
+
+async def test_nobody_there_is_tried_again_and_nothing_is_sent_twice(sink: Any, batch_of: BatchOf) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    out = sink(address=f"127.0.0.1:{port}")
+    batches = [batch_of([{"n": 1}])]
+    for _ in range(3):
+        with pytest.raises(SinkError, match="connect"):
+            await out.write(batches)
+    assert out.notes == {}
+
+
+async def test_a_name_that_does_not_exist_is_a_reason(sink: Any, batch_of: BatchOf) -> None:
+    out = sink(address="nowhere.invalid:1")
+    with pytest.raises(SinkError, match=r"resolve|connect"):
+        await out.write([batch_of([{"n": 1}])])
+
+
+async def test_a_peer_that_read_all_and_closed_leaves_nothing_unconfirmed(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink()
+    for number in range(3):
+        await out.write([batch_of([{"n": number}])])
+        connection = await receiver.accept()
+        assert await receiver.read(connection, b"\n") == b'{"n":%d}\n' % number
+        connection.close()
+    assert out.notes == {}
+
+
+async def test_a_reset_counts_all_that_the_connection_carried(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink()
+    await out.write([batch_of([{"n": number} for number in range(5)])])
+    receiver.reset(await receiver.accept())
+    await out.write([batch_of([{"n": 5}])])
+    connection = await receiver.accept()
+    assert out.notes == {"unconfirmed": 5}
+    assert await closed_in_order(out, receiver, connection) == b'{"n":5}\n'
+    assert out.notes == {"unconfirmed": 5}
+
+
+async def test_an_orderly_end_confirms_and_a_later_reset_counts_only_what_came_after(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(confirm_every="1us")
+    await out.write([batch_of([{"n": 1}] * 7)])
+    first = await receiver.accept()
+    writing = asyncio.create_task(out.write([batch_of([{"n": 2}] * 2)]))
+    assert (await receiver.read(first)).count(b"\n") == 7
+    first.close()
+    await writing
+    receiver.reset(await receiver.accept())
+    await out.close()
+    assert out.notes == {"unconfirmed": 2}
+
+
+async def test_a_peer_that_does_not_end_its_side_confirms_nothing(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(connect_timeout="50ms")
+    await out.write([batch_of([{"n": 1}] * 3)])
+    await receiver.accept()
+    await out.close()
+    assert out.notes == {"unconfirmed": 3}
+
+
+async def test_a_break_in_the_middle_of_a_write_sends_the_rest_on_the_next_connection_and_no_record_twice(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink()
+    records = [{"n": number, "fill": "x" * 1000} for number in range(20_000)]
+    batches = [batch_of(records)]
+    writing = asyncio.create_task(out.write(batches))
+    first = await receiver.accept()
+    got = b""
+    while len(got) < 1_000_000:
+        got += await asyncio.get_running_loop().sock_recv(first, 65536)
+    receiver.reset(first)
+    with pytest.raises(SinkError, match="connection"):
+        await writing
+    writing = asyncio.create_task(out.write(batches))
+    second = await receiver.accept()
+    rest = await receiver.read(second, b'"n":19999,"fill":"' + b"x" * 1000 + b'"}\n')
+    assert (await writing).rejected == [0]
+    assert await closed_in_order(out, receiver, second) == b""
+    one = [json.loads(line)["n"] for line in got.split(b"\n")[:-1]]
+    two = [json.loads(line)["n"] for line in rest.splitlines()]
+    assert one == list(range(len(one)))
+    assert two == list(range(two[0], 20_000))
+    lost = two[0] - len(one)
+    assert 0 < lost <= out.notes["unconfirmed"] == two[0]
+
+
+async def test_a_peer_that_never_reads_stops_the_write_and_nothing_else(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(connect_timeout="50ms")
+    batches = [batch_of([{"fill": "x" * 100_000}] * 300)]
+    writing = asyncio.create_task(out.write(batches))
+    await receiver.accept()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while loop.time() - began < 0.3:
+        before = loop.time()
+        await asyncio.sleep(0.001)
+        assert loop.time() - before < 0.25
+    assert not writing.done()
+    await out.close()
+    assert writing.cancelled()
+    assert 0 < out.notes["unconfirmed"] < 300
+
+
+async def test_what_a_peer_says_is_not_listened_to(sink: Any, receiver: Receiver, batch_of: BatchOf) -> None:
+    out = sink()
+    await out.write([batch_of([{"n": 0}])])
+    connection = await receiver.accept()
+    talking = asyncio.create_task(
+        asyncio.get_running_loop().sock_sendall(connection, b"HTTP/1.1 400\r\n" * 10_000)
+    )
+    for number in range(1, 50):
+        await out.write([batch_of([{"n": number}])])
+    got = await closed_in_order(out, receiver, connection)
+    talking.cancel()
+    assert got.count(b"\n") == 50
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"address": "127.0.0.1:0"},
+        {"address": "somewhere"},
+        {"framing": "nul"},
+        {"connect_timeout": "0s"},
+        {"confirm_every": "0s"},
+    ],
+)
+async def test_what_cannot_be_meant_is_refused(config: dict[str, Any], sink: Any) -> None:
+    with pytest.raises(ValidationError):
+        sink(**config)
