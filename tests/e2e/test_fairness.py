@@ -1,0 +1,146 @@
+"""One sender floods, nine send at 100/s: what each of them loses, to the record."""
+
+import json
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+QUIET = [f"127.0.0.{n}" for n in range(2, 11)]
+FLOOD = "127.0.0.1"
+QUIET_RECORDS = 150
+QUIET_INTERVAL_S = 0.01
+BURST = 100
+LARGE_BURST = 5000
+QUEUED_BYTES = 64 * 1024
+"""The flood waits while the kernel holds more for the daemon: that buffer is shared, its drops are blind."""
+SLOW_STEP = """
+import time
+
+def slow(records):
+    time.sleep(len(records) / 10_000)
+    return records
+"""
+CONFIG = """
+[admin]
+listen = "127.0.0.1:0"
+[daemon]
+max_batch = 32
+[ledger]
+interval = "0.2s"
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+buffer = {{ max_records = {max_records}, when_full = "{when_full}" }}
+[pipelines.main]
+sources = ["lab"]
+sinks = ["records"]
+{steps}
+[sinks.records]
+type = "sqlite"
+path = "streamd.db"
+buffer = {{ max_records = 500 }}
+"""
+STEPS = 'steps = [{ type = "python", function = "steps.py:slow", mode = "batch" }]'
+
+
+class Quiet(threading.Thread):
+    """Sends numbered datagrams at its own pace from an address of its own."""
+
+    def __init__(self, address: tuple[str, int], host: str) -> None:
+        super().__init__(daemon=True)
+        self._address = address
+        self._host = host
+        self.start()
+
+    def run(self) -> None:
+        start_s = time.monotonic()
+        with sender(self._host) as sock:
+            for seq in range(QUIET_RECORDS):
+                time.sleep(max(0.0, start_s + seq * QUIET_INTERVAL_S - time.monotonic()))
+                sock.sendto(datagram(self._host, seq), self._address)
+
+
+def sender(host: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host, 0))
+    return sock
+
+
+def datagram(host: str, seq: int) -> bytes:
+    return json.dumps({"sender": host, "seq": seq}).encode()
+
+
+def kernel(port: int) -> tuple[int, int]:
+    """The bytes the kernel holds for the UDP socket on this port, and the datagrams it dropped."""
+    for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}"):
+            return int(fields[4].partition(":")[2], 16), int(fields[-1])
+    raise AssertionError(f"no UDP socket on port {port}")
+
+
+def stored(daemon: Any, host: str) -> list[int]:
+    """The sequence numbers of one sender in the order of storage."""
+    rows = daemon.query(
+        f"SELECT record ->> 'seq' FROM records WHERE record ->> 'sender' = '{host}' ORDER BY id"  # noqa: S608
+    )
+    return [seq for (seq,) in rows]
+
+
+def test_a_flood_faster_than_the_workers_costs_nine_quiet_senders_nothing(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "steps.py").write_text(SLOW_STEP)
+    daemon = start(CONFIG.format(max_records=2000, when_full="drop_oldest", steps=STEPS))
+    address = daemon.address("lab")
+    quiet = [Quiet(address, host) for host in QUIET]
+    flooded = 0
+    with sender(FLOOD) as sock:
+        while any(each.is_alive() for each in quiet):
+            if kernel(address[1])[0] < QUEUED_BYTES:
+                for seq in range(flooded, flooded + BURST):
+                    sock.sendto(datagram(FLOOD, seq), address)
+                flooded += BURST
+    daemon.stop()
+    books = daemon.books()
+    assert books["lab", "", "", "kernel_dropped"] == 0
+    for host in QUIET:
+        assert stored(daemon, host) == list(range(QUIET_RECORDS)), host
+    of_flood = stored(daemon, FLOOD)
+    assert of_flood == sorted(set(of_flood))
+    assert daemon.reasons("dropped", "lab") == {"buffer_full": flooded - len(of_flood)}
+    assert len(of_flood) < flooded
+    assert books["lab", "", "", "received"] == flooded + len(QUIET) * QUIET_RECORDS
+
+
+def test_with_block_the_kernel_drops_blindly_and_quiet_senders_lose_too(start: Callable[..., Any]) -> None:
+    daemon = start(CONFIG.format(max_records=200, when_full="block", steps=""))
+    address = daemon.address("lab")
+    sent = 0
+    other = sqlite3.connect(daemon.folder / "var" / "streamd.db", isolation_level=None, timeout=30)
+    try:
+        other.execute("BEGIN IMMEDIATE")  # nothing is stored, so nothing is read once the buffers are full
+        with sender(FLOOD) as sock:
+            dropped = before = 0
+            while dropped - before < LARGE_BURST:  # until nothing of a burst gets in
+                before = dropped
+                for seq in range(sent, sent + LARGE_BURST):
+                    sock.sendto(datagram(FLOOD, seq), address)
+                sent += LARGE_BURST
+                dropped = kernel(address[1])[1]
+        quiet = [Quiet(address, host) for host in QUIET]
+        for each in quiet:
+            each.join(60)
+    finally:
+        other.close()
+    sent += len(QUIET) * QUIET_RECORDS
+    daemon.stop()
+    books = daemon.books()
+    assert books["lab", "", "", "dropped"] == 0
+    assert books["lab", "", "", "received"] + books["lab", "", "", "kernel_dropped"] == sent
+    assert sum(len(stored(daemon, host)) for host in QUIET) < len(QUIET) * QUIET_RECORDS
+    assert books["lab", "main", "records", "stored"] == books["lab", "", "", "received"]
