@@ -1,8 +1,10 @@
 """streamd: a data-stream daemon you program in Python and query in SQL.
 
 A python step returns a record, a list of records or `DROP`, and raises `Reject("why")` to send a record
-to the dead letters.
+to the dead letters. `read` gives what is stored as a data frame.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from streamd.core.contracts import DROP
 from streamd.core.errors import BadData
@@ -15,5 +17,18 @@ class Reject(BadData):
         super().__init__("rejected", detail)
 
 
-__all__ = ["DROP", "Reject"]
+if TYPE_CHECKING:
+    from streamd.reading import Reading, read
+else:
+
+    def __getattr__(name: str) -> Any:
+        """`read` and `Reading` when they are asked for: they know every component, a step needs none."""
+        if name in ("Reading", "read"):
+            from streamd import reading  # noqa: PLC0415
+
+            return getattr(reading, name)
+        raise AttributeError(f"module 'streamd' has no attribute {name!r}")
+
+
+__all__ = ["DROP", "Reading", "Reject", "read"]
 __version__ = "0.1.0"

@@ -15,11 +15,14 @@ import msgspec
 
 from streamd.core.printable import printable
 
-Style = Literal["auto", "json", "csv"]
+Style = Literal["auto", "table", "json", "csv"]
 """`auto`: a table on a terminal, TSV (tab-separated, one header line) elsewhere."""
 
 _ROWS_PER_TABLE = 200
 """A terminal table needs its rows in memory to know their widths, so a long result is several tables."""
+
+_PLAIN_WIDTH = 200
+"""Of a table where there is no terminal to fit into."""
 
 
 def escape(text: str) -> str:
@@ -62,7 +65,7 @@ def write_rows(
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([shown(name) for name in columns])
         writer.writerows([shown(text_of(value)) for value in row] for row in rows)
-    elif terminal:
+    elif terminal or style == "table":
         _write_tables(columns, rows, out)
     else:
         lines = itertools.chain([columns], rows)
@@ -85,7 +88,7 @@ def _write_tables(columns: Sequence[str], rows: Iterable[Sequence[object]], out:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(file=out)
+    console = Console(file=out, width=None if out.isatty() else _PLAIN_WIDTH)
     waiting = iter(rows)
     part = list(itertools.islice(waiting, _ROWS_PER_TABLE))
     while True:

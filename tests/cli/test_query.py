@@ -203,7 +203,7 @@ def test_reads_while_a_writer_is_in_its_transaction(
 def test_a_locked_file_is_exit_1(
     database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamd.cli.query.BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("streamd.storage.read_only.BUSY_TIMEOUT_S", 0.0)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("BEGIN EXCLUSIVE")
@@ -392,3 +392,117 @@ def test_control_c_interrupts_a_query_that_gives_no_row(database: Path) -> None:
         assert process.stderr is not None
         assert process.stderr.read() == b""
         os.close(main_end)
+
+
+def daily(folder: Path, days: int) -> None:
+    for day in range(1, days + 1):
+        with closing(sqlite3.connect(folder / f"logs-2026-01-{day:02}.db")) as connection:
+            connection.execute(f"CREATE TABLE readings (n INTEGER{', late TEXT' if day == days else ''})")
+            connection.execute("INSERT INTO readings (n) VALUES (?)", (day,))
+            connection.commit()
+
+
+def test_dated_files_are_one_table_with_the_columns_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daily(tmp_path, 5)
+    pattern = tmp_path / "logs-%Y-%m-%d.db"
+    assert ask("select n, late from readings where n > 3", pattern) == 0
+    assert capsys.readouterr().out == "n\tlate\n4\t\n5\t\n"
+    assert ask('select n from "logs-2026-01-02".readings union all select n from main.readings', pattern) == 0
+    assert capsys.readouterr().out == "n\n2\n5\n"
+    assert ask("delete from readings", pattern) == 2
+
+
+def test_the_oldest_of_more_files_than_sqlite_reads_at_once_are_left_out_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daily(tmp_path, 14)
+    assert ask("select min(n), count(*) from readings", tmp_path / "logs-%Y-%m-%d.db") == 0
+    told = capsys.readouterr()
+    assert told.out == "min(n)\tcount(*)\n4\t11\n"
+    assert "3 older files are left out, logs-2026-01-03.db and before it" in told.err
+
+
+def test_no_dated_file_yet_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("select 1", tmp_path / "logs-%Y-%m-%d.db") == 1
+    assert "there is no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+def test_the_format_by_its_name_and_a_file_to_write_to(
+    form: str, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = database.parent / "out"
+    assert ask("select sensor from readings", database, "--format", form, "--output", str(target)) == 0
+    assert capsys.readouterr().out == ""
+    assert ask("select sensor from readings", database, "--format", form) == 0
+    assert capsys.readouterr().out == target.read_text()
+    assert "s-3" in target.read_text()
+
+
+def test_parquet_has_the_types_of_the_values_and_comes_in_row_groups(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is in the extra frames")
+    monkeypatch.setattr("streamd.cli._parquet.ROW_GROUP_ROWS", 2)
+    target = database.parent / "out.parquet"
+    sql = "select sensor, value, raw, 7 as n, null as unknown from readings"
+    assert ask(sql, database, "--format", "parquet", "--output", str(target)) == 0
+    table = parquet.read_table(target)
+    assert [str(kind) for kind in table.schema.types] == [
+        "string",
+        "double",
+        "binary",
+        "int64",
+        "null",
+    ]
+    assert table["sensor"].to_pylist() == ["s-1", "数据", "s-3"]
+    assert table["value"].to_pylist() == [21.5, None, 1.0]
+    assert parquet.ParquetFile(target).num_row_groups == 2
+
+
+def test_parquet_without_rows_is_a_file_without_rows(database: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is in the extra frames")
+    target = database.parent / "out.parquet"
+    assert ask("select sensor from readings where 0", database, "--format=parquet", f"--output={target}") == 0
+    assert parquet.read_table(target).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("select 1 as x union all select 'a'", "'x' holds int and str"),
+        ("select 1 as x union all select 2 union all select 'a'", "'x' is int64 in its first 2 rows"),
+        ("select null as x union all select null union all select 3", "'x' is null in its first 2 rows"),
+        ("select 1 union all select json('{')", "malformed JSON"),
+    ],
+)
+def test_what_cannot_be_parquet_is_told_and_leaves_no_file(
+    sql: str,
+    words: str,
+    database: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is in the extra frames")
+    monkeypatch.setattr("streamd.cli._parquet.ROW_GROUP_ROWS", 2)
+    target = database.parent / "out.parquet"
+    assert ask(sql, database, "--format=parquet", f"--output={target}") == 2
+    assert words in capsys.readouterr().err
+    assert not list(database.parent.glob("out*"))
+
+
+def test_parquet_needs_a_file_to_go_to_and_its_package(
+    database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ask("select 1", database, "--format=parquet") == 2
+    assert "--output" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert ask("select 1", database, "--format=parquet", f"--output={database.parent / 'x'}") == 1
+    assert "pip install 'streamd[frames]'" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_exit_1(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask("select 1", database, "--csv", f"--output={database.parent / 'none' / 'x'}") == 1
+    assert "cannot write" in capsys.readouterr().err

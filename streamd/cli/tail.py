@@ -1,0 +1,217 @@
+"""`streamd tail`: the newest stored records, and those that come."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from streamd.cli._table import distinct, escape, json_line, text_of
+from streamd.cli.query import add_file_options, positive
+from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.storage.read_only import QueryRefused, only_reading, open_read_only, read_only_uri
+from streamd.storage.table import ROW_NUMBER, quote
+from streamd.stored import Stored, in_file, of_configuration
+
+POLL_S = 0.2
+_ROWS_AT_ONCE = 1000
+"""Fetched whole before any is printed: a slow terminal must not hold the writer's log open."""
+
+Row = tuple[Any, ...]
+Line = tuple[Sequence[str], Row]
+"""Columns and values."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "table",
+        nargs="?",
+        metavar="TABLE",
+        help="a table, or a sink by its name (default: the first sqlite sink)",
+    )
+    add_file_options(parser, "an SQLite file to read, without a configuration; needs TABLE")
+    parser.add_argument(
+        "-n",
+        dest="count",
+        type=_count,
+        default=10,
+        metavar="N",
+        help="so many of the newest (default %(default)s)",
+    )
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="go on with those that come, until Ctrl-C"
+    )
+    parser.add_argument("--where", metavar="SQL", help="only where this condition holds, like 'value > 90'")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.epilog = (
+        "A record that replaced an older one (unique) keeps the older one's place and is not shown anew."
+    )
+
+
+def _count(text: str) -> int:
+    return 0 if text == "0" else positive(text)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Ctrl-C is what ends following. Raises `EnvironmentFault` where nothing is there and none is awaited."""
+    stored = _stored(options)
+    file, newest = _newest(stored, options.where, options.count)
+    if file is None or not file.columns():
+        if not options.follow:
+            open_read_only(stored.path if file is None else file.path).close()  # says that there is no file
+            raise EnvironmentFault(f"there is no table {escape(stored.table)} in {stored.path} yet")
+        print(f"streamd: waiting for {escape(stored.table)} in {stored.path}", file=sys.stderr)
+    line = _json if options.json else _words
+    for columns, row in newest:
+        print(line(columns, row))
+    sys.stdout.flush()
+    try:
+        for columns, rows in _coming(stored, options.where, file) if options.follow else ():
+            sys.stdout.writelines(line(columns, row) + "\n" for row in rows)
+            sys.stdout.flush()
+    finally:
+        if file is not None:
+            file.close()
+    return 0
+
+
+class _File:
+    """One file of the table, and up to which row it has been shown."""
+
+    def __init__(self, path: Path, table: str, where: str | None) -> None:
+        self.path = path
+        self._table = table
+        # The line end keeps a comment at the end of the user's condition from hiding our bracket.
+        self._condition = "" if where is None else f" AND ({where}\n)"
+        self._shown = 0
+        self._open()
+
+    def _open(self) -> None:
+        self._connection = open_read_only(self.path)
+        self._identity = _identity(self.path)
+        self._at_rest = "immutable" in read_only_uri(self.path)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def is_current(self) -> bool:
+        """Whether the path still leads to this file."""
+        return self._identity == _identity(self.path)
+
+    def columns(self) -> list[str]:
+        """The names of the table's columns; none where there is no such table."""
+        return [name for _, name, *_ in self._ask(f"PRAGMA table_info({quote(self._table)})")]
+
+    def newest(self, count: int) -> list[Line]:
+        """The last `count` rows that fit the condition, oldest first; all rows count as shown then."""
+        columns = self.columns()
+        if not columns:
+            return []
+        self._shown = self._top(columns)
+        return [(columns, row) for row in reversed(self._rows(columns, 0, count, "DESC"))]
+
+    def news(self) -> Iterator[tuple[Sequence[str], list[Row]]]:
+        """What has come since, some rows at a time; the table may have new columns, or have gone."""
+        if self._at_rest:  # opened as a file that nobody writes: only a new look would see that somebody does
+            self.close()
+            self._open()
+        columns = self.columns()
+        if not columns:
+            self._shown = 0
+            return
+        try:
+            top = self._top(columns)
+            self._shown = min(self._shown, top)  # the newest were deleted: their numbers come again
+            while self._shown < top:
+                rows = self._rows(columns, self._shown, _ROWS_AT_ONCE, "ASC")
+                self._shown = rows[-1][0] if len(rows) == _ROWS_AT_ONCE else top
+                yield columns, [row[1:] for row in rows]
+        except QueryRefused:
+            if self.columns():
+                raise  # else the table went between two statements
+
+    def _top(self, columns: Sequence[str]) -> int:
+        ((top,),) = self._ask(f"SELECT max({_number(columns)}) FROM {quote(self._table)}")  # noqa: S608 - quoted
+        return top or 0
+
+    def _rows(self, columns: Sequence[str], after: int, count: int, order: str) -> list[Row]:
+        number = _number(columns)
+        return self._ask(
+            f"SELECT {', '.join([number, *map(quote, columns)])} FROM {quote(self._table)}"  # noqa: S608 - quoted
+            f" WHERE {number} > ? {self._condition} ORDER BY {number} {order} LIMIT ?",
+            (after, count),
+        )
+
+    def _ask(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        with only_reading(self._connection):
+            return self._connection.execute(sql, parameters).fetchall()
+
+
+def _newest(stored: Stored, where: str | None, count: int) -> tuple[_File | None, list[Line]]:
+    """The newest file, and the last rows of it and of as many before it as it takes."""
+    newest: _File | None = None
+    lines: list[Line] = []
+    for path in reversed(stored.files()):
+        file = _File(path, stored.table, where)
+        lines = [(columns, row[1:]) for columns, row in file.newest(count - len(lines))] + lines
+        if newest is None:
+            newest = file
+        else:
+            file.close()
+        if len(lines) >= count:
+            break
+    return newest, lines
+
+
+def _coming(
+    stored: Stored, where: str | None, file: _File | None
+) -> Iterator[tuple[Sequence[str], list[Row]]]:
+    """Rows as they come, for ever; from the next file too, when the path leads to another one."""
+    while True:
+        files = stored.files()
+        if file is not None:
+            yield from file.news()  # also the end of one that has been replaced
+            if not file.is_current() or (files and files[-1] != file.path):
+                file.close()
+                file = None
+        if file is None and files:
+            with suppress(EnvironmentFault):  # it went again
+                file = _File(files[-1], stored.table, where)
+                continue
+        time.sleep(POLL_S)
+
+
+def _number(columns: Sequence[str]) -> str:
+    """The name of the row's number that no column hides; `Table` allows no columns that hide all."""
+    hidden = {column.lower() for column in columns}
+    return next((name for name in ROW_NUMBER if name not in hidden), ROW_NUMBER[0])
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _json(columns: Sequence[str], row: Row) -> str:
+    return json_line(distinct(columns), row)
+
+
+def _words(columns: Sequence[str], row: Row) -> str:
+    """`sensor=s-1  value=21.5`: what is NULL is left out."""
+    pairs = zip(columns, row, strict=True)
+    return "  ".join(f"{escape(name)}={escape(text_of(value))}" for name, value in pairs if value is not None)
+
+
+def _stored(options: argparse.Namespace) -> Stored:
+    if options.db:
+        if options.table is None:
+            raise ConfigError("with --db the table has to be named: streamd tail TABLE --db FILE")
+        return in_file(options.db, options.table)
+    from streamd import config  # noqa: PLC0415 - loads every component; not for --db
+
+    return of_configuration(config.load(config.find(options.config)), options.table)

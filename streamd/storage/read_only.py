@@ -1,0 +1,102 @@
+"""A database somebody else writes, opened to be read and for nothing else."""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from streamd.core.errors import EnvironmentFault, StreamdError
+from streamd.core.printable import printable
+
+BUSY_TIMEOUT_S = 5.0
+"""How long a reader waits for a lock. In WAL a writer takes none that a reader needs."""
+
+_STEPS_BETWEEN_SIGNALS = 50_000
+"""SQLite's virtual machine runs this many steps (about a millisecond) before Ctrl-C is looked at."""
+
+_READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
+_READING_PRAGMAS = frozenset({
+    "database_list", "freelist_count", "index_info", "index_list", "index_xinfo", "integrity_check",
+    "page_count", "quick_check", "table_info", "table_list", "table_xinfo",
+})  # fmt: skip
+_REFUSED_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
+_REFUSED = {
+    sqlite3.SQLITE_ATTACH: "ATTACH",
+    sqlite3.SQLITE_DETACH: "DETACH",
+    sqlite3.SQLITE_INSERT: "INSERT",
+    sqlite3.SQLITE_UPDATE: "UPDATE",
+    sqlite3.SQLITE_DELETE: "DELETE",
+    sqlite3.SQLITE_PRAGMA: "this PRAGMA",
+    sqlite3.SQLITE_FUNCTION: "this function",
+    sqlite3.SQLITE_TRANSACTION: "a transaction",
+    sqlite3.SQLITE_SAVEPOINT: "SAVEPOINT",
+}
+
+
+class QueryRefused(StreamdError):  # noqa: N818 - it is a verdict on the question
+    """The statement is not one that `query` runs: it is wrong, or it would do more than read."""
+
+    exit_code = 2
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. Raises `EnvironmentFault` where there is no such database."""
+    if not path.exists():
+        raise EnvironmentFault(f"there is no {path.absolute()} yet: the daemon makes it when it first starts")
+    try:
+        connection = sqlite3.connect(
+            read_only_uri(path), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
+        )
+    except sqlite3.Error as error:
+        raise EnvironmentFault(f"{path}: {error}") from None
+    connection.text_factory = lambda text: text.decode(errors="backslashreplace")
+    return connection
+
+
+def read_only_uri(path: Path) -> str:
+    """Read-only; `immutable` where the folder cannot be written and nobody has the file open.
+
+    A reader of a WAL database otherwise has to make its shared-memory file, which it could not.
+    """
+    at_rest = not os.access(path.absolute().parent, os.W_OK) and not Path(f"{path}-wal").exists()
+    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
+
+
+@contextmanager
+def only_reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """While inside, statements can only read, Ctrl-C stops them, and errors are told in one line."""
+    refused: list[str] = []
+
+    def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+        allowed = (
+            action in _READING
+            or (action == sqlite3.SQLITE_PRAGMA and first in _READING_PRAGMAS)
+            or (action == sqlite3.SQLITE_FUNCTION and second not in _REFUSED_FUNCTIONS)
+        )
+        if not allowed:
+            refused.append(_REFUSED.get(action, "this statement"))
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+    connection.set_authorizer(authorize)
+    connection.set_progress_handler(lambda: 0, _STEPS_BETWEEN_SIGNALS)
+    try:
+        yield
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if refused:
+            raise QueryRefused(f"only reading is possible here: {refused[0]} is refused") from None
+        raise explained(error) from None
+
+
+def explained(error: BaseException) -> BaseException:
+    """What to raise for an error of SQLite: whose fault it is decides the exit code."""
+    text = printable(str(error), sys.maxsize)
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary of an extended code
+    if code == sqlite3.SQLITE_INTERRUPT:
+        return KeyboardInterrupt()
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return EnvironmentFault(f"the database is locked by another program: {text}")
+    if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_RANGE):
+        return QueryRefused(text)
+    return EnvironmentFault(text)

@@ -1,0 +1,85 @@
+"""Where the records of a table are: its files, its columns' types, and who wrote into it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from streamd.config import Loaded
+from streamd.core.errors import ConfigError
+from streamd.core.schema import FieldType
+from streamd.sinks.sqlite import Sqlite
+from streamd.storage.attached import existing
+from streamd.storage.rows import METADATA_COLUMNS
+
+CATCH_ALL_TYPES: dict[str, FieldType] = {
+    "id": "int", "received_at": "timestamp", "source": "str", "peer": "str", "record": "json",
+}  # fmt: skip
+_METADATA_TYPES: dict[str, FieldType] = {
+    column: "timestamp" if column == "received_at" else "str" for column in METADATA_COLUMNS
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One table. `path` may be dated.
+
+    `types` says more of a column than SQL does (a time, a bool); what is not in it is what SQL says.
+    `sources` are those that write into it; None: not known.
+    """
+
+    table: str
+    path: Path
+    ledger: Path
+    types: dict[str, FieldType] = field(default_factory=dict)
+    sources: frozenset[str] | None = None
+
+    def files(self) -> list[Path]:
+        """The files there are now, oldest first."""
+        return existing(self.path)
+
+
+def in_file(path: Path, table: str) -> Stored:
+    """The table in one file, of which nothing more is known."""
+    return Stored(table, path, path)
+
+
+def of_configuration(loaded: Loaded, name: str | None = None) -> Stored:
+    """The table of a SQLite sink, by the sink's name or the table's; without a name the first one.
+
+    Raises `ConfigError` where there is none, or where several files have a table of that name.
+    """
+    config = loaded.config
+    sinks = {key: sink for key, sink in config.sinks.items() if isinstance(sink, Sqlite.Config)}
+    wanted = next(iter(sinks), None) if name is None else name
+    found = [key for key, sink in sinks.items() if wanted in (key, sink.table)]
+    found = [key for key in found if key == wanted] or found
+    if not found:
+        known = ", ".join(dict.fromkeys(word for key, sink in sinks.items() for word in (key, sink.table)))
+        raise ConfigError(f"no sqlite sink and no table of one is called {wanted!r}; there are {known}")
+    if len(found) > 1:
+        raise ConfigError(f"several sinks write a table {wanted!r}: name one of them, {', '.join(found)}")
+    (sink_name,) = found
+    sink = sinks[sink_name]
+    path = loaded.state_dir / sink.path
+    return Stored(
+        sink.table,
+        path,
+        loaded.state_dir / config.ledger.path,
+        _types(loaded, sink),
+        frozenset(
+            source
+            for pipeline in config.pipelines.values()
+            if sink_name in pipeline.sinks
+            for source in pipeline.sources
+        ),
+    )
+
+
+def _types(loaded: Loaded, sink: Sqlite.Config) -> dict[str, FieldType]:
+    schema = loaded.schemas.get(sink.schema_name or "")
+    fields = {**(schema.fields if schema else {}), **sink.columns}
+    if not fields:
+        return dict(CATCH_ALL_TYPES)
+    more: dict[str, FieldType] = dict(_METADATA_TYPES) if sink.metadata else {}
+    if sink.extra == "json":
+        more["extra"] = "json"
+    return {column: settings.type for column, settings in fields.items()} | more
