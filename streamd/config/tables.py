@@ -105,12 +105,6 @@ class LedgerSettings(Settings):
         description="entries older than this are added up to one for each number of a run: sums stay exact,"
         " the completeness of those minutes is forgotten; by default all are kept",
     )
-    max_age: DurationS | None = Field(
-        None,
-        ge=60,
-        description="entries older than this are added up to one for each number of a run: sums stay exact,"
-        " the completeness of those minutes is forgotten; by default all are kept",
-    )
 
 
 class DeadLetterSettings(Settings):
