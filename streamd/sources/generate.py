@@ -1,0 +1,90 @@
+"""A stream of sensor readings made here, for trying out and for tests."""
+
+import asyncio
+from typing import Any
+
+import structlog
+from pydantic import Field
+
+from streamd.client.pace import Pace
+from streamd.core.clock import read_clock
+from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.frames import Frames
+from streamd.core.settings import SourceSettings
+from streamd.sensors import LINES_A_SECOND, FaultySensors
+
+log = structlog.get_logger()
+
+PEER = "generate"
+
+
+class Generate(Source):
+    """Readings of sensors as JSON lines, at a steady rate, with the faults that real sensors have.
+
+    `seq` runs from 1 over the whole stream, so that a missing number shows a reading that is missing. The
+    time in the readings is the stream's own, a millisecond for each: the same seed gives the same bytes. A
+    full buffer pauses it, and what was not due meanwhile is not made up for.
+    """
+
+    class Config(SourceSettings):
+        """A stream of sensor readings made here."""
+
+        rate: float = Field(100.0, gt=0, le=1e6, description="readings a second")
+        count: int | None = Field(
+            None, ge=1, description="how many readings in all, missing ones included; default no end"
+        )
+        seed: int = Field(0, ge=0, description="the same seed gives the same readings")
+        sensors: int = Field(1000, ge=1, le=10**6, description="sensors that take turns")
+        gaps: float = Field(0.0, ge=0, le=1, description="probability that a reading is missing")
+        spikes: float = Field(0.0, ge=0, le=1, description="probability that a value is 50 to 150 °C off")
+        drift: float = Field(
+            0.0, ge=-1000, le=1000, description="°C by which all values rise with every 1,000 readings"
+        )
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        super().__init__(config, context)
+        self.address = PEER
+        self._left = config.count
+        self._stream = FaultySensors(
+            config.seed, config.sensors, gaps=config.gaps, spikes=config.spikes, drift=config.drift
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False
+        self._stopped = False
+
+    async def open(self, outlet: Outlet) -> None:
+        """Begin at once."""
+        self._outlet = outlet
+        self._loop = asyncio.get_running_loop()
+        self._pace = Pace(self.config.rate, read_clock().mono_s)
+        outlet.on_resume(self._resume)
+        log.info("generating", source=self.context.name, rate=self.config.rate, seed=self.config.seed)
+        self._tick()
+
+    async def stop(self) -> None:
+        """Make no more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _resume(self) -> None:
+        if self._paused and not self._stopped:
+            self._paused = False
+            self._tick()
+
+    def _tick(self) -> None:
+        now = read_clock()
+        due = min(self._pace.due(now.mono_s), LINES_A_SECOND)
+        if self._left is not None:
+            due = min(due, self._left)
+            self._left -= due
+        self._pace.spend(due)
+        lines = self._stream.lines(due)
+        if due > len(lines):
+            self.context.book.note("generated_gaps", due - len(lines))
+        if lines and not self._outlet.offer(Frames(lines, PEER, now.wall_s)):
+            self._paused = True
+        elif self._left == 0:
+            log.info("generated_all", source=self.context.name, count=self.config.count)
+        else:
+            self._timer = self._loop.call_later(self._pace.delay_s(), self._tick)

@@ -1,0 +1,83 @@
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from streamd.core.books import FrameBook
+from streamd.core.contracts import SourceContext
+from streamd.sensors import SensorStream
+from streamd.sources.generate import Generate
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
+
+def generate(**options: Any) -> Generate:
+    config = Generate.Config.model_validate({"type": "generate", "rate": 100_000} | options)
+    return Generate(config, SourceContext("sensors", FrameBook("sensors"), None))
+
+
+async def test_a_given_number_of_readings_comes_as_send_makes_them(capture: Any, until: Until) -> None:
+    source = generate(count=5000, seed=7, sensors=10)
+    await source.open(capture)
+    await until(lambda: len(capture.payloads) >= 5000)
+    await source.stop()
+    assert capture.payloads == SensorStream(7, 10).lines(5000)
+    assert set(capture.peers) == {"generate"}
+
+
+async def test_missing_readings_show_in_seq_and_are_counted(capture: Any, until: Until) -> None:
+    source = generate(count=5000, gaps=0.1)
+    await source.open(capture)
+    notes = source.context.book.notes
+    await until(lambda: len(capture.payloads) + notes["generated_gaps", ""] == 5000)
+    await source.stop()
+    assert 300 < notes["generated_gaps", ""] < 700
+    seqs = [json.loads(line)["seq"] for line in capture.payloads]
+    assert seqs == sorted(set(seqs))
+
+
+async def test_it_keeps_to_its_rate(capture: Any, until: Until) -> None:
+    loop = asyncio.get_running_loop()
+    source = generate(rate=1000)
+    started_s = loop.time()
+    await source.open(capture)
+    await until(lambda: len(capture.payloads) >= 100)
+    took_s = loop.time() - started_s
+    await source.stop()
+    assert len(capture.payloads) <= 1 + 1000 * took_s
+    assert took_s >= 0.09
+
+
+async def test_a_full_buffer_pauses_it_and_what_was_missed_is_not_made_up_for(
+    capture: Any, until: Until
+) -> None:
+    source = generate(rate=10_000)
+    capture.accepting = False
+    await source.open(capture)
+    await until(lambda: len(capture.payloads) > 0)
+    held = len(capture.payloads)
+    await asyncio.sleep(0.1)  # a thousand would have come
+    assert len(capture.payloads) == held
+    capture.resume()
+    assert held < len(capture.payloads) <= held + 200
+    await source.stop()
+    capture.accepting = True
+    capture.resume()
+    assert len(capture.payloads) <= held + 200
+
+
+async def test_it_may_be_stopped_twice_and_before_it_is_opened() -> None:
+    source = generate()
+    await source.stop()
+    await source.stop()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rate": 0}, {"rate": 1e7}, {"count": 0}, {"gaps": 1.1}, {"spikes": -1}, {"sensors": 0}]
+)
+def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        generate(**wrong)
