@@ -80,16 +80,14 @@ class ProcessExecutor:
             if worker.process.returncode is None:
                 return worker
             await self._end(worker)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _START.format(path=sys.path, parent=os.getpid()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the daemon, which drains through its workers
-        )
-        worker = _Worker(process)
-        self._all.add(worker)
+        starting = asyncio.create_task(self._start())
+        try:
+            worker = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await starting  # it is ours to end then, with the others
+            raise
+        except OSError as error:
+            raise Lost("worker_died", f"the worker process cannot start: {error}") from None
         context = self._processor.context
         recipe = (
             type(self._processor),
@@ -112,6 +110,19 @@ class ProcessExecutor:
             await self._end(worker)
             raise Lost("worker_died", f"the worker process cannot start: {fault.decode(errors='replace')}")
         worker.batches = 0
+        return worker
+
+    async def _start(self) -> "_Worker":
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _START.format(path=sys.path, parent=os.getpid()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the daemon, which drains through its workers
+        )
+        worker = _Worker(process)
+        self._all.add(worker)
         return worker
 
     async def _end(self, worker: "_Worker", patience_s: float = 0.0) -> str:

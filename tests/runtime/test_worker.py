@@ -4,6 +4,7 @@ from typing import Any
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadRecord, Processed
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.runtime.worker import Route
 
 
 def test_decoded_frames_and_bad_ones_are_in_the_books_and_the_dead_letters(bench: Any) -> None:
@@ -128,4 +129,102 @@ async def test_a_blocked_sink_holds_back_at_most_one_batch_a_worker(bench: Any) 
     b.deliveries[0].buffer.close()
     await delivering
     assert [r["word"] for r in b.sinks[0].written] == [f"w{n}" for n in range(40)]
+    assert b.balanced
+
+
+async def drained(b: Any) -> None:
+    b.workers.close()
+    delivering = [asyncio.create_task(delivery.run()) for delivery in b.deliveries]
+    await b.workers.run()
+    for delivery in b.deliveries:
+        delivery.buffer.close()
+    await asyncio.gather(*delivering)
+
+
+async def test_a_sink_with_a_condition_gets_its_records_and_each_other_one_has_a_fate(bench: Any) -> None:
+    b = bench(sinks=2, where={1: "word < 5 or word == 'b'"})
+    b.feed.codec.decode_one = lambda payload, _: {
+        "word": int(payload) if payload.isdigit() else payload.decode()
+    }
+    told: list[Status] = []
+    b.intake.offer(b.frames(b"1", b"9", b"b", ack=Ack(told.append)))
+    await drained(b)
+    assert [[r["word"] for r in sink.written] for sink in b.sinks] == [[1, 9, "b"], [1]]
+    assert b.sinks[1].written[0]["@peer"] == "127.0.0.1:5"
+    book = b.books.delivery("s", "p", "list1")
+    assert (book.offered, book.stored, book.unmatched, book.rejected) == (3, 1, 1, 1)
+    assert [(x.stage, x.reason, x.sink, x.peer) for x in b.office.letters] == [
+        ("where", "expr:type", "list1", "127.0.0.1:5")
+    ]
+    assert told == [Status.REJECTED]
+    assert b.balanced
+
+
+async def test_records_that_match_nowhere_count_as_filtered(bench: Any) -> None:
+    told: list[Status] = []
+    b = bench(where={0: "word == 'never'"})
+    b.intake.offer(b.frames(b"a b", ack=Ack(told.append)))
+    await drained(b)
+    assert told == [Status.FILTERED]
+    assert b.books.delivery("s", "p", "list0").unmatched == 2
+    assert b.balanced
+
+
+async def test_the_selected_part_has_its_share_of_the_memory(bench: Any) -> None:
+    b = bench(where={0: "word == 'a'"})
+    batch = b.process(b.frames(b"a b c d"))
+    whole = batch.size_bytes
+    await b.pipeline.fanout.send(batch, b.records)
+    assert (b.deliveries[0].buffer.records, b.deliveries[0].buffer.size_bytes) == (1, whole // 4)
+
+
+async def test_nobody_overtakes_at_the_second_sink_who_waits_at_the_first(bench: Any) -> None:
+    b = bench(workers=5, sinks=2)
+    words = [f"w{n:03}" for n in range(300)]
+    for word in words:
+        b.intake.offer(b.frames(word.encode()))
+    await drained(b)
+    assert [[r["word"] for r in sink.written] for sink in b.sinks] == [words, words]
+
+
+def second_pipeline(b: Any, function: Any) -> None:
+    """A pipeline `q` beside `p`, with a step, to a sink of its own."""
+    q = type(b)(function)
+    q.pipeline.name = "q"
+    q.pipeline.fanout._books = b.books
+    q.deliveries[0]._books = b.books
+    q.deliveries[0].name = q.pipeline.fanout.outputs[0].sink = "other"
+    b.deliveries += q.deliveries
+    b.sinks += q.sinks
+    b.feed.routes.append(Route(q.pipeline, b.books.pipeline("s", "q")))
+
+
+async def test_pipelines_on_one_source_have_records_and_books_of_their_own(bench: Any) -> None:
+    def shout(_: Any, records: list[Any]) -> Processed:
+        for record in records:
+            record["word"] = record["word"].upper()
+            record["deep"][0]["x"] += 1
+        return Processed(records[:1], filtered=len(records) - 1)
+
+    told: list[Status] = []
+    b = bench()
+    second_pipeline(b, shout)
+    b.feed.codec.decode_one = lambda payload, _: {"word": payload.decode(), "deep": [{"x": 0}]}
+    b.intake.offer(b.frames(b"a", b"b", ack=Ack(told.append)))
+    await drained(b)
+    assert [(r["word"], r["deep"]) for r in b.sinks[0].written] == [("a", [{"x": 0}]), ("b", [{"x": 0}])]
+    assert [(r["word"], r["deep"]) for r in b.sinks[1].written] == [("A", [{"x": 1}])]
+    assert b.feed.frames.decoded == 2
+    assert [b.books.pipeline("s", name).out for name in "pq"] == [2, 1]
+    assert told == [Status.DELIVERED]
+    assert b.balanced
+
+
+async def test_a_bad_frame_of_a_shared_source_is_one_dead_letter_of_no_pipeline(bench: Any) -> None:
+    b = bench()
+    second_pipeline(b, lambda _, records: Processed(records))
+    b.intake.offer(b.frames(b"BAD", b"a bad"))
+    await drained(b)
+    assert [(x.reason, x.pipeline) for x in b.office.letters] == [("test:bad", None), ("test:word", None)]
+    assert [b.books.pipeline("s", name).rejected for name in "pq"] == [{"decode": 1}, {"decode": 1}]
     assert b.balanced

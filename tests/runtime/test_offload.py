@@ -1,0 +1,257 @@
+import asyncio
+import os
+import random
+import signal
+import textwrap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.core.contracts import Processed, StepContext
+from streamd.core.now import Now
+from streamd.processors.python import Python
+from streamd.runtime.offload import Offloaded
+
+NOW = Now(1e9, 100.0)
+HANG = "threading.Event().wait()"
+
+
+@pytest.fixture
+def offloaded(tmp_path: Path) -> Callable[..., Offloaded]:
+    """A python step with this body, run elsewhere."""
+
+    def make(
+        body: str, executor: str = "process", head: str = "def step(record):", **options: Any
+    ) -> Offloaded:
+        source = "import asyncio, os, sys, threading, time\n" + head + "\n" + textwrap.indent(body, "    ")
+        (tmp_path / "steps.py").write_text(source)
+        config = Python.Config.model_validate(
+            {"function": "steps.py:step", "executor": executor, "timeout": "20s", **options}
+        )
+        step = Python(config, StepContext("python[0]", "p", None, tmp_path))
+        assert step.offload is not None
+        return Offloaded(step, step.offload)
+
+    return make
+
+
+async def outcome(step: Offloaded, *records: Any) -> tuple[list[Any], list[str]]:
+    given = [dict(record) for record in records]
+    done = await step.process(given, NOW)
+    assert len(given) + done.emitted == len(done.records) + done.filtered + done.absorbed + len(done.rejects)
+    return done.records, [bad.reason for bad in done.rejects]
+
+
+def _same(_: Any, records: list[Any]) -> Processed:
+    return Processed(records)
+
+
+EXECUTORS = [
+    ("process", "def step(record):"),
+    ("thread", "def step(record):"),
+    ("inline", "async def step(record):"),
+]
+
+
+@pytest.mark.parametrize(("executor", "head"), EXECUTORS)
+async def test_wherever_it_runs_a_function_is_judged_the_same(
+    offloaded: Callable[..., Offloaded], executor: str, head: str
+) -> None:
+    body = """
+import streamd
+match record["n"]:
+    case 0: return record | {"seen": True}
+    case 1: return streamd.DROP
+    case 2: return [record, record]
+    case 3: raise streamd.Reject("no")
+    case 4: return None
+    case 5: return 5
+    case 6: 1 / 0
+    case 7: raise SystemExit(3)
+    case 8: raise asyncio.CancelledError
+"""
+    step = offloaded(body, executor, head)
+    records, reasons = await outcome(step, *({"n": n} for n in range(8)))
+    assert records == [{"n": 0, "seen": True}, {"n": 2}, {"n": 2}]
+    assert reasons == ["rejected", "no_result", "bad_result", "exception", "exception"]
+    assert await outcome(step, {"n": 8}) == ([], ["exception"])
+    assert await outcome(step, {"n": 0}) == ([{"n": 0, "seen": True}], [])
+    await step.close()
+
+
+@pytest.mark.parametrize(("executor", "head"), EXECUTORS)
+async def test_a_batch_function_runs_elsewhere_too(
+    offloaded: Callable[..., Offloaded], executor: str, head: str
+) -> None:
+    step = offloaded("return record[:1]", executor, head, mode="batch")
+    assert await outcome(step, {"n": 1}, {"n": 2}) == ([{"n": 1}], [])
+    await step.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "limit"),
+    [
+        (HANG, "timeout", "200ms"),
+        ("os.kill(os.getpid(), 9)", "worker_died", "20s"),
+        ("os._exit(0)", "worker_died", "20s"),
+        ("os.closerange(3, 50); os._exit(0)", "worker_died", "20s"),
+        ("[os.write(fd, b'\\0\\0\\0\\1x') for fd in range(3, 9) if fd_is_pipe(fd)]", "bad_result", "20s"),
+    ],
+)
+async def test_what_a_worker_process_does_wrong_costs_its_batch_and_it_is_replaced(
+    offloaded: Callable[..., Offloaded], body: str, reason: str, limit: str
+) -> None:
+    helper = (
+        "def fd_is_pipe(fd):\n    try: os.write(fd, b'')\n    except OSError: return False\n    return True\n"
+    )
+    step = offloaded(
+        f"if record['bad']:\n    {body}\nreturn {{'pid': os.getpid()}}",
+        head=helper + "def step(record):",
+        timeout=limit,
+    )
+    (first,), _ = await outcome(step, {"bad": False})
+    assert await outcome(step, {"bad": True}, {"bad": True}) == ([], [reason] * 2)
+    (second,), reasons = await outcome(step, {"bad": False})
+    assert reasons == []
+    assert first["pid"] != second["pid"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first["pid"], 0)
+    await step.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(second["pid"], 0)
+
+
+async def test_a_worker_killed_between_batches_costs_nothing_once_that_is_known(
+    offloaded: Callable[..., Offloaded], wait_for_exit: Callable[[int], Any]
+) -> None:
+    step = offloaded("return {'pid': os.getpid()}")
+    (first,), _ = await outcome(step, {})
+    os.kill(first["pid"], signal.SIGKILL)
+    await wait_for_exit(first["pid"])
+    (second,), reasons = await outcome(step, {})
+    assert (reasons, first != second) == ([], True)
+    await step.close()
+
+
+@pytest.fixture
+def wait_for_exit() -> Callable[[int], Any]:
+    async def wait(pid: int) -> None:
+        async with asyncio.timeout(20):
+            while os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC240, PTH110 - the kernel's own, it never blocks
+                await asyncio.sleep(0.01)
+
+    return wait
+
+
+async def test_a_worker_is_replaced_after_max_batches(offloaded: Callable[..., Offloaded]) -> None:
+    step = offloaded("return {'pid': os.getpid()}", max_batches=2)
+    pids = [(await outcome(step, {}))[0][0]["pid"] for _ in range(4)]
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+    await step.close()
+
+
+async def test_records_that_cannot_cross_are_rejected_alone(offloaded: Callable[..., Offloaded]) -> None:
+    step = offloaded("return {'big': 1 << 70} if record['n'] == 2 else record")
+    circle: dict[str, Any] = {"n": 0}
+    circle["me"] = circle
+    given = [circle, {"n": 1 << 64}, {"n": object()}, {"n": 1, "raw": b"\0"}, {"n": 2}]
+    done = await step.process(given, NOW)
+    assert done.records == [{"n": 1, "raw": b"\0"}]
+    assert [bad.reason for bad in done.rejects] == ["unsendable"] * 4
+    assert {"big": str(1 << 70)} in [bad.record for bad in done.rejects]
+    assert any(bad.record is circle for bad in done.rejects)
+    await step.close()
+
+
+async def test_what_a_worker_prints_is_no_part_of_an_answer(offloaded: Callable[..., Offloaded]) -> None:
+    step = offloaded("print('x' * 100); os.write(1, b'y' * 100); sys.stdin.read(); return record")
+    assert await outcome(step, {"n": 1}) == ([{"n": 1}], [])
+    await step.close()
+
+
+async def test_a_worker_that_cannot_start_costs_batches_and_says_why(
+    offloaded: Callable[..., Offloaded], tmp_path: Path
+) -> None:
+    step = offloaded("return record")
+    (tmp_path / "steps.py").write_text("import nothing_of_this_name")
+    done = await step.process([{}], NOW)
+    assert done.rejects[0].reason == "worker_died"
+    assert "nothing_of_this_name" in done.rejects[0].detail
+    await step.close()
+
+
+async def test_threads_that_hang_are_left_alone_until_too_many_do(
+    offloaded: Callable[..., Offloaded],
+) -> None:
+    gate = threading.Event()
+    step = offloaded(
+        "if record['gate']: record['gate'][0].wait(); record['changed'] = 1\nreturn record",
+        "thread", timeout="100ms", concurrency=2,
+    )  # fmt: skip
+    for _ in range(2):
+        records = [{"gate": [gate]}]
+        done = await step.process(records, NOW)
+        assert [(bad.reason, bad.record) for bad in done.rejects] == [("timeout", records[0])]
+    assert await outcome(step, {"gate": None}) == ([], ["hung"])
+    gate.set()
+    async with asyncio.timeout(20):
+        while (await outcome(step, {"gate": None}))[1] == ["hung"]:
+            await asyncio.sleep(0.01)
+    await step.close()
+
+
+async def test_an_async_function_that_takes_too_long_is_cancelled(
+    offloaded: Callable[..., Offloaded],
+) -> None:
+    step = offloaded(
+        "if record['long']: await asyncio.sleep(60)\nreturn record",
+        "inline", "async def step(record):", timeout="50ms",
+    )  # fmt: skip
+    assert await outcome(step, {"long": True}) == ([], ["timeout"])
+    assert await outcome(step, {"long": False}) == ([{"long": False}], [])
+    await step.close()
+
+
+@pytest.mark.parametrize(("executor", "head"), EXECUTORS)
+async def test_batches_go_on_in_the_order_they_came(
+    bench: Any, offloaded: Callable[..., Offloaded], executor: str, head: str
+) -> None:
+    nap = "await asyncio.sleep" if executor == "inline" else "time.sleep"
+    body = f"{nap}(len(record['word']) % 7 / 2000)\nreturn record"
+    slow, fast = (offloaded(body, executor, head, concurrency=n) for n in (3, 2))
+    b = bench(_same, _same, _same, workers=2)
+    b.pipeline.steps[0].offloaded, b.pipeline.steps[2].offloaded = slow, fast
+    b.workers.count = 7
+    rng = random.Random(5)  # noqa: S311 - a test's own dice
+    words = [f"{n:04}" + "x" * rng.randrange(7) for n in range(60)]
+    for word in words:
+        b.intake.offer(b.frames(word.encode()))
+    b.workers.close()
+    delivering = asyncio.create_task(b.deliveries[0].run())
+    await b.workers.run()
+    b.deliveries[0].buffer.close()
+    await delivering
+    assert [record["word"] for record in b.sinks[0].written] == words
+    assert b.balanced
+
+
+async def test_a_drain_that_runs_out_of_time_leaves_what_is_under_way_in_flight(
+    bench: Any, offloaded: Callable[..., Offloaded]
+) -> None:
+    step = offloaded(HANG, concurrency=2)
+    b = bench(_same, workers=3)
+    b.pipeline.steps[0].offloaded = step
+    for n in range(9):
+        b.intake.offer(b.frames(b"w%d" % n))
+    running = asyncio.create_task(b.workers.run())
+    async with asyncio.timeout(20):
+        while not b.records.in_flight:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert b.records.in_flight == b.feed.frames.decoded == 9
+    assert b.records.out == 0
