@@ -22,8 +22,9 @@ def faults(loaded: Loaded) -> list[str]:
             found += _bind(address, _SOCKET_KINDS[source.type], name)
     if loaded.config.admin.listen is not None:
         found += _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "admin")
-    for path in {path: None for _, path in outputs(loaded)}:
-        found += _unwritable(path)
+    plain = {f"sinks.{name}" for name, sink in loaded.config.sinks.items() if not hasattr(sink, "table")}
+    for path, owner in {path: owner for owner, path in outputs(loaded)}.items():
+        found += _unwritable(path, database=owner not in plain)
     return found
 
 
@@ -45,12 +46,12 @@ def _bind(address: Address, kind: socket.SocketKind, name: str) -> list[str]:
     return []
 
 
-def _unwritable(path: Path) -> list[str]:
+def _unwritable(path: Path, *, database: bool) -> list[str]:
     """Why the daemon could not write `path`."""
     if path.exists():
         if not path.is_file() or not os.access(path, os.W_OK):
             return [f"{path} is not a file this user may write"]
-        fault = fault_of(path)
+        fault = fault_of(path) if database else None
         return [f"{path} is no sound database ({fault}); a start would set it aside"] if fault else []
     folder = next(parent for parent in path.parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from streamd.config.problems import Place, Problem, did_you_mean, quoted
@@ -125,6 +125,7 @@ def _sinks(parts: Parts, problems: list[Problem]) -> None:
         text = "the ledger is in this file; dead letters need a file of their own, which max_size bounds"
         problems.append(Problem(("dead_letters", "path"), text))
     tables: dict[tuple[str, str], str] = {}
+    problems += _plain_files(parts, resolved)
     for name, sink in parts.sinks.items():
         place: Place = ("sinks", name)
         settings: Any = sink
@@ -132,11 +133,13 @@ def _sinks(parts: Parts, problems: list[Problem]) -> None:
         if schema is not None:
             problems += _unknown(schema, parts.schemas, "schema", (*place, "schema"))
         path, table = getattr(settings, "path", None), getattr(settings, "table", None)
-        if path is None or table is None:
+        if path is None:
             continue
         if dead_letters and resolved(path) == resolved(dead_letters):
             text = "the dead letters are in this file; they need a file of their own, which max_size bounds"
             problems.append(Problem((*place, "path"), text))
+        if table is None:
+            continue
         if ledger and resolved(path) == resolved(ledger) and table.lower() in LEDGER_NAMES:
             problems.append(Problem((*place, "table"), f"the ledger has {quoted(table)} in this file"))
         first = tables.setdefault((resolved(path), table.lower()), name)  # SQLite's names know no case
@@ -144,3 +147,22 @@ def _sinks(parts: Parts, problems: list[Problem]) -> None:
             problems.append(
                 Problem((*place, "table"), f"sinks.{first} writes {quoted(table)} in the same file")
             )
+
+
+def _plain_files(parts: Parts, resolved: Callable[[str], str]) -> list[Problem]:
+    """A sink that appends lines needs a file to itself: neither another's nor a database."""
+    found: list[Problem] = []
+    ledger = getattr(parts.plain.get("ledger"), "path", None)
+    databases = {resolved(ledger): "the ledger"} if ledger else {}
+    lines: dict[str, str] = {}
+    sinks = {name: sink for name, sink in parts.sinks.items() if getattr(sink, "path", None) is not None}
+    for name, sink in sinks.items():
+        if hasattr(sink, "table"):
+            databases.setdefault(resolved(getattr(sink, "path", "")), f"sinks.{name}")
+    for name, sink in sinks.items():
+        path = resolved(getattr(sink, "path", ""))
+        if not hasattr(sink, "table"):
+            owner = databases.get(path) or lines.setdefault(path, f"sinks.{name}")
+            if owner != f"sinks.{name}":
+                found.append(Problem(("sinks", name, "path"), f"{owner} writes this file"))
+    return found

@@ -140,11 +140,16 @@ class RotatingFile:
 
     def _append(self, data: bytes, size: int) -> None:
         self._torn_at = size
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
-        if self._synchronous:
-            os.fdatasync(self._fd)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            if self._synchronous:
+                os.fdatasync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # then the next attempt takes it back
+                self._take_back()
+            raise
         self._torn_at = None
 
     def _take_back(self) -> int:

@@ -165,6 +165,13 @@ def test_a_file_that_is_no_database_is_found_before_a_start(
     assert f"{folder}/var/data.db is no sound database" in capsys.readouterr().err
 
 
+def test_lines_that_are_there_already_are_no_fault(folder: Path) -> None:
+    (folder / "var").mkdir()
+    (folder / "var" / "out.ndjson").write_bytes(b'{"n":1}\n' * 100)
+
+    assert check(GOOD + '[sinks.out]\ntype = "file"\npath = "out.ndjson"\n') == 0
+
+
 def test_json_holds_the_same_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(GOOD, "--json") == 0
 

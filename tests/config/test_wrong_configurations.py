@@ -230,6 +230,19 @@ WRONG = {
         changed("[sources.floor]\n", '[sources.floor]\nbuffer.max_bytes = "1KiB"\n'),
         "12: sources.floor.buffer.max_bytes: 1024 bytes cannot hold one frame of max_frame, 65536 bytes",
     ),
+    "two files on one path": (
+        GOOD
+        + '[sinks.a]\ntype = "file"\npath = "out.ndjson"\n[sinks.b]\ntype = "file"\npath = "./out.ndjson"\n',
+        "33: sinks.b.path: sinks.a writes this file",
+    ),
+    "lines into a database": (
+        GOOD.replace("[sinks.records]", '[sinks.a]\ntype = "file"\npath = "./data.db"\n[sinks.records]'),
+        "25: sinks.a.path: sinks.records writes this file",
+    ),
+    "lines into the ledger": (
+        GOOD + '[sinks.a]\ntype = "file"\npath = "streamd.db"\n',
+        "30: sinks.a.path: the ledger writes this file",
+    ),
     "two sinks on one table": (
         GOOD + '[sinks.again]\ntype = "sqlite"\npath = "./data.db"\ntable = "Readings"\n',
         '31: sinks.again.table: sinks.records writes "Readings" in the same file',
