@@ -25,7 +25,7 @@ GROWN_RECORDS = 512
 
 
 def sender_of(peer: str) -> str:
-    """The IP address of `address:port`; one name for all that have none (unix sockets)."""
+    """The IP address of `address:port`; one name for all that have none (unix sockets, files)."""
     return "" if peer.startswith(("/", "@")) else peer.rpartition(":")[0]
 
 

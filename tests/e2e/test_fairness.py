@@ -21,14 +21,14 @@ SLOW_STEP = """
 import time
 
 def slow(records):
-    time.sleep(len(records) / 10_000)
+    time.sleep(len(records) / 2500)
     return records
 """
 CONFIG = """
 [admin]
 listen = "127.0.0.1:0"
 [daemon]
-max_batch = 32
+max_batch = 16
 [ledger]
 interval = "0.2s"
 [sources.lab]

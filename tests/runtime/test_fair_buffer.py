@@ -64,6 +64,7 @@ def take_all(buffer: FairBuffer) -> list[Frame]:
         ("[fe80::1%eth0]:514", "[fe80::1%eth0]"),
         ("/run/log:1.sock", ""),
         ("@abstract:1", ""),
+        ("pid=123,uid=1000,gid=1000", ""),
         ("", ""),
     ],
 )
