@@ -122,7 +122,7 @@ WRONG = {
     ),
     "a missing type": (
         changed('type = "tcp"\n', ""),
-        "11: sources.floor.type: should be one of the sources in quotes: tcp, udp",
+        "11: sources.floor.type: should be one of the sources in quotes: ",
     ),
     "an unknown type": (
         changed('type = "tcp"', 'type = "tpc"'),
@@ -130,7 +130,7 @@ WRONG = {
     ),
     "a type that names no component": (
         changed('type = "tcp"', 'type = "__init__"'),
-        '12: sources.floor.type: there is no "__init__" among the sources; there are tcp, udp',
+        '12: sources.floor.type: there is no "__init__" among the sources; there are ',
     ),
     "an unknown codec": (
         changed("[sources.floor]\n", '[sources.floor]\nframing = "newlines"\n'),
@@ -195,6 +195,15 @@ WRONG = {
     "a sink named twice": (
         changed('sinks = ["records"]', 'sinks = ["records", { name = "records" }]'),
         '18: pipelines.main.sinks[1]: "records" is named twice',
+    ),
+    "a condition on a field that no record has": (
+        changed('sinks = ["records"]', 'sinks = ["records", { name = "more", where = "valeu > 1" }]')
+        + '[sinks.more]\ntype = "sqlite"\npath = "data.db"\ntable = "more"\n',
+        "18: pipelines.main.sinks[1].where: ",
+    ),
+    "a timeout of a function that runs inline": (
+        changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", timeout = "1s" }'),
+        "21: pipelines.main.steps[1]: timeout: a function that runs inline",
     ),
     "a condition that is no expression": (
         changed('sinks = ["records"]', 'sinks = [{ name = "records", where = "value >" }]'),

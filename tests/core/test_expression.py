@@ -48,7 +48,10 @@ def test_every_example_of_the_document_was_found_and_every_function_is_in_it() -
 
 def test_the_steps_in_the_document_are_accepted() -> None:
     blocks = re.findall(r"```toml\n(.*?)```", DOCUMENT, re.DOTALL)
-    steps = [step for block in blocks for step in tomllib.loads(block)["steps"]]
+    (block,) = blocks
+    pipeline = tomllib.loads(block)
+    Expression(pipeline["sinks"][1]["where"])
+    steps = pipeline["steps"]
     assert [step["type"] for step in steps] == ["filter", "set"]
     for step in steps:
         registry.load("processors", step.pop("type")).Config(**step)
