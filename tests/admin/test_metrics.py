@@ -86,7 +86,11 @@ def test_names_with_quotes_and_line_ends_stay_within_their_label(world: Any, met
     assert ("streamd_forged_total",) not in found
 
 
-def test_the_documentation_lists_exactly_the_metrics_that_are_served(metrics: Metrics) -> None:
+def test_the_documentation_lists_exactly_the_metrics_that_are_served(world: Any, metrics: Metrics) -> None:
+    files = [file for floor in ("sinks", "storage") for file in (ROOT / "streamd" / floor).glob("*.py")]
+    for file in files:
+        noted = re.findall(r'notes\["([a-z_]+)"\]', file.read_text("utf-8"))
+        world.sinks[0].notes.update(dict.fromkeys(noted, 1))
     served = {
         name
         for name in re.findall(r"^# TYPE (\S+)", metrics.render("")[0].decode(), re.MULTILINE)
