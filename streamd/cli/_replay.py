@@ -119,7 +119,7 @@ def _say_outcome(outcome: "Outcome", plan: "Plan", *, as_json: bool) -> None:
         "kept": "not stored: still in the dead letters",
         "not_reached": "not looked at: still in the dead letters",
     }
-    print(f"replayed {_letters(plan.letters)}")
+    print(f"{_letters(plan.letters)}:" if plan.letters else "no dead letters match")
     for name, words in explained.items():
         if numbers[name]:
             print(f"  {numbers[name]:,} {words}")

@@ -218,3 +218,82 @@ def test_purge_makes_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert code == 1
     assert "there is no" in error
     assert not (tmp_path / "none.db").exists()
+
+
+CONFIG = """
+[admin]
+listen = "none"
+[daemon]
+state_dir = "{folder}"
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+[pipelines.main]
+sources = ["lab"]
+sinks = ["db"]
+[sinks.db]
+type = "sqlite"
+path = "streamd.db"
+"""
+
+
+@pytest.fixture
+def config(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("streamd.logs.configure", lambda *_: None)  # it is this process's for good
+    path = file.parent / "streamd.toml"
+    path.write_text(CONFIG.format(folder=file.parent))
+    return path
+
+
+def test_replay_says_what_became_of_each_letter(
+    file: Path, config: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["dead-letters", "replay", "--config", str(config)])
+    out, error = capfd.readouterr()
+    assert code == 1
+    assert out.splitlines() == [
+        "4 dead letters:",
+        "  2 stored, and no longer in the dead letters",
+        "  2 cannot be replayed: there is no source 'floor' now",
+    ]
+    assert error == ""
+    assert listed(capfd, file) == [4, 3]
+
+
+def test_replay_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "replay", "--config", str(config), "--json", "--stage", "sink")
+    assert code == 0
+    assert json.loads(out) == {
+        "letters": 1, "stored": 1, "filtered": 0, "rejected": 0, "kept": 0, "impossible": 0,
+        "not_reached": 0, "why_impossible": {},
+    }  # fmt: skip
+
+
+def test_a_dry_run_says_the_ways_and_touches_nothing(
+    file: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "replay", "--config", str(config), "--dry-run")
+    assert code == 1
+    assert out.splitlines() == [
+        "4 dead letters would be sent",
+        "  1 of the source 'lab': from its codec of the pipeline 'main'",
+        "  1 of the source 'lab': from the first step of the pipeline 'main' to the sink 'db' only",
+        "  2 of the source 'floor': cannot: there is no source 'floor' now",
+    ]
+    assert listed(capsys, file) == [4, 3, 2, 1]
+    assert not (file.parent / "streamd.db").exists()
+
+
+def test_replay_of_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "replay", "--config", str(config), "--reason", "none") == (
+        0,
+        "no dead letters match\n",
+        "",
+    )
+
+
+def test_replay_without_a_file(file: Path, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.unlink()
+    code, _, error = run(capsys, "replay", "--config", str(config))
+    assert code == 1
+    assert "there is no" in error
