@@ -1,6 +1,7 @@
 """A configuration told back: what flows from where to where, and what follows from it."""
 
 import os
+import resource
 from typing import Any
 
 from streamd.cli._trial import outputs
@@ -91,9 +92,32 @@ def notes(loaded: Loaded) -> list[str]:
                 f"sinks.{sink} blocks: while it is full, pipeline {name} stops: {'; '.join(stopped)}"
             )
     found += [f"sinks.{name}: no pipeline writes to it" for name in config.sinks if name not in used]
+    found += _writable_by_others(loaded)
+    connections = sum(getattr(source, "max_connections", 0) for source in config.sources.values())
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if connections > files:
+        found.append(f"sources take {connections:,} connections in all, this host's limit is {files:,} files")
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if buffers_bytes(loaded) > memory_bytes // 2:
         found.append(f"full buffers take more than half of this host's memory ({size(memory_bytes)})")
+    return found
+
+
+def _writable_by_others(loaded: Loaded) -> list[str]:
+    """Python files that somebody else could change: what is in them runs as this daemon."""
+    found: list[str] = []
+    for name, pipeline in loaded.config.pipelines.items():
+        for number, step in enumerate(pipeline.steps):
+            place, _, _ = str(step.options.get("function", "")).rpartition(":")
+            if step.type != "python" or not place.endswith(".py"):
+                continue
+            path = loaded.base_dir / place
+            about = path.stat()
+            if about.st_mode & 0o022 or about.st_uid not in (0, os.getuid()):
+                found.append(
+                    f"pipelines.{name}.steps[{number}]: others than this user may change {path}, and what is"
+                    " in it runs as the daemon"
+                )
     return found
 
 

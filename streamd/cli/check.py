@@ -6,6 +6,7 @@ import sys
 
 from streamd import components, config
 from streamd.cli import _topology, _trial
+from streamd.config.resolved import resolved
 from streamd.core.errors import ConfigError
 from streamd.dead_letters import DeadLetters
 from streamd.storage.databases import Databases
@@ -14,6 +15,9 @@ from streamd.storage.databases import Databases
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="configuration file")
     parser.add_argument("--offline", action="store_true", help="do not look at this host's ports and folders")
+    parser.add_argument(
+        "--resolved", action="store_true", help="print the configuration as TOML with every default"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     parser.epilog = "Exit code: 0 good, 1 this host refuses something, 2 the configuration is wrong."
 
@@ -35,6 +39,9 @@ def main(args: argparse.Namespace) -> int:
         else:
             print(error, file=sys.stderr)
         return error.exit_code
+    if args.resolved:
+        print(resolved(loaded), end="")
+        return 0
     faults = [] if args.offline else _trial.faults(loaded)
     if args.json:
         print(json.dumps({"ok": not faults, "faults": faults, **_topology.describe(loaded)}, indent=2))

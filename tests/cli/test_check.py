@@ -1,9 +1,12 @@
 import json
+import re
 import socket
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from streamd import config
 from streamd.cli import main
 
 GOOD = """\
@@ -197,3 +200,58 @@ def test_no_configuration_anywhere_names_the_places_looked_at(
     told = capsys.readouterr().err
     assert "$STREAMD_CONFIG is not set" in told
     assert f"{folder}/config/streamd.toml, /etc/streamd/streamd.toml" in told
+
+
+def test_pipelines_that_share_a_source_and_conditions_are_told(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = (
+        '[pipelines.more]\nsources = ["lab"]\nsinks = [{ name = "other", where = "value > 90" }]\n'
+        f'[sinks.other]\ntype = "sqlite"\npath = "{folder}/other.db"\n'
+    )
+    assert check(GOOD + more) == 0
+    told = capsys.readouterr().out
+    assert re.search(r'into other: sqlite .*, where "value > 90"', told)
+    stopped = "lab, which then drops; pipeline main, which shares a source"
+    assert f"sinks.other blocks: while it is full, pipeline more stops: {stopped}" in told
+
+
+def test_resolved_has_every_default_and_loads_as_the_same_configuration(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = changed('table = "readings"', 'table = "readings"\nbatch.max_wait = "250ms"')
+    assert check(text, "--resolved") == 0
+    told = capsys.readouterr().out
+    document = tomllib.loads(told)
+    assert document["daemon"]["workers"] == 5
+    assert document["sources"]["lab"]["buffer"]["max_bytes"] == "64MiB"
+    assert document["sinks"]["records"]["batch"] == {"max_records": 4000, "max_wait": "250ms"}
+    assert document["schemas"]["reading"]["sensor"] == {"type": "str", "required": True}
+
+    before = config.load(folder / "c.toml").config
+    assert check(told, "--resolved") == 0
+    assert capsys.readouterr().out == told
+    after = config.load(folder / "c.toml").config
+    assert after.sinks == before.sinks
+    assert after.schemas == before.schemas
+    assert (after.daemon, after.log, after.admin) == (before.daemon, before.log, before.admin)
+
+
+def test_a_python_file_that_others_may_change_is_noted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = folder / "steps.py"
+    step.write_text("def keep(record):\n    return record\n")
+    text = changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "steps.py:keep" }')
+    step.chmod(0o644)
+    assert check(text, "--offline") == 0
+    assert "may change" not in capsys.readouterr().out
+    step.chmod(0o666)
+    assert check(text, "--offline") == 0
+    assert f"pipelines.main.steps[1]: others than this user may change {step}" in capsys.readouterr().out
+
+
+def test_more_connections_than_files_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(changed('type = "tcp"', 'type = "tcp"\nmax_connections = 1000000000'), "--offline") in (0, 2)
+    told = capsys.readouterr()
+    assert "sources take 1,000,000,000 connections in all" in told.out, told.err
