@@ -141,7 +141,7 @@ async def test_over_max_size_the_oldest_files_go_first_and_then_rows_of_the_last
     assert 1000 < count < 6000
     assert sink.notes["expired"] == 18_000 - count
     await bench.close()
-    assert (bench.folder / today()).stat().st_size <= 2**20
+    assert (bench.folder / today()).stat().st_size <= 2**20 * 9 // 8
 
 
 async def test_a_file_that_others_have_tables_in_loses_only_ours(bench: Any, batch_of: Any) -> None:
