@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
+
 from streamd.core.batch import Record
 from streamd.core.contracts import BadRecord, Offload, Processed, Processor
 from streamd.core.errors import describe
@@ -13,8 +15,7 @@ from streamd.runtime.offload_loop import LoopExecutor
 from streamd.runtime.offload_process import ProcessExecutor
 from streamd.runtime.offload_thread import ThreadExecutor
 
-LOST = frozenset({"timeout", "hung", "worker_died", "bad_result"})
-"""Reasons of a batch that an executor lost."""
+log = structlog.get_logger()
 
 
 class Executor(Protocol):
@@ -60,6 +61,7 @@ class Offloaded:
 
     def __init__(self, processor: Processor, settings: Offload) -> None:
         self.concurrency = settings.concurrency
+        self._context = processor.context
         self._executor = EXECUTORS[settings.executor](processor, settings)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._last: asyncio.Future[None] | None = None
@@ -76,6 +78,14 @@ class Offloaded:
             try:
                 done = await self._executor.run(records, now)
             except Lost as lost:
+                log.warning(
+                    "step_batch_lost",
+                    pipeline=self._context.pipeline,
+                    step=self._context.name,
+                    reason=lost.reason,
+                    detail=lost.detail,
+                    records=len(records),
+                )
                 return _all_rejected(records, lost.reason, lost.detail)
             except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
                 return _all_rejected(records, "exception", describe(error), error)

@@ -13,7 +13,7 @@ from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import describe
 from streamd.core.now import Now
 from streamd.runtime.fanout import Fanout
-from streamd.runtime.offload import LOST, Offloaded
+from streamd.runtime.offload import Offloaded
 
 log = structlog.get_logger()
 
@@ -70,18 +70,14 @@ class Pipeline:
         """Run the steps from `index` on, the waiting ones too, and hand the batch to the sinks."""
         turn = None
         try:
-            while index < len(self.steps) and batch.records:
-                step = self.steps[index]
-                offloaded = step.offloaded
-                if offloaded is None:  # unreachable: `_run` stops only at one that waits
-                    raise RuntimeError(step.name)
+            while batch.records and (offloaded := self._waiting_at(index)) is not None:
                 place = offloaded.queue()
                 if turn is not None:
                     turn.leave()
                 turn = place
                 done = await offloaded.process(batch.records, self._clock())
                 await turn.come()
-                self._book(step, done, batch, book)
+                self._book(self.steps[index], done, batch, book)
                 index = self._run(index + 1, batch, book, self._clock())
             if batch.records:
                 await self.fanout.send(batch, book)
@@ -96,6 +92,10 @@ class Pipeline:
         for step in self.steps:
             if step.offloaded is not None:
                 await step.offloaded.close()
+
+    def _waiting_at(self, index: int) -> Offloaded | None:
+        """The step that waits there; None behind the last one."""
+        return self.steps[index].offloaded if index < len(self.steps) else None
 
     def _run(self, index: int, batch: Batch, book: RecordBook, now: Now) -> int:
         """Run steps until one that waits; its index."""
@@ -134,15 +134,6 @@ class Pipeline:
                 error=describe(error),
                 traceback="".join(traceback.format_exception(error)),
                 hint="its records are in the dead letters; logged once",
-            )
-        if step.offloaded is not None and rejects[0].reason in LOST:
-            log.warning(
-                "step_batch_lost",
-                pipeline=self.name,
-                step=step.name,
-                reason=rejects[0].reason,
-                detail=rejects[0].detail,
-                records=len(rejects),
             )
         letters = [
             DeadLetter(
