@@ -61,7 +61,7 @@ class Buffer(Generic[T]):
         else:
             self._append(item)
             if self.when_full == "drop_oldest":
-                self._drop_oldest()
+                self._shed()
         self._tell_reader()
         if self.when_full == "block" and self.full:
             self._held_back = True
@@ -150,7 +150,7 @@ class Buffer(Generic[T]):
             self._append(head)
             self._on_drop(tail)
 
-    def _drop_oldest(self) -> None:
+    def _shed(self) -> None:
         while self.records > self.max_records or self.size_bytes > self.max_bytes:
             oldest = self._items.popleft()
             count = len(oldest)

@@ -169,9 +169,6 @@ class FairBuffer(Buffer[Frames]):
         self._append(item)
         self._shed()
 
-    def _drop_oldest(self) -> None:
-        self._shed()
-
     def _shed(self) -> None:
         """Drop what is too much. Over a bound everything is sorted: both are above those of the FIFO."""
         while self.records > self.max_records or self.size_bytes > self.max_bytes:
