@@ -137,13 +137,21 @@ class Replay:
             for name in dict.fromkeys(sink for origin in possible for sink in self._sinks_of(origin)):
                 await self.parts.sinks[name].open()
                 closing.push_async_callback(self.parts.sinks[name].close)
-            async with asyncio.TaskGroup() as delivering:
-                for delivery in self._deliveries.values():
-                    delivering.create_task(delivery.run())
-                for origin in possible:
-                    await self._send(origin, store, ledger, progress)
-                for delivery in self._deliveries.values():
-                    delivery.buffer.close()
+            try:
+                async with asyncio.TaskGroup() as delivering:
+                    for delivery in self._deliveries.values():
+                        delivering.create_task(delivery.run())
+                    for origin in possible:
+                        await self._send(origin, store, ledger, progress)
+                    for delivery in self._deliveries.values():
+                        delivery.buffer.close()
+            except ExceptionGroup as group:
+                faults, others = group.split((SinkError, sqlite3.Error))
+                if others is not None:
+                    raise
+                raise EnvironmentFault(
+                    f"cannot read the dead letters {store.path}: {_first(faults)}"
+                ) from None
         self.outcome.differences = differences(self.books)
         return self.outcome
 
@@ -233,6 +241,10 @@ async def _fates(letters: list[Letter], intake: Intake) -> dict[int, Status]:
     if letters:
         await known.wait()
     return fates
+
+
+def _first(faults: BaseException | None) -> BaseException | None:
+    return _first(faults.exceptions[0]) if isinstance(faults, BaseExceptionGroup) else faults
 
 
 def why_not(loaded: Loaded, origin: Origin) -> str | None:

@@ -273,6 +273,16 @@ async def test_a_sink_that_cannot_open_is_the_environments_fault_and_nothing_is_
     assert numbers(folder) == [1]
 
 
+async def test_dead_letters_that_cannot_be_read_are_the_environments_fault(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await keep(folder, letter(b'{"id": 1, "value": 2}'))
+    monkeypatch.setattr("streamd.replay.WINDOW", "SELECT * FROM somewhere_else")
+    with pytest.raises(EnvironmentFault, match=r"cannot read the dead letters .*: no such table"):
+        await replay(folder)
+    assert numbers(folder) == [1]
+
+
 async def test_a_configuration_that_is_still_wrong_is_told(folder: Path) -> None:
     await keep(folder, letter(b"{}"))
     text = (folder / "streamd.toml").read_text()
