@@ -150,14 +150,18 @@ class DatedWriter:
         async with self._lock:
             self._leaving = path
             await self._close(path)
+        removing = asyncio.ensure_future(asyncio.to_thread(remove_table, path, self._table))
         try:
-            gone, is_gone = await asyncio.to_thread(remove_table, path, self._table)
-        finally:
+            await asyncio.shield(removing)
+        finally:  # a stop does not keep the thread from removing: what is gone is counted whatever happens
+            await asyncio.wait((removing,))
             self._leaving = None
-        self._retention.expired(gone)
-        if not is_gone:
-            self._of_others.add(path)
-        log.info("file_expired", path=str(path), rows=gone)
+            if removing.exception() is None:
+                gone, is_gone = removing.result()
+                self._retention.expired(gone)
+                if not is_gone:
+                    self._of_others.add(path)
+                log.info("file_expired", path=str(path), rows=gone)
 
     async def _writer(self, path: Path) -> TableWriter:
         self._used_s[path] = time.monotonic()

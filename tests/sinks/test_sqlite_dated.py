@@ -1,3 +1,5 @@
+import asyncio
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,32 @@ async def test_whole_files_go_when_they_are_too_old_and_are_counted_by_their_row
     assert not (bench.folder / f"{ONE}-wal").exists()
     assert bench.query("SELECT count(*) FROM t", today()) == [(10,)]
     assert sink.notes["expired"] == 100
+
+
+async def test_what_is_being_removed_when_the_sink_stops_is_counted_too(
+    bench: Any, batch_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = await bench.open(**DAYS, retention={"min_free": "0B", "max_age": "7d"})
+    await sink.write([batch_of([{"n": n} for n in range(100)], received_at=LAST_S)])
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(path: Path, table: str) -> tuple[int, bool]:
+        begun.set()
+        may_go_on.wait(30)
+        return remove_table(path, table)
+
+    monkeypatch.setattr("streamd.storage.dated_writer.remove_table", slowly)
+    expiring = asyncio.create_task(sink._writer.expire())
+    await asyncio.to_thread(begun.wait, 30)
+    with pytest.raises(SinkError, match="expiring"):
+        await sink.write([batch_of([{"n": 1}], received_at=LAST_S)])
+    expiring.cancel()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await expiring
+    assert sink.notes["expired"] == 100
+    await sink.write([batch_of([{"n": 1}], received_at=LAST_S)])
+    assert bench.query("SELECT n FROM t", ONE) == [(1,)]
 
 
 async def test_over_max_size_the_oldest_files_go_first_and_then_rows_of_the_last(
