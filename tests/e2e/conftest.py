@@ -1,5 +1,6 @@
 """A real daemon in a process of its own, on ports the system chose, and its books read from its ledger."""
 
+import contextlib
 import json
 import os
 import signal
@@ -210,6 +211,20 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 def start_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Daemon]]:
     """Starts daemons in a folder of the module's own, for a run whose outcome many tests look at."""
     yield from starter(tmp_path_factory.mktemp("daemon"))
+
+
+@pytest.fixture
+def start_in(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
+    """Starts daemons in folders beside each other, named first."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(name: str, *arguments: Any, **more: Any) -> Daemon:
+            (tmp_path / name).mkdir(exist_ok=True)
+            start: Any = stack.enter_context(contextlib.contextmanager(starter)(tmp_path / name))
+            daemon: Daemon = start(*arguments, **more)
+            return daemon
+
+        yield begin
 
 
 @pytest.fixture

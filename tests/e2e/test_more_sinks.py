@@ -7,9 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,25 +55,6 @@ def noted(daemon: Any, counter: str) -> int:
     return rows[0][0] or 0
 
 
-@pytest.fixture
-def in_folder(tmp_path: Path, start: Any) -> Iterator[Callable[..., Any]]:
-    """Starts a daemon in a folder of that name, beside that of `start`."""
-    kind = type(start("[", ready=False))
-    made: list[Any] = []
-
-    def begin(name: str, config: str) -> Any:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        made.append(kind(folder, config))
-        return made[-1].wait_ready()
-
-    yield begin
-    for daemon in made:
-        if daemon.process.poll() is None:
-            daemon.process.kill()
-            daemon.process.wait()
-
-
 def test_rotation_under_load_loses_nothing_and_keeps_the_order(start: Any, tmp_path: Path) -> None:
     sink = 'type = "file"\npath = "out.ndjson"\nmax_size = "256KiB"\ngzip = true\nbatch.max_records = 500'
     daemon = start(configured(sink))
@@ -111,42 +90,34 @@ def test_a_kill_in_the_middle_leaves_whole_lines_after_the_next_start(
     assert cut["cut_bytes"] == noted(daemon, "torn_bytes") == 15
 
 
-def run_with_stdout(folder: Path, config: str, stdout: Any, daemon_class: Any) -> Any:
-    """A daemon whose standard output goes there."""
-    (folder / "streamd.toml").write_text(config)
-    daemon = daemon_class.__new__(daemon_class)
-    daemon.folder, daemon.config = folder, folder / "streamd.toml"
-    daemon.log_path = folder / f"stderr-{time.monotonic_ns()}.log"
-    command = [sys.executable, "-W", "error", "-m", "streamd", "run", "--config", str(daemon.config)]
-    with daemon.log_path.open("wb") as stderr:
-        daemon.process = subprocess.Popen(command, cwd=folder, stdout=stdout, stderr=stderr, env=os.environ)
-    return daemon
+class Printing:
+    """A daemon whose standard output is a pipe that `reader` reads."""
+
+    def __init__(self, start: Any, folder: Path, config: str) -> None:
+        os.mkfifo(folder / "pipe")
+        self.daemon = start(config, "sh", "-c", 'exec "$@" > pipe', "sh", ready=False)
+        self.reader = (folder / "pipe").open("rb")
+        self.daemon.wait_ready()
 
 
 @pytest.fixture
-def start_printing(tmp_path: Path, start: Any) -> Iterator[Callable[..., Any]]:
-    kind = type(start("[", ready=False))
-    made: list[Any] = []
+def start_printing(tmp_path: Path, start: Any) -> Iterator[Callable[[str], Printing]]:
+    made: list[Printing] = []
 
-    def begin(config: str, stdout: Any = subprocess.PIPE) -> Any:
-        made.append(run_with_stdout(tmp_path, config, stdout, kind))
-        return made[-1].wait_ready()
+    def begin(config: str) -> Printing:
+        made.append(Printing(start, tmp_path, config))
+        return made[-1]
 
     yield begin
-    for daemon in made:
-        if daemon.process.poll() is None:
-            daemon.process.kill()
-        daemon.process.wait()
-        if daemon.process.stdout is not None:
-            daemon.process.stdout.close()
+    for each in made:
+        each.reader.close()
 
 
 SQLITE = 'type = "sqlite"\npath = "streamd.db"'
 
 
-def test_standard_output_holds_the_records_and_nothing_else(start_printing: Any, tmp_path: Path) -> None:
-    with (tmp_path / "printed").open("wb") as printed:
-        daemon = start_printing(configured('type = "stdout"'), printed)
+def test_standard_output_holds_the_records_and_nothing_else(start: Any, tmp_path: Path) -> None:
+    daemon = start(configured('type = "stdout"'), "sh", "-c", 'exec "$@" > printed', "sh")
     daemon.tcp(lines(5000))
     daemon.stop()
     printed_lines = (tmp_path / "printed").read_bytes().splitlines()
@@ -154,10 +125,11 @@ def test_standard_output_holds_the_records_and_nothing_else(start_printing: Any,
 
 
 def test_piped_through_head_the_other_sinks_go_on_and_the_loss_is_named(start_printing: Any) -> None:
-    daemon = start_printing(configured('type = "stdout"', SQLITE))
+    printing = start_printing(configured('type = "stdout"', SQLITE))
+    daemon = printing.daemon
     daemon.tcp(lines(100))
-    assert json.loads(daemon.process.stdout.readline())["seq"] == 0
-    daemon.process.stdout.close()
+    assert json.loads(printing.reader.readline())["seq"] == 0
+    printing.reader.close()
     daemon.tcp(lines(10_000, start=100))
     daemon.wait_rows(10_100)
     daemon.stop()
@@ -174,7 +146,7 @@ def test_a_reader_of_standard_output_that_sleeps_costs_by_policy_and_stalls_no_o
     start_printing: Any,
 ) -> None:
     sleeping = 'type = "stdout"\nbuffer = { max_records = 1000, when_full = "drop_newest" }'
-    daemon = start_printing(configured(sleeping, SQLITE, more='[daemon]\ndrain_timeout = "1s"\n'))
+    daemon = start_printing(configured(sleeping, SQLITE, more='[daemon]\ndrain_timeout = "1s"\n')).daemon
     daemon.tcp(lines(20_000))
     daemon.wait_rows(20_000)
     daemon.stop(expect=1)
@@ -198,12 +170,12 @@ def a_second(framing: str, port: int = 0) -> str:
 @pytest.mark.parametrize("framing", ["newline", "octet_counting"])
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_two_daemons_in_a_chain_with_the_second_restarted_lose_no_more_than_is_named(
-    how: signal.Signals, framing: str, in_folder: Any, wait_until: Callable[..., Any]
+    how: signal.Signals, framing: str, start_in: Any, wait_until: Callable[..., Any]
 ) -> None:
-    second = in_folder("second", a_second(framing))
+    second = start_in("second", a_second(framing))
     port = second.address("floor")[1]
     small = "batch = { max_records = 200, max_wait = '5ms' }"
-    first = in_folder("first", configured(to(port, small, framing)))
+    first = start_in("first", configured(to(port, small, framing)))
     total = 100_000
     sending = threading.Thread(target=first.tcp, args=(lines(total),), daemon=True)
     sending.start()
@@ -213,7 +185,7 @@ def test_two_daemons_in_a_chain_with_the_second_restarted_lose_no_more_than_is_n
     if how == signal.SIGTERM:
         assert code == 0
         second.assert_balanced()
-    second = in_folder("second", a_second(framing, port))
+    second = start_in("second", a_second(framing, port))
     wait_until(
         lambda: second.query("SELECT max(record ->> 'seq') FROM records")[0][0] == total - 1, "the last"
     )
@@ -233,9 +205,9 @@ def test_two_daemons_in_a_chain_with_the_second_restarted_lose_no_more_than_is_n
         assert second.query("SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [(1,)]
 
 
-def test_a_chain_that_ends_in_order_loses_nothing_and_says_so(in_folder: Any) -> None:
-    second = in_folder("second", a_second("newline"))
-    first = in_folder("first", configured(to(second.address("floor")[1])))
+def test_a_chain_that_ends_in_order_loses_nothing_and_says_so(start_in: Any) -> None:
+    second = start_in("second", a_second("newline"))
+    first = start_in("first", configured(to(second.address("floor")[1])))
     first.tcp(lines(20_000))
     first.stop()
     second.wait_rows(20_000)
