@@ -115,18 +115,18 @@ class File(Source):
     async def _follow(self) -> None:
         while True:
             await self._room.wait()
+            more = False
             try:
-                more = self._read()
+                if self._tail is None:
+                    self._tail = self._first_file()
+                    await self._save()  # else a crash now and a rotation would leave a file nobody looks for
+                more = self._read(self._tail)
             except OSError as error:
-                more = False
                 self._say(error.strerror or str(error))
             await asyncio.sleep(0 if more else POLL_S)
 
-    def _read(self) -> bool:
+    def _read(self, tail: Tail) -> bool:
         """One piece of the file; whether there may be another at once."""
-        tail = self._tail
-        if tail is None:
-            tail = self._tail = self._first_file()
         if tail.was_rewritten():
             self.context.book.note("files_truncated")
             tail.seek(0)

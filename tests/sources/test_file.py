@@ -135,6 +135,21 @@ async def test_only_what_is_settled_is_remembered_in_order(
     await again.stop()
 
 
+async def test_where_it_begins_is_remembered_before_anything_is_read(
+    capture: Any, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_module, "SAVE_S", 1e6)
+    append(tmp_path, b"line\n")
+    source = following(tmp_path)
+    offered_at: list[int] = []
+    offer = capture.offer
+    capture.offer = lambda frames: offered_at.append(remembered(tmp_path)) or offer(frames)
+    await source.open(capture)
+    await until(lambda: capture.payloads == [b"line"])
+    assert offered_at == [0]
+    await source.stop()
+
+
 async def test_a_loss_that_a_policy_counted_is_done_with(capture: Any, until: Until, tmp_path: Path) -> None:
     append(tmp_path, b"lost\n")
     source = following(tmp_path)
