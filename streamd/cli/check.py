@@ -5,7 +5,7 @@ import json
 import sys
 
 from streamd import components, config
-from streamd.cli import _topology, _trial
+from streamd.cli import _comparison, _topology, _trial
 from streamd.config.resolved import resolved
 from streamd.core.errors import ConfigError
 from streamd.dead_letters import DeadLetters
@@ -43,10 +43,20 @@ def main(args: argparse.Namespace) -> int:
         print(resolved(loaded), end="")
         return 0
     faults = [] if args.offline else _trial.faults(loaded)
+    changes: list[str] = []
+    if not args.offline and not faults:
+        changes, faults = _comparison.compare(made.sinks)
     if args.json:
-        print(json.dumps({"ok": not faults, "faults": faults, **_topology.describe(loaded)}, indent=2))
+        print(
+            json.dumps(
+                {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)},
+                indent=2,
+            )
+        )
     else:
         print("\n".join(_topology.lines(loaded)))
+        if changes:
+            print("\n".join(["", "a start would run", *(f"  {change}" for change in changes)]))
         for fault in faults:
             print(fault, file=sys.stderr)
         if not faults:

@@ -174,6 +174,11 @@ class Sqlite(Sink):
         by_index = any(index[:1] == [_RECEIVED_AT] for index in self.config.indexes)
         return Age(_RECEIVED_AT, indexed=by_index or bool(self.config.unique))
 
+    @property
+    def wanted(self) -> Table:
+        """The table as the configuration wants it."""
+        return self._table
+
     def accepts_typed(self, schema: Schema) -> bool:
         """Flat records are written as they are where each field has a column of its type and name."""
         return self._rows.accepts_typed(schema)

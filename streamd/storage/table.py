@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from streamd.core.errors import ConfigError
 from streamd.storage.database import Database
@@ -27,6 +28,13 @@ def name_fault(name: str) -> str | None:
     if not name.isprintable():
         return "a name has no control characters"
     return None
+
+
+class Fetches(Protocol):
+    """A database that answers a query, whoever may write to it."""
+
+    async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows."""
 
 
 @dataclass(slots=True)
@@ -130,9 +138,7 @@ class Table:
         `ConfigError` with the statement to run. Takes no lock where nothing is to be done. Returns the
         columns that can be written now, with their types.
         """
-        found = await self._find(database)
-        statements = [self.create_sql()] if found is None else self._changes(found)
-        statements += await self._index_statements(database)
+        statements = await self.changes(database)
         if statements:
             try:
                 async with database.transaction():
@@ -150,7 +156,13 @@ class Table:
             {} if there is None else {c: kind for c, kind in there.types.items() if c not in there.generated}
         )
 
-    async def _find(self, database: Database) -> _Found | None:
+    async def changes(self, database: Fetches) -> list[str]:
+        """The statements `ensure` would run; only reads. Raises `ConfigError` as it does."""
+        found = await self._find(database)
+        statements = [self.create_sql()] if found is None else self._changes(found)
+        return statements + await self._index_statements(database)
+
+    async def _find(self, database: Fetches) -> _Found | None:
         tables = await database.fetch(
             "SELECT type, wr, strict FROM pragma_table_list"
             " WHERE schema = 'main' AND name = ? COLLATE NOCASE",
@@ -217,7 +229,7 @@ class Table:
                 )
         return [self.add_column_sql(column, self.columns[column]) for column in missing]
 
-    async def _index_statements(self, database: Database) -> list[str]:
+    async def _index_statements(self, database: Fetches) -> list[str]:
         """The statements that make the indexes which are not there under any name."""
         have: set[tuple[bool, tuple[str, ...]]] = set()
         for index, unique, partial in await database.fetch(

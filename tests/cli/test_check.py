@@ -1,7 +1,9 @@
 import json
 import re
 import socket
+import sqlite3
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -255,3 +257,27 @@ def test_more_connections_than_files_are_noted(capsys: pytest.CaptureFixture[str
     assert check(changed('type = "tcp"', 'type = "tcp"\nmax_connections = 1000000000'), "--offline") in (0, 2)
     told = capsys.readouterr()
     assert "sources take 1,000,000,000 connections in all" in told.out, told.err
+
+
+@pytest.mark.parametrize(
+    ("columns", "code", "words"),
+    [
+        ("sensor TEXT, value REAL, extra TEXT", 0, ""),
+        ("sensor TEXT, extra TEXT", 0, 'ALTER TABLE "readings" ADD COLUMN "value" REAL'),
+        ("sensor TEXT, value TEXT, extra TEXT", 1, "holds TEXT, the configuration says REAL"),
+    ],
+)
+def test_the_table_that_is_there_is_compared_and_left_as_it_is(
+    columns: str, code: int, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "var" / "data.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE readings ({columns}) STRICT")
+    before = path.read_bytes()
+    assert check(GOOD) == code
+    told = capsys.readouterr()
+    assert words in told.out + told.err
+    assert ("a start would run" in told.out) == ("ALTER" in words)
+    assert path.read_bytes() == before
+    assert check(GOOD, "--offline") == 0
