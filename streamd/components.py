@@ -34,7 +34,7 @@ class Components:
         """Note what a component finds wrong with its configuration, and where that stands."""
         try:
             yield
-        except (ConfigError, ValueError) as error:
+        except (ConfigError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: links in a circle
             self.problems.append(Problem(place, str(error)))
 
 

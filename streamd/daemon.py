@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 SWITCH_INTERVAL_S = 0.001
 """How long the database thread may keep the interpreter from the loop; a fifth of Python's default."""
+FEW_RECORDS = 1000
+"""While no more than this waits, a full garbage collection takes a few milliseconds."""
 CLOSE_TIMEOUT_S = 3.0
 """How long one part may take to close once everything is drained; a hung disk must not keep us for ever."""
 
@@ -70,7 +72,7 @@ class Daemon:
     async def run(self) -> int:
         """Open everything, run until told to stop, drain. The exit code: 0, or 1 where records were left."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, number)
         try:
             await self._open()
@@ -111,7 +113,9 @@ class Daemon:
             await source.open(self.parts.intakes[name])
         gc.collect()
         gc.freeze()  # what is built now lives as long as the process: no collection need look at it again
-        gc.set_threshold(50_000, 20, 100)
+        # Nested JSON makes many containers and no cycles: a full collection would only stop the loop to look
+        # at all that waits in the buffers. Steps may make cycles, so it is done when little waits.
+        gc.set_threshold(50_000, 20, 1_000_000)
 
     def refresh(self) -> None:
         """Bring the kernel's numbers into the books."""
@@ -124,6 +128,8 @@ class Daemon:
             self.refresh()
             await ledger.flush()
             logs.flush_suppressed()
+            if sum(buffer.records for buffer in self._buffers()) < FEW_RECORDS:
+                gc.collect()
 
     def _beside(self) -> Iterator[Entry]:
         """What the ledger holds beside the books."""

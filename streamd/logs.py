@@ -279,7 +279,8 @@ def configure(
     `level` is debug, info, warning or error. `auto` is console where `fd` is a terminal, json elsewhere.
     What libraries log is shown from info on: at debug they would quote every statement.
     """
-    _keep_open(fd)
+    for standard in {0, 1, 2, fd}:
+        _keep_open(standard)
     terminal = os.isatty(fd)
     console = line_format == "console" or (line_format == "auto" and terminal)
     render = console_renderer(terminal and "NO_COLOR" not in os.environ) if console else render_json
@@ -323,8 +324,8 @@ def print_line(line: str) -> None:
 def _keep_open(fd: int) -> None:
     try:
         os.fstat(fd)
-    except OSError:  # closed by whoever started us: the next file opened, a database, would get the log
-        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+    except OSError:  # closed by whoever started us: the next file opened, a database, would get its place
+        os.dup2(os.open(os.devnull, os.O_RDWR), fd)
 
 
 def _catch_the_uncaught() -> None:

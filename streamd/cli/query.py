@@ -53,9 +53,12 @@ def add_file_options(parser: argparse.ArgumentParser, db_help: str) -> None:
     place.add_argument("--db", metavar="FILE", type=Path, help=db_help)
 
 
+MOST_DIGITS = 18
+
+
 def positive(text: str) -> int:
-    """A whole number above 0, for argparse."""
-    if not (text.isascii() and text.isdigit() and int(text)):
+    """A whole number above 0 that SQLite can hold, for argparse."""
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 

@@ -11,11 +11,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run until a signal. Raises `ConfigError` or `EnvironmentFault`."""
     import asyncio  # noqa: PLC0415 - imported when the command is chosen
+    import os  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
+    import structlog  # noqa: PLC0415
     import uvloop  # noqa: PLC0415
 
     from streamd import config, daemon, logs  # noqa: PLC0415
+    from streamd.core.errors import StreamdError, describe  # noqa: PLC0415
 
     loaded = config.load(config.find(args.config))
     logs.configure(loaded.config.log.level, loaded.config.log.format)
@@ -24,5 +27,11 @@ def main(args: argparse.Namespace) -> int:
     async def run() -> int:
         return await daemon.Daemon(loaded).run()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(run())
+    except StreamdError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the database threads must not outlive it
+        structlog.get_logger().critical("daemon_failed", error=describe(error), exc_info=error)
+        os._exit(1)

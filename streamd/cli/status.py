@@ -206,7 +206,7 @@ def _show(status: Status) -> None:
             for sink in status.sinks
         ),
     )  # fmt: skip
-    letters = ", ".join(f"{_number(n)} {fate}" for fate, n in status.dead_letters.items())
+    letters = ", ".join(f"{_number(n)} {fate}" for fate, n in status.dead_letters.items() if n)
     console.print(Text(f"dead letters: {escape(letters) or 'none'}"))
     if not status.imbalances:
         console.print(Text("the books balance"))

@@ -52,9 +52,23 @@ class Parts:
         )
 
 
+def _with_nul(document: dict[str, Any]) -> Iterator[Place]:
+    """Where a text holds a NUL: no path, name or address of the system's can."""
+    waiting: list[tuple[Place, Any]] = [((), document)]
+    while waiting:  # however deeply it is nested
+        place, value = waiting.pop()
+        if isinstance(value, str) and "\0" in value:
+            yield place
+        elif isinstance(value, dict):
+            waiting += [((*place, key), inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*place, index), inner) for index, inner in enumerate(value)]
+
+
 def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
     """The tables of the document; what is wrong with any of them is added to `problems`."""
     parts = Parts()
+    problems += [Problem(place, "holds a NUL character") for place in _with_nul(document)]
     known = Config.model_fields
     problems += [Problem((key,), unknown_key(key, known)) for key in document if key not in known]
     for key, info in known.items():

@@ -107,7 +107,7 @@ class Codec(ABC):
     """
 
     weight: ClassVar[int] = 8
-    """Memory of a record as a multiple of its frame's bytes, at the worst that is usual."""
+    """Memory of a record as a multiple of its frame's bytes, where it is not rich in containers."""
 
     class Config(Settings):
         """What the configuration may say of this codec."""
@@ -116,6 +116,11 @@ class Codec(ABC):
         self.config = config
         self.schema = schema
         self.typed = False
+
+    def weigh(self, payloads: list[bytes], size_bytes: int) -> int:
+        """About how many bytes of memory the dicts take that are made of these frames."""
+        del payloads
+        return size_bytes * self.weight
 
     def decode(self, payloads: list[bytes], now: Now) -> Decoded:
         """All records of all frames, in order. Never raises for anything a frame holds."""

@@ -11,8 +11,8 @@ class DeadLetter:
     """One reject on its way to the dead letters.
 
     `payload` is the original bytes (kind `frame`) or the record after decode (kind `record`: a dict, or a
-    struct of the fast lane). `stage` is `framing`, `decode`, the step's name, `where` or `sink`; `reason` a short
-    code from a closed set; `detail` free text. `received_at` is the wall clock in seconds.
+    struct of the fast lane). `stage` is `framing`, `decode`, the step's name, `where` or `sink`; `reason` a
+    short code from a closed set; `detail` free text. `received_at` is the wall clock in seconds.
     """
 
     payload: bytes | Any

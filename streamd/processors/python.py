@@ -82,7 +82,7 @@ class Python(Processor):
         for given in calls:
             try:
                 outcomes.append((await self.function(given), None))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's code; a cancellation passes
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - anybody's code; a cancellation passes
                 outcomes.append((None, error))
         told = iter(outcomes)
 
@@ -116,18 +116,14 @@ class Python(Processor):
                     done.filtered += not made
                 else:
                     done.records.append(_checked(result))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - anybody's code may raise anything
+            except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
                 done.rejects.append(_reject(record, error))
         return done
 
     def _run_batch(self, records: list[Record], function: Callable[[Any], Any]) -> Processed:
         try:
             made = _all_checked(function([record.copy() for record in records]))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - anybody's code may raise anything
+        except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
             return Processed([], rejects=[_reject(record, error) for record in records])
         more = len(made) - len(records)
         return Processed(made, filtered=max(0, -more), emitted=max(0, more))
@@ -168,13 +164,11 @@ def _reject(record: Record, error: BaseException) -> BadRecord:
         text = str(error)[:MAX_DETAIL_CHARS].encode("utf-8", "backslashreplace").decode()
     except BaseException:  # noqa: BLE001 - an exception of anybody's making may not even have a text
         text = "(its text cannot be read)"
-    match error:
-        case _BadResult():
-            return BadRecord(record, error.reason, text)
-        case BadData(reason="rejected"):
-            return BadRecord(record, "rejected", text.removeprefix("rejected: "))
-        case BadData():  # a reason of the user's own would be a metric label of the user's own
-            return BadRecord(record, "rejected", text)
+    kind = type(error)  # what `isinstance` asks, the class itself may answer with anybody's code
+    if issubclass(kind, _BadResult):
+        return BadRecord(record, vars(error)["reason"], text)
+    if issubclass(kind, BadData):  # a reason of the user's own would be a metric label of the user's own
+        return BadRecord(record, "rejected", text.removeprefix("rejected: "))
     return BadRecord(record, "exception", f"{type(error).__name__}: {text}", error)
 
 

@@ -1,6 +1,7 @@
 """A bounded queue between two speeds."""
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, Self, TypeVar
@@ -36,6 +37,8 @@ class Buffer(Generic[T]):
         self.max_records = max_records
         self.max_bytes = max_bytes
         self.when_full = when_full
+        self.max_taken_bytes = sys.maxsize
+        """What one `take` gives at most, but for a single record that is larger."""
         self.records = 0
         self.size_bytes = 0
         self.closed = False
@@ -114,19 +117,21 @@ class Buffer(Generic[T]):
 
     def _fill(self, taken: list[T], items: deque[T], max_records: int) -> None:
         room = max_records - sum(map(len, taken))
-        while items and room > 0:
+        room_bytes = self.max_taken_bytes - sum(item.size_bytes for item in taken)
+        while items and room > 0 and room_bytes > 0:
             item = items.popleft()
             count = len(item)
-            if count > room:
-                if taken:
-                    items.appendleft(item)
-                    break
-                parts = -(-count // max_records)
+            if taken and (count > room or item.size_bytes > room_bytes):
+                items.appendleft(item)
+                break
+            parts = max(-(-count // max_records), min(count, -(-item.size_bytes // self.max_taken_bytes)))
+            if parts > 1:
                 item, rest = item.split(-(-count // parts))
                 items.appendleft(rest)
             self._forget(item)
             taken.append(item)
             room -= len(item)
+            room_bytes -= item.size_bytes
 
     def _append(self, item: T) -> None:
         self._items.append(item)

@@ -103,16 +103,17 @@ class FairBuffer(Buffer[Frames]):
         if not self._backlogs:
             return super().take(max_records)
         taken: list[Frames] = []
-        room = max_records
-        while len(self._backlogs) > 1 and room > 0:
+        room, room_bytes = max_records, self.max_taken_bytes
+        while len(self._backlogs) > 1 and room > 0 and room_bytes > 0:
             backlog = next(iter(self._backlogs.values()))
             item = self._take_turn(backlog, room)
             if item is not None:
                 taken.append(item)
                 room -= len(item)
+                room_bytes -= item.size_bytes
                 if not backlog.items:
                     self._free(backlog)
-        if room > 0:
+        if room > 0 and room_bytes > 0:
             self._fill_from_the_last(taken, max_records)
         self._make_room()
         return taken

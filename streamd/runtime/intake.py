@@ -8,6 +8,10 @@ from streamd.core.frames import Frames
 from streamd.core.settings import BufferSettings, WhenFull
 from streamd.runtime.fair_buffer import FairBuffer
 
+MAX_BATCH_BYTES = 128 * 1024
+"""Frames that are decoded in one go: a batch of usual ones, or two of the largest, which may each hold
+thousands of records. The loop turns in between."""
+
 
 class Intake:
     """The outlet of one source, with the buffer behind it."""
@@ -15,6 +19,7 @@ class Intake:
     def __init__(self, settings: BufferSettings, when_full: WhenFull, book: FrameBook) -> None:
         self.book = book
         self.buffer = FairBuffer(settings.max_records, settings.max_bytes, when_full, self._drop)
+        self.buffer.max_taken_bytes = MAX_BATCH_BYTES
 
     def offer(self, frames: Frames) -> bool:
         """Take the frames; False: stop reading until the callback of `on_resume` comes."""

@@ -209,7 +209,7 @@ class Workers:
             received_at,
             fields=None if schema is None else schema.names,
             ack=frames.ack,
-            size_bytes=frames.size_bytes * (feed.codec.weight if schema is None else feed.codec.weight // 2),
+            size_bytes=feed.codec.weigh(frames.payloads, frames.size_bytes) // (1 if schema is None else 2),
         )
 
 

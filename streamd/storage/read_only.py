@@ -21,6 +21,10 @@ _READING_PRAGMAS = frozenset({
     "database_list", "freelist_count", "index_info", "index_list", "index_xinfo", "integrity_check",
     "page_count", "quick_check", "table_info", "table_list", "table_xinfo",
 })  # fmt: skip
+_DECLARING = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_CREATE_TABLE})
+_OWN_TABLES = frozenset({"sqlite_master", "sqlite_schema", "x"})
+"""What SQLite asks for when it declares a table-valued function (`json_each`) to itself, as a table `x`.
+A statement that asked for the same would still meet a database opened read-only."""
 _REFUSED_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
 _REFUSED = {
     sqlite3.SQLITE_ATTACH: "ATTACH",
@@ -72,6 +76,7 @@ def only_reading(connection: sqlite3.Connection) -> Iterator[None]:
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
         allowed = (
             action in _READING
+            or (action in _DECLARING and first in _OWN_TABLES)
             or (action == sqlite3.SQLITE_PRAGMA and first in _READING_PRAGMAS)
             or (action == sqlite3.SQLITE_FUNCTION and second not in _REFUSED_FUNCTIONS)
         )

@@ -296,3 +296,11 @@ def test_structs_and_dicts_hold_the_same(data: st.DataObject, new_codec: Any, sc
     assert (list(map(schema.to_dict, typed.records)) if typed.typed else typed.records) == plain.records
     assert typed.origins == plain.origins
     assert typed.rejects == plain.rejects
+
+
+def test_frames_rich_in_containers_weigh_more(new_codec: Any) -> None:
+    codec = new_codec("json")
+    plain, rich = [LINE] * 64, [b'{"a":[' + b"{}," * 1000 + b"{}]}"] * 64
+    size_bytes = sum(map(len, rich))
+    assert codec.weigh(plain, 1000) < 1000 * codec.weight + 64 * 100
+    assert codec.weigh(rich, size_bytes) > 27 * size_bytes

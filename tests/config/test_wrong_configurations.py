@@ -64,6 +64,10 @@ WRONG = {
         changed("[sources.floor]\n", "[sources.floor]\nmax_conections = 5\n"),
         '12: sources.floor.max_conections: unknown key (did you mean "max_connections"?)',
     ),
+    "a NUL character": (
+        changed('table = "readings"\n', 'table = "read\\u0000ings"\n'),
+        "sinks.readings.table: holds a NUL character",
+    ),
     "unknown key in an inline table": (
         changed("[sources.floor]\n", "[sources.floor]\nbuffer = { max_record = 5 }\n"),
         '12: sources.floor.buffer.max_record: unknown key (did you mean "max_records"?)',

@@ -299,3 +299,21 @@ def test_random_bytes_to_every_listener_for_some_seconds(start: Callable[..., An
     log = daemon.stderr.partition("source newline-json: ")[0]
     assert all(json.loads(line)["level"] in ("info", "warning") for line in log.splitlines())
     assert peak_bytes < IDLE_BYTES
+
+
+def test_datagrams_of_thousands_of_records_keep_nobody_waiting(start: Any) -> None:
+    daemon = start()
+    daemon.udp(*[b"{}\n" * 21_000] * 20)
+    daemon.tcp(b'{"me":1}\n')
+
+    def mine() -> bool:
+        return bool(daemon.query("SELECT 1 FROM records WHERE source = 'floor'"))
+
+    until_mine = time.monotonic() + 30
+    while not mine():
+        assert time.monotonic() < until_mine
+    before = daemon.query("SELECT count(*) FROM records")[0][0]
+    assert before < 420_000, "the other sender's record overtook most of the flood"
+    assert daemon.peak_bytes < 300 * 2**20
+    daemon.stop()
+    assert daemon.query("SELECT count(*) FROM records") == [(420_001,)]

@@ -374,6 +374,22 @@ def test_the_ledger_locked_at_start_is_one_line(start: Any, tmp_path: Path) -> N
     assert str(tmp_path / "var" / "streamd.db") in said
 
 
+def test_a_closed_terminal_ends_it_in_order(start: Any) -> None:
+    daemon = start(CONFIG)
+    daemon.tcp(lines(5000))
+    daemon.process.send_signal(signal.SIGHUP)
+    assert daemon.process.wait(60) == 0
+    daemon.assert_balanced()
+    assert daemon.query("SELECT count(*) FROM records") == [(5000,)]
+
+
+def test_without_any_standard_stream_it_runs_and_ends_in_order(start: Any) -> None:
+    daemon = start(CONFIG, "sh", "-c", 'exec "$@" 0<&- 1>&-', "sh")
+    daemon.tcp(lines(100))
+    daemon.stop()
+    assert daemon.query("SELECT count(*) FROM records") == [(100,)]
+
+
 def test_two_daemons_on_the_same_files_take_turns_and_each_ones_books_are_exact(start: Any) -> None:
     both = [start(CONFIG), start(CONFIG)]
     senders = [threading.Thread(target=daemon.tcp, args=(lines(20000),)) for daemon in both]

@@ -123,13 +123,24 @@ def test_what_is_rejected_is_the_record_as_it_came(step_of: Callable[..., Proces
     assert reject.record == {"value": 1}
 
 
-def test_ctrl_c_in_a_function_is_not_a_fault_of_the_record(
-    step_of: Callable[..., Processor], now: Now
+@pytest.mark.parametrize("mode", ["record", "batch"])
+@pytest.mark.parametrize(
+    "raised", ["KeyboardInterrupt", "SystemExit", "GeneratorExit", "MemoryError", "Evil"]
+)
+def test_whatever_is_raised_costs_the_record_and_nothing_else(
+    step_of: Callable[..., Processor], now: Now, mode: str, raised: str
 ) -> None:
-    source = "def step(record):\n    raise KeyboardInterrupt"
-    for mode in ("record", "batch"):
-        with pytest.raises(KeyboardInterrupt):
-            step_of(source, mode).process([{}], now)
+    source = f"""
+        class Evil(Exception):
+            @property
+            def __class__(self):
+                raise SystemExit
+
+        def step(record):
+            raise {raised}
+    """
+    (reject,) = step_of(source, mode).process([{"a": 1}], now).rejects
+    assert (reject.record, reject.reason) == ({"a": 1}, "exception")
 
 
 @pytest.mark.parametrize(

@@ -172,3 +172,16 @@ async def test_the_reader_wakes_at_the_number_it_asked_for_at_full_and_at_close(
     await asyncio.sleep(0)
     buffer.put(numbered(0, 5))
     await reader
+
+
+def test_what_is_taken_at_once_is_bounded_by_bytes_too() -> None:
+    buffer, _ = buffer_of("block", max_records=10_000)
+    buffer.max_taken_bytes = 1000
+    buffer.put(frames(*[b"x" * 52] * 35))
+    buffer.put(frames(b"y" * 5000))
+    buffer.put(frames(b"z"))
+    taken = [buffer.take(512) for _ in range(6)]
+    assert [sum(map(len, items)) for items in taken] == [9, 9, 9, 8, 1, 1]
+    assert [payload for items in taken for item in items for payload in item.payloads] == [
+        *[b"x" * 52] * 35, b"y" * 5000, b"z",
+    ]  # fmt: skip

@@ -354,3 +354,16 @@ def test_only_a_sender_over_its_share_loses_anything(reads: list[Any], max_recor
         assert not lost[sender] or n > share * 15 // 16
     assert sum(lost.values()) == max(0, offered.total() - max_records)
     assert by_sender(take_all(buffer)) == offered - lost
+
+
+def test_what_is_taken_at_once_is_bounded_by_bytes_too() -> None:
+    buffer = FairBuffer(20_000, 2**30, "block", lambda _: None)
+    buffer.max_taken_bytes = 50_000
+    for n in range(40):
+        buffer.put(Frames([b"x" * 1000] * 100, f"10.0.0.{n % 4}:9", 1.0))
+    taken = 0
+    while buffer.records:
+        items = buffer.take(512)
+        assert 0 < sum(item.size_bytes for item in items) < 2 * 50_000
+        taken += sum(map(len, items))
+    assert taken == 4000

@@ -143,7 +143,12 @@ async def test_where_it_begins_is_remembered_before_anything_is_read(
     source = following(tmp_path)
     offered_at: list[int] = []
     offer = capture.offer
-    capture.offer = lambda frames: offered_at.append(remembered(tmp_path)) or offer(frames)
+
+    def noting(frames: Any) -> Any:
+        offered_at.append(remembered(tmp_path))
+        return offer(frames)
+
+    capture.offer = noting
     await source.open(capture)
     await until(lambda: capture.payloads == [b"line"])
     assert offered_at == [0]
