@@ -66,7 +66,7 @@ WRONG = {
     ),
     "a NUL character": (
         changed('table = "readings"\n', 'table = "read\\u0000ings"\n'),
-        "sinks.readings.table: holds a NUL character",
+        "26: sinks.records.table: holds a NUL character",
     ),
     "unknown key in an inline table": (
         changed("[sources.floor]\n", "[sources.floor]\nbuffer = { max_record = 5 }\n"),
