@@ -25,7 +25,13 @@ def main(args: argparse.Namespace) -> int:
     sys.setswitchinterval(daemon.SWITCH_INTERVAL_S)
 
     async def run() -> int:
-        return await daemon.Daemon(loaded).run()
+        code = await daemon.Daemon(loaded).run()
+        late = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in late:
+            task.cancel()
+        if late and (await asyncio.wait(late, timeout=daemon.CLOSE_TIMEOUT_S))[1]:
+            os._exit(code)  # a step's own coroutine that no cancellation ends
+        return code
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -82,7 +82,11 @@ class Python(Processor):
         for given in calls:
             try:
                 outcomes.append((await self.function(given), None))
-            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - anybody's code; a cancellation passes
+            except BaseException as error:
+                if (
+                    type(error).__name__ == "CancelledError"
+                ):  # the executor's, whose class logic does not know
+                    raise
                 outcomes.append((None, error))
         told = iter(outcomes)
 

@@ -1,6 +1,5 @@
 """One pipeline's records to each of its sinks."""
 
-import asyncio
 from dataclasses import dataclass
 
 from streamd.core.ack import Status
@@ -26,7 +25,8 @@ class Output:
 class Fanout:
     """Hands a batch to every sink's buffer, in order; waits only where a buffer with `block` is full.
 
-    Sinks share records and never change them.
+    Sinks share records and never change them. One batch at a time: whoever waits at the first sink must not
+    be overtaken at the second.
     """
 
     def __init__(self, outputs: list[Output], books: Books, dead_letters: DeadLetterOffice) -> None:
@@ -34,7 +34,6 @@ class Fanout:
         self.has_conditions = any(output.where is not None for output in outputs)
         self._books = books
         self._dead_letters = dead_letters
-        self._turn = asyncio.Lock()
 
     async def send(self, batch: Batch, book: RecordBook) -> None:
         """Return when every sink's buffer has taken the batch (or dropped it, and counted that).
@@ -55,14 +54,8 @@ class Fanout:
             if batch.ack is not None:
                 batch.ack.fork(len(self.outputs) - 1)
             parts = [(output, batch) for output in self.outputs]
-        if len(parts) == 1:
-            output, part = parts[0]
+        for output, part in parts:
             await output.buffer.send(part)
-            return
-        # One at a time: whoever waits at the first sink must not be overtaken at the second.
-        async with self._turn:
-            for output, part in parts:
-                await output.buffer.send(part)
 
     def _selected(self, batch: Batch, deliveries: list[DeliveryBook]) -> list[tuple[Output, Batch]]:
         """What goes to each sink; where nothing goes to any, the batch counts as filtered."""

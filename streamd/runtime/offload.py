@@ -14,6 +14,7 @@ from streamd.runtime.offload_errors import Lost
 from streamd.runtime.offload_loop import LoopExecutor
 from streamd.runtime.offload_process import ProcessExecutor
 from streamd.runtime.offload_thread import ThreadExecutor
+from streamd.runtime.turn import Line
 
 log = structlog.get_logger()
 
@@ -37,25 +38,6 @@ EXECUTORS: dict[str, Callable[[Processor, Offload], Executor]] = {
 }
 
 
-class Turn:
-    """A place in a line that is passed in the order it was joined."""
-
-    def __init__(self, before: asyncio.Future[None] | None) -> None:
-        self.left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._before = before
-
-    async def come(self) -> None:
-        """Wait until everybody before has left."""
-        if self._before is not None and not self._before.done():
-            await self._before
-        self._before = None
-
-    def leave(self) -> None:
-        """Let the next one pass."""
-        if not self.left.done():
-            self.left.set_result(None)
-
-
 class Offloaded:
     """One waiting step. Whatever happens to a batch, its records come back: made, or as rejects."""
 
@@ -64,13 +46,8 @@ class Offloaded:
         self._context = processor.context
         self._executor = EXECUTORS[settings.executor](processor, settings)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._last: asyncio.Future[None] | None = None
-
-    def queue(self) -> Turn:
-        """The next place in the line behind this step."""
-        turn = Turn(self._last)
-        self._last = turn.left
-        return turn
+        self.line = Line()
+        """Behind the step: batches leave it in the order they came."""
 
     async def process(self, records: list[Record], now: Now) -> Processed:
         """Run the records through the step; waits for one of `concurrency` slots first."""
@@ -87,7 +64,9 @@ class Offloaded:
                     records=len(records),
                 )
                 return _all_rejected(records, lost.reason, lost.detail)
-            except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a step is anybody's code: it costs its batch
                 return _all_rejected(records, "exception", describe(error), error)
         return done
 
@@ -97,6 +76,6 @@ class Offloaded:
 
 
 def _all_rejected(
-    records: list[Record], reason: str, detail: str, error: Exception | None = None
+    records: list[Record], reason: str, detail: str, error: BaseException | None = None
 ) -> Processed:
     return Processed([], rejects=[BadRecord(record, reason, detail, error) for record in records])

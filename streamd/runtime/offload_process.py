@@ -49,7 +49,7 @@ class ProcessExecutor:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 answer = await worker.call(payload)
-            done = _judged(sendable, answer)
+            done = _judged(sendable, answer, now)
         except TimeoutError:
             await self._end(worker)
             text = f"not done after {self._settings.timeout_s:g} s; its process was killed"
@@ -187,12 +187,14 @@ def _encoded(records: list[Record], now: Now) -> tuple[list[Record], list[BadRec
     return sendable, rejects, pack(Task(sendable, now.wall_s, now.mono_s))
 
 
-def _judged(given: list[Record], payload: bytes) -> Processed:
+def _judged(given: list[Record], payload: bytes, now: Now) -> Processed:
     """What a worker said, held against the sum. Raises `ValueError`."""
     try:
         answer = msgspec.msgpack.decode(payload, type=Answer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if answer.mono_s != now.mono_s:  # a function that forks and returns twice answers twice
+        raise ValueError("it answers another batch")
     rejects = [
         BadRecord(given[bad.index] if 0 <= bad.index < len(given) else bad.record, bad.reason, bad.detail,
                   StepError("\n" + bad.traceback) if bad.traceback else None)

@@ -45,8 +45,9 @@ class Bad(msgspec.Struct, gc=False):
 
 
 class Answer(msgspec.Struct, gc=False):
-    """What became of a batch; fields as in `Processed`."""
+    """What became of the batch sent with `mono_s`; the other fields as in `Processed`."""
 
+    mono_s: float
     records: list[dict[str, Any]]
     filtered: int
     absorbed: int
@@ -85,12 +86,12 @@ def answer(step: Processor, payload: bytes) -> bytes:
     except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
         text, trace = describe(error)[:MAX_SHOWN_CHARS], _trace(error)
         rejects = [Bad(n, "exception", text, trace) for n in range(len(task.records))]
-        return msgspec.msgpack.encode(Answer([], 0, 0, 0, rejects))
-    return _encoded(task.records, done)
+        return msgspec.msgpack.encode(Answer(task.mono_s, [], 0, 0, 0, rejects))
+    return _encoded(task, done)
 
 
-def _encoded(given: list[Record], done: Processed) -> bytes:
-    places = {id(record): n for n, record in enumerate(given)}
+def _encoded(task: Task, done: Processed) -> bytes:
+    places = {id(record): n for n, record in enumerate(task.records)}
     first_error = next((bad.error for bad in done.rejects if bad.error is not None), None)
     rejects = [
         Bad(
@@ -102,7 +103,7 @@ def _encoded(given: list[Record], done: Processed) -> bytes:
         )
         for bad in done.rejects
     ]
-    answer = Answer(done.records, done.filtered, done.absorbed, done.emitted, rejects)
+    answer = Answer(task.mono_s, done.records, done.filtered, done.absorbed, done.emitted, rejects)
     pack = msgspec.msgpack.encode
     try:
         return pack(answer)

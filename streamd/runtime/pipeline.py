@@ -14,6 +14,7 @@ from streamd.core.errors import describe
 from streamd.core.now import Now
 from streamd.runtime.fanout import Fanout
 from streamd.runtime.offload import Offloaded
+from streamd.runtime.turn import Line, Turn
 
 log = structlog.get_logger()
 
@@ -47,6 +48,8 @@ class Pipeline:
         self.name = name
         self.steps = steps
         self.fanout = fanout
+        self.line = Line()
+        """Before the first step that waits, or the sinks: batches come there as they were decoded."""
         self._dead_letters = dead_letters
         self._clock = clock
 
@@ -66,14 +69,16 @@ class Pipeline:
             batch.lift()
         return self._run(0, batch, book, now)
 
-    async def carry(self, batch: Batch, book: RecordBook, index: int) -> None:
-        """Run the steps from `index` on, the waiting ones too, and hand the batch to the sinks."""
-        turn = None
+    async def carry(self, batch: Batch, book: RecordBook, index: int, turn: Turn) -> None:
+        """Run the steps from `index` on, the waiting ones too, and hand the batch to the sinks.
+
+        `turn` is its place in `line`. A batch holds one turn at any time, so no other overtakes it.
+        """
         try:
+            await turn.come()
             while batch.records and (offloaded := self._waiting_at(index)) is not None:
-                place = offloaded.queue()
-                if turn is not None:
-                    turn.leave()
+                place = offloaded.line.join()
+                turn.leave()
                 turn = place
                 done = await offloaded.process(batch.records, self._clock())
                 await turn.come()
@@ -84,8 +89,7 @@ class Pipeline:
             elif batch.ack is not None:
                 batch.ack.settle(Status.FILTERED)
         finally:
-            if turn is not None:
-                turn.leave()
+            turn.leave()
 
     async def close(self) -> None:
         """End what the waiting steps still have running."""

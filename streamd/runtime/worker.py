@@ -14,6 +14,7 @@ from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.turn import Turn
 
 
 @dataclass(slots=True)
@@ -41,6 +42,7 @@ class Passage:
     route: Route
     batch: Batch
     index: int
+    turn: Turn
 
 
 class Workers:
@@ -144,7 +146,7 @@ class Workers:
             its_batch.pipeline = route.pipeline.name
             index = route.pipeline.enter(its_batch, route.records, now)
             if its_batch.records:
-                passages.append(Passage(route, its_batch, index))
+                passages.append(Passage(route, its_batch, index, route.pipeline.line.join()))
             elif its_batch.ack is not None:
                 its_batch.ack.settle(Status.FILTERED)
         return passages
@@ -214,7 +216,8 @@ class Workers:
 
 
 async def _carry(passage: Passage) -> None:
-    await passage.route.pipeline.carry(passage.batch, passage.route.records, passage.index)
+    route = passage.route
+    await route.pipeline.carry(passage.batch, route.records, passage.index, passage.turn)
 
 
 def _twin(batch: Batch) -> Batch:

@@ -189,3 +189,66 @@ def test_a_drain_that_runs_out_of_time_in_a_step_names_what_it_drops(
         wait_until(note.exists, "the step")
         daemon.stop(expect=1)
         assert daemon.reasons("dropped")["shutdown"] == 3
+
+
+def test_each_pipeline_of_a_shared_source_keeps_the_order(start: Callable[..., Any]) -> None:
+    config = HEAD.replace("max_batch = 16", "max_batch = 4") + "".join(
+        f'[pipelines.{name}]\nsources = ["floor"]\nsinks = ["{name}_out"]\nsteps = [{steps}]\n'
+        + SINK.format(f"{name}_out")
+        for name, steps in (("a", ""), ("b", '{ type = "filter", where = "n % 7 == 0" }'))
+    )
+    daemon = start(config)
+    daemon.tcp(lines(*({"n": n} for n in range(20_000))))
+    daemon.stop()
+    assert numbers(daemon, "a_out") == list(range(20_000))
+    assert numbers(daemon, "b_out") == list(range(0, 20_000, 7))
+
+
+def test_a_sink_keeps_the_order_though_another_with_a_condition_blocks(start: Callable[..., Any]) -> None:
+    config = (
+        HEAD.replace("max_batch = 16", "max_batch = 1")
+        + '[pipelines.main]\nsources = ["floor"]\n'
+        + 'sinks = [{ name = "t", where = "n % 10 == 0" }, "records"]\n'
+        + SINK.format("records")
+        + SINK.format("t").replace("streamd.db", "t.db")
+        + "buffer = { max_records = 3 }\n"
+    )
+    daemon = start(config, STREAMD_FAILPOINT="sqlite.commit@t.db:hang:2")
+    daemon.tcp(lines(*({"n": n} for n in range(500))))
+    daemon.wait_rows(500)
+    daemon.stop()
+    assert numbers(daemon) == list(range(500))
+
+
+@pytest.mark.parametrize("raised", ["Mine", "GeneratorExit", "KeyboardInterrupt", "SystemExit"])
+def test_whatever_a_coroutine_raises_costs_its_record(
+    raised: str, start: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "steps.py").write_text(
+        "class Mine(BaseException):\n    pass\n"
+        f"async def step(record):\n    if record['n'] == 5:\n        raise {raised}\n    return record\n"
+    )
+    steps = 'steps = [{ type = "python", function = "steps.py:step" }]\n'
+    daemon = start(ONE.replace('sinks = ["records"]\n', 'sinks = ["records"]\n' + steps))
+    daemon.tcp(lines(*({"n": n} for n in range(10))))
+    daemon.wait_rows(9)
+    daemon.stop()
+    assert numbers(daemon) == [n for n in range(10) if n != 5]
+
+
+def test_a_coroutine_that_no_cancellation_ends_keeps_no_daemon_from_ending(
+    start: Callable[..., Any], wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "steps.py").write_text(
+        "import asyncio\n"
+        "async def step(record):\n"
+        "    while True:\n"
+        "        try:\n            await asyncio.sleep(100)\n"
+        "        except asyncio.CancelledError:\n            pass\n"
+    )
+    steps = 'steps = [{ type = "python", function = "steps.py:step", timeout = "100ms" }]\n'
+    daemon = start(ONE.replace('sinks = ["records"]\n', 'sinks = ["records"]\n' + steps))
+    daemon.tcp(lines({"n": 1}))
+    wait_until(lambda: daemon.events("step_batch_lost"), "the timeout")
+    daemon.stop()
+    assert daemon.dead_letters("floor")[0][1] == "timeout"
