@@ -77,6 +77,14 @@ class PositionFile:
             text = f"cannot read the remembered position {self.path}: {error}"
             raise EnvironmentFault(f"{text}: mend it, or remove it to begin as `start` says") from None
 
+    @property
+    def saved_at_ns(self) -> int:
+        """When the position was saved, by the file system's clock; 0 where none was."""
+        try:
+            return self.path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def save(self, position: Position) -> None:
         """Make it durable. Raises `OSError`. Cost: two fsyncs."""
         self.path.parent.mkdir(parents=True, exist_ok=True)

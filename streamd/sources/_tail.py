@@ -56,6 +56,10 @@ class Tail:
         except FileNotFoundError:
             return False
 
+    def is_no_longer_that_of(self, position: Position) -> bool:
+        """Whether it is another file than that of `position`, not the same one rewritten."""
+        return self._inode != position.inode
+
     def read(self) -> bytes:
         """What follows, at most `READ_BYTES`; nothing at the end."""
         data = os.pread(self._fd, READ_BYTES, self.offset)
@@ -75,16 +79,21 @@ class Tail:
     def successor(self, path: Path) -> "Tail":
         """The file that was begun after this one: at `path`, or rotated away too and known by its time."""
         own = os.fstat(self._fd)
-        later: list[tuple[int, Path]] = []
-        for candidate in _beside(path):
-            try:
-                status = candidate.stat()
-            except OSError:
-                continue
-            plain = _ROTATED.fullmatch(candidate.name, len(path.name))
-            if plain and status.st_mtime_ns > own.st_mtime_ns and status.st_ino != own.st_ino:
-                later.append((status.st_mtime_ns, candidate))
-        return Tail(min(later)[1] if later else path)
+        return first_since(own.st_mtime_ns, path, own.st_ino)
+
+
+def first_since(time_ns: int, path: Path, but_inode: int = 0) -> Tail:
+    """The oldest file written to after `time_ns`, by its own time: one rotated away since, else `path`."""
+    later: list[tuple[int, Path]] = []
+    for candidate in _beside(path):
+        try:
+            status = candidate.stat()
+        except OSError:
+            continue
+        plain = _ROTATED.fullmatch(candidate.name, len(path.name))
+        if plain and status.st_mtime_ns > time_ns and status.st_ino != but_inode:
+            later.append((status.st_mtime_ns, candidate))
+    return Tail(min(later)[1] if later else path)
 
 
 def find(position: Position, path: Path) -> Tail | None:

@@ -16,7 +16,7 @@ from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.sources._position import PositionFile, Progress
 from streamd.sources._stream import book_counts
-from streamd.sources._tail import Tail, find
+from streamd.sources._tail import Tail, find, first_since
 
 log = structlog.get_logger()
 
@@ -147,6 +147,10 @@ class File(Source):
         if tail is None:
             try:
                 tail = Tail(self._path)
+                if position is not None and tail.is_no_longer_that_of(position):
+                    tail.close()
+                    # What was written to after the position was saved, and rotated away since, is unread.
+                    tail = first_since(self._positions.saved_at_ns, self._path)
             except FileNotFoundError:
                 self._was_missing = True
                 raise

@@ -246,6 +246,27 @@ async def test_a_file_that_was_replaced_and_is_gone_is_told_and_counted(
     await again.stop()
 
 
+async def test_what_was_rotated_since_is_read_though_the_remembered_file_is_compressed(
+    capture: Any, until: Until, tmp_path: Path
+) -> None:
+    append(tmp_path, b"read\n")
+    source = following(tmp_path)
+    await source.open(capture)
+    await until(lambda: capture.payloads == [b"read"])
+    settle(capture)
+    await source.stop()
+    saved_at_ns = source._positions.saved_at_ns
+    (tmp_path / "app.log").rename(tmp_path / "app.log.2.gz")
+    append(tmp_path, b"between\n", "app.log.1")
+    append(tmp_path, b"now\n")
+    for name, later_s in (("app.log.1", 1), ("app.log", 2)):
+        os.utime(tmp_path / name, ns=(saved_at_ns, saved_at_ns + later_s * 10**9))
+    again = following(tmp_path)
+    await again.open(capture)
+    await until(lambda: capture.payloads == [b"read", b"between", b"now"])
+    await again.stop()
+
+
 @pytest.mark.parametrize("refilled", [b"new\n", b"new and longer than before\n"])
 async def test_a_file_copied_and_truncated_is_read_from_its_beginning(
     capture: Any, until: Until, tmp_path: Path, refilled: bytes
