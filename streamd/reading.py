@@ -77,17 +77,18 @@ def read(
     files = stored.files()
     if not files:
         open_read_only(stored.path)  # says that there is none
+    columns = _each_once(columns)
     types: dict[str, FieldType] = {}
     values: dict[str, list[Any]] = {}
     found, length = False, 0
     for path in files:
         with closing(open_read_only(path)) as connection, only_reading(connection):
             there = _columns(connection, stored)
-            if not there:
-                continue
-            found = True
+            found = found or bool(there)
             types |= {column: kind for column, kind in there.items() if column not in types}
             wanted = list(there) if columns is None else [name for name in columns if name in there]
+            if not wanted:
+                continue
             sql = _select(table=stored.table, columns=wanted, where=_where(there, time, bounds, where))
             for rows in _chunks(connection.execute(sql, parameters)):
                 for name, part in zip(wanted, zip(*rows, strict=True), strict=True):
@@ -103,6 +104,15 @@ def read(
         raise ConfigError(f"{stored.table!r} has no column {unknown[0]!r}; it has {', '.join(types)}")
     frame = make({name: (types[name], values.get(name, [])) for name in order})
     return Reading(frame, make(_completeness(stored, bounds)))
+
+
+def _each_once(columns: Sequence[str] | None) -> list[str] | None:
+    """The columns asked for; None for all. Raises `ConfigError`."""
+    if columns is None:
+        return None
+    if not columns:
+        raise ConfigError("columns is empty: name at least one, or leave it out for all")
+    return list(dict.fromkeys(columns))
 
 
 def _text(moment: Moment | None, key: str) -> str | None:

@@ -188,6 +188,15 @@ def test_a_duration_means_so_long_ago(config: Path, ago: Any, found: int) -> Non
     assert len(streamd.read("readings", config=config, since=ago).frame) == found
 
 
+def test_columns_are_each_read_once_and_have_to_be_there(config: Path) -> None:
+    pytest.importorskip("pandas", reason="pandas is in the extra frames")
+    every = streamd.read("readings", config=config).frame
+    assert len(streamd.read("readings", config=config, columns=["seq", "seq"]).frame) == len(every)
+    for columns in ([], ["nope"]):
+        with pytest.raises(ConfigError, match=r"columns is empty|has no column 'nope'"):
+            streamd.read("readings", config=config, columns=columns)
+
+
 def test_a_condition_is_sql_with_parameters(config: Path) -> None:
     pytest.importorskip("pandas", reason="pandas is in the extra frames")
     frame, _ = streamd.read(

@@ -105,9 +105,19 @@ def _write_file(
         write_rows(columns, rows, style, out)
 
 
+def _may_be_replaced(path: Path) -> bool:
+    """Whether it is a plain file and no database: none of these commands may harm what is stored."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(16) != b"SQLite format 3\0"
+
+
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` when all went well and is removed when it did not."""
+    if (path.exists() or path.is_symlink()) and not _may_be_replaced(path):
+        raise EnvironmentFault(f"{path} is there already, and is a database or no plain file: name another")
     part = path.with_name(f"{path.name}.part")
     try:
         yield part

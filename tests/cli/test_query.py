@@ -429,6 +429,20 @@ def test_no_dated_file_yet_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "there is no" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["database", "link", "device"])
+def test_an_output_that_is_a_database_or_no_plain_file_is_refused(
+    kind: str, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = {"database": database, "link": database.parent / "link", "device": Path("/dev/null")}[kind]
+    if kind == "link":
+        target.symlink_to(database.parent / "elsewhere")
+    before = database.read_bytes()
+    assert ask("select 1", database, "--format", "csv", "--output", str(target)) == 1
+    assert "no plain file" in capsys.readouterr().err
+    assert database.read_bytes() == before
+    assert not (database.parent / "elsewhere").exists()
+
+
 @pytest.mark.parametrize("form", ["json", "csv", "table"])
 def test_the_format_by_its_name_and_a_file_to_write_to(
     form: str, database: Path, capsys: pytest.CaptureFixture[str]
