@@ -32,7 +32,7 @@ class DaemonSettings(Settings):
         5, ge=1, le=1024, description="worker coroutines: they overlap waiting and add no CPU"
     )
     max_batch: int = Field(
-        512, ge=1, le=65536, description="records a batch: the knob between latency and cost"
+        1024, ge=1, le=65536, description="records a batch: the knob between latency and cost"
     )
     state_dir: str = Field(
         default_factory=_default_state_dir,

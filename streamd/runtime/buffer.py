@@ -26,9 +26,9 @@ T = TypeVar("T", bound=Sized)
 class Buffer(Generic[T]):
     """First in, first out, bounded by records and by bytes.
 
-    `block` takes what is put and says through `full` that the writer must wait: it overshoots by at most
-    one item. `drop_newest` and `drop_oldest` never overshoot; what they drop, to the record, is handed to
-    `on_drop` at once. There is one reader; writers that wait are served in the order they came.
+    `block` takes what is put and says so when the writer must wait: it overshoots by at most one item of
+    each writer. `drop_newest` and `drop_oldest` never overshoot; what they drop, to the record, is handed
+    to `on_drop` at once. There is one reader.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Buffer(Generic[T]):
         self._on_drop = on_drop
         self._items: deque[T] = deque()
         self._held_back = False
-        self._writers: deque[tuple[T, asyncio.Future[None]]] = deque()
+        self._writers: list[asyncio.Future[None]] = []
         self._reader: tuple[int, asyncio.Future[None]] | None = None
 
     @property
@@ -71,20 +71,12 @@ class Buffer(Generic[T]):
             return False
         return True
 
-    async def send(self, item: T) -> None:
-        """Put the item; with `block`, wait for room first."""
-        if self.when_full != "block" or not (self.full or self._writers):
-            self.put(item)
-            return
-        turn = asyncio.get_running_loop().create_future()
-        entry = (item, turn)
-        self._writers.append(entry)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if entry in self._writers:
-                self._writers.remove(entry)
-            raise
+    async def room(self) -> None:
+        """With `block`, wait until the buffer is not full; whoever wrote before has written already."""
+        if self.when_full == "block" and self.full:
+            room = asyncio.get_running_loop().create_future()
+            self._writers.append(room)
+            await room
 
     def take(self, max_records: int) -> list[T]:
         """What waits, up to `max_records`; an item that is too large is cut into even parts."""
@@ -181,11 +173,11 @@ class Buffer(Generic[T]):
             self.on_ready()
 
     def _make_room(self) -> None:
-        while self._writers and not self.full:
-            item, turn = self._writers.popleft()
-            if not turn.done():
-                self._append(item)
-                turn.set_result(None)
+        if self._writers and not self.full:
+            for room in self._writers:
+                if not room.done():
+                    room.set_result(None)
+            self._writers.clear()
         low = self.records <= self.max_records // 2 and self.size_bytes <= self.max_bytes // 2
         if self._held_back and low:
             self._held_back = False

@@ -23,10 +23,10 @@ class Output:
 
 
 class Fanout:
-    """Hands a batch to every sink's buffer, in order; waits only where a buffer with `block` is full.
+    """Hands a batch to every sink's buffer at once, so that none is overtaken; whoever did may then have to
+    wait for room, where a buffer with `block` is full.
 
-    Sinks share records and never change them. One batch at a time: whoever waits at the first sink must not
-    be overtaken at the second.
+    Sinks share records and never change them.
     """
 
     def __init__(self, outputs: list[Output], books: Books, dead_letters: DeadLetterOffice) -> None:
@@ -35,12 +35,8 @@ class Fanout:
         self._books = books
         self._dead_letters = dead_letters
 
-    async def send(self, batch: Batch, book: RecordBook) -> None:
-        """Return when every sink's buffer has taken the batch (or dropped it, and counted that).
-
-        It is booked before the first wait, as pending at each sink: a worker that is ended while it waits
-        leaves books in which every sink was offered what the pipeline gave out.
-        """
+    def put(self, batch: Batch, book: RecordBook) -> None:
+        """Every sink's buffer takes the batch, or drops it and counts that."""
         count = len(batch)
         book.out += count
         deliveries = [
@@ -55,7 +51,12 @@ class Fanout:
                 batch.ack.fork(len(self.outputs) - 1)
             parts = [(output, batch) for output in self.outputs]
         for output, part in parts:
-            await output.buffer.send(part)
+            output.buffer.put(part)
+
+    async def room(self) -> None:
+        """Wait until no buffer with `block` is full."""
+        for output in self.outputs:
+            await output.buffer.room()
 
     def _selected(self, batch: Batch, deliveries: list[DeliveryBook]) -> list[tuple[Output, Batch]]:
         """What goes to each sink; where nothing goes to any, the batch counts as filtered."""

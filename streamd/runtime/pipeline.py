@@ -85,11 +85,12 @@ class Pipeline:
                 self._book(self.steps[index], done, batch, book)
                 index = self._run(index + 1, batch, book, self._clock())
             if batch.records:
-                await self.fanout.send(batch, book)
+                self.fanout.put(batch, book)
             elif batch.ack is not None:
                 batch.ack.settle(Status.FILTERED)
         finally:
             turn.leave()
+        await self.fanout.room()
 
     async def close(self) -> None:
         """End what the waiting steps still have running."""

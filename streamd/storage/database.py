@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -56,15 +57,15 @@ class CommitLedger(Protocol):
 class _Connection(aiosqlite.Connection):
     """With one more way in: a whole transaction in one trip to the thread; each trip costs a turn."""
 
-    async def write_all(self, statements: Sequence[tuple[str, Params]]) -> list[tuple[Any, ...]]:
-        """Begin, run every statement, commit; roll back where anything fails."""
+    async def write_all(self, statements: Iterable[tuple[str, Params]]) -> list[tuple[Any, ...]]:
+        """Begin, run every statement, commit; roll back where anything fails. They are made on the thread."""
         return cast(
             "list[tuple[Any, ...]]",
             await self._execute(_write_all, self._conn, statements),  # type: ignore[no-untyped-call]  # as it is
         )
 
 
-def _write_all(connection: sqlite3.Connection, statements: Sequence[tuple[str, Params]]) -> list[Any]:
+def _write_all(connection: sqlite3.Connection, statements: Iterable[tuple[str, Params]]) -> list[Any]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         for sql, params in statements:
@@ -225,23 +226,25 @@ class Database:
             finally:
                 self._holder = None
 
-    async def write(self, statements: Sequence[tuple[str, Params]], entries: Sequence[Entry] = ()) -> None:
+    async def write(self, statements: Iterable[tuple[str, Params]], entries: Sequence[Entry] = ()) -> None:
         """Run all statements as one transaction, in a single trip to the connection's thread.
 
+        They are taken from the iterable there, one by one: a value that is bound at once is still in that
+        processor's cache, and the parameters of one statement are all that is held.
         `entries` go to the ledger as with `transaction`. On any error nothing of it is kept.
         """
         async with self.lock:
             self._check_file()
             if self._live.in_transaction:  # as in `transaction`
                 await self._rollback()
-            work = list(statements)
+            work: list[tuple[str, Params]] = []
             if entries and self.ledger is not None:
                 sql, rows = self.ledger.rows(entries)
                 work += [(sql, row) for row in rows]
             if entries and self._hang_s:
                 seconds, self._hang_s = self._hang_s, 0.0
                 work.append(("SELECT streamd_hang(?)", (seconds,)))
-            await self._committed(asyncio.create_task(self._live.write_all(work)), entries)
+            await self._committed(asyncio.create_task(self._live.write_all(chain(statements, work))), entries)
 
     async def execute(self, sql: str, params: Params = ()) -> None:
         """Run one statement, in the caller's transaction or, where it has none, in one of its own."""

@@ -84,7 +84,7 @@ class TableWriter:
         """All in one trip to the database's thread; None where there is more to do than inserting."""
         if self._unique:
             return None
-        statements: list[tuple[str, list[Any]]] = []
+        runs: list[Iterable[tuple[str, list[Any]]]] = []
         parts: list[Iterable[Any]] = []
         count = 0
         last: Insert | None = None
@@ -97,15 +97,15 @@ class TableWriter:
                 stream = (rows.columns, chain.from_iterable(rows.rows))
             insert = self._insert(stream[0], self._rows)
             if last is not None and insert is not last:
-                statements += last.statements(chain.from_iterable(parts), count)
+                runs.append(last.statements(chain.from_iterable(parts), count))
                 parts, count = [], 0
             last = insert
             parts.append(stream[1])
             count += len(batch)
         if last is not None:
-            statements += last.statements(chain.from_iterable(parts), count)
+            runs.append(last.statements(chain.from_iterable(parts), count))
         written = Written([0] * len(batches), [0] * len(batches))
-        await self.database.write(statements, self._entries(batches, written))
+        await self.database.write(chain.from_iterable(runs), self._entries(batches, written))
         return written
 
     async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:

@@ -39,7 +39,7 @@ def test_defaults_are_those_of_the_documentation(tmp_path: Path, monkeypatch: py
     assert loaded.schemas == {}
     assert loaded.state_dir == Path.cwd() / "var"
     daemon = loaded.config.daemon
-    assert (daemon.workers, daemon.max_batch, daemon.drain_timeout) == (5, 512, 30.0)
+    assert (daemon.workers, daemon.max_batch, daemon.drain_timeout) == (5, 1024, 30.0)
     assert loaded.config.admin.listen == Address("127.0.0.1", 9900)
     assert loaded.config.dead_letters.max_size == 256 << 20
     assert loaded.config.sources["lab"].buffer.max_bytes == 64 << 20

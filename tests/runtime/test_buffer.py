@@ -123,31 +123,36 @@ def test_every_frame_is_taken_or_dropped_or_waiting_and_bounds_hold(
     assert buffer.size_bytes == 0
 
 
-async def test_writers_that_wait_are_served_in_order() -> None:
-    buffer, _ = buffer_of("block", max_records=2)
-    buffer.put(numbered(0, 2))
-    order: list[int] = []
+async def test_writers_wait_until_a_full_buffer_has_room_and_each_has_put_before() -> None:
+    buffer, _ = buffer_of("block", max_records=4)
 
     async def write(n: int) -> None:
-        await buffer.send(numbered(n, 2))
-        order.append(n)
+        buffer.put(numbered(n, 2))
+        await buffer.room()
 
-    writers = [asyncio.create_task(write(n)) for n in (2, 4, 6)]
+    writers = [asyncio.create_task(write(n)) for n in (0, 2, 4, 6)]
     await asyncio.sleep(0)
-    seen: list[bytes] = []
-    while buffer.records:
-        seen += payloads(buffer.take(2))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+    assert [writer.done() for writer in writers] == [True, False, False, False]
+    assert payloads(buffer.take(4)) == [b"0", b"1", b"2", b"3"]
+    await asyncio.sleep(0)
+    assert not any(writer.done() for writer in writers[1:]), "four wait: full still"
+    assert payloads(buffer.take(2)) == [b"4", b"5"]
     await asyncio.gather(*writers)
-    assert order == [2, 4, 6]
-    assert seen == [b"%d" % n for n in range(8)]
+    assert payloads(buffer.take(4)) == [b"6", b"7"]
+
+
+@pytest.mark.parametrize("when_full", ["drop_newest", "drop_oldest"])
+async def test_where_a_buffer_drops_there_is_always_room(when_full: WhenFull) -> None:
+    buffer, dropped = buffer_of(when_full, max_records=1)
+    buffer.put(numbered(0, 2))
+    await buffer.room()
+    assert len(dropped) == 1
 
 
 async def test_a_writer_that_gives_up_leaves_nothing_behind() -> None:
     buffer, _ = buffer_of("block", max_records=1)
     buffer.put(numbered(0, 1))
-    writer = asyncio.create_task(buffer.send(numbered(1, 1)))
+    writer = asyncio.create_task(buffer.room())
     await asyncio.sleep(0)
     writer.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -117,7 +117,7 @@ async def test_a_drop_policy_counts_what_it_drops_and_never_waits(bench: Any) ->
     for n in range(5):
         item = batch(*(f"{n}.{k}" for k in range(5)), ack=Ack(told.append))
         b.books.delivery("s", "p", "list0").offered += 5
-        await b.deliveries[0].buffer.send(item)
+        b.deliveries[0].buffer.put(item)
     assert told == [Status.DROPPED] * 3
     b.deliveries[0].buffer.close()
     await b.deliveries[0].run()

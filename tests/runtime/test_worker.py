@@ -110,7 +110,7 @@ async def test_workers_finish_what_waits_in_order_and_then_return(bench: Any) ->
     assert b.balanced
 
 
-async def test_a_blocked_sink_holds_back_at_most_one_batch_a_worker(bench: Any) -> None:
+async def test_a_blocked_sink_is_given_at_most_one_batch_a_worker_too_many(bench: Any) -> None:
     b = bench(workers=2)
     running = asyncio.create_task(b.workers.run())
     for n in range(40):
@@ -118,10 +118,9 @@ async def test_a_blocked_sink_holds_back_at_most_one_batch_a_worker(bench: Any) 
     for _ in range(100):
         await asyncio.sleep(0)
     delivery = b.books.delivery("s", "p", "list0")
-    assert b.deliveries[0].buffer.records <= 10 + 3
-    assert delivery.offered <= 10 + 3 + 2 * 3
+    assert 10 < delivery.offered <= 10 + 2 * 3
+    assert delivery.pending == b.deliveries[0].buffer.records
     assert b.feed.frames.waiting == b.intake.buffer.records > 20
-    assert delivery.pending == b.deliveries[0].buffer.records + 3
     assert b.records.out == delivery.offered
     delivering = asyncio.create_task(b.deliveries[0].run())
     b.workers.close()
@@ -174,11 +173,11 @@ async def test_the_selected_part_has_its_share_of_the_memory(bench: Any) -> None
     b = bench(where={0: "word == 'a'"})
     batch = b.process(b.frames(b"a b c d"))
     whole = batch.size_bytes
-    await b.pipeline.fanout.send(batch, b.records)
+    b.pipeline.fanout.put(batch, b.records)
     assert (b.deliveries[0].buffer.records, b.deliveries[0].buffer.size_bytes) == (1, whole // 4)
 
 
-async def test_nobody_overtakes_at_the_second_sink_who_waits_at_the_first(bench: Any) -> None:
+async def test_the_order_is_the_same_at_every_sink(bench: Any) -> None:
     b = bench(workers=5, sinks=2)
     words = [f"w{n:03}" for n in range(300)]
     for word in words:
