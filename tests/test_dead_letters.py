@@ -22,6 +22,8 @@ from streamd.dead_letters import DeadLetters
 from streamd.storage import database
 from streamd.storage.databases import Databases
 
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
 MIB = 2**20
 
 
@@ -77,12 +79,6 @@ async def store(tmp_path: Path) -> DeadLetters:
     return DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock())
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def test_a_frame_is_kept_byte_for_byte_and_a_record_as_json(store: DeadLetters) -> None:
     await store.open()
     frame = DeadLetter(
@@ -134,7 +130,7 @@ async def test_over_the_rate_is_counted_and_its_ack_says_dropped(tmp_path: Path)
     assert not_kept(store) == {"rate": 2 + 1 + 1}
 
 
-async def test_memory_is_bounded_while_nobody_can_write(tmp_path: Path, quick: None) -> None:
+async def test_memory_is_bounded_while_nobody_can_write(tmp_path: Path, quick: None, until: Until) -> None:
     del quick
     store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock(), max_waiting_bytes=100_000)
     await store.open()
@@ -153,7 +149,9 @@ async def test_memory_is_bounded_while_nobody_can_write(tmp_path: Path, quick: N
     assert len(rows(store.path)) == store.counts["kept"]
 
 
-async def test_a_sink_is_told_to_try_again_and_its_letters_are_kept_once(tmp_path: Path, quick: None) -> None:
+async def test_a_sink_is_told_to_try_again_and_its_letters_are_kept_once(
+    tmp_path: Path, quick: None, until: Until
+) -> None:
     del quick
     clock = Clock()
     store = DeadLetters(tmp_path / "dead.db", bounds(burst=10), Databases(), clock=clock)
@@ -278,7 +276,7 @@ async def test_a_folder_that_cannot_be_made_is_the_environments_fault(tmp_path: 
     await store.close()
 
 
-async def test_a_table_that_takes_no_letters_is_trouble_and_no_crash(tmp_path: Path) -> None:
+async def test_a_table_that_takes_no_letters_is_trouble_and_no_crash(tmp_path: Path, until: Until) -> None:
     with closing(sqlite3.connect(tmp_path / "dead.db")) as connection:
         connection.execute("CREATE VIEW dead_letters AS SELECT 1")
         connection.commit()

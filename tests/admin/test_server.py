@@ -3,17 +3,18 @@ import contextlib
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvloop
 from structlog.testing import capture_logs
 
 from streamd.admin import server as server_module
 from streamd.admin.server import AdminServer
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 def fetch(server: AdminServer, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, Any]:
@@ -44,12 +45,6 @@ async def raw(server: AdminServer, sent: bytes, *, eof: bool = False) -> bytes:
         return b""
     finally:
         writer.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_living_daemon_says_ok(server: AdminServer) -> None:
@@ -194,13 +189,13 @@ async def test_a_connection_that_says_nothing_is_closed(server: AdminServer) -> 
     assert server.refused == {"timeout": 1}
 
 
-async def test_a_client_that_goes_away_early_is_counted(server: AdminServer) -> None:
+async def test_a_client_that_goes_away_early_is_counted(server: AdminServer, until: Until) -> None:
     assert await raw(server, b"", eof=True) == b""
     await until(lambda: server.refused == {"closed": 1})
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off(
-    server: AdminServer, monkeypatch: pytest.MonkeyPatch
+    server: AdminServer, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
     async def long(_request: object) -> server_module.Answer:
         return server_module.Answer(200, b"x" * 50_000_000)
@@ -217,7 +212,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
     writer.close()
 
 
-async def test_connections_over_the_cap_are_closed_and_counted(world: Any) -> None:
+async def test_connections_over_the_cap_are_closed_and_counted(world: Any, until: Until) -> None:
     server = AdminServer(world.view, Address("127.0.0.1", 0), timeout_s=30.0)
     await server.open()
     try:
@@ -255,7 +250,7 @@ async def test_an_address_of_another_host_says_so(world: Any) -> None:
         await AdminServer(world.view, Address("192.0.2.1", 0)).open()
 
 
-async def test_closing_ends_open_connections_and_can_be_repeated(server: AdminServer) -> None:
+async def test_closing_ends_open_connections_and_can_be_repeated(server: AdminServer, until: Until) -> None:
     reader, writer = await asyncio.open_connection(*server.listening[0])
     await until(lambda: len(server._connections) == 1)
     await server.close()
@@ -276,48 +271,3 @@ async def test_ipv6_is_answered(world: Any) -> None:
         assert (await get(server, "/healthz"))[0] == 200
     finally:
         await server.close()
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        test_a_living_daemon_says_ok,
-        test_a_huge_header_is_refused_without_being_kept,
-        test_a_body_is_not_read_and_does_not_destroy_the_answer,
-        test_a_request_that_drips_is_cut_off_at_the_deadline,
-        test_a_connection_that_says_nothing_is_closed,
-        test_a_client_that_goes_away_early_is_counted,
-        test_closing_ends_open_connections_and_can_be_repeated,
-    ],
-)
-def test_it_is_the_same_on_uvloop(
-    case: Callable[[AdminServer], Coroutine[Any, Any, None]], world: Any
-) -> None:
-    async def run() -> None:
-        server = AdminServer(world.view, Address("127.0.0.1", 0), timeout_s=0.3)
-        await server.open()
-        try:
-            await case(server)
-        finally:
-            await server.close()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())
-
-
-@pytest.mark.parametrize(
-    "case", [test_a_port_in_use_says_what_to_do, test_a_reader_that_takes_nothing_is_cut_off]
-)
-def test_faults_of_sockets_are_the_same_on_uvloop(
-    case: Callable[[AdminServer, Any], Coroutine[Any, Any, None]], world: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def run() -> None:
-        server = AdminServer(world.view, Address("127.0.0.1", 0), timeout_s=0.3)
-        await server.open()
-        try:
-            await case(server, world if case is test_a_port_in_use_says_what_to_do else monkeypatch)
-        finally:
-            await server.close()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run())

@@ -39,13 +39,12 @@ async def test_a_fault_that_passes_is_retried_until_everything_is_stored(bench: 
     assert (book.stored, book.pending) == (2, 0)
 
 
-async def test_a_sink_in_trouble_says_since_when_and_why(bench: Any, sink_error: Any) -> None:
+async def test_a_sink_in_trouble_says_since_when_and_why(bench: Any, sink_error: Any, until: Any) -> None:
     b = bench()
     b.sinks[0].faults = [sink_error("locked")] * 1000
     offer(b, batch("a"))
     running = asyncio.create_task(b.deliveries[0].run())
-    while b.deliveries[0].trouble is None:
-        await asyncio.sleep(0)
+    await until(lambda: b.deliveries[0].trouble is not None)
     assert b.deliveries[0].trouble == "locked"
     assert b.deliveries[0].trouble_since_mono_s == 100.0
     running.cancel()
@@ -66,7 +65,7 @@ async def test_what_the_sink_rejects_is_counted_and_settled_as_rejected(bench: A
     assert told == [Status.REJECTED]
 
 
-async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any) -> None:
+async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any, until: Any) -> None:
     b = bench()
     gate = asyncio.Event()
     write = b.sinks[0].write
@@ -78,8 +77,7 @@ async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any) -> 
     b.sinks[0].write = slow
     offer(b, batch("a"))
     running = asyncio.create_task(b.deliveries[0].run())
-    while b.deliveries[0].writing is None:
-        await asyncio.sleep(0)
+    await until(lambda: b.deliveries[0].writing is not None)
     running.cancel()
     await asyncio.sleep(0)
     gate.set()
@@ -88,7 +86,7 @@ async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any) -> 
     assert b.books.delivery("s", "p", "list0").stored == 1
 
 
-async def test_a_commit_that_never_ends_is_named_as_unknown(bench: Any, monkeypatch: Any) -> None:
+async def test_a_commit_that_never_ends_is_named_as_unknown(bench: Any, monkeypatch: Any, until: Any) -> None:
     monkeypatch.setattr(delivery_module, "LAST_WORD_S", 0.01)
     logged: list[str] = []
     monkeypatch.setattr(delivery_module.log, "error", lambda event, **_: logged.append(event))
@@ -101,8 +99,7 @@ async def test_a_commit_that_never_ends_is_named_as_unknown(bench: Any, monkeypa
     b.sinks[0].write = hang
     offer(b, batch("a"))
     running = asyncio.create_task(b.deliveries[0].run())
-    while b.deliveries[0].writing is None:
-        await asyncio.sleep(0)
+    await until(lambda: b.deliveries[0].writing is not None)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

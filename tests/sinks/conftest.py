@@ -1,6 +1,5 @@
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import SinkError
 from streamd.core.schema import FieldSettings, Schema
 from streamd.sinks.sqlite import Sqlite
-from streamd.storage.database import Database
 from streamd.storage.databases import Databases
 
 
@@ -90,19 +88,8 @@ class Bench:
 
 
 @pytest.fixture(autouse=True)
-async def nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """A connection's thread that is left behind by a failed test would keep Python from ending."""
-    opened: list[Database] = []
-    real = Database.open
-
-    async def open_and_remember(self: Database) -> None:
-        opened.append(self)
-        await real(self)
-
-    monkeypatch.setattr(Database, "open", open_and_remember)
-    yield
-    for database in opened:
-        await database._disconnect()
+def in_every_test(no_database_stays_open: None) -> None:
+    del no_database_stays_open
 
 
 @pytest.fixture
@@ -124,15 +111,3 @@ def batch_of() -> Callable[..., Batch]:
         return Batch(schema.flatten(records), fields=schema.names, **usual | more)
 
     return make
-
-
-@pytest.fixture
-def wait_for() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    """Until another thread has done it; fails after ten seconds."""
-
-    async def wait(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.005)
-
-    return wait

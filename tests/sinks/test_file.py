@@ -3,6 +3,7 @@ import csv
 import gzip
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,22 +145,22 @@ async def test_a_commit_larger_than_a_file_stays_in_one(folder: Folder, batch_of
 
 
 async def test_what_a_stop_left_uncompressed_is_compressed_by_the_next_start(
-    folder: Folder, batch_of: BatchOf, wait_for: Any
+    folder: Folder, batch_of: BatchOf, until: Any
 ) -> None:
     (folder.path / "out.ndjson.000007").write_bytes(b'{"n":7}\n')
     (folder.path / "out.ndjson.000008.gz.tmp").write_bytes(b"half made")
     (folder.path / "out.ndjson.000008").write_bytes(b'{"n":8}\n')
     sink = await folder.open(gzip=True, max_size="1KiB")
     there = ["out.ndjson", "out.ndjson.000007.gz", "out.ndjson.000008.gz"]
-    await wait_for(lambda: folder.names() == there)
+    await until(lambda: folder.names() == there)
     await sink.write([batch_of([{"n": "x" * 2000}])])
     await sink.write([batch_of([{"n": 9}])])
-    await wait_for(lambda: "out.ndjson.000009.gz" in folder.names())
+    await until(lambda: "out.ndjson.000009.gz" in folder.names())
     assert len(folder.lines()) == 4
 
 
 async def test_the_day_a_record_came_names_its_file_also_when_it_comes_late(
-    folder: Folder, batch_of: BatchOf, wait_for: Any
+    folder: Folder, batch_of: BatchOf, until: Any
 ) -> None:
     sink = await folder.open(path="out-%Y-%m-%d.ndjson", gzip=True)
     today_s = datetime.now(UTC).timestamp()
@@ -172,19 +173,17 @@ async def test_the_day_a_record_came_names_its_file_also_when_it_comes_late(
         f"out-{dates[1]}.ndjson.000001.gz",
         f"out-{dates[2]}.ndjson",
     ]
-    await wait_for(lambda: folder.names() == expected)
+    await until(lambda: folder.names() == expected)
     in_files = [gzip.decompress((folder.path / name).read_bytes()) for name in expected[:3]]
     assert in_files == [b'{"n":1}\n', b'{"n":3}\n', b'{"n":2}\n{"n":4}\n']
 
 
-async def test_keep_deletes_the_oldest_and_counts_it(
-    folder: Folder, batch_of: BatchOf, wait_for: Any
-) -> None:
+async def test_keep_deletes_the_oldest_and_counts_it(folder: Folder, batch_of: BatchOf, until: Any) -> None:
     sink = await folder.open(max_size="100B", keep=2)
     for number in range(9):
         await sink.write([batch_of([{"n": number, "fill": "x" * 80}])])
     there = ["out.ndjson", "out.ndjson.000007", "out.ndjson.000008"]
-    await wait_for(lambda: folder.names() == there)
+    await until(lambda: folder.names() == there)
     assert sink.notes == {"files_rotated": 8, "files_removed": 6}
 
 
@@ -313,24 +312,24 @@ async def test_a_file_that_was_moved_or_deleted_or_emptied_is_begun_anew(
 
 
 async def test_a_disk_that_hangs_does_not_stop_the_loop(
-    folder: Folder, batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch
+    folder: Folder, batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch, until: Any
 ) -> None:
     sink = await folder.open()
     reader, writer = os.pipe()
+    hanging = threading.Event()
     real = os.write
 
     def hang(fd: int, data: bytes) -> int:
+        hanging.set()
         os.read(reader, 1)
         return real(fd, data)
 
     monkeypatch.setattr(os, "write", hang)
     writing = asyncio.create_task(sink.write([batch_of([{"n": 1}])]))
-    async with asyncio.timeout(5):
-        for _ in range(50):
-            await asyncio.sleep(0.001)
-        assert not writing.done()
-        real(writer, b"x")
-        await writing
+    await until(hanging.is_set)
+    assert not writing.done()
+    real(writer, b"x")
+    await writing
     os.close(reader)
     os.close(writer)
     assert folder.lines() == [b'{"n":1}']

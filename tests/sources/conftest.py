@@ -1,7 +1,6 @@
-"""An outlet that keeps what it is offered, and a wait for a condition that a real socket brings about."""
+"""An outlet that keeps what it is offered."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -35,14 +34,3 @@ class Capture:
 @pytest.fixture
 def capture() -> Capture:
     return Capture()
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
-    return _until

@@ -1,4 +1,3 @@
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -9,7 +8,9 @@ from pydantic import ValidationError
 
 from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.now import Now
 from streamd.sensors import SensorStream
+from streamd.sources import generate as generate_module
 from streamd.sources.generate import Generate
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -52,21 +53,24 @@ async def test_it_keeps_to_its_rate(capture: Any, until: Until) -> None:
 
 
 async def test_a_full_buffer_pauses_it_and_what_was_missed_is_not_made_up_for(
-    capture: Any, until: Until
+    capture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(generate_module, "read_clock", lambda: Now(now_s, now_s))
     source = generate(rate=10_000)
     capture.accepting = False
     await source.open(capture)
-    await until(lambda: len(capture.payloads) > 0)
-    held = len(capture.payloads)
-    await asyncio.sleep(0.1)  # a thousand would have come
-    assert len(capture.payloads) == held
+    assert source._timer is None
+    assert len(capture.payloads) == 1
+    now_s += 0.1  # a thousand would have come
     capture.resume()
-    assert held < len(capture.payloads) <= held + 200
+    assert source._timer is None
+    assert len(capture.payloads) == 1 + 200
     await source.stop()
+    now_s += 0.1
     capture.accepting = True
     capture.resume()
-    assert len(capture.payloads) <= held + 200
+    assert len(capture.payloads) == 1 + 200
 
 
 async def test_it_may_be_stopped_twice_and_before_it_is_opened() -> None:

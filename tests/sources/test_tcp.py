@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -39,6 +42,13 @@ async def closed(reader: asyncio.StreamReader) -> bool:
             return await reader.read() == b""
         except ConnectionResetError:
             return True
+
+
+def kernel_bytes(connection: Any) -> int:
+    """What has come for the connection and was not read yet."""
+    count = bytearray(4)
+    fcntl.ioctl(connection._transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 async def test_lines_of_several_connections(capture: Any, until: Until) -> None:
@@ -103,8 +113,7 @@ async def test_a_full_buffer_stops_every_connection_at_once(capture: Any, until:
     await until(lambda: not any(c._transport.is_reading() for c in source.connections if c._transport))
     for writer in [*writers, late]:
         writer.write(b"y\n")
-    for _ in range(50):  # long enough for what had come to be read
-        await asyncio.sleep(0.001)
+    await until(lambda: [kernel_bytes(c) for c in source.connections] == [2] * 6)
     assert capture.payloads == [b"x"]
     capture.accepting = True
     capture.resume()

@@ -7,19 +7,8 @@ from streamd.storage.database import Database
 
 
 @pytest.fixture(autouse=True)
-async def nothing_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """A connection's thread that is left behind by a failed test would keep Python from ending."""
-    opened: list[Database] = []
-    real = Database.open
-
-    async def open_and_remember(self: Database) -> None:
-        opened.append(self)
-        await real(self)
-
-    monkeypatch.setattr(Database, "open", open_and_remember)
-    yield
-    for database in opened:
-        await database._disconnect()
+def in_every_test(no_database_stays_open: None) -> None:
+    del no_database_stays_open
 
 
 @pytest.fixture
