@@ -19,9 +19,9 @@ def faults(loaded: Loaded) -> list[str]:
     for name, source in loaded.config.sources.items():
         address = getattr(source, "listen", None)
         if source.type in _SOCKET_KINDS and isinstance(address, Address):
-            found += _bind(address, _SOCKET_KINDS[source.type], name)
+            found += _bind(address, _SOCKET_KINDS[source.type], f"source {name}")
     if loaded.config.admin.listen is not None:
-        found += _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "admin")
+        found += _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "[admin]")
     plain = {f"sinks.{name}" for name, sink in loaded.config.sinks.items() if not hasattr(sink, "table")}
     for path, owner in {path: owner for owner, path in outputs(loaded)}.items():
         found += _unwritable(path, database=owner not in plain)
@@ -36,10 +36,10 @@ def outputs(loaded: Loaded) -> list[tuple[str, Path]]:
     return [(owner, loaded.state_dir / path) for owner, path in named]
 
 
-def _bind(address: Address, kind: socket.SocketKind, name: str) -> list[str]:
+def _bind(address: Address, kind: socket.SocketKind, owner: str) -> list[str]:
     """Bind and let go at once, without listening: nobody can connect to a trial."""
     try:
-        sock, _ = bound_socket(address, kind, name)
+        sock, _ = bound_socket(address, kind, owner)
     except EnvironmentFault as fault:
         return [str(fault)]
     sock.close()

@@ -56,6 +56,12 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
     return f" (did you mean {quoted(close[0])}?)" if close else ""
 
 
+def misspelt(key: str, table: Any, known: Iterable[str] = ()) -> str | None:
+    """The key that stands where the missing `key` should, by its look; None where there is none."""
+    written = table.keys() - set(known) if isinstance(table, dict) else ()
+    return next(iter(difflib.get_close_matches(key, sorted(written), 1)), None)
+
+
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """What to say of a key nobody reads."""
     if key in LATER:
@@ -76,9 +82,13 @@ def in_plain_words(
     for error in failure.errors(include_url=False):
         loc = error["loc"]
         here = place + _written(loc, table)
-        if problems and problems[-1].place == here:
-            continue  # the other branch of a union
-        if error["type"] == "extra_forbidden":
+        if error["type"] == "missing" and (
+            typo := misspelt(str(loc[-1]), error["input"], _keys_at(model, loc[:-1]))
+        ):
+            problems.append(Problem((*here[:-1], typo), unknown_key(typo, [str(loc[-1])])))
+        elif any(problem.place == here for problem in problems):
+            continue  # the other branch of a union, or a typo that is told already
+        elif error["type"] == "extra_forbidden":
             problems.append(Problem(here, unknown_key(str(loc[-1]), _keys_at(model, loc[:-1]))))
         else:
             problems.append(Problem(here, _sentence(error)))

@@ -15,6 +15,7 @@ from streamd.config.problems import (
     did_you_mean,
     dotted,
     in_plain_words,
+    misspelt,
     quoted,
     unknown_key,
 )
@@ -181,6 +182,9 @@ def _resolved(
     """The class that `type` names, and the table as its `Config`."""
     type_name = table.get("type")
     type_place = place if short else (*place, "type")
+    if "type" not in table and (typo := misspelt("type", table)):
+        problems.append(Problem((*place, typo), unknown_key(typo, ["type"])))
+        return None
     if not isinstance(type_name, str):
         known = ", ".join(registry.names(kind))
         problems.append(Problem(type_place, f"should be one of the {kind} in quotes: {known}"))

@@ -104,7 +104,8 @@ class Translation(ast.NodeVisitor):
     def refusal(self, node: ast.expr, what: str) -> ValueError:
         """The error, with the part of the text it is about."""
         place = ast.get_source_segment(self.text, node) or ""
-        return ValueError(what if place == self.text else f"{what}: {place[:60]!r}")
+        is_said = place == self.text or repr(place) in what
+        return ValueError(what if is_said else f"{what}: {place[:60]!r}")
 
     def generic_visit(self, node: ast.AST) -> ast.expr:
         culprit = node.op if isinstance(node, ast.BinOp | ast.UnaryOp) else node

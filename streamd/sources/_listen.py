@@ -13,15 +13,16 @@ _ADVICE = {
 }
 
 
-def bound_socket(listen: Address, kind: socket.SocketKind, source: str) -> tuple[socket.socket, Address]:
+def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
     """A bound, non-blocking socket and the address it really has.
 
-    A name is resolved once and its first address taken. `[::]` takes IPv4 too. Raises `EnvironmentFault`.
+    A name is resolved once and its first address taken. `[::]` takes IPv4 too. Raises `EnvironmentFault`,
+    in the name of the `owner` ("source lab").
     """
     try:
         found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise EnvironmentFault(f"source {source}: cannot resolve {listen.host!r}: {error}") from None
+        raise EnvironmentFault(f"{owner}: cannot resolve {listen.host!r}: {error}") from None
     family, _, protocol, _, address = found[0]
     sock = socket.socket(family, kind, protocol)
     try:
@@ -34,8 +35,6 @@ def bound_socket(listen: Address, kind: socket.SocketKind, source: str) -> tuple
     except OSError as error:
         sock.close()
         advice = _ADVICE.get(error.errno or 0, "check the address")
-        raise EnvironmentFault(
-            f"source {source}: cannot listen on {listen}: {error.strerror}: {advice}"
-        ) from None
+        raise EnvironmentFault(f"{owner}: cannot listen on {listen}: {error.strerror}: {advice}") from None
     host, port = sock.getsockname()[:2]
     return sock, Address(host, port)

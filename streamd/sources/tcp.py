@@ -39,7 +39,9 @@ class Tcp(StreamSource):
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
         loop = asyncio.get_running_loop()
-        sock, self.address = bound_socket(self.config.listen, socket.SOCK_STREAM, self.context.name)
+        sock, self.address = bound_socket(
+            self.config.listen, socket.SOCK_STREAM, f"source {self.context.name}"
+        )
         for option, value in _KEEPALIVE:  # accepted sockets inherit these
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

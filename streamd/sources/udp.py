@@ -68,7 +68,9 @@ class Udp(Source):
         """Bind and begin to read. Raises `EnvironmentFault`."""
         self._outlet = outlet
         self._loop = asyncio.get_running_loop()
-        self._socket, self.address = bound_socket(self.config.listen, socket.SOCK_DGRAM, self.context.name)
+        self._socket, self.address = bound_socket(
+            self.config.listen, socket.SOCK_DGRAM, f"source {self.context.name}"
+        )
         self._grow_receive_buffer(self._socket)
         self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
         outlet.on_resume(self._have_room)

@@ -149,6 +149,17 @@ def test_a_port_in_use_is_an_environment_fault_and_offline_does_not_look(
         assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
 
 
+def test_the_admin_address_that_is_taken_is_called_by_its_table(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        assert check(changed('[admin]\nlisten = "127.0.0.1:0"', f'[admin]\nlisten = "127.0.0.1:{port}"')) == 1
+
+    assert capsys.readouterr().err.startswith(f"[admin]: cannot listen on 127.0.0.1:{port}")
+
+
 def test_a_folder_that_is_a_file_is_an_environment_fault(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,6 +128,14 @@ WRONG = {
         changed('type = "tcp"\n', ""),
         "11: sources.floor.type: should be one of the sources in quotes: ",
     ),
+    "a misspelt type": (
+        changed('type = "tcp"', 'typ = "tcp"'),
+        '12: sources.floor.typ: unknown key (did you mean "type"?)',
+    ),
+    "a misspelt type of a codec": (
+        changed("[sources.floor]\n", '[sources.floor]\nframing = { tpye = "newline" }\n'),
+        '12: sources.floor.framing.tpye: unknown key (did you mean "type"?)',
+    ),
     "an unknown type": (
         changed('type = "tcp"', 'type = "tpc"'),
         '12: sources.floor.type: there is no "tpc" among the sources (did you mean "tcp"?)',
@@ -331,3 +339,16 @@ def test_tables_nested_to_the_edge_of_what_any_reader_can_take_are_refused() -> 
         path.write_text("[daemon]\nx." + ".".join("c" * depth) + " = 1\n")
         with pytest.raises(ConfigError, match=r"nested too deeply|unknown key"):
             config.load(path)
+
+
+def test_a_misspelt_key_is_told_once_and_not_as_missing_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(changed('type = "tcp"\nlisten', 'type = "tcp"\nlisen'), "--offline") == 2
+
+    told = capsys.readouterr().err
+    assert told == 'c.toml:13: sources.floor.lisen: unknown key (did you mean "listen"?)\n'
+
+
+def test_an_unknown_field_is_quoted_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(changed("value > 20", "valu > 20"), "--offline") == 2
+
+    assert capsys.readouterr().err.count("'valu'") == 1
