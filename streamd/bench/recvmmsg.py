@@ -11,32 +11,12 @@ import socket
 import sys
 import time
 
-BATCH = 512
+from streamd.sources._recvmmsg import BATCH, SLOT_BYTES, IoVec, MMsgHdr
+
 RECEIVE_BUFFER_BYTES = 8 * 2**20
 SO_RCVBUFFORCE = 33
-_DATAGRAM_BYTES = 65536
 _QUIET_S = 2.0
 _FIRST_S = 30.0
-
-
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _MsgHdr(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_IoVec)),
-        ("iov_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _MMsgHdr(ctypes.Structure):
-    _fields_ = (("header", _MsgHdr), ("length", ctypes.c_uint32))
 
 
 def bound() -> socket.socket:
@@ -55,9 +35,9 @@ def bound() -> socket.socket:
 def count(receiving: socket.socket, wanted: int) -> dict[str, float]:
     """Datagrams counted, and the CPU seconds of doing so."""
     recvmmsg = ctypes.PyDLL(None, use_errno=True).recvmmsg
-    room = ctypes.create_string_buffer(_DATAGRAM_BYTES)
-    vector = _IoVec(ctypes.addressof(room), _DATAGRAM_BYTES)  # one for all: nobody reads what is in it
-    headers = (_MMsgHdr * BATCH)()
+    room = ctypes.create_string_buffer(SLOT_BYTES)
+    vector = IoVec(ctypes.addressof(room), SLOT_BYTES)  # one for all: nobody reads what is in it
+    headers = (MMsgHdr * BATCH)()
     for entry in headers:
         entry.header.iov, entry.header.iov_length = ctypes.pointer(vector), 1
     descriptor = receiving.fileno()

@@ -18,15 +18,19 @@ NAME_BYTES = 32
 _NOTHING: Datagrams = ([], [], 0)
 
 
-class _IoVec(ctypes.Structure):
+class IoVec(ctypes.Structure):
+    """`struct iovec`: where a datagram is put."""
+
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _MsgHdr(ctypes.Structure):
+class MsgHdr(ctypes.Structure):
+    """`struct msghdr`: one datagram and its sender."""
+
     _fields_ = (
         ("name", ctypes.c_void_p),
         ("name_length", ctypes.c_uint32),
-        ("iov", ctypes.POINTER(_IoVec)),
+        ("iov", ctypes.POINTER(IoVec)),
         ("iov_length", ctypes.c_size_t),
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
@@ -34,8 +38,10 @@ class _MsgHdr(ctypes.Structure):
     )
 
 
-class _MMsgHdr(ctypes.Structure):
-    _fields_ = (("header", _MsgHdr), ("length", ctypes.c_uint32))
+class MMsgHdr(ctypes.Structure):
+    """`struct mmsghdr`: `recvmmsg` takes an array of these."""
+
+    _fields_ = (("header", MsgHdr), ("length", ctypes.c_uint32))
 
 
 def new_receiver(sock: socket.socket) -> Callable[[], Datagrams]:
@@ -56,8 +62,8 @@ def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], 
     names = mmap.mmap(-1, BATCH * NAME_BYTES)
     data_start = ctypes.addressof(ctypes.c_char.from_buffer(data))
     names_start = ctypes.addressof(ctypes.c_char.from_buffer(names))
-    vectors = (_IoVec * BATCH)()
-    headers = (_MMsgHdr * BATCH)()
+    vectors = (IoVec * BATCH)()
+    headers = (MMsgHdr * BATCH)()
     for index in range(BATCH):
         vectors[index].base = data_start + index * SLOT_BYTES
         vectors[index].length = SLOT_BYTES
@@ -66,8 +72,8 @@ def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], 
         header.name_length = NAME_BYTES
         header.iov = ctypes.pointer(vectors[index])
         header.iov_length = 1
-    stride = ctypes.sizeof(_MMsgHdr) // 4
-    lengths = memoryview(headers).cast("B").cast("I")[_MMsgHdr.length.offset // 4 :: stride]
+    stride = ctypes.sizeof(MMsgHdr) // 4
+    lengths = memoryview(headers).cast("B").cast("I")[MMsgHdr.length.offset // 4 :: stride]
     name_bytes = 16 if sock.family == socket.AF_INET else 28
     data_offsets = range(0, BATCH * SLOT_BYTES, SLOT_BYTES)
     name_ends = range(name_bytes, BATCH * NAME_BYTES, NAME_BYTES)
