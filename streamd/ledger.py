@@ -43,6 +43,9 @@ class Ledger:
     never fatal: a change counts as written only when it is committed, so the next attempt has it too.
     """
 
+    kind = ""
+    """The reason on the rows of a run's start and end: what sort of run it was."""
+
     def __init__(
         self,
         books: Books,
@@ -76,18 +79,25 @@ class Ledger:
                 for statement in STATEMENTS:
                     await self._db.execute(statement)
                 await self._note_unended(now_s)
-                await self._mark("start", from_epoch(now_s), self.run_id, 0, 1)
+                await self._mark("start", from_epoch(now_s), self.run_id, 0, 1, self.kind)
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"cannot write the ledger in {self._db.path}: {error}") from error
         self._db.ledger = self
 
     async def _note_unended(self, now_s: float) -> None:
-        for run_id, known_until in await self._db.fetch(UNENDED_RUNS):
+        for run_id, kind, known_until in await self._db.fetch(UNENDED_RUNS):
+            if not self._has_ended(kind):
+                continue
             ((unknown_s,),) = await self._db.fetch(
                 "SELECT max(0, (julianday(?) - julianday(?)) * 86400)",
                 (from_epoch(now_s), known_until),
             )
-            await self._mark("unclean", known_until, run_id, unknown_s, None)
+            await self._mark("unclean", known_until, run_id, unknown_s, None, kind)
+
+    def _has_ended(self, kind: str) -> bool:
+        """Whether a run of this kind without an end, seen when this one begins, cannot be running still."""
+        del kind
+        return True  # a replay that does run takes the row back when it ends
 
     async def flush(self) -> bool:
         """Write what has changed; False where that was not possible now."""
@@ -121,7 +131,7 @@ class Ledger:
             await self._db.execute(
                 "DELETE FROM ledger WHERE run_id = ? AND counter = 'unclean'", (self.run_id,)
             )
-            await self._mark("stop", from_epoch(self._clock().wall_s), self.run_id, 0, 1)
+            await self._mark("stop", from_epoch(self._clock().wall_s), self.run_id, 0, 1, self.kind)
         except (SinkError, sqlite3.Error) as error:
             log.warning("ledger_not_closed", path=str(self._db.path), why=str(error))
 
@@ -207,6 +217,8 @@ class Ledger:
             return UPSERT.format(UPSERT_PLACES), rows
         return UPSERT.format(", ".join([UPSERT_PLACES] * len(rows))), [tuple(chain(*rows))]
 
-    async def _mark(self, counter: str, at: str, run_id: str, interval_s: float, n: int | None) -> None:
-        row = (at, run_id, interval_s, "", "", "", counter, "", n)
+    async def _mark(
+        self, counter: str, at: str, run_id: str, interval_s: float, n: int | None, kind: str
+    ) -> None:
+        row = (at, run_id, interval_s, "", "", "", counter, kind, n)
         await self._db.execute(UPSERT.format(UPSERT_PLACES), row)

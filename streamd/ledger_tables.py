@@ -41,6 +41,7 @@ GROUP BY run_id, source
 
 # An unclean end leaves a time in which anything may have been lost: from what is known for sure
 # to the next start. A minute that has part in it has no percentage. Nothing is rounded: 100 means all.
+# A replay that was killed has lost nothing: what it had not stored is still in the dead letters.
 _COMPLETENESS = f"""
 CREATE VIEW completeness AS
 WITH
@@ -49,7 +50,7 @@ unknown(first_minute, until) AS MATERIALIZED (
     substr(at, 1, 17) || '00.000000Z',
     strftime('%Y-%m-%dT%H:%M:%f', at, printf('%.3f seconds', interval_s))
   FROM ledger
-  WHERE {_RUN_ROWS} AND counter = 'unclean'
+  WHERE {_RUN_ROWS} AND counter = 'unclean' AND reason <> 'replay'
 ),
 counted AS (
   SELECT
@@ -106,7 +107,7 @@ ON CONFLICT (at, run_id, source, pipeline, sink, counter, reason) DO UPDATE SET 
 """Rows up to a time become one row for each number of a run, at the time '': every sum stays what it was."""
 
 UNENDED_RUNS = f"""
-SELECT run_id, (
+SELECT run_id, max(reason), (
   SELECT strftime('%Y-%m-%dT%H:%M:%f000Z', at, printf('-%.3f seconds', interval_s))
   FROM ledger AS last WHERE last.run_id = runs.run_id ORDER BY at DESC LIMIT 1
 )
@@ -115,7 +116,7 @@ WHERE {_RUN_ROWS}
 GROUP BY run_id
 HAVING count(*) FILTER (WHERE counter <> 'start') = 0
 """  # noqa: S608 - our own words
-"""Runs with a start and no end, each with the time up to which all of it is known.
+"""Runs with a start and no end, each with its kind and the time up to which all of it is known.
 
 That is one interval before its last row: a sink may have committed in an interval that had just begun,
 when the flush of the one before it was still to come.

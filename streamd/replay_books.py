@@ -43,10 +43,15 @@ class ReplayBooks(Books):
 
 
 class ReplayLedger(Ledger):
-    """The ledger of a replay, which may run beside the daemon: it takes no other run for one that ended."""
+    """The ledger of a replay, which may run beside the daemon: it takes no daemon's run for one that ended.
 
-    async def _note_unended(self, now_s: float) -> None:
-        del now_s  # a daemon that runs has not ended: its next start looks at that
+    There is one replay at a time, so another one without an end was killed.
+    """
+
+    kind = REPLAY
+
+    def _has_ended(self, kind: str) -> bool:
+        return kind == REPLAY  # a daemon may run; where it does not, its next start tells of it
 
     def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
         """As the ledger's own; a sink names the first source."""
