@@ -30,6 +30,10 @@ _STEP_S = 0.005
 _FEWEST_ROWS, _MOST_ROWS = 50, 8192
 _FIRST_ROWS = 500
 _FEWEST_PAGES, _MOST_PAGES = 16, 512
+_SLACK_SHARE, _MOST_SHARE = 64, 16
+"""Of `max_size`: what goes beyond it, that not every look finds a few rows, and what may go at most."""
+_PAGE_BYTES = 4096
+"""Space is freed in pages: what rows took that freed none is known no better."""
 _FREE_SHARE = 8
 """Free pages are given back when they are more than one part in so many: rows that come use the others."""
 
@@ -44,6 +48,10 @@ class Age(NamedTuple):
 
     column: str
     indexed: bool
+
+
+class _TooMuchError(Exception):
+    """More rows would go than the bound asks for: the transaction is rolled back."""
 
 
 async def keep(step: Callable[[], Awaitable[bool]], sink: str) -> None:
@@ -85,6 +93,8 @@ class Retention:
         self._age = age
         self._clock = clock
         self._rows = _FIRST_ROWS
+        self._row_bytes = 0.0
+        """Of a row as the last step found it; 0 before the first."""
         self._pages = _FEWEST_PAGES
 
     @property
@@ -100,12 +110,17 @@ class Retention:
 
     async def step(self, database: Database, max_bytes: int | None) -> bool:
         """Delete some rows in one transaction, or give some pages back; whether there may be more to do."""
+        too_old = await self._too_old(database)
+        if too_old is not None:
+            return await self._delete(database, *too_old) > 0
         file_bytes, free_bytes = await database.sizes_bytes()
-        condition = await self._too_old(database)
-        if condition is None and max_bytes is not None and file_bytes - free_bytes > max_bytes:
-            condition = await self._first_rows(database)
-        if condition is not None:
-            return await self._delete(database, *condition) > 0
+        used_bytes = file_bytes - free_bytes
+        if (
+            max_bytes is not None
+            and used_bytes > max_bytes
+            and await self._shrink(database, used_bytes, max_bytes)
+        ):
+            return True
         too_long = max_bytes is not None and file_bytes > max_bytes + max_bytes // _FREE_SHARE
         if database.reclaim and free_bytes and (too_long or free_bytes > file_bytes // _FREE_SHARE):
             started_s = time.monotonic()
@@ -140,25 +155,53 @@ class Retention:
             last_old = row if at is not None else last_old
         return None if last_old is None else (f"{number} <= ?", last_old)
 
-    async def _first_rows(self, database: Database) -> tuple[str, int] | None:
-        """The oldest rows by their number, as many as one step takes."""
-        table, number = quote(self._table.name), self._table.row_number
-        first = f"SELECT {number} AS n FROM {table} ORDER BY {number} LIMIT {self._rows}"  # noqa: S608 - quoted
-        ((last,),) = await database.fetch(f"SELECT max(n) FROM ({first})")  # noqa: S608 - as above
-        return None if last is None else (f"{number} <= ?", last)
+    async def _shrink(self, database: Database, used_bytes: int, max_bytes: int) -> bool:
+        """Delete the oldest rows by their number, or learn that fewer have to go; False where none went.
 
-    async def _delete(self, database: Database, condition: str, param: str | int) -> int:
+        How many is reckoned from what the rows of the last step took. Rows differ: where they took so much
+        more that the file would fall far below the bound, nothing of the step is kept.
+        """
+        table, number = quote(self._table.name), self._table.row_number
+        rows = self._rows
+        if self._row_bytes:
+            goal_bytes = used_bytes - max_bytes + max_bytes // _SLACK_SHARE
+            rows = max(1, min(rows, int(goal_bytes / self._row_bytes)))
+        first = f"SELECT {number} AS n FROM {table} ORDER BY {number} LIMIT {rows}"  # noqa: S608 - quoted
+        ((last,),) = await database.fetch(f"SELECT max(n) FROM ({first})")  # noqa: S608 - as above
+        if last is None:
+            return False
+        try:
+            return (
+                await self._delete(database, f"{number} <= ?", last, max_bytes - max_bytes // _MOST_SHARE) > 0
+            )
+        except _TooMuchError:
+            return True
+
+    async def _delete(
+        self, database: Database, condition: str, param: str | int, least_bytes: int | None = None
+    ) -> int:
+        """Delete and count. Raises `_TooMuchError` where less than `least_bytes` would stay in use."""
         delete = f"DELETE FROM {quote(self._table.name)} WHERE {condition}"  # noqa: S608 - names are quoted
         async with database.transaction() as entries:
+            before_bytes = await _used_bytes(database)
             started_s = time.monotonic()
             await database.execute(delete, (param,))
-            ((deleted,),) = await database.fetch("SELECT changes()")
             took_s = time.monotonic() - started_s
+            ((deleted,),) = await database.fetch("SELECT changes()")
+            left_bytes = await _used_bytes(database)
+            self._rows = _fitting(self._rows, took_s, _FEWEST_ROWS, _MOST_ROWS)
             if deleted:
+                self._row_bytes = max(before_bytes - left_bytes, _PAGE_BYTES) / deleted
                 entries.append(Entry("", "", self._sink, "expired", "", deleted))
+            if least_bytes is not None and left_bytes < least_bytes and deleted > 1:
+                raise _TooMuchError
         self.expired(deleted)
-        self._rows = _fitting(self._rows, took_s, _FEWEST_ROWS, _MOST_ROWS)
         return int(deleted)
+
+
+async def _used_bytes(database: Database) -> int:
+    file_bytes, free_bytes = await database.sizes_bytes()
+    return file_bytes - free_bytes
 
 
 def _fitting(size: int, took_s: float, fewest: int, most: int) -> int:

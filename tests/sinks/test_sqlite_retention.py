@@ -32,6 +32,7 @@ def expire(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
         count = 0
         while await sink._retention.step(sink._writer.database, sink.config.retention.max_size):
             count += 1
+            assert count < 10_000
         return count
 
     return steps
@@ -126,6 +127,71 @@ async def test_the_file_is_brought_within_max_size_and_the_newest_rows_stay(
     assert count > 1000
     await bench.close()
     assert (bench.folder / "data.db").stat().st_size <= 2**20 * 9 // 8
+
+
+async def used_bytes(sink: Any) -> int:
+    file_bytes, free_bytes = await sink._writer.database.sizes_bytes()
+    return int(file_bytes - free_bytes)
+
+
+NARROW, WIDE = 100, 100_000
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[NARROW] * 20_000, [WIDE] * 30, [NARROW] * 8000 + [WIDE] * 30, [WIDE] * 30 + [NARROW] * 8000],
+    ids=["narrow", "wide", "narrow_then_wide", "wide_then_narrow"],
+)
+async def test_no_more_goes_than_a_small_bound_asks_for(
+    bench: Any, batch_of: Any, expire: Any, sizes: list[int]
+) -> None:
+    sink = await bench.open(table="t", columns=COLUMNS, retention={"min_free": "0B", "max_size": "1MiB"})
+    await sink.write([batch_of([{"n": n, "text": "x" * size} for n, size in enumerate(sizes)])])
+    await expire(sink)
+    left = 2**20 * 15 // 16 - max(sizes)
+    assert left < await used_bytes(sink) <= 2**20
+    for size in sizes[-100:]:  # and so it stays while rows come and go
+        await sink.write([batch_of([{"n": 0, "text": "y" * size}] * max(1, WIDE // size))])
+        await expire(sink)
+        assert left < await used_bytes(sink) <= 2**20
+    ((count, first, last),) = bench.query("SELECT count(*), min(rowid), max(rowid) FROM t")
+    assert last - first + 1 == count
+    assert sink.notes["expired"] == last - count
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    ["rowid * 1000003", "rowid + 1000000000 * (rowid > 100)", "rowid + 1000000000 * (rowid > 5990)"],
+)
+async def test_gaps_in_the_numbers_of_rows_make_no_difference(
+    bench: Any, batch_of: Any, expire: Any, numbers: str
+) -> None:
+    sink = await bench.open(table="t", columns=COLUMNS, retention={"min_free": "0B", "max_size": "1MiB"})
+    await sink.write([batch_of(rows(6000))])
+    await sink._writer.database.execute(f"UPDATE t SET rowid = -({numbers})")  # noqa: S608 - our own words
+    await sink._writer.database.execute("UPDATE t SET rowid = -rowid")
+    await expire(sink)
+    assert 2**20 * 15 // 16 <= await used_bytes(sink) <= 2**20
+    ((count, first, last),) = bench.query("SELECT count(*), min(n), max(n) FROM t")
+    assert (last, last - first + 1) == (5999, count)
+
+
+async def test_tables_of_others_are_in_the_bound_and_left_alone(
+    bench: Any, batch_of: Any, expire: Any
+) -> None:
+    bound = {"min_free": "0B", "max_size": "2MiB"}
+    sink = await bench.open(table="t", columns=COLUMNS, retention=bound)
+    other = await bench.open(table="other", columns=COLUMNS)
+    await other.write([batch_of(rows(10, WIDE))])
+    await sink.write([batch_of(rows(10_000))])
+    await expire(sink)
+    assert 2**21 * 15 // 16 <= await used_bytes(sink) <= 2**21
+    assert bench.query("SELECT count(*) FROM other") == [(10,)]
+    await other.write([batch_of(rows(20, WIDE))])
+    await expire(sink)  # ends, though the file stays over its bound
+    assert await used_bytes(sink) > 2**21
+    assert bench.query("SELECT (SELECT count(*) FROM other), (SELECT count(*) FROM t)") == [(30, 0)]
+    assert sink.notes["expired"] == 10_000
 
 
 async def test_a_file_made_without_auto_vacuum_keeps_its_size_and_the_user_is_told_what_to_run(
