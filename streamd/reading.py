@@ -16,6 +16,7 @@ from streamd.core.schema import FieldType
 from streamd.core.settings import parse_duration_s
 from streamd.core.timestamp import canonical, from_epoch
 from streamd.storage.columns import FIELD_TYPES
+from streamd.storage.condition import bracketed
 from streamd.storage.read_only import only_reading, open_read_only
 from streamd.storage.rows import METADATA_COLUMNS
 from streamd.storage.table import quote
@@ -89,7 +90,8 @@ def read(
             wanted = list(there) if columns is None else [name for name in columns if name in there]
             if not wanted:
                 continue
-            sql = _select(table=stored.table, columns=wanted, where=_where(there, time, bounds, where))
+            asked = None if where is None else bracketed(connection, stored.table, where, parameters)
+            sql = _select(table=stored.table, columns=wanted, where=_where(there, time, bounds, asked))
             for rows in _chunks(connection.execute(sql, parameters)):
                 for name, part in zip(wanted, zip(*rows, strict=True), strict=True):
                     known = values.setdefault(name, [None] * length)  # a column that older files have not
@@ -150,8 +152,7 @@ def _columns(connection: sqlite3.Connection, stored: Stored) -> dict[str, FieldT
 def _where(
     there: Mapping[str, FieldType], time: str | None, bounds: tuple[str | None, str | None], where: str | None
 ) -> str:
-    # The line end keeps a comment at the end of the user's condition from hiding our bracket.
-    clauses = [] if where is None else [f"({where}\n)"]
+    clauses = [] if where is None else [where]
     if any(bounds):
         column = _time_column(there, time)
         clauses += [f"{column} {sign} '{at}'" for sign, at in zip((">=", "<"), bounds, strict=True) if at]

@@ -257,6 +257,8 @@ def test_what_is_in_the_table_and_is_no_time_is_told(config: Path) -> None:
         ({"since": "5m", "time": "when"}, ConfigError, "no column 'when'"),
         ({"columns": ["sensor", "nothing"]}, ConfigError, "no column 'nothing'"),
         ({"where": "1); DROP TABLE readings; --"}, QueryRefused, "syntax|statement"),
+        ({"where": "seq < 0) OR (1"}, QueryRefused, "syntax"),
+        ({"where": "1 LIMIT 1"}, QueryRefused, "LIMIT"),
         ({"where": "nothing = 1"}, QueryRefused, "nothing"),
         ({"where": "sensor = ?"}, QueryRefused, "binding"),
         ({"where": "load_extension('x')"}, QueryRefused, "refused"),

@@ -6,7 +6,7 @@ import sys
 
 from streamd import components, config
 from streamd.cli import _comparison, _topology, _trial
-from streamd.config.resolved import resolved
+from streamd.config.resolved import resolved, resolved_json
 from streamd.core.errors import ConfigError
 from streamd.dead_letters import DeadLetters
 from streamd.storage.databases import Databases
@@ -16,9 +16,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="configuration file")
     parser.add_argument("--offline", action="store_true", help="do not look at this host's ports and folders")
     parser.add_argument(
-        "--resolved", action="store_true", help="print the configuration as TOML with every default"
+        "--resolved", action="store_true", help="print the configuration with every default, as TOML"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text or TOML")
     parser.epilog = "Exit code: 0 good, 1 this host refuses something, 2 the configuration is wrong."
 
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
         return error.exit_code
     if args.resolved:
-        print(resolved(loaded), end="")
+        print((resolved_json if args.json else resolved)(loaded), end="")
         return 0
     faults = [] if args.offline else _trial.faults(loaded)
     changes: list[str] = []

@@ -11,6 +11,7 @@ from typing import Any
 from streamd.cli._table import distinct, escape, json_line, text_of
 from streamd.cli.query import add_file_options, positive
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.storage.condition import bracketed
 from streamd.storage.read_only import QueryRefused, only_reading, open_read_only, read_only_uri
 from streamd.storage.table import ROW_NUMBER, quote
 from streamd.stored import Stored, in_file, of_configuration
@@ -83,8 +84,7 @@ class _File:
     def __init__(self, path: Path, table: str, where: str | None) -> None:
         self.path = path
         self._table = table
-        # The line end keeps a comment at the end of the user's condition from hiding our bracket.
-        self._condition = "" if where is None else f" AND ({where}\n)"
+        self._where = where
         self._shown = 0
         self._open()
 
@@ -138,9 +138,13 @@ class _File:
 
     def _rows(self, columns: Sequence[str], after: int, count: int, order: str) -> list[Row]:
         number = _number(columns)
+        condition = ""
+        if self._where is not None:
+            with only_reading(self._connection):
+                condition = f" AND {bracketed(self._connection, self._table, self._where)}"
         return self._ask(
             f"SELECT {', '.join([number, *map(quote, columns)])} FROM {quote(self._table)}"  # noqa: S608 - quoted
-            f" WHERE {number} > ? {self._condition} ORDER BY {number} {order} LIMIT ?",
+            f" WHERE {number} > ?{condition} ORDER BY {number} {order} LIMIT ?",
             (after, count),
         )
 

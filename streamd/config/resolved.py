@@ -1,4 +1,4 @@
-"""A loaded configuration as TOML again, with every default written out."""
+"""A loaded configuration as TOML or JSON again, with every default written out."""
 
 import ipaddress
 import json
@@ -29,6 +29,11 @@ def resolved(loaded: Loaded) -> str:
     The order is that of the tables' definition, then that of the file, so that two can be compared.
     """
     return tomlkit.dumps(_table(loaded.config))
+
+
+def resolved_json(loaded: Loaded) -> str:
+    """The same as one JSON object, in the same order."""
+    return json.dumps(_table(loaded.config), indent=2) + "\n"
 
 
 def _table(settings: BaseModel) -> dict[str, Any]:

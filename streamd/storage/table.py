@@ -145,15 +145,19 @@ class Table:
                     for statement in statements:
                         await database.execute(statement)
             except sqlite3.IntegrityError as error:
-                keys = ", ".join(map(quote, self.unique))
-                find = f"SELECT {keys}, count(*) FROM {quote(self.name)}"  # noqa: S608 - names are quoted
-                raise ConfigError(
-                    f"the table {self.name!r} has rows that are equal in unique = {list(self.unique)}; see"
-                    f" {find} GROUP BY {keys} HAVING count(*) > 1;"
-                ) from error
+                raise self.equal_rows() from error
         there = await self._find(database)
         return (
             {} if there is None else {c: kind for c, kind in there.types.items() if c not in there.generated}
+        )
+
+    def equal_rows(self) -> ConfigError:
+        """The error where rows are equal in `unique`, with the statement that shows them."""
+        keys = ", ".join(map(quote, self.unique))
+        find = f"SELECT {keys}, count(*) FROM {quote(self.name)}"  # noqa: S608 - names are quoted
+        return ConfigError(
+            f"the table {self.name!r} has rows that are equal in unique = {list(self.unique)}; see"
+            f" {find} GROUP BY {keys} HAVING count(*) > 1;"
         )
 
     async def changes(self, database: Fetches) -> list[str]:

@@ -241,6 +241,9 @@ def test_resolved_has_every_default_and_loads_as_the_same_configuration(
     assert document["sinks"]["records"]["batch"] == {"max_records": 4000, "max_wait": "250ms"}
     assert document["schemas"]["reading"]["sensor"] == {"type": "str", "required": True}
 
+    assert check(text, "--resolved", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == document
+
     before = config.load(folder / "c.toml").config
     assert check(told, "--resolved") == 0
     assert capsys.readouterr().out == told
@@ -292,3 +295,44 @@ def test_the_table_that_is_there_is_compared_and_left_as_it_is(
     assert ("a start would run" in told.out) == ("ALTER" in words)
     assert path.read_bytes() == before
     assert check(GOOD, "--offline") == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([("a", 1.0), ("b", 1.0)], 0),
+        ([("a", 1.0), ("b", 1.0), ("a", 2.0)], 1),
+        ([(None, 1.0), (None, 1.0)], 0),
+        ([], 0),
+    ],
+)
+def test_rows_that_unique_would_refuse_are_found_before_a_start(
+    rows: list[tuple[str | None, float]], code: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "var" / "data.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE readings (sensor TEXT, value REAL, extra TEXT) STRICT")
+        connection.executemany("INSERT INTO readings (sensor, value) VALUES (?, ?)", rows)
+        connection.commit()
+    before = path.read_bytes()
+    text = changed('table = "readings"', 'table = "readings"\nunique = ["sensor"]')
+
+    assert check(text) == code
+
+    told = capsys.readouterr()
+    assert ("CREATE UNIQUE INDEX" in told.out) == (code == 0)
+    assert ("rows that are equal in unique = ['sensor']; see SELECT" in told.err) == (code == 1)
+    assert path.read_bytes() == before
+    assert check(text, "--offline") == 0
+
+
+def test_a_unique_column_that_is_not_there_yet_has_no_equal_rows(folder: Path) -> None:
+    path = folder / "var" / "data.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE readings (value REAL, extra TEXT) STRICT")
+        connection.execute("INSERT INTO readings (value) VALUES (1), (2)")
+        connection.commit()
+
+    assert check(changed('table = "readings"', 'table = "readings"\nunique = ["sensor"]')) == 0

@@ -134,6 +134,13 @@ def test_a_sink_by_its_name_and_the_first_where_none_is_named(
     [
         (["--where", "nothing = 1"], 2, "nothing"),
         (["--where", "1); DELETE FROM readings; --"], 2, "streamd: "),
+        (["--where", "value > 99) or (1"], 2, 'near ")": syntax error'),
+        (["--where", "1 LIMIT 1"], 2, 'near "LIMIT": syntax error'),
+        (["--where", "1 UNION SELECT 1"], 2, 'near "UNION": syntax error'),
+        (["--where", "1;"], 2, 'near ";": syntax error'),
+        (["--where", "1 /*"], 2, "streamd: "),
+        (["--where", ""], 2, "streamd: "),
+        (["--where", "value = ?"], 2, "streamd: "),
         (["--where", "load_extension('x')"], 2, "refused"),
     ],
 )
