@@ -33,7 +33,8 @@ def test_one_expression_comes_back_in_brackets(connection: sqlite3.Connection, c
     "condition",
     [
         "", " ", "-- nothing", "1) OR (1", "1))--", ")", "(", "1 -- \n) OR (1", "1 GROUP BY a",
-        "1 ORDER BY a", "1 LIMIT 1", "1 UNION SELECT 1", "1; SELECT 1", "1;", "a, b", "SELECT 1", "1 /*", "a = 'x", "c = 1",
+        "1 ORDER BY a", "1 LIMIT 1", "1 UNION SELECT 1", "1; SELECT 1", "1;", "a, b",
+        "SELECT 1", "1 /*", "a = 'x", "c = 1",
         "1 WINDOW w AS (ORDER BY a)", "a = ?", "1\0",
     ],
 )  # fmt: skip
