@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import pytest
 import uvloop
 
+from streamd.storage import connection
 from streamd.storage.database import Database
 
 
@@ -45,3 +46,9 @@ async def no_database_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     yield
     for database in opened:
         await database._disconnect()
+
+
+@pytest.fixture
+def a_lock_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that somebody else writes into is not waited for."""
+    monkeypatch.setattr(connection, "_BUSY_TIMEOUT_S", 0.01)

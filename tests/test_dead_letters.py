@@ -19,7 +19,6 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import FlaggedFrame
 from streamd.core.now import Now
 from streamd.dead_letters import DeadLetters
-from streamd.storage import database
 from streamd.storage.databases import Databases
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -66,12 +65,6 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A locked file is noticed at once."""
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.01)
 
 
 @pytest.fixture
@@ -130,8 +123,8 @@ async def test_over_the_rate_is_counted_and_its_ack_says_dropped(tmp_path: Path)
     assert not_kept(store) == {"rate": 2 + 1 + 1}
 
 
-async def test_memory_is_bounded_while_nobody_can_write(tmp_path: Path, quick: None, until: Until) -> None:
-    del quick
+@pytest.mark.usefixtures("a_lock_is_noticed_at_once")
+async def test_memory_is_bounded_while_nobody_can_write(tmp_path: Path, until: Until) -> None:
     store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock(), max_waiting_bytes=100_000)
     await store.open()
     with Lock(store.path):
@@ -149,10 +142,10 @@ async def test_memory_is_bounded_while_nobody_can_write(tmp_path: Path, quick: N
     assert len(rows(store.path)) == store.counts["kept"]
 
 
+@pytest.mark.usefixtures("a_lock_is_noticed_at_once")
 async def test_a_sink_is_told_to_try_again_and_its_letters_are_kept_once(
-    tmp_path: Path, quick: None, until: Until
+    tmp_path: Path, until: Until
 ) -> None:
-    del quick
     clock = Clock()
     store = DeadLetters(tmp_path / "dead.db", bounds(burst=10), Databases(), clock=clock)
     await store.open()
@@ -182,8 +175,8 @@ async def test_a_sink_that_gave_up_waiting_is_nobody_to_answer(store: DeadLetter
     assert store.counts["kept"] == len(rows(store.path)) == 1
 
 
-async def test_a_close_that_cannot_write_counts_what_is_left(tmp_path: Path, quick: None) -> None:
-    del quick
+@pytest.mark.usefixtures("a_lock_is_noticed_at_once")
+async def test_a_close_that_cannot_write_counts_what_is_left(tmp_path: Path) -> None:
     store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock())
     await store.open()
     verdicts: list[Status] = []

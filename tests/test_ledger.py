@@ -14,7 +14,6 @@ from streamd.core.books import Books, Entry
 from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
 from streamd.ledger import Ledger
-from streamd.storage import database
 from streamd.storage.database import Database
 
 EIGHT = 1_769_846_400.0
@@ -273,10 +272,8 @@ async def test_a_run_killed_before_its_first_flush_is_unclean_too(path: Path) ->
     assert ("one", "unclean", None) in lifecycle(path)
 
 
-async def test_trouble_loses_nothing_and_no_stop_is_claimed(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.01)
+@pytest.mark.usefixtures("a_lock_is_noticed_at_once")
+async def test_trouble_loses_nothing_and_no_stop_is_claimed(path: Path) -> None:
     async with Run(path, "one", Clock()) as run:
         run.receive(5)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -292,10 +289,8 @@ async def test_trouble_loses_nothing_and_no_stop_is_claimed(
     assert lifecycle(path) == [("one", "start", 1)]
 
 
-async def test_a_file_that_cannot_be_written_is_the_environments_fault(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.01)
+@pytest.mark.usefixtures("a_lock_is_noticed_at_once")
+async def test_a_file_that_cannot_be_written_is_the_environments_fault(path: Path) -> None:
     run = Run(path, "one", Clock())
     await run.db.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

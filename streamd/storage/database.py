@@ -1,47 +1,31 @@
 """One writer connection to one SQLite file."""
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
-from functools import partial
+from contextlib import asynccontextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-import aiosqlite
 import structlog
 
 from streamd.core import failpoints
 from streamd.core.books import Entry
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.storage import files
+from streamd.storage.connection import Connection, Params
 from streamd.storage.faults import environment_fault
+from streamd.storage.write_ahead_log import CHECKPOINT_PAGES, WriteAheadLog
 
 Synchronous = Literal["normal", "full"]
-Params = Sequence[Any]
 Statement = asyncio.Task[list[tuple[Any, ...]]]
 """A statement under way on the connection's thread."""
 
-_BUSY_TIMEOUT_S = 1.0
-_CHECKPOINT_PAGES = 4000
-"""16 MiB of log. Against SQLite's own 1,000 it saves a twentieth of the CPU and a sixth of the time."""
-_CHECKPOINT_EVERY_S = 1.0
-_CHECKPOINT_ROWS = 1000
-"""The log is brought into the file once a second where this many rows came, else by SQLite at its bound."""
 _JOURNAL_MOST_BYTES = 32 * 2**20
-_LOG_ALARM_BYTES = 64 * 2**20
-_LOG_ALARM_AFTER_S = 5.0
-"""A log that stays this long for that time cannot be begun anew: somebody reads an old state of the file."""
 _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""
-_CACHED_STATEMENTS = 512
-
-logging.getLogger("aiosqlite").setLevel(
-    logging.WARNING
-)  # at debug it would print every parameter of every row
 
 
 class CommitLedger(Protocol):
@@ -52,29 +36,6 @@ class CommitLedger(Protocol):
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """The transaction with these rows has been committed."""
-
-
-class _Connection(aiosqlite.Connection):
-    """With one more way in: a whole transaction in one trip to the thread; each trip costs a turn."""
-
-    async def write_all(self, statements: Iterable[tuple[str, Params]]) -> list[tuple[Any, ...]]:
-        """Begin, run every statement, commit; roll back where anything fails. They are made on the thread."""
-        return cast(
-            "list[tuple[Any, ...]]",
-            await self._execute(_write_all, self._conn, statements),  # type: ignore[no-untyped-call]  # as it is
-        )
-
-
-def _write_all(connection: sqlite3.Connection, statements: Iterable[tuple[str, Params]]) -> list[Any]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for sql, params in statements:
-            connection.execute(sql, params)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()  # does nothing where SQLite has done it itself
-        raise
-    return []
 
 
 class Database:
@@ -97,18 +58,12 @@ class Database:
         self.ledger: CommitLedger | None = None
         self.set_aside: Path | None = None
         """Where the file went that was found corrupt at open."""
-        self.log_pinned = 0
-        """How often a reader has kept the write-ahead log from being begun anew (event `wal_pinned`)."""
-        self._connection: _Connection | None = None
+        self.write_ahead_log = WriteAheadLog(path, self.fetch)
+        self._connection: Connection | None = None
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
         self._hang_s = 0.0
         self._file = (0, 0)
-        self._checkpoint: asyncio.Task[None] | None = None
-        self._checkpointed_s = float("-inf")
-        self._rows_in_log = 0
-        self._log_long_since_s: float | None = None
-        self._log_alarm = False
 
     async def open(self) -> None:
         """Make or open the file. A corrupt one is renamed and a fresh one made. Raises `EnvironmentFault`."""
@@ -124,28 +79,17 @@ class Database:
                 "database_set_aside", path=str(self.path), moved_to=str(self.set_aside), why=fault
             )
         files.prepare(self.path)
-        # Python's implicit BEGIN IMMEDIATE is wanted: where a full disk has made SQLite roll back, statements
-        # already under way begin a new transaction, which is rolled back too; they never commit themselves.
-        connector = _Connection(
-            partial(
-                sqlite3.connect,
-                self.path,
-                timeout=_BUSY_TIMEOUT_S,
-                isolation_level="IMMEDIATE",
-                cached_statements=_CACHED_STATEMENTS,
-            ),
-            iter_chunk_size=64,
-        )
+        connector = Connection.to(self.path)
         try:
             self._connection = connector
             await connector
-            self._file = _identity(self.path)
+            self._file = files.identity(self.path)
             if self.reclaim:  # means nothing to a file that has tables
                 await self.fetch("PRAGMA auto_vacuum=INCREMENTAL")
             await self._begin_log()
             for pragma in (
                 f"synchronous={self.synchronous}",
-                f"wal_autocheckpoint={_CHECKPOINT_PAGES}",
+                f"wal_autocheckpoint={CHECKPOINT_PAGES}",
                 f"journal_size_limit={_JOURNAL_MOST_BYTES}",
                 "secure_delete=OFF",  # on in some builds: it writes zeros over every row that is replaced
             ):
@@ -162,8 +106,8 @@ class Database:
         """Bring the log into the file and close. Safe to call twice; a fault here loses nothing."""
         if self._connection is None:
             return
-        if self._checkpoint is not None:
-            await _done(self._checkpoint)
+        if self.write_ahead_log.checkpoint is not None:
+            await _done(self.write_ahead_log.checkpoint)
         try:
             for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(TRUNCATE)"):
                 await self.fetch(f"PRAGMA {pragma}")
@@ -286,7 +230,7 @@ class Database:
             await self._outcome(self._pending.pop(0))
 
     @property
-    def _live(self) -> _Connection:
+    def _live(self) -> Connection:
         if self._connection is None:
             raise RuntimeError(f"the database {self.path} is not open")
         return self._connection
@@ -311,7 +255,7 @@ class Database:
 
     def _check_file(self) -> None:
         """SQLite writes on without an error into a removed file, where nobody would find the rows."""
-        if _identity(self.path) != self._file:
+        if files.identity(self.path) != self._file:
             why = f"{self.path} was moved, removed or replaced while in use: restart to make a new one"
             raise SinkError("moved", why)
 
@@ -352,46 +296,11 @@ class Database:
         await self._outcome(commit)
         if entries and self.ledger is not None:
             self.ledger.committed(entries)
-        self._checkpoint_soon(sum(entry.n for entry in entries))
+        self.write_ahead_log.committed(sum(entry.n for entry in entries))
         task = asyncio.current_task()
         if cancelled and task is not None:
             task.uncancel()
             asyncio.get_running_loop().call_soon(task.cancel)
-
-    def _checkpoint_soon(self, rows: int) -> None:
-        """Bring the log into the file between two commits, so that none has to do it while somebody waits."""
-        self._rows_in_log += rows
-        now_s = time.monotonic()
-        if self._rows_in_log >= _CHECKPOINT_ROWS and now_s - self._checkpointed_s >= _CHECKPOINT_EVERY_S:
-            self._checkpointed_s, self._rows_in_log = now_s, 0
-            self._checkpoint = asyncio.create_task(self._checkpoint_now())
-
-    async def _checkpoint_now(self) -> None:
-        with suppress(SinkError, sqlite3.Error):  # SQLite's own comes at `wal_autocheckpoint` pages
-            ((_, log_pages, pages_done),) = await self.fetch("PRAGMA wal_checkpoint(PASSIVE)")
-            ((page_bytes,),) = await self.fetch("PRAGMA page_size")
-            self._watch_log(log_pages * page_bytes, pages_done * page_bytes)
-
-    def _watch_log(self, log_bytes: int, done_bytes: int) -> None:
-        """Say once that somebody holds the log, and once that it is over. Nothing is done to the reader."""
-        now_s = time.monotonic()
-        if log_bytes <= _LOG_ALARM_BYTES:
-            if self._log_alarm:
-                structlog.get_logger(__name__).info("wal_released", path=str(self.path))
-            self._log_long_since_s, self._log_alarm = None, False
-        elif self._log_long_since_s is None:
-            self._log_long_since_s = now_s
-        elif not self._log_alarm and now_s - self._log_long_since_s >= _LOG_ALARM_AFTER_S:
-            self._log_alarm = True
-            self.log_pinned += 1
-            structlog.get_logger(__name__).warning(
-                "wal_pinned",
-                path=str(self.path),
-                log_bytes=log_bytes,
-                not_in_file_bytes=log_bytes - done_bytes,
-                hint="a program keeps a read transaction open on this file (see fuser), and its log grows"
-                " until that ends",
-            )
 
     async def _rollback(self) -> None:
         pending, self._pending = self._pending, []
@@ -410,15 +319,6 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             await _done(asyncio.ensure_future(connection.close()))
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    """Device and number of the file, zeros where there is none. 1 µs."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0, 0
-    return found.st_dev, found.st_ino
 
 
 async def _done(task: "asyncio.Task[Any]") -> bool:

@@ -44,7 +44,7 @@ class TableWriter:
         self._notes = notes
         self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
         self._letters_kept: dict[tuple[int, int], Batch] = {}
-        self._log_pinned = database.log_pinned
+        self._log_pinned = database.write_ahead_log.pinned
 
     async def open(self) -> None:
         """Make the table or bring it up to date. Raises `EnvironmentFault`, `ConfigError`."""
@@ -75,9 +75,10 @@ class TableWriter:
             # Statements behind the failed one have run by now; from the start, so that order is kept.
             written = await self._write(batches, careful=True)
         self._letters_kept.clear()
-        if self.database.log_pinned > self._log_pinned:
-            self._notes["wal_pinned"] += self.database.log_pinned - self._log_pinned
-            self._log_pinned = self.database.log_pinned
+        log_pinned = self.database.write_ahead_log.pinned
+        if log_pinned > self._log_pinned:
+            self._notes["wal_pinned"] += log_pinned - self._log_pinned
+            self._log_pinned = log_pinned
         return written
 
     async def _write_at_once(self, batches: Sequence[Batch]) -> Written | None:

@@ -314,6 +314,20 @@ async def test_a_checkpoint_that_cannot_be_made_does_not_stop_the_close(database
     assert stored(database) == [1]
 
 
+async def test_pages_of_a_file_made_for_it_go_back_to_the_disk_in_steps(tmp_path: Path) -> None:
+    database = Database(tmp_path / "data.db", reclaim=True)
+    await database.open()
+    await database.execute("CREATE TABLE t (b BLOB)")
+    await database.execute("INSERT INTO t VALUES (zeroblob(4000000))")
+    await database.execute("DELETE FROM t")
+    before, free_bytes = await database.sizes_bytes()
+    assert free_bytes > 3_900_000
+    await database.vacuum_some(100)
+    after, _ = await database.sizes_bytes()
+    assert before - after == 100 * 4096
+    await database.close()
+
+
 async def test_a_path_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file" / "data.db", tmp_path):
