@@ -22,6 +22,7 @@ from streamd.dead_letters import DeadLetters
 from streamd.ledger import Ledger
 from streamd.pipeline import assemble
 from streamd.runtime.buffer import Buffer
+from streamd.sockets import Sockets, inherited
 from streamd.storage.databases import Databases
 
 log = structlog.get_logger()
@@ -48,7 +49,8 @@ class Daemon:
             self.databases,
             payloads={name: source.dead_letters.payload for name, source in config.sources.items()},
         )
-        self.parts = assemble(loaded, self.books, self.dead_letters, self.databases, read_clock)
+        self.sockets = Sockets(inherited(os.environ))
+        self.parts = assemble(loaded, self.books, self.dead_letters, self.databases, read_clock, self.sockets)
         self.view = View(
             books=self.books,
             refresh=self.refresh,
@@ -111,6 +113,7 @@ class Daemon:
                 log.info("admin_listening", address=str(address))
         for name, source in self.parts.sources.items():
             await source.open(self.parts.intakes[name])
+        self.sockets.warn_of_unused()
         gc.collect()
         gc.freeze()  # what is built now lives as long as the process: no collection need look at it again
         # Nested JSON makes many containers and no cycles: a full collection would only stop the loop to look

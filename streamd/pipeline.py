@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from streamd import components, registry
 from streamd.config import Loaded, groups
 from streamd.core.books import Books
-from streamd.core.contracts import Sink, Source, SourceContext
+from streamd.core.contracts import Sink, Sockets, Source, SourceContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.now import Now
 from streamd.core.schema import Schema
@@ -36,6 +36,7 @@ def assemble(
     dead_letters: DeadLetterOffice,
     databases: Databases,
     clock: Callable[[], Now],
+    sockets: Sockets,
 ) -> Assembly:
     """Make every component and connect them. Raises `ConfigError` for what only a component can see."""
     made = components.make(loaded, dead_letters, databases)
@@ -50,7 +51,7 @@ def assemble(
         book = books.source(name)
         parts.sources[name] = cls(
             source,
-            SourceContext(name, book, made.framers.get(name), loaded.base_dir, loaded.state_dir),
+            SourceContext(name, book, made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets),
         )
         parts.intakes[name] = Intake(source.buffer, source.when_full, book)
     pipelines = {

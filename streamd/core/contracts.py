@@ -6,6 +6,7 @@ field descriptions are its documentation. Simple by default, fast by override: a
 buffering, retry, counting and acks.
 """
 
+import socket
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -233,8 +234,12 @@ class Processor(ABC):
                 )
         return done
 
-    async def process_async(self, records: list[Record], now: Now) -> Processed:
-        """The same for a step that awaits something on the loop."""
+    async def process_async(
+        self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
+    ) -> Processed:
+        """The same for a step that awaits something on the loop. `is_cancelled` tells whether whoever runs it
+        has cancelled it: what it raises then must be let through.
+        """
         return self.process(records, now)
 
     @abstractmethod
@@ -270,6 +275,16 @@ class Outlet(Protocol):
         """Called each time there is room again after `offer` said False."""
 
 
+class Sockets(Protocol):
+    """The listening sockets of the process; some outlive the source that reads them."""
+
+    def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
+        """A bound, non-blocking socket and the address it has. Raises `EnvironmentFault`."""
+
+    def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
+        """The taken one is read no more. Whether nobody else holds the socket."""
+
+
 @dataclass(slots=True, frozen=True)
 class SourceContext:
     """What a source is given: its name, its book, and a maker of framers where it reads a byte stream."""
@@ -281,6 +296,8 @@ class SourceContext:
     """Folder of the file that configured it: relative paths of what it reads start here."""
     state_dir: Path = Path()
     """Where relative paths of what it makes start (sockets, remembered positions)."""
+    sockets: Sockets | None = None
+    """None: a listener makes its own."""
 
 
 class Source(ABC):

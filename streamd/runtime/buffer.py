@@ -71,9 +71,14 @@ class Buffer(Generic[T]):
             return False
         return True
 
+    @property
+    def must_wait(self) -> bool:
+        """The buffer is full and its policy is `block`."""
+        return self.when_full == "block" and self.full
+
     async def room(self) -> None:
         """With `block`, wait until the buffer is not full; whoever wrote before has written already."""
-        if self.when_full == "block" and self.full:
+        if self.must_wait:
             room = asyncio.get_running_loop().create_future()
             self._writers.append(room)
             await room

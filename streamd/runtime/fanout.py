@@ -53,6 +53,11 @@ class Fanout:
         for output, part in parts:
             output.buffer.put(part)
 
+    @property
+    def full(self) -> bool:
+        """Whether whoever puts more has to wait for `room` first."""
+        return any(output.buffer.must_wait for output in self.outputs)
+
     async def room(self) -> None:
         """Wait until no buffer with `block` is full."""
         for output in self.outputs:

@@ -90,7 +90,6 @@ class Pipeline:
                 batch.ack.settle(Status.FILTERED)
         finally:
             turn.leave()
-        await self.fanout.room()
 
     async def close(self) -> None:
         """End what the waiting steps still have running."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from streamd.core.ack import Status
 from streamd.core.batch import FLAG, Batch, copied
@@ -72,6 +73,7 @@ class Workers:
         self._dead_letters = dead_letters
         self._clock = clock
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._waiting_for_room: set[asyncio.Task[None]] = set()
         self._next_feed = 0
         self._closed = False
         for feed in feeds:
@@ -93,6 +95,13 @@ class Workers:
         while self._idle:
             self._wake()
 
+    def retire(self) -> None:
+        """Others go on with these feeds: finish the batches under way, take no more, return from `run`."""
+        self.feeds = []
+        self.close()
+        for task in self._waiting_for_room:  # what they had is in the sinks' buffers
+            task.cancel()
+
     async def _work(self) -> None:
         while True:
             feed = self._ready_feed()
@@ -105,6 +114,7 @@ class Workers:
                         for passage in passages:
                             carriers.create_task(_carry(passage))
                 self.progress += 1
+                await self._room(feed)
                 await asyncio.sleep(0)
             elif self._closed:
                 return
@@ -112,6 +122,18 @@ class Workers:
                 idle = asyncio.get_running_loop().create_future()
                 self._idle.append(idle)
                 await idle
+
+    async def _room(self, feed: Feed) -> None:
+        """Wait until no sink of the feed has a full buffer."""
+        for route in feed.routes:
+            fanout = route.pipeline.fanout
+            if fanout.full:
+                task = cast("asyncio.Task[None]", asyncio.current_task())
+                self._waiting_for_room.add(task)
+                try:
+                    await fanout.room()
+                finally:
+                    self._waiting_for_room.discard(task)
 
     def _wake(self) -> None:
         while self._idle:

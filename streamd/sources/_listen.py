@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from typing import Any
 
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
@@ -13,18 +14,26 @@ _ADVICE = {
 }
 
 
+def resolved(
+    listen: Address, kind: socket.SocketKind, owner: str
+) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """The family and the socket address of a name, or of an address. Raises `EnvironmentFault`."""
+    try:
+        found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise EnvironmentFault(f"{owner}: cannot resolve {listen.host!r}: {error}") from None
+    family, _, _, _, address = found[0]
+    return family, address
+
+
 def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
     """A bound, non-blocking socket and the address it really has.
 
     A name is resolved once and its first address taken. `[::]` takes IPv4 too. Raises `EnvironmentFault`,
     in the name of the `owner` ("source lab").
     """
-    try:
-        found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise EnvironmentFault(f"{owner}: cannot resolve {listen.host!r}: {error}") from None
-    family, _, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
+    family, address = resolved(listen, kind, owner)
+    sock = socket.socket(family, kind)
     try:
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -38,3 +47,16 @@ def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[
         raise EnvironmentFault(f"{owner}: cannot listen on {listen}: {error.strerror}: {advice}") from None
     host, port = sock.getsockname()[:2]
     return sock, Address(host, port)
+
+
+class OwnSockets:
+    """Each taker gets a socket of its own, and nobody else holds it."""
+
+    def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
+        """As `bound_socket`."""
+        return bound_socket(listen, kind, owner)
+
+    def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
+        """Nobody else holds it."""
+        del listen, kind
+        return True

@@ -74,6 +74,9 @@ class StreamSource(Source):
         del peer
         return None
 
+    def closed(self) -> None:
+        """Called when the server accepts no more."""
+
     async def accept(self, outlet: Outlet, new_server: NewServer) -> None:
         """Begin to take connections; `new_server` makes the server of a protocol factory."""
         self.outlet = outlet
@@ -91,6 +94,7 @@ class StreamSource(Source):
         if self._sweeper is not None:
             self._sweeper.cancel()
         server.close()
+        self.closed()
         for connection in list(self.connections):
             connection.end()
         for _ in range(_CLOSING_TURNS):

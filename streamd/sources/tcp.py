@@ -10,7 +10,7 @@ from pydantic import Field
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.core.settings import Address, ListenAddress
 from streamd.sources._allow import AllowList, Networks
-from streamd.sources._listen import bound_socket
+from streamd.sources._listen import OwnSockets
 from streamd.sources._stream import ConnectionSettings, StreamSource
 
 log = structlog.get_logger()
@@ -35,11 +35,12 @@ class Tcp(StreamSource):
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
+        self._sockets = context.sockets or OwnSockets()
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
         loop = asyncio.get_running_loop()
-        sock, self.address = bound_socket(
+        sock, self.address = self._sockets.take(
             self.config.listen, socket.SOCK_STREAM, f"source {self.context.name}"
         )
         for option, value in _KEEPALIVE:  # accepted sockets inherit these
@@ -47,6 +48,10 @@ class Tcp(StreamSource):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         await self.accept(outlet, lambda protocol: loop.create_server(protocol, sock=sock, backlog=1024))
         log.info("listening", source=self.context.name, protocol="tcp", address=str(self.address))
+
+    def closed(self) -> None:
+        """The server has closed its socket; one that others hold listens on."""
+        self._sockets.give_back(self.config.listen, socket.SOCK_STREAM)
 
     def peer_of(self, transport: asyncio.Transport) -> str:
         """`address:port`; IPv4 mapped into IPv6 is shown as IPv4, IPv6 in brackets. Empty: gone already."""

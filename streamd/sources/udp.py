@@ -14,7 +14,7 @@ from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import Address, ListenAddress, SizeBytes, SourceSettings, WhenFull
 from streamd.sources._allow import AllowList, Networks
-from streamd.sources._listen import bound_socket
+from streamd.sources._listen import OwnSockets
 from streamd.sources._recvmmsg import Datagrams, new_receiver
 
 log = structlog.get_logger()
@@ -58,6 +58,7 @@ class Udp(Source):
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
+        self._sockets = context.sockets or OwnSockets()
         self._socket: socket.socket | None = None
         self._kernel_drops = 0
         self._reading = False
@@ -68,9 +69,10 @@ class Udp(Source):
         """Bind and begin to read. Raises `EnvironmentFault`."""
         self._outlet = outlet
         self._loop = asyncio.get_running_loop()
-        self._socket, self.address = bound_socket(
+        self._socket, self.address = self._sockets.take(
             self.config.listen, socket.SOCK_DGRAM, f"source {self.context.name}"
         )
+        self._kernel_drops = _kernel_drops(self._socket)  # of an inherited socket: before us
         self._grow_receive_buffer(self._socket)
         self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
         outlet.on_resume(self._have_room)
@@ -81,23 +83,27 @@ class Udp(Source):
         """Add what the kernel dropped since the last call: its count is exact at once, modulo 2³²."""
         if self._socket is None:
             return
-        drops = struct.unpack("9I", self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]
+        drops = _kernel_drops(self._socket)
         if drops != self._kernel_drops:
             self.context.book.note("kernel_dropped", (drops - self._kernel_drops) % 2**32)
             self._kernel_drops = drops
 
     async def stop(self) -> None:
-        """Let the kernel take no more for this socket, then read what it holds, and close."""
+        """Let the kernel take no more for this socket, then read what it holds, and close.
+
+        What waits in a socket that somebody else holds too is left there for whoever reads it next.
+        """
         if self._socket is None:
             return
         self._pause()
-        try:
-            # A socket connected to itself is handed nothing that others send; what is queued stays.
-            self._socket.connect(self._socket.getsockname())
-        except OSError as error:
-            log.warning("udp_stop", source=self.context.name, error=str(error))
-        while self._read():
-            await asyncio.sleep(0)
+        if self._sockets.give_back(self.config.listen, socket.SOCK_DGRAM):
+            try:
+                # A socket connected to itself is handed nothing that others send; what is queued stays.
+                self._socket.connect(self._socket.getsockname())
+            except OSError as error:
+                log.warning("udp_stop", source=self.context.name, error=str(error))
+            while self._read():
+                await asyncio.sleep(0)
         self.refresh()
         self._socket.close()
         self._socket = None
@@ -188,6 +194,12 @@ class Udp(Source):
                 had_bytes=had,
                 hint=f"sysctl -w net.core.rmem_max={asked}",
             )
+
+
+def _kernel_drops(sock: socket.socket) -> int:
+    """What the kernel has dropped of this socket since it was made, modulo 2³²."""
+    drops: int = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]
+    return drops
 
 
 def peer_text(sender: bytes) -> str:
