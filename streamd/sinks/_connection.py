@@ -1,4 +1,4 @@
-"""One TCP connection that knows which of the records it sent the peer may not have read."""
+"""One TCP connection that knows whether the peer has read the records it sent."""
 
 import asyncio
 import errno
@@ -7,15 +7,11 @@ import os
 import socket
 import struct
 import termios
-import time
-from bisect import bisect_right
-from collections import deque
-from itertools import accumulate
 
 from streamd.core.settings import Address
 
 _SIOCOUTQ = termios.TIOCOUTQ
-"""On a TCP socket: bytes that the peer's kernel has not acknowledged."""
+"""On a TCP socket: bytes that the peer's kernel has not acknowledged; the end of our side is one."""
 _READ_BYTES = 65536
 _READS = 16
 """Most reads in a row: a peer that talks without an end shall not hold the loop."""
@@ -65,28 +61,30 @@ async def connect(address: Address, timeout_s: float) -> "Connection":
 class Connection:
     """Sends frames whole, and counts.
 
-    A frame's record counts as sent once the kernel has all of it. `unconfirmed` is known when the
-    connection is over: of the records sent those that may not have been read.
+    A frame's record counts as sent once the kernel has all of it. When the connection is over, all of its
+    records are confirmed or none is. They are only where `end` said that no more comes, the peer's kernel
+    acknowledged that, and the peer then ended its side: who reads to the end has read everything, and who
+    closes before it sends a reset (a process that closes with bytes unread does).
 
-    - The peer ended it in order: it had read all that its kernel had acknowledged (a process that closes
-      with bytes unread sends a reset instead), so `unconfirmed` is what was not acknowledged.
-    - It broke otherwise: what was acknowledged may have died unread in the peer's buffer, whose size nobody
-      here knows, so all that this connection carried is `unconfirmed`.
+    An end of the peer that comes before ours confirms nothing: it may have shut down its side with
+    everything unread, which looks the same from here.
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        self.since_mono_s = time.monotonic()
         self.records = 0
-        self.unconfirmed = 0
+        self.confirmed = False
         self.broken: Broken | None = None
         self._sock = sock
-        self._sent_bytes = 0
-        self._ends: deque[list[int]] = deque()
-        """Where the records that may be unacknowledged end, in bytes of the stream; a list for each send."""
+        self._said_end = False
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Of the records sent those that may not have been read, when the connection is over."""
+        return 0 if self.confirmed else self.records
 
     def is_open(self) -> bool:
         """Whether the peer has neither closed nor reset it; what the peer may say is read and ignored."""
@@ -107,31 +105,21 @@ class Connection:
 
         A peer that does not read is waited for, as long as it takes.
         """
-        # A line without its end is the record all the same: a peer keeps it when the connection ends there.
-        lengths = [len(frame) for frame in frames]
-        ends = [
-            self._sent_bytes + end - frame.endswith(b"\n")
-            for end, frame in zip(accumulate(lengths), frames, strict=True)
-        ]
-        self._forget_acknowledged()
-        before_bytes, before_records = self._sent_bytes, self.records
         data = memoryview(b"".join(frames))
-        self._ends.append(ends)
+        sent_bytes = 0
         try:
-            while self._sent_bytes - before_bytes < len(data):
-                at = self._sent_bytes - before_bytes
+            while sent_bytes < len(data):
                 try:
-                    self._sent_bytes += self._sock.send(data[at : at + _AT_ONCE_BYTES])
+                    sent_bytes += self._sock.send(data[sent_bytes : sent_bytes + _AT_ONCE_BYTES])
                 except BlockingIOError:
                     await self._writable()
-                except OSError as error:
-                    self._cut(ends, before_records)
-                    raise self._break(error) from None
+        except OSError as error:
+            raise self._break(error) from None
         except asyncio.CancelledError:
-            self._cut(ends, before_records)
             self._break(OSError(errno.ECANCELED, "a stop ended the write"))
             raise
-        self.records = before_records + len(ends)
+        finally:
+            self.records += len(frames) if sent_bytes == len(data) else _whole(frames, sent_bytes)
 
     async def end(self, timeout_s: float) -> None:
         """Say that no more comes, and wait until the peer says so too: then it has read everything."""
@@ -139,6 +127,7 @@ class Connection:
             return
         try:
             self._sock.shutdown(socket.SHUT_WR)
+            self._said_end = True
             async with asyncio.timeout(timeout_s):
                 while self.is_open():
                     await self._readable()
@@ -151,40 +140,24 @@ class Connection:
         """Release the socket; what the kernel still holds it goes on sending."""
         self._sock.close()
 
-    def _cut(self, ends: list[int], before_records: int) -> None:
-        """Of the frames being sent only those the kernel has whole are records that were sent."""
-        del ends[bisect_right(ends, self._sent_bytes) :]
-        self.records = before_records + len(ends)
-
     def _ended(self) -> None:
-        """The peer has closed; a reset behind that says it had not read what came after."""
+        """The peer has ended its side; a reset behind that says it had not read what came after."""
         error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             self._break(OSError(error, os.strerror(error)))
-            return
-        if self.broken is None:
-            self.broken = Broken("closed", "the peer closed the connection")
-            self.unconfirmed = self._unacknowledged()
+        elif self._said_end and not self._outstanding_bytes():
+            self.confirmed = self.broken is None
+        elif self.broken is None:
+            self.broken = Broken("closed", "the peer ended the connection before it was known to have read")
 
     def _break(self, error: OSError) -> Broken:
         if self.broken is None:
-            self.unconfirmed = self.records
             self.broken = Broken("connection", error.strerror or str(error))
         return self.broken
 
     def _outstanding_bytes(self) -> int:
         (count,) = struct.unpack("i", fcntl.ioctl(self._sock, _SIOCOUTQ, bytes(4)))
         return int(count)
-
-    def _forget_acknowledged(self) -> None:
-        acknowledged = self._sent_bytes - self._outstanding_bytes()
-        while self._ends and (not self._ends[0] or self._ends[0][-1] <= acknowledged):
-            self._ends.popleft()
-
-    def _unacknowledged(self) -> int:
-        outstanding = self._outstanding_bytes()
-        acknowledged = self._sent_bytes - outstanding
-        return sum(len(ends) - bisect_right(ends, acknowledged) for ends in self._ends)
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -208,3 +181,17 @@ class Connection:
 def _wake(ready: "asyncio.Future[None]") -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+def _whole(frames: list[bytes], sent_bytes: int) -> int:
+    """How many of the frames are in the first so many bytes of them.
+
+    A line without its end is the record all the same: a peer keeps it when the connection ends there.
+    """
+    whole = end_bytes = 0
+    for frame in frames:
+        end_bytes += len(frame)
+        if end_bytes - frame.endswith(b"\n") > sent_bytes:
+            break
+        whole += 1
+    return whole

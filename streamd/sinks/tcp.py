@@ -1,7 +1,6 @@
 """Records as frames of JSON to whoever listens on a TCP address, another streamd for one."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -31,10 +30,10 @@ def _peer_address(value: Any) -> Address:
 class Tcp(Sink):
     """Sends each record as one frame of JSON over a TCP connection, at most once.
 
-    TCP acknowledges nothing: `stored` means that the kernel took the record. When a connection breaks, the
-    records that the peer cannot be shown to have read are counted as `unconfirmed`: no more than that were
-    lost, and none of them is sent again. A connection is therefore ended in order every `confirm_every`: a
-    peer that answers its end with its own has read everything.
+    TCP acknowledges nothing: `stored` means that the kernel took the record. A connection is ended in order
+    when it is `confirm_every` old: a peer that answers that end with its own has read everything. When a
+    connection is over in any other way, also by an orderly end of the peer that came first, all that it
+    carried is counted as `unconfirmed`: no more than that was lost, and none of it is sent again.
 
     What was not handed to the kernel is sent again on the next connection, for ever. A flagged record
     (`truncated`, `unterminated`) has its flag as `_flag`.
@@ -59,7 +58,7 @@ class Tcp(Sink):
             "10s",  # type: ignore[assignment]  # parsed by the validator
             gt=0,
             description="how long one connection is used before its orderly end confirms what it carried;"
-            " the longer, the more records are `unconfirmed` when it breaks",
+            " the longer, the more records are `unconfirmed` when it is over otherwise",
         )
 
     config: "Tcp.Config"
@@ -71,22 +70,28 @@ class Tcp(Sink):
         self._out = 0
         """How many lines of the batches that are tried again are out."""
         self._writing: asyncio.Task[Any] | None = None
+        self._confirming: asyncio.Task[None] | None = None
+        self._confirm_due: asyncio.TimerHandle | None = None
+        self._using = asyncio.Lock()
+        """Held by the one write or orderly end that uses the connection."""
 
     async def open(self) -> None:
         """Nothing: a peer that is not there yet is no reason not to start."""
 
     async def close(self) -> None:
         """End the connection in order, so that what it carried is confirmed where the peer answers."""
-        if self._writing is not None:  # the drain ran out of time
-            self._writing.cancel()
-            await asyncio.wait({self._writing})
+        for task in (self._writing, self._confirming):  # the drain ran out of time; an end is waited for anew
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait({task})
         await self._end(min(_LAST_CLOSE_S, self.config.connect_timeout))
 
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Return when the kernel has every frame. Raises `SinkError` where there is no connection."""
         self._writing = asyncio.current_task()
         try:
-            return await self._write(batches)
+            async with self._using:
+                return await self._write(batches)
         finally:
             self._writing = None
 
@@ -116,17 +121,26 @@ class Tcp(Sink):
         connection = self._connection
         if connection is not None and not connection.is_open():
             self._lost(connection)
-        elif (
-            connection is not None and time.monotonic() - connection.since_mono_s > self.config.confirm_every
-        ):
-            await self._end(self.config.connect_timeout)
         if self._connection is None:
             address, timeout_s = self.config.address, self.config.connect_timeout
             try:
                 self._connection = await connect(address, timeout_s)
             except Broken as broken:
                 raise SinkError(broken.reason, f"{address}: {broken.detail}") from None
+            self._confirm_due = asyncio.get_running_loop().call_later(
+                self.config.confirm_every, self._begin_to_confirm
+            )
         return self._connection
+
+    def _begin_to_confirm(self) -> None:
+        # One that still waits for its turn ends this connection too.
+        if self._confirming is None or self._confirming.done():
+            self._confirming = asyncio.create_task(self._confirm(), name=f"confirm {self.context.name}")
+
+    async def _confirm(self) -> None:
+        """End the connection in order, between two writes or while nothing is to be written."""
+        async with self._using:
+            await self._end(self.config.connect_timeout)
 
     async def _end(self, timeout_s: float) -> None:
         connection = self._connection
@@ -137,6 +151,8 @@ class Tcp(Sink):
     def _lost(self, connection: Connection) -> None:
         """The connection is over: count what nobody can say the peer has read."""
         self._connection = None
+        if self._confirm_due is not None:
+            self._confirm_due.cancel()
         connection.close()
         if connection.unconfirmed:
             self.notes["unconfirmed"] += connection.unconfirmed

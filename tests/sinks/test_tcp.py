@@ -1,7 +1,9 @@
 import asyncio
 import json
+import select
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,15 @@ async def closed_in_order(out: Tcp, receiver: Receiver, connection: socket.socke
     return got
 
 
+async def our_end_has_come(connection: socket.socket) -> None:
+    """Until our end has come, with what stands before it left unread."""
+    ended = select.poll()
+    ended.register(connection, select.POLLRDHUP)
+    async with asyncio.timeout(10):
+        while not ended.poll(0):
+            await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize(
     ("framing", "sent"),
     [("newline", b'{"n":1}\n{"n":"\\u20ac"}\n'), ("octet_counting", b'7 {"n":1}11 {"n":"\\u20ac"}')],
@@ -121,7 +132,7 @@ async def test_a_name_that_does_not_exist_is_a_reason(sink: Any, batch_of: Batch
         await out.write([batch_of([{"n": 1}])])
 
 
-async def test_a_peer_that_read_all_and_closed_leaves_nothing_unconfirmed(
+async def test_a_peer_that_read_all_and_closed_first_is_not_known_to_have_read(
     sink: Any, receiver: Receiver, batch_of: BatchOf
 ) -> None:
     out = sink()
@@ -130,6 +141,94 @@ async def test_a_peer_that_read_all_and_closed_leaves_nothing_unconfirmed(
         connection = await receiver.accept()
         assert await receiver.read(connection, b"\n") == b'{"n":%d}\n' % number
         connection.close()
+    await out.close()
+    assert out.notes == {"unconfirmed": 3}
+
+
+async def test_a_peer_that_shuts_down_its_side_unread_confirms_nothing_whether_it_closes_later_or_not(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink()
+    for closes in (True, False):
+        await out.write([batch_of([{"n": number} for number in range(500)])])
+        connection = await receiver.accept()
+        connection.shutdown(socket.SHUT_WR)
+        if closes:
+            connection.close()
+    await out.close()
+    assert out.notes == {"unconfirmed": 1000}
+
+
+async def test_a_peer_that_shuts_down_its_side_and_reads_on_after_our_end_confirms_nothing(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink()
+    await out.write([batch_of([{"n": 1}] * 5)])
+    connection = await receiver.accept()
+    connection.shutdown(socket.SHUT_WR)
+    assert (await closed_in_order(out, receiver, connection)).count(b"\n") == 5
+    assert out.notes == {"unconfirmed": 5}
+
+
+@pytest.mark.parametrize("ended_by_us", [False, True])
+async def test_a_peer_that_reads_half_and_closes_confirms_nothing(
+    ended_by_us: bool, sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink()
+    await out.write([batch_of([{"n": 1}] * 10)])
+    connection = await receiver.accept()
+    assert await asyncio.get_running_loop().sock_recv(connection, 40) == b'{"n":1}\n' * 5
+    closing = asyncio.create_task(out.close())
+    if ended_by_us:
+        await our_end_has_come(connection)
+    connection.close()
+    await closing
+    assert out.notes == {"unconfirmed": 10}
+
+
+READER = """
+import socket, sys, time
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as to_test:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        to_test.sendall(b"%d\\n" % listener.getsockname()[1])
+        sender, _ = listener.accept()
+        read = 0
+        while read < int(sys.argv[2]):
+            read += len(sender.recv(int(sys.argv[2]) - read))
+        to_test.sendall(b"read\\n")
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("read_bytes", [0, 40, 80])
+async def test_a_peer_that_is_killed_confirms_nothing_however_much_it_had_read(
+    read_bytes: int, sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    peer = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", READER, str(receiver.port), str(read_bytes)
+    )
+    told = await receiver.accept()
+    port = int(await receiver.read(told, b"\n"))
+    out = sink(address=f"127.0.0.1:{port}")
+    await out.write([batch_of([{"n": 1}] * 10)])
+    assert await receiver.read(told, b"\n") == b"read\n"
+    peer.kill()
+    await peer.wait()
+    await out.close()
+    assert out.notes == {"unconfirmed": 10}
+
+
+async def test_what_an_idle_connection_carried_is_confirmed_without_another_write(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(confirm_every="50ms")
+    await out.write([batch_of([{"n": 1}] * 7)])
+    first = await receiver.accept()
+    assert (await receiver.read(first)).count(b"\n") == 7
+    first.close()
+    await out.write([batch_of([{"n": 2}])])
+    second = await receiver.accept()
+    assert await closed_in_order(out, receiver, second) == b'{"n":2}\n'
     assert out.notes == {}
 
 
