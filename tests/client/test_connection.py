@@ -94,7 +94,10 @@ def test_a_peer_that_never_closes_does_not_hold_the_end_up(listener: socket.sock
     with peer:
         peer.sendall(b"unasked answer")
         connection.send([b"a"])
-        connection.finish(soon_s())
+        until_s = soon_s()
+        connection.finish(until_s)
+        assert until_s <= time.monotonic() < until_s + 5
+        assert (peer.recv(10), peer.recv(10)) == (b"a\n", b"")
         connection.close()
 
 

@@ -33,8 +33,9 @@ def test_lengths_of_every_size_and_order(options: dict[str, Any], data: bytes, n
 
 @pytest.mark.parametrize("options", [{"size": 3}, {"size": 8}, {"order": "network"}, {"bytes": 4}])
 def test_another_size_order_or_key_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError) as refused:
         LengthPrefix.Config(**options)
+    assert [error["loc"] for error in refused.value.errors()] == [tuple(options)]
 
 
 def test_a_length_split_over_reads(new_framer: NewFramer) -> None:

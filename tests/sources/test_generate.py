@@ -83,5 +83,6 @@ async def test_it_may_be_stopped_twice_and_before_it_is_opened() -> None:
     "wrong", [{"rate": 0}, {"rate": 1e7}, {"count": 0}, {"gaps": 1.1}, {"spikes": -1}, {"sensors": 0}]
 )
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError) as refused:
         generate(**wrong)
+    assert [error["loc"] for error in refused.value.errors()] == [tuple(wrong)]
