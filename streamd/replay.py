@@ -1,16 +1,13 @@
 """Dead letters sent once more through the pipelines of the present configuration."""
 
 import asyncio
-import fcntl
-import os
 import sqlite3
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -18,6 +15,7 @@ from streamd import components
 from streamd.balance import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack, Status
+from streamd.core.books import Entry
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.expression import Expression
@@ -27,6 +25,8 @@ from streamd.dead_letters import DeadLetters
 from streamd.ledger import Ledger
 from streamd.replay_books import ReplayBooks, ReplayLedger
 from streamd.replay_letters import WINDOW, KeptRecord, Letter, Origin, Plan, letters_of
+from streamd.replay_lock import alone
+from streamd.replay_ways import pipelines_of, sinks_of, why_not
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
@@ -41,6 +41,8 @@ log = structlog.get_logger()
 LETTERS_AT_ONCE = 1000
 BYTES_AT_ONCE = 8 * 2**20
 """Letters under way at one time: what a crash can leave both stored and in the dead letters."""
+STOP_PATIENCE_S = 1.0
+"""How long a stop waits for the letters under way; those of a sink that cannot write now would never end."""
 _NEVER = Expression("False")
 """The condition of sinks that have the record already; offered to them too, it leaves their books whole."""
 _NO_JSON = "the record had no JSON"
@@ -75,7 +77,7 @@ class Replay:
 
     A letter is deleted after its records are committed. A crash between the two leaves it in the dead
     letters, and the next replay stores its records a second time: at least once, and once where the sink
-    has `unique`.
+    has `unique`. A stop that leaves letters which some of their sinks have is such a crash to these.
     """
 
     def __init__(self, loaded: Loaded, plan: Plan) -> None:
@@ -98,27 +100,24 @@ class Replay:
         if self.parts.problems:
             raise loaded.error(self.parts.problems)
         self._deliveries = {name: self._delivery(name) for name in self.parts.sinks}
+        self._delivering: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._over = asyncio.Event()
+        """The fates of the letters under way are known, or a stop waits for them no longer."""
 
     def stop(self) -> None:
-        """Finish what is under way, and leave the rest."""
+        """Finish what is under way and can be within `STOP_PATIENCE_S`, and leave the rest."""
         self._stopping = True
+        asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._over.set)
 
     async def run(self, progress: Callable[[int], None]) -> Outcome:
         """Replay the plan; `progress` is called with the number of letters whose fate is known.
 
         Raises `EnvironmentFault`; one is that another replay of these letters is under way.
         """
-        possible = []
-        for origin, count in self.plan.origins.items():
-            reason = why_not(self.loaded, origin)
-            if reason is None:
-                possible.append(origin)
-            else:
-                self.outcome.impossible[reason] += count
         config = self.loaded.config
         async with AsyncExitStack() as closing:
-            closing.enter_context(_alone(self.dead_letters.path.parent))
+            closing.enter_context(alone(self.dead_letters.path.parent))
             await self.dead_letters.open()
             closing.push_async_callback(self.dead_letters.close)
             store = await self.databases.acquire(self.dead_letters.path)
@@ -130,17 +129,16 @@ class Replay:
                 ledger_file,
                 uuid.uuid4().hex[:12],
                 config.ledger.interval,
-                beside=self.dead_letters.entries,
+                beside=self._beside,
             )
             await ledger.open()
             closing.push_async_callback(ledger.close)
-            for name in dict.fromkeys(sink for origin in possible for sink in self._sinks_of(origin)):
-                await self.parts.sinks[name].open()
-                closing.push_async_callback(self.parts.sinks[name].close)
+            possible = await self._open_sinks(closing)
             try:
                 async with asyncio.TaskGroup() as delivering:
-                    for delivery in self._deliveries.values():
-                        delivering.create_task(delivery.run())
+                    self._delivering = [
+                        delivering.create_task(delivery.run()) for delivery in self._deliveries.values()
+                    ]
                     for origin in possible:
                         await self._send(origin, store, ledger, progress)
                     for delivery in self._deliveries.values():
@@ -155,6 +153,34 @@ class Replay:
         self.outcome.differences = differences(self.books)
         return self.outcome
 
+    async def _open_sinks(self, closing: AsyncExitStack) -> list[Origin]:
+        """Open the sinks wanted. The origins whose letters can go in; the others are entered with the reason.
+
+        A sink that cannot be opened, like a file that the daemon is writing, keeps only its own letters here.
+        """
+        possible: list[Origin] = []
+        shut: dict[str, str | None] = {}
+        """Why a sink cannot be opened, or None where it is open."""
+        for origin, count in self.plan.origins.items():
+            reason = why_not(self.loaded, origin)
+            for name in sinks_of(self.loaded, origin) if reason is None else ():
+                if name not in shut:
+                    shut[name] = await self._open_sink(name, closing)
+                reason = reason or shut[name]
+            if reason is None:
+                possible.append(origin)
+            else:
+                self.outcome.impossible[reason] += count
+        return possible
+
+    async def _open_sink(self, name: str, closing: AsyncExitStack) -> str | None:
+        try:
+            await self.parts.sinks[name].open()
+        except EnvironmentFault as fault:
+            return str(fault)
+        closing.push_async_callback(self.parts.sinks[name].close)
+        return None
+
     async def _send(
         self, origin: Origin, store: Database, ledger: Ledger, progress: Callable[[int], None]
     ) -> None:
@@ -164,13 +190,13 @@ class Replay:
         codec = self.parts.codecs[origin.source] if origin.kind == "frame" else KeptRecord(None, None)
         routes = [
             Route(self._pipeline(name, origin), self.books.pipeline(origin.source, name))
-            for name in self._pipelines_of(origin)
+            for name in pipelines_of(self.loaded, origin)
         ]
         # One letter a batch, so that each has a fate of its own.
         feed = Feed(intake.buffer, codec, book, routes)
         workers = Workers([feed], self.dead_letters, read_clock, count=1, max_batch=1)
-        async with asyncio.TaskGroup() as working:
-            working.create_task(workers.run())
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(workers.run())
             last_id = 0
             while not self._stopping:
                 rows = await store.fetch(
@@ -178,26 +204,52 @@ class Replay:
                     [*self.plan.wanted.parameters, last_id, self.plan.last_id, *origin,
                      LETTERS_AT_ONCE, BYTES_AT_ONCE],
                 )  # fmt: skip
-                if not rows:
+                if not rows or self._stopping:
                     break
                 last_id = rows[-1][0]
                 letters = letters_of(rows, origin.kind)
                 self.outcome.impossible[_NO_JSON] += len(rows) - len(letters)
-                fates = await _fates(letters, intake)
+                fates = await self._fates(letters, intake, working)
                 await _delete(store, [number for number, fate in fates.items() if fate in _GONE])
                 self.outcome.fates.update(fates.values())
                 await ledger.flush()
                 progress(self.outcome.done)
             workers.close()
 
-    def _pipelines_of(self, origin: Origin) -> list[str]:
-        return _readers(self.loaded, origin.source) if origin.pipeline is None else [origin.pipeline]
+    async def _fates(
+        self, letters: list[Letter], intake: Intake, working: asyncio.Task[None]
+    ) -> dict[int, Status]:
+        """Send the letters in, and return the fate of each by its number when all are known.
 
-    def _sinks_of(self, origin: Origin) -> list[str]:
-        if origin.sink is not None:
-            return [origin.sink]
-        pipelines = self.loaded.config.pipelines
-        return [sink for name in self._pipelines_of(origin) for sink in pipelines[name].sinks]
+        After a stop it is that of those which had their end in time; the others count as dropped.
+        """
+        fates: dict[int, Status] = {}
+        self._over.clear()
+
+        def settled(number: int, fate: Status) -> None:
+            fates[number] = fate
+            if len(fates) == len(letters):
+                self._over.set()
+
+        for letter in letters:
+            ack = Ack(partial(settled, letter.id))
+            intake.offer(Frames([letter.payload], letter.peer, letter.received_at, ack=ack))
+        if letters:
+            await self._over.wait()
+        if len(fates) < len(letters):
+            # A commit under way has its last word here: what it stores must not stay in the dead letters.
+            for task in (working, *self._delivering):
+                task.cancel()
+            await asyncio.wait((working, *self._delivering))
+            self.books.abandon()
+        return {letter.id: fates.get(letter.id, Status.DROPPED) for letter in letters}
+
+    def _beside(self) -> Iterator[Entry]:
+        """What the ledger holds beside the books."""
+        yield from self.dead_letters.entries()
+        for name, sink in self.parts.sinks.items():
+            for counter, n in sink.notes.items():
+                yield Entry("", "", name, counter, "", n)
 
     def _pipeline(self, name: str, origin: Origin) -> Pipeline:
         """The pipeline with steps of its own state; where one sink refused the letters, to that one only."""
@@ -225,46 +277,8 @@ class Replay:
         )
 
 
-async def _fates(letters: list[Letter], intake: Intake) -> dict[int, Status]:
-    """Send the letters in, and return the fate of each by its number when all are known."""
-    fates: dict[int, Status] = {}
-    known = asyncio.Event()
-
-    def settled(number: int, fate: Status) -> None:
-        fates[number] = fate
-        if len(fates) == len(letters):
-            known.set()
-
-    for letter in letters:
-        ack = Ack(partial(settled, letter.id))
-        intake.offer(Frames([letter.payload], letter.peer, letter.received_at, ack=ack))
-    if letters:
-        await known.wait()
-    return fates
-
-
 def _first(faults: BaseException | None) -> BaseException | None:
     return _first(faults.exceptions[0]) if isinstance(faults, BaseExceptionGroup) else faults
-
-
-def why_not(loaded: Loaded, origin: Origin) -> str | None:
-    """Why letters of this origin cannot be replayed in the present configuration; None where they can."""
-    config = loaded.config
-    if origin.kind not in ("frame", "record"):
-        return f"the payload was not kept ({origin.kind})"
-    if origin.kind == "frame" and origin.source not in config.sources:
-        return f"there is no source {origin.source!r} now"
-    if origin.pipeline is None:
-        return None if _readers(loaded, origin.source) else f"no pipeline reads {origin.source!r} now"
-    if origin.pipeline not in config.pipelines:
-        return f"there is no pipeline {origin.pipeline!r} now"
-    if origin.sink is not None and origin.sink not in config.pipelines[origin.pipeline].sinks:
-        return f"the pipeline {origin.pipeline!r} has no sink {origin.sink!r} now"
-    return None
-
-
-def _readers(loaded: Loaded, source: str) -> list[str]:
-    return [name for name, pipeline in loaded.config.pipelines.items() if source in pipeline.sources]
 
 
 async def _delete(letters: Database, numbers: list[int]) -> None:
@@ -280,17 +294,3 @@ async def _delete(letters: Database, numbers: list[int]) -> None:
             await asyncio.sleep(wait_s)
         else:
             return
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Be the only replay of the letters in `folder`: two would store everything twice."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EnvironmentFault(f"another replay of the dead letters in {folder} is under way") from None
-        yield
-    finally:
-        os.close(descriptor)

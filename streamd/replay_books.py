@@ -26,6 +26,15 @@ class ReplayBooks(Books):
         del source
         return super().delivery(REPLAY, pipeline, sink)
 
+    def abandon(self) -> None:
+        """Enter what has no fate as dropped: its letters are still there, but this run is over."""
+        for frames in self.frames.values():
+            frames.dropped["shutdown"] += frames.waiting
+        for records in self.records.values():
+            records.dropped["shutdown"] += records.in_flight
+        for deliveries in self.deliveries.values():
+            deliveries.dropped["shutdown"] += deliveries.pending
+
     def entries(self) -> Iterator[Entry]:
         """Every number of every book; the frames of all first sources together."""
         total = FrameBook(REPLAY)

@@ -12,8 +12,9 @@ from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.dead_letter_filter import LetterFilter
 from streamd.dead_letters import DeadLetters
-from streamd.replay import Outcome, Replay, why_not
+from streamd.replay import Outcome, Replay
 from streamd.replay_letters import Origin, plan
+from streamd.replay_ways import why_not
 from streamd.storage.databases import Databases
 
 EIGHT = 1_769_846_400.25
@@ -265,12 +266,21 @@ async def test_a_second_replay_at_the_same_time_is_refused(folder: Path) -> None
     assert outcome.fates == {Status.DELIVERED: 1}
 
 
-async def test_a_sink_that_cannot_open_is_the_environments_fault_and_nothing_is_lost(folder: Path) -> None:
-    await keep(folder, letter(b'{"id": 1, "value": 2}'))
+async def test_a_sink_that_cannot_open_keeps_only_its_own_letters(folder: Path) -> None:
+    await keep(folder, letter(b'{"id": 1, "value": 2}'), letter({"id": 2, "value": 2}, "sink", sink="all"))
     (folder / "var" / "data.db").mkdir()
-    with pytest.raises(EnvironmentFault, match=r"data\.db"):
-        await replay(folder)
+    outcome = await replay(folder)
+    assert outcome.fates == {Status.DELIVERED: 1}
+    (why,) = +outcome.impossible
+    assert "data.db" in why
     assert numbers(folder) == [1]
+    assert ask(folder, EVERYTHING, "streamd.db") == [("lab", '{"id":2,"value":2}')]
+
+
+async def test_a_mark_of_the_daemon_on_a_record_is_kept(folder: Path) -> None:
+    await keep(folder, letter({"id": 1, "value": 2, "@flag": "truncated"}, "sink", sink="all"))
+    await replay(folder)
+    assert ask(folder, EVERYTHING, "streamd.db") == [("lab", '{"id":1,"value":2,"@flag":"truncated"}')]
 
 
 async def test_dead_letters_that_cannot_be_read_are_the_environments_fault(

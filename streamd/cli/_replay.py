@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from streamd.cli.query import only_reading, open_read_only, positive
 from streamd.core.ack import Status
@@ -23,7 +23,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments beside the filters."""
     parser.add_argument("--limit", type=positive, metavar="N", help="at most N, the oldest first")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
-    parser.add_argument("--json", action="store_true", help="the outcome as one JSON object")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="the outcome as one JSON object; on stderr, its last line, where a sink prints to stdout",
+    )
     parser.add_argument("--config", metavar="FILE", help="the configuration whose pipelines are meant")
 
 
@@ -42,14 +46,16 @@ def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
     logs.configure("warning", loaded.config.log.format)
     replay = Replay(loaded, planned)
     outcome = _run(replay) if planned.letters else replay.outcome
-    _say_outcome(outcome, planned, as_json=options.json)
     for difference in outcome.differences:
         print(f"streamd: books do not balance: {difference}", file=sys.stderr)
+    # Whoever reads standard output reads records there, whether there were letters this time or not.
+    printing = any(sink.type == "stdout" for sink in loaded.config.sinks.values())
+    _say_outcome(outcome, planned, sys.stderr if printing else sys.stdout, as_json=options.json)
     return 0 if outcome.gone == planned.letters and not outcome.differences else 1
 
 
 def _run(replay: "Replay") -> "Outcome":
-    """Run it to its end, or to that of what is under way when a signal comes; a second one ends at once."""
+    """Run it to its end, or to what a stop still lets end when a signal comes; a second one ends at once."""
     import uvloop  # noqa: PLC0415 - as above
 
     async def run() -> "Outcome":
@@ -81,7 +87,7 @@ def _progress(total: int, cleanup: ExitStack) -> Callable[[int], None]:
 
 
 def _say_plan(plan: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
-    from streamd.replay import why_not  # noqa: PLC0415 - as above
+    from streamd.replay_ways import why_not  # noqa: PLC0415 - as above
 
     ways = [(origin, count, why_not(loaded, origin)) for origin, count in plan.origins.items()]
     if as_json:
@@ -98,7 +104,7 @@ def _say_plan(plan: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
     return 1 if any(why for _, _, why in ways) else 0
 
 
-def _say_outcome(outcome: "Outcome", plan: "Plan", *, as_json: bool) -> None:
+def _say_outcome(outcome: "Outcome", plan: "Plan", out: TextIO, *, as_json: bool) -> None:
     fates = outcome.fates
     numbers = {
         "letters": plan.letters,
@@ -110,21 +116,21 @@ def _say_outcome(outcome: "Outcome", plan: "Plan", *, as_json: bool) -> None:
         "not_reached": plan.letters - outcome.done,
     }
     if as_json:
-        print(json.dumps({**numbers, "why_impossible": +outcome.impossible}))
+        print(json.dumps({**numbers, "why_impossible": +outcome.impossible}), file=out)
         return
     explained = {
         "stored": "stored, and no longer in the dead letters",
         "filtered": "filtered, and no longer in the dead letters",
         "rejected": "rejected again: in the dead letters with their present reason",
-        "kept": "not stored: still in the dead letters",
+        "kept": "not stored in every sink: still in the dead letters",
         "not_reached": "not looked at: still in the dead letters",
     }
-    print(f"{_letters(plan.letters)}:" if plan.letters else "no dead letters match")
+    print(f"{_letters(plan.letters)}:" if plan.letters else "no dead letters match", file=out)
     for name, words in explained.items():
         if numbers[name]:
-            print(f"  {numbers[name]:,} {words}")
+            print(f"  {numbers[name]:,} {words}", file=out)
     for why, count in (+outcome.impossible).items():
-        print(f"  {count:,} cannot be replayed: {why}")
+        print(f"  {count:,} cannot be replayed: {why}", file=out)
 
 
 def _letters(count: int) -> str:

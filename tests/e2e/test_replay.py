@@ -195,6 +195,8 @@ def test_killed_in_the_middle_nothing_is_lost_and_unique_keeps_it_once(
     assert letters(refused) == total - READINGS
     assert replay(tmp_path)[0] == 0
     assert letters(refused) == 0
+    killed = refused.query("SELECT reason, n FROM ledger WHERE counter = 'unclean'")
+    assert killed == [("replay", None)], "the next replay tells of the one that was killed"
     assert sorted(number for (number,) in refused.query("SELECT id FROM narrow")) == list(range(total))
     records = refused.query("SELECT count(*), count(DISTINCT record ->> 'id') FROM records")
     assert records == [(total + READINGS, total)], "without unique at least once"
