@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from streamd.cli._table import Style, write_rows
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.printable import printable
 from streamd.storage.attached import open_schemas
 from streamd.storage.read_only import QueryRefused, only_reading, open_read_only
 
@@ -72,7 +73,9 @@ def main(options: argparse.Namespace) -> int:
     if options.style == "parquet" and options.output is None:
         raise ConfigError("--format parquet needs --output FILE: a terminal cannot show it")
     schemas = _beside(options.db) if options.db else _configured(options.config)
-    connection, left_out = open_schemas(schemas)
+    connection, left_out, foreign = open_schemas(schemas)
+    for path, why in foreign.items():
+        print(f"streamd: {printable(str(path), sys.maxsize)} is left out: {why}", file=sys.stderr)
     if left_out:
         print(
             f"streamd: {len(left_out)} older files are left out, {left_out[0].name} and before it: SQLite"

@@ -3,23 +3,45 @@
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
+from streamd.core.errors import EnvironmentFault
 from streamd.storage.dated import files_of
+from streamd.storage.faults import primary_code
+from streamd.storage.files import foreign
 from streamd.storage.read_only import QueryRefused, explained, open_read_only, read_only_uri
 from streamd.storage.table import quote
 
+_NO_DATABASE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
-def open_schemas(schemas: Mapping[str, Path]) -> tuple[sqlite3.Connection, list[Path]]:
-    """A read-only connection to the files of each schema, and the older files that found no room.
+
+class Attached(NamedTuple):
+    """A read-only connection, and the dated files it does not read.
+
+    `older` (newest first) found no room, `foreign` are no databases: each with the reason.
+    """
+
+    connection: sqlite3.Connection
+    older: list[Path]
+    foreign: dict[Path, str]
+
+
+def open_schemas(schemas: Mapping[str, Path]) -> Attached:
+    """Attach the files of each schema.
 
     `schemas` has `main` first. Of a dated path the newest file is the schema itself and the others are
     schemas by their own names (`"logs-2026-01-31"`); a table that is in several of them is then one
     temporary view over all, under its own name. SQLite attaches ten files at most, so the oldest are left
-    out. Files that are not there are passed over. Raises `EnvironmentFault` where `main` has none, and
-    `QueryRefused` where not even the newest of each schema can be read at once.
+    out. Files that are not there, and dated ones that are no databases, are passed over. Raises
+    `EnvironmentFault` where `main` has none, and `QueryRefused` where not even the newest of each schema
+    can be read at once.
     """
-    there = {name: existing(path) for name, path in schemas.items()}
+    no_databases: dict[Path, str] = {}
+    there = {name: _databases(path, no_databases) for name, path in schemas.items()}
+    if no_databases and not there["main"]:
+        raise EnvironmentFault("; ".join(f"{path}: {why}" for path, why in no_databases.items()))
     connection = open_read_only(there["main"][-1] if there["main"] else schemas["main"])
     newest = [(name, files[-1]) for name, files in there.items() if files and name != "main"]
     older = [(name, path) for name, files in there.items() for path in reversed(files[:-1])]
@@ -33,13 +55,14 @@ def open_schemas(schemas: Mapping[str, Path]) -> tuple[sqlite3.Connection, list[
         for name, path in newest:
             _attach(connection, path, name)
         for name, path in older[:room]:
-            schema, count = path.stem, 1
-            while schema.lower() in taken:
-                count += 1
-                schema = f"{path.stem}_{count}"
-            taken.add(schema.lower())
-            if _attach(connection, path, schema):
-                members[name].append(schema)
+            schema = _free_name(path.stem, taken)
+            try:
+                if _attach(connection, path, schema):
+                    members[name].append(schema)
+            except sqlite3.DatabaseError as error:
+                if primary_code(error) not in _NO_DATABASE:
+                    raise
+                no_databases[path] = str(error)
         seen: set[str] = set()
         for name in ["main", *(name for name, _ in newest)]:
             _unite(connection, [*reversed(members[name]), name], seen)
@@ -47,12 +70,49 @@ def open_schemas(schemas: Mapping[str, Path]) -> tuple[sqlite3.Connection, list[
     except sqlite3.Error as error:
         connection.close()
         raise explained(error) from None
-    return connection, [path for _, path in older[room:]]
+    return Attached(connection, [path for _, path in older[room:]], no_databases)
 
 
 def existing(path: Path) -> list[Path]:
     """The files of a path that may be dated, oldest first. A file of just this name comes first."""
     return [path] if path.exists() else files_of(path)
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """A name for a schema that none has, and which is taken from now on."""
+    name, count = stem, 1
+    while name.lower() in taken:
+        count += 1
+        name = f"{stem}_{count}"
+    taken.add(name.lower())
+    return name
+
+
+def _databases(path: Path, no_databases: dict[Path, str]) -> list[Path]:
+    """The files of a path, oldest first. Of a dated one without those that go into `no_databases`.
+
+    Each is known by its first bytes, the newest by its schema: it is the one that is always read.
+    """
+    files = existing(path)
+    if files == [path]:
+        return files
+    no_databases |= {file: why for file in files if (why := foreign(file)) is not None}
+    files = [file for file in files if file not in no_databases]
+    while files and (why := _damage(files[-1])) is not None:
+        no_databases[files.pop()] = why
+    return files
+
+
+def _damage(path: Path) -> str | None:
+    """Why the schema of the file cannot be read, where that is because it is no database."""
+    try:
+        with closing(open_read_only(path)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        return str(error) if primary_code(error) in _NO_DATABASE else None
+    except EnvironmentFault:  # it has gone meanwhile: whoever opens it says so
+        return None
+    return None
 
 
 def _attach(connection: sqlite3.Connection, path: Path, schema: str) -> bool:

@@ -18,6 +18,7 @@ from streamd.core.errors import BadData, SinkError, StreamdError
 from streamd.core.timestamp import canonical
 from streamd.storage.dated import DatedPath
 from streamd.storage.faults import environment_fault
+from streamd.storage.files import foreign
 from streamd.storage.retention import Retention
 from streamd.storage.table import quote
 from streamd.storage.table_writer import TableWriter
@@ -87,8 +88,10 @@ class DatedWriter:
         self._used_s: dict[Path, float] = {}
         self._lock = asyncio.Lock()
         self._leaving: Path | None = None
-        self._of_others: set[Path] = set()
-        """Files without a row of ours that stay because of other tables in them."""
+        self._ours: set[Path] = set()
+        """Files that were looked at and may be removed."""
+        self._not_ours: set[Path] = set()
+        """Files that stay: no databases, or ones with the tables of others."""
         self._parts: _Parts | None = None
 
     async def open(self) -> None:
@@ -132,7 +135,7 @@ class DatedWriter:
 
     async def expire(self) -> bool:
         """Remove the oldest file where it is too old or all are too much; else some rows of the only one."""
-        files = [path for path in self._dated.files() if path not in self._of_others]
+        files = self._files()
         now = self._dated.file_of(datetime.now(UTC))
         oldest = next((path for path in files if path != now), None)
         cutoff = self._retention.cutoff
@@ -146,6 +149,27 @@ class DatedWriter:
             return await self._retention.step(self._open[now].database, self._max_bytes)
         return False
 
+    def _files(self) -> list[Path]:
+        """The files there are that are databases, oldest first. Others are named once and left alone."""
+        there = self._dated.files()
+        self._ours &= set(there)
+        self._not_ours &= set(there)
+        for path in there:
+            if path not in self._ours and path not in self._not_ours:
+                why = foreign(path)
+                if why is None:
+                    self._ours.add(path)
+                else:
+                    self._leave(path, why)
+        return [path for path in there if path in self._ours]
+
+    def _leave(self, path: Path, why: str | None) -> None:
+        self._ours.discard(path)
+        self._not_ours.add(path)
+        if why is not None:
+            hint = "retention leaves it alone: move it away, or give it another name"
+            log.warning("foreign_file", path=str(path), why=why, hint=hint)
+
     async def _remove(self, path: Path) -> None:
         async with self._lock:
             self._leaving = path
@@ -153,6 +177,10 @@ class DatedWriter:
         removing = asyncio.ensure_future(asyncio.to_thread(remove_table, path, self._table))
         try:
             await asyncio.shield(removing)
+        except SinkError as error:
+            if error.reason != "corrupt":
+                raise
+            self._leave(path, str(error))
         finally:  # a stop does not keep the thread from removing: what is gone is counted whatever happens
             await asyncio.wait((removing,))
             self._leaving = None
@@ -160,14 +188,14 @@ class DatedWriter:
                 gone, is_gone = removing.result()
                 self._retention.expired(gone)
                 if not is_gone:
-                    self._of_others.add(path)
+                    self._leave(path, None)
                 log.info("file_expired", path=str(path), rows=gone)
 
     async def _writer(self, path: Path) -> TableWriter:
         self._used_s[path] = time.monotonic()
         if path not in self._open:
             self._open[path] = await self._open_file(path)
-            self._of_others.discard(path)
+            self._not_ours.discard(path)
         return self._open[path]
 
     async def _close(self, path: Path) -> None:
@@ -227,8 +255,8 @@ def remove_table(path: Path, table: str) -> tuple[int, bool]:
             connection.execute("COMMIT")
     except sqlite3.Error as error:
         fault = environment_fault(error)
-        raise fault or SinkError("expire", str(error)) from error
-    alone = tables <= {table.lower()}
+        raise SinkError(fault.reason if fault else "expire", f"{path}: {error}") from error
+    alone = tables == {table.lower()}
     if alone:
         for suffix in _COMPANIONS:
             Path(f"{path}{suffix}").unlink(missing_ok=True)

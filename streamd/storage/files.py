@@ -12,6 +12,7 @@ from streamd.core.errors import EnvironmentFault
 from streamd.storage.faults import primary_code
 
 _COMPANIONS = ("-wal", "-shm", "-journal")
+_FIRST_BYTES = b"SQLite format 3\0"
 _CHECK_S = 0.25
 _CHECK_MOST_BYTES = 256 * 2**20
 """One step of the check reads whole trees and cannot be interrupted in SQLite 3.40: about 1 GB/s cached."""
@@ -47,6 +48,25 @@ def free_bytes(folder: Path) -> int:
     """What the file system of the folder has left for this user."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
+
+
+def foreign(path: Path) -> str | None:
+    """Why what is at the path cannot be a database; None where it may be one, or nobody can tell.
+
+    Looks at the first bytes only. An empty file is none: SQLite would take it for one without tables.
+    """
+    if path.is_symlink() and not path.exists():
+        return "it is a link that leads nowhere"
+    try:
+        if not path.is_file():
+            return "it is no regular file" if path.exists() else None
+        with path.open("rb") as file:
+            begin = file.read(len(_FIRST_BYTES))
+    except OSError:
+        return None
+    if begin == _FIRST_BYTES:
+        return None
+    return "it does not begin like a database" if begin else "it is empty"
 
 
 def fault_of(path: Path) -> str | None:

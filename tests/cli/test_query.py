@@ -424,6 +424,34 @@ def test_the_oldest_of_more_files_than_sqlite_reads_at_once_are_left_out_and_tol
     assert "3 older files are left out, logs-2026-01-03.db and before it" in told.err
 
 
+@pytest.mark.parametrize("day", ["2020-01-01", "2099-01-01"])
+@pytest.mark.parametrize("kind", ["folder", "empty", "noise", "damaged", "link", "pipe"])
+def test_a_dated_file_that_is_no_database_is_left_out_and_named(
+    kind: str, day: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"logs-{day}.db"
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "empty":
+            path.touch()
+        case "link":
+            path.symlink_to(tmp_path / "nowhere")
+        case "pipe":
+            os.mkfifo(path)
+        case _:
+            begin = b"SQLite format 3\0" if kind == "damaged" else b""
+            path.write_bytes(begin + bytes(range(256)) * 64)
+    pattern = tmp_path / "logs-%Y-%m-%d.db"
+    assert ask("select 1", pattern) == 1
+    assert path.name in capsys.readouterr().err
+    daily(tmp_path, 2)
+    assert ask("select n from readings", pattern) == 0
+    told = capsys.readouterr()
+    assert told.out == "n\n1\n2\n"
+    assert [line.partition(" is left out: ")[0] for line in told.err.splitlines()] == [f"streamd: {path}"]
+
+
 def test_no_dated_file_yet_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask("select 1", tmp_path / "logs-%Y-%m-%d.db") == 1
     assert "there is no" in capsys.readouterr().err

@@ -1,10 +1,12 @@
 import asyncio
+import os
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamd.core.errors import SinkError
 from streamd.storage.dated_writer import remove_table
@@ -182,6 +184,76 @@ async def test_a_file_that_others_have_tables_in_loses_only_ours(bench: Any, bat
     assert bench.query("SELECT name FROM sqlite_schema", ONE) == [("other",)]
     assert remove_table(path, "t") == (0, False)
     assert path.exists()
+
+
+def make_foreign(path: Path, kind: str) -> None:
+    """What a user may have put there, or a disk may have made of a file."""
+    match kind:
+        case "folder":
+            path.mkdir()
+            (path / "letter").write_text("dear")
+        case "empty":
+            path.touch()
+        case "noise":
+            path.write_bytes(bytes(range(256)) * 64)
+        case "damaged":
+            path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 64)
+        case "link":
+            path.symlink_to(path.parent / "nowhere")
+        case "pipe":
+            os.mkfifo(path)
+
+
+KINDS = ("folder", "empty", "noise", "damaged", "link", "pipe")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_no_database_is_named_once_and_never_removed(
+    bench: Any, batch_of: Any, kind: str
+) -> None:
+    sink = await bench.open(**DAYS, retention={"min_free": "0B", "max_age": "7d"})
+    path = bench.folder / "d-2026-01-01.db"
+    make_foreign(path, kind)
+    await sink.write([batch_of([{"n": n} for n in range(100)], received_at=LAST_S)])
+    with capture_logs() as told:
+        for _ in range(5):
+            while await sink._writer.expire():
+                pass
+    assert [event["path"] for event in told if event["log_level"] == "warning"] == [str(path)]
+    assert path.lstat()
+    assert not (bench.folder / ONE).exists()
+    assert sink.notes["expired"] == 100
+
+
+async def test_what_is_no_database_costs_no_rows_by_its_size(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(**DAYS, retention={"min_free": "0B", "max_size": "1MiB"})
+    (bench.folder / "d-2026-01-01.db").write_bytes(b"x" * 2**21)
+    await sink.write([batch_of([{"n": 1}], received_at=LAST_S)])
+    while await sink._writer.expire():
+        pass
+    assert bench.query("SELECT n FROM t", ONE) == [(1,)]
+
+
+async def test_a_database_that_comes_in_place_of_what_was_none_is_removed_when_it_is_old(
+    bench: Any, batch_of: Any
+) -> None:
+    sink = await bench.open(**DAYS, retention={"min_free": "0B", "max_age": "7d"})
+    path = bench.folder / ONE
+    path.touch()
+    assert not await sink._writer.expire()
+    path.unlink()
+    assert not await sink._writer.expire()
+    await sink.write([batch_of([{"n": 1}], received_at=LAST_S)])
+    assert await sink._writer.expire()
+    assert not path.exists()
+
+
+async def test_a_database_without_our_table_stays(bench: Any) -> None:
+    sink = await bench.open(**DAYS, retention={"min_free": "0B", "max_age": "7d"})
+    bench.query("PRAGMA user_version = 7", ONE)
+    while await sink._writer.expire():
+        pass
+    assert bench.query("PRAGMA user_version", ONE) == [(7,)]
 
 
 async def test_two_sinks_on_one_pattern_expire_each_their_own_rows(bench: Any, batch_of: Any) -> None:

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -165,3 +166,31 @@ def test_a_locked_file_is_not_taken_for_a_corrupt_one(tmp_path: Path) -> None:
 
 def test_a_folder_is_left_to_the_one_who_opens_it(tmp_path: Path) -> None:
     assert files.fault_of(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"", "empty"), (b"SQLite format 2\0", "does not begin"), (b"SQLite", "does not begin"),
+     (b"SQLite format 3\0", None)],
+)  # fmt: skip
+def test_a_database_is_known_by_its_first_bytes(tmp_path: Path, content: bytes, why: str | None) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(content)
+    found = files.foreign(path)
+    assert (found is None) if why is None else (why in (found or ""))
+
+
+def test_what_is_no_file_or_not_there_is_told_apart(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("link")
+    assert files.foreign(tmp_path) == files.foreign(tmp_path / "pipe") == "it is no regular file"
+    assert files.foreign(tmp_path / "link") == "it is a link that leads nowhere"
+    assert files.foreign(tmp_path / "gone") is None
+
+
+@pytest.mark.parametrize("reclaim", [False, True])
+async def test_a_database_begins_like_one_as_soon_as_it_is_open(tmp_path: Path, reclaim: bool) -> None:
+    database = Database(tmp_path / "a.db", reclaim=reclaim)
+    await database.open()
+    assert files.foreign(database.path) is None
+    await database.close()
