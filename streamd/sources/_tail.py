@@ -1,16 +1,30 @@
-"""One file that grows, read in pieces, by whatever name it may have later."""
+"""One file that grows, read in pieces, by whatever name it may have later. All of it may block on a disk."""
 
 import errno
 import os
 import re
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from streamd.sources._position import HEAD_BYTES, Position
 
 READ_BYTES = 65536
+"""One piece. What the event loop does with it at once, cutting it into frames, takes less than 1 ms."""
 _ROTATED = re.compile(r"[-._]\d[-._\dT]*", re.ASCII)
 """How the name of a rotated file goes on: a number or a date, and nothing that says it is compressed."""
+_COMPRESSED = re.compile(_ROTATED.pattern + r"\.(gz|bz2|xz|zst|lz4)", re.ASCII)
+"""How it goes on where it is compressed, and therefore not read."""
+
+
+class Look(NamedTuple):
+    """What one look at a file found."""
+
+    rewritten: bool
+    """It was cut off or begun anew; `data` is from its beginning."""
+    data: bytes
+    rotated: bool
+    """Nothing follows, and the path leads to another file."""
 
 
 class Tail:
@@ -36,6 +50,12 @@ class Tail:
         self.offset = offset
         self._head = os.pread(self._fd, min(HEAD_BYTES, offset), 0)
 
+    def skip_rest(self) -> int:
+        """Pass over what is in it now; how many bytes that are."""
+        rest_bytes = max(0, self.size - self.offset)
+        self.seek(self.offset + rest_bytes)
+        return rest_bytes
+
     def is_at(self, position: Position) -> bool:
         """Whether it is the file of `position`, and nothing was cut off before that."""
         head = bytes.fromhex(position.head)
@@ -60,6 +80,14 @@ class Tail:
         """Whether it is another file than that of `position`, not the same one rewritten."""
         return self._inode != position.inode
 
+    def look(self, path: Path) -> Look:
+        """What is new in it, a piece at a time, while `path` is what it should be called."""
+        rewritten = self.was_rewritten()
+        if rewritten:
+            self.seek(0)
+        data = self.read()
+        return Look(rewritten, data, not data and self.is_no_longer(path))
+
     def read(self) -> bytes:
         """What follows, at most `READ_BYTES`; nothing at the end."""
         data = os.pread(self._fd, READ_BYTES, self.offset)
@@ -76,24 +104,53 @@ class Tail:
         """Release the file."""
         os.close(self._fd)
 
-    def successor(self, path: Path) -> "Tail":
+    def successor(self, path: Path) -> "Found":
         """The file that was begun after this one: at `path`, or rotated away too and known by its time."""
         own = os.fstat(self._fd)
         return first_since(own.st_mtime_ns, path, own.st_ino)
 
 
-def first_since(time_ns: int, path: Path, but_inode: int = 0) -> Tail:
+class Found(NamedTuple):
+    """A file to read, and what is not read in its place."""
+
+    tail: Tail
+    missed: bool = False
+    """The file read last is gone, or was rewritten."""
+    skipped: tuple[Path, ...] = ()
+    """Files before it that were compressed before they were read."""
+
+
+def first_since(time_ns: int, path: Path, but_inode: int = 0) -> Found:
     """The oldest file written to after `time_ns`, by its own time: one rotated away since, else `path`."""
-    later: list[tuple[int, Path]] = []
+    plain: list[tuple[int, Path]] = []
+    compressed: list[tuple[int, Path]] = []
     for candidate in _beside(path):
         try:
             status = candidate.stat()
         except OSError:
             continue
-        plain = _ROTATED.fullmatch(candidate.name, len(path.name))
-        if plain and status.st_mtime_ns > time_ns and status.st_ino != but_inode:
-            later.append((status.st_mtime_ns, candidate))
-    return Tail(min(later)[1] if later else path)
+        if status.st_mtime_ns <= time_ns or status.st_ino == but_inode:
+            continue
+        if _ROTATED.fullmatch(candidate.name, len(path.name)):
+            plain.append((status.st_mtime_ns, candidate))
+        elif _COMPRESSED.fullmatch(candidate.name, len(path.name)) and not candidate.with_suffix("").exists():
+            compressed.append((status.st_mtime_ns, candidate))  # with the plain file beside it it is a copy
+    oldest = min(plain, default=None)
+    skipped = (file for at_ns, file in sorted(compressed) if oldest is None or at_ns <= oldest[0])
+    return Found(Tail(oldest[1] if oldest else path), skipped=tuple(skipped))
+
+
+def resume(position: Position, path: Path, saved_at_ns: int) -> Found:
+    """The file that `position` lies in, at it; else the first that was written to after it was saved."""
+    tail = find(position, path)
+    if tail is not None:
+        return Found(tail)
+    found = Found(Tail(path), missed=True)
+    if not found.tail.is_no_longer_that_of(position):
+        return found
+    found.tail.close()
+    # What was written to after the position was saved, and rotated away since, is unread.
+    return first_since(saved_at_ns, path)._replace(missed=True)
 
 
 def find(position: Position, path: Path) -> Tail | None:

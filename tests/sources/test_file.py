@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from streamd.core.contracts import SourceContext
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FlaggedFrame
 from streamd.sources import file as file_module
+from streamd.sources._tail import Tail
 from streamd.sources.file import File
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -265,6 +267,72 @@ async def test_what_was_rotated_since_is_read_though_the_remembered_file_is_comp
     await again.open(capture)
     await until(lambda: capture.payloads == [b"read", b"between", b"now"])
     await again.stop()
+
+
+async def test_what_was_compressed_before_it_was_read_is_counted_and_named(
+    capture: Any, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[tuple[str, Any]] = []
+    monkeypatch.setattr(
+        "streamd.sources.file.log.warning", lambda event, **fields: warned.append((event, fields))
+    )
+    append(tmp_path, b"read\n")
+    source = following(tmp_path)
+    await source.open(capture)
+    await until(lambda: capture.payloads == [b"read"])
+    settle(capture)
+    await source.stop()
+    saved_at_ns = source._positions.saved_at_ns
+    (tmp_path / "app.log").rename(tmp_path / "away")  # keeps its inode from being given to another
+    for number in (5, 4, 2, 0):
+        append(tmp_path, b"compressed\n", f"app.log.{number}.gz")
+    append(tmp_path, b"a copy\n", "app.log.1.gz")
+    append(tmp_path, b"three\n", "app.log.3")
+    append(tmp_path, b"one\n", "app.log.1")
+    append(tmp_path, b"now\n")
+    order = ("5.gz", "4.gz", "3", "2.gz", "1.gz", "1", "0.gz")
+    for later_s, name in enumerate([*(f"app.log.{number}" for number in order), "app.log"]):
+        os.utime(tmp_path / name, ns=(saved_at_ns, saved_at_ns + later_s * 10**9))
+    again = following(tmp_path)
+    capture.offered.clear()
+    await again.open(capture)
+    await until(lambda: capture.payloads == [b"three", b"one", b"now"])
+    await again.stop()
+    assert again.context.book.notes["files_missed", ""] == 1
+    assert again.context.book.notes["files_skipped", ""] == 3
+    skipped = [Path(fields["path"]).name for event, fields in warned if event == "file_skipped"]
+    assert skipped == ["app.log.4.gz", "app.log.2.gz", "app.log.0.gz"]
+    assert [fields["offset"] for event, fields in warned if event == "file_missed"] == [5]
+
+
+async def test_a_disk_that_does_not_answer_holds_up_neither_the_loop_nor_the_stop(
+    capture: Any, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked, closed = threading.Event(), threading.Event(), threading.Event()
+    read, close = Tail.read, Tail.close
+
+    def stuck(tail: Tail) -> bytes:
+        asked.set()
+        assert answers.wait(30)
+        return read(tail)
+
+    def noted(tail: Tail) -> None:
+        close(tail)
+        closed.set()
+
+    monkeypatch.setattr(Tail, "read", stuck)
+    monkeypatch.setattr(Tail, "close", noted)
+    append(tmp_path, b"line\n")
+    source = following(tmp_path)
+    await source.open(capture)
+    await until(asked.is_set)
+    await source.stop()
+    assert capture.payloads == []
+    assert not closed.is_set(), "the thread still reads it"
+    answers.set()
+    await until(closed.is_set)
+    await source.stop()
+    assert remembered(tmp_path) == 0
 
 
 @pytest.mark.parametrize("refilled", [b"new\n", b"new and longer than before\n"])
