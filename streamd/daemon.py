@@ -14,6 +14,7 @@ import structlog
 from streamd import __version__, logs
 from streamd.admin.server import AdminServer
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
+from streamd.announcer import Announcer, parts_of
 from streamd.balance import summary
 from streamd.config import Loaded
 from streamd.core.books import Books, Entry
@@ -24,6 +25,7 @@ from streamd.pipeline import assemble
 from streamd.runtime.buffer import Buffer
 from streamd.sockets import Sockets, inherited
 from streamd.storage.databases import Databases
+from streamd.systemd import watchdog_s
 
 log = structlog.get_logger()
 
@@ -64,6 +66,12 @@ class Daemon:
             started_at_wall_s=read_clock().wall_s,
             config_path=str(loaded.path),
         )
+        self.announcer = Announcer(
+            self.view,
+            lambda patience_s: parts_of(self.parts, self.loaded.config, patience_s),
+            loaded.state_dir,
+            watchdog_s(os.environ, os.getpid()),
+        )
         self.admin: AdminServer | None = None
         self.ledger: Ledger | None = None
         self._stop = asyncio.Event()
@@ -79,6 +87,7 @@ class Daemon:
         try:
             await self._open()
             self.view.phase = "running"
+            self._start("announcer", self.announcer.run())
             log.info("ready", run_id=self.view.run_id, version=__version__, config=self.view.config_path)
             await self._stop.wait()
             return await self._drain()
@@ -196,6 +205,7 @@ class Daemon:
         self.view.phase = "draining"
         limit_s = self.loaded.config.daemon.drain_timeout
         end_mono_s = read_clock().mono_s + limit_s
+        self.announcer.stop(end_mono_s)
         for source in self.parts.sources.values():
             await source.stop()
         for workers in self.parts.workers.values():
@@ -251,6 +261,7 @@ class Daemon:
             closing += [self.ledger.close(), self.databases.release(self._ledger_file)]
         if self.admin is not None:
             closing.append(self.admin.close())
+        self.announcer.closing(len(closing) * CLOSE_TIMEOUT_S)
         hung = await close_all(closing)
         logs.flush_suppressed()
         if self.view.phase != "starting" or any(book.received for book in self.books.frames.values()):
