@@ -67,8 +67,8 @@ class World:
         for counter in (
             "discarded_bytes", "kernel_dropped", "truncated", "unterminated", "incomplete",
             "oversize_dropped", "empty_frames", "framing_errors", "connections", "connections_refused",
-            "connections_closed", "auto_fallback", "unread_bytes", "files_rotated", "files_truncated", "files_skipped",
-            "files_missed", "generated_gaps",
+            "connections_closed", "auto_fallback", "unread_bytes", "files_rotated", "files_truncated",
+            "files_missed", "files_skipped", "generated_gaps",
         ):  # fmt: skip
             frames.note(counter, 7)
         records = self.books.pipeline("lab", "main")
