@@ -11,6 +11,21 @@ from streamd.core.errors import BadData
 from streamd.core.settings import DeadLetterPayload
 from streamd.core.timestamp import from_epoch
 
+TABLE = """
+CREATE TABLE IF NOT EXISTS dead_letters (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  received_at TEXT NOT NULL,
+  source TEXT NOT NULL,
+  peer TEXT,
+  pipeline TEXT,
+  sink TEXT,
+  stage TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  payload ANY NOT NULL
+) STRICT
+"""
 COLUMNS = (
     "received_at", "source", "peer", "pipeline", "sink", "stage", "reason", "detail", "kind", "payload",
 )  # fmt: skip

@@ -18,7 +18,7 @@ from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
 from streamd.core.settings import DeadLetterPayload
-from streamd.dead_letter_row import COLUMNS, Row, row_of, size_bytes_of
+from streamd.dead_letter_row import COLUMNS, TABLE, Row, row_of, size_bytes_of
 from streamd.runtime.backoff import Backoff
 from streamd.storage.database import Database, Synchronous
 from streamd.storage.databases import Databases
@@ -28,21 +28,6 @@ log = structlog.get_logger()
 COMMIT_PATIENCE_S = 5.0
 """How long a sink waits for its letters while the store is in trouble, before it is told to try again."""
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS dead_letters (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
-  received_at TEXT NOT NULL,
-  source TEXT NOT NULL,
-  peer TEXT,
-  pipeline TEXT,
-  sink TEXT,
-  stage TEXT NOT NULL,
-  reason TEXT NOT NULL,
-  detail TEXT NOT NULL,
-  kind TEXT NOT NULL,
-  payload ANY NOT NULL
-) STRICT
-"""
 _INSERT = f"INSERT INTO dead_letters ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 - our own words
 _PLACES = f"({', '.join('?' for _ in COLUMNS)})"
 _ROWS_PER_INSERT = 50
@@ -113,13 +98,13 @@ class DeadLetters:
         """Make or open the file, bring it within its size, begin to write. Raises `EnvironmentFault`."""
         self._db = await self._databases.acquire(self.path, self._synchronous)
         try:
-            await self._db.execute(_TABLE)
+            await self._db.execute(TABLE)
             async with self._db.transaction():
                 evicted = await self._make_room(self._db, 0)
             self.counts["evicted"] += evicted
             if (
                 evicted
-            ):  # `max_size` was lowered, or the file came from elsewhere: give the disk its space back
+            ):  # `max_size` was lowered, or the file came from elsewhere: the disk gets its space back
                 await self._db.fetch("VACUUM")
         except (SinkError, sqlite3.Error) as error:
             await self._databases.release(self._db)
@@ -295,7 +280,7 @@ class DeadLetters:
         Freed pages are used again, so the file does not grow; its write-ahead log stands beside it.
         """
         evicted = 0
-        while await _used_bytes(db) + needed_bytes > self._settings.max_size:
+        while await db.used_bytes() + needed_bytes > self._settings.max_size:
             ((oldest, newest),) = await db.fetch("SELECT min(id), max(id) FROM dead_letters")
             if oldest is None:
                 break
@@ -304,11 +289,3 @@ class DeadLetters:
             ((deleted,),) = await db.fetch("SELECT changes()")
             evicted += deleted
         return evicted
-
-
-async def _used_bytes(db: Database) -> int:
-    ((pages, free, page_bytes),) = await db.fetch(
-        "SELECT page_count, freelist_count, page_size"
-        " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
-    )
-    return int((pages - free) * page_bytes)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
+from pydantic import Field
 
 from streamd.core.errors import BadData
 from streamd.core.json_rules import INT_MAX, INT_MIN
@@ -32,6 +33,23 @@ FIELD_TYPES: dict[str, FieldType] = {
 
 _encode_json = msgspec.json.Encoder().encode
 _LARGEST = 1.7976931348623157e308
+
+
+class ColumnSettings(FieldSettings):
+    """One column: a type as a text, or a table with `type` and the keys below."""
+
+    required: bool = Field(False, description="a record without it, or with null in it, is rejected")
+    from_key: str | None = Field(
+        None,
+        alias="from",
+        min_length=1,
+        description="the record's key or dotted path, like payload.temp; default: the column's name",
+    )
+
+
+def key_of(name: str, settings: FieldSettings) -> str:
+    """The key or dotted path of a record at which this column finds its value."""
+    return (settings.from_key or name) if isinstance(settings, ColumnSettings) else name
 
 
 def json_text(value: Any) -> str:

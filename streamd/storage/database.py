@@ -132,6 +132,11 @@ class Database:
         )
         return pages * page_bytes, free_pages * page_bytes
 
+    async def used_bytes(self) -> int:
+        """What of the file's pages is not free."""
+        file_bytes, free_bytes = await self.sizes_bytes()
+        return file_bytes - free_bytes
+
     async def vacuum_some(self, most_pages: int) -> None:
         """Give so many free pages back to the disk; nobody writes meanwhile."""
         async with self.lock:

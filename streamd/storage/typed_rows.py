@@ -5,12 +5,11 @@ from itertools import chain
 from typing import Any, Literal
 
 import msgspec
-from pydantic import Field
 
 from streamd.core.batch import FLAG, METADATA_KEYS, Batch, Record
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.schema import FieldSettings, Schema, field_name_fault
-from streamd.storage.columns import ENCODERS, SQL_TYPES, annotation, json_text
+from streamd.storage.columns import ENCODERS, SQL_TYPES, annotation, json_text, key_of
 from streamd.storage.paths import Paths
 from streamd.storage.rows import (
     METADATA_COLUMNS,
@@ -29,18 +28,6 @@ Encoders = list[tuple[int, str, Callable[[Any], Any]]]
 _METADATA = frozenset(METADATA_KEYS)
 _FAULTS = (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError, RecursionError)
 _astuple = msgspec.structs.astuple
-
-
-class ColumnSettings(FieldSettings):
-    """One column: a type as a text, or a table with `type` and the keys below."""
-
-    required: bool = Field(False, description="a record without it, or with null in it, is rejected")
-    from_key: str | None = Field(
-        None,
-        alias="from",
-        min_length=1,
-        description="the record's key or dotted path, like payload.temp; default: the column's name",
-    )
 
 
 class TypedRows:
@@ -68,7 +55,7 @@ class TypedRows:
         self._columns = tuple(self.columns)
         self.bools = [name for name, settings in fields.items() if settings.type == "bool"]
         self._lower = frozenset(column.lower() for column in self.columns)
-        self._paths = Paths({name: _key(name, settings) for name, settings in fields.items()})
+        self._paths = Paths({name: key_of(name, settings) for name, settings in fields.items()})
         self._known = self._paths.known
         self._known_lifted = self._known | _METADATA
         self._encoders = _encoders(fields)
@@ -85,10 +72,10 @@ class TypedRows:
         """Whether structs of `schema` are rows: a like column for each field, and none else required."""
         for name, settings in schema.fields.items():
             column = self.fields.get(name)
-            if column is None or _key(name, column) != name or not _same_values(settings, column):
+            if column is None or key_of(name, column) != name or not _same_values(settings, column):
                 return False
         if any(
-            name not in schema.fields and (column.required or _key(name, column) in self._paths_of(schema))
+            name not in schema.fields and (column.required or key_of(name, column) in self._paths_of(schema))
             for name, column in self.fields.items()
         ):
             return False
@@ -290,10 +277,6 @@ def _column_name_fault(name: Any, taken: set[str]) -> str | None:
     if name.lower() in ROW_NUMBER:
         return "it would hide the number of a row"
     return field_name_fault(name) or name_fault(name)
-
-
-def _key(name: str, settings: FieldSettings) -> str:
-    return (settings.from_key or name) if isinstance(settings, ColumnSettings) else name
 
 
 def _same_values(source: FieldSettings, column: FieldSettings) -> bool:
