@@ -1,20 +1,39 @@
 """The books as people read them when the daemon stops: every sum on a line, and whether all is told."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from streamd.core.books import Books, DeliveryBook, FrameBook, RecordBook
 
+_OF_STORED = {"unconfirmed": "unconfirmed", "expired": "expired since"}
+"""What sinks count beside the books that says something of what is in `stored`, and stays in it."""
 
-def summary(books: Books) -> list[str]:
+
+def summary(books: Books, notes: Mapping[str, Mapping[str, int]]) -> list[str]:
     """The lines to print. The last one says `books balance` or names every record without a fate.
 
-    Parts that are zero are left out, but for those everybody asks about.
+    `notes` is what the sinks count beside the books, by sink. Parts that are zero are left out, but for
+    those everybody asks about.
     """
     lines = [_frames(frames) for frames in books.frames.values()]
     lines += [_records(records) for records in books.records.values()]
     lines += [_deliveries(deliveries) for deliveries in books.deliveries.values()]
+    lines += beside(notes)
     found = differences(books)
     return [*lines, f"books do not balance: {'; '.join(found)}" if found else "books balance"]
+
+
+def beside(notes: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A line for each sink that counts something beside its sums."""
+    lines = []
+    for sink, counted in notes.items():
+        of_stored = [f"{n:,} {_OF_STORED[name]}" for name, n in counted.items() if n and name in _OF_STORED]
+        parts = [f"of stored, {', '.join(of_stored)}"] if of_stored else []
+        parts += [
+            f"{name.replace('_', ' ')} {n:,}" for name, n in counted.items() if n and name not in _OF_STORED
+        ]
+        if parts:
+            lines.append(f"sink {sink}: {'; '.join(parts)}")
+    return lines
 
 
 def differences(books: Books) -> list[str]:

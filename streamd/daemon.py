@@ -226,7 +226,7 @@ class Daemon:
             await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S)
 
     def _print_books(self) -> None:
-        for line in summary(self.books):
+        for line in summary(self.books, {name: sink.notes for name, sink in self.parts.sinks.items()}):
             logs.print_line(line)
 
     def _abandon(self) -> int:

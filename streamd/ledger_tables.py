@@ -39,6 +39,25 @@ WHERE source <> ''
 GROUP BY run_id, source
 """
 
+_SINKS = """
+CREATE VIEW ledger_sinks AS
+SELECT
+  run_id,
+  sink,
+  coalesce(sum(n) FILTER (WHERE counter = 'offered'), 0) AS offered,
+  coalesce(sum(n) FILTER (WHERE counter = 'stored'), 0) AS stored,
+  coalesce(sum(n) FILTER (WHERE counter = 'replaced'), 0) AS replaced,
+  coalesce(sum(n) FILTER (WHERE counter = 'unconfirmed'), 0) AS unconfirmed,
+  coalesce(sum(n) FILTER (WHERE counter = 'expired'), 0) AS expired,
+  coalesce(sum(n) FILTER (WHERE counter = 'unmatched'), 0) AS unmatched,
+  coalesce(sum(n) FILTER (WHERE counter = 'rejected'), 0) AS rejected,
+  coalesce(sum(n) FILTER (WHERE counter = 'dropped'), 0) AS dropped,
+  coalesce(sum(n) FILTER (WHERE counter = 'pending'), 0) AS pending
+FROM ledger
+WHERE sink <> ''
+GROUP BY run_id, sink
+"""
+
 # An unclean end leaves a time in which anything may have been lost: from what is known for sure
 # to the next start. A minute that has part in it has no percentage. Nothing is rounded: 100 means all.
 # A replay that was killed has lost nothing: what it had not stored is still in the dead letters.
@@ -77,6 +96,7 @@ FROM counted
 STATEMENTS = (
     _LEDGER, _RUNS,
     "DROP VIEW IF EXISTS ledger_summary", _SUMMARY,
+    "DROP VIEW IF EXISTS ledger_sinks", _SINKS,
     "DROP VIEW IF EXISTS completeness", _COMPLETENESS,
 )  # fmt: skip
 """Make what is missing; views are made anew, as a newer version may know better."""

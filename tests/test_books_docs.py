@@ -49,7 +49,7 @@ def test_the_worked_example_is_what_the_view_says(database: Path) -> None:
 
 
 def test_the_book_has_queries_and_the_balance_finds_what_is_missing(database: Path) -> None:
-    assert len(QUERIES) == 4
+    assert len(QUERIES) == 5
     balance = QUERIES[-1]
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute(balance).fetchall() == []

@@ -335,6 +335,21 @@ async def test_summary_has_one_row_a_run_and_source(path: Path) -> None:
     ]
 
 
+async def test_each_run_and_sink_has_a_row_whose_sum_holds_without_what_is_only_beside_it(path: Path) -> None:
+    async with Run(path, "one", Clock()) as run:
+        run.receive(100)
+        run.offer(70, "there")
+        run.book(60, 6, "there")
+        run.books.delivery("lab", "main", "there").dropped["full"] = 1
+        run.beside += [Entry("", "", "there", "unconfirmed", "", 8), Entry("", "", "old", "expired", "", 5)]
+        await run.ledger.close()
+    offered, stored, unmatched, rejected, dropped, pending = 70, 60, 0, 0, 1, 9
+    assert ask(path, "SELECT * FROM ledger_sinks ORDER BY sink") == [
+        ("one", "old", 0, 0, 0, 0, 5, 0, 0, 0, 0),
+        ("one", "there", offered, stored, 6, 8, 0, unmatched, rejected, dropped, pending),
+    ]
+
+
 async def test_completeness_by_minute(path: Path) -> None:
     clock = Clock()
     async with Run(path, "one", clock) as run:

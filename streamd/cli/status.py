@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from streamd.balance import beside
 from streamd.cli._table import escape
 from streamd.config import AdminSettings, Problem, loading
 from streamd.config.problems import dotted
@@ -74,6 +75,7 @@ class Sink(msgspec.Struct):
     reason: str | None
     last_commit_age_s: float | None
     commit_latency_s: Latency
+    notes: dict[str, int]
     buffer: Buffer | None
     deliveries: list[Delivery]
 
@@ -206,6 +208,8 @@ def _show(status: Status) -> None:
             for sink in status.sinks
         ),
     )  # fmt: skip
+    for line in beside({sink.name: sink.notes for sink in status.sinks}):
+        console.print(Text(escape(line)))
     letters = ", ".join(f"{_number(n)} {fate}" for fate, n in status.dead_letters.items() if n)
     console.print(Text(f"dead letters: {escape(letters) or 'none'}"))
     if not status.imbalances:

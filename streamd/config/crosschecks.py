@@ -11,7 +11,7 @@ from streamd.core.schema import Schema
 from streamd.core.settings import Address
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-LEDGER_NAMES = ("ledger", "ledger_summary", "completeness")
+LEDGER_NAMES = ("ledger", "ledger_summary", "ledger_sinks", "completeness")
 """Tables and views that the ledger keeps in its own file."""
 
 

@@ -34,7 +34,7 @@ def view() -> View:
         books=books,
         refresh=lambda: None,
         buffers=lambda: [BufferGauge("lab", "source", 7, 100, 14, 1 << 26, "drop_oldest")],
-        sinks=lambda: [SinkGauge("readings", None, 0.0, read_clock().mono_s, latency_s)],
+        sinks=lambda: [SinkGauge("readings", None, 0.0, read_clock().mono_s, latency_s, {"unconfirmed": 12})],
         sources=lambda: [SourceGauge("lab", ("127.0.0.1:9999",), 3)],
         dead_letters=Counter({"kept": 60}),
         clock=read_clock,
@@ -69,6 +69,7 @@ async def test_a_ready_daemon_is_a_page_and_exit_0(url: str, capsys: pytest.Capt
         "50%",
         "1,234",
         "150.0 ms",
+        "sink readings: of stored, 12 unconfirmed",
         "60 kept",
         "the books balance",
     ):

@@ -196,6 +196,7 @@ def test_two_daemons_in_a_chain_with_the_second_restarted_lose_no_more_than_is_n
     unconfirmed = noted(first, "unconfirmed")
     assert stored == total + 1
     assert len(seqs) == len(set(seqs))
+    assert (f"sink s0: of stored, {unconfirmed:,} unconfirmed\n" in first.stderr) == (unconfirmed > 0)
     lost = stored - len(seqs)
     if how == signal.SIGTERM:
         assert 0 <= lost <= unconfirmed <= total
@@ -212,6 +213,7 @@ def test_a_chain_that_ends_in_order_loses_nothing_and_says_so(start_in: Any) -> 
     second.wait_rows(20_000)
     second.stop()
     assert noted(first, "unconfirmed") == 0
+    assert "unconfirmed" not in first.stderr
     assert second.books()["floor", "", "", "received"] == 20_000
 
 

@@ -118,4 +118,5 @@ def test_a_day_long_over_is_removed_at_start_and_counted(
     wait_until(lambda: not (state / "r-2020-01-01.db").exists(), "the old file to go")
     wait_until(lambda: daemon.events("file_expired"), "the event")
     daemon.stop()
-    assert daemon.query("SELECT sum(n) FROM ledger WHERE counter = 'expired'") == [(500,)]
+    assert daemon.query("SELECT stored, expired FROM ledger_sinks") == [(LINES_AT_ONCE, 500)]
+    assert "sink readings: of stored, 500 expired since\n" in daemon.stderr
