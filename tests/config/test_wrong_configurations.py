@@ -7,35 +7,7 @@ from streamd import config
 from streamd.cli import main
 from streamd.core.errors import ConfigError
 
-GOOD = """\
-[admin]
-listen = "127.0.0.1:0"
-[schemas.reading]
-sensor = "str"
-value = { type = "float", ge = -50 }
-[sources.lab]
-type = "udp"
-listen = "127.0.0.1:0"
-codec = "json"
-schema = "reading"
-[sources.floor]
-type = "tcp"
-listen = "127.0.0.1:0"
-codec = "json"
-schema = "reading"
-[pipelines.main]
-sources = ["lab", "floor"]
-sinks = ["records"]
-steps = [
-  { type = "filter", where = "value > 20" },
-  { type = "set", remove = ["seq"] },
-]
-[sinks.records]
-type = "sqlite"
-path = "data.db"
-table = "readings"
-schema = "reading"
-"""
+GOOD = Path(__file__).with_name("good.toml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
