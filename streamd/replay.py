@@ -3,10 +3,8 @@
 import asyncio
 import sqlite3
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -26,6 +24,7 @@ from streamd.ledger import Ledger
 from streamd.replay_books import ReplayBooks, ReplayLedger
 from streamd.replay_letters import WINDOW, KeptRecord, Letter, Origin, Plan, letters_of
 from streamd.replay_lock import alone
+from streamd.replay_outcome import Outcome
 from streamd.replay_ways import pipelines_of, sinks_of, why_not
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
@@ -50,26 +49,6 @@ _MEMORY_BYTES = 64 * 2**20
 _UNBOUNDED = 2**62
 _GONE = (Status.DELIVERED, Status.FILTERED, Status.REJECTED)
 """Fates after which the letter is deleted: where it was refused again, a new one is committed."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of the letters of a plan. `impossible` counts those that could not go in, by reason."""
-
-    fates: Counter[Status] = field(default_factory=Counter)
-    impossible: Counter[str] = field(default_factory=Counter)
-    differences: list[str] = field(default_factory=list)
-    """What the books of the replay cannot account for; empty."""
-
-    @property
-    def done(self) -> int:
-        """Letters whose fate is known."""
-        return self.fates.total() + self.impossible.total()
-
-    @property
-    def gone(self) -> int:
-        """Letters that were stored or filtered."""
-        return self.fates[Status.DELIVERED] + self.fates[Status.FILTERED]
 
 
 class Replay:
@@ -150,6 +129,7 @@ class Replay:
                 raise EnvironmentFault(
                     f"cannot read the dead letters {store.path}: {_first(faults)}"
                 ) from None
+        self.outcome.unconfirmed = sum(sink.notes["unconfirmed"] for sink in self.parts.sinks.values())
         self.outcome.differences = differences(self.books)
         return self.outcome
 

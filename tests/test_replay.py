@@ -12,8 +12,9 @@ from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.dead_letter_filter import LetterFilter
 from streamd.dead_letters import DeadLetters
-from streamd.replay import Outcome, Replay
+from streamd.replay import Replay
 from streamd.replay_letters import Origin, plan
+from streamd.replay_outcome import Outcome
 from streamd.replay_ways import why_not
 from streamd.storage.databases import Databases
 

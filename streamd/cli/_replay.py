@@ -15,8 +15,9 @@ from streamd.dead_letter_filter import LetterFilter
 
 if TYPE_CHECKING:  # these load every component, which looking at letters does not need
     from streamd.config import Loaded
-    from streamd.replay import Outcome, Replay
+    from streamd.replay import Replay
     from streamd.replay_letters import Plan
+    from streamd.replay_outcome import Outcome
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +115,7 @@ def _say_outcome(outcome: "Outcome", plan: "Plan", out: TextIO, *, as_json: bool
         "kept": fates[Status.DROPPED] + fates[Status.FAILED],
         "impossible": outcome.impossible.total(),
         "not_reached": plan.letters - outcome.done,
+        "unconfirmed": outcome.unconfirmed,
     }
     if as_json:
         print(json.dumps({**numbers, "why_impossible": +outcome.impossible}), file=out)
@@ -124,6 +126,7 @@ def _say_outcome(outcome: "Outcome", plan: "Plan", out: TextIO, *, as_json: bool
         "rejected": "rejected again: in the dead letters with their present reason",
         "kept": "not stored in every sink: still in the dead letters",
         "not_reached": "not looked at: still in the dead letters",
+        "unconfirmed": "records of them sent, but their connection broke: the peer may not have read them",
     }
     print(f"{_letters(plan.letters)}:" if plan.letters else "no dead letters match", file=out)
     for name, words in explained.items():

@@ -265,7 +265,7 @@ def test_replay_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert code == 0
     assert json.loads(out) == {
         "letters": 1, "stored": 1, "filtered": 0, "rejected": 0, "kept": 0, "impossible": 0,
-        "not_reached": 0, "why_impossible": {},
+        "not_reached": 0, "unconfirmed": 0, "why_impossible": {},
     }  # fmt: skip
 
 

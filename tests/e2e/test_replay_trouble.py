@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -182,3 +183,22 @@ def test_one_signal_ends_a_replay_whose_peer_is_absent(
     assert received == [2, 3, 4, 5]
     assert stored(tmp_path) == [1, 2, 3, 4], "unique: in the place of the first"
     assert letters(tmp_path) == []
+
+
+def test_what_a_peer_may_not_have_read_is_told(absent: socket.socket, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{absent.getsockname()[1]}"
+    config = HEAD + f'[sinks.other]\ntype = "tcp"\naddress = "{address}"\n'
+    (tmp_path / "streamd.toml").write_text(config)
+    keep(tmp_path, frame(1, "other"))
+    absent.listen()
+    run = begin(tmp_path, "--json")
+    peer, _ = absent.accept()
+    assert peer.recv(1000) == b'{"id":1}\n'
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()  # with a reset, as a peer that dies
+    out, error = run.communicate(timeout=60)
+    assert run.returncode == 0, error
+    outcome = json.loads(out)
+    assert (outcome["stored"], outcome["unconfirmed"]) == (1, 1)
+    counted = ask(tmp_path, "SELECT sink, sum(n) FROM ledger WHERE counter = 'unconfirmed' GROUP BY 1")
+    assert counted == [("other", 1)]
