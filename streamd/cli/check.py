@@ -1,12 +1,16 @@
 """`streamd check`: everything that can be known of a configuration without running it."""
 
 import argparse
+import io
 import json
 import sys
+from collections.abc import Mapping, Sequence
 
 from streamd import components, config
 from streamd.cli import _comparison, _topology, _trial
+from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
+from streamd.core.contracts import Sink
 from streamd.core.errors import ConfigError
 from streamd.dead_letters import DeadLetters
 from streamd.storage.databases import Databases
@@ -25,14 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
     try:
-        loaded = config.load(config.find(args.config))
-        databases = Databases()
-        letters = DeadLetters(
-            loaded.state_dir / loaded.config.dead_letters.path, loaded.config.dead_letters, databases
-        )
-        made = components.make(loaded, letters, databases)
-        if made.problems:
-            raise loaded.error(made.problems)
+        loaded, sinks = _checked(args.config)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"ok": False, "problems": str(error).splitlines()}, indent=2))
@@ -40,25 +37,45 @@ def main(args: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
         return error.exit_code
     if args.resolved:
-        print((resolved_json if args.json else resolved)(loaded), end="")
+        _print_resolved(loaded, as_json=args.json)
         return 0
     faults = [] if args.offline else _trial.faults(loaded)
     changes: list[str] = []
     if not args.offline and not faults:
-        changes, faults = _comparison.compare(made.sinks)
+        changes, faults = _comparison.compare(sinks)
     if args.json:
-        print(
-            json.dumps(
-                {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)},
-                indent=2,
-            )
-        )
+        told = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}
+        print(json.dumps(told, indent=2))
     else:
-        print("\n".join(_topology.lines(loaded)))
-        if changes:
-            print("\n".join(["", "a start would run", *(f"  {change}" for change in changes)]))
-        for fault in faults:
-            print(fault, file=sys.stderr)
-        if not faults:
-            print("\nthe configuration is good")
+        _print(loaded, changes, faults)
     return 1 if faults else 0
+
+
+def _checked(explicit: str | None) -> tuple[Loaded, Mapping[str, Sink]]:
+    """The configuration, and the sinks it makes. Raises `ConfigError` with everything that is wrong."""
+    loaded = config.load(config.find(explicit))
+    settings, databases = loaded.config.dead_letters, Databases()
+    made = components.make(
+        loaded, DeadLetters(loaded.state_dir / settings.path, settings, databases), databases
+    )
+    if made.problems:
+        raise loaded.error(made.problems)
+    return loaded, made.sinks
+
+
+def _print_resolved(loaded: Loaded, *, as_json: bool) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # no other is TOML
+    print((resolved_json if as_json else resolved)(loaded), end="")
+
+
+def _print(loaded: Loaded, changes: Sequence[str], faults: Sequence[str]) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know some character
+    print("\n".join(_topology.lines(loaded, sys.stdout.encoding)))
+    if changes:
+        print("\n".join(["", "a start would run", *(f"  {change}" for change in changes)]))
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print("\nthe configuration is good")

@@ -1,7 +1,10 @@
 import json
+import os
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
 import tomllib
 from contextlib import closing
 from pathlib import Path
@@ -78,9 +81,15 @@ def test_a_good_configuration_is_told_back_with_absolute_paths(
     assert told.err == ""
     assert f"configuration  {folder}/c.toml" in told.out
     assert f"state folder   {folder}/var" in told.out
-    assert f"into records: sqlite {folder}/var/data.db, schema reading" in told.out
-    assert "from lab: udp 127.0.0.1:0, codec json, schema reading" in told.out
-    assert 'step 0: filter where = "value > 20"' in told.out
+    assert (
+        "\n"
+        "┌── lab      udp 127.0.0.1:0, codec json, schema reading, buffer 64 MiB drop_oldest\n"
+        "├── floor    tcp 127.0.0.1:0, framing newline, codec json, schema reading, buffer 64 MiB block\n"
+        "▼ pipeline main\n"
+        '│   step 0: filter where = "value > 20"\n'
+        '│   step 1: set remove = ["seq"]\n'
+        f'└─▶ records  sqlite {folder}/var/data.db, schema reading, table = "readings", buffer 64 MiB block\n'
+    ) in told.out
     blocks = "while it is full, pipeline main stops: the senders of floor; lab, which then drops"
     assert f"sinks.records blocks: {blocks}" in told.out
     assert "buffers        at most 192 MiB in all" in told.out
@@ -109,6 +118,11 @@ def test_a_good_configuration_is_told_back_with_absolute_paths(
             'type = "udp"\n',
             'type = "udp"\nbuffer.max_bytes = "900TiB"\n',
             "full buffers take more than half",
+        ),
+        (
+            'type = "tcp"\n',
+            'type = "tcp"\nmax_frame = "16MiB"\n',
+            "sources.floor: beside its buffer its connections may hold 16 GiB of unfinished frames",
         ),
     ],
 )
@@ -224,7 +238,9 @@ def test_pipelines_that_share_a_source_and_conditions_are_told(
     )
     assert check(GOOD + more) == 0
     told = capsys.readouterr().out
-    assert re.search(r'into other: sqlite .*, where "value > 90"', told)
+    assert f'└─▶ other  where "value > 90": sqlite {folder}/other.db, ' in told
+    assert re.search(r"┌── lab .* \(shared with pipeline more\)\n", told)
+    assert re.search(r"┌── lab .* \(shared with pipeline main\)\n", told)
     stopped = "lab, which then drops; pipeline main, which shares a source"
     assert f"sinks.other blocks: while it is full, pipeline more stops: {stopped}" in told
 
@@ -336,3 +352,22 @@ def test_a_unique_column_that_is_not_there_yet_has_no_equal_rows(folder: Path) -
         connection.commit()
 
     assert check(changed('table = "readings"', 'table = "readings"\nunique = ["sensor"]')) == 0
+
+
+def test_a_terminal_without_boxes_gets_ascii_and_no_traceback(folder: Path) -> None:
+    (folder / "c.toml").write_text(GOOD.replace("value > 20", "sensor != '数'"), encoding="utf-8")
+    command = [sys.executable, "-m", "streamd", "check", "--offline", "--config", "c.toml"]
+    told, resolved = (
+        subprocess.run(
+            [*command, *options],
+            check=True,
+            capture_output=True,
+            cwd=folder,
+            env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        ).stdout
+        for options in ([], ["--resolved"])
+    )
+    assert b",-- lab " in told
+    assert b"v pipeline main\n|   step 0: filter where = \"sensor != '\\u6570'\"\n" in told
+    assert b"`-> records " in told
+    assert tomllib.loads(resolved.decode())["pipelines"]["main"]["steps"][0]["where"] == "sensor != '数'"

@@ -1,0 +1,48 @@
+"""Pipelines drawn as text: sources come in above, sinks leave below."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypedDict
+
+_ASCII = str.maketrans({"┌": ",", "├": "|", "└": "`", "│": "|", "─": "-", "▼": "v", "▶": ">", "…": "~"})
+
+
+class DrawnPipeline(TypedDict):
+    """What is known of each part, in words of one line; sources and sinks by name, all in their order."""
+
+    sources: Mapping[str, str]
+    steps: Sequence[str]
+    sinks: Mapping[str, str]
+
+
+def drawing(pipelines: Mapping[str, DrawnPipeline], encoding: str) -> list[str]:
+    """A picture of each pipeline, a line for each part; in ASCII where `encoding` has no boxes.
+
+    A source or sink that several pipelines share is in the picture of each, which says with whom.
+    """
+    lines: list[str] = []
+    for name, pipeline in pipelines.items():
+        lines += ["", *_picture(name, pipeline, pipelines)]
+    try:
+        "┌├└│─▼▶…".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return [line.translate(_ASCII) for line in lines]
+    return lines
+
+
+def _picture(name: str, pipeline: DrawnPipeline, all_of_them: Mapping[str, DrawnPipeline]) -> Iterator[str]:
+    others = {other: parts for other, parts in all_of_them.items() if other != name}
+    width = max(map(len, (*pipeline["sources"], *pipeline["sinks"])))
+    for number, (source, words) in enumerate(pipeline["sources"].items()):
+        shared = [other for other, parts in others.items() if source in parts["sources"]]
+        yield f"{'├' if number else '┌'}── {source:{width}}  {words}{_and(shared)}"
+    yield f"▼ pipeline {name}"
+    for number, step in enumerate(pipeline["steps"]):
+        yield f"│   step {number}: {step}"
+    last = len(pipeline["sinks"]) - 1
+    for number, (sink, words) in enumerate(pipeline["sinks"].items()):
+        shared = [other for other, parts in others.items() if sink in parts["sinks"]]
+        yield f"{'├' if number < last else '└'}─▶ {sink:{width}}  {words}{_and(shared)}"
+
+
+def _and(shared: Sequence[str]) -> str:
+    return f" (shared with pipeline {', '.join(shared)})" if shared else ""
