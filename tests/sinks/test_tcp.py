@@ -270,6 +270,17 @@ async def test_a_peer_that_does_not_end_its_side_confirms_nothing(
     assert out.notes == {"unconfirmed": 3}
 
 
+async def test_a_close_while_an_end_is_under_way_waits_for_the_same_answer(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(confirm_every="1us", connect_timeout="60s")
+    await out.write([batch_of([{"n": 1}] * 3)])
+    connection = await receiver.accept()
+    await our_end_has_come(connection)
+    assert (await closed_in_order(out, receiver, connection)).count(b"\n") == 3
+    assert out.notes == {}
+
+
 async def test_a_break_in_the_middle_of_a_write_sends_the_rest_on_the_next_connection_and_no_record_twice(
     sink: Any, receiver: Receiver, batch_of: BatchOf
 ) -> None:
