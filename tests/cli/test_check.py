@@ -371,3 +371,14 @@ def test_a_terminal_without_boxes_gets_ascii_and_no_traceback(folder: Path) -> N
     assert b"v pipeline main\n|   step 0: filter where = \"sensor != '\\u6570'\"\n" in told
     assert b"`-> records " in told
     assert tomllib.loads(resolved.decode())["pipelines"]["main"]["steps"][0]["where"] == "sensor != '数'"
+
+
+def test_the_picture_in_the_documentation_is_what_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = Path(__file__).parents[2]
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/streamd")
+    assert main(["check", "--offline", "--config", str(project / "config" / "sensors.toml")]) == 0
+    _, told = capsys.readouterr().out.split("\n\n", 1)
+    shown = [line[4:] for line in (project / "docs" / "check.md").read_text().splitlines()]
+    assert told in "\n".join(shown) + "\n"
