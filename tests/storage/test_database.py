@@ -2,6 +2,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +352,16 @@ async def test_a_file_system_without_shared_memory_is_refused(
 async def test_a_device_is_no_database() -> None:
     with pytest.raises(EnvironmentFault, match="regular file"):
         await Database(Path("/dev/null")).open()
+
+
+async def test_statements_written_at_once_are_all_stored_or_none_and_nothing_stays_locked(
+    database: Database,
+) -> None:
+    insert = "INSERT INTO t VALUES (?)"
+    await database.write([(insert, (1,)), (insert, (2,))])
+    assert stored(database) == [1, 2]
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.write([(insert, (3,)), (insert, (1,))])
+    with closing(sqlite3.connect(database.path, isolation_level=None, timeout=0)) as other:
+        other.execute(insert, (4,))
+    assert stored(database) == [1, 2, 4]
