@@ -11,6 +11,7 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from pathlib import Path
 
 from streamd.bench.child import Child
 from streamd.bench.daemon import MAX_WAIT_S, Daemon, Setup, committed
@@ -50,19 +51,9 @@ def _under_load(plan: Plan) -> Row:
     count = plan.latency_records
     plan.step(f"latency: {count:,} records at {RATE:,}/s")
     with plan.folder() as folder, Daemon(folder, Setup()) as daemon:
-        stamps = folder / "sent"
-        arguments = (str(daemon.port), str(RATE), str(count), str(stamps))
-        with (
-            Child(folder, "streamd.bench.stamped_sender", *arguments) as sender,
-            daemon.reader() as connection,
-        ):
-            looks, gaps = _watch(connection, daemon.setup.table, count)
-            sender.wait(_PATIENCE_S)
-            (moved,) = connection.execute("SELECT count(*) FROM readings WHERE rowid <> seq").fetchone()
+        with daemon.reader() as connection:
+            found, gaps = under_load(folder, daemon, connection, count)
         daemon.stop().check_complete(count)
-        if moved:
-            raise BenchError(f"{moved} rows are not in the order of sending, so rows do not tell the record")
-        found = latencies_s(array("d", stamps.read_bytes()), looks)
     p50_ms, p99_ms, worst_ms = (quantile(found, share) * 1000 for share in (0.5, 0.99, 1))
     goal_ms = (MAX_WAIT_S + GOAL_OVER_MAX_WAIT_S) * 1000
     return Row(
@@ -79,15 +70,37 @@ def _under_load(plan: Plan) -> Row:
     )
 
 
-def _watch(connection: sqlite3.Connection, table: str, count: int) -> tuple[list[Look], list[float]]:
-    """Look until `count` rows are there: the looks that saw more than before, the times between, ordered."""
+def under_load(
+    folder: Path, daemon: Daemon, connection: sqlite3.Connection, count: int, before: int = 0
+) -> tuple[list[float], list[float]]:
+    """Send `count` records at `RATE` into a typed table that has had `before` rows.
+
+    Gives their latencies and the times between two looks, each in seconds and ordered. Raises `BenchError`.
+    """
+    stamps = folder / "sent"
+    arguments = (str(daemon.port), str(RATE), str(count), str(stamps))
+    with Child(folder, "streamd.bench.stamped_sender", *arguments) as sender:
+        looks, gaps = _watch(connection, daemon.setup.table, count, before)
+        sender.wait(_PATIENCE_S)
+    (moved,) = connection.execute(
+        "SELECT count(*) FROM readings WHERE rowid > ?1 AND rowid <> seq + ?1", (before,)
+    ).fetchone()
+    if moved:
+        raise BenchError(f"{moved} rows are not in the order of sending, so rows do not tell the record")
+    return latencies_s(array("d", stamps.read_bytes()), looks), gaps
+
+
+def _watch(
+    connection: sqlite3.Connection, table: str, count: int, before: int
+) -> tuple[list[Look], list[float]]:
+    """Look until `count` more rows have come: looks that saw more than the last, times between, ordered."""
     looks: list[Look] = []
     gaps: list[float] = []
     rows, last_s = 0, time.monotonic()
     until_s = last_s + count / RATE + _PATIENCE_S
     while rows < count:
         time.sleep(_LOOK_S)
-        found, now_s = committed(connection, table), time.monotonic()
+        found, now_s = committed(connection, table) - before, time.monotonic()
         if found != rows:
             rows = found
             looks.append((now_s, rows))

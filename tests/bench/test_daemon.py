@@ -14,13 +14,15 @@ def test_books_that_hold() -> None:
     found = stopped(received=5, decoded=5, offered=4, stored=3, dropped=1, rejected=1)
     found.check()
     assert found.total("dropped") == 1
+    stopped(received=5, stored=5, expired=2).check()
 
 
 @pytest.mark.parametrize(
     ("counts", "said"),
     [
         ({"received": 4, "stored": 3}, "4 received, 3 with a fate"),
-        ({"received": 2, "stored": 2}, "2 stored, the table has 3"),
+        ({"received": 2, "stored": 2}, "2 stored and not expired, the table has 3"),
+        ({"received": 4, "stored": 4, "expired": 2}, "2 stored and not expired, the table has 3"),
         ({"received": 3, "stored": 3, "dropped": 1}, "3 received, 4 with a fate"),
     ],
 )
