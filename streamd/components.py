@@ -1,8 +1,9 @@
 """Every component a configuration names, made and checked; nothing is connected or opened yet."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from streamd import registry
 from streamd.config import Loaded, Problem, component
@@ -38,8 +39,47 @@ class Components:
             self.problems.append(Problem(place, str(error)))
 
 
-def make(loaded: Loaded, dead_letters: DeadLetterOffice, databases: Databases) -> Components:
-    """Make all of them, whatever is wrong with some."""
+@dataclass(slots=True, frozen=True)
+class Before:
+    """What runs already, of an earlier state of the configuration."""
+
+    loaded: Loaded
+    processors: dict[str, list[Processor]]
+    """By pipeline, in order."""
+    sinks: dict[str, Sink]
+
+    def sink(self, name: str, loaded: Loaded) -> Sink | None:
+        """The sink of that name where nothing that it was made of is different now."""
+        settings, was = loaded.config.sinks[name], self.loaded.config.sinks.get(name)
+        schema = getattr(settings, "schema_name", None) or ""
+        same_schema = loaded.schemas.get(schema) is self.loaded.schemas.get(schema)
+        return self.sinks[name] if settings == was and same_schema else None
+
+    def processor(self, made: list[Processor], options: object, context: StepContext) -> Processor | None:
+        """The first one of the pipeline, not used in `made` yet, that would be made the same again."""
+        for processor in self.processors.get(context.pipeline, []):
+            if (
+                processor not in made
+                and type(processor.config) is type(options)
+                and processor.config == options
+                and replace(processor.context, name=context.name) == context
+                and processor.is_current()
+            ):
+                return processor
+        return None
+
+
+def make(
+    loaded: Loaded,
+    dead_letters: DeadLetterOffice,
+    databases: Databases,
+    before: Before | None = None,
+    notes: Callable[[str], Counter[str]] = lambda _: Counter(),
+) -> Components:
+    """Make all of them, whatever is wrong with some; what would be as it was `before` is taken from there.
+
+    `notes` gives each sink the numbers it goes on with.
+    """
     config = loaded.config
     made = Components()
     for name, source in config.sources.items():
@@ -50,11 +90,14 @@ def make(loaded: Loaded, dead_letters: DeadLetterOffice, databases: Databases) -
             with made.at("sources", name, "framing"):
                 made.framers[name] = _framers(source)
     for name in config.pipelines:
-        made.processors[name] = _processors(loaded, name, made)
+        made.processors[name] = _processors(loaded, name, made, before)
     for name, sink in config.sinks.items():
         with made.at("sinks", name):
-            context = SinkContext(name, loaded.schemas, loaded.state_dir, dead_letters, databases)
-            made.sinks[name] = registry.load("sinks", sink.type)(sink, context)
+            kept = before.sink(name, loaded) if before is not None else None
+            context = SinkContext(
+                name, loaded.schemas, loaded.state_dir, dead_letters, databases, notes(name)
+            )
+            made.sinks[name] = kept or registry.load("sinks", sink.type)(sink, context)
     return made
 
 
@@ -69,7 +112,9 @@ def _framers(source: StreamSettings) -> Callable[[], Framer]:
     return new_framer
 
 
-def _processors(loaded: Loaded, pipeline: str, made: Components) -> list[tuple[str, Processor]]:
+def _processors(
+    loaded: Loaded, pipeline: str, made: Components, before: Before | None
+) -> list[tuple[str, Processor]]:
     settings = loaded.config.pipelines[pipeline]
     schemas = {loaded.config.sources[source].schema_name for source in settings.sources}
     schema = loaded.schemas.get(schemas.pop() or "") if len(schemas) == 1 else None
@@ -79,7 +124,11 @@ def _processors(loaded: Loaded, pipeline: str, made: Components) -> list[tuple[s
         with made.at("pipelines", pipeline, "steps", index):
             cls, options = component("processors", spec)
             name = f"{spec.type}[{index}]"
-            processor: Processor = cls(options, StepContext(name, pipeline, schema, loaded.base_dir, fields))
+            context = StepContext(name, pipeline, schema, loaded.base_dir, fields)
+            kept = (
+                before.processor([p for _, p in processors], options, context) if before is not None else None
+            )
+            processor: Processor = kept or cls(options, context)
             processors.append((name, processor))
             fields = processor.fields_after()
     for index, reference in enumerate(settings.sink_references):

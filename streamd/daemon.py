@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any, Literal
 
@@ -16,16 +17,20 @@ from streamd.admin.server import AdminServer
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
 from streamd.announcer import Announcer, parts_of
 from streamd.balance import summary
-from streamd.config import Loaded
+from streamd.config import Loaded, load
 from streamd.core.books import Books, Entry
 from streamd.core.clock import read_clock
+from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.settings import DeadLetterPayload
 from streamd.dead_letters import DeadLetters
 from streamd.ledger import Ledger
-from streamd.pipeline import assemble
+from streamd.pipeline import Assembly, assemble
+from streamd.reload import Changes, compare, keep_schemas, refuse_fixed
 from streamd.runtime.buffer import Buffer
 from streamd.sockets import Sockets, inherited
 from streamd.storage.databases import Databases
-from streamd.systemd import watchdog_s
+from streamd.swap import Swap
+from streamd.systemd import microseconds, notify, watchdog_s
 
 log = structlog.get_logger()
 
@@ -49,10 +54,12 @@ class Daemon:
             loaded.state_dir / config.dead_letters.path,
             config.dead_letters,
             self.databases,
-            payloads={name: source.dead_letters.payload for name, source in config.sources.items()},
+            payloads=_payloads(loaded),
         )
         self.sockets = Sockets(inherited(os.environ))
-        self.parts = assemble(loaded, self.books, self.dead_letters, self.databases, read_clock, self.sockets)
+        self.notes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Of every sink there has been, by name."""
+        self.parts = self._assemble(loaded, self.books)
         self.view = View(
             books=self.books,
             refresh=self.refresh,
@@ -78,19 +85,37 @@ class Daemon:
         self._signals = 0
         self._failed = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._reloading = asyncio.Lock()
+        self._had_terminal = os.isatty(2)
+
+    def _assemble(
+        self, loaded: Loaded, books: Books, before: tuple[Loaded, Assembly] | None = None
+    ) -> Assembly:
+        return assemble(
+            loaded,
+            books,
+            self.dead_letters,
+            self.databases,
+            read_clock,
+            self.sockets,
+            self.notes.__getitem__,
+            before,
+        )
 
     async def run(self) -> int:
         """Open everything, run until told to stop, drain. The exit code: 0, or 1 where records were left."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
             await self._open()
             self.view.phase = "running"
             self._start("announcer", self.announcer.run())
             log.info("ready", run_id=self.view.run_id, version=__version__, config=self.view.config_path)
             await self._stop.wait()
-            return await self._drain()
+            async with self._reloading:  # one that is under way ends first
+                return await self._drain()
         finally:
             await self._close()
 
@@ -146,8 +171,8 @@ class Daemon:
     def _beside(self) -> Iterator[Entry]:
         """What the ledger holds beside the books."""
         yield from self.dead_letters.entries()
-        for name, sink in self.parts.sinks.items():
-            for counter, n in sink.notes.items():
+        for name, notes in self.notes.items():
+            for counter, n in notes.items():
                 yield Entry("", "", name, counter, "", n)
 
     def _buffers(self) -> Iterator[BufferGauge]:
@@ -181,15 +206,65 @@ class Daemon:
         for name, source in self.parts.sources.items():
             yield SourceGauge(name, (str(source.address),), source.open_connections)
 
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        before = self._tasks.get(name)
+        if before is not None and not before.done():  # made anew by a reload; it has something to finish
+            self._tasks[f"{name} #{id(before)}"] = before
         task = self._tasks[name] = asyncio.create_task(work, name=name)
         task.add_done_callback(lambda done: self._on_end(name, done))
+        return task
 
     def _on_end(self, name: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("part_failed", part=name, error=repr(error), exc_info=error)
             self._failed = True
             self._stop.set()
+
+    async def reload(self, *, dry_run: bool = False) -> Changes:
+        """Read the configuration again and go on with it; with `dry_run` only say what that would change.
+
+        Raises `ConfigError` or `EnvironmentFault`, and then everything is as it was. Steps are made as at the
+        start: a Python file that takes long to import holds up the loop for so long.
+        """
+        async with self._reloading:
+            if self._stop.is_set() or self.loaded.path is None:
+                raise EnvironmentFault("streamd is stopping")
+            now, old = self.loaded, self.parts
+            new = load(self.loaded.path)
+            refuse_fixed(now, new)
+            keep_schemas(now, new)
+            parts = self._assemble(new, Books() if dry_run else self.books, (now, old))
+            changes = compare(now, old, new, parts)
+            if dry_run:
+                return changes
+            swap = Swap(old, parts, changes, self.books)
+            await swap.open()
+            await swap.run(self._start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
+            self.loaded, self.parts = new, parts
+            self.dead_letters.payloads = _payloads(new)
+            self.sockets.warn_of_unused()
+            return changes
+
+    def _forget_sink(self, name: str) -> None:
+        if self.ledger is not None:
+            self.ledger.forget_sink(name)
+
+    async def _reload_on_signal(self) -> None:
+        notify("RELOADING=1", f"MONOTONIC_USEC={microseconds(read_clock().mono_s)}")
+        try:
+            changes = await self.reload()
+        except (ConfigError, EnvironmentFault) as error:
+            log.warning("reload_failed", why=str(error), hint="the configuration before goes on")
+        else:
+            log.info("reloaded", config=self.view.config_path, **changes.summary())
+        finally:
+            notify("READY=1")
+
+    def _on_hangup(self) -> None:
+        if self._had_terminal and not os.isatty(2):
+            self._on_signal(signal.SIGHUP)  # the terminal was closed
+        else:
+            self._start("reload", self._reload_on_signal())
 
     def _on_signal(self, number: int) -> None:
         self._signals += 1
@@ -284,6 +359,10 @@ async def close_all(closing: Iterable[Coroutine[Any, Any, None]]) -> bool:
         except Exception as error:
             log.exception("close_failed", error=repr(error))
     return hung
+
+
+def _payloads(loaded: Loaded) -> dict[str, DeadLetterPayload]:
+    return {name: source.dead_letters.payload for name, source in loaded.config.sources.items()}
 
 
 def raise_file_limit() -> None:

@@ -84,7 +84,7 @@ class DeadLetters:
         self._clock = clock
         self._synchronous: Synchronous = synchronous
         self._max_waiting_bytes = max_waiting_bytes
-        self._payloads = payloads or {}
+        self.payloads = payloads or {}
         self._tokens = float(settings.burst)
         self._tokens_at_mono_s = clock().mono_s
         self._queue: deque[_Handed] = deque()
@@ -166,7 +166,7 @@ class DeadLetters:
         if granted < len(letters):
             handed.refused["rate"] = len(letters) - granted
         for letter in islice(letters, granted):
-            row = row_of(letter, self._payloads.get(letter.source, "keep"))
+            row = row_of(letter, self.payloads.get(letter.source, "keep"))
             size_bytes = size_bytes_of(row)
             if handed.size_bytes + size_bytes > self._at_once_bytes:
                 handed.refused["size"] += 1

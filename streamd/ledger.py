@@ -146,6 +146,10 @@ class Ledger:
         self._written.update(self._moving)
         self._in_commit.update(entry[:3] for entry in entries)
 
+    def forget_sink(self, name: str) -> None:
+        """The sink of that name has committed its last; one that follows may write to another file."""
+        self._in_commit = {place for place in self._in_commit if place[2] != name}
+
     def interval_start_s(self, wall_s: float) -> float:
         """When the interval of this moment began. Intervals of up to a minute begin anew with each minute."""
         minute_s = math.floor(wall_s / _MINUTE_S) * _MINUTE_S if self.interval_s <= _MINUTE_S else 0

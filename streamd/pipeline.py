@@ -1,5 +1,6 @@
 """Components connected into pipelines, nothing opened yet."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from streamd.core.contracts import Sink, Sockets, Source, SourceContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.now import Now
 from streamd.core.schema import Schema
+from streamd.core.settings import SourceSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.intake import Intake
@@ -28,6 +30,11 @@ class Assembly:
     """By the names of their pipelines."""
     sinks: dict[str, Sink] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    settings: dict[str, SourceSettings] = field(default_factory=dict)
+    """Of each source."""
+    contexts: dict[str, SourceContext] = field(default_factory=dict)
+    """What each source is given, also one that is kept and has another so far."""
 
 
 def assemble(
@@ -37,25 +44,44 @@ def assemble(
     databases: Databases,
     clock: Callable[[], Now],
     sockets: Sockets,
+    notes: Callable[[str], Counter[str]],
+    before: tuple[Loaded, Assembly] | None = None,
 ) -> Assembly:
-    """Make every component and connect them. Raises `ConfigError` for what only a component can see."""
-    made = components.make(loaded, dead_letters, databases)
+    """Make every component and connect them. Raises `ConfigError` for what only a component can see.
+
+    With `before`, what runs and would be made the same again is taken from there: sinks with their buffers,
+    steps with their state, listeners with their sockets, connections and queues. Nothing of it is changed.
+    """
+    was = before[1] if before is not None else Assembly()
+    made = components.make(loaded, dead_letters, databases, _running(before), notes)
     if made.problems:
         raise loaded.error(made.problems)
     config = loaded.config
     parts = Assembly(sinks=made.sinks)
     for name, sink in config.sinks.items():
-        parts.deliveries[name] = Delivery(name, made.sinks[name], sink.batch, sink.buffer, books, clock)
+        kept = made.sinks[name] is was.sinks.get(name)
+        parts.deliveries[name] = (
+            was.deliveries[name]
+            if kept
+            else Delivery(name, made.sinks[name], sink.batch, sink.buffer, books, clock)
+        )
     for name, source in config.sources.items():
         cls: type[Source] = registry.load("sources", source.type)
         book = books.source(name)
-        parts.sources[name] = cls(
-            source,
-            SourceContext(name, book, made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets),
+        context = parts.contexts[name] = SourceContext(
+            name, book, made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets
         )
-        parts.intakes[name] = Intake(source.buffer, source.when_full, book)
-    pipelines = {
-        name: _pipeline(name, loaded, made, parts, books, dead_letters, clock) for name in config.pipelines
+        parts.settings[name] = source
+        running = was.sources.get(name)
+        parts.sources[name] = (
+            running
+            if running is not None and type(running) is cls and running.can_become(source)
+            else cls(source, context)
+        )
+        parts.intakes[name] = was.intakes.get(name) or Intake(source.buffer, source.when_full, book)
+    pipelines = parts.pipelines = {
+        name: _pipeline(name, loaded, made, parts, books, dead_letters, clock, was)
+        for name in config.pipelines
     }
     for group in groups(config):
         feeds = []
@@ -74,6 +100,16 @@ def assemble(
     return parts
 
 
+def _running(before: tuple[Loaded, Assembly] | None) -> components.Before | None:
+    if before is None:
+        return None
+    loaded, parts = before
+    processors = {
+        name: [step.processor for step in pipeline.steps] for name, pipeline in parts.pipelines.items()
+    }
+    return components.Before(loaded, processors, parts.sinks)
+
+
 def _pipeline(
     name: str,
     loaded: Loaded,
@@ -82,12 +118,14 @@ def _pipeline(
     books: Books,
     dead_letters: DeadLetterOffice,
     clock: Callable[[], Now],
+    was: Assembly,
 ) -> Pipeline:
     outputs = [
         Output(sink, parts.deliveries[sink].buffer, made.conditions.get((name, sink)))
         for sink in loaded.config.pipelines[name].sinks
     ]
-    steps = [Step(stage, processor) for stage, processor in made.processors[name]]
+    running = {step.processor: step for step in was.pipelines[name].steps} if name in was.pipelines else {}
+    steps = [Step(stage, processor, running.get(processor)) for stage, processor in made.processors[name]]
     return Pipeline(name, steps, Fanout(outputs, books, dead_letters), dead_letters, clock)
 
 

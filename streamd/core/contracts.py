@@ -246,6 +246,10 @@ class Processor(ABC):
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
         """The record, changed or not; several; or `DROP`. Raises `BadData` to reject it."""
 
+    def is_current(self) -> bool:
+        """Whether what it was made of beside its configuration (files) has not changed since."""
+        return True
+
     def fields_after(self) -> frozenset[str] | None:
         """The names a record may have behind this step; None where that cannot be known."""
         return None
@@ -303,6 +307,8 @@ class SourceContext:
 class Source(ABC):
     """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
 
+    opens_beside: ClassVar[bool] = False
+    """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
     address: Address | str
     """Where it listens or reads; after `open`, with the port the system chose."""
 
@@ -324,6 +330,15 @@ class Source(ABC):
 
     def refresh(self) -> None:  # noqa: B027 - most sources count everything themselves
         """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
+
+    def can_become(self, config: Any) -> bool:
+        """Whether a reload with these settings of its type keeps it, with all it has open."""
+        return bool(config == self.config)
+
+    def become(self, config: Any, context: SourceContext) -> None:
+        """Go on with settings that `can_become` has agreed to."""
+        self.config = config
+        self.context = context
 
     @abstractmethod
     async def stop(self) -> None:
@@ -352,10 +367,15 @@ class SinkContext:
     dead_letters: DeadLetterOffice
     databases: Any
     """The process's `streamd.storage.databases.Databases`: one writer for each file."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """Numbers beside the books, by name; they go on where a reload makes the sink anew."""
 
 
 class Sink(ABC):
     """An edge that writes. One `write` at a time; it returns when everything in it is committed."""
+
+    opens_beside: ClassVar[bool] = False
+    """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
 
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
@@ -363,8 +383,7 @@ class Sink(ABC):
     def __init__(self, config: Any, context: SinkContext) -> None:
         self.config = config
         self.context = context
-        self.notes: Counter[str] = Counter()
-        """Numbers beside the books, by name."""
+        self.notes = context.notes
 
     def accepts_typed(self, schema: Schema) -> bool:
         """Whether structs of this schema can be written without a dict being made of them."""

@@ -50,6 +50,11 @@ class Buffer(Generic[T]):
         self._writers: list[asyncio.Future[None]] = []
         self._reader: tuple[int, asyncio.Future[None]] | None = None
 
+    def resize(self, max_records: int, max_bytes: int, when_full: WhenFull) -> None:
+        """Other bounds and policy from the next item on; what waits stays, until something is put."""
+        self.max_records, self.max_bytes, self.when_full = max_records, max_bytes, when_full
+        self._make_room()
+
     @property
     def full(self) -> bool:
         """One of the bounds is reached."""

@@ -91,12 +91,25 @@ class FairBuffer(Buffer[Frames]):
         self, max_records: int, max_bytes: int, when_full: WhenFull, on_drop: Callable[[Frames], None]
     ) -> None:
         super().__init__(max_records, max_bytes, when_full, on_drop)
-        self._fifo_records = min(FIFO_RECORDS, max_records // FIFO_FRACTION)
-        self._fifo_bytes = max_bytes // FIFO_FRACTION
+        self._set_fifo()
         self._backlogs: OrderedDict[str | int, Backlog] = OrderedDict()  # by key, and in the order of turns
         self._ranking: list[tuple[int, int, Backlog]] = []  # a heap: the heaviest first
         self._serial = count()
         self._own_queues = 0
+
+    def resize(self, max_records: int, max_bytes: int, when_full: WhenFull) -> None:
+        """As `Buffer.resize`; senders are compared by the new bounds."""
+        super().resize(max_records, max_bytes, when_full)
+        self._set_fifo()
+        if self._ranking:
+            self._rank_all()
+        if not self._backlogs and (self.records > self._fifo_records or self.size_bytes > self._fifo_bytes):
+            for waiting in super().drain():
+                self._sort(waiting)
+
+    def _set_fifo(self) -> None:
+        self._fifo_records = min(FIFO_RECORDS, self.max_records // FIFO_FRACTION)
+        self._fifo_bytes = self.max_bytes // FIFO_FRACTION
 
     def take(self, max_records: int) -> list[Frames]:
         """What waits, up to `max_records`, of several senders in turn."""

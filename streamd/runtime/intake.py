@@ -21,6 +21,10 @@ class Intake:
         self.buffer = FairBuffer(settings.max_records, settings.max_bytes, when_full, self._drop)
         self.buffer.max_taken_bytes = MAX_BATCH_BYTES
 
+    def resize(self, settings: BufferSettings, when_full: WhenFull) -> None:
+        """Other bounds and policy for what comes; nothing that waits is lost by it."""
+        self.buffer.resize(settings.max_records, settings.max_bytes, when_full)
+
     def offer(self, frames: Frames) -> bool:
         """Take the frames; False: stop reading until the callback of `on_resume` comes."""
         self.book.received += len(frames)
@@ -30,11 +34,11 @@ class Intake:
         """Have `callback` called each time there is room again."""
         self.buffer.on_room = callback
 
-    def abandon(self) -> int:
-        """Drop what still waits at the end of a drain that ran out of time; how many frames it was."""
+    def abandon(self, reason: str = "shutdown") -> int:
+        """Drop what still waits when nobody will work on it any more; how many frames it was."""
         left = self.buffer.drain()
         for frames in left:
-            self._drop(frames, "shutdown")
+            self._drop(frames, reason)
         return sum(map(len, left))
 
     def _drop(self, frames: Frames, reason: str = "buffer_full") -> None:

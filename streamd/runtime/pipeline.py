@@ -22,11 +22,16 @@ log = structlog.get_logger()
 class Step:
     """One processor in its place; `name` is its stage in the books."""
 
-    def __init__(self, name: str, processor: Processor) -> None:
+    def __init__(self, name: str, processor: Processor, before: "Step | None" = None) -> None:
+        """`before` is the same processor's place in the pipeline that this one's takes over from."""
         self.name = name
         self.processor = processor
-        self.offloaded = Offloaded(processor, processor.offload) if processor.offload is not None else None
-        self.failed = False
+        self.offloaded: Offloaded | None = None
+        if before is not None:
+            self.offloaded = before.offloaded
+        elif processor.offload is not None:
+            self.offloaded = Offloaded(processor, processor.offload)
+        self.failed: bool = before is not None and before.failed
 
 
 class Pipeline:
@@ -48,6 +53,8 @@ class Pipeline:
         self.name = name
         self.steps = steps
         self.fanout = fanout
+        self.handed_on: list[Step] = []
+        """Steps that another pipeline has gone on with: `close` leaves them alone."""
         self.line = Line()
         """Before the first step that waits, or the sinks: batches come there as they were decoded."""
         self._dead_letters = dead_letters
@@ -94,7 +101,7 @@ class Pipeline:
     async def close(self) -> None:
         """End what the waiting steps still have running."""
         for step in self.steps:
-            if step.offloaded is not None:
+            if step.offloaded is not None and step not in self.handed_on:
                 await step.offloaded.close()
 
     def _waiting_at(self, index: int) -> Offloaded | None:

@@ -76,11 +76,11 @@ class Workers:
         self._waiting_for_room: set[asyncio.Task[None]] = set()
         self._next_feed = 0
         self._closed = False
-        for feed in feeds:
-            feed.buffer.on_ready = self._wake
 
     async def run(self) -> None:
         """Work until `close` was called and nothing is left."""
+        for feed in self.feeds:
+            feed.buffer.on_ready = self._wake
         try:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(self.count):
@@ -95,12 +95,16 @@ class Workers:
         while self._idle:
             self._wake()
 
-    def retire(self) -> None:
-        """Others go on with these feeds: finish the batches under way, take no more, return from `run`."""
-        self.feeds = []
+    def retire(self, last: Callable[[Feed], bool]) -> None:
+        """Others go on: finish the batches under way and the `last` feeds, whose sources have stopped; take
+        no more of the others; return from `run`.
+        """
+        self.feeds = [feed for feed in self.feeds if last(feed)]
+        self._next_feed = 0
         self.close()
-        for task in self._waiting_for_room:  # what they had is in the sinks' buffers
-            task.cancel()
+        if not any(feed.buffer.records for feed in self.feeds):
+            for task in self._waiting_for_room:  # what they had is in the sinks' buffers
+                task.cancel()
 
     async def _work(self) -> None:
         while True:

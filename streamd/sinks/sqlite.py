@@ -65,6 +65,8 @@ class Sqlite(Sink):
     write-ahead log).
     """
 
+    opens_beside = True
+
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
 

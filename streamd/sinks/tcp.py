@@ -39,6 +39,8 @@ class Tcp(Sink):
     (`truncated`, `unterminated`) has its flag as `_flag`.
     """
 
+    opens_beside = True
+
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
 

@@ -60,6 +60,13 @@ class StreamSource(Source):
         self._server: asyncio.AbstractServer | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
+    def become(self, config: Any, context: SourceContext) -> None:
+        """Go on with other settings; a connection that is open keeps the framing it began with."""
+        if context.new_framer is None:
+            raise ConfigError("a stream needs a framing")
+        super().become(config, context)
+        self.new_framer = context.new_framer
+
     @property
     def open_connections(self) -> int:
         """Connections now."""

@@ -21,6 +21,7 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP
 class Tcp(StreamSource):
     """A TCP listener. A full buffer stops all its connections, so that the senders wait."""
 
+    opens_beside = True
     address: Address
 
     class Config(ConnectionSettings):
@@ -48,6 +49,15 @@ class Tcp(StreamSource):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         await self.accept(outlet, lambda protocol: loop.create_server(protocol, sock=sock, backlog=1024))
         log.info("listening", source=self.context.name, protocol="tcp", address=str(self.address))
+
+    def can_become(self, config: Any) -> bool:
+        """It keeps its socket and its connections while it listens where it did."""
+        return bool(config.listen == self.config.listen)
+
+    def become(self, config: Any, context: SourceContext) -> None:
+        """As every stream, with another list of who may connect."""
+        super().become(config, context)
+        self._allow = AllowList(config.allow)
 
     def closed(self) -> None:
         """The server has closed its socket; one that others hold listens on."""

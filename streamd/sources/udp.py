@@ -36,6 +36,7 @@ class Udp(Source):
     this reads up to 512 in one system call whenever the socket is readable, then lets the loop turn.
     """
 
+    opens_beside = True
     address: Address
 
     class Config(SourceSettings):
@@ -78,6 +79,17 @@ class Udp(Source):
         outlet.on_resume(self._have_room)
         self._resume()
         log.info("listening", source=self.context.name, protocol="udp", address=str(self.address))
+
+    def can_become(self, config: Any) -> bool:
+        """It keeps its socket while that listens where it did."""
+        return bool(config.listen == self.config.listen)
+
+    def become(self, config: Any, context: SourceContext) -> None:
+        """Go on with other settings on the same socket; the receive buffer only grows."""
+        super().become(config, context)
+        self._allow = AllowList(config.allow)
+        if self._socket is not None:
+            self._grow_receive_buffer(self._socket)
 
     def refresh(self) -> None:
         """Add what the kernel dropped since the last call: its count is exact at once, modulo 2³²."""
