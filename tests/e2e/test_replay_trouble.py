@@ -59,21 +59,41 @@ def frame(number: int, sink: str | None = None) -> DeadLetter:
     return DeadLetter({"id": number}, "sink", "why", "", "floor", None, EIGHT, "main", sink)
 
 
-def begin(folder: Path, *more: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-W", "error", "-m", "streamd", "dead-letters", "replay", *more]
-    return subprocess.Popen(
-        [*command, "--config", str(folder / "streamd.toml")],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Replays:
+    """Replays in `folder`, each in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.begun: list[subprocess.Popen[str]] = []
+
+    def begin(self, *more: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-W", "error", "-m", "streamd", "dead-letters", "replay", *more]
+        run = subprocess.Popen(
+            [*command, "--config", str(self.folder / "streamd.toml")],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.begun.append(run)
+        return run
+
+    def __call__(self, *more: str) -> tuple[int, str, str]:
+        """One from its start to its end: exit code, standard output, standard error."""
+        run = self.begin(*more)
+        out, error = run.communicate(timeout=60)
+        return run.returncode, out, error
 
 
-def replay(folder: Path, *more: str) -> tuple[int, str, str]:
-    run = begin(folder, *more)
-    out, error = run.communicate(timeout=60)
-    return run.returncode, out, error
+@pytest.fixture
+def replay(tmp_path: Path) -> Iterator[Replays]:
+    """Makes replays; none is left behind."""
+    replays = Replays(tmp_path)
+    yield replays
+    for run in replays.begun:
+        with run:
+            if run.poll() is None:
+                run.kill()
 
 
 def ask(folder: Path, sql: str, db: str = "streamd.db") -> list[Any]:
@@ -98,14 +118,14 @@ def letters(folder: Path) -> list[int]:
 
 
 def test_a_file_that_a_daemon_writes_keeps_only_its_own_letters(
-    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+    start: Callable[..., Any], replay: Replays, tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:
     keep(tmp_path, frame(1), frame(2, "other"), frame(3, "db"))
     daemon = start(FILE)
     daemon.tcp(b'{"id":10}\n')
     out = tmp_path / "var" / "out.ndjson"
     wait_until(lambda: out.read_bytes() == b'{"id":10}\n', "the daemon's own line")
-    code, said, _ = replay(tmp_path)
+    code, said, _ = replay()
     assert code == 1
     assert said.splitlines() == [
         "3 dead letters:",
@@ -117,21 +137,21 @@ def test_a_file_that_a_daemon_writes_keeps_only_its_own_letters(
     daemon.process.send_signal(signal.SIGTERM)
     assert daemon.process.wait(60) == 0
     assert out.read_bytes() == b'{"id":10}\n', "not a byte of a replay among the daemon's"
-    assert replay(tmp_path)[0] == 0
+    assert replay()[0] == 0
     assert letters(tmp_path) == []
     assert stored(tmp_path) == [1, 3, 10]
     assert sorted(json.loads(line)["id"] for line in out.read_text().splitlines()) == [1, 2, 10]
 
 
-def test_standard_output_has_records_only_where_a_sink_prints_them(tmp_path: Path) -> None:
+def test_standard_output_has_records_only_where_a_sink_prints_them(replay: Replays, tmp_path: Path) -> None:
     (tmp_path / "streamd.toml").write_text(STDOUT)
     keep(tmp_path, frame(1), frame(2, "other"), DeadLetter(b"{", "decode", "why", "", "floor"))
-    code, out, error = replay(tmp_path, "--json")
+    code, out, error = replay("--json")
     assert code == 1
     assert [json.loads(line) for line in out.splitlines()] == [{"id": 1}, {"id": 2}]
     summary = json.loads(error.splitlines()[-1])
     assert (summary["letters"], summary["stored"], summary["rejected"]) == (3, 2, 1)
-    code, out, error = replay(tmp_path, "--json", "--reason", "none")
+    code, out, error = replay("--json", "--reason", "none")
     assert (code, out) == (0, ""), "where the outcome stands does not depend on the letters"
     assert json.loads(error)["letters"] == 0
 
@@ -146,13 +166,17 @@ def absent() -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_ends_a_replay_whose_peer_is_absent(
-    number: signal.Signals, absent: socket.socket, tmp_path: Path, wait_until: Callable[..., Any]
+    number: signal.Signals,
+    absent: socket.socket,
+    replay: Replays,
+    tmp_path: Path,
+    wait_until: Callable[..., Any],
 ) -> None:
     address = f"127.0.0.1:{absent.getsockname()[1]}"
     config = HEAD + f'[sinks.other]\ntype = "tcp"\naddress = "{address}"\n'
     (tmp_path / "streamd.toml").write_text(config)
     keep(tmp_path, frame(1, "db"), *(frame(n) for n in range(2, 5)), frame(5, "other"))
-    run = begin(tmp_path)
+    run = replay.begin()
     wait_until(lambda: stored(tmp_path) == [1, 2, 3, 4], "what the other sink can store")
     run.send_signal(number)
     out, error = run.communicate(timeout=20)
@@ -174,7 +198,7 @@ def test_one_signal_ends_a_replay_whose_peer_is_absent(
     assert ask(tmp_path, "SELECT counter FROM ledger WHERE counter IN ('stop', 'unclean')") == [("stop",)]
 
     absent.listen()
-    again = begin(tmp_path)
+    again = replay.begin()
     peer, _ = absent.accept()
     with peer, peer.makefile("rb") as lines:
         received = sorted(json.loads(line)["id"] for line in lines)
@@ -185,13 +209,15 @@ def test_one_signal_ends_a_replay_whose_peer_is_absent(
     assert letters(tmp_path) == []
 
 
-def test_what_a_peer_may_not_have_read_is_told(absent: socket.socket, tmp_path: Path) -> None:
+def test_what_a_peer_may_not_have_read_is_told(
+    absent: socket.socket, replay: Replays, tmp_path: Path
+) -> None:
     address = f"127.0.0.1:{absent.getsockname()[1]}"
     config = HEAD + f'[sinks.other]\ntype = "tcp"\naddress = "{address}"\n'
     (tmp_path / "streamd.toml").write_text(config)
     keep(tmp_path, frame(1, "other"))
     absent.listen()
-    run = begin(tmp_path, "--json")
+    run = replay.begin("--json")
     peer, _ = absent.accept()
     assert peer.recv(1000) == b'{"id":1}\n'
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
