@@ -3,20 +3,21 @@ import json
 import logging
 import os
 import pty
+import socket
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streamd import logs
+from streamd.log_line import MAX_TRACEBACK_LINES
+from streamd.rate_limit import BURST
 
 HOSTILE = (
     '"}\n{"level":"critical","event":"forged"}\r\n<0>'
@@ -124,64 +125,6 @@ def test_hostile_text_stays_on_one_line_and_shows_no_control_character(
     assert "forged" in text
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.text(st.characters()),
-    lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(st.text(st.characters()) | st.integers() | st.binary(), inner)
-        | st.tuples(inner, inner)
-    ),
-    max_leaves=20,
-)
-
-
-@given(event=st.text(st.characters()), fields=st.dictionaries(st.text(st.characters()), VALUES))
-def test_whatever_is_logged_is_one_line_of_strict_json(event: str, fields: dict[str, Any]) -> None:
-    line = str(logs.render_json(None, "info", logs.safe(None, "info", {**fields, "event": event})))
-    assert line.isprintable()
-    assert line.encode("utf-8")
-    assert len(line) < 100_000
-    parsed = json.loads(line, parse_constant=pytest.fail)
-    assert parsed["level"] == "info"
-    assert parsed["timestamp"].endswith("Z")
-
-
-class Unspeakable:
-    """Raises whatever is asked of it."""
-
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-    __repr__ = __str__
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (float("nan"), "nan"),
-        (float("-inf"), "-inf"),
-        pytest.param(10**5000, "(integer of 16610 bits)", id="long integer"),
-        (2**64 - 1, 2**64 - 1),
-        (ValueError("x\n"), "ValueError: x\\n"),
-        (Unspeakable(), "(Unspeakable without a text)"),
-        (Path("/a\n"), "/a\\n"),
-        (b"\xff\x00ok", "\\xff\\x00ok"),
-        ([[[[[1]]]]], [[["[…]"]]]),
-        ("x" * 2000, "x" * 1024 + "… [976 more]"),
-    ],
-)
-def test_a_value_json_does_not_know_becomes_text(value: Any, shown: Any) -> None:
-    assert logs.safe(None, "info", {"event": "e", "value": value})["value"] == shown
-
-
-def test_a_line_is_bounded_whatever_it_is_given() -> None:
-    deep: Any = "x" * 10_000
-    for _ in range(4):
-        deep = {f"{n}" * 100: deep for n in range(100)}
-    line = logs.render_json(None, "info", logs.safe(None, "info", {"event": "e", "value": deep}))
-    assert len(str(line)) < 3 * logs.MAX_LINE_CHARS
-
-
 def test_fields_cannot_replace_time_and_level(stderr: Pipe) -> None:
     logs.configure("info", "json", fd=stderr.write_fd)
     structlog.get_logger().info("e", level="forged", timestamp="forged")
@@ -204,7 +147,7 @@ def test_a_traceback_is_in_the_line_and_its_middle_is_left_out(stderr: Pipe) -> 
     assert line["level"] == "error"
     assert line["exception"][0] == "Traceback (most recent call last):"
     assert line["exception"][-1] == "<0>line 499"
-    assert len(line["exception"]) == logs.MAX_TRACEBACK_LINES + 1
+    assert len(line["exception"]) == MAX_TRACEBACK_LINES + 1
 
 
 def test_libraries_and_warnings_come_through_the_same_chain(stderr: Pipe) -> None:
@@ -248,15 +191,15 @@ def test_a_kind_is_limited_and_what_was_held_back_is_told_with_the_next(stderr: 
     clock.now_s += 1.0
     log.info("bad_frame", n=100)
     lines = stderr.lines()
-    assert [line["event"] for line in lines] == ["bad_frame"] * logs.BURST + ["other", "bad_frame"]
-    assert lines[-1]["suppressed"] == 100 - logs.BURST
+    assert [line["event"] for line in lines] == ["bad_frame"] * BURST + ["other", "bad_frame"]
+    assert lines[-1]["suppressed"] == 100 - BURST
     logs.flush_suppressed()
     assert stderr.lines() == []
 
 
 def test_what_no_line_has_told_is_flushed_even_below_the_level(stderr: Pipe) -> None:
     logs.configure("error", "json", fd=stderr.write_fd, clock=Ticking())
-    for _ in range(logs.BURST + 7):
+    for _ in range(BURST + 7):
         structlog.get_logger().error("bad_frame")
     stderr.raw()
     logs.flush_suppressed()
@@ -264,63 +207,6 @@ def test_what_no_line_has_told_is_flushed_even_below_the_level(stderr: Pipe) -> 
     assert (line["event"], line["kind"], line["suppressed"]) == ("suppressed", "bad_frame", 7)
     logs.flush_suppressed()
     assert stderr.lines() == []
-
-
-@given(st.lists(st.tuples(st.integers(0, 400), st.floats(0, 5)), max_size=500))
-def test_let_through_and_held_back_are_all_that_were_asked(calls: list[tuple[int, float]]) -> None:
-    clock = Ticking()
-    limit = logs.RateLimit(clock)
-    through = told = 0
-    for kind, later_s in calls:
-        clock.now_s += later_s
-        suppressed = limit.admit(f"kind {kind}")
-        if suppressed is not None:
-            through += 1
-            told += suppressed
-    assert through + told + sum(limit.take_suppressed().values()) == len(calls)
-
-
-def test_the_memory_for_kinds_is_bounded_and_strangers_share_one_allowance() -> None:
-    limit = logs.RateLimit(Ticking())
-    admitted = [limit.admit(f"kind {n}") for n in range(10_000)]
-    assert admitted.count(0) == logs.MAX_KINDS + logs.BURST
-    assert limit.take_suppressed() == {"(other kinds)": 10_000 - logs.MAX_KINDS - logs.BURST}
-
-
-def test_a_full_stderr_loses_lines_never_halves_and_tells_the_number(stderr: Pipe) -> None:
-    write = _writer(stderr)
-    os.set_blocking(stderr.write_fd, True)  # a write that waited would hang this test
-    line = json.dumps({"event": "x" * 9000})
-    for _ in range(100):
-        write(line)
-    written = [stderr.raw()]
-    write(line)
-    written.append(stderr.raw())
-    lines = [json.loads(part) for part in b"".join(written).decode().splitlines()]
-    lost = sum(entry["lost"] for entry in lines if "lost" in entry)
-    assert lost > 0
-    assert lost + sum("event" in entry for entry in lines) == 101
-
-
-def _writer(stderr: Pipe) -> Callable[[str], None]:
-    return logs.Stderr(stderr.write_fd, lambda lost: json.dumps({"lost": lost})).write
-
-
-def test_a_stderr_nobody_reads_any_more_is_counted_not_raised() -> None:
-    read_fd, write_fd = os.pipe()
-    out = logs.Stderr(write_fd, str)
-    os.close(read_fd)
-    out.write("lost")
-    os.close(write_fd)
-    out.write("lost too")
-    assert out.lost == 2
-
-
-def test_a_full_disk_is_counted_not_raised() -> None:
-    with Path("/dev/full").open("wb") as full:
-        out = logs.Stderr(full.fileno(), str)
-        out.write("lost")
-    assert out.lost == 1
 
 
 def test_threads_do_not_mix_their_lines(stderr: Pipe) -> None:
@@ -389,3 +275,61 @@ def test_a_closed_stderr_is_not_taken_over_by_the_next_file(tmp_path: Path) -> N
     )
     assert int(done.stdout) > 2
     assert target.read_bytes() == b""
+
+
+@pytest.fixture
+def journald(stderr: Pipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Journald's socket at `tmp_path / "socket"`; `stderr` is the stream to it."""
+    there = os.fstat(stderr.write_fd)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{there.st_dev}:{there.st_ino}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
+        found.bind(str(tmp_path / "socket"))
+        found.setblocking(False)
+        yield found
+        structlog.get_config()["logger_factory"]().close()
+
+
+@pytest.mark.parametrize("line_format", ["auto", "json"])
+def test_under_systemd_an_event_goes_to_the_journal_with_priority_and_fields(
+    journald: socket.socket, stderr: Pipe, tmp_path: Path, line_format: Any
+) -> None:
+    logs.configure("info", line_format, fd=stderr.write_fd, journal_path=str(tmp_path / "socket"))
+    structlog.get_logger().warning("framing_error", source="lab", peer=HOSTILE)
+    entry = journald.recv(1 << 16)
+    size = int.from_bytes(entry[8:16], "little")
+    assert entry.startswith(b"MESSAGE\n")
+    assert json.loads(entry[16 : 16 + size])["source"] == "lab"
+    assert [name for name in entry[16 + size :].split(b"\n") if name.isupper()] == [
+        b"PRIORITY", b"SYSLOG_IDENTIFIER", b"STREAMD_EVENT", b"STREAMD_SOURCE",
+    ]  # fmt: skip
+    assert stderr.raw() == b""
+
+
+def test_under_systemd_plain_lines_reach_the_journal_too(
+    journald: socket.socket, stderr: Pipe, tmp_path: Path
+) -> None:
+    logs.configure("info", "json", fd=stderr.write_fd, journal_path=str(tmp_path / "socket"))
+    logs.print_line("books balance")
+    assert b"MESSAGE\n\x0d\0\0\0\0\0\0\0books balance\n" in journald.recv(1 << 16)
+
+
+def test_under_systemd_what_was_held_back_is_told_in_the_journal(
+    journald: socket.socket, stderr: Pipe, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "socket")
+    logs.configure("info", "json", fd=stderr.write_fd, journal_path=path, clock=Ticking())
+    for n in range(BURST + 3):
+        structlog.get_logger().info("bad_frame")
+        if n < BURST:
+            journald.recv(1 << 16)
+    logs.flush_suppressed()
+    assert b'"kind": "bad_frame", "suppressed": 3}' in journald.recv(1 << 16)
+
+
+@pytest.mark.usefixtures("journald")
+def test_under_systemd_without_the_socket_stderr_takes_the_lines_with_their_priority(
+    stderr: Pipe, tmp_path: Path
+) -> None:
+    logs.configure("info", "json", fd=stderr.write_fd, journal_path=str(tmp_path / "gone"))
+    structlog.get_logger().error("sink_failed", sink="readings")
+    assert stderr.raw().startswith(b'<3>{"timestamp"')

@@ -45,10 +45,15 @@ def text_of(value: object) -> str:
 def json_line(columns: Sequence[str], row: Sequence[object]) -> str:
     """One row as a JSON object. Bytes are base64 always, so that a reader need not guess."""
     values = (base64.b64encode(value).decode() if isinstance(value, bytes) else value for value in row)
-    line = msgspec.json.encode(dict(zip(columns, values, strict=True))).decode()
+    return escape_json(msgspec.json.encode(dict(zip(columns, values, strict=True))).decode())
+
+
+def escape_json(line: str) -> str:
+    """JSON of one line, the same value, with nothing in it that a terminal would act on."""
     if line.isprintable():
         return line
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)  # ASCII escapes, still JSON
+    escaped = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+    return escaped.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
 
 
 def write_rows(
