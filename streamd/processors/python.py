@@ -1,3 +1,4 @@
+import contextlib
 import difflib
 import hashlib
 import importlib
@@ -28,8 +29,8 @@ class Python(Processor):
     """Calls a function of yours with each record, or with each batch.
 
     It is given shallow copies, so a record it changed before it failed is rejected as it came; only what
-    it changed inside nested values shows. Whatever it raises costs the record (in batch mode, the batch)
-    and nothing else.
+    it changed inside nested values shows. A dict of its own that it returns is copied likewise, so it may
+    return that again. Whatever it raises costs the record (in batch mode, the batch) and nothing else.
     """
 
     class Config(Settings):
@@ -68,69 +69,84 @@ class Python(Processor):
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
         self.function = load(config.function, context.base_dir)
-        self._run = self._run_batch if config.mode == "batch" else self._run_each
         self.offload = _offload(config, is_async(self.function))
+        self._file = context.base_dir / config.function.rpartition(":")[0]
+        self._made_of = _module_name(self._file) if self._file.suffix == ".py" else ""
+
+    def is_current(self) -> bool:
+        """Whether its file is as it was; a module of a package is what it was until a restart."""
+        try:
+            return not self._made_of or _module_name(self._file) == self._made_of
+        except OSError:
+            return False
 
     def process(self, records: list[Record], now: Now) -> Processed:
-        return self._run(records, self.function)
-
-    async def process_async(self, records: list[Record], now: Now) -> Processed:
-        outcomes: list[tuple[Any, BaseException | None]] = []
-        calls: list[Any] = [[record.copy() for record in records]]
-        if self.config.mode == "record":
-            calls = calls[0]
-        for given in calls:
+        if self.config.mode == "batch":
+            given = [record.copy() for record in records]
             try:
-                outcomes.append((await self.function(given), None))
+                return _batch_made(given, self.function(given.copy()))
+            except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
+                return Processed([], rejects=[_reject(record, error) for record in records])
+        done = Processed([])
+        for record in records:
+            own = record.copy()
+            try:
+                _add(done, own, self.function(own))
+            except BaseException as error:  # noqa: BLE001 - the same
+                done.rejects.append(_reject(record, error))
+        return done
+
+    async def process_async(
+        self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
+    ) -> Processed:
+        if self.config.mode == "batch":
+            given = [record.copy() for record in records]
+            try:
+                return _batch_made(given, await self.function(given.copy()))
             except BaseException as error:
-                if (
-                    type(error).__name__ == "CancelledError"
-                ):  # the executor's, whose class logic does not know
+                if is_cancelled():
                     raise
-                outcomes.append((None, error))
-        told = iter(outcomes)
-
-        def outcome(_: Any) -> Any:
-            result, error = next(told)
-            if error is not None:
-                raise error
-            return result
-
-        return self._run(records, outcome)
+                return Processed([], rejects=[_reject(record, error) for record in records])
+        done = Processed([])
+        for record in records:
+            own = record.copy()
+            try:
+                _add(done, own, await self.function(own))
+            except BaseException as error:
+                if is_cancelled():
+                    raise
+                done.rejects.append(_reject(record, error))
+            if is_cancelled():  # the function went on all the same: nobody waits for the rest any more
+                break
+        return done
 
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
-        done = self._run([record], self.function)
+        done = self.process([record], now)
         for bad in done.rejects:
             raise BadData(bad.reason, bad.detail) from bad.error
         if done.filtered:
             return DROP
         return done.records if done.emitted else done.records[0]
 
-    def _run_each(self, records: list[Record], function: Callable[[Any], Any]) -> Processed:
-        done = Processed([])
-        for record in records:
-            try:
-                result = function(record.copy())
-                if result is DROP:
-                    done.filtered += 1
-                elif isinstance(result, list):
-                    made = _all_checked(result)
-                    done.records += made
-                    done.emitted += max(0, len(made) - 1)
-                    done.filtered += not made
-                else:
-                    done.records.append(_checked(result))
-            except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
-                done.rejects.append(_reject(record, error))
-        return done
 
-    def _run_batch(self, records: list[Record], function: Callable[[Any], Any]) -> Processed:
-        try:
-            made = _all_checked(function([record.copy() for record in records]))
-        except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
-            return Processed([], rejects=[_reject(record, error) for record in records])
-        more = len(made) - len(records)
-        return Processed(made, filtered=max(0, -more), emitted=max(0, more))
+def _add(done: Processed, given: Record, result: Any) -> None:
+    """Add what one call made of its record. Raises `_BadResult`."""
+    if result is DROP:
+        done.filtered += 1
+    elif isinstance(result, list):
+        made = _all_owned(result, {id(given)})
+        done.records += made
+        done.emitted += max(0, len(made) - 1)
+        done.filtered += not made
+    else:
+        done.records.append(_checked(result, result is given))
+
+
+def _batch_made(given: list[Record], result: Any) -> Processed:
+    """What one call made of a batch. Raises `_BadResult`."""
+    made = _all_owned(result, set(map(id, given)))
+    more = len(made) - len(given)
+    return Processed(made, filtered=max(0, -more), emitted=max(0, more))
 
 
 class _BadResult(Exception):  # noqa: N818 - a verdict on what a function returned
@@ -147,20 +163,29 @@ def _unusable(result: object, wanted: str) -> _BadResult:
     return _BadResult("bad_result", f"the function returned {type(result).__name__}, not {wanted}")
 
 
-def _checked(result: Any) -> Record:
+def _checked(result: Any, is_ours: bool) -> Record:
+    """The record a function returned; a copy, unless it is the one made for this call: the function may
+    return a dict of its own again and change it, while what it returned before still waits.
+    """
     if not isinstance(result, dict):
         raise _unusable(result, "a dict")
+    record = result if is_ours else dict(result)
     try:
-        "".join(result)  # the cheapest way to see that every key is text
+        "".join(record)  # the cheapest way to see that every key is text
     except TypeError:
         raise _BadResult("bad_result", "a key of the record the function returned is not text") from None
-    return result
+    return record
 
 
-def _all_checked(result: Any) -> list[Record]:
+def _all_owned(result: Any, ours: set[int]) -> list[Record]:
+    """The records of a list, no two the same object; `ours` are the ids of the dicts made for this call."""
     if not isinstance(result, list):
         raise _unusable(result, "a list of dicts")
-    return [_checked(part) for part in result]
+    made = []
+    for part in result:
+        made.append(_checked(part, id(part) in ours))
+        ours.discard(id(part))
+    return made
 
 
 def _reject(record: Record, error: BaseException) -> BadRecord:
@@ -186,7 +211,8 @@ def load(reference: str, base_dir: Path) -> Callable[[Any], Any]:
     place, _, name = reference.rpartition(":")
     path = base_dir / place
     try:
-        module = _run_file(path) if place.endswith(".py") else _import(place, base_dir)
+        with contextlib.redirect_stdout(sys.stderr):  # what is printed there is no part of anybody's output
+            module = _run_file(path) if place.endswith(".py") else _import(place, base_dir)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except KeyboardInterrupt:
@@ -261,12 +287,16 @@ def _place(error: BaseException) -> str:
     return f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
 
 
+def _module_name(path: Path) -> str:
+    """Made of place and content: a file that has changed since is another module."""
+    path = path.resolve()
+    digest = hashlib.sha256(bytes(path) + b"\0" + path.read_bytes()).hexdigest()[:16]
+    return f"streamd_step_{path.stem}_{digest}"
+
+
 def _run_file(path: Path) -> ModuleType:
     path = path.resolve()
-    source = path.read_bytes()
-    # Named after place and content: a file that has changed since is another module.
-    digest = hashlib.sha256(bytes(path) + b"\0" + source).hexdigest()[:16]
-    name = f"streamd_step_{path.stem}_{digest}"
+    name = _module_name(path)
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -277,7 +307,7 @@ def _run_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
         # Not by the loader: its bytecode cache takes a file changed within a second for the old one.
-        exec(compile(source, path, "exec"), vars(module))  # noqa: S102 - the user's own code is what is asked for
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))  # noqa: S102 - the user's own code is what is asked for
     except BaseException:
         del sys.modules[name]
         raise

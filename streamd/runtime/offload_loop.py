@@ -20,27 +20,47 @@ class LoopExecutor:
         self._processor = processor
         self._timeout_s = settings.timeout_s
         self._unended = Unended(settings.concurrency)
-        self._tasks: set[asyncio.Task[Processed]] = set()
+        self._calls: set[_Call] = set()
 
     async def run(self, records: list[Record], now: Now) -> Processed:
         self._unended.check()
-        task = asyncio.create_task(self._processor.process_async(list(map(copied, records)), now))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        call = _Call(self._processor, list(map(copied, records)), now)
+        self._calls.add(call)
+        call.task.add_done_callback(lambda _: self._calls.discard(call))
         try:
-            await asyncio.wait({task}, timeout=self._timeout_s)
+            await asyncio.wait({call.task}, timeout=self._timeout_s)
         except asyncio.CancelledError:
-            task.cancel()
+            call.cancel()
             raise
-        if task.done():
-            if task.cancelled():
+        if call.task.done():
+            if call.task.cancelled():
                 raise Lost("exception", "CancelledError: the function cancelled itself")
-            return task.result()
-        self._unended.add(task)
-        task.cancel()
-        await asyncio.wait({task}, timeout=GRACE_S)
+            return call.task.result()
+        self._unended.add(call.task)
+        call.cancel()
+        await asyncio.wait({call.task}, timeout=GRACE_S)
         raise Lost("timeout", f"not done after {self._timeout_s:g} s")
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        for call in self._calls:
+            call.cancel()
+
+
+class _Call:
+    """A batch under way; it knows whose a cancellation is."""
+
+    def __init__(self, processor: Processor, records: list[Record], now: Now) -> None:
+        self._ended = False
+        self.task = asyncio.create_task(processor.process_async(records, now, self._is_cancelled))
+
+    def cancel(self) -> None:
+        self._ended = True
+        self.task.cancel()
+
+    def _is_cancelled(self) -> bool:
+        """Whether we did it; what the function did to its own task is undone, or it would meet it again in
+        the next record's `asyncio.timeout`.
+        """
+        while not self._ended and self.task.cancelling():
+            self.task.uncancel()
+        return self._ended

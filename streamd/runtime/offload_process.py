@@ -1,6 +1,8 @@
 import asyncio
 import os
 import pickle
+import signal
+import socket
 import sys
 from contextlib import suppress
 
@@ -17,8 +19,10 @@ START_TIMEOUT_S = 60.0
 """How long a worker process may take to import what it needs; models are loaded there."""
 END_TIMEOUT_S = 1.0
 """How long a worker process may take to end by itself once its input is closed."""
+LAST_WORDS_S = 0.1
+"""How long an answer may still be on its way when the process that gave it has ended."""
 MAX_ANSWER_BYTES = 1 << 30
-"""More is no answer of ours: the function has written to our pipe."""
+"""More is no answer of ours: the function has written to our socket."""
 
 _START = "import sys; sys.path[:] = {path!r}; from streamd.runtime.offload_worker import main; main({parent})"
 
@@ -31,7 +35,7 @@ class ProcessExecutor:
     """Runs steps in worker processes of its own, started when they are first needed.
 
     One that hangs, dies or answers nonsense costs its batch and is replaced with the next. They end with
-    the daemon however that ends: their input closes, and the kernel kills them when the daemon's thread is
+    the daemon however that ends: their socket closes, and the kernel kills them when the daemon's thread is
     gone.
     """
 
@@ -113,15 +117,21 @@ class ProcessExecutor:
         return worker
 
     async def _start(self) -> "_Worker":
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _START.format(path=sys.path, parent=os.getpid()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the daemon, which drains through its workers
-        )
-        worker = _Worker(process)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-c",
+                    _START.format(path=sys.path, parent=os.getpid()),
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    start_new_session=True,  # Ctrl-C is for the daemon, which drains through its workers
+                )
+            except BaseException:
+                ours.close()
+                raise
+        worker = _Worker(process, *await asyncio.open_unix_connection(sock=ours))
         self._all.add(worker)
         return worker
 
@@ -132,39 +142,56 @@ class ProcessExecutor:
 
 
 class _Worker:
-    """One worker process and the pipes to it."""
+    """One worker process and the socket to it.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    A socket and no pipes: whatever the function writes to whichever descriptor comes as an answer that is
+    none.
+    """
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.process = process
         self.batches = 0
+        self._reader = reader
+        self._writer = writer
+        self._watch = asyncio.create_task(self._close_after_exit())
 
     async def call(self, payload: bytes) -> bytes:
         """Its answer. Raises `EOFError` or `OSError` where it died, `ValueError` for no answer of ours."""
-        writer, reader = self.process.stdin, self.process.stdout
-        if writer is None or reader is None:
-            raise EOFError
         self.batches += 1
-        writer.write(LENGTH.pack(len(payload)))
-        writer.write(payload)
-        await writer.drain()
-        (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
+        self._writer.write(LENGTH.pack(len(payload)))
+        self._writer.write(payload)
+        await self._writer.drain()
+        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
         if length > MAX_ANSWER_BYTES:
             raise ValueError(f"{length} bytes")
-        return await reader.readexactly(length)
+        return await self._reader.readexactly(length)
+
+    async def _close_after_exit(self) -> None:
+        """The process's own end counts: the socket's may be held up by a process the function has forked."""
+        await self.process.wait()
+        await asyncio.sleep(LAST_WORDS_S)
+        self._writer.transport.abort()
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self.process.kill()
+        """Kill it, and with it what the function has started there and left in its process group."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     async def end(self, patience_s: float) -> str:
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        """End it, by force unless it does so in time; how it ended."""
+        with suppress(OSError, RuntimeError):  # it is closed already
+            self._writer.write_eof()
         try:
             async with asyncio.timeout(patience_s):
                 await self.process.wait()
         except TimeoutError:
             self.kill()
             await self.process.wait()
+        self._watch.cancel()
+        self._writer.transport.abort()
         code = self.process.returncode or 0
         return f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 

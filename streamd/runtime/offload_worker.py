@@ -10,6 +10,8 @@ import pickle
 import signal
 import struct
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
@@ -24,6 +26,8 @@ REASON_UNSENDABLE = "unsendable"
 """Of a record that msgpack cannot hold: an integer beyond 64 bits, an object, a circle."""
 MAX_SHOWN_CHARS = 1000
 _PR_SET_PDEATHSIG = 1
+OOM_SCORE_ADJ = 500
+"""Where memory runs out the kernel is to end the worker that grew, and not the daemon."""
 
 
 class Task(msgspec.Struct, gc=False):
@@ -60,6 +64,8 @@ def main(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it went before we had asked
         return
+    with suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as score:
+        score.write(str(max(OOM_SCORE_ADJ, int(Path("/proc/self/oom_score_adj").read_text()))))
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole service: we end when the daemon has
         signal.signal(number, signal.SIG_IGN)
     with os.fdopen(os.dup(0), "rb") as source, os.fdopen(os.dup(1), "wb") as target:

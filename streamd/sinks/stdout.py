@@ -1,11 +1,14 @@
 """Records as lines of JSON on standard output."""
 
 import asyncio
+import ctypes
 import errno
 import os
 import select
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -13,7 +16,7 @@ from pydantic import Field
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
-from streamd.core.errors import SinkError
+from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.settings import SinkSettings
 from streamd.sinks._lines import json_lines
 
@@ -26,8 +29,46 @@ _SLICE_MS = 100
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN})
 
 
+class _Output:
+    """The process's standard output, which the sinks have for themselves from the first `take` to the last
+    `give_back`: they write to a duplicate of descriptor 1, and descriptor 1 is standard error meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._takers = 0
+
+    def take(self) -> int:
+        """The descriptor to write to. Raises `EnvironmentFault`."""
+        if not self._takers:
+            try:
+                self._fd = os.dup(1)
+                os.dup2(2, 1)
+            except OSError as error:
+                raise EnvironmentFault(
+                    f"cannot take standard output: {error.strerror}; is it open?"
+                ) from None
+        self._takers += 1
+        return self._fd
+
+    def give_back(self) -> None:
+        """Undo one `take`. What was printed and still waits in this process goes to standard error before."""
+        self._takers -= 1
+        if self._takers:
+            return
+        with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+            sys.stdout.flush()
+        ctypes.CDLL(None).fflush(None)
+        os.dup2(self._fd, 1)
+        os.close(self._fd)
+
+
+_OUTPUT = _Output()
+
+
 class Stdout(Sink):
-    """Prints each record as one line of JSON on standard output; logs and books go to standard error.
+    """Prints each record as one line of JSON on standard output; logs and books go to standard error, and so
+    does what anything else in the process prints meanwhile: a step of yours, a library, a program it starts.
 
     A slow reader fills this sink's buffer, whose `when_full` decides what follows. When the reader is gone
     (`| head`) nothing can be printed any more: that is logged once, the other sinks go on, and what was
@@ -46,21 +87,26 @@ class Stdout(Sink):
     def __init__(self, config: Any, context: SinkContext) -> None:
         super().__init__(config, context)
         self._lines = json_lines(context, add_metadata=self.config.metadata)
-        self._fd = 1
+        self._fd = -1
         self._sent_bytes = 0
         """What is out of the batches that are tried again."""
         self._closed = False
         self._thread: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
-        """Nothing to make; the thread begins with the first line."""
+        """Take standard output; the thread begins with the first line. Raises `EnvironmentFault`."""
+        self._fd = _OUTPUT.take()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{self.context.name}")
 
     async def close(self) -> None:
-        """Let the thread end; it never waits for longer than a tenth of a second."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)
-            self._thread = None
+        """Give standard output back, once the thread has ended its slice of at most a tenth of a second."""
+        if self._thread is None:
+            return
+        thread, self._thread = self._thread, None
+        # On the thread, behind what it may still write: a closed descriptor's number is soon another file's.
+        giving_back = asyncio.get_running_loop().run_in_executor(thread, _OUTPUT.give_back)
+        thread.shutdown(wait=False)
+        await giving_back
 
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Return when the kernel has every line. Raises `SinkError` where writing fails for now."""

@@ -124,6 +124,52 @@ def test_standard_output_holds_the_records_and_nothing_else(start: Any, tmp_path
     assert [json.loads(line)["seq"] for line in printed_lines] == list(range(5000))
 
 
+@pytest.mark.parametrize(
+    ("options", "head"),
+    [
+        ("", "def step(record):"),
+        (', executor = "thread"', "def step(record):"),
+        (', executor = "process"', "def step(record):"),
+        ("", "async def step(record):"),
+    ],
+)
+def test_what_a_step_prints_is_no_record(start: Any, tmp_path: Path, options: str, head: str) -> None:
+    (tmp_path / "steps.py").write_text(
+        "import os, sys\nfrom sys import stdout\n"
+        f"print('an import', flush=True)\n{head}\n"
+        "    print('a step', flush=True)\n"
+        "    print('buffered')\n"
+        "    stdout.write('kept from the import')\n"
+        "    os.write(1, b'a descriptor\\n')\n"
+        "    os.system('echo a program')\n"
+        "    return record\n"
+    )
+    step = f'steps = [{{ type = "python", function = "steps.py:step"{options} }}]\n'
+    config = configured('type = "stdout"').replace('sinks = ["s0"]\n', 'sinks = ["s0"]\n' + step)
+    daemon = start(config, "sh", "-c", 'exec "$@" > printed', "sh")
+    daemon.tcp(lines(20))
+    daemon.stop()
+    printed_lines = (tmp_path / "printed").read_bytes().splitlines()
+    assert [json.loads(line)["seq"] for line in printed_lines] == list(range(20))
+    for said in ("an import", "a step", "buffered", "kept from the import", "a descriptor", "a program"):
+        assert said in daemon.stderr
+
+
+def test_with_the_other_standard_streams_closed_the_records_are_printed_all_the_same(
+    start: Any, tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    (tmp_path / "steps.py").write_text("def step(record):\n    print('a step')\n    return record\n")
+    config = '[sources.made]\ntype = "generate"\ncount = 20\nrate = 1000\n'
+    config += '[pipelines.main]\nsources = ["made"]\nsinks = ["out"]\n'
+    config += 'steps = [{ type = "python", function = "steps.py:step" }]\n[sinks.out]\ntype = "stdout"\n'
+    daemon = start(config, "sh", "-c", 'exec "$@" > printed <&- 2>&-', "sh", ready=False)
+    printed = tmp_path / "printed"
+    wait_until(lambda: printed.exists() and printed.read_bytes().count(b"\n") == 20, "the records")
+    daemon.process.terminate()
+    assert daemon.process.wait(60) == 0
+    assert [json.loads(line)["seq"] for line in printed.read_bytes().splitlines()] == list(range(1, 21))
+
+
 def test_piped_through_head_the_other_sinks_go_on_and_the_loss_is_named(start_printing: Any) -> None:
     printing = start_printing(configured('type = "stdout"', SQLITE))
     daemon = printing.daemon

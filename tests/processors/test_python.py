@@ -182,6 +182,33 @@ def test_one_record_of_a_batch_function(step_of: Callable[..., Processor], now: 
     assert step.process_one({"times": 0}, now) is DROP
 
 
+@pytest.mark.parametrize(
+    ("mode", "body"),
+    [
+        ("record", "return [record, record, kept, kept]"),
+        ("batch", "return records + records + [kept, kept]"),
+        ("record", "kept['n'] = record['n']; return kept"),
+        ("record", "kept['n'] = record['n']; return [kept]"),
+        ("batch", "kept['n'] = records[0]['n']; return [kept, records[1]]"),
+        ("record", "old = dict(kept); kept.update(record); return old or kept"),
+        ("record", "seen.append(record); return seen[0]"),
+        ("batch", "seen.extend(records); return seen[:2]"),
+    ],
+)
+def test_no_two_records_that_come_out_are_the_same_object(
+    step_of: Callable[..., Processor], now: Now, mode: str, body: str
+) -> None:
+    name = "records" if mode == "batch" else "record"
+    step = step_of(f"kept = {{}}\nseen = []\ndef step({name}):\n    {body}", mode)
+    made = []
+    as_returned: list[Any] = []
+    for n in range(3):
+        made += step.process([{"n": n}, {"n": n + 10}], now).records
+        as_returned += [record.copy() for record in made[len(as_returned) :]]
+    assert len(set(map(id, made))) == len(made) > 3
+    assert made == as_returned
+
+
 RESULTS = st.sampled_from(
     ["same", None, 5, "text", [], [{}], [{}, {}, {}], [{}, None], {1: 1}, {"a": 1}, DROP, [DROP], ValueError,
      SystemExit, streamd.Reject("no"), asyncio.CancelledError, object()]

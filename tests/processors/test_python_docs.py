@@ -33,7 +33,7 @@ async def test_the_examples_do_what_is_said(steps: list[Python]) -> None:
     assert (done.records, done.filtered) == ([{"sensor": "a", "value": 102.5}], 1)
     assert [(bad.reason, bad.detail) for bad in done.rejects] == [("rejected", "no value")]
     assert score.process([{"value": 50}], now).records == [{"value": 50, "score": 0.5}]
-    assert (await locate.process_async([{"n": 1}], now)).records == [{"n": 1, "site": "roof"}]
+    assert (await locate.process_async([{"n": 1}], now, lambda: False)).records == [{"n": 1, "site": "roof"}]
 
 
 def test_the_examples_run_where_is_said(steps: list[Python]) -> None:

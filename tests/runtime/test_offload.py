@@ -74,10 +74,9 @@ match record["n"]:
     case 8: raise asyncio.CancelledError
 """
     step = offloaded(body, executor, head)
-    records, reasons = await outcome(step, *({"n": n} for n in range(8)))
+    records, reasons = await outcome(step, *({"n": n} for n in (8, *range(9))))
     assert records == [{"n": 0, "seen": True}, {"n": 2}, {"n": 2}]
-    assert reasons == ["rejected", "no_result", "bad_result", "exception", "exception"]
-    assert await outcome(step, {"n": 8}) == ([], ["exception"])
+    assert reasons == ["exception", "rejected", "no_result", "bad_result", *["exception"] * 3]
     assert await outcome(step, {"n": 0}) == ([{"n": 0, "seen": True}], [])
     await step.close()
 
@@ -98,14 +97,20 @@ async def test_a_batch_function_runs_elsewhere_too(
         ("os.kill(os.getpid(), 9)", "worker_died", "20s"),
         ("os._exit(0)", "worker_died", "20s"),
         ("os.closerange(3, 50); os._exit(0)", "worker_died", "20s"),
-        ("[os.write(fd, b'\\0\\0\\0\\1x') for fd in range(3, 9) if fd_is_pipe(fd)]", "bad_result", "20s"),
+        ("[os.write(fd, b'\\0\\0\\0\\1x') for fd in range(3, 9) if is_open(fd)]", "bad_result", "20s"),
+        ("[os.write(fd, b'junk' * 99) for fd in range(3, 9) if is_open(fd)]", "bad_result", "20s"),
+        ("[os.write(3, b'junk' * 25_000) for _ in range(99)]", "bad_result", "20s"),
+        ("os.write(3, b'\\0' * 99); os._exit(0)", "bad_result", "20s"),
+        ("os.write(3, b'\\0\\0\\1\\0'); os._exit(0)", "worker_died", "20s"),
+        ("os.fork() or time.sleep(1000); os.kill(os.getpid(), 9)", "worker_died", "20s"),
+        ("os.fork() or time.sleep(1000); os._exit(3)", "worker_died", "20s"),
     ],
 )
 async def test_what_a_worker_process_does_wrong_costs_its_batch_and_it_is_replaced(
-    offloaded: Callable[..., Offloaded], body: str, reason: str, limit: str
+    offloaded: Callable[..., Offloaded], loop_errors: list[Any], body: str, reason: str, limit: str
 ) -> None:
     helper = (
-        "def fd_is_pipe(fd):\n    try: os.write(fd, b'')\n    except OSError: return False\n    return True\n"
+        "def is_open(fd):\n    try: os.write(fd, b'')\n    except OSError: return False\n    return True\n"
     )
     step = offloaded(
         f"if record['bad']:\n    {body}\nreturn {{'pid': os.getpid()}}",
@@ -122,6 +127,53 @@ async def test_what_a_worker_process_does_wrong_costs_its_batch_and_it_is_replac
     await step.close()
     with pytest.raises(ProcessLookupError):
         os.kill(second["pid"], 0)
+    assert loop_errors == []
+
+
+@pytest.fixture
+async def loop_errors() -> list[Any]:
+    """What the event loop would log."""
+    seen: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
+    return seen
+
+
+async def test_an_answer_given_before_a_process_ends_is_taken_though_a_child_of_it_lives_on(
+    offloaded: Callable[..., Offloaded], wait_for_exit: Callable[[int], Any]
+) -> None:
+    step = offloaded(
+        "child = os.fork()\nif not child: time.sleep(1000)\n"
+        "threading.Timer(0.05, os._exit, (0,)).start()\nreturn {'pid': os.getpid(), 'child': child}"
+    )
+    for _ in range(2):
+        (record,), reasons = await outcome(step, {})
+        assert reasons == []
+        await wait_for_exit(record["pid"])
+        os.kill(record["child"], signal.SIGKILL)
+    await step.close()
+
+
+async def test_what_a_hung_worker_process_has_started_is_killed_with_it(
+    offloaded: Callable[..., Offloaded], wait_for_exit: Callable[[int], Any], tmp_path: Path
+) -> None:
+    step = offloaded(
+        "import subprocess\nchild = subprocess.Popen(['sleep', '1000'])\n"
+        "open(record['note'], 'w').write(str(child.pid))\nchild.wait()",
+        timeout="300ms",
+    )
+    note = tmp_path / "pid"
+    assert await outcome(step, {"note": str(note)}) == ([], ["timeout"])
+    await wait_for_exit(int(note.read_text()))
+    await step.close()
+
+
+async def test_the_kernel_ends_a_worker_process_rather_than_the_daemon_where_memory_runs_out(
+    offloaded: Callable[..., Offloaded],
+) -> None:
+    step = offloaded("return {'score': int(open('/proc/self/oom_score_adj').read())}")
+    (record,), _ = await outcome(step, {})
+    assert record["score"] >= 500
+    await step.close()
 
 
 async def test_a_worker_killed_between_batches_costs_nothing_once_that_is_known(
@@ -212,6 +264,63 @@ async def test_an_async_function_that_takes_too_long_is_cancelled(
     )  # fmt: skip
     assert await outcome(step, {"long": True}) == ([], ["timeout"])
     assert await outcome(step, {"long": False}) == ([{"long": False}], [])
+    await step.close()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "raise asyncio.CancelledError",
+        "asyncio.current_task().cancel(); await asyncio.sleep(60)",
+        "task = asyncio.create_task(asyncio.sleep(60)); task.cancel(); await task",
+    ],
+)
+async def test_a_cancellation_of_a_functions_own_costs_its_record(
+    offloaded: Callable[..., Offloaded], body: str
+) -> None:
+    step = offloaded(
+        f"if record['bad']:\n    {body}\n"
+        "try:\n    async with asyncio.timeout(0.01): await asyncio.sleep(60)\n"
+        "except TimeoutError: return record",
+        "inline", "async def step(record):",
+    )  # fmt: skip
+    good = {"bad": False}
+    assert await outcome(step, good, {"bad": True}, good) == ([good, good], ["exception"])
+    await step.close()
+
+
+@pytest.mark.parametrize("mode", ["record", "batch"])
+async def test_a_cancellation_of_ours_ends_the_call_and_begins_no_other(
+    offloaded: Callable[..., Offloaded], mode: str
+) -> None:
+    seen: list[str] = []
+    step = offloaded(
+        "seen = (record[0] if type(record) is list else record)['seen'][0]\nseen('began')\n"
+        "try: await asyncio.sleep(60)\nexcept asyncio.CancelledError: seen('ended')\nreturn record",
+        "inline", "async def step(record):", mode=mode,
+    )  # fmt: skip
+    running = asyncio.create_task(step.process([{"seen": [seen.append]}, {"seen": [seen.append]}], NOW))
+    async with asyncio.timeout(20):
+        while not seen:
+            await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await step.close()
+    async with asyncio.timeout(20):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0)
+    assert seen == ["began", "ended"]
+
+
+@pytest.mark.parametrize(("executor", "head"), EXECUTORS)
+async def test_a_dict_that_a_function_returns_again_and_again_is_another_record_each_time(
+    offloaded: Callable[..., Offloaded], executor: str, head: str
+) -> None:
+    step = offloaded("state['n'] = record['n']\nreturn state", executor, "state = {}\n" + head)
+    first, _ = await outcome(step, {"n": 1}, {"n": 2}, {"n": 3})
+    second, _ = await outcome(step, {"n": 4}, {"n": 5})
+    assert (first, second) == ([{"n": 1}, {"n": 2}, {"n": 3}], [{"n": 4}, {"n": 5}])
     await step.close()
 
 

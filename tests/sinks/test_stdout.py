@@ -1,7 +1,9 @@
 import asyncio
+import ctypes
 import json
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,27 @@ import pytest
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
-from streamd.core.errors import SinkError
+from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.sinks.stdout import Stdout
 
 
 class Pipe:
-    """Stands for standard output; `reader` is the other end."""
+    """Standard output from `put` until `text`; `reader` is the other end."""
 
     def __init__(self) -> None:
-        self.reader, self.writer = os.pipe()
+        self.reader, self._writer = os.pipe()
+        self._before = -1
+
+    def put(self) -> None:
+        """In the test itself: between a fixture and its test pytest puts its own in that place."""
+        if self._before < 0:
+            self._before = os.dup(1)
+            os.dup2(self._writer, 1)
+            os.close(self._writer)
 
     def text(self) -> bytes:
         """All that was written, and no more can be."""
-        os.close(self.writer)
-        self.writer = -1
+        self.put_back()
         with os.fdopen(self.reader, "rb") as file:
             self.reader = -1
             return file.read()
@@ -32,25 +41,35 @@ class Pipe:
         os.close(self.reader)
         self.reader = -1
 
+    def put_back(self) -> None:
+        if self._before >= 0:
+            os.dup2(self._before, 1)
+            os.close(self._before)
+            self._before = -1
+
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
     made = Pipe()
     yield made
-    for end in (made.reader, made.writer):
-        if end >= 0:
-            os.close(end)
+    made.put_back()
+    if made.reader >= 0:
+        made.close_reader()
 
 
 @pytest.fixture
-async def sink(pipe: Pipe, bench: Any, tmp_path: Path) -> Any:
-    def make(**config: Any) -> Stdout:
-        context = SinkContext("out", {}, tmp_path, bench.office, None)
-        sink = Stdout(Stdout.Config.model_validate({"type": "stdout", **config}), context)
-        sink._fd = pipe.writer
-        return sink
+async def sink(pipe: Pipe, bench: Any, tmp_path: Path) -> AsyncIterator[Any]:
+    made: list[Stdout] = []
 
-    return make
+    def make(**config: Any) -> Stdout:
+        pipe.put()
+        context = SinkContext("out", {}, tmp_path, bench.office, None)
+        made.append(Stdout(Stdout.Config.model_validate({"type": "stdout", **config}), context))
+        return made[-1]
+
+    yield make
+    for out in made:
+        await out.close()
 
 
 async def test_each_record_is_one_line_in_order(
@@ -179,9 +198,55 @@ async def test_a_file_as_standard_output_is_written_to_its_end(
     sink: Any, tmp_path: Path, batch_of: Callable[..., Batch]
 ) -> None:
     out = sink()
-    await out.open()
     with (tmp_path / "out").open("wb", buffering=0) as file:
-        out._fd = file.fileno()
-        await out.write([batch_of([{"n": number} for number in range(10_000)])])
+        os.dup2(file.fileno(), 1)
+    await out.open()
+    await out.write([batch_of([{"n": number} for number in range(10_000)])])
     await out.close()
     assert (tmp_path / "out").read_bytes().count(b"\n") == 10_000
+
+
+async def test_what_others_print_meanwhile_goes_to_standard_error_until_the_last_sink_is_closed(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch], capfd: pytest.CaptureFixture[str]
+) -> None:
+    outs = [sink(), sink()]
+    for number, out in enumerate(outs):
+        await out.open()
+        os.write(1, b"a step\n")
+        await asyncio.to_thread(subprocess.run, ["echo", "a program"], check=True)
+        await out.write([batch_of([{"n": number}])])
+    await outs[0].close()
+    os.write(1, b"a step\n")
+    await outs[1].write([batch_of([{"n": 2}])])
+    ctypes.CDLL(None).printf(b"a library, which has not flushed\n")
+    await outs[1].close()
+    os.write(1, b"as before\n")
+    assert pipe.text() == b'{"n":0}\n{"n":1}\n{"n":2}\nas before\n'
+    said = sorted(capfd.readouterr().err.splitlines())
+    assert said == ["a library, which has not flushed", *["a program"] * 2, *["a step"] * 3]
+
+
+async def test_a_sink_that_is_closed_while_nobody_reads_writes_no_more(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    writing = asyncio.create_task(out.write([batch_of([{"fill": "x" * 200_000}])]))
+    await asyncio.to_thread(os.read, pipe.reader, 1)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    fd = out._fd
+    await out.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    assert os.fstat(1).st_ino == os.fstat(pipe.reader).st_ino
+    await out.close()
+
+
+async def test_without_a_standard_output_the_start_says_so(sink: Any) -> None:
+    out = sink()
+    os.close(1)
+    with pytest.raises(EnvironmentFault, match="cannot take standard output: Bad file descriptor"):
+        await out.open()
+    await out.close()
