@@ -1,0 +1,298 @@
+"""The configuration is changed under load: nothing is lost, and what did not change is not disturbed."""
+
+import json
+import signal
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RELOADS = 20
+
+CONFIG = """
+[admin]
+listen = "none"
+[schemas.reading]
+sender = "str"
+seq = "int"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+codec = "json"
+{floor}
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = "json"
+{lab}
+{more_source}
+[pipelines.main]
+sources = ["floor", "lab"]
+sinks = ["main"]
+steps = [{steps}]
+[pipelines.more]
+sources = ["{more_from}"]
+sinks = ["more"]
+[sinks.main]
+type = "sqlite"
+path = "{main_db}"
+table = "{table}"
+[sinks.more]
+type = "{more_sink}"
+path = "{more_path}"
+"""
+FIRST = {
+    "floor": "",
+    "lab": "",
+    "more_source": "",
+    "steps": "",
+    "more_from": "floor",
+    "main_db": "main.db",
+    "table": "records",
+    "more_sink": "file",
+    "more_path": "more.ndjson",
+}
+
+
+def variant(number: int) -> str:
+    """Each one differs from the one before in something else."""
+    values = dict(FIRST)
+    if number % 2:
+        values["steps"] = f'{{ type = "set", fields = {{ round = "{number}" }} }}'
+    if number % 3 == 1:
+        values["floor"] = f"max_connections = {100 + number}\nbuffer = {{ max_records = {2000 + number} }}"
+    if number % 3 == 2:
+        values["lab"] = 'buffer = { max_records = 60000, when_full = "drop_newest" }'
+    if number % 4 == 1:
+        values["table"] = "others"
+    if number % 4 == 2:
+        values["more_path"] = "other.ndjson"
+    if number % 4 == 3:
+        values["more_sink"], values["more_path"] = "sqlite", "more.db"
+    if number % 5 == 3:
+        values["more_source"] = '[sources.late]\ntype = "tcp"\nlisten = "127.0.0.1:0"'
+        values["more_from"] = "late"
+    return CONFIG.format(**values)
+
+
+class Lines(threading.Thread):
+    """One connection that is never opened anew, until it is told to end."""
+
+    def __init__(self, address: tuple[str, int], sender: str) -> None:
+        super().__init__(daemon=True)
+        self.sent = 0
+        self.error: OSError | None = None
+        self._sender, self._address, self._end = sender, address, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with socket.create_connection(self._address, timeout=60) as sock:
+                while not self._end.is_set():
+                    lines = [{"sender": self._sender, "seq": self.sent + n} for n in range(50)]
+                    sock.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+                    self.sent += 50
+                    time.sleep(0.002)  # a rate, not a wait
+                sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(1) == b""
+        except OSError as error:
+            self.error = error
+
+    def finish(self) -> int:
+        self._end.set()
+        self.join(60)
+        assert not self.is_alive()
+        assert self.error is None
+        return self.sent
+
+
+class Datagrams(threading.Thread):
+    """Numbered datagrams at a rate that no buffer is too small for."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(daemon=True)
+        self.sent = 0
+        self._address, self._end = address, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(self._address)
+            while not self._end.is_set():
+                for _ in range(10):
+                    sock.send(b'{"sender":"lab","seq":%d}' % self.sent)
+                    self.sent += 1
+                time.sleep(0.002)  # a rate, not a wait
+
+    def finish(self) -> int:
+        self._end.set()
+        self.join(60)
+        return self.sent
+
+
+def in_table(path: Path, table: str) -> list[tuple[str, int]]:
+    if not path.exists():
+        return []
+    connection = sqlite3.connect(path)
+    try:
+        rows = connection.execute(f"SELECT record FROM {table} ORDER BY rowid").fetchall()  # noqa: S608 - a test's own
+    except sqlite3.OperationalError:
+        return []
+    finally:
+        connection.close()
+    return [(record["sender"], record["seq"]) for record in (json.loads(text) for (text,) in rows)]
+
+
+def in_file(path: Path) -> list[tuple[str, int]]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(record["sender"], record["seq"]) for record in map(json.loads, lines)]
+
+
+def reload(daemon: Any, config: str, until: Callable[..., Any]) -> dict[str, Any]:
+    """Write the configuration, and wait for what the log says of it."""
+    before = len(daemon.events("reloaded")) + len(daemon.events("reload_failed"))
+    daemon.config.write_text(config)
+    daemon.process.send_signal(signal.SIGHUP)
+
+    def told() -> list[dict[str, Any]]:
+        events = sorted(
+            daemon.events("reloaded") + daemon.events("reload_failed"), key=lambda e: str(e["timestamp"])
+        )
+        return events[before:]
+
+    event: dict[str, Any] = until(told, "the reload")[0]
+    return event
+
+
+def test_twenty_reloads_under_load_lose_nothing_and_drop_no_connection(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    daemon = start(variant(0))
+    connections = [Lines(daemon.address("floor"), f"c{n}") for n in range(5)]
+    datagrams = Datagrams(daemon.address("lab"))
+    for number in range(1, RELOADS + 1):
+        event = reload(daemon, variant(number), wait_until)
+        assert event["event"] == "reloaded", event
+    sent = {f"c{n}": connection.finish() for n, connection in enumerate(connections)}
+    sent["lab"] = datagrams.finish()
+    daemon.stop()
+    books = daemon.books("streamd.db")
+    assert books["floor", "", "", "received"] == sum(sent[f"c{n}"] for n in range(5))
+    assert books["lab", "", "", "received"] == sent["lab"], "the kernel's buffer was large enough"
+    assert not [key for key, n in books.items() if key[3] == "dropped" and n]
+    var = daemon.folder / "var"
+    stored = in_table(var / "main.db", "records") + in_table(var / "main.db", "others")
+    assert sorted(stored) == sorted((sender, seq) for sender, count in sent.items() for seq in range(count))
+    for table in ("records", "others"):
+        for sender in sent:
+            of_sender = [seq for name, seq in in_table(var / "main.db", table) if name == sender]
+            assert of_sender == sorted(of_sender), "the order of each sender is kept"
+    more = in_file(var / "more.ndjson") + in_file(var / "other.ndjson") + in_table(var / "more.db", "records")
+    assert len(more) == len(set(more)) == books["floor", "more", "more", "stored"], "nothing twice"
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("nonsense", "streamd.toml:"),
+        (CONFIG.format(**(FIRST | {"steps": '{ type = "filter", where = "1 +" }'})), "steps[0]"),
+        (CONFIG.format(**FIRST).replace('listen = "none"', 'listen = "127.0.0.1:0"'), "[admin]"),
+        (CONFIG.format(**(FIRST | {"more_path": "/proc/nowhere/x"})).replace('"file"', '"sqlite"'), "/proc"),
+    ],
+)
+def test_a_bad_configuration_keeps_the_one_before_running(
+    start: Any, wait_until: Callable[..., Any], config: str, why: str
+) -> None:
+    daemon = start(CONFIG.format(**FIRST))
+    with socket.create_connection(daemon.address("floor"), timeout=30) as sock:
+        sock.sendall(b'{"sender":"a","seq":0}\n')
+        event = reload(daemon, config, wait_until)
+        assert event["event"] == "reload_failed"
+        assert why in event["why"]
+        assert "Traceback" not in daemon.stderr
+        sock.sendall(b'{"sender":"a","seq":1}\n')
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    daemon.stop()
+    assert in_table(daemon.folder / "var" / "main.db", "records") == [("a", 0), ("a", 1)]
+
+
+def test_a_step_keeps_its_state_while_its_configuration_and_its_file_stay(
+    start: Any, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "count.py").write_text(
+        "seen = 0\n\ndef process(record):\n    global seen\n    seen += 1\n"
+        "    record['seen'] = seen\n    return record\n"
+    )
+    step = f'{{ type = "python", function = "{tmp_path}/count.py:process" }}'
+    config = CONFIG.format(**(FIRST | {"steps": step}))
+    daemon = start(config)
+
+    def seen(seq: int) -> int:
+        daemon.tcp(b'{"sender":"a","seq":%d}\n' % seq)
+        sql = (
+            f"SELECT json_extract(record, '$.seen') FROM records WHERE json_extract(record, '$.seq') = {seq}"  # noqa: S608 - a number
+        )
+        rows = wait_until(lambda: daemon.query(sql, "main.db"), f"row {seq}")
+        number: int = rows[0][0]
+        return number
+
+    assert seen(0) == 1
+    event = reload(daemon, config.replace('path = "more.ndjson"', 'path = "other.ndjson"'), wait_until)
+    assert (event["steps_kept"], event["sinks_replaced"]) == ("1", "more")
+    assert seen(1) == 2
+    event = reload(
+        daemon,
+        CONFIG.format(**(FIRST | {"steps": f'{{ type = "set", fields = {{ a = "1" }} }}, {step}'})),
+        wait_until,
+    )
+    assert event["steps_kept"] == "1", "it has only moved"
+    assert seen(2) == 3
+    (tmp_path / "count.py").write_text((tmp_path / "count.py").read_text().replace("seen = 0", "seen = 100"))
+    event = reload(daemon, config, wait_until)
+    assert event["steps_replaced"] == "main > python[0]"
+    assert seen(3) == 101
+    daemon.stop()
+
+
+def test_a_removed_source_ends_with_all_it_has_read_stored(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    with_late = CONFIG.format(
+        **(
+            FIRST
+            | {"more_source": '[sources.late]\ntype = "tcp"\nlisten = "127.0.0.1:0"', "more_from": "late"}
+        )
+    )
+    daemon = start(with_late)
+    with socket.create_connection(daemon.address("late"), timeout=30) as sock:
+        sock.sendall(b"".join(b'{"sender":"late","seq":%d}\n' % n for n in range(5000)))
+        wait_until(lambda: in_file(daemon.folder / "var" / "more.ndjson"), "the first record")
+        event = reload(daemon, CONFIG.format(**FIRST), wait_until)
+        assert event["sources_removed"] == "late"
+        with pytest.raises(OSError):  # noqa: PT011 - refused, or reset
+            socket.create_connection(daemon.address("late"), timeout=30).close()
+    daemon.stop()
+    books = daemon.books("streamd.db")
+    stored = in_file(daemon.folder / "var" / "more.ndjson")
+    assert len(stored) == books["late", "", "", "received"] == books["late", "more", "more", "stored"] > 0
+    assert stored == [("late", n) for n in range(len(stored))]
+
+
+def test_reloading_without_a_change_changes_nothing(start: Any, wait_until: Callable[..., Any]) -> None:
+    daemon = start(CONFIG.format(**FIRST))
+    event = reload(daemon, CONFIG.format(**FIRST), wait_until)
+    assert {
+        key: value for key, value in event.items() if key.split("_")[0] in ("sources", "sinks", "steps")
+    } == {
+        "sources_kept": "2",
+        "sinks_kept": "2",
+    }
+    daemon.udp(b'{"sender":"a","seq":1}')
+    wait_until(lambda: daemon.query("SELECT * FROM records", "main.db"), "the row")
+    daemon.stop()
