@@ -34,7 +34,10 @@ class ConnectionSettings(StreamSettings):
     """What every source that accepts connections understands."""
 
     max_connections: int = Field(
-        1024, ge=1, description="connections at one time; more are closed at once and counted"
+        1024,
+        ge=1,
+        description="connections at one time; more are closed at once and counted. Beside the buffer each may"
+        " hold one unfinished frame, max_frame at most",
     )
     first_byte_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
         "60s", description="a connection that has sent nothing by then is closed and counted"
