@@ -1,8 +1,9 @@
 # Two commands do everything on a machine with Python 3.11 or newer (venv) and make: `make run`, `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
+PREFIX ?= /opt/streamd
 
-.PHONY: run test lint types floors check bench fuzz lock clean
+.PHONY: run test lint types floors check bench fuzz lock clean install uninstall
 
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
@@ -27,6 +28,18 @@ fuzz: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/streamd bench
+
+# As root: streamd in a virtual environment of its own, and what systemd needs. PYTHON=/usr/bin/python3 where
+# python3 is one in somebody's home: the service sees no home.
+install:
+	umask 022 && $(PYTHON) -m venv $(PREFIX)
+	umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	$(PREFIX)/bin/streamd install-service
+
+uninstall:
+	$(PREFIX)/bin/streamd uninstall-service
+	test -f $(PREFIX)/pyvenv.cfg && rm -rf $(PREFIX)
 
 .venv/run.stamp: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -21,6 +21,8 @@ COMMANDS = {
     "bench": "measure this machine",
 }
 
+    "install-service": "write what systemd needs to run streamd as a service",
+    "uninstall-service": "take that away again",
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors a user can cause end in one line on stderr, never in a traceback."""

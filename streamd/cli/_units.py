@@ -1,0 +1,206 @@
+"""The texts of systemd's files for one installation and one configuration."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from streamd.config import Config
+from streamd.core.errors import ConfigError
+from streamd.core.settings import Address
+
+STATE_DIR = Path("/var/lib/streamd")
+CONFIG = Path("/etc/streamd/streamd.toml")
+SERVICE = Path("/etc/systemd/system/streamd.service")
+SOCKET = Path("/etc/systemd/system/streamd.socket")
+SYSUSERS = Path("/etc/sysusers.d/streamd.conf")
+
+AFTER_DRAIN_S = 30
+"""What closing may take once everything is drained or given up."""
+_PRIVILEGED_PORTS = 1024
+_KINDS = {"udp": "ListenDatagram", "tcp": "ListenStream"}
+_HEAD = "# Written by `streamd install-service`. Settings of your own belong in `systemctl edit {}`.\n"
+
+SYSUSERS_TEXT = f"""\
+# Written by `streamd install-service`. Who reads the databases joins the group: usermod -aG streamd NAME
+u streamd - "streamd, a data-stream daemon" {STATE_DIR}
+"""
+
+_SERVICE = """\
+[Unit]
+Description=streamd, a data-stream daemon
+After=network.target{after}
+{requires}# No limit to starts: at systemd's own the sockets would be closed too, with all that waits in them.
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart={python} -I -X faulthandler -m streamd run --config {config}
+ExecReload=/bin/kill -HUP $MAINPID
+# A start that failed is not tried again at once, though datagrams that wait would start it.
+ExecStopPost=-/bin/sh -c 'case "$$EXIT_STATUS" in 1|2) sleep 2;; esac'
+Restart=always
+RestartSec=100ms
+# A wrong configuration (exit code 2) is not tried again; what comes for a socket does start it.
+RestartPreventExitStatus=2
+# Fed only while the daemon gets on with its work. SIGABRT prints where every thread stands.
+WatchdogSec=30s
+# A start may have to make an index on a large table first.
+TimeoutStartSec=10min
+# daemon.drain_timeout and {after_drain_s} s; extended where the configuration has more by then.
+TimeoutStopSec={stop_s}s
+# Worker processes of steps are needed until all is drained.
+KillMode=mixed
+
+User=streamd
+Group=streamd
+UMask=0027
+WorkingDirectory=%S/streamd
+StateDirectory=streamd
+StateDirectoryMode=0750
+RuntimeDirectory=streamd
+RuntimeDirectoryMode=0750
+{writable}# Keys that only root can read, for a configuration that says {{ credential = "server.key" }}:
+#LoadCredential=server.pem:/etc/streamd/tls/server.pem
+#LoadCredential=server.key:/etc/streamd/tls/server.key
+
+CapabilityBoundingSet=
+AmbientCapabilities=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+DevicePolicy=closed
+PrivateUsers=yes
+PrivateIPC=yes
+PrivateMounts=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+# A step whose library compiles at run time (numba, some ONNX providers) needs `no` here.
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+{also}"""
+
+_SOCKET = """\
+[Unit]
+Description=The listeners of streamd; what comes while it restarts waits in the kernel
+
+[Socket]
+{lines}FileDescriptorName={name}
+BindIPv6Only=both
+
+[Install]
+WantedBy=sockets.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address a source listens on."""
+
+    source: str
+    type: str
+    address: Address
+    receive_buffer_bytes: int | None
+
+    @property
+    def line(self) -> str:
+        """Its line in the socket unit."""
+        return f"{_KINDS[self.type]}={self.address}"
+
+
+def listeners(config: Config) -> list[Listener]:
+    """What the socket unit can hold for the sources: fixed ports at numeric addresses.
+
+    Raises `ConfigError` for a port below 1024 at a name: only systemd may bind it, and it knows no names.
+    """
+    found = []
+    for name, source in config.sources.items():
+        address: Any = getattr(source, "listen", None)
+        if source.type not in _KINDS or not isinstance(address, Address) or not address.port:
+            continue
+        try:
+            ip_address(address.host)
+        except ValueError:
+            if address.port < _PRIVILEGED_PORTS:
+                raise ConfigError(
+                    f"sources.{name}.listen: {address}: systemd has to bind a port below"
+                    f" {_PRIVILEGED_PORTS}, and takes no names: write the IP address"
+                ) from None
+            continue
+        found.append(Listener(name, source.type, address, getattr(source, "receive_buffer", None)))
+    return found
+
+
+def socket_unit(config: Config) -> str | None:
+    """The socket unit; None where no source has a listener for it."""
+    held = listeners(config)
+    if not held:
+        return None
+    lines = "".join(f"# {listener.source}\n{listener.line}\n" for listener in held)
+    if buffers := [held_by.receive_buffer_bytes for held_by in held if held_by.receive_buffer_bytes]:
+        lines += "# As the largest receive_buffer of the sources; net.core.rmem_max is no limit here.\n"
+        lines += f"ReceiveBuffer={max(buffers)}\n"
+    return _HEAD.format(SOCKET.name) + _SOCKET.format(
+        lines=lines, name=held[0].source if len(held) == 1 else "streamd"
+    )
+
+
+def service_unit(config: Config, python: Path, config_path: Path) -> str:
+    """The service unit for an interpreter that has streamd. Raises `ConfigError`."""
+    has_socket = bool(listeners(config))
+    writable = "".join(f"ReadWritePaths=-{_word(str(folder))}\n" for folder in outside(config))
+    return _HEAD.format(SERVICE.name) + _SERVICE.format(
+        after=f" {SOCKET.name}" if has_socket else "",
+        requires=f"Requires={SOCKET.name}\n" if has_socket else "",
+        also=f"Also={SOCKET.name}\n" if has_socket else "",
+        python=_word(str(python)).replace("$", "$$"),
+        config=_word(str(config_path)).replace("$", "$$"),
+        stop_s=round(config.daemon.drain_timeout) + AFTER_DRAIN_S,
+        after_drain_s=AFTER_DRAIN_S,
+        writable=f"# The configuration writes there.\n{writable}" if writable else "",
+    )
+
+
+def outside(config: Config) -> list[Path]:
+    """The folders beyond the state folder that the configuration has the daemon write to."""
+    paths = [Path(config.ledger.path).parent, Path(config.dead_letters.path).parent]
+    paths += [Path(sink.path).parent for sink in config.sinks.values() if hasattr(sink, "path")]
+    unix = [source for source in config.sources.values() if source.type == "unix"]
+    paths += [Path(source.path).parent for source in unix if hasattr(source, "path")]
+    if "state_dir" in config.daemon.model_fields_set:
+        paths.append(Path(config.daemon.state_dir))
+    own = (STATE_DIR, Path("/run/streamd"))
+    return sorted(
+        {p for p in paths if p.is_absolute() and not any(p.is_relative_to(folder) for folder in own)}
+    )
+
+
+def _word(text: str) -> str:
+    """As one word of a unit file. Raises `ConfigError` for what no unit file can hold."""
+    if not text.isprintable():
+        raise ConfigError(f"{text!r} cannot stand in a unit file: rename it")
+    text = text.replace("%", "%%")
+    if not set(text) & set(" \t\"'\\;"):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,52 @@
+"""`streamd uninstall-service`: takes away what `install-service` wrote for systemd."""
+
+import argparse
+import subprocess
+from pathlib import Path
+
+from streamd.cli import _units
+from streamd.cli.install_service import add_prefix, below
+from streamd.core.errors import EnvironmentFault
+
+_BOOTED = Path("/run/systemd/system")
+"""There where systemd runs: see sd_booted(3)."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_prefix(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Stop the service, remove its units. Raises `EnvironmentFault`. Data and configuration stay."""
+    prefix: Path = args.prefix.absolute()
+    running = prefix == Path("/") and _BOOTED.is_dir()
+    found = [
+        path
+        for place in (_units.SOCKET, _units.SERVICE, _units.SYSUSERS)
+        if (path := below(prefix, place)).exists()
+    ]
+    units = [path.name for path in found if path.suffix != _units.SYSUSERS.suffix]
+    if running and units:
+        _systemctl("disable", "--now", *units)
+    for path in found:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise EnvironmentFault(f"cannot remove {path}: {error.strerror}") from None
+        print(f"removed {path}")
+    if running and units:
+        _systemctl("daemon-reload")
+    if not found:
+        print("nothing was installed")
+    stay = f"{below(prefix, _units.STATE_DIR)}, {below(prefix, _units.CONFIG.parent)} and the user streamd"
+    print(f"kept    {stay}")
+    return 0
+
+
+def _systemctl(*arguments: str) -> None:
+    command = ["systemctl", *arguments]
+    print("ran    ", *command, flush=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own words
+    if done.returncode:
+        raise EnvironmentFault(f"{' '.join(command)}: {done.stderr.strip()}")
