@@ -9,9 +9,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partialmethod
-from typing import Any
-
-from structlog.typing import EventDict, Processor, WrappedLogger
 
 from streamd.stderr import Stderr
 
@@ -35,16 +32,6 @@ def is_journal(fd: int) -> bool:
 def prefixed(level: str, text: str) -> str:
     """The text with the level before each of its lines, as journald reads it from a stream (sd-daemon(3))."""
     return "\n".join(f"<{PRIORITIES[level]}>{line}" for line in text.split("\n"))
-
-
-def with_fields(render: Processor) -> Processor:
-    """A structlog processor: the rendered line, and beside it what `Journal` makes fields of."""
-
-    def both(logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Any], dict[str, str]]:
-        fields = {key: event[key] for key in FIELDS if isinstance(event.get(key), str)}
-        return (render(logger, method, event),), fields  # it may take keys out of the event
-
-    return both
 
 
 def datagram(fields: Iterable[tuple[str, str]]) -> bytes:

@@ -11,16 +11,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-from streamd.journal import SOCKET_PATH, Journal, is_journal, prefixed, with_fields
+from streamd.journal import FIELDS, SOCKET_PATH, Journal, is_journal, prefixed
 from streamd.log_line import console_renderer, render_json, safe
 from streamd.rate_limit import RateLimit
 from streamd.stderr import Stderr
 
 _LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"))
+
+
+def _with_fields(render: Processor) -> Processor:
+    """A structlog processor: the rendered line, and beside it what `Journal` makes fields of."""
+
+    def both(logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Any], dict[str, str]]:
+        fields = {key: event[key] for key in FIELDS if isinstance(event.get(key), str)}
+        return (render(logger, method, event),), fields  # it may take keys out of the event
+
+    return both
 
 
 class _Bridge(logging.Handler):
@@ -66,7 +77,7 @@ def configure(
     else:
         output = Stderr(fd, notice)
     structlog.configure(
-        processors=[RateLimit(clock), safe, with_fields(render) if isinstance(output, Journal) else render],
+        processors=[RateLimit(clock), safe, _with_fields(render) if isinstance(output, Journal) else render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_args: output,
         cache_logger_on_first_use=False,

@@ -1,4 +1,3 @@
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.journal import FIELDS, Journal, datagram, is_journal, prefixed, with_fields
+from streamd.journal import FIELDS, Journal, datagram, is_journal, prefixed
 from streamd.log_line import render_json, safe
 from streamd.stderr import Stderr
 
@@ -117,16 +116,6 @@ def test_no_value_can_begin_a_field_or_end_its_own(fields: list[tuple[str, str]]
     assert parsed(datagram(fields)) == [
         (name, value.encode("utf-8", "backslashreplace").decode()) for name, value in fields
     ]
-
-
-def test_names_that_a_sender_chose_are_no_fields() -> None:
-    event = safe(
-        None, "info", {"event": "e", "source": "lab\nPRIORITY=0", "_UID": "0", "sink": 7, "step": None}
-    )
-    rendered: Any = with_fields(render_json)(None, "info", event)
-    (line,), fields = rendered
-    assert fields == {"event": "e", "source": "lab\\nPRIORITY=0"}
-    assert json.loads(str(line))["_UID"] == "0"
 
 
 def test_without_the_socket_lines_go_to_stderr_with_their_priority_and_back_when_it_is_there_again(

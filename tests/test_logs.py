@@ -326,6 +326,16 @@ def test_under_systemd_what_was_held_back_is_told_in_the_journal(
     assert b'"kind": "bad_frame", "suppressed": 3}' in journald.recv(1 << 16)
 
 
+def test_names_that_a_sender_chose_are_no_fields() -> None:
+    event = logs.safe(
+        None, "info", {"event": "e", "source": "lab\nPRIORITY=0", "_UID": "0", "sink": 7, "step": None}
+    )
+    rendered: Any = logs._with_fields(logs.render_json)(None, "info", event)
+    (line,), fields = rendered
+    assert fields == {"event": "e", "source": "lab\\nPRIORITY=0"}
+    assert json.loads(str(line))["_UID"] == "0"
+
+
 @pytest.mark.usefixtures("journald")
 def test_under_systemd_without_the_socket_stderr_takes_the_lines_with_their_priority(
     stderr: Pipe, tmp_path: Path
