@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from streamd import __version__
 from streamd.core.errors import StreamdError
+from streamd.journal import is_journal, prefixed
 
 COMMANDS = {
     "run": "run the daemon in the foreground",
@@ -17,19 +18,19 @@ COMMANDS = {
     "tail": "show the newest stored records, and those that come",
     "query": "ask the stored data in SQL",
     "dead-letters": "look at what could not be used, and why",
+    "logs": "make the daemon's log readable, and pick lines from it",
     "send": "send a file, standard input or a generated stream",
     "bench": "measure this machine",
 }
 
-    "install-service": "write what systemd needs to run streamd as a service",
-    "uninstall-service": "take that away again",
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; errors a user can cause end in one line on stderr, never in a traceback."""
     try:
         return _main(argv)
     except StreamdError as error:
-        print(f"streamd: {error}", file=sys.stderr)
+        text = f"streamd: {error}"
+        print(prefixed("error", text) if is_journal(2) else text, file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
