@@ -114,9 +114,9 @@ def shown_again(event: Mapping[str, Any]) -> dict[str, Any]:
     first = {key: event[key] for key in ("timestamp", "level", "event")}
     rest = {key: value for key, value in event.items() if key != "exception"}
     shown = _Bounded().table((first | rest).items(), 0)
-    if isinstance(event.get("exception"), list):
-        lines = event["exception"][: MAX_TRACEBACK_LINES + 1]
-        shown["exception"] = [printable(line, _TRACEBACK_CHARS) for line in lines if isinstance(line, str)]
+    lines = event.get("exception")
+    if isinstance(lines, list) and (texts := [line for line in lines if isinstance(line, str)]):
+        shown["exception"] = [printable(text, _TRACEBACK_CHARS) for text in texts[: MAX_TRACEBACK_LINES + 1]]
     return shown
 
 

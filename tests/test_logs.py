@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from streamd import logs
-from streamd.log_line import MAX_TRACEBACK_LINES
+from streamd.log_line import MAX_TRACEBACK_LINES, render_json, safe
 from streamd.rate_limit import BURST
 
 HOSTILE = (
@@ -327,10 +327,10 @@ def test_under_systemd_what_was_held_back_is_told_in_the_journal(
 
 
 def test_names_that_a_sender_chose_are_no_fields() -> None:
-    event = logs.safe(
+    event = safe(
         None, "info", {"event": "e", "source": "lab\nPRIORITY=0", "_UID": "0", "sink": 7, "step": None}
     )
-    rendered: Any = logs._with_fields(logs.render_json)(None, "info", event)
+    rendered: Any = logs._with_fields(render_json)(None, "info", event)
     (line,), fields = rendered
     assert fields == {"event": "e", "source": "lab\\nPRIORITY=0"}
     assert json.loads(str(line))["_UID"] == "0"
