@@ -255,7 +255,7 @@ def test_a_step_keeps_its_state_while_its_configuration_and_its_file_stay(
     assert seen(2) == 3
     (tmp_path / "count.py").write_text((tmp_path / "count.py").read_text().replace("seen = 0", "seen = 100"))
     event = reload(daemon, config, wait_until)
-    assert event["steps_replaced"] == "main > python[0]"
+    assert event["steps_added"] == "main > python[0]"
     assert seen(3) == 101
     daemon.stop()
 
