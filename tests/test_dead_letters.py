@@ -147,7 +147,7 @@ async def test_a_sink_is_told_to_try_again_and_its_letters_are_kept_once(
     tmp_path: Path, until: Until
 ) -> None:
     clock = Clock()
-    store = DeadLetters(tmp_path / "dead.db", bounds(burst=10), Databases(), clock=clock)
+    store = DeadLetters(tmp_path / "dead.db", bounds(rate=1, burst=10), Databases(), clock=clock)
     await store.open()
     letters = [letter(f"{number}".encode()) for number in range(10)]
     with Lock(store.path):

@@ -138,3 +138,41 @@ async def test_a_hung_sink_with_a_drop_policy_does_not_stop_its_neighbour(bench:
     assert fine.stored + fine.dropped["buffer_full"] == 100
     assert stuck.dropped["buffer_full"] + stuck.pending == 100
     assert stuck.pending == b.deliveries[0].buffer.records
+
+
+async def test_after_a_success_the_first_retry_comes_soon_again(
+    bench: Any, sink_error: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits_s: list[float] = []
+    real = Backoff.next_s
+
+    def next_s(backoff: Backoff) -> float:
+        waits_s.append(real(backoff))
+        return 0.0
+
+    monkeypatch.setattr(Backoff, "next_s", next_s)
+    b = bench()
+    running = asyncio.create_task(b.deliveries[0].run())
+    for faults, word in ((5, "a"), (1, "b")):
+        b.sinks[0].faults = [sink_error("locked")] * faults
+        offer(b, batch(word))
+        await until(lambda word=word: {"word": word} in b.sinks[0].written)
+    b.deliveries[0].buffer.close()
+    await running
+    assert waits_s[4] > 8 * waits_s[0]
+    assert waits_s[5] < 2 * waits_s[0]
+
+
+async def test_what_a_commit_takes_is_taken_off_the_wait_for_the_next(bench: Any) -> None:
+    b = bench()
+    write = b.sinks[0].write
+
+    async def slow(batches: Any) -> Any:
+        b.mono_s += 0.0004
+        return await write(batches)
+
+    b.sinks[0].write = slow
+    offer(b, batch("a"))
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    assert b.deliveries[0]._batcher.wait_s(1, b.mono_s) == pytest.approx(0.001 - 2 * 0.0004)

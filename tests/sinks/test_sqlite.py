@@ -259,3 +259,33 @@ async def test_extra_drop_counts_what_it_gives_up_once(bench: Any, batch_of: Any
     assert (await sink.write(batches)).rejected == [1]
     assert bench.query("SELECT * FROM t") == [(1,)]
     assert sink.notes["extra_dropped"] == 2
+
+
+async def test_batches_of_one_write_may_fill_different_columns(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"sensor": "str", "hot": "float", "cold": "float"})
+    batches = []
+    for name in ("hot", "cold", "hot"):
+        schema = bench.schema(sensor="str", **{name: "float"})
+        assert sink.accepts_typed(schema)
+        batches.append(batch_of([schema.struct(**{"sensor": name, name: 1.0})], schema=schema))
+    batches.insert(1, batch_of([{"sensor": "both", "hot": 2.0, "cold": 3.0, "more": 1}]))
+    assert (await sink.write(batches)).rejected == [0] * 4
+    assert bench.query("SELECT sensor, hot, cold, extra FROM t ORDER BY rowid") == [
+        ("hot", 1.0, None, None),
+        ("both", 2.0, 3.0, '{"more":1}'),
+        ("cold", None, 1.0, None),
+        ("hot", 1.0, None, None),
+    ]
+    assert (await sink.write(batches[2:])).rejected == [0, 0]
+    assert bench.query("SELECT sensor, hot, cold, extra FROM t ORDER BY rowid")[4:] == [
+        ("cold", None, 1.0, None),
+        ("hot", 1.0, None, None),
+    ]
+
+
+async def test_a_log_that_a_reader_pins_is_noted_once(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open()
+    sink._writer.database.write_ahead_log.pinned += 1
+    for n in range(2):
+        await sink.write([batch_of([{"n": n}])])
+    assert sink.notes["wal_pinned"] == 1

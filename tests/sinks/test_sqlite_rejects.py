@@ -200,3 +200,11 @@ def test_a_batch_at_once_gives_what_each_record_gives_alone(records: list[dict[s
     assert all(len(row) == len(maker.columns) for row in at_once.rows)
     for row in at_once.rows:
         assert row[8] is None or set(json.loads(row[8])) == {"z"}
+
+
+async def test_nothing_is_held_of_a_record_whose_letter_is_kept(bench: Any, batch_of: Any) -> None:
+    bench.schema(value="float")
+    sink = await bench.open(table="t", schema="reading")
+    assert (await sink.write([batch_of([{"value": "none"}])])).rejected == [1]
+    assert len(bench.office.letters) == 1
+    assert sink._writer._letters_kept == {}

@@ -365,3 +365,16 @@ async def test_statements_written_at_once_are_all_stored_or_none_and_nothing_sta
     with closing(sqlite3.connect(database.path, isolation_level=None, timeout=0)) as other:
         other.execute(insert, (4,))
     assert stored(database) == [1, 2, 4]
+
+
+async def test_a_transaction_that_was_left_open_is_no_part_of_the_next(database: Database) -> None:
+    insert = "INSERT INTO t VALUES (?)"
+    for a, at_once in ((1, True), (2, False)):
+        await database._live.execute_fetchall(
+            "INSERT INTO t VALUES (9)"
+        )  # as a rollback that failed leaves it
+        if at_once:
+            await database.write([(insert, (a,))])
+        else:
+            await database.execute(insert, (a,))
+    assert stored(database) == [1, 2]
