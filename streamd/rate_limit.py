@@ -16,9 +16,10 @@ MAX_KINDS = 256
 MAX_KIND_CHARS = 64
 
 START_UP = frozenset({
-    "admin_listening", "following", "generating", "listening", "receive_buffer_small",
+    "admin_listening", "file_waiting", "following", "generating", "listening", "receive_buffer_small",
+    "socket_not_used",
 })  # fmt: skip
-"""Kinds that are never held back: the configuration bounds their number, and each tells of another part."""
+"""Kinds that are never held back: each tells of another part, and no sender can bring one about."""
 
 _OTHER_KINDS = "(other kinds)"
 
