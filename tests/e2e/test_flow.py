@@ -117,14 +117,16 @@ def test_worker_processes_killed_hung_leaking_and_returning_nonsense_cost_their_
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
     (tmp_path / "steps.py").write_text(
-        "import os, threading\nkept = []\n"
+        "import os, threading, time\nkept = []\n"
         "def step(records):\n"
         "    kept.append(bytearray(8 << 20))\n"  # each batch leaks 8 MiB
         "    for record in records:\n"
         "        match record.get('do'):\n"
         "            case 'die': os.kill(os.getpid(), 9)\n"
         "            case 'hang': threading.Event().wait()\n"
-        "            case 'nonsense': [os.write(fd, b'\\0\\0\\0\\1x') for fd in (3, 4, 5)]\n"
+        "            case 'nonsense': [os.write(fd, b'\\0\\0\\0\\1x') for fd in (3, 4)]\n"
+        "            case 'junk': os.write(3, b'junk' * 1000)\n"
+        "            case 'orphan': os.fork() or time.sleep(10); os._exit(1)\n"
         "            case 'none': return None\n"
         "    return [record | {'kept': len(kept)} for record in records]\n"
     )
@@ -133,7 +135,7 @@ def test_worker_processes_killed_hung_leaking_and_returning_nonsense_cost_their_
         ' concurrency = 2, timeout = "1s", max_batches = 5 }]\n'
     )
     daemon = start(ONE.replace('sinks = ["records"]\n', 'sinks = ["records"]\n' + step))
-    deeds = {100: "die", 300: "hang", 500: "nonsense", 700: "none"}
+    deeds = {100: "die", 300: "hang", 500: "nonsense", 600: "junk", 700: "none", 900: "orphan"}
     daemon.tcp(lines(*({"n": n, "do": deeds.get(n)} for n in range(1000))))
     daemon.stop()
     stored = numbers(daemon)
@@ -143,9 +145,14 @@ def test_worker_processes_killed_hung_leaking_and_returning_nonsense_cost_their_
     assert sorted(stored + lost) == list(range(1000))
     reasons = {json.loads(payload)["n"]: reason for _, reason, payload in letters}
     assert {n: reasons[n] for n in deeds} == {
-        100: "worker_died", 300: "timeout", 500: "bad_result", 700: "no_result",
+        100: "worker_died", 300: "timeout", 500: "bad_result", 600: "bad_result", 700: "no_result",
+        900: "worker_died",
     }  # fmt: skip
-    assert len(lost) <= 4 * 16
+    assert len(lost) <= 6 * 16
+    log = daemon.stderr.partition("source floor")[0]
+    assert {json.loads(line)["event"] for line in log.splitlines()} == {
+        "listening", "admin_listening", "ready", "step_batch_lost", "stopping",
+    }  # fmt: skip
     assert daemon.query("SELECT max(record ->> 'kept') FROM records")[0][0] <= 5
 
 
