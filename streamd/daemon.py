@@ -242,6 +242,7 @@ class Daemon:
             await swap.run(self._start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
             self.loaded, self.parts = new, parts
             self.dead_letters.payloads = _payloads(new)
+            logs.set_level(new.config.log.level)
             self.sockets.warn_of_unused()
             return changes
 
@@ -254,7 +255,8 @@ class Daemon:
         try:
             changes = await self.reload()
         except (ConfigError, EnvironmentFault) as error:
-            log.warning("reload_failed", why=str(error), hint="the configuration before goes on")
+            why, hint = str(error), "the configuration before goes on"
+            log.error("reload_failed", why=why, hint=hint)  # noqa: TRY400 - the words say it all
         else:
             log.info("reloaded", config=self.view.config_path, **changes.summary())
         finally:

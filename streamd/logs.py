@@ -78,16 +78,23 @@ def configure(
         output = Stderr(fd, notice)
     structlog.configure(
         processors=[RateLimit(clock), safe, _with_fields(render) if isinstance(output, Journal) else render],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_args: output,
         cache_logger_on_first_use=False,
     )
     for handler in [known for known in logging.root.handlers if isinstance(known, _Bridge)]:
         logging.root.removeHandler(handler)
     logging.root.addHandler(_Bridge())
-    logging.root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level.upper()]))
+    set_level(level)
     logging.captureWarnings(True)
     _catch_the_uncaught()
+
+
+def set_level(level: str) -> None:
+    """Show what is at least so serious from now on."""
+    structlog.configure(
+        **structlog.get_config() | {"wrapper_class": structlog.make_filtering_bound_logger(level)}
+    )
+    logging.root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level.upper()]))
 
 
 def flush_suppressed() -> None:

@@ -296,3 +296,15 @@ def test_reloading_without_a_change_changes_nothing(start: Any, wait_until: Call
     daemon.udp(b'{"sender":"a","seq":1}')
     wait_until(lambda: daemon.query("SELECT * FROM records", "main.db"), "the row")
     daemon.stop()
+
+
+def test_the_level_of_the_log_follows(start: Any, wait_until: Callable[..., Any]) -> None:
+    daemon = start(CONFIG.format(**FIRST))
+    late = {"more_source": '[sources.late]\ntype = "tcp"\nlisten = "127.0.0.1:0"', "more_from": "late"}
+    daemon.config.write_text(CONFIG.format(**(FIRST | late)) + '[log]\nlevel = "error"\n')
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(daemon.events("listening")) == 3, "the new listener")
+    event = reload(daemon, "nonsense", wait_until)
+    assert (event["event"], event["level"]) == ("reload_failed", "error")
+    daemon.stop()
+    assert not daemon.events("stopping"), "an info"
