@@ -84,6 +84,10 @@ class StreamSource(Source):
         del peer
         return None
 
+    def new_connection(self) -> "Connection":
+        """The protocol of a connection that was accepted."""
+        return Connection(self)
+
     def closed(self) -> None:
         """Called when the server accepts no more."""
 
@@ -92,7 +96,7 @@ class StreamSource(Source):
         self.outlet = outlet
         self._loop = asyncio.get_running_loop()
         outlet.on_resume(self._resume)
-        self._server = await new_server(lambda: Connection(self))
+        self._server = await new_server(self.new_connection)
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     async def stop(self) -> None:
@@ -174,13 +178,17 @@ class Connection(asyncio.BufferedProtocol):
         return self._source.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """One read: cut it and hand on what is whole."""
+        """One read."""
+        self.take(bytes(self._source.read_buffer[:nbytes]))
+
+    def take(self, data: bytes) -> None:
+        """Cut what the sender wrote and hand on what is whole."""
         framer = self._framer
         if framer is None:
             return
-        fed_bytes = framer.waiting_bytes + nbytes
+        fed_bytes = framer.waiting_bytes + len(data)
         try:
-            frames = framer.feed(bytes(self._source.read_buffer[:nbytes]))
+            frames = framer.feed(data)
         except FramingError as error:
             self._source.context.book.note("discarded_bytes", error.discarded_bytes)
             self._source.context.book.note("framing_errors", reason=error.reason)
