@@ -306,5 +306,6 @@ def test_the_level_of_the_log_follows(start: Any, wait_until: Callable[..., Any]
     wait_until(lambda: len(daemon.events("listening")) == 3, "the new listener")
     event = reload(daemon, "nonsense", wait_until)
     assert (event["event"], event["level"]) == ("reload_failed", "error")
+    daemon.tcp(b'{"sender":"a","seq":1}\n')
     daemon.stop()
     assert not daemon.events("stopping"), "an info"
