@@ -17,6 +17,9 @@ from streamd.runtime.buffer import Buffer
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.turn import Turn
 
+QUANTUM_BYTES = 128 * 1024
+"""What a source is served in one turn: the most that is decoded in one go, so a usual batch or a few."""
+
 
 @dataclass(slots=True)
 class Route:
@@ -34,6 +37,8 @@ class Feed:
     codec: Codec
     frames: FrameBook
     routes: list[Route]
+    credit_bytes: int = 0
+    """What it may still be served before the next source has its turn."""
 
 
 @dataclass(slots=True)
@@ -49,6 +54,7 @@ class Passage:
 class Workers:
     """The workers of the pipelines that share sources; most often that is one pipeline.
 
+    Sources are served in turn by deficit round-robin, `QUANTUM_BYTES` each (Shreedhar and Varghese, 1995).
     Between taking frames and the first step that waits nothing waits, so any number of workers keeps the
     order; more than one matters where they wait for a step or a sink, and bounds what is held meanwhile to
     one batch each. A worker takes the next frames once every pipeline is done with its last ones.
@@ -74,7 +80,7 @@ class Workers:
         self._clock = clock
         self._idle: deque[asyncio.Future[None]] = deque()
         self._waiting_for_room: set[asyncio.Task[None]] = set()
-        self._next_feed = 0
+        self._turn = 0
         self._closed = False
 
     async def run(self) -> None:
@@ -100,7 +106,6 @@ class Workers:
         no more of the others; return from `run`.
         """
         self.feeds = [feed for feed in self.feeds if last(feed)]
-        self._next_feed = 0
         self.close()
         if not any(feed.buffer.records for feed in self.feeds):
             for task in self._waiting_for_room:  # what they had is in the sinks' buffers
@@ -110,7 +115,9 @@ class Workers:
         while True:
             feed = self._ready_feed()
             if feed is not None:
-                passages = self.process(feed, Frames.merge(feed.buffer.take(self.max_batch)))
+                frames = Frames.merge(feed.buffer.take(self.max_batch))
+                feed.credit_bytes -= frames.size_bytes
+                passages = self.process(feed, frames)
                 if len(passages) == 1:
                     await _carry(passages[0])
                 elif passages:
@@ -147,14 +154,20 @@ class Workers:
                 return
 
     def _ready_feed(self) -> Feed | None:
-        """The next source that has something, in turn."""
-        count = len(self.feeds)
-        for turn in range(self._next_feed, self._next_feed + count):
-            feed = self.feeds[turn % count]
-            if feed.buffer.records:
-                self._next_feed = (turn + 1) % count
+        """The source whose turn it is, of those that have something."""
+        waiting = [feed for feed in self.feeds if feed.buffer.records]
+        if not waiting:
+            return None
+        if len(waiting) == 1:
+            waiting[0].credit_bytes = QUANTUM_BYTES
+            return waiting[0]
+        while True:
+            feed = self.feeds[self._turn % len(self.feeds)]
+            if feed.credit_bytes > 0 and feed.buffer.records:
                 return feed
-        return None
+            self._turn += 1
+            feed = self.feeds[self._turn % len(self.feeds)]
+            feed.credit_bytes = min(feed.credit_bytes + QUANTUM_BYTES, QUANTUM_BYTES)
 
     def process(self, feed: Feed, frames: Frames) -> list[Passage]:
         """Decode frames and run the steps up to the first that waits; where records are left, and in which

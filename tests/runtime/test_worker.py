@@ -1,10 +1,13 @@
 import asyncio
+from collections import Counter
 from typing import Any
 
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadRecord, Processed
 from streamd.core.frames import FlaggedFrame, Frames
-from streamd.runtime.worker import Route
+from streamd.core.settings import BufferSettings
+from streamd.runtime.intake import Intake
+from streamd.runtime.worker import QUANTUM_BYTES, Feed, Route, Workers
 
 
 def test_decoded_frames_and_bad_ones_are_in_the_books_and_the_dead_letters(bench: Any) -> None:
@@ -227,3 +230,38 @@ async def test_a_bad_frame_of_a_shared_source_is_one_dead_letter_of_no_pipeline(
     assert [(x.reason, x.pipeline) for x in b.office.letters] == [("test:bad", None), ("test:word", None)]
     assert [b.books.pipeline("s", name).rejected for name in "pq"] == [{"decode": 1}, {"decode": 1}]
     assert b.balanced
+
+
+async def test_sources_are_served_the_same_number_of_bytes_while_both_have_something(bench: Any) -> None:
+    b = bench(workers=3)
+    feeds = [
+        Feed(
+            Intake(
+                BufferSettings.model_validate({"max_records": 10**6}), "block", b.books.source(name)
+            ).buffer,
+            b.feed.codec,
+            b.books.source(name),
+            b.feed.routes,
+        )
+        for name in ("small", "large", "idle")
+    ]
+    for feed, size_bytes, count in zip(feeds, (20, 20_000), (30_000, 300), strict=False):
+        feed.buffer.max_taken_bytes = QUANTUM_BYTES
+        for _ in range(10):
+            feed.buffer.put(Frames([b"x" * size_bytes] * (count // 10), "127.0.0.1:1", 1.0))
+    workers = Workers(feeds, b.office, b.now, count=3, max_batch=512)
+    served = Counter[int]()
+    gaps = []
+
+    def process(feed: Feed, frames: Frames) -> list[Any]:
+        served[feeds.index(feed)] += frames.size_bytes
+        if all(feed.buffer.records for feed in feeds[:2]):
+            gaps.append(abs(served[0] - served[1]))
+        return []
+
+    workers.process = process  # type: ignore[method-assign]  # only the order is looked at
+    workers.close()
+    await workers.run()
+    assert len(gaps) > 50
+    assert max(gaps) <= 2 * QUANTUM_BYTES
+    assert not any(feed.buffer.records for feed in feeds)
