@@ -20,6 +20,9 @@ EVERY_S = 3.0
 """Time between two status lines; less where the watchdog wants to hear more often."""
 EXTENSION_S = 15.0
 """What is asked for at each turn of a drain: a loop that hangs in it is ended so much later."""
+LEAST_PATIENCE_S = 5.0
+"""However short the watchdog's interval: a locked database keeps an attempt to commit for a second, and
+for another one behind each who waits for the same file."""
 
 log = structlog.get_logger()
 
@@ -69,7 +72,8 @@ class Announcer:
     def turn(self, now: Now) -> list[str]:
         """What is to be said now."""
         if self._watchdog_s is not None:
-            self._judge(self._progress.observe(self._parts(self._watchdog_s), now.mono_s))
+            patience_s = max(self._watchdog_s, LEAST_PATIENCE_S)
+            self._judge(self._progress.observe(self._parts(patience_s), now.mono_s))
         said = [f"STATUS={self._status(now)}"]
         if self._watchdog_s is not None and not self._stalled:
             said.append("WATCHDOG=1")

@@ -104,6 +104,13 @@ def test_a_short_watchdog_is_fed_twice_within_its_interval(tmp_path: Path) -> No
     assert Daemon(tmp_path, watchdog_s=1.0).announcer.every_s == 0.5
 
 
+def test_a_short_watchdog_is_not_starved_by_a_database_that_is_locked_for_a_while(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, watchdog_s=1.0)
+    daemon.due = True
+    assert "WATCHDOG=1" in daemon.turns(5)
+    assert "WATCHDOG=1" not in daemon.turns(5)
+
+
 async def test_ready_is_said_first_and_the_rest_goes_on(
     tmp_path: Path, until: Callable[[Callable[[], bool]], Awaitable[None]]
 ) -> None:

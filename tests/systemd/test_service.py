@@ -1,0 +1,313 @@
+"""streamd under a real systemd, from what `install-service` wrote."""
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(60)
+
+LISTENERS = """
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:{udp}"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:{tcp}"
+[pipelines.main]
+sources = ["lab", "floor"]
+sinks = ["records"]
+[sinks.records]
+type = "sqlite"
+"""
+
+BOTH_FOR_A_WHILE = """
+import json, socket, sys, time
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.connect(("127.0.0.1", 9999))
+end, n, connected, refused = time.monotonic() + float(sys.argv[1]), 0, 0, 0
+while time.monotonic() < end:
+    for _ in range(10):
+        udp.send(json.dumps({"n": n, "at": time.time()}).encode())
+        n += 1
+    try:
+        with socket.create_connection(("127.0.0.1", 9999), timeout=20) as tcp:
+            tcp.sendall(b'{"connection": %d}\\n' % connected)
+            connected += 1
+    except ConnectionError:
+        refused += 1
+    time.sleep(0.005)
+print(json.dumps({"datagrams": n, "connected": connected, "refused": refused}))
+"""
+
+
+LOCK = """
+import sqlite3, sys
+db = sqlite3.connect("/var/lib/streamd/streamd.db", timeout=30)
+db.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def locked(service: Any) -> Iterator[None]:
+    """Another program holds the write lock of the database."""
+    command = service.machine.command("/opt/streamd/bin/python3", "-c", LOCK)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as locker:
+        assert locker.stdout is not None
+        assert locker.stdout.readline() == b"locked\n"
+        yield
+
+
+def test_it_is_active_and_says_how_it_is(service: Any) -> None:
+    service.install()
+    service.start()
+    assert service.show("ActiveState") == "active"
+    assert service.show("StatusText") == "received 0, lost 0, kernel 0"
+    service.send("udp", 9999, "one", "two")
+    service.send("tcp", 9999, "three")
+    service.await_rows(3)
+    service.until(lambda: service.show("StatusText").startswith("received 3, lost 0, kernel 0"), "the status")
+
+
+def test_a_datagram_sent_before_the_first_start_is_stored(service: Any) -> None:
+    service.install()
+    service.machine.run("systemctl", "start", "streamd.socket")
+    assert service.show("ActiveState") == "inactive"
+    service.send("udp", 9999, "early")
+    service.await_rows(1, "record ->> 'message' = 'early'")
+
+
+def test_enabling_the_service_enables_its_socket(service: Any) -> None:
+    service.install()
+    service.machine.run("systemctl", "enable", "--now", "streamd.service")
+    assert service.machine.show("ActiveState", "streamd.socket") == "active"
+    assert service.machine.show("UnitFileState", "streamd.socket") == "enabled"
+
+
+def test_the_sandbox_is_on(service: Any) -> None:
+    service.install()
+    service.start()
+    machine, pid = service.machine, str(service.pid)
+    status = dict(line.split(":\t", 1) for line in machine.run("cat", f"/proc/{pid}/status").splitlines())
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2", "a filter"
+    assert int(status["CapBnd"], 16) == 0
+    assert status["Umask"] == "0027"
+    assert len(set(status["Uid"].split())) == 1
+    assert machine.run("stat", "-c", "%U", f"/proc/{pid}").strip() == "streamd"
+    machine.write("/home/ann/secret", "of no concern")
+    inside = ("nsenter", "-t", pid, "-m", "--")
+    assert "No such file" in machine.run(*inside, "cat", "/home/ann/secret", check=False)
+    for folder in ("/etc", "/usr", "/opt", "/var/log"):
+        assert "Read-only file system" in machine.run(*inside, "touch", f"{folder}/x", check=False), folder
+    machine.run(*inside, "touch", "/var/lib/streamd/x")
+
+
+def test_a_stopped_process_is_restarted_by_the_watchdog(service: Any) -> None:
+    service.install()
+    service.drop_in("WatchdogSec=1s")
+    service.start()
+    pid = service.pid
+    service.kill("STOP")
+    service.send("udp", 9999, "meanwhile")
+    service.await_new(pid)
+    assert "Watchdog timeout" in service.log()
+    service.await_rows(1)
+
+
+def test_a_commit_that_hangs_in_the_disk_is_ended_by_the_watchdog(service: Any) -> None:
+    service.install()
+    service.drop_in("WatchdogSec=1s\nEnvironment=STREAMD_FAILPOINT=sqlite.commit:hang:60")
+    service.start()
+    pid = service.pid
+    service.send("udp", 9999, "x")
+    service.until(lambda: "a commit has been under way" in service.show("StatusText"), "what stands still")
+    service.await_new(pid)
+    assert '"event": "stalled"' in service.log()
+
+
+def test_a_database_that_is_locked_is_no_reason_to_restart(service: Any) -> None:
+    service.install()
+    service.drop_in("WatchdogSec=1s")
+    service.start()
+    pid = service.pid
+    with locked(service):
+        service.send("udp", 9999, "x")
+        service.until(lambda: "sink records retries" in service.show("StatusText"), "the retries to be told")
+        # By the fifth it has been locked for longer than any part may stand still.
+        service.until(lambda: service.log().count('"event": "sink_retrying"') >= 5, "five retries")
+    service.await_rows(1)
+    assert service.pid == pid
+
+
+def test_a_stop_drains_in_time_and_prints_the_books(service: Any) -> None:
+    service.install()
+    service.start()
+    service.send("tcp", 9999, *[f"line {n}" for n in range(2000)])
+    took_s = service.stop()
+    assert took_s < 10
+    assert service.show("Result") == "success"
+    assert "source lines: received 2,000 = decoded 2,000" in service.log()
+    assert "books balance" in service.log()
+    assert service.rows("SELECT count(*) FROM records") == [[2000]]
+
+
+def test_a_drain_is_given_the_time_the_configuration_says(service: Any) -> None:
+    config = '[daemon]\ndrain_timeout = "2s"\n' + LISTENERS.format(udp=9999, tcp=9999)
+    service.install(config)
+    service.drop_in("TimeoutStopSec=1s")
+    service.start()
+    with locked(service):
+        service.send("udp", 9999, "x")
+        service.until(lambda: "sink records retries" in service.show("StatusText"), "the retries to be told")
+        took_s = service.stop()
+    assert 2 <= took_s < 20
+    assert service.show("Result") == "exit-code", "it ended by itself"
+    assert '"event": "drain_timeout"' in service.log()
+
+
+def test_a_wrong_configuration_is_told_and_not_tried_again(service: Any) -> None:
+    service.install()
+    service.machine.write("/etc/streamd/streamd.toml", "[sources.a]\ntype = 'upd'\n")
+    service.machine.run("systemctl", "start", "streamd.service", check=False)
+    service.until(lambda: service.show("ActiveState") == "failed", "the failure")
+    assert service.show("ExecMainStatus") == "2"
+    assert service.show("NRestarts") == "0"
+    assert "/etc/streamd/streamd.toml:2" in service.log()
+
+
+def test_a_kill_under_load_refuses_no_connection_and_loses_no_queued_datagram(service: Any) -> None:
+    service.install()
+    service.start()
+    pid = service.pid
+    command = service.machine.command("/opt/streamd/bin/python3", "-c", BOTH_FOR_A_WHILE, "4")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
+        service.until(lambda: service.rows("SELECT count(*) > 500 FROM records") == [[1]], "records")
+        killed_at = time.time()
+        service.kill("KILL")
+        service.await_new(pid)
+        assert sender.stdout is not None
+        sent = json.loads(sender.stdout.read())
+    assert sent["refused"] == 0
+    last = f"record ->> 'n' = {sent['datagrams'] - 1}"
+    service.await_rows(1, last)
+    service.stop()
+    stored = {
+        n for (n,) in service.rows("SELECT record ->> 'n' FROM records WHERE record ->> 'n' IS NOT NULL")
+    }
+    missing = sorted(set(range(sent["datagrams"])) - stored)
+    assert not missing or missing == list(range(missing[0], missing[-1] + 1)), "only what was under way"
+    late = service.rows(
+        "SELECT min(record ->> 'n') FROM records"  # noqa: S608 - our own number
+        f" WHERE CAST(record ->> 'at' AS REAL) > {killed_at + 0.5}"
+    )
+    assert not missing or missing[-1] < late[0][0], "what came after the kill waited in the kernel"
+    assert service.rows("SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [[1]]
+
+
+def test_a_port_below_1024_needs_no_capability(service: Any) -> None:
+    service.install(LISTENERS.format(udp=514, tcp=601))
+    service.start()
+    service.send("udp", 514, "<13>over udp")
+    service.send("tcp", 601, "<13>over tcp")
+    service.await_rows(2)
+    assert service.show("AmbientCapabilities") == ""
+
+
+def test_a_step_in_a_worker_process_runs_in_the_sandbox(service: Any) -> None:
+    config = LISTENERS.format(udp=9999, tcp=9999)
+    step = 'steps = [{ type = "python", function = "steps.py:twice", executor = "process" }]\n[sinks.records]'
+    service.machine.write("/etc/streamd/steps.py", "def twice(r):\n    return {'n': r['n'] * 2}\n")
+    service.install(config.replace("[sinks.records]", step))
+    service.start()
+    service.send("udp", 9999, '{"n": 21}')
+    service.await_rows(1, "record ->> 'n' = 42")
+
+
+def test_a_member_of_the_group_reads_the_database_and_nobody_else(service: Any) -> None:
+    service.install()
+    service.start()
+    service.send("udp", 9999, "x")
+    service.await_rows(1)
+    run = service.machine.run
+    for name, groups in (("reader", ("-G", "streamd")), ("stranger", ())):
+        if run("id", name, check=False).startswith("uid"):
+            continue
+        run("useradd", "-M", *groups, name)
+
+    def sqlite3(who: str, database: str) -> str:
+        question = "SELECT count(*) FROM records"
+        text: str = run("runuser", "-u", who, "--", "sqlite3", database, question, check=False)
+        return text.strip()
+
+    if "not found" in run("sh", "-c", "command -v sqlite3 || echo not found"):
+        pytest.skip("sqlite3 is not installed")
+    path = "/var/lib/streamd/streamd.db"
+    assert sqlite3("reader", path) == "1"
+    assert sqlite3("reader", f"file:{path}?mode=ro") == "1"
+    assert "unable to open" in sqlite3("stranger", path)
+    service.stop()
+    assert sqlite3("reader", f"file:{path}?immutable=1") == "1"
+    asked = run("runuser", "-u", "reader", "--", *QUERY, "SELECT count(*) AS n FROM records")
+    assert re.search(r"\b1\b", asked)
+
+
+QUERY = ("/opt/streamd/bin/python3", "-m", "streamd", "query", "--config", "/etc/streamd/streamd.toml")
+
+
+def test_the_journal_has_levels_and_fields(service: Any) -> None:
+    service.install()
+    service.start()
+    service.send("udp", 9999, "x")
+    service.stop()
+    ours = [entry for entry in service.journal() if entry["MESSAGE"].startswith("{")]
+    ready = next(entry for entry in ours if json.loads(entry["MESSAGE"])["event"] == "ready")
+    assert ready["PRIORITY"] == "6"
+    assert json.loads(ready["MESSAGE"])["run_id"]
+
+
+def test_a_reload_takes_a_new_source_and_keeps_the_process(service: Any) -> None:
+    service.install(LISTENERS.format(udp=9999, tcp=9999))
+    service.start()
+    pid = service.pid
+    more = '[sources.more]\ntype = "udp"\nlisten = "127.0.0.1:9998"\n'
+    config = LISTENERS.format(udp=9999, tcp=9999).replace('["lab"', '["more", "lab"')
+    service.machine.write("/etc/streamd/streamd.toml", more + config)
+    service.machine.run("systemctl", "reload", "streamd")
+    service.until(lambda: '"event": "reloaded"' in service.log(), "the reload")
+    service.send("udp", 9998, "by the new one")
+    service.await_rows(1)
+    assert service.pid == pid
+    assert service.show("ActiveState") == "active"
+
+
+def test_a_reload_of_a_wrong_file_keeps_the_old_configuration(service: Any) -> None:
+    service.install()
+    service.start()
+    pid = service.pid
+    service.machine.write("/etc/streamd/streamd.toml", "[sources.a]\ntype = 'upd'\n")
+    service.machine.run("systemctl", "reload", "streamd", check=False)
+    service.until(lambda: "streamd.toml:2" in service.log(), "why it was refused")
+    service.send("udp", 9999, "still")
+    service.await_rows(1)
+    assert service.pid == pid
+    assert service.show("ActiveState") == "active"
+
+
+def test_uninstall_stops_the_service_and_keeps_what_it_stored(service: Any) -> None:
+    service.install()
+    service.start()
+    service.send("udp", 9999, "x")
+    service.await_rows(1)
+    said = service.machine.run("/opt/streamd/bin/python3", "-m", "streamd", "uninstall-service")
+    assert "kept    /var/lib/streamd" in said
+    assert service.show("LoadState") == "not-found"
+    assert service.machine.show("ActiveState", "streamd.socket") == "inactive"
+    assert service.rows("SELECT count(*) FROM records") == [[1]]
