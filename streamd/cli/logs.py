@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from streamd.cli._table import escape, escape_json
 from streamd.core.errors import ConfigError, EnvironmentFault
@@ -50,7 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Line by line, until the end of what is read or Ctrl-C."""
-    if not options.files and sys.stdin.isatty():
+    if sys.stdin is None or (not options.files and sys.stdin.isatty()):
         raise ConfigError("nothing to read: try `journalctl -u streamd -o cat | streamd logs`")
     render = console_renderer(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     for line in map(parse, _lines(options.files)):
@@ -82,19 +83,13 @@ def parse(data: bytes) -> Line:
 
 def _lines(files: Sequence[str]) -> Iterator[bytes]:
     for name in files or ("-",):
-        if name == "-":
-            yield from _read(sys.stdin.buffer)
-            continue
         try:
-            with Path(name).open("rb") as file:
-                yield from _read(file)
+            with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
+                while line := file.readline(MAX_LINE_BYTES):
+                    yield line
         except OSError as error:
-            raise EnvironmentFault(f"cannot read {escape(name)}: {error.strerror}") from error
-
-
-def _read(file: BinaryIO) -> Iterator[bytes]:
-    while line := file.readline(MAX_LINE_BYTES):
-        yield line
+            shown = "standard input" if name == "-" else escape(name)
+            raise EnvironmentFault(f"cannot read {shown}: {error.strerror}") from error
 
 
 def _object(text: str) -> dict[str, Any] | None:

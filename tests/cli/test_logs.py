@@ -194,6 +194,19 @@ def test_a_file_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str], tm
     assert capsys.readouterr().err == f"streamd: cannot read {tmp_path / 'gone'}: No such file or directory\n"
 
 
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [
+        ("0> out", "streamd: cannot read standard input: Bad file descriptor\n"),
+        ("<&-", "streamd: nothing to read: try `journalctl -u streamd -o cat | streamd logs`\n"),
+    ],
+)
+def test_an_input_that_cannot_be_read_is_said(tmp_path: Path, redirection: str, said: str) -> None:
+    command = ["sh", "-c", f'exec "$0" -m streamd logs {redirection}', sys.executable]
+    done = subprocess.run(command, capture_output=True, check=False, cwd=tmp_path, text=True)
+    assert (done.returncode > 0, done.stderr) == (True, said)
+
+
 @pytest.mark.parametrize("field", ["peer", "=x"])
 def test_a_field_needs_a_key_and_a_value(field: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
