@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import time as clock
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -64,7 +65,8 @@ def read(
 
     Reads while the daemon writes and cannot write itself; all rows are held in memory, once as Python
     values. Raises `StreamdError`: `ConfigError` where the question cannot be meant, `QueryRefused` where
-    SQLite refuses it, `EnvironmentFault` where there is no such file, table or package.
+    SQLite refuses it, `EnvironmentFault` where there is no such file, table or package. Warns of what stands
+    under a dated name and is no database.
     """
     make = frames.maker(engine)
     if config is not None and db is not None:
@@ -75,9 +77,7 @@ def read(
         else of_configuration(load(find(None if config is None else os.fspath(config))), table)
     )
     bounds = _text(since, "since"), _text(until, "until")
-    files = stored.files()
-    if not files:
-        open_read_only(stored.path)  # says that there is none
+    files = _files(stored)
     columns = _each_once(columns)
     types: dict[str, FieldType] = {}
     values: dict[str, list[Any]] = {}
@@ -106,6 +106,15 @@ def read(
         raise ConfigError(f"{stored.table!r} has no column {unknown[0]!r}; it has {', '.join(types)}")
     frame = make({name: (types[name], values.get(name, [])) for name in order})
     return Reading(frame, make(_completeness(stored, bounds)))
+
+
+def _files(stored: Stored) -> list[Path]:
+    for path, why in stored.left_out().items():
+        warnings.warn(f"{path} is left out: {why}", stacklevel=3)
+    files = stored.files()
+    if not files:
+        open_read_only(stored.path)  # says that there is none
+    return files
 
 
 def _each_once(columns: Sequence[str] | None) -> list[str] | None:

@@ -8,6 +8,8 @@ from streamd.core.errors import ConfigError
 from streamd.core.schema import FieldType
 from streamd.sinks.sqlite import Sqlite
 from streamd.storage.attached import existing
+from streamd.storage.dated import is_dated
+from streamd.storage.files import foreign
 from streamd.storage.rows import METADATA_COLUMNS
 
 CATCH_ALL_TYPES: dict[str, FieldType] = {
@@ -33,8 +35,15 @@ class Stored:
     sources: frozenset[str] | None = None
 
     def files(self) -> list[Path]:
-        """The files there are now, oldest first."""
-        return existing(self.path)
+        """The files there are now, oldest first; of a dated path those that may be databases."""
+        files = existing(self.path)
+        return [path for path in files if foreign(path) is None] if is_dated(self.path) else files
+
+    def left_out(self) -> dict[Path, str]:
+        """What stands under a dated name and is no database, and why it is none."""
+        if not is_dated(self.path):
+            return {}
+        return {path: why for path in existing(self.path) if (why := foreign(path)) is not None}
 
 
 def in_file(path: Path, table: str) -> Stored:

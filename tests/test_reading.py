@@ -226,6 +226,15 @@ def test_dated_files_are_read_as_one_table_however_many(tmp_path: Path) -> None:
     assert len(completeness) == 0, "there is no ledger yet"
 
 
+def test_what_is_no_database_under_a_dated_name_is_warned_of_and_left_out(tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="pandas is in the extra frames")
+    store(tmp_path / "logs-2026-01-01.db", [("s", 1)], "CREATE TABLE readings (sensor TEXT, seq INTEGER)")
+    (tmp_path / "logs-2026-01-02.db").write_text("notes")
+    with pytest.warns(UserWarning, match="logs-2026-01-02.db is left out: it does not begin"):
+        frame, _ = streamd.read("readings", config=configure(tmp_path, "logs-%Y-%m-%d.db"))
+    assert frame["seq"].tolist() == [1]
+
+
 def test_a_file_without_configuration_has_the_types_of_sql_and_of_our_own_columns(config: Path) -> None:
     pytest.importorskip("pandas", reason="pandas is in the extra frames")
     frame, completeness = streamd.read("readings", db=config.parent / "streamd.db")

@@ -58,6 +58,8 @@ def _count(text: str) -> int:
 def main(options: argparse.Namespace) -> int:
     """Ctrl-C is what ends following. Raises `EnvironmentFault` where nothing is there and none is awaited."""
     stored = _stored(options)
+    for path, why in stored.left_out().items():
+        print(f"streamd: {escape(str(path))} is left out: {why}", file=sys.stderr)
     file, newest = _newest(stored, options.where, options.count)
     if file is None or not file.columns():
         if not options.follow:

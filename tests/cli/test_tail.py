@@ -104,6 +104,21 @@ def test_dated_files_are_gone_back_through(tmp_path: Path, capsys: pytest.Captur
     assert values(capsys) == [21, 30, 31]
 
 
+def test_what_is_no_database_under_a_dated_name_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(tmp_path / "logs-2026-01-01.db", 10)
+    (tmp_path / "logs-2026-01-02.db").write_text("notes")
+    (tmp_path / "logs-2026-01-03.db").mkdir()
+    assert tail(tmp_path / "logs-%Y-%m-%d.db", "--json") == 0
+    shown = capsys.readouterr()
+    assert [json.loads(line)["value"] for line in shown.out.splitlines()] == [10]
+    assert [line.split(" is left out: ")[1] for line in shown.err.splitlines()] == [
+        "it does not begin like a database",
+        "it is no regular file",
+    ]
+
+
 def test_a_sink_by_its_name_and_the_first_where_none_is_named(
     database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
