@@ -4,6 +4,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import MutableMapping
+from contextlib import suppress
 
 import structlog
 
@@ -14,6 +15,10 @@ log = structlog.get_logger()
 
 FIRST_FD = 3
 """Where `sd_listen_fds(3)` begins."""
+SO_BUF_LOCK = 72
+"""Whether a buffer's size was set by hand, see `_leave_its_size_to_the_kernel`; Python has no name for it."""
+STREAM_BUFFER_BYTES = 64 * 1024
+"""What a connection begins with; the kernel doubles it, and makes it larger for who is read fast."""
 
 Key = tuple[Address, socket.SocketKind]
 
@@ -109,5 +114,17 @@ def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
             continue
         sock.set_inheritable(False)
         sock.setblocking(False)
+        if sock.type == socket.SOCK_STREAM:
+            _leave_its_size_to_the_kernel(sock)
         found.append(sock)
     return found
+
+
+def _leave_its_size_to_the_kernel(listening: socket.socket) -> None:
+    """Undo a `ReceiveBuffer=` that is meant for the datagrams of the same unit: with it each connection
+    may hold that much in the kernel. Kernels before 5.14 know no way back and keep it.
+    """
+    with suppress(OSError):
+        listening.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, STREAM_BUFFER_BYTES)
+        listening.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, 0)

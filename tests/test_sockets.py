@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamd.core.settings import Address
-from streamd.sockets import Sockets, inherited
+from streamd.sockets import SO_BUF_LOCK, STREAM_BUFFER_BYTES, Sockets, inherited
 
 DGRAM, STREAM = socket.SOCK_DGRAM, socket.SOCK_STREAM
 
@@ -131,3 +131,19 @@ def test_what_is_no_internet_socket_is_not_taken(monkeypatch: pytest.MonkeyPatch
         found, _ = passed(monkeypatch, unix, good)
         assert [sock.getsockname() for sock in found] == [good.getsockname()]
         found[0].close()
+
+
+def test_a_receive_buffer_for_datagrams_does_not_fix_that_of_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with bound("127.0.0.1") as datagrams, bound("127.0.0.1", STREAM) as stream:
+        for sock in (datagrams, stream):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        given = datagrams.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        found, _ = passed(monkeypatch, datagrams, stream)
+        sizes = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for sock in found]
+        locks = [sock.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK) for sock in found]
+        for sock in found:
+            sock.close()
+    assert sizes == [given, 2 * STREAM_BUFFER_BYTES]
+    assert locks == [2, 0], "the second may grow and shrink again"
