@@ -271,6 +271,11 @@ def test_the_journal_has_levels_and_fields(service: Any) -> None:
     ready = next(entry for entry in ours if json.loads(entry["MESSAGE"])["event"] == "ready")
     assert ready["PRIORITY"] == "6"
     assert json.loads(ready["MESSAGE"])["run_id"]
+    assert ready["STREAMD_EVENT"] == "ready"
+    listening = [entry for entry in ours if entry["STREAMD_EVENT"] == "listening"]
+    assert listening
+    assert all(json.loads(entry["MESSAGE"])["source"] == entry["STREAMD_SOURCE"] for entry in listening)
+    assert "books balance" in service.log()
 
 
 def test_a_reload_takes_a_new_source_and_keeps_the_process(service: Any) -> None:
