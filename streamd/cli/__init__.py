@@ -18,9 +18,12 @@ COMMANDS = {
     "tail": "show the newest stored records, and those that come",
     "query": "ask the stored data in SQL",
     "dead-letters": "look at what could not be used, and why",
+    "doctor": "look at what this host does to a configuration, and how to mend it",
     "logs": "make the daemon's log readable, and pick lines from it",
     "send": "send a file, standard input or a generated stream",
     "bench": "measure this machine",
+    "install-service": "write what systemd needs to run streamd as a service",
+    "uninstall-service": "take that away again",
 }
 
 

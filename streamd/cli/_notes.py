@@ -2,6 +2,8 @@
 
 import os
 import resource
+from collections.abc import Iterator
+from pathlib import Path
 
 from streamd.config import Config, Loaded, groups
 from streamd.config.tables import is_loopback
@@ -77,19 +79,22 @@ def _connections(config: Config) -> list[str]:
 def _writable_by_others(loaded: Loaded) -> list[str]:
     """Python files that somebody else could change: what is in them runs as this daemon."""
     found: list[str] = []
+    for place, path in python_files(loaded):
+        about = path.stat()
+        if about.st_mode & 0o022 or about.st_uid not in (0, os.getuid()):
+            found.append(
+                f"{place}: others than this user may change {path}, and what is in it runs as the daemon"
+            )
+    return found
+
+
+def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
+    """The files of python steps, and which step it is."""
     for name, pipeline in loaded.config.pipelines.items():
         for number, step in enumerate(pipeline.steps):
             place, _, _ = str(step.options.get("function", "")).rpartition(":")
-            if step.type != "python" or not place.endswith(".py"):
-                continue
-            path = loaded.base_dir / place
-            about = path.stat()
-            if about.st_mode & 0o022 or about.st_uid not in (0, os.getuid()):
-                found.append(
-                    f"pipelines.{name}.steps[{number}]: others than this user may change {path}, and what is"
-                    " in it runs as the daemon"
-                )
-    return found
+            if step.type == "python" and place.endswith(".py"):
+                yield f"pipelines.{name}.steps[{number}]", loaded.base_dir / place
 
 
 def buffers_bytes(loaded: Loaded) -> int:

@@ -13,8 +13,8 @@ import msgspec
 from streamd.balance import beside
 from streamd.cli._table import escape
 from streamd.config import AdminSettings, Problem, loading
-from streamd.config.problems import dotted
 from streamd.config.validation import validated
+from streamd.config.written import Written
 from streamd.core.errors import ConfigError, EnvironmentFault
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """0 where the daemon is ready, 1 where it is not. Raises `EnvironmentFault` where none answers."""
     url = args.url or _configured_url(args.config)
-    body = _ask(url)
+    body = ask(url)
     try:
         status = msgspec.json.decode(body, type=Status)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -123,17 +123,18 @@ def main(args: argparse.Namespace) -> int:
 def _configured_url(explicit: str | None) -> str:
     """Only [admin] is looked at: a daemon can be asked while its file is being edited."""
     path = loading.find(explicit)
-    document = loading.parse(path, loading.read(path))
+    written = Written(path)
     problems: list[Problem] = []
-    admin = validated(AdminSettings, document.get("admin", {}), ("admin",), problems)
+    admin = validated(AdminSettings, written.document.get("admin", {}), ("admin",), problems)
     if admin is None:
-        raise ConfigError("\n".join(f"{path}: {dotted(place)}: {escape(what)}" for place, what in problems))
+        raise written.error(problems)
     if admin.listen is None:
         raise ConfigError(f"{path}: admin.listen turns the admin address off: there is nobody to ask")
     return f"http://{admin.listen}"
 
 
-def _ask(url: str) -> bytes:
+def ask(url: str) -> bytes:
+    """The answer of `/status`. Raises `EnvironmentFault` where none comes, `ConfigError` for no such URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 80

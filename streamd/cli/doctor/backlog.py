@@ -1,0 +1,30 @@
+"""Whether the kernel lets as many connections wait to be accepted as the daemon asks for."""
+
+from collections.abc import Iterator
+
+from streamd.cli.doctor.finding import Finding, sysctl
+from streamd.cli.doctor.host import Host
+from streamd.config import Loaded
+
+CHECK = "backlog"
+BACKLOG = 1024
+"""What the sources tcp and unix ask for."""
+_SOMAXCONN = "net.core.somaxconn"
+
+
+def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
+    """One finding where anything accepts connections."""
+    if any(hasattr(source, "max_connections") for source in loaded.config.sources.values()):
+        yield judge(host.number("/proc/sys/net/core/somaxconn"))
+
+
+def judge(somaxconn: int | None) -> Finding:
+    """The kernel cuts every backlog to `somaxconn`."""
+    text = f"{BACKLOG:,} connections may wait to be accepted"
+    if somaxconn is None:
+        return Finding("unknown", CHECK, f"{text}; {_SOMAXCONN} cannot be read here")
+    if somaxconn < BACKLOG:
+        return Finding(
+            "advice", CHECK, f"{text}, {_SOMAXCONN} cuts that to {somaxconn:,}", sysctl(_SOMAXCONN, BACKLOG)
+        )
+    return Finding("fine", CHECK, f"{text}, {_SOMAXCONN} allows {somaxconn:,}")

@@ -1,0 +1,53 @@
+"""What the checks read of this host."""
+
+import re
+from pathlib import Path
+
+from streamd.cli import _units
+
+
+class Host:
+    """Files of the kernel and of systemd. `root` is another folder than `/` in tests.
+
+    Nothing raises: what is hidden (by a sandbox) or absent is None.
+    """
+
+    def __init__(self, config_path: Path, root: Path = Path("/")) -> None:
+        self._root = root
+        unit = self._unit(_units.SERVICE)
+        self.is_service = f"--config {config_path}\n" in unit
+        """Whether the service that is installed here runs this configuration."""
+        self._service = unit if self.is_service else ""
+        self._socket = self._unit(_units.SOCKET) if self.is_service else ""
+
+    def text(self, path: str) -> str | None:
+        """A file's text."""
+        try:
+            return (self._root / path.lstrip("/")).read_text(errors="replace")
+        except OSError:
+            return None
+
+    def number(self, path: str) -> int | None:
+        """A file's only number."""
+        text = (self.text(path) or "").strip()
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    def service_value(self, key: str) -> str | None:
+        """What the service's unit and its drop-ins say of a key; the last line counts."""
+        found: list[str] = re.findall(rf"^{key}=(.*)$", self._service, re.MULTILINE)
+        return found[-1].strip() if found else None
+
+    def socket_has(self, line: str) -> bool:
+        """Whether the socket unit holds a listener, in the words of `_units.Listener.line`."""
+        return line in self._socket.splitlines()
+
+    @property
+    def socket_receive_buffer_bytes(self) -> int | None:
+        """What the socket unit gives each of its listeners."""
+        found = re.findall(r"^ReceiveBuffer=(\d+)$", self._socket, re.MULTILINE)
+        return int(found[-1]) if found else None
+
+    def _unit(self, path: Path) -> str:
+        drop_ins = sorted((self._root / str(path).lstrip("/")).with_name(f"{path.name}.d").glob("*.conf"))
+        named = [str(path), *(f"/{drop_in.relative_to(self._root)}" for drop_in in drop_ins)]
+        return "\n".join(self.text(one) or "" for one in named)

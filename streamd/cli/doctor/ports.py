@@ -1,0 +1,75 @@
+"""Whether the addresses are free, or in the right hands."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from streamd.cli import _units
+from streamd.cli.doctor.finding import Finding
+from streamd.cli.doctor.host import Host
+from streamd.cli.status import Status, ask
+from streamd.config import Loaded
+from streamd.core.errors import EnvironmentFault
+from streamd.core.settings import Address
+from streamd.sources._listen import bound_socket
+
+CHECK = "ports"
+Holder = Literal["nobody", "daemon", "socket_unit", "other"]
+_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+
+
+def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
+    """One finding for each listener; each is bound and let go at once."""
+    config = loaded.config
+    running = _running(config.admin.listen)
+    lines = {listener.source: listener.line for listener in _units.listeners(config)}
+    for name, source in config.sources.items():
+        address: Any = getattr(source, "listen", None)
+        if source.type not in _KINDS or not isinstance(address, Address):
+            continue
+        fault = _fault(address, _KINDS[source.type], f"source {name}")
+        holder: Holder = "nobody" if fault is None else "other"
+        if name in running:
+            holder = "daemon"
+        elif name in lines and host.socket_has(lines[name]):
+            holder = "socket_unit"
+        yield judge(f"sources.{name}", f"{source.type} {address}", holder, fault)
+    if config.admin.listen is not None:
+        fault = _fault(config.admin.listen, socket.SOCK_STREAM, "[admin]")
+        holder = "nobody" if fault is None else "daemon" if running else "other"
+        yield judge("[admin]", f"tcp {config.admin.listen}", holder, fault)
+
+
+def judge(owner: str, address: str, holder: Holder, fault: str | None) -> Finding:
+    """`fault`: why it could not be bound; None where it could."""
+    match holder:
+        case "daemon":
+            return Finding("fine", CHECK, f"{owner}: {address} is held by the running daemon")
+        case "socket_unit":
+            return Finding("fine", CHECK, f"{owner}: {address} is held by {_units.SOCKET.name}")
+        case "nobody":
+            return Finding("fine", CHECK, f"{owner}: {address} is free")
+    port = address.rpartition(":")[2]
+    return Finding("problem", CHECK, fault or address, (f"ss -lnptu 'sport = :{port}'",))
+
+
+def _fault(address: Address, kind: socket.SocketKind, owner: str) -> str | None:
+    try:
+        sock, _ = bound_socket(address, kind, owner)
+    except EnvironmentFault as fault:
+        return str(fault)
+    sock.close()
+    return None
+
+
+def _running(admin: Address | None) -> set[str]:
+    """The sources of the daemon that answers at the admin address."""
+    if admin is None or not admin.port:
+        return set()
+    try:
+        status = msgspec.json.decode(ask(f"http://{admin}"), type=Status)
+    except (EnvironmentFault, msgspec.DecodeError, UnicodeDecodeError):
+        return set()
+    return {source.name for source in status.sources}
