@@ -33,11 +33,15 @@ class Swap:
         self._books = books
         self._sinks = changes.sinks["replaced"] + changes.sinks["added"]
         self._sources = changes.sources["replaced"] + changes.sources["added"]
+        self._going = changes.sources["replaced"] + changes.sources["removed"]
 
     def _beside(self, name: str, kind: str) -> bool:
         """Whether what is new can be opened before what it replaces is closed."""
         old: dict[str, Any] = getattr(self._old, kind)
-        return name not in old or getattr(self._new, kind)[name].opens_beside
+        new = getattr(self._new, kind)[name]
+        if kind == "sources" and any(_overlap(old[gone].config, new.config) for gone in self._going):
+            return False
+        return name not in old or new.opens_beside
 
     async def open(self) -> None:
         """Open what is new, where what it replaces lets it. Raises `EnvironmentFault` or `ConfigError`."""
@@ -71,7 +75,7 @@ class Swap:
         """
         old, new = self._old, self._new
         gone = self._changes.sources["removed"]
-        for name in [*gone, *self._changes.sources["replaced"]]:
+        for name in self._going:
             await old.sources[name].stop()
         await self._retire_workers([tasks[f"pipeline {name}"] for name in old.workers], timeout_s)
         for name in gone:
@@ -118,6 +122,14 @@ class Swap:
                     lost += book.in_flight
                     book.dropped["reload"] += book.in_flight
             log.error("reload_timeout", records_left=lost, waited_s=timeout_s)
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    """Whether two listeners cannot have their ports at one time: 127.0.0.1:514 and 0.0.0.0:514."""
+    first, second = getattr(one, "listen", None), getattr(other, "listen", None)
+    if first is None or second is None or one.type != other.type or not first.port:
+        return False
+    return bool(first.port == second.port and first.host != second.host)
 
 
 async def _close(writing: asyncio.Task[None], sink: Sink, name: str, on_gone: Callable[[str], None]) -> None:

@@ -108,13 +108,15 @@ class Workers:
         self.feeds = [feed for feed in self.feeds if last(feed)]
         self.close()
         if not any(feed.buffer.records for feed in self.feeds):
-            for task in self._waiting_for_room:  # what they had is in the sinks' buffers
+            for task in self._waiting_for_room:
                 task.cancel()
 
     async def _work(self) -> None:
         while True:
             feed = self._ready_feed()
-            if feed is not None:
+            if feed is not None and any(route.pipeline.fanout.full for route in feed.routes):
+                await self._room(feed)
+            elif feed is not None:
                 frames = Frames.merge(feed.buffer.take(self.max_batch))
                 feed.credit_bytes -= frames.size_bytes
                 passages = self.process(feed, frames)
@@ -125,7 +127,6 @@ class Workers:
                         for passage in passages:
                             carriers.create_task(_carry(passage))
                 self.progress += 1
-                await self._room(feed)
                 await asyncio.sleep(0)
             elif self._closed:
                 return
@@ -135,16 +136,14 @@ class Workers:
                 await idle
 
     async def _room(self, feed: Feed) -> None:
-        """Wait until no sink of the feed has a full buffer."""
-        for route in feed.routes:
-            fanout = route.pipeline.fanout
-            if fanout.full:
-                task = cast("asyncio.Task[None]", asyncio.current_task())
-                self._waiting_for_room.add(task)
-                try:
-                    await fanout.room()
-                finally:
-                    self._waiting_for_room.discard(task)
+        """Wait until no sink of the feed has a full buffer; nothing is held meanwhile."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._waiting_for_room.add(task)
+        try:
+            for route in feed.routes:
+                await route.pipeline.fanout.room()
+        finally:
+            self._waiting_for_room.discard(task)
 
     def _wake(self) -> None:
         while self._idle:

@@ -309,3 +309,43 @@ def test_the_level_of_the_log_follows(start: Any, wait_until: Callable[..., Any]
     daemon.tcp(b'{"sender":"a","seq":1}\n')
     daemon.stop()
     assert not daemon.events("stopping"), "an info"
+
+
+def test_a_listener_is_opened_to_the_world_on_its_port(start: Any, wait_until: Callable[..., Any]) -> None:
+    with socket.socket() as sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        sock.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        ports = sock.getsockname()[1], other.getsockname()[1]
+    narrow = CONFIG.format(**FIRST)
+    for port in ports:
+        narrow = narrow.replace('listen = "127.0.0.1:0"', f'listen = "127.0.0.1:{port}"', 1)
+    daemon = start(narrow)
+    event = reload(daemon, narrow.replace('listen = "127.0.0.1:', 'listen = "0.0.0.0:'), wait_until)
+    assert event["sources_replaced"] == "floor, lab"
+    wait_until(lambda: len(daemon.events("listening")) == 4, "the new listeners")
+    daemon.tcp(b'{"sender":"a","seq":0}\n')
+    daemon.udp(b'{"sender":"a","seq":1}')
+    wait_until(lambda: len(daemon.query("SELECT * FROM records", "main.db")) == 2, "both records")
+    daemon.stop()
+
+
+def test_a_sink_that_stands_still_does_not_hold_up_a_reload(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    config = CONFIG.format(**(FIRST | {"floor": "buffer = { max_records = 100 }"})).replace(
+        'path = "main.db"', 'path = "main.db"\nbuffer = { max_records = 100 }'
+    )
+    daemon = start(config)
+    other = sqlite3.connect(daemon.folder / "var" / "main.db", isolation_level=None, timeout=30)
+    other.execute("BEGIN IMMEDIATE")
+    connection = Lines(daemon.address("floor"), "c0")
+    wait_until(lambda: daemon.events("sink_retrying"), "the lock to be noticed")
+    for number in range(3):
+        changed = config.replace("max_records = 100 }", f"max_records = {90 + number} }}", 1)
+        event = reload(daemon, changed, wait_until)
+        assert event["sources_changed"] == "floor"
+    other.execute("ROLLBACK")
+    other.close()
+    sent = connection.finish()
+    daemon.stop()
+    assert in_table(daemon.folder / "var" / "main.db", "records") == [("c0", n) for n in range(sent)]
