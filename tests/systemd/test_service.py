@@ -183,6 +183,22 @@ def test_a_wrong_configuration_is_told_and_not_tried_again(service: Any) -> None
     assert "/etc/streamd/streamd.toml:2" in service.log()
 
 
+def test_what_waits_for_a_mended_configuration_is_stored_and_starts_are_not_tried_in_haste(
+    service: Any,
+) -> None:
+    service.install()
+    good = service.machine.run("cat", "/etc/streamd/streamd.toml")
+    service.machine.write("/etc/streamd/streamd.toml", "[sources.a]\ntype = 'upd'\n")
+    service.machine.run("systemctl", "start", "streamd.socket")
+    began_s = time.monotonic()
+    service.send("udp", 9999, "patient")
+    service.until(lambda: service.log().count("Starting streamd") == 3, "three starts")
+    assert time.monotonic() - began_s > 4, "two seconds between two of them"
+    assert service.machine.show("ActiveState", "streamd.socket") == "active"
+    service.machine.write("/etc/streamd/streamd.toml", good)
+    service.await_rows(1)
+
+
 def test_a_kill_under_load_refuses_no_connection_and_loses_no_queued_datagram(service: Any) -> None:
     service.install()
     service.start()
@@ -270,7 +286,11 @@ def test_the_journal_has_levels_and_fields(service: Any) -> None:
     ours = [entry for entry in service.journal() if entry["MESSAGE"].startswith("{")]
     ready = next(entry for entry in ours if json.loads(entry["MESSAGE"])["event"] == "ready")
     assert ready["PRIORITY"] == "6"
+    assert ready["STREAMD_EVENT"] == "ready"
+    assert ready["SYSLOG_IDENTIFIER"] == "streamd"
     assert json.loads(ready["MESSAGE"])["run_id"]
+    listening = [entry["STREAMD_SOURCE"] for entry in ours if entry.get("STREAMD_EVENT") == "listening"]
+    assert sorted(listening) == ["datagrams", "lines"]
     assert ready["STREAMD_EVENT"] == "ready"
     listening = [entry for entry in ours if entry["STREAMD_EVENT"] == "listening"]
     assert listening
