@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamd.cli import main
@@ -161,13 +161,14 @@ def test_a_line_without_an_end_is_read_in_bounded_parts(logs: Logs) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=10,
 )
 KEYS = st.sampled_from(["event", "level", "timestamp", "MESSAGE", "PRIORITY", "__REALTIME_TIMESTAMP"])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first texts of a fresh checkout take a second
 @given(st.binary() | st.dictionaries(KEYS, JSON).map(lambda found: json.dumps(found).encode()))
 def test_no_line_can_break_the_reader(data: bytes) -> None:
     line = parse(data)
