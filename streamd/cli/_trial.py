@@ -4,6 +4,7 @@ import os
 import socket
 from pathlib import Path
 
+from streamd.cli._socket_unit import SocketUnit
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
@@ -13,12 +14,17 @@ from streamd.storage.files import fault_of
 _SOCKET_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
 
-def faults(loaded: Loaded) -> list[str]:
-    """What this host would refuse now: ports, folders, files that are no databases. Nothing is made."""
+def faults(loaded: Loaded, socket_unit: SocketUnit | None = None) -> list[str]:
+    """What this host would refuse now: ports, folders, files that are no databases. Nothing is made.
+
+    Ports that the socket unit holds are not tried.
+    """
     found: list[str] = []
     for name, source in loaded.config.sources.items():
         address = getattr(source, "listen", None)
         if source.type in _SOCKET_KINDS and isinstance(address, Address):
+            if socket_unit is not None and socket_unit.holds(source.type, address):
+                continue
             found += _bind(address, _SOCKET_KINDS[source.type], f"source {name}")
     if loaded.config.admin.listen is not None:
         found += _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "[admin]")

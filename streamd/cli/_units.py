@@ -174,8 +174,8 @@ def service_unit(config: Config, python: Path, config_path: Path) -> str:
         after=f" {SOCKET.name}" if has_socket else "",
         requires=f"Requires={SOCKET.name}\n" if has_socket else "",
         also=f"Also={SOCKET.name}\n" if has_socket else "",
-        python=_word(str(python)).replace("$", "$$"),
-        config=_word(str(config_path)).replace("$", "$$"),
+        python=exec_word(python),
+        config=exec_word(config_path),
         stop_s=round(config.daemon.drain_timeout) + AFTER_DRAIN_S,
         after_drain_s=AFTER_DRAIN_S,
         writable=f"# The configuration writes there.\n{writable}" if writable else "",
@@ -194,6 +194,11 @@ def outside(config: Config) -> list[Path]:
     return sorted(
         {p for p in paths if p.is_absolute() and not any(p.is_relative_to(folder) for folder in own)}
     )
+
+
+def exec_word(path: Path) -> str:
+    """As one word of `ExecStart=`. Raises `ConfigError`."""
+    return _word(str(path)).replace("$", "$$")
 
 
 def _word(text: str) -> str:

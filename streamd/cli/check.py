@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from streamd import components, config
-from streamd.cli import _comparison, _topology, _trial
+from streamd.cli import _comparison, _socket_unit, _topology, _trial
+from streamd.cli._socket_unit import SocketUnit
 from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
 from streamd.core.contracts import Sink
@@ -39,15 +40,19 @@ def main(args: argparse.Namespace) -> int:
     if args.resolved:
         _print_resolved(loaded, as_json=args.json)
         return 0
-    faults = [] if args.offline else _trial.faults(loaded)
+    socket_unit = (
+        None if args.offline else _socket_unit.installed(loaded.config, config.find(args.config).absolute())
+    )
+    faults = [] if args.offline else _trial.faults(loaded, socket_unit)
     changes: list[str] = []
     if not args.offline and not faults:
         changes, faults = _comparison.compare(sinks)
     if args.json:
         told = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}
+        told["socket_unit"] = socket_unit.describe() if socket_unit is not None else None
         print(json.dumps(told, indent=2))
     else:
-        _print(loaded, changes, faults)
+        _print(loaded, socket_unit, changes, faults)
     return 1 if faults else 0
 
 
@@ -69,10 +74,14 @@ def _print_resolved(loaded: Loaded, *, as_json: bool) -> None:
     print((resolved_json if as_json else resolved)(loaded), end="")
 
 
-def _print(loaded: Loaded, changes: Sequence[str], faults: Sequence[str]) -> None:
+def _print(
+    loaded: Loaded, socket_unit: SocketUnit | None, changes: Sequence[str], faults: Sequence[str]
+) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know some character
     print("\n".join(_topology.lines(loaded, sys.stdout.encoding)))
+    if socket_unit is not None:
+        print("\n".join(["", *socket_unit.lines()]))
     if changes:
         print("\n".join(["", "a start would run", *(f"  {change}" for change in changes)]))
     for fault in faults:

@@ -24,6 +24,10 @@ VENV = Path("/opt/streamd")
 PYTHON = Path("/opt/python")
 PACKAGES = Path("/opt/packages")
 STREAMD = (str(VENV / "bin/python3"), "-m", "streamd")
+LIBRARY = (
+    {"LD_LIBRARY_PATH": f"{PYTHON}/lib"} if list(Path(sys.base_prefix, "lib").glob("libpython*.so*")) else {}
+)
+"""A Python with a shared library looks for it where it was made, which the sandbox may hide."""
 UNITS = ("streamd.socket", "streamd.service")
 
 
@@ -49,7 +53,7 @@ class Machine:
 
     def run(self, *words: str, check: bool = True, text: str | None = None) -> str:
         """Run a command; what it said on standard output and error."""
-        environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+        environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **LIBRARY}
         done = subprocess.run(
             self.command(*words),
             input=text,

@@ -12,6 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.timeout(60)
 
+STREAMD = ("/opt/streamd/bin/python3", "-m", "streamd")
 LISTENERS = """
 [sources.lab]
 type = "udp"
@@ -231,6 +232,8 @@ def test_a_kill_under_load_refuses_no_connection_and_loses_no_queued_datagram(se
 def test_a_port_below_1024_needs_no_capability(service: Any) -> None:
     service.install(LISTENERS.format(udp=514, tcp=601))
     service.start()
+    checked = service.machine.run(*STREAMD, "check", "--config", "/etc/streamd/streamd.toml", check=False)
+    assert "  source lab: udp 127.0.0.1:514\n" in checked, checked
     service.send("udp", 514, "<13>over udp")
     service.send("tcp", 601, "<13>over tcp")
     service.await_rows(2)
@@ -271,11 +274,8 @@ def test_a_member_of_the_group_reads_the_database_and_nobody_else(service: Any) 
     assert "unable to open" in sqlite3("stranger", path)
     service.stop()
     assert sqlite3("reader", f"file:{path}?immutable=1") == "1"
-    asked = run("runuser", "-u", "reader", "--", *QUERY, "SELECT count(*) AS n FROM records")
+    asked = run("runuser", "-u", "reader", "--", *STREAMD, "query", "SELECT count(*) AS n FROM records")
     assert re.search(r"\b1\b", asked)
-
-
-QUERY = ("/opt/streamd/bin/python3", "-m", "streamd", "query", "--config", "/etc/streamd/streamd.toml")
 
 
 def test_the_journal_has_levels_and_fields(service: Any) -> None:
@@ -291,10 +291,6 @@ def test_the_journal_has_levels_and_fields(service: Any) -> None:
     assert json.loads(ready["MESSAGE"])["run_id"]
     listening = [entry["STREAMD_SOURCE"] for entry in ours if entry.get("STREAMD_EVENT") == "listening"]
     assert sorted(listening) == ["datagrams", "lines"]
-    assert ready["STREAMD_EVENT"] == "ready"
-    listening = [entry for entry in ours if entry["STREAMD_EVENT"] == "listening"]
-    assert listening
-    assert all(json.loads(entry["MESSAGE"])["source"] == entry["STREAMD_SOURCE"] for entry in listening)
     assert "books balance" in service.log()
 
 
