@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import pty
 import random
 import re
 import signal
@@ -375,12 +376,25 @@ def test_the_ledger_locked_at_start_is_one_line(start: Any, tmp_path: Path) -> N
 
 
 def test_a_closed_terminal_ends_it_in_order(start: Any) -> None:
-    daemon = start(CONFIG)
-    daemon.tcp(lines(5000))
-    daemon.process.send_signal(signal.SIGHUP)
+    ours, theirs = pty.openpty()
+    terminal = os.ttyname(theirs)
+    # The first terminal that the leader of a session opens is its own: closing it sends SIGHUP.
+    config = CONFIG + '[log]\nformat = "json"\n'
+    daemon = start(config, "setsid", "sh", "-c", f'exec "$@" 0<>{terminal} 2>&0', "sh", ready=False)
+    shown = b""
+    while b"ready" not in shown:
+        shown += os.read(ours, 65536)
+    (port,) = re.findall(rb'"floor".*127\.0\.0\.1:(\d+)', shown)
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=30) as sock:
+        sock.sendall(lines(5000))
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    os.close(theirs)
+    os.close(ours)
     assert daemon.process.wait(60) == 0
-    daemon.assert_balanced()
     assert daemon.query("SELECT count(*) FROM records") == [(5000,)]
+    assert daemon.query("SELECT count(*) FROM ledger WHERE counter = 'stop'") == [(1,)]
+    assert_sound(daemon)
 
 
 def test_without_any_standard_stream_it_runs_and_ends_in_order(start: Any) -> None:
