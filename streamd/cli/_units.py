@@ -72,7 +72,7 @@ ProtectHome=yes
 PrivateTmp=yes
 PrivateDevices=yes
 DevicePolicy=closed
-PrivateUsers=yes
+{private_users}
 PrivateIPC=yes
 PrivateMounts=yes
 ProtectClock=yes
@@ -100,6 +100,11 @@ SystemCallErrorNumber=EPERM
 [Install]
 WantedBy=multi-user.target
 {also}"""
+
+_PRIVATE_USERS = "PrivateUsers=yes"
+_ALL_USERS = """\
+# With `yes` every sender of a unix source but root would be uid=65534.
+PrivateUsers=no"""
 
 _SOCKET = """\
 [Unit]
@@ -178,6 +183,9 @@ def service_unit(config: Config, python: Path, config_path: Path) -> str:
         config=exec_word(config_path),
         stop_s=round(config.daemon.drain_timeout) + AFTER_DRAIN_S,
         after_drain_s=AFTER_DRAIN_S,
+        private_users=_ALL_USERS
+        if any(s.type == "unix" for s in config.sources.values())
+        else _PRIVATE_USERS,
         writable=f"# The configuration writes there.\n{writable}" if writable else "",
     )
 

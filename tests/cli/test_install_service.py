@@ -229,6 +229,13 @@ def test_a_path_cannot_smuggle_in_a_line(tmp_path: Path) -> None:
         _units.service_unit(loaded, Path("/opt/python"), _units.CONFIG)
 
 
+def test_a_unix_source_sees_who_its_senders_are(tmp_path: Path) -> None:
+    loaded = load(tmp_path, 'a]\ntype = "unix"\npath = "/run/streamd/in.sock"')
+    unit = _units.service_unit(loaded, Path("/x"), _units.CONFIG)
+    assert "PrivateUsers=no\n" in unit
+    assert "PrivateUsers=yes\n" not in unit
+
+
 def test_a_stop_may_take_as_long_as_the_configuration_says(tmp_path: Path) -> None:
     loaded = load(tmp_path, 'a]\ntype = "generate"\nrate = 1', more='[daemon]\ndrain_timeout = "5m"\n')
     assert "TimeoutStopSec=330s\n" in _units.service_unit(loaded, Path("/x"), _units.CONFIG)
