@@ -13,8 +13,8 @@ import msgspec
 from streamd.balance import beside
 from streamd.cli._table import escape
 from streamd.config import AdminSettings, Problem, loading
+from streamd.config.problems import dotted
 from streamd.config.validation import validated
-from streamd.config.written import Written
 from streamd.core.errors import ConfigError, EnvironmentFault
 
 if TYPE_CHECKING:
@@ -123,11 +123,11 @@ def main(args: argparse.Namespace) -> int:
 def _configured_url(explicit: str | None) -> str:
     """Only [admin] is looked at: a daemon can be asked while its file is being edited."""
     path = loading.find(explicit)
-    written = Written(path)
+    document = loading.parse(path, loading.read(path))
     problems: list[Problem] = []
-    admin = validated(AdminSettings, written.document.get("admin", {}), ("admin",), problems)
+    admin = validated(AdminSettings, document.get("admin", {}), ("admin",), problems)
     if admin is None:
-        raise written.error(problems)
+        raise ConfigError("\n".join(f"{path}: {dotted(place)}: {escape(what)}" for place, what in problems))
     if admin.listen is None:
         raise ConfigError(f"{path}: admin.listen turns the admin address off: there is nobody to ask")
     return f"http://{admin.listen}"
