@@ -2,10 +2,10 @@
 
 import asyncio
 import fcntl
+import socket
 import struct
 import termios
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import structlog
@@ -17,6 +17,8 @@ from streamd.core.contracts import Framer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
 from streamd.core.settings import DurationS, StreamSettings
+from streamd.sources._acceptor import Acceptor
+from streamd.sources._limits import ConnectionLimits
 
 log = structlog.get_logger()
 
@@ -26,8 +28,6 @@ SWEEP_S = 1.0
 """How often the timeouts are looked at; they hold to this."""
 _CLOSING_TURNS = 3
 """Of the loop: what was accepted before a stop is handed to us in the next one, and is closed two later."""
-
-NewServer = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[asyncio.AbstractServer]]
 
 
 class ConnectionSettings(StreamSettings):
@@ -39,11 +39,30 @@ class ConnectionSettings(StreamSettings):
         description="connections at one time; more are closed at once and counted. Beside the buffer each may"
         " hold one unfinished frame, max_frame at most",
     )
+    max_connections_per_sender: int | None = Field(
+        None,
+        ge=1,
+        description="connections at one time of one IP address (unix: of one user); more are closed at once"
+        " and counted. Hosts behind one gateway are one sender. Default: no such limit",
+    )
+    max_accept_rate: int | None = Field(
+        None,
+        ge=1,
+        description="new connections a second, of all senders together, and at most so many at once; more are"
+        " closed at once and counted. Default: no such limit",
+    )
     first_byte_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
         "60s", description="a connection that has sent nothing by then is closed and counted"
     )
     frame_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
-        "60s", description="a frame that has begun must end by then, however its bytes trickle in"
+        "60s",
+        description="a frame that has begun must end by then, however its bytes trickle in, or the connection"
+        " is closed and counted",
+    )
+    idle_timeout: DurationS | None = Field(
+        None,
+        description="a connection that has sent something, and then nothing for so long, is closed and"
+        " counted. Default: never (tcp: the kernel's keepalive finds those whose host is gone)",
     )
 
 
@@ -60,15 +79,18 @@ class StreamSource(Source):
         self.stopped = False
         # One buffer for all connections: it is filled and emptied within one callback.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
-        self._server: asyncio.AbstractServer | None = None
+        self._limits = ConnectionLimits(config, read_clock().mono_s)
+        self._acceptor: Acceptor | None = None
+        self._adopting: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
     def become(self, config: Any, context: SourceContext) -> None:
-        """Go on with other settings; a connection that is open keeps the framing it began with."""
+        """Go on with other settings; a connection that is open stays, with the framing it began with."""
         if context.new_framer is None:
             raise ConfigError("a stream needs a framing")
         super().become(config, context)
         self.new_framer = context.new_framer
+        self._limits.become(config, read_clock().mono_s)
 
     @property
     def open_connections(self) -> int:
@@ -76,43 +98,84 @@ class StreamSource(Source):
         return len(self.connections)
 
     @abstractmethod
-    def peer_of(self, transport: asyncio.Transport) -> str:
-        """Who is at the other end."""
+    def peer_of(self, sock: socket.socket, address: Any) -> str:
+        """Who is at the other end of a connection that was accepted from `address`."""
+
+    @abstractmethod
+    def sender_of(self, peer: str) -> str:
+        """Whose connections are counted together."""
 
     def refuses(self, peer: str) -> str | None:
         """The reason why `peer` may not connect, if there is one."""
         del peer
         return None
 
-    def new_connection(self) -> "Connection":
-        """The protocol of a connection that was accepted."""
-        return Connection(self)
+    def new_connection(self, peer: str, sender: str) -> "Connection":
+        """The protocol of a connection that was admitted."""
+        return Connection(self, peer, sender)
 
     def closed(self) -> None:
-        """Called when the server accepts no more."""
+        """Called when nothing is accepted any more and the socket is closed."""
 
-    async def accept(self, outlet: Outlet, new_server: NewServer) -> None:
-        """Begin to take connections; `new_server` makes the server of a protocol factory."""
+    def accept(self, outlet: Outlet, sock: socket.socket) -> None:
+        """Listen on the bound socket, which is ours from now on, and take connections."""
         self.outlet = outlet
         self._loop = asyncio.get_running_loop()
         outlet.on_resume(self._resume)
-        self._server = await new_server(self.new_connection)
+        self._acceptor = Acceptor(sock, self.context.name, self._admit, self._refuse)
+        self._acceptor.open()
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     async def stop(self) -> None:
         """Accept and read no more; a frame that has begun is delivered as unterminated."""
-        if self._server is None:
+        if self._acceptor is None:
             return
-        server, self._server = self._server, None
+        acceptor, self._acceptor = self._acceptor, None
         self.stopped = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        server.close()
+        acceptor.close()
         self.closed()
         for connection in list(self.connections):
             connection.end()
         for _ in range(_CLOSING_TURNS):
             await asyncio.sleep(0)
+        for task in self._adopting:
+            task.cancel()
+        if self._adopting:
+            await asyncio.wait(self._adopting)
+
+    def _admit(self, sock: socket.socket, address: Any) -> None:
+        """Count a connection that was accepted and give it a transport, or close it at once."""
+        peer = self.peer_of(sock, address)
+        sender = self.sender_of(peer)
+        refused = self.refuses(peer) or self._limits.enter(sender, read_clock().mono_s)
+        if refused is not None:
+            self._refuse(refused)
+            sock.close()
+            return
+        connection = self.new_connection(peer, sender)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, sock))
+        self._adopting.add(task)
+
+        def adopted(_: asyncio.Task[Any]) -> None:
+            self._adopting.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._refuse("failed")
+                log.warning("connection_failed", source=self.context.name, peer=peer, error=repr(error))
+            if not connection.made:
+                sock.close()
+                self.leave(connection)
+
+        task.add_done_callback(adopted)
+
+    def _refuse(self, reason: str) -> None:
+        self.context.book.note("connections_refused", reason=reason)
+
+    def leave(self, connection: "Connection") -> None:
+        """A connection that was admitted is over."""
+        self.connections.discard(connection)
+        self._limits.leave(connection.sender)
 
     def offer(self, frames: Frames) -> None:
         """Hand on; where the buffer is full, stop every connection at once."""
@@ -139,30 +202,33 @@ class StreamSource(Source):
 class Connection(asyncio.BufferedProtocol):
     """One sender's stream."""
 
-    __slots__ = ("_framer", "_peer", "_since_mono_s", "_source", "_started", "_transport")
+    __slots__ = (
+        "_framer", "_idle_since_mono_s", "_peer", "_silent", "_since_mono_s", "_source", "_started",
+        "_transport", "made", "sender",
+    )  # fmt: skip
 
-    def __init__(self, source: StreamSource) -> None:
+    def __init__(self, source: StreamSource, peer: str, sender: str) -> None:
+        self.sender = sender
+        self.made = False
+        """Whether it has, or had, a transport."""
         self._source = source
         self._framer: Framer | None = None
         self._transport: asyncio.Transport | None = None
-        self._peer = ""
+        self._peer = peer
         self._started = False
+        self._silent = False
+        """Whether nothing has come between two looks at the timeouts; first so at the time below."""
+        self._idle_since_mono_s = 0.0
         self._since_mono_s = 0.0
         """When the connection opened; later, when the frame that is unfinished began (0: none is)."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit it or close it at once."""
+        """Begin, unless the source has stopped meanwhile."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         source, book = self._source, self._source.context.book
-        self._peer = source.peer_of(transport)
+        self.made = True
         if source.stopped:
-            refused: str | None = "stopping"
-        elif len(source.connections) >= source.config.max_connections:
-            refused = "max_connections"
-        else:
-            refused = source.refuses(self._peer)
-        if refused is not None:
-            book.note("connections_refused", reason=refused)
+            book.note("connections_refused", reason="stopping")
             transport.abort()
             return
         book.note("connections")
@@ -204,6 +270,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._since_mono_s or frames or not self._started or _ended_a_frame(framer):
             self._since_mono_s = read_clock().mono_s
         self._started = True
+        self._silent = False
         self._hand_on(framer, frames, fed_bytes - framer.waiting_bytes)
 
     def eof_received(self) -> bool:
@@ -214,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Closed by either side, or reset."""
         self._flush()
-        self._source.connections.discard(self)
+        self._source.leave(self)
 
     @property
     def unread_bytes(self) -> int:
@@ -244,20 +311,31 @@ class Connection(asyncio.BufferedProtocol):
         """Read on; the pause was ours and counts against no timeout."""
         if self._since_mono_s:
             self._since_mono_s = now_mono_s
+        self._silent = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def check_timeouts(self, now_mono_s: float) -> None:
-        """Close where the first byte or the end of a frame is overdue."""
-        if not self._since_mono_s:
-            return
-        config = self._source.config
-        limit_s = config.frame_timeout if self._started else config.first_byte_timeout
-        if now_mono_s - self._since_mono_s >= limit_s:
-            reason = "frame_timeout" if self._started else "first_byte_timeout"
+        """Close where the first byte, the end of a frame or anything at all is overdue."""
+        reason = self._overdue(now_mono_s)
+        if reason is not None:
             self._source.context.book.note("connections_closed", reason=reason)
             self._flush()
             self._close()
+
+    def _overdue(self, now_mono_s: float) -> str | None:
+        """The key of the timeout that has passed. A read costs no look at the clock for it."""
+        config = self._source.config
+        if self._since_mono_s:
+            reason = "frame_timeout" if self._started else "first_byte_timeout"
+            if now_mono_s - self._since_mono_s >= getattr(config, reason):
+                return reason
+        if not self._silent:
+            self._silent = self._started
+            self._idle_since_mono_s = now_mono_s
+        elif config.idle_timeout is not None and now_mono_s - self._idle_since_mono_s >= config.idle_timeout:
+            return "idle_timeout"
+        return None
 
     def _flush(self) -> None:
         framer, self._framer = self._framer, None

@@ -1,6 +1,5 @@
 """Connections over a unix socket."""
 
-import asyncio
 import socket
 from typing import Any
 
@@ -19,22 +18,21 @@ class UnixStreams(StreamSource):
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
-        loop = asyncio.get_running_loop()
-        sock = UnixSocket(self.config, self.context, socket.SOCK_STREAM)
-        self._bound = sock
-        await self.accept(
-            outlet, lambda protocol: loop.create_unix_server(protocol, sock=sock.socket, backlog=1024)
-        )
+        self._bound = UnixSocket(self.config, self.context, socket.SOCK_STREAM)
+        self.accept(outlet, self._bound.socket)
 
-    def peer_of(self, transport: asyncio.Transport) -> str:
+    def peer_of(self, sock: socket.socket, address: Any) -> str:
         """The process that connected."""
-        sock = transport.get_extra_info("socket")
+        del address
         return peer_text(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+
+    def sender_of(self, peer: str) -> str:
+        """`uid=1000`: the user that connected."""
+        return peer.split(",")[1]
 
     async def stop(self) -> None:
         """Take the path away, then stop as every stream does."""
         if self._bound is not None:
             self._bound.remove()
             await super().stop()
-            self._bound.socket.close()
             self._bound = None

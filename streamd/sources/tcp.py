@@ -1,6 +1,5 @@
 """TCP: one connection is one sender's stream."""
 
-import asyncio
 import socket
 from typing import Any
 
@@ -10,6 +9,7 @@ from pydantic import Field
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.core.settings import Address, ListenAddress
 from streamd.sources._allow import AllowList, Networks
+from streamd.sources._limits import host_of
 from streamd.sources._listen import OwnSockets
 from streamd.sources._stream import ConnectionSettings, StreamSource
 
@@ -40,14 +40,13 @@ class Tcp(StreamSource):
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
-        loop = asyncio.get_running_loop()
         sock, self.address = self._sockets.take(
             self.config.listen, socket.SOCK_STREAM, f"source {self.context.name}"
         )
         for option, value in _KEEPALIVE:  # accepted sockets inherit these
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        await self.accept(outlet, lambda protocol: loop.create_server(protocol, sock=sock, backlog=1024))
+        self.accept(outlet, sock)
         log.info("listening", source=self.context.name, protocol="tcp", address=str(self.address))
 
     def can_become(self, config: Any) -> bool:
@@ -60,17 +59,20 @@ class Tcp(StreamSource):
         self._allow = AllowList(config.allow)
 
     def closed(self) -> None:
-        """The server has closed its socket; one that others hold listens on."""
+        """A socket that others hold too listens on."""
         self._sockets.give_back(self.config.listen, socket.SOCK_STREAM)
 
-    def peer_of(self, transport: asyncio.Transport) -> str:
-        """`address:port`; IPv4 mapped into IPv6 is shown as IPv4, IPv6 in brackets. Empty: gone already."""
-        host, port = (transport.get_extra_info("peername") or ("", 0))[:2]
-        if not host:
-            return ""
+    def peer_of(self, sock: socket.socket, address: Any) -> str:
+        """`address:port`; IPv4 mapped into IPv6 is shown as IPv4, IPv6 in brackets."""
+        del sock
+        host, port = address[:2]
         host = host.removeprefix("::ffff:") if "." in host else host
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def refuses(self, peer: str) -> str | None:
         """Whether it is outside the allowed networks."""
-        return None if not peer or self._allow.has(peer) else "not_allowed"
+        return None if self._allow.has(peer) else "not_allowed"
+
+    def sender_of(self, peer: str) -> str:
+        """Its IP address."""
+        return host_of(peer)

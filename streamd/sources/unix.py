@@ -13,7 +13,7 @@ from streamd.sources._unix_streams import UnixStreams
 
 log = structlog.get_logger()
 
-_ONLY_STREAM = ("framing", "max_connections", "first_byte_timeout", "frame_timeout")
+_ONLY_STREAM = ("framing", *sorted(ConnectionSettings.__annotations__))
 
 
 class Unix(Source):
