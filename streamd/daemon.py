@@ -29,6 +29,7 @@ from streamd.reload import Changes, compare, keep_schemas, refuse_fixed
 from streamd.runtime.buffer import Buffer
 from streamd.sockets import Sockets, inherited
 from streamd.storage.databases import Databases
+from streamd.storage.files import free_bytes
 from streamd.swap import Swap
 from streamd.systemd import microseconds, notify, watchdog_s
 
@@ -72,6 +73,9 @@ class Daemon:
             run_id=uuid.uuid4().hex[:12],
             started_at_wall_s=read_clock().wall_s,
             config_path=str(loaded.path),
+            ledger_trouble=lambda: self.ledger.trouble if self.ledger is not None else None,
+            unclean_runs=lambda: self.ledger.unclean_runs if self.ledger is not None else 0,
+            free_bytes=self._free_bytes,
         )
         self.announcer = Announcer(
             self.view,
@@ -201,6 +205,12 @@ class Daemon:
                 delivery.latency_s,
                 self.parts.sinks[name].notes,
             )
+
+    def _free_bytes(self) -> int | None:
+        try:
+            return free_bytes(self.loaded.state_dir)
+        except OSError:
+            return None
 
     def _sources(self) -> Iterator[SourceGauge]:
         for name, source in self.parts.sources.items():

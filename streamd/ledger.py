@@ -61,6 +61,8 @@ class Ledger:
         self.interval_s = interval_s
         self.trouble: str | None = None
         """Why the last attempt to write failed; None when it did not."""
+        self.unclean_runs = 0
+        """Runs found at the start that had begun and not ended."""
         self._db = db
         self._clock = clock
         self._beside = beside
@@ -93,6 +95,7 @@ class Ledger:
                 (from_epoch(now_s), known_until),
             )
             await self._mark("unclean", known_until, run_id, unknown_s, None, kind)
+            self.unclean_runs += 1
 
     def _has_ended(self, kind: str) -> bool:
         """Whether a run of this kind without an end, seen when this one begins, cannot be running still."""

@@ -130,11 +130,18 @@ class BooksCollector(Collector):
             refused.add_metric([reason], n)
         ready = GaugeMetricFamily("streamd_ready", "1 while data flows, as /readyz says")
         ready.add_metric([], not self._readiness.reasons(self._view.clock()))
+        failing = GaugeMetricFamily("streamd_ledger_failing", "1 while the ledger cannot be written")
+        failing.add_metric([], self._view.ledger_trouble() is not None)
+        unclean = GaugeMetricFamily("streamd_unclean_runs", "runs without an end, found at this one's start")
+        unclean.add_metric([], self._view.unclean_runs())
+        free = GaugeMetricFamily("streamd_state_free_bytes", "what the disk of the state folder has left")
+        if (free_bytes := self._view.free_bytes()) is not None:
+            free.add_metric([], free_bytes)
         lag = GaugeMetricFamily("streamd_loop_lag_seconds", "the worst delay of the last ten seconds")
         lag.add_metric([], self._lag.worst_s)
         build = GaugeMetricFamily("streamd_build_info", "always 1", labels=["version", "python"])
         build.add_metric([self._view.version, platform.python_version()], 1)
-        return letters, refused, ready, lag, build
+        return letters, refused, ready, failing, unclean, free, lag, build
 
 
 class Metrics:

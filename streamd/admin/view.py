@@ -75,3 +75,9 @@ class View:
     started_at_wall_s: float
     config_path: str
     phase: Phase = "starting"
+    ledger_trouble: Callable[[], str | None] = lambda: None
+    """Why the ledger could not be written the last time; None where it could."""
+    unclean_runs: Callable[[], int] = lambda: 0
+    """Runs found at the start that had begun and not ended."""
+    free_bytes: Callable[[], int | None] = lambda: None
+    """What the file system of the state folder has left; None where that cannot be seen."""
