@@ -8,30 +8,34 @@ import signal
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import asdict
 from typing import Any, Literal
 
 import structlog
 
 from streamd import __version__, logs
+from streamd.admin.control import ControlServer, Peer
 from streamd.admin.server import AdminServer
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
+from streamd.admin.watch import Watch
 from streamd.announcer import Announcer, parts_of
 from streamd.balance import summary
 from streamd.config import Loaded, load
 from streamd.core.books import Books, Entry
 from streamd.core.clock import read_clock
-from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.errors import EnvironmentFault, StreamdError
 from streamd.core.settings import DeadLetterPayload
 from streamd.dead_letters import DeadLetters
 from streamd.ledger import Ledger
 from streamd.pipeline import Assembly, assemble
 from streamd.reload import Changes, compare, keep_schemas, refuse_fixed
+from streamd.reloads import Reloads
 from streamd.runtime.buffer import Buffer
 from streamd.sockets import Sockets, inherited
 from streamd.storage.databases import Databases
 from streamd.storage.files import free_bytes
 from streamd.swap import Swap
-from streamd.systemd import microseconds, notify, watchdog_s
+from streamd.systemd import watchdog_s
 
 log = structlog.get_logger()
 
@@ -83,13 +87,15 @@ class Daemon:
             loaded.state_dir,
             watchdog_s(os.environ, os.getpid()),
         )
+        self.watch = Watch(self.view)
+        self.reloads = Reloads(self._reload, self.view)
         self.admin: AdminServer | None = None
+        self.control: ControlServer | None = None
         self.ledger: Ledger | None = None
         self._stop = asyncio.Event()
         self._signals = 0
         self._failed = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._reloading = asyncio.Lock()
         self._had_terminal = os.isatty(2)
 
     def _assemble(
@@ -113,12 +119,13 @@ class Daemon:
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
-            await self._open()
-            self.view.phase = "running"
+            async with self.reloads.lock:  # one that comes so early waits
+                await self._open()
+                self.view.phase = "running"
             self._start("announcer", self.announcer.run())
             log.info("ready", run_id=self.view.run_id, version=__version__, config=self.view.config_path)
             await self._stop.wait()
-            async with self._reloading:  # one that is under way ends first
+            async with self.reloads.lock:  # one that is under way ends first
                 return await self._drain()
         finally:
             await self._close()
@@ -126,6 +133,8 @@ class Daemon:
     async def _open(self) -> None:
         raise_file_limit()
         config = self.loaded.config
+        self._start("watch", self.watch.run())
+        await self._open_control()  # first: where another daemon runs on this state nothing is touched
         await self.dead_letters.open()
         self._ledger_file = await self.databases.acquire(self.loaded.state_dir / config.ledger.path)
         self.ledger = Ledger(
@@ -145,7 +154,7 @@ class Daemon:
             self._start(f"pipeline {name}", workers.run())
         self._start("ledger", self._keep_ledger(self.ledger))
         if config.admin.listen is not None:
-            self.admin = AdminServer(self.view, config.admin.listen)
+            self.admin = AdminServer(self.view, self.watch, config.admin.listen)
             await self.admin.open()
             for address in self.admin.listening:
                 log.info("admin_listening", address=str(address))
@@ -157,6 +166,20 @@ class Daemon:
         # Nested JSON makes many containers and no cycles: a full collection would only stop the loop to look
         # at all that waits in the buffers. Steps may make cycles, so it is done when little waits.
         gc.set_threshold(50_000, 20, 1_000_000)
+
+    async def _open_control(self) -> None:
+        config = self.loaded.config
+        if (path := self.loaded.control_path) is None:
+            return
+        self.control = ControlServer(
+            self.view,
+            self.watch,
+            path,
+            group=config.control.group,
+            reload=self._reload_for,
+            dead_letters=self.loaded.state_dir / config.dead_letters.path,
+        )
+        await self.control.open()
 
     def refresh(self) -> None:
         """Bring the kernel's numbers into the books."""
@@ -216,7 +239,7 @@ class Daemon:
         for name, source in self.parts.sources.items():
             yield SourceGauge(name, (str(source.address),), source.open_connections)
 
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         before = self._tasks.get(name)
         if before is not None and not before.done():  # made anew by a reload; it has something to finish
             self._tasks[f"{name} #{id(before)}"] = before
@@ -230,53 +253,50 @@ class Daemon:
             self._failed = True
             self._stop.set()
 
-    async def reload(self, *, dry_run: bool = False) -> Changes:
+    async def _reload(self, dry_run: bool) -> Changes:
         """Read the configuration again and go on with it; with `dry_run` only say what that would change.
 
         Raises `ConfigError` or `EnvironmentFault`, and then everything is as it was. Steps are made as at the
-        start: a Python file that takes long to import holds up the loop for so long.
+        start: a Python file that takes long to import holds up the loop for so long. Only `Reloads` calls it.
         """
-        async with self._reloading:
-            if self._stop.is_set() or self.loaded.path is None:
-                raise EnvironmentFault("streamd is stopping")
-            now, old = self.loaded, self.parts
-            new = load(self.loaded.path)
-            refuse_fixed(now, new)
-            keep_schemas(now, new)
-            parts = self._assemble(new, Books() if dry_run else self.books, (now, old))
-            changes = compare(now, old, new, parts)
-            if dry_run:
-                return changes
-            swap = Swap(old, parts, changes, self.books)
-            await swap.open()
-            await swap.run(self._start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
-            self.loaded, self.parts = new, parts
-            self.dead_letters.payloads = _payloads(new)
-            logs.set_level(new.config.log.level)
-            self.sockets.warn_of_unused()
+        if self._stop.is_set():
+            raise EnvironmentFault("streamd is stopping")
+        now, old = self.loaded, self.parts
+        new = load(self.loaded.path)
+        refuse_fixed(now, new)
+        keep_schemas(now, new)
+        parts = self._assemble(new, Books() if dry_run else self.books, (now, old))
+        changes = compare(now, old, new, parts)
+        if dry_run:
             return changes
+        swap = Swap(old, parts, changes, self.books)
+        await swap.open()
+        await swap.run(self._start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
+        self.loaded, self.parts = new, parts
+        self.dead_letters.payloads = _payloads(new)
+        logs.set_level(new.config.log.level)
+        self.sockets.warn_of_unused()
+        return changes
 
     def _forget_sink(self, name: str) -> None:
         if self.ledger is not None:
             self.ledger.forget_sink(name)
 
-    async def _reload_on_signal(self) -> None:
-        notify("RELOADING=1", f"MONOTONIC_USEC={microseconds(read_clock().mono_s)}")
-        try:
-            changes = await self.reload()
-        except (ConfigError, EnvironmentFault) as error:
-            why, hint = str(error), "the configuration before goes on"
-            log.error("reload_failed", why=why, hint=hint)  # noqa: TRY400 - the words say it all
-        else:
-            log.info("reloaded", config=self.view.config_path, **changes.summary())
-        finally:
-            notify("READY=1")
+    async def _reload_for(self, dry_run: bool, peer: Peer) -> dict[str, Any]:
+        if dry_run:
+            changes = await self.reloads.dry_run()
+        else:  # as a task of its own: whoever asks may go away
+            asked = self._start("reload", self.reloads.ask(asked_by="control", pid=peer.pid, uid=peer.uid))
+            changes = await asyncio.shield(asked)
+            if isinstance(changes, StreamdError):
+                raise changes
+        return {"dry_run": dry_run, "nothing": changes.nothing, **asdict(changes)}
 
     def _on_hangup(self) -> None:
         if self._had_terminal and not os.isatty(2):
             self._on_signal(signal.SIGHUP)  # the terminal was closed
         else:
-            self._start("reload", self._reload_on_signal())
+            self._start("reload", self.reloads.ask(asked_by="SIGHUP"))
 
     def _on_signal(self, number: int) -> None:
         self._signals += 1
@@ -346,6 +366,8 @@ class Daemon:
         closing.append(self.dead_letters.close())
         if self.ledger is not None:
             closing += [self.ledger.close(), self.databases.release(self._ledger_file)]
+        if self.control is not None:
+            closing.append(self.control.close())
         if self.admin is not None:
             closing.append(self.admin.close())
         self.announcer.closing(len(closing) * CLOSE_TIMEOUT_S)

@@ -9,7 +9,7 @@ from streamd.config import Loaded
 from streamd.core.errors import ConfigError
 from streamd.pipeline import Assembly
 
-_FIXED = ("admin", "ledger", "dead_letters")
+_FIXED = ("admin", "control", "ledger", "dead_letters")
 _FIXED_KEYS = (("daemon", "state_dir"), ("log", "format"))
 
 

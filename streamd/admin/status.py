@@ -1,4 +1,4 @@
-"""The document at `/status`: books, queues and trouble, for `streamd status` and for programs."""
+"""What the control socket answers at `/status`: books, queues and trouble, for people and for programs."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -18,12 +18,15 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
     buffers = {(buffer.kind, buffer.name): buffer for buffer in view.buffers()}
     reasons = readiness.reasons(now)
     unbalanced = imbalances(entries, list(buffers.values()))
+    failure = view.reload_failure
     frames = {book.source: _counts(book.entries()) for book in view.books.frames.values()}
     return {
         "version": view.version,
         "run_id": view.run_id,
         "config": view.config_path,
-        "started_at": datetime.fromtimestamp(view.started_at_wall_s, UTC).isoformat(timespec="seconds"),
+        "config_loaded_at": _utc(view.reloaded_at_wall_s or view.started_at_wall_s),
+        "reload_failure": failure and {"at": _utc(failure.at_wall_s), "why": failure.why.splitlines()},
+        "started_at": _utc(view.started_at_wall_s),
         "uptime_s": round(now.wall_s - view.started_at_wall_s, 3),
         "phase": view.phase,
         "ready": not reasons,
@@ -62,7 +65,13 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
             for sink in view.sinks()
         ],
         "dead_letters": dict(view.dead_letters),
+        "admin": {"refused": dict(view.admin_refused)},
+        "control": {"refused": dict(view.control_refused)},
     }
+
+
+def _utc(wall_s: float | None) -> str | None:
+    return None if wall_s is None else datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="seconds")
 
 
 def imbalances(entries: list[Entry], buffers: list[BufferGauge]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the admin address shows, taken from the running daemon at the moment somebody asks."""
+"""What the admin address and the control socket show, taken from the daemon when somebody asks."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -54,9 +54,17 @@ class SourceGauge:
     connections: int = 0
 
 
+@dataclass(slots=True, frozen=True)
+class ReloadFailure:
+    """A reload that was refused: when, and the lines that say why."""
+
+    at_wall_s: float
+    why: str
+
+
 @dataclass(slots=True)
 class View:
-    """Everything the admin address may say; the daemon makes it and sets `phase`.
+    """Everything the admin address and the control socket may say; the daemon makes it and sets `phase`.
 
     The callables are asked once for each answer and must not wait. `refresh` brings numbers that are kept
     elsewhere (kernel drops) into the books; what it raises is an error of the answer, not of the daemon.
@@ -75,6 +83,14 @@ class View:
     started_at_wall_s: float
     config_path: str
     phase: Phase = "starting"
+    reloaded_at_wall_s: float | None = None
+    """When the configuration was last read again and taken."""
+    reload_failure: ReloadFailure | None = None
+    """Of the newest reload, where it failed."""
+    admin_refused: Counter[str] = field(default_factory=Counter)
+    """Requests to the admin address that got no answer of it, by reason."""
+    control_refused: Counter[str] = field(default_factory=Counter)
+    """The same of the control socket."""
     ledger_trouble: Callable[[], str | None] = lambda: None
     """Why the ledger could not be written the last time; None where it could."""
     unclean_runs: Callable[[], int] = lambda: 0

@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "check a configuration and say what it would do",
     "schema": "print the JSON Schema of the configuration, or a sample of one component",
     "status": "ask a running daemon for its books and queues",
+    "reload": "let a running daemon take its configuration again",
     "tail": "show the newest stored records, and those that come",
     "query": "ask the stored data in SQL",
     "dead-letters": "look at what could not be used, and why",

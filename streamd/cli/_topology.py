@@ -4,6 +4,7 @@ from typing import Any
 
 from streamd.cli._drawing import drawing
 from streamd.cli._notes import buffers_bytes, notes, size
+from streamd.cli._table import escape
 from streamd.cli._trial import outputs
 from streamd.config import Loaded
 from streamd.config.problems import quoted
@@ -17,10 +18,12 @@ def describe(loaded: Loaded) -> dict[str, Any]:
     """Everything `check` tells, for programs."""
     config = loaded.config
     return {
-        "path": str(loaded.path and loaded.path.absolute()),
+        "path": str(loaded.path.absolute()),
+        "conf_d": [str(file.absolute()) for file in loaded.written.files if file != loaded.path],
         "base_dir": str(loaded.base_dir),
         "state_dir": str(loaded.state_dir),
         "admin": str(config.admin.listen) if config.admin.listen else None,
+        "control": str(loaded.control_path) if loaded.control_path else None,
         "outputs": {owner: str(path) for owner, path in outputs(loaded)},
         "buffers_bytes": buffers_bytes(loaded),
         "pipelines": {
@@ -44,9 +47,11 @@ def lines(loaded: Loaded, encoding: str) -> list[str]:
     told = describe(loaded)
     text = [
         f"configuration  {told['path']}",
+        *(f"and            {escape(file)}" for file in told["conf_d"]),
         f"files beside   {told['base_dir']}",
         f"state folder   {told['state_dir']}",
         f"admin          {told['admin'] or 'off'}",
+        f"control socket {told['control'] or 'off'}",
         f"ledger         {told['outputs']['ledger']}",
         f"dead letters   {told['outputs']['dead_letters']}",
         f"buffers        at most {size(told['buffers_bytes'])} in all",

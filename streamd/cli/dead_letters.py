@@ -12,18 +12,18 @@ from typing import Any
 from streamd.cli import _purge, _replay
 from streamd.cli._table import escape, json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
-from streamd.core.errors import BadData
 from streamd.core.printable import printable
-from streamd.core.settings import parse_duration_s
-from streamd.core.timestamp import canonical, from_epoch
-from streamd.dead_letter_filter import LetterFilter
+from streamd.dead_letter_filter import LetterFilter, moment
+from streamd.dead_letter_reader import (
+    ALL_COLUMNS,
+    COUNT_COLUMNS,
+    SHOWN_CHARACTERS,
+    counted,
+    named,
+    newest,
+    row,
+)
 
-SHOWN_CHARACTERS = 60
-"""Of a payload in a list; `show` has it whole."""
-
-_COLUMNS = (
-    "id", "received_at", "source", "peer", "pipeline", "sink", "stage", "reason", "detail", "kind", "payload",
-)  # fmt: skip
 _LISTED = ("id", "received_at", "source", "peer", "stage", "reason", "detail", "payload")
 
 
@@ -69,13 +69,9 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 def _since(text: str) -> str:
     """The moment meant, as the table writes moments; for argparse."""
     try:
-        return from_epoch(time.time() - parse_duration_s(text))
-    except (ValueError, BadData):
-        pass
-    try:
-        return canonical(text, timezone="UTC")
-    except BadData as bad:
-        raise argparse.ArgumentTypeError(f"neither a duration like 10m nor a time: {bad.detail}") from None
+        return moment(text, time.time())
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(options: argparse.Namespace) -> int:
@@ -104,15 +100,11 @@ def _wanted(options: argparse.Namespace) -> LetterFilter:
 
 def _list(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
     wanted = _wanted(options)
-    columns = _COLUMNS if options.json else _LISTED
-    rows = connection.execute(
-        f"SELECT {', '.join(columns)} FROM dead_letters WHERE {wanted.condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
-        [*wanted.parameters, options.limit],
-    )
     if options.json:
-        sys.stdout.writelines(_json(row) for row in rows)
+        sys.stdout.writelines(map(_json, newest(connection, wanted, ALL_COLUMNS, options.limit)))
     else:
-        write_rows(columns, _shortened(rows), "auto")
+        rows = newest(connection, wanted, _LISTED, options.limit)
+        write_rows(_LISTED, _shortened(rows), "auto")
 
 
 def _shortened(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
@@ -121,42 +113,27 @@ def _shortened(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
 
 
 def _count(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
-    wanted = _wanted(options)
-    rows = connection.execute(
-        "SELECT source, stage, reason, count(*), min(received_at), max(received_at)"  # noqa: S608 - our own words
-        f" FROM dead_letters WHERE {wanted.condition} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3",
-        wanted.parameters,
-    )
-    names = ("source", "stage", "reason", "count", "first", "last")
-    write_rows(names, rows, "json" if options.json else "auto")
+    rows = counted(connection, _wanted(options))
+    write_rows(COUNT_COLUMNS, rows, "json" if options.json else "auto")
 
 
 def _show(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
-    row = connection.execute(
-        f"SELECT {', '.join(_COLUMNS)} FROM dead_letters WHERE id = ?",  # noqa: S608 - our own words
-        [options.id],
-    ).fetchone()
-    if row is None:
-        raise QueryRefused(f"there is no dead letter {options.id}; a full file evicts its oldest")
-    payload = row[-1]
+    try:
+        found = row(connection, options.id)
+    except LookupError as error:
+        raise QueryRefused(error.args[0]) from None
+    payload = found[-1]
     if options.raw:
         sys.stdout.buffer.write(payload.encode() if isinstance(payload, str) else payload)
         sys.stdout.buffer.flush()
     elif options.json:
-        sys.stdout.write(_json(row))
+        sys.stdout.write(_json(found))
     else:
-        for name, value in zip(_COLUMNS[:-1], row[:-1], strict=True):
+        for name, value in zip(ALL_COLUMNS[:-1], found[:-1], strict=True):
             print(f"{name:<12} {escape(text_of(value))}")
         print(f"\n{printable(payload, sys.maxsize)}")
 
 
-def _json(row: tuple[Any, ...]) -> str:
-    """The letter as a JSON line: `payload` where it is text, else `payload_base64`."""
-    *others, payload = row
-    name = "payload"
-    if isinstance(payload, bytes):
-        try:
-            payload = payload.decode()
-        except UnicodeDecodeError:
-            name = "payload_base64"
-    return json_line((*_COLUMNS[:-1], name), (*others, payload)) + "\n"
+def _json(values: tuple[Any, ...]) -> str:
+    found = named(values)
+    return json_line(list(found), list(found.values())) + "\n"

@@ -5,23 +5,20 @@ import http.client
 import json
 import sys
 from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
 from streamd.balance import beside
+from streamd.cli._control import STATUS_TIMEOUT_S, add_place, ask, place
 from streamd.cli._table import escape
-from streamd.config import AdminSettings, Problem, loading
-from streamd.config.problems import dotted
-from streamd.config.validation import validated
-from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.errors import EnvironmentFault
 
 if TYPE_CHECKING:
     import rich.console
 
-TIMEOUT_S = 3.0
-_MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _PLAIN_WIDTH = 200  # where there is no terminal to fit into
 
 Book = dict[str, int | dict[str, int]]
@@ -80,12 +77,21 @@ class Sink(msgspec.Struct):
     deliveries: list[Delivery]
 
 
+class ReloadFailure(msgspec.Struct):
+    """Of the newest reload, where it failed."""
+
+    at: datetime
+    why: list[str]
+
+
 class Status(msgspec.Struct):
     """What this page needs of the answer of `/status`; docs/operations.md has all of it."""
 
     version: str
     run_id: str
     config: str
+    config_loaded_at: datetime
+    reload_failure: ReloadFailure | None
     phase: str
     ready: bool
     reasons: list[str]
@@ -98,21 +104,14 @@ class Status(msgspec.Struct):
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--config", metavar="FILE", help="the configuration of the daemon to ask")
-    where.add_argument("--url", metavar="URL", help="its admin address, like http://127.0.0.1:9900")
-    parser.add_argument("--json", action="store_true", help="the document of /status instead of a page")
+    add_place(parser)
+    parser.add_argument("--json", action="store_true", help="the whole document instead of a page")
     parser.epilog = "Exit code: 0 ready, 1 not ready or no answer, 2 wrong use."
 
 
 def main(args: argparse.Namespace) -> int:
     """0 where the daemon is ready, 1 where it is not. Raises `EnvironmentFault` where none answers."""
-    url = args.url or _configured_url(args.config)
-    body = ask(url)
-    try:
-        status = msgspec.json.decode(body, type=Status)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EnvironmentFault(f"what answers at {escape(url)} is not streamd") from error
+    status, body = fetch(place(args))
     if args.json:
         print(json.dumps(json.loads(body), indent=2))
     else:
@@ -120,45 +119,15 @@ def main(args: argparse.Namespace) -> int:
     return 0 if status.ready else 1
 
 
-def _configured_url(explicit: str | None) -> str:
-    """Only [admin] is looked at: a daemon can be asked while its file is being edited."""
-    path = loading.find(explicit)
-    document = loading.parse(path, loading.read(path))
-    problems: list[Problem] = []
-    admin = validated(AdminSettings, document.get("admin", {}), ("admin",), problems)
-    if admin is None:
-        raise ConfigError("\n".join(f"{path}: {dotted(place)}: {escape(what)}" for place, what in problems))
-    if admin.listen is None:
-        raise ConfigError(f"{path}: admin.listen turns the admin address off: there is nobody to ask")
-    return f"http://{admin.listen}"
-
-
-def ask(url: str) -> bytes:
-    """The answer of `/status`. Raises `EnvironmentFault` where none comes, `ConfigError` for no such URL."""
+def fetch(path: Path) -> tuple[Status, bytes]:
+    """What the daemon at this socket says, and all of it as it came. Raises `EnvironmentFault`."""
+    answer = ask(path, "GET", "/status", STATUS_TIMEOUT_S)
+    if answer.code != http.client.OK:
+        raise EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 80
-    except ValueError:
-        host, port = None, 0
-    if host is None or parts.scheme != "http" or parts.path not in {"", "/"}:
-        raise ConfigError("--url is an admin address like http://127.0.0.1:9900")
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", "/status")
-        answer = connection.getresponse()
-        body = answer.read(_MAX_ANSWER_BYTES)
-    except TimeoutError as error:
-        raise EnvironmentFault(f"no answer from {escape(url)} within {TIMEOUT_S:.0f} s") from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = escape(str(error)) or type(error).__name__
-        raise EnvironmentFault(f"no daemon answers at {escape(url)} ({reason}); is it running?") from error
-    finally:
-        connection.close()
-    if answer.status != http.client.OK:
-        raise EnvironmentFault(
-            f"{escape(url)} answered {answer.status}: {escape(body[:200].decode('latin-1'))}"
-        )
-    return body
+        return msgspec.json.decode(answer.body, type=Status), answer.body
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error
 
 
 def _show(status: Status) -> None:
@@ -169,7 +138,13 @@ def _show(status: Status) -> None:
     verdict = Text("ready", "bold green") if status.ready else Text("not ready", "bold red")
     head = f"streamd {status.version} · {status.phase} for {_span(status.uptime_s)} · run {status.run_id} · "
     console.print(Text(escape(head)) + verdict)
-    console.print(Text(escape(status.config), "dim"))
+    console.print(Text(escape(f"config: {status.config}, loaded {_local(status.config_loaded_at)}"), "dim"))
+    if (failure := status.reload_failure) is not None:
+        console.print(
+            Text(f"last reload failed {_local(failure.at)}, the configuration before goes on:", "red")
+        )
+        for line in failure.why:
+            console.print(Text(f"  {escape(line)}", "red"))
     for reason in status.reasons:
         console.print(Text(f"  {escape(reason)}", "red"))
     _table(
@@ -217,6 +192,10 @@ def _show(status: Status) -> None:
         console.print(Text("the books balance"))
     for imbalance in status.imbalances:
         console.print(Text(f"the books do not balance: {escape(imbalance)}", "red"))
+
+
+def _local(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _table(console: "rich.console.Console", names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

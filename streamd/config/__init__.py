@@ -5,6 +5,7 @@ from streamd.config.problems import Problem
 from streamd.config.tables import (
     AdminSettings,
     Config,
+    ControlSettings,
     DaemonSettings,
     DeadLetterSettings,
     LedgerSettings,
@@ -17,6 +18,7 @@ from streamd.config.validation import component
 __all__ = [
     "AdminSettings",
     "Config",
+    "ControlSettings",
     "DaemonSettings",
     "DeadLetterSettings",
     "LedgerSettings",

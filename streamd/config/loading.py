@@ -1,46 +1,52 @@
 """The configuration file: found, read, and every problem of it told at once."""
 
 import os
-import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from streamd.config import crosschecks, validation
-from streamd.config.positions import Positions
-from streamd.config.problems import Problem, dotted
-from streamd.config.tables import Config
+from streamd.config.problems import Problem
+from streamd.config.tables import CONTROL_OFF, Config, ControlSettings, DaemonSettings
+from streamd.config.written import Written
 from streamd.core.errors import ConfigError
-from streamd.core.printable import printable
 from streamd.core.schema import Schema
 
 SEARCHED = ("config/streamd.toml", "/etc/streamd/streamd.toml")
 """Where a configuration is looked for when none is named, in this order."""
 
-LARGEST_BYTES = 16 << 20
-"""A larger file is refused: it is a device or data, and no configuration."""
-
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that may be used. `schemas` are built; `base_dir` is the folder of the file."""
+    """A configuration that may be used. `schemas` are built; `base_dir` is the folder of the main file."""
 
     config: Config
-    path: Path | None
+    written: Written
     base_dir: Path
     schemas: dict[str, Schema]
+
+    @property
+    def path(self) -> Path:
+        """The main file."""
+        return self.written.path
 
     @property
     def state_dir(self) -> Path:
         """`[daemon] state_dir`, absolute."""
         return Path(self.config.daemon.state_dir).absolute()
 
+    @property
+    def control_path(self) -> Path | None:
+        """`[control] path`, absolute; None where it is turned off."""
+        return control_path(self.config.daemon, self.config.control)
+
     def error(self, problems: list[Problem]) -> ConfigError:
         """What was found wrong after loading, told with its lines."""
-        if self.path is None:
-            return ConfigError("\n".join(f"{dotted(place)}: {text}" for place, text in problems))
-        return _error(self.path, read(self.path), problems)
+        return self.written.error(problems)
+
+
+def control_path(daemon: DaemonSettings, control: ControlSettings) -> Path | None:
+    """The control socket, absolute; None where it is turned off."""
+    return None if control.path == CONTROL_OFF else Path(daemon.state_dir).absolute() / control.path
 
 
 def find(explicit: str | None) -> Path:
@@ -59,55 +65,13 @@ def find(explicit: str | None) -> Path:
 
 
 def load(path: Path) -> Loaded:
-    """Read and check the file. Raises `ConfigError` with all problems, one a line, in order of lines."""
-    text = read(path)
-    document = parse(path, text)
+    """Read and check the file, and those of `conf.d` beside it. Raises `ConfigError` with all problems,
+    one a line, in order of files and lines.
+    """
+    written = Written(path)
     problems: list[Problem] = []
-    parts = validation.validate(document, problems)
+    parts = validation.validate(written.document, problems)
     schemas = crosschecks.check(parts, problems)
     if problems:
-        raise _error(path, text, problems)
-    return Loaded(parts.config(), path, path.absolute().parent, schemas)
-
-
-def read(path: Path) -> str:
-    """The text of the file. Raises `ConfigError`: whoever named it can name another."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(content) > LARGEST_BYTES:
-        raise ConfigError(f"{path}: larger than {LARGEST_BYTES >> 20} MiB: this is no configuration")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8: byte 0x{content[error.start]:02x}") from None
-
-
-def parse(path: Path, text: str) -> dict[str, Any]:
-    """The document. Raises `ConfigError` for the first error of syntax, with line and column."""
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        what = str(error)
-        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", what, re.DOTALL)
-        if found and found[2]:
-            raise ConfigError(f"{path}:{found[2]}:{found[3]}: {found[1]}") from None
-        last_line = text.count("\n") + 1
-        raise ConfigError(
-            f"{path}:{last_line}: {found[1] if found else what} at the end of the file"
-        ) from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply") from None
-
-
-def _error(path: Path, text: str, problems: list[Problem]) -> ConfigError:
-    positions = Positions(text)
-    located = sorted(
-        (positions.line(place), number, place, what) for number, (place, what) in enumerate(problems)
-    )
-    return ConfigError(
-        "\n".join(f"{path}:{line}: {dotted(place)}: {printable(what)}" for line, _, place, what in located)
-    )
+        raise written.error(problems)
+    return Loaded(parts.config(), written, path.absolute().parent, schemas)

@@ -82,11 +82,40 @@ def _admin_address(value: Any) -> Address | None:
 
 
 class AdminSettings(Settings):
-    """The HTTP address for `/metrics`, `/healthz`, `/readyz` and `/status`."""
+    """The HTTP address for `/metrics`, `/healthz` and `/readyz`."""
 
     listen: Annotated[Address | None, BeforeValidator(_admin_address, json_schema_input_type=str)] = Field(
         "127.0.0.1:9900",  # type: ignore[assignment]  # parsed by the validator
         description=f'a loopback address; "{ADMIN_OFF}" turns it off',
+    )
+
+
+CONTROL_OFF = "none"
+"""The word for `path` that turns the control socket off."""
+
+CONTROL_SOCKET = "control.sock"
+
+
+def _default_control_path() -> str:
+    """In the folder systemd made for us (the first of several), else in `state_dir`."""
+    folder = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return f"{folder}/{CONTROL_SOCKET}" if folder else CONTROL_SOCKET
+
+
+class ControlSettings(Settings):
+    """The Unix socket that `streamd status` and `streamd reload` ask."""
+
+    path: str = Field(
+        default_factory=_default_control_path,
+        min_length=1,
+        description=f'relative to state_dir; "{CONTROL_OFF}" turns it off; default'
+        f" $RUNTIME_DIRECTORY/{CONTROL_SOCKET}, else {CONTROL_SOCKET}",
+    )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="who may use it beside the daemon's user; default under systemd the daemon's group, else"
+        " nobody",
     )
 
 
@@ -159,6 +188,9 @@ class Config(Settings):
     daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="the process as a whole")
     log: LogSettings = Field(LogSettings(), description="the log on stderr")
     admin: AdminSettings = Field(AdminSettings(), description="the HTTP address for metrics and health")
+    control: ControlSettings = Field(
+        default_factory=ControlSettings, description="the Unix socket for status, reload and dead letters"
+    )
     ledger: LedgerSettings = Field(LedgerSettings(), description="the books, written beside the data")
     dead_letters: DeadLetterSettings = Field(
         DeadLetterSettings(), description="the store of what could not be used"

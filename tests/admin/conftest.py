@@ -7,6 +7,7 @@ import pytest
 
 from streamd.admin.server import AdminServer
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
+from streamd.admin.watch import Watch
 from streamd.core.books import Books
 from streamd.core.histogram import Histogram
 from streamd.core.now import Now
@@ -94,7 +95,7 @@ def world() -> World:
 
 @pytest.fixture
 async def server(world: World) -> AsyncIterator[AdminServer]:
-    server = AdminServer(world.view, Address("127.0.0.1", 0), timeout_s=0.3)
+    server = AdminServer(world.view, Watch(world.view), Address("127.0.0.1", 0), timeout_s=0.3)
     await server.open()
     yield server
     await server.close()

@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -10,7 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.admin import server as server_module
+from streamd.admin.exchange import Answer
 from streamd.admin.server import AdminServer
+from streamd.admin.watch import Watch
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
 
@@ -60,14 +61,6 @@ async def test_readiness_is_a_status_code_with_reasons(server: AdminServer, worl
     assert (await get(server, "/healthz"))[0] == 200
 
 
-async def test_status_is_json(server: AdminServer, world: Any) -> None:
-    world.fill_books()
-    code, body, headers = await get(server, "/status?pretty=1")
-    assert (code, headers["Content-Type"]) == (200, "application/json")
-    assert json.loads(body)["sources"][0]["frames"]["received"] == 1000
-    assert json.loads(body)["admin"] == {"refused": {}}
-
-
 async def test_metrics_are_served_in_both_formats(server: AdminServer, world: Any) -> None:
     world.fill_books()
     _, body, headers = await get(server, "/metrics")
@@ -78,7 +71,7 @@ async def test_metrics_are_served_in_both_formats(server: AdminServer, world: An
     assert body.endswith(b"# EOF\n")
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/status", "/metrics", "/nothing"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/nothing"])
 async def test_head_gives_the_headers_of_get_and_no_body(server: AdminServer, path: str) -> None:
     answer = await raw(server, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -89,16 +82,18 @@ async def test_head_gives_the_headers_of_get_and_no_body(server: AdminServer, pa
 @pytest.mark.parametrize(
     ("method", "path", "code"),
     [
-        ("POST", "/status", 405),
+        ("POST", "/readyz", 405),
         ("DELETE", "/metrics", 405),
         ("OPTIONS", "/healthz", 405),
         ("get", "/healthz", 405),
         ("GET", "/", 404),
         ("GET", "/metrics/", 404),
-        ("GET", "//status", 404),
+        ("GET", "/status", 404),
+        ("POST", "/reload", 404),
+        ("GET", "//healthz", 404),
         ("GET", "/../etc/passwd", 404),
-        ("GET", "http://localhost/status", 404),
-        ("GET", "/%73tatus", 404),
+        ("GET", "http://localhost/healthz", 404),
+        ("GET", "/%68ealthz", 404),
     ],
 )
 async def test_other_methods_and_paths_are_refused(
@@ -124,7 +119,7 @@ async def test_other_methods_and_paths_are_refused(
     ],
 )
 async def test_only_our_own_names_are_answered(server: AdminServer, host: str, code: int) -> None:
-    answer = await raw(server, f"GET /status HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    answer = await raw(server, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert answer.startswith(f"HTTP/1.1 {code} ".encode())
     assert server.refused["host"] == (code == 421)
 
@@ -137,12 +132,12 @@ async def test_http_1_0_needs_no_host(server: AdminServer) -> None:
     "sent",
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
-        b"GET /status HTTP/1.1\r\n\r\n",
-        b"GET /status HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
-        b"GET /sta\x00tus HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"GET /status HTTP/x.y\r\nHost: localhost\r\n\r\n",
-        b"GET /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"GET /status HTTP/1.1\r\nHost: localhost\r\n folded\x7f: \r\nx\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+        b"GET /hea\x00lthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz HTTP/x.y\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n folded\x7f: \r\nx\r\n\r\n",
         b'{"sensor":"s-1"}\n\n',
         b"<34>1 2003-10-11T22:14:15.003Z host app - - - x\r\n\r\n",
     ],
@@ -155,7 +150,7 @@ async def test_what_is_no_request_gets_one_answer_and_is_counted(server: AdminSe
 
 
 async def test_a_huge_header_is_refused_without_being_kept(server: AdminServer) -> None:
-    answer = await raw(server, b"GET /status HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000)
+    answer = await raw(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert server.refused == {"request": 1}
 
@@ -167,13 +162,13 @@ async def test_of_pipelined_requests_only_the_first_is_answered(server: AdminSer
 
 
 async def test_a_body_is_not_read_and_does_not_destroy_the_answer(server: AdminServer) -> None:
-    head = b"POST /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n"
+    head = b"POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n\r\n"
     assert (await raw(server, head + b"x" * 9000)).startswith(b"HTTP/1.1 405 ")
 
 
 async def test_a_request_that_drips_is_cut_off_at_the_deadline(server: AdminServer) -> None:
     reader, writer = await asyncio.open_connection(*server.listening[0])
-    writer.write(b"GET /status HTTP/1.1\r\n")
+    writer.write(b"GET /healthz HTTP/1.1\r\n")
     closed = asyncio.ensure_future(reader.read())
     async with asyncio.timeout(10):
         while not closed.done():
@@ -197,12 +192,12 @@ async def test_a_client_that_goes_away_early_is_counted(server: AdminServer, unt
 async def test_a_reader_that_takes_nothing_is_cut_off(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
-    async def long(_request: object) -> server_module.Answer:
-        return server_module.Answer(200, b"x" * 50_000_000)
+    async def long(_request: object) -> Answer:
+        return Answer(200, b"x" * 50_000_000)
 
-    monkeypatch.setitem(server._routes, b"/status", long)
+    monkeypatch.setitem(server._routes, b"/healthz", long)
     reader, writer = await asyncio.open_connection(*server.listening[0], limit=1024)
-    writer.write(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await until(lambda: server.refused == {"timeout": 1})
     taken = 0
     with contextlib.suppress(ConnectionResetError):
@@ -213,14 +208,14 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
 
 
 async def test_connections_over_the_cap_are_closed_and_counted(world: Any, until: Until) -> None:
-    server = AdminServer(world.view, Address("127.0.0.1", 0), timeout_s=30.0)
+    server = AdminServer(world.view, Watch(world.view), Address("127.0.0.1", 0), timeout_s=30.0)
     await server.open()
     try:
         opened = [await asyncio.open_connection(*server.listening[0]) for _ in range(100)]
         await until(lambda: server.refused["connections"] == 100 - server_module.MAX_CONNECTIONS)
         for _, writer in opened:
             writer.close()
-        await until(lambda: not server._connections)
+        await until(lambda: not server._exchange.connections)
         assert (await get(server, "/healthz"))[0] == 200
     finally:
         await server.close()
@@ -232,14 +227,14 @@ async def test_a_fault_of_ours_is_an_answer_without_a_traceback(server: AdminSer
 
     world.view.refresh = broken
     with capture_logs() as logged:
-        code, body, _ = await get(server, "/status")
+        code, body, _ = await get(server, "/metrics")
     assert (code, body) == (500, b"internal error, see the log\n")
     assert logged[0]["event"] == "admin_answer_failed"
     assert (await get(server, "/healthz"))[0] == 200
 
 
 async def test_a_port_in_use_says_what_to_do(server: AdminServer, world: Any) -> None:
-    second = AdminServer(world.view, server.listening[0])
+    second = AdminServer(world.view, Watch(world.view), server.listening[0])
     with pytest.raises(EnvironmentFault, match=r"cannot listen on 127\.0\.0\.1:\d+.*another port"):
         await second.open()
     await second.close()
@@ -247,12 +242,12 @@ async def test_a_port_in_use_says_what_to_do(server: AdminServer, world: Any) ->
 
 async def test_an_address_of_another_host_says_so(world: Any) -> None:
     with pytest.raises(EnvironmentFault, match="choose an address of this host"):
-        await AdminServer(world.view, Address("192.0.2.1", 0)).open()
+        await AdminServer(world.view, Watch(world.view), Address("192.0.2.1", 0)).open()
 
 
 async def test_closing_ends_open_connections_and_can_be_repeated(server: AdminServer, until: Until) -> None:
     reader, writer = await asyncio.open_connection(*server.listening[0])
-    await until(lambda: len(server._connections) == 1)
+    await until(lambda: len(server._exchange.connections) == 1)
     await server.close()
     await server.close()
     try:
@@ -265,7 +260,7 @@ async def test_closing_ends_open_connections_and_can_be_repeated(server: AdminSe
 
 
 async def test_ipv6_is_answered(world: Any) -> None:
-    server = AdminServer(world.view, Address("::1", 0))
+    server = AdminServer(world.view, Watch(world.view), Address("::1", 0))
     await server.open()
     try:
         assert (await get(server, "/healthz"))[0] == 200

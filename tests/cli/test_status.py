@@ -1,20 +1,21 @@
 import asyncio
 import json
-import os
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from streamd.admin.server import AdminServer
-from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
+from streamd.admin.control import ControlServer, Peer
+from streamd.admin.view import BufferGauge, ReloadFailure, SinkGauge, SourceGauge, View
+from streamd.admin.watch import Watch
 from streamd.cli import main
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
 from streamd.core.histogram import Histogram
-from streamd.core.settings import Address
 
 
 @pytest.fixture
@@ -47,10 +48,16 @@ def view() -> View:
 
 
 @pytest.fixture
-async def url(view: View) -> AsyncIterator[str]:
-    server = AdminServer(view, Address("127.0.0.1", 0))
+async def place(view: View, tmp_path: Path) -> AsyncIterator[str]:
+    async def reload(dry_run: bool, peer: Peer) -> dict[str, Any]:
+        raise AssertionError((dry_run, peer))
+
+    path = tmp_path / "control.sock"
+    server = ControlServer(
+        view, Watch(view), path, group=None, reload=reload, dead_letters=tmp_path / "dead-letters.db"
+    )
     await server.open()
-    yield f"http://{server.listening[0]}"
+    yield str(path)
     await server.close()
 
 
@@ -58,8 +65,8 @@ async def run(*arguments: str) -> int:
     return await asyncio.to_thread(main, ["status", *arguments])
 
 
-async def test_a_ready_daemon_is_a_page_and_exit_0(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert await run("--url", url) == 0
+async def test_a_ready_daemon_is_a_page_and_exit_0(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await run("--socket", place) == 0
     shown = capsys.readouterr().out
     assert "streamd 1.2.3 · running for 2.0 h · run run-1 · ready" in shown
     for text in (
@@ -77,62 +84,94 @@ async def test_a_ready_daemon_is_a_page_and_exit_0(url: str, capsys: pytest.Capt
 
 
 async def test_nothing_in_the_answer_controls_the_terminal(
-    url: str, capsys: pytest.CaptureFixture[str]
+    place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await run("--url", url)
+    await run("--socket", place)
     shown = capsys.readouterr().out
     assert "/etc/streamd/[bold]\\x1b[31m.toml" in shown
     assert "\x1b[31m.toml" not in shown
 
 
 async def test_a_daemon_that_is_not_ready_says_why_and_exits_1(
-    url: str, view: View, capsys: pytest.CaptureFixture[str]
+    place: str, view: View, capsys: pytest.CaptureFixture[str]
 ) -> None:
     view.phase = "draining"
     view.books.source("lab").decoded += 100
-    assert await run("--url", url) == 1
+    assert await run("--socket", place) == 1
     shown = capsys.readouterr().out
     assert "not ready" in shown
     assert "the books do not balance: lab: waiting is -93" in shown
 
 
-async def test_json_is_the_document_itself(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert await run("--json", "--url", url) == 0
+async def test_json_is_the_document_itself(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await run("--json", "--socket", place) == 0
     assert json.loads(capsys.readouterr().out)["sources"][0]["frames"]["received"] == 1_234_567
 
 
-async def test_the_address_comes_from_the_configuration(
-    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+async def test_the_last_reload_is_told_with_its_outcome(
+    place: str, view: View, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    view.reloaded_at_wall_s = 1_700_000_000.0
+    assert await run("--socket", place) == 0
+    shown = capsys.readouterr().out
+    assert "loaded 2023-11-14 22:13:20\n" in shown
+    assert "failed" not in shown
+    view.reload_failure = ReloadFailure(1_700_000_060.0, "a.toml:1: no \x1b[2J\na.toml:2: no")
+    assert await run("--socket", place) == 0
+    shown = capsys.readouterr().out
+    assert "last reload failed 2023-11-14 22:14:20, the configuration before goes on:\n" in shown
+    assert "  a.toml:1: no \\x1b[2J\n  a.toml:2: no\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("config", "runtime"),
+    [
+        ('[daemon]\nstate_dir = "{folder}"\n', ""),
+        ('[daemon]\nstate_dir = "{folder}/x"\n[control]\npath = "{folder}/control.sock"\n', "/nowhere"),
+        ('[control]\npath = "{folder}/control.sock"\n[sources.half]\ntype = "nonsen"\n', ""),
+        ("", "{folder}"),
+    ],
+)
+async def test_the_socket_comes_from_the_configuration(
+    place: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    config: str,
+    runtime: str,
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", runtime.format(folder=tmp_path))
     written = tmp_path / "streamd.toml"
-    written.write_text(
-        f'[admin]\nlisten = "{url.removeprefix("http://")}"\n[sources.half]\ntype = "nonsen"\n'
-    )
+    written.write_text(config.format(folder=Path(place).parent))
     assert await run("--config", str(written)) == 0
     assert "ready" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("listen", "said"),
-    [("none", "turns the admin address off"), ("10.0.0.1:9900", "admin.listen: only a loop")],
+    ("path", "said"),
+    [('"none"', "turns the control socket off"), ("5", "streamd.toml:2: control.path: should be a text")],
 )
-async def test_an_admin_address_that_cannot_be_asked_is_said(
-    listen: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+async def test_a_control_socket_that_cannot_be_asked_is_said(
+    path: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = tmp_path / "streamd.toml"
-    written.write_text(f'[admin]\nlisten = "{listen}"\n')
+    written.write_text(f"[control]\npath = {path}\n")
     assert await run("--config", str(written)) == 2
     assert said in capsys.readouterr().err
 
 
-async def test_nobody_there_is_one_line_and_exit_1(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        assert await run("--url", f"http://127.0.0.1:{port}") == 1
-    error = capsys.readouterr().err
-    assert f"no daemon answers at http://127.0.0.1:{port}" in error
-    assert error.count("\n") == 1
+async def test_nobody_there_is_one_line_and_exit_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead.sock"))
+    for name in ("dead.sock", "none.sock"):
+        assert await run("--socket", str(tmp_path / name)) == 1
+        error = capsys.readouterr().err
+        assert f"no daemon answers at {tmp_path / name}" in error
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -146,7 +185,7 @@ async def test_nobody_there_is_one_line_and_exit_1(capsys: pytest.CaptureFixture
     ],
 )
 async def test_another_program_there_is_one_safe_line_and_exit_1(
-    answer: bytes, capsys: pytest.CaptureFixture[str]
+    answer: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -154,26 +193,10 @@ async def test_another_program_there_is_one_safe_line_and_exit_1(
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    assert await run("--url", f"http://127.0.0.1:{port}") == 1
+    path = str(tmp_path / "other.sock")
+    server = await asyncio.start_unix_server(talk, path)
+    assert await run("--socket", path) == 1
     server.close()
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert error.removesuffix("\n").isprintable()
-
-
-@pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "https://127.0.0.1", "127.0.0.1:9900", "http://[::1", "http://h:x"]
-)
-async def test_a_wrong_url_is_wrong_use(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert await run("--url", url) == 2
-    assert "--url is an admin address" in capsys.readouterr().err
-
-
-async def test_a_proxy_of_the_environment_is_not_asked(
-    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(os.environ, "http_proxy", "http://127.0.0.1:1")
-    assert await run("--url", url) == 0
-    assert "ready" in capsys.readouterr().out

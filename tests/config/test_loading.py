@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd import config
-from streamd.config import loading
+from streamd.config import written as written_module
 from streamd.core.errors import ConfigError
 from streamd.core.settings import Address, ComponentSettings
 
@@ -93,7 +93,7 @@ def test_a_large_file_loads_and_a_vast_one_is_refused(
     assert len(comments) > 10_000_000
     assert config.load(written(tmp_path, comments + MINIMAL)).config.sources
 
-    monkeypatch.setattr(loading, "LARGEST_BYTES", 1 << 20)
+    monkeypatch.setattr(written_module, "LARGEST_BYTES", 1 << 20)
     with pytest.raises(ConfigError, match="larger than 1 MiB"):
         config.load(tmp_path / "c.toml")
 

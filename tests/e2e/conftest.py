@@ -88,6 +88,16 @@ class Daemon:
         event = until(lambda: self.events("admin_listening"), "the admin address")[0]
         return f"http://{event['address']}"
 
+    def control(self, method: str, target: str) -> tuple[int, str]:
+        """What the control socket answers: the code and the text."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(DEADLINE_S)
+            sock.connect(str(self.folder / "var" / "control.sock"))
+            sock.sendall(f"{method} {target} HTTP/1.0\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+        head, _, body = answer.partition("\r\n\r\n")
+        return int(head.split()[1]), body
+
     def udp(self, *payloads: bytes, source: str = "lab", bind: str | None = None) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             if bind:

@@ -9,7 +9,6 @@ import json
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -538,8 +537,7 @@ def config_of(cases: dict[str, Case]) -> str:
 
 def addresses(daemon: Any) -> dict[str, tuple[str, int]]:
     """Where each source listens; of so many the log, which is bounded, does not tell all."""
-    with urllib.request.urlopen(f"{daemon.admin()}/status", timeout=30) as answer:  # noqa: S310 - our own address
-        status = json.load(answer)
+    status = json.loads(daemon.control("GET", "/status")[1])
     listening = {source["name"]: source["listening"][0].rpartition(":") for source in status["sources"]}
     return {name: (host, int(port)) for name, (host, _, port) in listening.items()}
 

@@ -405,7 +405,7 @@ def test_without_any_standard_stream_it_runs_and_ends_in_order(start: Any) -> No
 
 
 def test_two_daemons_on_the_same_files_take_turns_and_each_ones_books_are_exact(start: Any) -> None:
-    both = [start(CONFIG), start(CONFIG)]
+    both = [start(CONFIG), start(CONFIG + '[control]\npath = "second.sock"\n')]
     senders = [threading.Thread(target=daemon.tcp, args=(lines(20000),)) for daemon in both]
     for sender in senders:
         sender.start()

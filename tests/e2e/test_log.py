@@ -66,8 +66,8 @@ def test_a_secret_of_a_step_that_fails_is_shown_nowhere(
     daemon.tcp(b'{"n": 1}\n')
     wait_until(lambda: daemon.events("step_failed"), "the step's failure")
     wait_until(lambda: daemon.dead_letters("floor"), "the dead letter")
-    told = {}
-    for path in ("/status", "/metrics", "/readyz"):
+    told = {"/status": daemon.control("GET", "/status")[1]}
+    for path in ("/metrics", "/readyz"):
         with urllib.request.urlopen(daemon.admin() + path, timeout=30) as answer:  # noqa: S310 - our own http
             told[path] = answer.read().decode()
     for words in (["check"], ["check", "--json"], ["check", "--resolved"], ["dead-letters", "list"]):

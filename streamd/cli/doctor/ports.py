@@ -4,12 +4,10 @@ import socket
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import msgspec
-
-from streamd.cli import _units
+from streamd.cli import _control, _units
 from streamd.cli.doctor.finding import Finding
 from streamd.cli.doctor.host import Host
-from streamd.cli.status import Status, ask
+from streamd.cli.status import fetch
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
@@ -23,7 +21,7 @@ _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """One finding for each listener; each is bound and let go at once."""
     config = loaded.config
-    running = _running(config.admin.listen)
+    running = _running(loaded)
     lines = {listener.source: listener.line for listener in _units.listeners(config)}
     for name, source in config.sources.items():
         address: Any = getattr(source, "listen", None)
@@ -64,12 +62,12 @@ def _fault(address: Address, kind: socket.SocketKind, owner: str) -> str | None:
     return None
 
 
-def _running(admin: Address | None) -> set[str]:
-    """The sources of the daemon that answers at the admin address."""
-    if admin is None or not admin.port:
+def _running(loaded: Loaded) -> set[str]:
+    """The sources of the daemon that answers at the control socket."""
+    path = _control.place_of(loaded.path, loaded.config.daemon, loaded.config.control)
+    if path is None:
         return set()
     try:
-        status = msgspec.json.decode(ask(f"http://{admin}"), type=Status)
-    except (EnvironmentFault, msgspec.DecodeError, UnicodeDecodeError):
+        return {source.name for source in fetch(path)[0].sources}
+    except EnvironmentFault:
         return set()
-    return {source.name for source in status.sources}

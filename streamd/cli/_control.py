@@ -1,0 +1,102 @@
+"""Asking a running daemon by its control socket."""
+
+import argparse
+import http.client
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+from streamd.admin.control import short
+from streamd.cli._table import escape
+from streamd.config import ControlSettings, DaemonSettings, Problem, find
+from streamd.config.loading import SEARCHED, control_path
+from streamd.config.validation import validated
+from streamd.config.written import Written, glimpse
+from streamd.core.errors import ConfigError, EnvironmentFault
+
+STATUS_TIMEOUT_S = 3.0
+UNDER_SYSTEMD = Path("/run/streamd/control.sock")
+"""Where the installed unit's daemon has it, whose configuration is the last of `SEARCHED`."""
+
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+
+class Answer(NamedTuple):
+    """What the daemon said."""
+
+    code: int
+    body: bytes
+
+    def lines(self) -> str:
+        """The text of a refusal, harmless on a terminal."""
+        return "\n".join(escape(line) for line in self.body.decode("utf-8", "replace").splitlines())
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """`--config` or `--socket`: which daemon is meant."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", metavar="FILE", help="the configuration of the daemon to ask")
+    where.add_argument("--socket", type=Path, metavar="PATH", help="its control socket")
+
+
+def place(args: argparse.Namespace) -> Path:
+    """The socket that is meant. Raises `ConfigError`.
+
+    Only [daemon] and [control] are looked at: a daemon can be asked while its file is being edited.
+    """
+    if args.socket is not None:
+        named: Path = args.socket
+        return named
+    path = find(args.config)
+    problems: list[Problem] = []
+    daemon = validated(DaemonSettings, glimpse(path, "daemon"), ("daemon",), problems)
+    control = validated(ControlSettings, glimpse(path, "control"), ("control",), problems)
+    if daemon is None or control is None:
+        raise Written(path).error(problems)
+    found = place_of(path, daemon, control)
+    if found is None:
+        raise ConfigError(f"{path}: control.path turns the control socket off: there is nobody to ask")
+    return found
+
+
+def place_of(path: Path, daemon: DaemonSettings, control: ControlSettings) -> Path | None:
+    """The socket of the daemon that runs on the configuration at `path`; None where it has none.
+
+    By default systemd tells the daemon a folder for it, and not us: it is where the installed unit has it.
+    """
+    found = control_path(daemon, control)
+    is_installed = path.absolute() == Path(SEARCHED[-1]) and "path" not in control.model_fields_set
+    return UNDER_SYSTEMD if is_installed and found is not None and not found.exists() else found
+
+
+def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Answer:
+    """The daemon's answer, None: whenever it comes. Raises `EnvironmentFault` where there is none."""
+    connection = _Connection(path, timeout_s)
+    shown = escape(str(path))
+    try:
+        connection.request(method, target)
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.read(_MAX_ANSWER_BYTES))
+    except TimeoutError as error:
+        raise EnvironmentFault(f"no answer from {shown} within {timeout_s:.0f} s") from error
+    except PermissionError as error:
+        raise EnvironmentFault(f"{shown} is not for this user: join its group, or become its user") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = escape(str(error)) or type(error).__name__
+        raise EnvironmentFault(
+            f"no daemon answers at {shown} ({reason}); is it running? --socket names another"
+        ) from error
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """To the socket instead of a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(short(self._path)))

@@ -1,0 +1,125 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.cli import main
+from streamd.cli.reload import Changes, lines
+
+CHANGES = {
+    "dry_run": False,
+    "nothing": False,
+    "sources": {"kept": ["lab"], "added": ["n\x1b[2J"], "removed": ["old"], "changed": ["floor"]},
+    "sinks": {"kept": ["a", "b"], "replaced": ["more"], "added": [], "removed": ["gone"]},
+    "steps": {"kept": [], "replaced": ["main > python[0]"], "added": [], "removed": ["main > set[1]"]},
+}  # fmt: skip
+REFUSED = "a.toml:1: x\\x1b[2J\nb.toml:2: y\n"
+
+
+@pytest.fixture
+async def answering(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """A socket that gives one answer to everything; the request lines it got."""
+    servers = []
+
+    async def serve(code: int, body: bytes) -> tuple[str, list[bytes]]:
+        asked: list[bytes] = []
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append((await reader.readuntil(b"\r\n\r\n")).splitlines()[0])
+            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (code, len(body), body))
+            await writer.drain()
+            writer.close()
+
+        path = str(tmp_path / "control.sock")
+        servers.append(await asyncio.start_unix_server(talk, path))
+        return path, asked
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+async def run(*arguments: str) -> int:
+    return await asyncio.to_thread(main, ["reload", *arguments])
+
+
+async def test_what_changes_is_told_in_words_and_what_stays_as_a_number(
+    answering: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, asked = await answering(200, json.dumps(CHANGES).encode())
+    assert await run("--socket", path) == 0
+    assert asked == [b"POST /reload HTTP/1.1"]
+    assert capsys.readouterr().out.splitlines() == [
+        "reloaded",
+        "  source n\\x1b[2J: added",
+        "  source old: removed, what it has read is still stored",
+        "  source floor: changed, its socket, connections and queue stay",
+        "  sink more: opened anew once the one before has written what it has",
+        "  sink gone: removed once it has written what it has",
+        "  step main > python[0]: made anew, without its state",
+        "  step main > set[1]: removed",
+        "  as before: 1 source, 2 sinks",
+    ]
+
+
+async def test_a_dry_run_asks_for_one(
+    answering: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, asked = await answering(200, json.dumps({**CHANGES, "dry_run": True}).encode())
+    assert await run("--dry-run", "--socket", path) == 0
+    assert asked == [b"POST /reload?dry_run=1 HTTP/1.1"]
+    assert capsys.readouterr().out.startswith("a reload would make these changes\n")
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "said"), [(True, "nothing would change"), (False, "reloaded: nothing has changed")]
+)
+def test_no_change_is_one_line(dry_run: bool, said: str) -> None:
+    assert lines(Changes(dry_run, True, {"kept": ["lab"]}, {}, {})) == [said]
+
+
+async def test_json_is_the_answer_itself(
+    answering: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = await answering(200, json.dumps(CHANGES).encode())
+    assert await run("--json", "--socket", path) == 0
+    assert json.loads(capsys.readouterr().out) == CHANGES
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (422, 2, f"streamd: the configuration is refused, the one before goes on\n{REFUSED}"),
+        (503, 1, f"streamd: not reloaded, the configuration before goes on\n{REFUSED}"),
+        (200, 1, "streamd: what answers at {path} is not streamd\n"),
+    ],
+)  # fmt: skip
+async def test_a_refusal_is_its_lines_and_an_exit_code(
+    answering: Callable[..., Any], capsys: pytest.CaptureFixture[str], answer: int, code: int, said: str
+) -> None:
+    path, _ = await answering(answer, b"a.toml:1: x\x1b[2J\nb.toml:2: y\n")
+    assert await run("--socket", path) == code
+    assert capsys.readouterr().err == said.format(path=path)
+
+
+async def test_without_a_daemon_it_is_one_line_and_exit_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "streamd.toml"
+    config.write_text(f'[daemon]\nstate_dir = "{tmp_path}"\n[control]\npath = "c.sock"\n')
+    assert await run("--config", str(config)) == 1
+    error = capsys.readouterr().err
+    assert f"no daemon answers at {tmp_path}/c.sock" in error
+    assert error.count("\n") == 1
+
+
+async def test_a_file_of_wrong_syntax_is_told_as_the_daemon_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "streamd.toml"
+    config.write_text("[daemon\n")
+    assert await run("--config", str(config)) == 2
+    assert f"{config}:1:8: " in capsys.readouterr().err
