@@ -34,18 +34,8 @@ class SenderRates:
         self.rate = rate
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    def excess(self, peers: str | list[str], count: int, now_mono_s: float) -> dict[str, int] | int:
-        """How many of `count` datagrams of one read are over: a number where all have the same peer, else
-        by address and only where there are any. One read costs what its number of peers costs.
-        """
-        if isinstance(peers, str):
-            return count - self._take(host_of(peers), count, now_mono_s)
-        hosts: Counter[str] = Counter()
-        for peer, n in Counter(peers).items():
-            hosts[host_of(peer)] += n
-        return {host: over for host, n in hosts.items() if (over := n - self._take(host, n, now_mono_s))}
-
-    def _take(self, host: str, count: int, now_mono_s: float) -> int:
+    def take(self, host: str, count: int, now_mono_s: float) -> int:
+        """How many of `count` datagrams of this sender may go; in O(1)."""
         buckets = self._buckets
         bucket = buckets.get(host)
         if bucket is None:

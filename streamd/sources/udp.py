@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import Address, ListenAddress, SizeBytes, SourceSettings, WhenFull
 from streamd.sources._allow import AllowList, Networks
+from streamd.sources._limits import SenderRates, host_of
 from streamd.sources._listen import OwnSockets
 from streamd.sources._recvmmsg import Datagrams, new_receiver
 
@@ -49,6 +51,12 @@ class Udp(Source):
         allow: Networks = Field(
             [], description="networks (CIDR) that may send; empty: all. Others are counted and dropped"
         )
+        max_rate_per_sender: int | None = Field(
+            None,
+            ge=1,
+            description="datagrams a second of one IP address, and at most so many at once; more are counted"
+            " and dropped (rate_limited). Default: no such limit",
+        )
 
         @property
         def default_when_full(self) -> WhenFull:
@@ -59,6 +67,7 @@ class Udp(Source):
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
+        self._rates = _rates(config)
         self._sockets = context.sockets or OwnSockets()
         self._socket: socket.socket | None = None
         self._kernel_drops = 0
@@ -88,6 +97,8 @@ class Udp(Source):
         """Go on with other settings on the same socket; the receive buffer only grows."""
         super().become(config, context)
         self._allow = AllowList(config.allow)
+        if self._rates is None or self._rates.rate != config.max_rate_per_sender:
+            self._rates = _rates(config)
         if self._socket is not None:
             self._grow_receive_buffer(self._socket)
 
@@ -156,14 +167,18 @@ class Udp(Source):
             peers = known.get(first) or self._learn(first)
         else:
             peers = [known.get(sender) or self._learn(sender) for sender in senders]
+        now = read_clock()
         if self._allow:
             payloads, peers = self._allowed(payloads, peers)
-        frames = Frames(
-            payloads,
-            peers,
-            read_clock().wall_s,
-            size_bytes=size_bytes + FRAME_OVERHEAD_BYTES * len(payloads),
-        )
+        if self._rates is not None and payloads:
+            payloads, peers = self._within_rates(self._rates, payloads, peers, now.mono_s)
+        if len(payloads) == count:
+            size_bytes += FRAME_OVERHEAD_BYTES * count
+        elif payloads:
+            size_bytes = sum(map(len, payloads)) + FRAME_OVERHEAD_BYTES * len(payloads)
+        else:
+            return count
+        frames = Frames(payloads, peers, now.wall_s, size_bytes=size_bytes)
         if not self._outlet.offer(frames):
             self._full = True
             self._pause()
@@ -180,11 +195,34 @@ class Udp(Source):
         kept = [
             (payload, peer) for payload, peer in zip(payloads, each, strict=True) if self._allow.has(peer)
         ]
-        refused = len(payloads) - len(kept)
-        if refused:
-            self.context.book.received += refused
-            self.context.book.dropped["not_allowed"] += refused
+        self._drop(len(payloads) - len(kept), "not_allowed")
         return [payload for payload, _ in kept], [peer for _, peer in kept]
+
+    def _within_rates(
+        self, rates: SenderRates, payloads: list[bytes], peers: str | list[str], now_mono_s: float
+    ) -> tuple[list[bytes], str | list[str]]:
+        """Without what is over; of each sender the first ones of a read are kept."""
+        if isinstance(peers, str):
+            kept = rates.take(host_of(peers), len(payloads), now_mono_s)
+            self._drop(len(payloads) - kept, "rate_limited")
+            return payloads[:kept] if kept < len(payloads) else payloads, peers
+        sent = Counter(map(host_of, peers))
+        left = {host: rates.take(host, count, now_mono_s) for host, count in sent.items()}
+        if left == sent:
+            return payloads, peers
+        within: list[int] = []
+        for index, peer in enumerate(peers):
+            host = host_of(peer)
+            if left[host]:
+                left[host] -= 1
+                within.append(index)
+        self._drop(len(payloads) - len(within), "rate_limited")
+        return [payloads[index] for index in within], [peers[index] for index in within]
+
+    def _drop(self, count: int, reason: str) -> None:
+        if count:
+            self.context.book.received += count
+            self.context.book.dropped[reason] += count
 
     def _grow_receive_buffer(self, sock: socket.socket) -> None:
         asked: int = self.config.receive_buffer
@@ -206,6 +244,10 @@ class Udp(Source):
                 had_bytes=had,
                 hint=f"sysctl -w net.core.rmem_max={asked}",
             )
+
+
+def _rates(config: Any) -> SenderRates | None:
+    return None if config.max_rate_per_sender is None else SenderRates(config.max_rate_per_sender)
 
 
 def _kernel_drops(sock: socket.socket) -> int:
