@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from streamd.cli import main
+from streamd.cli._control import place_of
 from streamd.cli.reload import Changes, lines
+from streamd.config import ControlSettings, DaemonSettings
 
 CHANGES = {
     "dry_run": False,
@@ -114,6 +116,21 @@ async def test_without_a_daemon_it_is_one_line_and_exit_1(
     error = capsys.readouterr().err
     assert f"no daemon answers at {tmp_path}/c.sock" in error
     assert error.count("\n") == 1
+
+
+def test_the_installed_configuration_s_daemon_is_looked_for_where_its_unit_has_the_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    installed, own = Path("/etc/streamd/streamd.toml"), Path("streamd.toml")
+    daemon = DaemonSettings(state_dir=str(tmp_path))
+    default = ControlSettings()
+    assert place_of(installed, daemon, default) == Path("/run/streamd/control.sock")
+    assert place_of(own, daemon, default) == tmp_path / "control.sock"
+    assert place_of(installed, daemon, ControlSettings(path="c.sock")) == tmp_path / "c.sock"
+    assert place_of(installed, daemon, ControlSettings(path="none")) is None
+    (tmp_path / "control.sock").touch()
+    assert place_of(installed, daemon, default) == tmp_path / "control.sock"
 
 
 async def test_a_file_of_wrong_syntax_is_told_as_the_daemon_would(

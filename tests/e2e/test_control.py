@@ -117,6 +117,19 @@ def test_what_this_host_refuses_is_exit_1_and_the_daemon_goes_on(start: Any, con
     daemon.stop()
 
 
+@pytest.mark.parametrize("table", ['[control]\npath = "other.sock"', '[ledger]\npath = "other.db"'])
+def test_what_only_a_restart_can_change_is_exit_2(start: Any, conf_d: Path, table: str) -> None:
+    daemon = start(MAIN)
+    (conf_d / "fixed.toml").write_text(table)
+    refused = streamd(daemon.folder, "reload", "--socket", "var/control.sock")
+    assert refused.returncode == 2
+    assert (
+        f"{table.splitlines()[0]} cannot be changed while streamd runs: restart it instead" in refused.stderr
+    )
+    daemon.tcp(b'{"n":0}\n')
+    daemon.stop()
+
+
 def test_dead_letters_can_be_read_and_counted(start: Any, conf_d: Path) -> None:
     (conf_d / "lab.toml").write_text(LAB + '[sources.lab.codec]\ntype = "json"\n')
     daemon = start(MAIN)
