@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from streamd.cli.doctor.finding import Finding, sysctl
 from streamd.cli.doctor.host import Host
 from streamd.config import Loaded
+from streamd.sources._acceptor import BACKLOG
 
 CHECK = "backlog"
-BACKLOG = 1024
-"""What the sources tcp and unix ask for."""
 _SOMAXCONN = "net.core.somaxconn"
 
 

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from streamd.cli import _units
+from streamd.cli._socket_unit import SocketUnit, installed
+from streamd.config import Config
 
 
 class Host:
@@ -14,8 +16,9 @@ class Host:
 
     def __init__(self, config_path: Path, root: Path = Path("/")) -> None:
         self._root = root
+        self._config_path = config_path
         unit = self._unit(_units.SERVICE)
-        self.is_service = f"--config {config_path}\n" in unit
+        self.is_service = f"--config {_units.exec_word(config_path)}\n" in unit
         """Whether the service that is installed here runs this configuration."""
         self._service = unit if self.is_service else ""
         self._socket = self._unit(_units.SOCKET) if self.is_service else ""
@@ -23,7 +26,7 @@ class Host:
     def text(self, path: str) -> str | None:
         """A file's text."""
         try:
-            return (self._root / path.lstrip("/")).read_text(errors="replace")
+            return self._below(path).read_text(errors="replace")
         except OSError:
             return None
 
@@ -37,9 +40,9 @@ class Host:
         found: list[str] = re.findall(rf"^{key}=(.*)$", self._service, re.MULTILINE)
         return found[-1].strip() if found else None
 
-    def socket_has(self, line: str) -> bool:
-        """Whether the socket unit holds a listener, in the words of `_units.Listener.line`."""
-        return line in self._socket.splitlines()
+    def socket_unit(self, config: Config) -> SocketUnit | None:
+        """What of the configuration's listeners systemd holds; None where it holds none."""
+        return installed(config, self._config_path, self._below(_units.SERVICE), self._below(_units.SOCKET))
 
     @property
     def socket_receive_buffer_bytes(self) -> int | None:
@@ -47,7 +50,10 @@ class Host:
         found = re.findall(r"^ReceiveBuffer=(\d+)$", self._socket, re.MULTILINE)
         return int(found[-1]) if found else None
 
+    def _below(self, path: Path | str) -> Path:
+        return self._root / str(path).lstrip("/")
+
     def _unit(self, path: Path) -> str:
-        drop_ins = sorted((self._root / str(path).lstrip("/")).with_name(f"{path.name}.d").glob("*.conf"))
+        drop_ins = sorted(self._below(path).with_name(f"{path.name}.d").glob("*.conf"))
         named = [str(path), *(f"/{drop_in.relative_to(self._root)}" for drop_in in drop_ins)]
         return "\n".join(self.text(one) or "" for one in named)

@@ -10,7 +10,7 @@ from streamd.cli.doctor.host import Host
 from streamd.cli.status import fetch
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
-from streamd.core.settings import Address
+from streamd.core.settings import Address, parse_address
 from streamd.sources._listen import bound_socket
 
 CHECK = "ports"
@@ -22,17 +22,18 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """One finding for each listener; each is bound and let go at once."""
     config = loaded.config
     running = _running(loaded)
-    lines = {listener.source: listener.line for listener in _units.listeners(config)}
+    unit = host.socket_unit(config)
     for name, source in config.sources.items():
         address: Any = getattr(source, "listen", None)
         if source.type not in _KINDS or not isinstance(address, Address):
             continue
+        if unit is not None and unit.holds(source.type, address):
+            yield judge(f"sources.{name}", f"{source.type} {address}", "socket_unit", None)
+            continue
         fault = _fault(address, _KINDS[source.type], f"source {name}")
         holder: Holder = "nobody" if fault is None else "other"
-        if name in running:
+        if holder == "other" and address.port in running.get(name, ()):
             holder = "daemon"
-        elif name in lines and host.socket_has(lines[name]):
-            holder = "socket_unit"
         yield judge(f"sources.{name}", f"{source.type} {address}", holder, fault)
     if config.admin.listen is not None:
         fault = _fault(config.admin.listen, socket.SOCK_STREAM, "[admin]")
@@ -62,12 +63,15 @@ def _fault(address: Address, kind: socket.SocketKind, owner: str) -> str | None:
     return None
 
 
-def _running(loaded: Loaded) -> set[str]:
-    """The sources of the daemon that answers at the control socket."""
+def _running(loaded: Loaded) -> dict[str, set[int]]:
+    """The ports of the sources of the daemon that answers at the control socket."""
     path = _control.place_of(loaded.path, loaded.config.daemon, loaded.config.control)
     if path is None:
-        return set()
+        return {}
     try:
-        return {source.name for source in fetch(path)[0].sources}
-    except EnvironmentFault:
-        return set()
+        return {
+            source.name: {parse_address(address).port for address in source.listening if ":" in address}
+            for source in fetch(path)[0].sources
+        }
+    except (EnvironmentFault, ValueError):
+        return {}

@@ -1,8 +1,8 @@
 """Whether the kernel grants what UDP sources ask for."""
 
 from collections.abc import Iterator
+from typing import Any
 
-from streamd.cli import _units
 from streamd.cli._notes import size
 from streamd.cli.doctor.finding import Finding, sysctl
 from streamd.cli.doctor.host import Host
@@ -15,12 +15,13 @@ _RMEM_MAX = "net.core.rmem_max"
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """One finding for each UDP source."""
     rmem_max_bytes = host.number("/proc/sys/net/core/rmem_max")
-    lines = {listener.source: listener.line for listener in _units.listeners(loaded.config)}
+    unit = host.socket_unit(loaded.config)
     for name, source in loaded.config.sources.items():
         if source.type == "udp":
-            held = name in lines and host.socket_has(lines[name])
-            given_bytes = host.socket_receive_buffer_bytes if held else None
-            yield judge(name, getattr(source, "receive_buffer", 0), rmem_max_bytes, given_bytes)
+            settings: Any = source
+            is_held = unit is not None and unit.holds("udp", settings.listen)
+            given_bytes = host.socket_receive_buffer_bytes if is_held else None
+            yield judge(name, settings.receive_buffer, rmem_max_bytes, given_bytes)
 
 
 def judge(source: str, asked_bytes: int, rmem_max_bytes: int | None, given_bytes: int | None) -> Finding:
