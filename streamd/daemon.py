@@ -237,7 +237,12 @@ class Daemon:
 
     def _sources(self) -> Iterator[SourceGauge]:
         for name, source in self.parts.sources.items():
-            yield SourceGauge(name, (str(source.address),), source.open_connections)
+            yield SourceGauge(
+                name,
+                (str(source.address),),
+                source.open_connections,
+                source.certificate_expires_at_wall_s,
+            )
 
     def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         before = self._tasks.get(name)

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from streamd import components, registry
 from streamd.config import Loaded, groups
 from streamd.core.books import Books
 from streamd.core.contracts import Sink, Sockets, Source, SourceContext
 from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import SourceSettings
@@ -47,7 +49,8 @@ def assemble(
     notes: Callable[[str], Counter[str]],
     before: tuple[Loaded, Assembly] | None = None,
 ) -> Assembly:
-    """Make every component and connect them. Raises `ConfigError` for what only a component can see.
+    """Make every component and connect them. Raises `ConfigError` for what only a component can see, and
+    `EnvironmentFault` for files of a source that are missing or do not fit.
 
     With `before`, what runs and would be made the same again is taken from there: sinks with their buffers,
     steps with their state, listeners with their sockets, connections and queues. Nothing of it is changed.
@@ -69,7 +72,13 @@ def assemble(
         cls: type[Source] = registry.load("sources", source.type)
         book = books.source(name)
         context = parts.contexts[name] = SourceContext(
-            name, book, made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets
+            name,
+            book,
+            made.framers.get(name),
+            loaded.base_dir,
+            loaded.state_dir,
+            sockets,
+            _files(cls, name, source, loaded),
         )
         parts.settings[name] = source
         running = was.sources.get(name)
@@ -98,6 +107,13 @@ def assemble(
             feeds, dead_letters, clock, count=config.daemon.workers, max_batch=config.daemon.max_batch
         )
     return parts
+
+
+def _files(cls: type[Source], name: str, source: SourceSettings, loaded: Loaded) -> Any:
+    try:
+        return cls.read_files(source, loaded.base_dir)
+    except EnvironmentFault as fault:
+        raise EnvironmentFault(f"source {name}: {fault}") from None
 
 
 def _running(before: tuple[Loaded, Assembly] | None) -> components.Before | None:

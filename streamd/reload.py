@@ -18,8 +18,8 @@ class Changes:
     """What a reload does, by names; a step's name is `pipeline > stage`."""
 
     sources: dict[str, list[str]] = field(default_factory=dict)
-    """`kept` as it was, `changed` (other settings; socket, connections and queue stay), `replaced`, `added`,
-    `removed`."""
+    """`kept` as it was, `changed` (other settings or files; socket, connections, queue stay), `replaced`,
+    `added`, `removed`."""
     sinks: dict[str, list[str]] = field(default_factory=dict)
     """`kept` with its buffer; `replaced` and `removed` ones write what they have first."""
     steps: dict[str, list[str]] = field(default_factory=dict)
@@ -68,7 +68,12 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
     """What differs between what runs and what was assembled to follow it."""
     changes = Changes(sources=_sorted(old.sources, parts.sources), sinks=_sorted(old.sinks, parts.sinks))
     same = changes.sources["kept"]
-    changed = [name for name in same if now.config.sources[name] != new.config.sources[name]]
+    changed = [
+        name
+        for name in same
+        if now.config.sources[name] != new.config.sources[name]
+        or old.contexts[name].files != parts.contexts[name].files
+    ]
     changes.sources["kept"] = [name for name in same if name not in changed]
     changes.sources["changed"] = changed
     was = {id(p): place for place, p in _processors(old)}

@@ -1,7 +1,10 @@
 """Every asynchronous test runs on uvloop, as the daemon does; those of the sources on asyncio too."""
 
 import asyncio
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -52,3 +55,44 @@ async def no_database_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 def a_lock_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that somebody else writes into is not waited for."""
     monkeypatch.setattr(connection, "_BUSY_TIMEOUT_S", 0.01)
+
+
+class Authority:
+    """Makes certificates: its own is `ca.pem`, the others are signed with it."""
+
+    def __init__(self, folder: Path, name: str = "a test's CA") -> None:
+        self.folder = folder
+        self.ca = folder / "ca.pem"
+        self._key = folder / "ca.key"
+        self._openssl(
+            "req", "-x509", *_NEW_KEY, "-keyout", self._key, "-out", self.ca, "-days", "3650",
+            "-subj", f"/CN={name}",
+        )  # fmt: skip
+
+    def issue(
+        self, name: str, alternative: str = "DNS:localhost,IP:127.0.0.1", days: int = 365
+    ) -> tuple[Path, Path]:
+        """Certificate and key, as `NAME.pem` and `NAME.key`; one that exists is replaced."""
+        cert, key, request = (self.folder / f"{name}.{end}" for end in ("pem", "key", "csr"))
+        names = ["-addext", f"subjectAltName={alternative}"] if alternative else []
+        self._openssl("req", *_NEW_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}", *names)
+        self._openssl(
+            "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._key, "-days", str(days),
+            "-copy_extensions", "copyall", "-out", cert,
+        )  # fmt: skip
+        return cert, key
+
+    def _openssl(self, *arguments: str | Path) -> None:
+        done = subprocess.run(["openssl", *arguments], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+
+@pytest.fixture(scope="session")
+def new_authority() -> Callable[..., Authority]:
+    """Makes an authority for certificates in a folder."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make certificates")
+    return Authority

@@ -83,9 +83,16 @@ class BooksCollector(Collector):
         opened = GaugeMetricFamily(
             "streamd_source_open_connections", "connections open now", labels=["source"]
         )
+        expiry = GaugeMetricFamily(
+            "streamd_source_certificate_expiry_timestamp_seconds",
+            "when the certificate of a source with TLS expires, seconds since 1970",
+            labels=["source"],
+        )
         for source in self._view.sources():
             opened.add_metric([source.name], source.connections)
-        return records, size, most_records, most_bytes, opened
+            if source.certificate_expires_at_wall_s is not None:
+                expiry.add_metric([source.name], source.certificate_expires_at_wall_s)
+        return records, size, most_records, most_bytes, opened, expiry
 
     def _sinks(self) -> Iterable[Metric]:
         retrying = GaugeMetricFamily(

@@ -39,6 +39,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
                 "name": source.name,
                 "listening": list(source.listening),
                 "connections": source.connections,
+                "certificate_expires_at": _utc(source.certificate_expires_at_wall_s),
                 "buffer": _buffer(buffers.get(("source", source.name))),
                 "frames": frames.get(source.name, {}),
             }

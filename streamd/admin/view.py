@@ -47,11 +47,15 @@ class SinkGauge:
 
 @dataclass(slots=True, frozen=True)
 class SourceGauge:
-    """One source now: the addresses it is bound to and, for a stream, its open connections."""
+    """One source now: the addresses it is bound to and, for a stream, its open connections.
+
+    With TLS also until when (seconds since 1970) its certificate holds.
+    """
 
     name: str
     listening: tuple[str, ...]
     connections: int = 0
+    certificate_expires_at_wall_s: float | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from streamd.config import Config, Loaded, groups
 from streamd.config.tables import is_loopback
+from streamd.core.clock import read_clock
+from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
+from streamd.sources._tls import Tls
 
 MUCH_UNFINISHED_BYTES = 1 << 30
 """What the connections of one source may hold beside its buffer before it is worth a word."""
@@ -28,6 +31,7 @@ def notes(loaded: Loaded) -> list[str]:
     used = {sink for pipeline in config.pipelines.values() for sink in pipeline.sinks}
     found += [f"sinks.{name}: no pipeline writes to it" for name in config.sinks if name not in used]
     found += _writable_by_others(loaded)
+    found += _doubtful_certificates(loaded)
     found += _connections(config)
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if buffers_bytes(loaded) > memory_bytes // 2:
@@ -95,6 +99,22 @@ def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
             place, _, _ = str(step.options.get("function", "")).rpartition(":")
             if step.type == "python" and place.endswith(".py"):
                 yield f"pipelines.{name}.steps[{number}]", loaded.base_dir / place
+
+
+def _doubtful_certificates(loaded: Loaded) -> list[str]:
+    """Certificates that expire, keys that anybody can read. Files that do not fit are faults and no notes."""
+    found: list[str] = []
+    now_wall_s = read_clock().wall_s
+    for name, source in loaded.config.sources.items():
+        settings = getattr(source, "tls", None)
+        if settings is None:
+            continue
+        try:
+            tls = Tls.read(settings, loaded.base_dir)
+        except EnvironmentFault:
+            continue
+        found += [f"sources.{name}: {doubt}" for doubt in (tls.doubts(now_wall_s) if tls else ())]
+    return found
 
 
 def buffers_bytes(loaded: Loaded) -> int:

@@ -4,11 +4,13 @@ import os
 import socket
 from pathlib import Path
 
+from streamd import registry
 from streamd.cli._socket_unit import SocketUnit
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
 from streamd.sources._listen import bound_socket
+from streamd.sources._tls import MissingCredential
 from streamd.storage.files import fault_of
 
 _SOCKET_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
@@ -26,6 +28,7 @@ def faults(loaded: Loaded, socket_unit: SocketUnit | None = None) -> list[str]:
             if socket_unit is not None and socket_unit.holds(source.type, address):
                 continue
             found += _bind(address, _SOCKET_KINDS[source.type], f"source {name}")
+        found += _unfit_files(loaded, name)
     if loaded.config.admin.listen is not None:
         found += _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "[admin]")
     plain = {f"sinks.{name}" for name, sink in loaded.config.sinks.items() if not hasattr(sink, "table")}
@@ -49,6 +52,18 @@ def _bind(address: Address, kind: socket.SocketKind, owner: str) -> list[str]:
     except EnvironmentFault as fault:
         return [str(fault)]
     sock.close()
+    return []
+
+
+def _unfit_files(loaded: Loaded, name: str) -> list[str]:
+    """What is wrong with the certificates of a source; the service's credentials are not here to be read."""
+    source = loaded.config.sources[name]
+    try:
+        registry.load("sources", source.type).read_files(source, loaded.base_dir)
+    except MissingCredential:
+        return []
+    except EnvironmentFault as fault:
+        return [f"source {name}: {fault}"]
     return []
 
 

@@ -18,7 +18,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SHOWN_CHARACTERS = 60
 
 LATER = frozenset({
-    "deny", "durability", "fair", "journal", "ordered", "tap", "tls",
+    "deny", "durability", "fair", "journal", "ordered", "tap",
 })  # fmt: skip
 """Keys of the language whose feature this version does not have."""
 

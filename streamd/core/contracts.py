@@ -302,6 +302,8 @@ class SourceContext:
     """Where relative paths of what it makes start (sockets, remembered positions)."""
     sockets: Sockets | None = None
     """None: a listener makes its own."""
+    files: Any = None
+    """What the source's `read_files` has made."""
 
 
 class Source(ABC):
@@ -327,6 +329,20 @@ class Source(ABC):
     def open_connections(self) -> int:
         """Connections now; 0 where the kind of source has none."""
         return 0
+
+    @property
+    def certificate_expires_at_wall_s(self) -> float | None:
+        """Until when its own certificate holds; None where it has none."""
+        return None
+
+    @classmethod
+    def read_files(cls, config: Any, base_dir: Path) -> Any:
+        """What it needs of files that its settings name and somebody may replace (certificates).
+
+        It is read before anything is changed and given as `context.files`; it compares equal where they are
+        as they were, and a reload need do nothing. Raises `EnvironmentFault`.
+        """
+        del config, base_dir
 
     def refresh(self) -> None:  # noqa: B027 - most sources count everything themselves
         """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""

@@ -25,8 +25,10 @@ GROWN_RECORDS = 512
 
 
 def sender_of(peer: str) -> str:
-    """The IP address of `address:port`; one name for all that have none (unix sockets, files)."""
-    return "" if peer.startswith(("/", "@")) else peer.rpartition(":")[0]
+    """The IP address of `address:port` or `address:port name`; one name for all that have none (unix sockets,
+    files).
+    """
+    return "" if peer.startswith(("/", "@")) else peer.partition(" ")[0].rpartition(":")[0]
 
 
 class Backlog:

@@ -1,17 +1,21 @@
 """TCP: one connection is one sender's stream."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import structlog
 from pydantic import Field
 
+from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.core.settings import Address, ListenAddress
 from streamd.sources._allow import AllowList, Networks
 from streamd.sources._limits import host_of
 from streamd.sources._listen import OwnSockets
-from streamd.sources._stream import ConnectionSettings, StreamSource
+from streamd.sources._stream import Connection, ConnectionSettings, StreamSource
+from streamd.sources._tls import DAY_S, Tls, TlsSettings
+from streamd.sources._tls_connection import TlsConnection
 
 log = structlog.get_logger()
 
@@ -31,12 +35,20 @@ class Tcp(StreamSource):
         allow: Networks = Field(
             [], description="networks (CIDR) that may connect; empty: all. Others are closed and counted"
         )
+        tls: TlsSettings = Field(TlsSettings(), description="TLS; off without cert")
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
         self._sockets = context.sockets or OwnSockets()
+        self._tls: Tls | None = context.files
+        self._doubted_at_mono_s = 0.0
+
+    @classmethod
+    def read_files(cls, config: Any, base_dir: Path) -> Tls | None:
+        """The certificates. Raises `EnvironmentFault`."""
+        return Tls.read(config.tls, base_dir)
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
@@ -47,16 +59,42 @@ class Tcp(StreamSource):
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.accept(outlet, sock)
-        log.info("listening", source=self.context.name, protocol="tcp", address=str(self.address))
+        protocol = "tcp" if self._tls is None else "tls"
+        log.info("listening", source=self.context.name, protocol=protocol, address=str(self.address))
+        self._warn_of_certificate()
 
     def can_become(self, config: Any) -> bool:
         """It keeps its socket and its connections while it listens where it did."""
         return bool(config.listen == self.config.listen)
 
     def become(self, config: Any, context: SourceContext) -> None:
-        """As every stream, with another list of who may connect."""
+        """As every stream, with another list of who may connect, and other certificates for them."""
         super().become(config, context)
         self._allow = AllowList(config.allow)
+        self._tls = context.files
+        self._warn_of_certificate()
+
+    @property
+    def certificate_expires_at_wall_s(self) -> float | None:
+        """None without TLS."""
+        return None if self._tls is None else self._tls.expires_at_wall_s
+
+    def refresh(self) -> None:
+        """Once a day, another word on a certificate that expires: not everybody restarts or looks."""
+        if read_clock().mono_s - self._doubted_at_mono_s >= DAY_S:
+            self._warn_of_certificate()
+
+    def _warn_of_certificate(self) -> None:
+        now = read_clock()
+        self._doubted_at_mono_s = now.mono_s
+        for why in [] if self._tls is None else self._tls.doubts(now.wall_s):
+            log.warning("certificate", source=self.context.name, why=why)
+
+    def new_connection(self, peer: str, sender: str) -> Connection:
+        """With TLS where there is a certificate; one that is open goes on as it began."""
+        if self._tls is None:
+            return super().new_connection(peer, sender)
+        return TlsConnection(self, peer, sender, self._tls)
 
     def closed(self) -> None:
         """A socket that others hold too listens on."""

@@ -134,7 +134,7 @@ WRONG = {
     ),
     "tls": (
         changed("[sources.floor]\n", '[sources.floor]\ntls.cert = "server.pem"\n'),
-        "12: sources.floor.tls: is not available in this version",
+        "12: sources.floor.tls: cert and key belong together",
     ),
     "retention": (
         GOOD + 'retention = { max_size = "1kB" }\n',
