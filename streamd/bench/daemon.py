@@ -44,6 +44,8 @@ class Setup:
     max_wait_s: float = MAX_WAIT_S
     max_bytes: int | None = None
     """Retention's bound of the file."""
+    exposed_to: int = 0
+    """Idle connections to stand beside one's own; then the listeners have limits for the others."""
 
     @property
     def table(self) -> str:
@@ -56,13 +58,21 @@ class Setup:
         buffer = ""
         if self.buffer_bytes:
             buffer = f'buffer = {{ max_records = 100_000_000, max_bytes = "{self.buffer_bytes}B" }}\n'
+        udp_limits = "max_rate_per_sender = 1000\n" if self.exposed_to else ""
+        tcp_limits = (
+            f'max_connections = {self.exposed_to + 1000}\nfirst_byte_timeout = "1h"\nframe_timeout = "2s"\n'
+            if self.exposed_to
+            else ""
+        )
         retention = f'retention = {{ max_size = "{self.max_bytes}B" }}\n' if self.max_bytes else ""
         return (
             f'[daemon]\nstate_dir = "{folder}"\n[log]\nlevel = "warning"\n'
             f'[admin]\nlisten = "127.0.0.1:{admin_port}"\n'
             f"{_SCHEMA if self.typed else ''}\n"
-            f'[sources.udp]\ntype = "udp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n{schema}\n'
-            f'[sources.tcp]\ntype = "tcp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n{schema}{buffer}\n'
+            f'[sources.udp]\ntype = "udp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n'
+            f"{schema}{udp_limits}\n"
+            f'[sources.tcp]\ntype = "tcp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n'
+            f"{schema}{buffer}{tcp_limits}\n"
             '[pipelines.bench]\nsources = ["udp", "tcp"]\nsinks = ["bench"]\n\n'
             f'[sinks.bench]\ntype = "sqlite"\ntable = "{self.table}"\n{schema}{buffer}{retention}'
             f'batch = {{ max_wait = "{self.max_wait_s * 1000:.0f}ms" }}\n'

@@ -37,6 +37,9 @@ class Plan:
     retention_records: int = 50_000
     retention_repeats: int = 3
     retention_bytes: int = 32 * MIB
+    attack_records: int = 600_000
+    """A minute's."""
+    attack_idle: int = 10_000
 
     @classmethod
     def quick(cls, step: Callable[[str], None], parent: Path) -> "Plan":
@@ -46,7 +49,7 @@ class Plan:
             udp_steady_s=1.0, udp_step_s=1.0, udp_most_rate=5_000, latency_records=5_000, idle_records=2,
             memory_records=200_000, memory_buffer_bytes=MIB, memory_hold_s=1.5, starts=1,
             fairness_datagrams=20_000, retention_filled=30_000, retention_records=10_000,
-            retention_repeats=1, retention_bytes=MIB,
+            retention_repeats=1, retention_bytes=MIB, attack_records=10_000, attack_idle=100,
         )  # fmt: skip
 
     @contextmanager

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from streamd.bench import fairness, latency, machine, memory, report, retention, start, tcp, udp
+from streamd.bench import attack, fairness, latency, machine, memory, report, retention, start, tcp, udp
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
 from streamd.core.errors import EnvironmentFault
@@ -26,13 +26,14 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "start": start.measure,
     "fairness": fairness.measure,
     "retention": retention.measure,
+    "attack": attack.measure,
 }
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = (
-        "Everything runs on 127.0.0.1 against real daemons and takes about six minutes. CPU seconds a"
+        "Everything runs on 127.0.0.1 against real daemons and takes about eight minutes. CPU seconds a"
         " million records are the figure to compare: on a shared machine rates say little. A goal that is"
         " missed is shown, not an error; records that are missing and books that do not hold are."
     )

@@ -1,0 +1,65 @@
+"""What a good sender notices of slow, idle, greedy and mad ones: its latency beside that of a quiet run."""
+
+import time
+
+from streamd.bench.child import Child
+from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.latency import RATE, quantile, under_load
+from streamd.bench.plan import MIB, Plan
+from streamd.bench.row import Row
+
+GOAL_RATIO = 3
+_OPEN_S = 60.0
+
+
+def measure(plan: Plan) -> list[Row]:
+    """p99 from send to committed, quiet and under attack. Raises `BenchError` where a good record is lost."""
+    quiet, _, quiet_bytes = _run(plan, plan.attack_records, 0)
+    found, counts, peak_bytes = _run(plan, plan.attack_records, plan.attack_idle)
+    quiet_ms, p99_ms = quantile(quiet, 0.99) * 1000, quantile(found, 0.99) * 1000
+    return [
+        Row(
+            name="attack",
+            what=f"Send to committed at {RATE:,}/s under attack, p99",
+            value=p99_ms,
+            unit="ms",
+            note=f"0 of {plan.attack_records:,} lost beside {plan.attack_idle:,} idle connections, slow ones,"
+            f" a flood and noise; worst {found[-1] * 1000:.0f} ms; {counts['rate_limited']:,} datagrams and"
+            f" {counts['closed']:,} connections were ended by a limit; peak {peak_bytes / MIB:.0f} MiB, quiet"
+            f" {quiet_bytes / MIB:.0f} MiB",
+            baseline=quiet_ms,
+            baseline_what="the same without the attack",
+            goal=f"< {GOAL_RATIO} times quiet",
+            reached=p99_ms < GOAL_RATIO * quiet_ms if plan.judge else None,
+            details={"counts": counts, "peak_bytes": peak_bytes, "quiet_peak_bytes": quiet_bytes},
+        )
+    ]
+
+
+def _run(plan: Plan, count: int, idle: int) -> tuple[list[float], dict[str, int], int]:
+    """Latencies (ordered), what the limits did, and the daemon's peak memory; `idle` 0: no attack."""
+    plan.step(f"attack: {count:,} records at {RATE:,}/s, {f'{idle:,} idle connections' if idle else 'quiet'}")
+    setup = Setup(exposed_to=max(1, idle))
+    with plan.folder() as folder, Daemon(folder, setup) as daemon:
+        with daemon.reader() as connection:
+            if idle:
+                with Child(folder, "streamd.bench.attackers", str(daemon.port), str(idle)) as attackers:
+                    until_s = time.monotonic() + _OPEN_S
+                    while not attackers.out:
+                        if not attackers.running() or time.monotonic() > until_s:
+                            raise attackers.failure("could not open its connections")
+                        time.sleep(0.05)
+                    found, _ = under_load(folder, daemon, connection, count)
+                    attackers.running()
+            else:
+                found, _ = under_load(folder, daemon, connection, count)
+        peak_bytes = daemon.peak_rss_bytes
+        stopped = daemon.stop()
+    stopped.check_complete(count)
+    counts = {
+        "rate_limited": stopped.counts["udp", "dropped"],
+        "closed": stopped.counts["tcp", "connections_closed"],
+        "rejected": stopped.total("rejected"),
+        "refused": stopped.counts["tcp", "connections_refused"],
+    }
+    return found, counts, peak_bytes
