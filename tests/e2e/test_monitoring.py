@@ -46,6 +46,37 @@ sinks = ["records"]
 type = "sqlite"
 path = "streamd.db"
 """
+LOSSES = """
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - series: streamd_frames_dropped_total{{job="streamd", instance="a", source="new", reason="x"}}
+        values: _x20 5x60
+      - series: streamd_frames_dropped_total{{job="streamd", instance="a", source="old", reason="x"}}
+        values: 100x40 200x40
+      - series: up{{job="streamd", instance="a"}}
+        values: 1x80
+    promql_expr_test:
+      - expr: count by (source) (ALERTS{{alertname="StreamdFramesLost"}})
+        eval_time: 19m
+      - expr: count by (source) (ALERTS{{alertname="StreamdFramesLost"}})
+        eval_time: 25m
+        exp_samples: [{{labels: '{{source="new"}}', value: 1}}]
+      - expr: count by (source) (ALERTS{{alertname="StreamdFramesLost"}})
+        eval_time: 35m
+      - expr: count by (source) (ALERTS{{alertname="StreamdFramesLost"}})
+        eval_time: 45m
+        exp_samples: [{{labels: '{{source="old"}}', value: 1}}]
+      - expr: count by (source) (ALERTS{{alertname="StreamdFramesLost"}})
+        eval_time: 60m
+      - expr: ALERTS{{alertname="StreamdDown"}}
+        eval_time: 60m
+"""
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is not there"
+)
 Rule = dict[str, str]
 
 
@@ -186,9 +217,15 @@ def test_a_dashboard_has_its_panels_beside_each_other_and_on_the_variable_data_s
     assert len({panel["id"] for panel in panels()}) == len(panels())
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool (Debian package prometheus) is not there"
-)
+@needs_promtool
 def test_prometheus_itself_takes_the_rules() -> None:
     done = subprocess.run(["promtool", "check", "rules", ALERTS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_a_first_loss_alerts_and_so_does_a_later_one(tmp_path: Path) -> None:
+    test = tmp_path / "test.yml"
+    test.write_text(LOSSES.format(rules=ALERTS))
+    done = subprocess.run(["promtool", "test", "rules", test], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
