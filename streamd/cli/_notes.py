@@ -74,7 +74,7 @@ def _connections(config: Config) -> list[str]:
                 f"sources.{name}: beside its buffer its connections may hold {size(unfinished_bytes)}"
                 " of unfinished frames (max_connections times max_frame)"
             )
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, which the daemon takes
     if connections > files:
         found.append(f"sources take {connections:,} connections in all, this host's limit is {files:,} files")
     return found
