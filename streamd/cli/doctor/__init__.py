@@ -12,6 +12,7 @@ from streamd.cli import _units
 from streamd.cli._table import escape
 from streamd.cli.doctor import (
     backlog,
+    certificates,
     clock,
     disk_space,
     file_system,
@@ -34,6 +35,7 @@ CHECKS = (
     disk_space,
     file_system,
     permissions,
+    certificates,
     ports,
     open_files,
     memory,

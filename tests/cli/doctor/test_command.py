@@ -1,7 +1,9 @@
 import json
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +45,8 @@ def path(tmp_path: Path) -> Path:
 def test_every_check_has_something_to_say_and_changes_nothing(path: Path) -> None:
     before = {(file, file.stat().st_mtime_ns) for file in path.parent.rglob("*")}
     findings = examine(path, Host(path))
-    assert {finding.check for finding in findings} == {check.CHECK for check in CHECKS}
+    without_tls = {check.CHECK for check in CHECKS} - {"certificates"}
+    assert {finding.check for finding in findings} == without_tls
     assert [finding for finding in findings if finding.severity == "problem"] == []
     assert {file for file, _ in before} == set(path.parent.rglob("*"))
     assert (path, path.stat().st_mtime_ns) in before
@@ -94,6 +97,21 @@ def test_what_the_socket_unit_holds_is_neither_tried_nor_bound_by_the_kernels_li
     told = {finding.check: finding for finding in findings if "sources.lab" in finding.text}
     assert told["ports"].text.endswith("is held by streamd.socket")
     assert told["receive_buffer"].text.endswith("the socket unit gives 8 KiB")
+
+
+def test_the_certificate_and_the_key_of_a_source_are_looked_at(
+    path: Path, new_authority: Callable[..., Any]
+) -> None:
+    cert, key = new_authority(path.parent).issue("server", days=5)
+    key.chmod(0o644)
+    tls = f"tls = {{ cert = '{cert}', key = '{key}' }}\n"
+    path.write_text(path.read_text().replace('type = "tcp"\n', f'type = "tcp"\n{tls}'))
+    told = [finding for finding in examine(path, Host(path)) if finding.check == "certificates"]
+    assert [finding.severity for finding in told] == ["problem", "advice"]
+    assert told[0].paste == (f"chmod o= {key}",)
+    key.unlink()
+    told = [finding for finding in examine(path, Host(path)) if finding.check == "certificates"]
+    assert [finding.severity for finding in told] == ["problem"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
