@@ -41,6 +41,7 @@ class Source(msgspec.Struct):
     connections: int
     frames: Book
     buffer: Buffer | None
+    certificate_expires_at: datetime | None
 
 
 class Pipeline(msgspec.Struct):
@@ -186,6 +187,10 @@ def _show(status: Status) -> None:
     )  # fmt: skip
     for line in beside({sink.name: sink.notes for sink in status.sinks}):
         console.print(Text(escape(line)))
+    for source in status.sources:
+        if source.certificate_expires_at is not None:
+            expires_at = _local(source.certificate_expires_at)
+            console.print(Text(f"source {escape(source.name)}: its certificate expires {expires_at}"))
     letters = ", ".join(f"{_number(n)} {fate}" for fate, n in status.dead_letters.items() if n)
     console.print(Text(f"dead letters: {escape(letters) or 'none'}"))
     if not status.imbalances:

@@ -88,7 +88,7 @@ class Tcp(StreamSource):
         now = read_clock()
         self._doubted_at_mono_s = now.mono_s
         for why in [] if self._tls is None else self._tls.doubts(now.wall_s):
-            log.warning("certificate", source=self.context.name, why=why)
+            log.warning("certificate_doubtful", source=self.context.name, why=why)
 
     def new_connection(self, peer: str, sender: str) -> Connection:
         """With TLS where there is a certificate; one that is open goes on as it began."""

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import socket
 import time
 from collections import Counter
@@ -36,7 +37,7 @@ def view() -> View:
         refresh=lambda: None,
         buffers=lambda: [BufferGauge("lab", "source", 7, 100, 14, 1 << 26, "drop_oldest")],
         sinks=lambda: [SinkGauge("readings", None, 0.0, read_clock().mono_s, latency_s, {"unconfirmed": 12})],
-        sources=lambda: [SourceGauge("lab", ("127.0.0.1:9999",), 3)],
+        sources=lambda: [SourceGauge("lab", ("127.0.0.1:9999",), 3, read_clock().wall_s)],
         dead_letters=Counter({"kept": 60}),
         clock=read_clock,
         version="1.2.3",
@@ -101,6 +102,11 @@ async def test_a_daemon_that_is_not_ready_says_why_and_exits_1(
     shown = capsys.readouterr().out
     assert "not ready" in shown
     assert "the books do not balance: lab: waiting is -93" in shown
+
+
+async def test_a_certificate_is_shown_with_its_end(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    await run("--socket", place)
+    assert re.search(r"^source lab: its certificate expires \d{4}-", capsys.readouterr().out, re.MULTILINE)
 
 
 async def test_json_is_the_document_itself(place: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ def test_a_new_certificate_is_taken_on_reload_and_a_bad_one_is_not(
     assert "sources_changed" not in reload("reloaded")
     authority.issue("server", days=9)
     assert reload("reloaded")["sources_changed"] == "floor"
-    assert "the certificate expires in 9" in daemon.events("certificate")[-1]["why"]
+    assert "the certificate expires in 9" in daemon.events("certificate_doubtful")[-1]["why"]
     with secured(daemon, authority) as new:
         second = new.getpeercert(binary_form=True)
         assert second != first
@@ -145,7 +145,7 @@ def test_connects_and_aborts_leave_memory_on_a_plateau(start: Callable[..., Any]
     with secured(daemon, authority) as sock:
         sock.sendall(b"after\n")
     daemon.wait_rows(2)
-    assert daemon.peak_bytes - before_bytes < 6 << 20  # 600 sessions that stayed would take 30 MiB
+    assert daemon.peak_bytes - before_bytes < 6 << 20  # 600 sessions that stayed would take 10 MiB
     daemon.stop()
     assert quiet(daemon)
 

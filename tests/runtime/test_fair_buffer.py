@@ -62,6 +62,7 @@ def take_all(buffer: FairBuffer) -> list[Frame]:
     [
         ("127.0.0.1:9", "127.0.0.1"),
         ("[fe80::1%eth0]:514", "[fe80::1%eth0]"),
+        ("127.0.0.1:9 spiffe://lab/sensor:1", "127.0.0.1"),
         ("/run/log:1.sock", ""),
         ("@abstract:1", ""),
         ("pid=123,uid=1000,gid=1000", ""),
