@@ -190,6 +190,24 @@ def test_a_daemon_serves_what_they_ask_for(start: Callable[..., Any], wait_until
     daemon.stop()
 
 
+def test_a_run_that_was_killed_shows_in_the_next_one(start: Callable[..., Any]) -> None:
+    def unclean_runs(daemon: Any) -> float:
+        with urllib.request.urlopen(f"{daemon.admin()}/metrics", timeout=30) as answer:  # noqa: S310 - its own address
+            found = re.search(r"^streamd_unclean_runs (\S+)", answer.read().decode(), re.MULTILINE)
+        assert found
+        return float(found[1])
+
+    killed = start(CONFIG)
+    assert unclean_runs(killed) == 0
+    killed.process.kill()
+    killed.process.wait()
+    daemon = start(CONFIG)
+    assert unclean_runs(daemon) == 1
+    daemon.udp(b'{"value": 2}')
+    daemon.wait_rows(1)
+    daemon.stop()
+
+
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_a_rule_says_how_bad_it_is_and_what_to_do(rule: Rule) -> None:
     assert rule["severity"] in {"critical", "warning"}
