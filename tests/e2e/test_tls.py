@@ -1,6 +1,8 @@
 """TLS end to end: real clients, new certificates under open connections, failures that are only counted."""
 
 import json
+import os
+import shutil
 import signal
 import socket
 import ssl
@@ -164,3 +166,47 @@ def test_a_certificate_that_does_not_fit_ends_the_start_and_check_says_so(
     assert done.returncode == 1
     assert "source floor: the key" in done.stderr
     assert subprocess.run([*command, "--offline"], capture_output=True, check=False).returncode == 0
+    config = CONFIG.format(tls="").replace('"server.key"', '{ credential = "server.key" }')
+    (tmp_path / "streamd.toml").write_text(config)  # to be read by the service only
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+RSYSLOG = """
+global(workDirectory="{folder}" defaultNetstreamDriver="ossl" defaultNetstreamDriverCAFile="{folder}/ca.pem"
+  defaultNetstreamDriverCertFile="{folder}/sensor.pem" defaultNetstreamDriverKeyFile="{folder}/sensor.key")
+module(load="imfile")
+input(type="imfile" file="{folder}/lines.log" tag="test:")
+action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" tcp_framing="octet-counted"
+  template="RSYSLOG_SyslogProtocol23Format" streamDriver="ossl" streamDriverMode="1"
+  streamDriverAuthMode="x509/name" streamDriverPermittedPeers="localhost")
+"""
+UNPACKED = os.environ.get("STREAMD_TEST_RSYSLOG", "/")
+"""Where the packages rsyslog, rsyslog-openssl, libestr0, libfastjson4, liblognorm5 are; `dpkg -x` is enough."""
+
+
+@pytest.mark.usefixtures("authority")
+def test_rsyslog_sends_counted_frames_through_mutual_tls(start: Callable[..., Any], tmp_path: Path) -> None:
+    rsyslogd = shutil.which("rsyslogd", path=f"{UNPACKED}/usr/sbin")
+    libraries = next(Path(UNPACKED, "usr/lib").glob("*/rsyslog/lmnsd_ossl.so"), None)
+    if rsyslogd is None or libraries is None:
+        pytest.skip("there is no rsyslogd with OpenSSL, and STREAMD_TEST_RSYSLOG names no folder that has it")
+    daemon = start(
+        CONFIG.format(
+            tls='tls.client_ca = "ca.pem"\ntls.allow_names = ["sensor"]\nframing = "octet_counting"'
+        )
+    )
+    (tmp_path / "lines.log").write_text("".join(f"line {number}\n" for number in range(1000)))
+    conf = tmp_path / "rsyslog.conf"
+    conf.write_text(RSYSLOG.format(folder=tmp_path, port=daemon.address("floor")[1]))
+    command = [rsyslogd, "-n", "-f", conf, "-i", tmp_path / "rsyslog.pid", "-M", libraries.parent]
+    found = {**os.environ, "LD_LIBRARY_PATH": str(libraries.parent.parent)}
+    rsyslog = subprocess.Popen(command, env=found, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        daemon.wait_rows(1000)
+    finally:
+        rsyslog.terminate()
+        rsyslog.wait(30)
+    daemon.stop()
+    lines = [json.loads(record)["message"] for (record,) in daemon.query("SELECT record FROM records")]
+    assert {line.rpartition(" line ")[2] for line in lines} >= {str(number) for number in range(1000)}
+    assert daemon.reasons("tls_failed") == {}
