@@ -181,7 +181,7 @@ action(type="omfwd" target="127.0.0.1" port="{port}" protocol="tcp" tcp_framing=
   streamDriverAuthMode="x509/name" streamDriverPermittedPeers="localhost")
 """
 UNPACKED = os.environ.get("STREAMD_TEST_RSYSLOG", "/")
-"""Where the packages rsyslog, rsyslog-openssl, libestr0, libfastjson4, liblognorm5 are; `dpkg -x` is enough."""
+"""Where rsyslog, rsyslog-openssl, libestr0, libfastjson4, liblognorm5 are; `dpkg -x` is enough."""
 
 
 @pytest.mark.usefixtures("authority")
@@ -198,7 +198,16 @@ def test_rsyslog_sends_counted_frames_through_mutual_tls(start: Callable[..., An
     (tmp_path / "lines.log").write_text("".join(f"line {number}\n" for number in range(1000)))
     conf = tmp_path / "rsyslog.conf"
     conf.write_text(RSYSLOG.format(folder=tmp_path, port=daemon.address("floor")[1]))
-    command = [rsyslogd, "-n", "-f", conf, "-i", tmp_path / "rsyslog.pid", "-M", libraries.parent]
+    command: list[str | Path] = [
+        rsyslogd,
+        "-n",
+        "-f",
+        conf,
+        "-i",
+        tmp_path / "rsyslog.pid",
+        "-M",
+        libraries.parent,
+    ]
     found = {**os.environ, "LD_LIBRARY_PATH": str(libraries.parent.parent)}
     rsyslog = subprocess.Popen(command, env=found, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
