@@ -36,7 +36,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 ExecStart={python} -I -X faulthandler -m streamd run --config {config}
-ExecReload=/bin/kill -HUP $MAINPID
+ExecReload={python} -I -m streamd reload --config {config}
 # A start that failed is not tried again at once, though datagrams that wait would start it.
 ExecStopPost=-/bin/sh -c 'case "$$EXIT_STATUS" in 1|2) sleep 2;; esac'
 Restart=always

@@ -314,7 +314,8 @@ def test_a_reload_of_a_wrong_file_keeps_the_old_configuration(service: Any) -> N
     service.start()
     pid = service.pid
     service.machine.write("/etc/streamd/streamd.toml", "[sources.a]\ntype = 'upd'\n")
-    service.machine.run("systemctl", "reload", "streamd", check=False)
+    said = service.machine.run("systemctl", "reload", "streamd", check=False)
+    assert "failed" in said
     service.until(lambda: "streamd.toml:2" in service.log(), "why it was refused")
     service.send("udp", 9999, "still")
     service.await_rows(1)
