@@ -1,6 +1,8 @@
 """The listening sockets of this process: taken over from whoever started it, and kept across a reload."""
 
+import errno
 import os
+import resource
 import socket
 from collections import Counter
 from collections.abc import MutableMapping
@@ -94,23 +96,26 @@ class Sockets:
 def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
     """The internet sockets passed as `sd_listen_fds(3)` describes; the variables are taken away.
 
-    Others (unix sockets, FIFOs) are closed with a warning: no source takes them over.
+    Others (unix sockets, FIFOs, connections) are left alone with a warning: no source takes them over.
     """
     count = environment.pop("LISTEN_FDS", "0")
     pid = environment.pop("LISTEN_PID", "")
     environment.pop("LISTEN_FDNAMES", None)
-    if pid != str(os.getpid()) or not count.isdigit():
+    if pid != str(os.getpid()) or not count.isdecimal():
         return []
     found = []
-    for fd in range(FIRST_FD, FIRST_FD + int(count)):
+    most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # nobody can have passed more
+    for fd in range(FIRST_FD, min(FIRST_FD + int(count[:20]), most_files)):
         try:
             sock = socket.socket(fileno=fd)
         except OSError as error:
-            log.warning("socket_not_used", fd=fd, hint=f"what was passed is no socket: {error}")
+            log.warning("socket_not_used", fd=fd, hint=f"what was passed is no socket: {error.strerror}")
+            if error.errno == errno.EBADF:  # they stand in a row: the count is wrong
+                break
             continue
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
-            log.warning("socket_not_used", fd=fd, hint="only sockets of IPv4 and IPv6 are taken over")
-            sock.close()
+        if (trouble := _unusable(sock)) is not None:
+            log.warning("socket_not_used", fd=fd, hint=trouble)
+            sock.detach()  # where the count is wrong it is something of our own
             continue
         sock.set_inheritable(False)
         sock.setblocking(False)
@@ -118,6 +123,21 @@ def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
             _leave_its_size_to_the_kernel(sock)
         found.append(sock)
     return found
+
+
+def _unusable(sock: socket.socket) -> str | None:
+    """Why no source can take it over; None where one can."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return "only sockets of IPv4 and IPv6 are taken over"
+    if sock.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        return "only sockets of TCP and UDP are taken over"
+    if sock.getsockname()[1] == 0:
+        return "it is bound to no port"
+    try:
+        sock.getpeername()
+    except OSError:
+        return None
+    return "it is connected already: a socket unit for streamd has Accept=no"
 
 
 def _leave_its_size_to_the_kernel(listening: socket.socket) -> None:

@@ -131,6 +131,33 @@ def test_what_is_no_internet_socket_is_not_taken(monkeypatch: pytest.MonkeyPatch
         found, _ = passed(monkeypatch, unix, good)
         assert [sock.getsockname() for sock in found] == [good.getsockname()]
         found[0].close()
+        os.close(max(unix.fileno(), good.fileno()) + 50)  # left alone
+
+
+def test_a_connection_and_a_socket_without_a_port_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bound("127.0.0.1", STREAM) as listening, socket.socket() as connected, socket.socket() as unbound:
+        listening.listen()
+        connected.connect(listening.getsockname())
+        found, _ = passed(monkeypatch, connected, unbound, listening)
+        first = max(sock.fileno() for sock in (listening, connected, unbound)) + 50
+        assert [sock.getsockname() for sock in found] == [listening.getsockname()]
+        found[0].close()
+        for fd in (first, first + 1):
+            os.close(fd)  # left alone
+
+
+@pytest.mark.parametrize("count", ["3", "9" * 30, "²"])
+def test_a_wrong_number_of_sockets_ends_with_those_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, count: str
+) -> None:
+    with bound("127.0.0.1") as one:
+        found, environment = passed(monkeypatch, one, LISTEN_FDS=count)
+        assert len(found) == count.isdecimal()
+        assert environment == {"OTHER": "stays"}
+        for sock in found:
+            sock.close()
+        if not found:
+            os.close(one.fileno() + 50)
 
 
 def test_a_receive_buffer_for_datagrams_does_not_fix_that_of_connections(
