@@ -52,8 +52,7 @@ def differences(books: Books) -> list[str]:
         if deliveries.pending:
             found.append(f"{_way(deliveries)}: {deliveries.pending:,} records pending")
         handed = books.records.get((deliveries.source, deliveries.pipeline))
-        if handed is not None and handed.out != deliveries.offered:
-            more = deliveries.offered - handed.out
+        if handed is not None and (more := deliveries.offered - deliveries.due(handed.out)):
             found.append(f"{_way(deliveries)}: offered {more:+,} against what was handed out")
     return found
 

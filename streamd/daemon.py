@@ -65,6 +65,8 @@ class Daemon:
         self.notes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """Of every sink there has been, by name."""
         self.parts = self._assemble(loaded, self.books)
+        for name, pipeline in config.pipelines.items():
+            self.books.connect(name, pipeline.sinks)
         self.view = View(
             books=self.books,
             refresh=self.refresh,
@@ -247,7 +249,9 @@ class Daemon:
     def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         before = self._tasks.get(name)
         if before is not None and not before.done():  # made anew by a reload; it has something to finish
-            self._tasks[f"{name} #{id(before)}"] = before
+            key = f"{name} #{id(before)}"
+            self._tasks[key] = before
+            before.add_done_callback(lambda _: self._tasks.pop(key, None))
         task = self._tasks[name] = asyncio.create_task(work, name=name)
         task.add_done_callback(lambda done: self._on_end(name, done))
         return task
@@ -318,6 +322,7 @@ class Daemon:
         limit_s = self.loaded.config.daemon.drain_timeout
         end_mono_s = read_clock().mono_s + limit_s
         self.announcer.stop(end_mono_s)
+        await self._finish("source ", read_clock().mono_s)  # else it might be opened after its stop
         for source in self.parts.sources.values():
             await source.stop()
         for workers in self.parts.workers.values():
@@ -331,6 +336,8 @@ class Daemon:
     async def _finish(self, kind: str, end_mono_s: float) -> None:
         """Wait for the tasks of a kind until the time is over, then end them."""
         tasks = [task for name, task in self._tasks.items() if name.startswith(kind)]
+        if not tasks:
+            return
         _, late = await asyncio.wait(tasks, timeout=max(0.0, end_mono_s - read_clock().mono_s))
         for task in late:
             task.cancel()

@@ -34,18 +34,24 @@ class Swap:
         self._sinks = changes.sinks["replaced"] + changes.sinks["added"]
         self._sources = changes.sources["replaced"] + changes.sources["added"]
         self._going = changes.sources["replaced"] + changes.sources["removed"]
+        self._sinks_going = changes.sinks["removed"] + changes.sinks["replaced"]
 
     def _beside(self, name: str, kind: str) -> bool:
         """Whether what is new can be opened before what it replaces is closed."""
-        old: dict[str, Any] = getattr(self._old, kind)
-        new = getattr(self._new, kind)[name]
-        if kind == "sources" and any(_overlap(old[gone].config, new.config) for gone in self._going):
+        if kind == "sinks":
+            sink = self._new.sinks[name]
+            return sink.opens_beside or not any(
+                _same_place(self._old.sinks[gone], sink) for gone in self._sinks_going
+            )
+        old, new = self._old.sources, self._new.sources[name]
+        if any(_overlap(old[gone], new) for gone in self._going):
             return False
         return name not in old or new.opens_beside
 
     async def open(self) -> None:
         """Open what is new, where what it replaces lets it. Raises `EnvironmentFault` or `ConfigError`."""
         opened: list[Sink | Source] = []
+        resuming = {name: intake.buffer.on_room for name, intake in self._old.intakes.items()}
         try:
             for name in self._sinks:
                 if self._beside(name, "sinks"):
@@ -58,6 +64,8 @@ class Swap:
         except BaseException:
             for part in reversed(opened):
                 await (part.stop() if isinstance(part, Source) else part.close())
+            for name, on_room in resuming.items():  # a source that stays may be waiting for room
+                self._old.intakes[name].buffer.on_room = on_room
             for name in self._changes.sources["added"]:
                 self._new.intakes[name].abandon()
             raise
@@ -75,17 +83,38 @@ class Swap:
         """
         old, new = self._old, self._new
         gone = self._changes.sources["removed"]
-        for name in self._going:
-            await old.sources[name].stop()
+        await self._stop_sources(tasks)
         await self._retire_workers([tasks[f"pipeline {name}"] for name in old.workers], timeout_s)
         for name in gone:
             old.intakes[name].abandon("reload")
+        for name, pipeline in new.pipelines.items():
+            self._books.connect(name, [output.sink for output in pipeline.fanout.outputs])
         for name in self._changes.sources["changed"]:
             new.sources[name].become(new.settings[name], new.contexts[name])
         for name, intake in new.intakes.items():
             intake.resize(new.settings[name].buffer, new.settings[name].when_full)
+        self._start_sinks(start, tasks, on_gone)
+        for name, workers in new.workers.items():
+            start(f"pipeline {name}", workers.run())
+        for name in self._sources:
+            if not self._beside(name, "sources"):
+                opening = partial(new.sources[name].open, new.intakes[name])
+                start(f"source {name}", _open_late(opening, f"source {name}"))
+
+    async def _stop_sources(self, tasks: dict[str, asyncio.Task[None]]) -> None:
+        for name in self._going:
+            opening = tasks.get(f"source {name}")
+            if opening is not None:  # an earlier reload's, that may still be trying
+                opening.cancel()
+                await asyncio.wait({opening})
+            await self._old.sources[name].stop()
+
+    def _start_sinks(
+        self, start: Start, tasks: dict[str, asyncio.Task[None]], on_gone: Callable[[str], None]
+    ) -> None:
+        old, new = self._old, self._new
         closing = {}
-        for name in self._changes.sinks["removed"] + self._changes.sinks["replaced"]:
+        for name in self._sinks_going:
             old.deliveries[name].buffer.close()
             writing = tasks[f"sink {name}"]
             closing[name] = start(
@@ -93,13 +122,12 @@ class Swap:
             )
         for name in self._sinks:
             sink = None if self._beside(name, "sinks") else new.sinks[name]
-            start(f"sink {name}", _deliver(new.deliveries[name], closing.get(name), sink))
-        for name, workers in new.workers.items():
-            start(f"pipeline {name}", workers.run())
-        for name in self._sources:
-            if not self._beside(name, "sources"):
-                opening = partial(new.sources[name].open, new.intakes[name])
-                start(f"source {name}", _open_late(opening, f"source {name}"))
+            before = {
+                task
+                for gone, task in closing.items()
+                if gone == name or _same_place(old.sinks[gone], new.sinks[name])
+            }
+            start(f"sink {name}", _deliver(new.deliveries[name], before, sink))
 
     async def _retire_workers(self, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
         old = self._old
@@ -124,10 +152,25 @@ class Swap:
             log.error("reload_timeout", records_left=lost, waited_s=timeout_s)
 
 
-def _overlap(one: Any, other: Any) -> bool:
-    """Whether two listeners cannot have their ports at one time: 127.0.0.1:514 and 0.0.0.0:514."""
-    first, second = getattr(one, "listen", None), getattr(other, "listen", None)
-    if first is None or second is None or one.type != other.type or not first.port:
+def _same_place(one: Sink, other: Sink) -> bool:
+    """Whether two sinks write to the same table, file or peer, by whatever name."""
+    return type(one) is type(other) and _place(one) == _place(other)
+
+
+def _place(sink: Any) -> tuple[Any, ...]:
+    """What of a sink's settings says where it writes; nothing where there is only one place (stdout)."""
+    table = getattr(sink.config, "table", "").lower()  # SQLite's names know no case
+    return getattr(sink, "path", None), table, getattr(sink.config, "address", None)
+
+
+def _overlap(one: Source, other: Source) -> bool:
+    """Whether two sources cannot be open at one time: 127.0.0.1:514 and 0.0.0.0:514, or one unix socket."""
+    if type(one) is not type(other):
+        return False
+    first, second = getattr(one.config, "listen", None), getattr(other.config, "listen", None)
+    if first is None or second is None:
+        return one.address == other.address
+    if not first.port:
         return False
     return bool(first.port == second.port and first.host != second.host)
 
@@ -143,10 +186,10 @@ async def _close(writing: asyncio.Task[None], sink: Sink, name: str, on_gone: Ca
         on_gone(name)
 
 
-async def _deliver(delivery: Delivery, before: asyncio.Task[None] | None, sink: Sink | None) -> None:
-    """Deliver once whoever did so `before` has written its last; a `sink` is opened first."""
-    if before is not None:
-        await asyncio.wait({before})
+async def _deliver(delivery: Delivery, before: set[asyncio.Task[None]], sink: Sink | None) -> None:
+    """Deliver once those who did so `before` have written their last; a `sink` is opened first."""
+    if before:
+        await asyncio.wait(before)
     if sink is not None:
         await _open_late(sink.open, f"sink {delivery.name}")
     await delivery.run()

@@ -83,3 +83,23 @@ def test_what_a_sink_counts_beside_its_sums_has_a_line_where_it_is_not_zero() ->
         "sink file: files rotated 2",
     ]
     assert summary(books(), notes) == [*summary(books(), {})[:-1], *beside(notes), "books balance"]
+
+
+def test_a_sink_is_offered_what_is_handed_out_while_the_pipeline_has_it() -> None:
+    found = Books()
+    records = found.pipeline("lab", "main")
+    found.connect("main", ["one"])
+    records.taken_in = records.out = 10
+    one = found.delivery("lab", "main", "one")
+    one.offered = one.stored = 10
+    found.connect("main", ["two"])
+    records.taken_in = records.out = 15
+    two = found.delivery("lab", "main", "two")
+    two.offered = two.stored = 5
+    found.connect("main", ["two", "one"])
+    records.taken_in = records.out = 16
+    one.offered = one.stored = 11
+    two.offered = two.stored = 6
+    assert differences(found) == []
+    one.offered = one.stored = 12
+    assert differences(found) == ["lab > main > one: offered +1 against what was handed out"]

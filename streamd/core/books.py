@@ -10,7 +10,7 @@ number of records that should not be there.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -110,7 +110,8 @@ class DeliveryBook:
     """
 
     __slots__ = (
-        "dropped", "offered", "pipeline", "rejected", "replaced", "sink", "source", "stored", "unmatched",
+        "_due", "_since", "dropped", "offered", "pipeline", "rejected", "replaced", "sink", "source",
+        "stored", "unmatched",
     )  # fmt: skip
 
     def __init__(self, source: str, pipeline: str, sink: str) -> None:
@@ -123,6 +124,20 @@ class DeliveryBook:
         self.unmatched = 0
         self.rejected = 0
         self.dropped: Counter[str] = Counter()
+        self._due = 0
+        self._since: int | None = 0
+
+    def join(self, out: int) -> None:
+        """The pipeline, which has handed out so many records, begins to offer them to the sink."""
+        self._since = out
+
+    def leave(self, out: int) -> None:
+        """The pipeline, which has handed out so many records, offers the sink no more."""
+        self._due, self._since = self.due(out), None
+
+    def due(self, out: int) -> int:
+        """How many of the records that the pipeline has handed out should have been offered."""
+        return self._due + (0 if self._since is None else out - self._since)
 
     @property
     def pending(self) -> int:
@@ -148,6 +163,7 @@ class Books:
         self.frames: dict[str, FrameBook] = {}
         self.records: dict[tuple[str, str], RecordBook] = {}
         self.deliveries: dict[tuple[str, str, str], DeliveryBook] = {}
+        self._sinks: dict[str, set[str]] = {}
 
     def source(self, source: str) -> FrameBook:
         """The book of frames of `source`."""
@@ -161,6 +177,18 @@ class Books:
         """The book of deliveries of `source` through `pipeline` to `sink`."""
         key = (source, pipeline, sink)
         return self.deliveries.setdefault(key, DeliveryBook(*key))
+
+    def connect(self, pipeline: str, sinks: Iterable[str]) -> None:
+        """From now on the pipeline hands out to these sinks. Not said: to those it always did."""
+        now = set(sinks)
+        before = self._sinks.get(pipeline, now)
+        self._sinks[pipeline] = now
+        for book in self.records.values():
+            if book.pipeline == pipeline and book.out:
+                for sink in now - before:
+                    self.delivery(book.source, pipeline, sink).join(book.out)
+                for sink in before - now:
+                    self.delivery(book.source, pipeline, sink).leave(book.out)
 
     def entries(self) -> Iterator[Entry]:
         """Every number of every book."""

@@ -1,5 +1,6 @@
 """One pipeline's steps and what stands behind them, from a decoded batch to the sinks' buffers."""
 
+import asyncio
 import traceback
 from collections.abc import Callable
 
@@ -95,6 +96,10 @@ class Pipeline:
                 self.fanout.put(batch, book)
             elif batch.ack is not None:
                 batch.ack.settle(Status.FILTERED)
+        except asyncio.CancelledError:  # time is over: whoever cancels counts its records as dropped
+            if batch.ack is not None:
+                batch.ack.settle(Status.DROPPED)
+            raise
         finally:
             turn.leave()
 

@@ -79,7 +79,7 @@ class Workers:
         self._dead_letters = dead_letters
         self._clock = clock
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._waiting_for_room: set[asyncio.Task[None]] = set()
+        self._waiting_for_room: dict[asyncio.Task[None], Feed] = {}
         self._turn = 0
         self._closed = False
 
@@ -107,8 +107,9 @@ class Workers:
         """
         self.feeds = [feed for feed in self.feeds if last(feed)]
         self.close()
-        if not any(feed.buffer.records for feed in self.feeds):
-            for task in self._waiting_for_room:
+        left = any(feed.buffer.records for feed in self.feeds)
+        for task, feed in self._waiting_for_room.items():
+            if not left or feed not in self.feeds:
                 task.cancel()
 
     async def _work(self) -> None:
@@ -136,14 +137,20 @@ class Workers:
                 await idle
 
     async def _room(self, feed: Feed) -> None:
-        """Wait until no sink of the feed has a full buffer; nothing is held meanwhile."""
+        """Wait until no sink of the feed has a full buffer, or others go on with the feed; nothing is held
+        meanwhile.
+        """
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        self._waiting_for_room.add(task)
+        self._waiting_for_room[task] = feed
         try:
             for route in feed.routes:
                 await route.pipeline.fanout.room()
+        except asyncio.CancelledError:
+            # By `retire`, of a feed that is no more ours: there may be something to do for another one.
+            if not self._closed or feed in self.feeds or task.uncancel():
+                raise
         finally:
-            self._waiting_for_room.discard(task)
+            del self._waiting_for_room[task]
 
     def _wake(self) -> None:
         while self._idle:

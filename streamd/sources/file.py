@@ -78,6 +78,8 @@ class File(Source):
         if context.new_framer is None:
             raise ConfigError("a file needs a framing")
         self._new_framer = context.new_framer
+        self._framer: Framer = self._new_framer()
+        self._framing_changed = False
         self.address = os.path.abspath(context.base_dir / config.path)  # noqa: PTH100 - keeps links as written
         self._path = Path(self.address)
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
@@ -103,10 +105,28 @@ class File(Source):
             self._progress.settled = self._saved = remembered
         outlet.on_resume(self._room.set)
         self._room.set()
-        self._framer: Framer = self._new_framer()
+        self._framer = self._new_framer()
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._follow())
         self._timer = self._loop.call_later(SAVE_S, self._save_now_and_then)
+
+    def can_become(self, config: Any) -> bool:
+        """It goes on where it is in the same file."""
+        return bool(config.path == self.config.path)
+
+    def become(self, config: Any, context: SourceContext) -> None:
+        """Go on with other settings; another framing begins once what was read ends with a frame."""
+        if context.new_framer is None:
+            raise ConfigError("a file needs a framing")
+        super().become(config, context)
+        self._new_framer = context.new_framer
+        self._framing_changed = True
+        self._change_framing()
+
+    def _change_framing(self) -> None:
+        if self._framing_changed and self._framer.between_frames and not self._framer.waiting_bytes:
+            self._framer = self._new_framer()
+            self._framing_changed = False
 
     async def stop(self) -> None:
         """Read no more. The second call, after what was read has found its fate, saves up to there."""
@@ -253,6 +273,7 @@ class File(Source):
         if not waiting_bytes and not self._framer.between_frames:
             done = None  # in the middle of a frame that is cut off: there is no place to come back to
         self._hand_on(framer, frames, fed_bytes - waiting_bytes, tail, done)
+        self._change_framing()
 
     def _hand_on(
         self, framer: Framer, frames: list[bytes], size_bytes: int, tail: Tail, done: int | None

@@ -349,3 +349,150 @@ def test_a_sink_that_stands_still_does_not_hold_up_a_reload(
     sent = connection.finish()
     daemon.stop()
     assert in_table(daemon.folder / "var" / "main.db", "records") == [("c0", n) for n in range(sent)]
+
+
+SMALL = """
+[admin]
+listen = "none"
+[sources.{source}]
+{reads}
+[pipelines.main]
+sources = [{sources}]
+sinks = ["{sink}"]
+[sinks.{sink}]
+{writes}
+"""
+
+
+def small(**other: str) -> str:
+    """One source, one sink."""
+    values = {
+        "source": "floor",
+        "reads": 'type = "tcp"\nlisten = "127.0.0.1:0"\ncodec = "json"',
+        "sink": "out",
+        "writes": 'type = "file"\npath = "out.ndjson"',
+    }
+    values |= other
+    return SMALL.format(**({"sources": f'"{values["source"]}"'} | values))
+
+
+def numbered(first: int, count: int) -> bytes:
+    return b"".join(b'{"sender":"x","seq":%d}\n' % number for number in range(first, first + count))
+
+
+def test_a_sink_and_a_unix_socket_may_get_another_name(start: Any, wait_until: Callable[..., Any]) -> None:
+    unix = 'type = "unix"\npath = "in.sock"\ncodec = "json"'
+    daemon = start(small(reads=unix))
+    path = daemon.folder / "var" / "in.sock"
+
+    def send(data: bytes) -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            assert sock.recv(1) == b""
+
+    send(numbered(0, 100))
+    event = reload(daemon, small(reads=unix, source="other", sink="renamed"), wait_until)
+    assert event["sources_added"], event
+    wait_until(lambda: len(daemon.events("listening")) == 2, "the socket under its other name")
+    send(numbered(100, 100))
+    daemon.stop()
+    assert in_file(daemon.folder / "var" / "out.ndjson") == [("x", n) for n in range(200)]
+
+
+def test_a_table_gets_its_rows_in_order_from_a_sink_with_another_name(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    table = 'type = "sqlite"\npath = "x.db"\nbatch = { max_records = 10 }'
+    daemon = start(small(writes=table))
+    with socket.create_connection(daemon.address("floor"), timeout=60) as sock:
+        sock.sendall(numbered(0, 5000))
+        event = reload(daemon, small(writes=table, sink="renamed"), wait_until)
+        assert event["event"] == "reloaded", event
+        sock.sendall(numbered(5000, 5000))
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    daemon.stop()
+    assert in_table(daemon.folder / "var" / "x.db", "records") == [("x", n) for n in range(10000)]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_changes(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    daemon = start(small())
+    event = reload(daemon, small(writes='type = "file"\npath = "/proc/nowhere/x"'), wait_until)
+    assert event["event"] == "reload_failed"
+    daemon.tcp(numbered(0, 10))
+    daemon.stop()
+    assert len(in_file(daemon.folder / "var" / "out.ndjson")) == 10
+
+
+def test_a_listener_that_waits_for_its_port_is_gone_with_the_next_reload(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    listen = 'type = "tcp"\nlisten = "{}:{}"\ncodec = "json"'
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.2", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        daemon = start(small(reads=listen.format("127.0.0.1", port)))
+        reload(daemon, small(reads=listen.format("[::]", port)), wait_until)
+        wait_until(lambda: daemon.events("reload_cannot_open"), "the port that is taken")
+        event = reload(daemon, small(source="other"), wait_until)
+        assert event["sources_removed"] == "floor"
+    daemon.tcp(numbered(0, 10), source="other")
+    with socket.socket() as free:
+        free.bind(("", port))  # nobody listens there
+    daemon.stop()
+
+
+def test_connections_that_wait_for_room_go_on_after_a_reload_that_failed(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    tight = "\nbuffer = {{ max_records = 100 }}"
+    reads = 'type = "tcp"\nlisten = "127.0.0.1:{}"\ncodec = "json"' + tight
+    writes = 'type = "sqlite"\npath = "x.db"' + tight.format()
+    daemon = start(small(reads=reads.format(0), writes=writes))
+    lock = sqlite3.connect(daemon.folder / "var" / "x.db", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    with (
+        socket.create_connection(daemon.address("floor"), timeout=60) as sock,
+        socket.socket() as taken,
+        socket.socket() as free,
+    ):
+        sock.sendall(numbered(0, 5000))
+        wait_until(lambda: daemon.events("sink_retrying"), "the lock")
+        for each in (taken, free):
+            each.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = free.getsockname()[1]
+        free.close()
+        second = f'[sources.more]\ntype = "tcp"\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
+        event = reload(
+            daemon,
+            small(reads=reads.format(port), writes=writes, sources='"floor", "more"') + second,
+            wait_until,
+        )
+        assert event["event"] == "reload_failed"
+        lock.execute("ROLLBACK")
+        lock.close()
+        daemon.wait_rows(5000, db="x.db")
+    daemon.stop()
+
+
+def test_a_followed_file_is_read_once_through_reloads_that_change_its_source(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    reads = 'type = "file"\npath = "app.log"\ncodec = "json"\nbuffer = {{ max_records = {} }}'
+    table = 'type = "sqlite"\npath = "x.db"'
+    daemon = start(small(reads=reads.format(1000), writes=table))
+    log = daemon.folder / "app.log"
+    for number in range(5):
+        with log.open("ab") as file:
+            file.write(numbered(2000 * number, 2000))
+        event = reload(daemon, small(reads=reads.format(1001 + number), writes=table), wait_until)
+        assert event["sources_changed"] == "floor"
+    daemon.wait_rows(10000, db="x.db")
+    daemon.stop()
+    assert in_table(daemon.folder / "var" / "x.db", "records") == [("x", n) for n in range(10000)]
