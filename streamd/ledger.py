@@ -71,6 +71,8 @@ class Ledger:
         self._moving: Counter[Key] = Counter()
         self._in_commit: set[tuple[str, str, str]] = set()
         """(source, pipeline, sink) whose stored numbers come with the sink's own commits."""
+        self._before: dict[Key, int] = {}
+        """What those stored elsewhere before a reload moved them here, and the table does not say yet."""
         self._flushed_wall_s = clock().wall_s
 
     async def open(self) -> None:
@@ -119,6 +121,8 @@ class Ledger:
             log.warning("ledger_not_written", path=str(self._db.path), why=str(error), hint="tried again")
             return False
         self._written.update(changes)
+        for key in changes:
+            self._before.pop(key, None)
         self._flushed_wall_s = now_s
         self.trouble = None
         await self._fold(now_s)
@@ -146,12 +150,23 @@ class Ledger:
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """The sink's transaction is committed: what `rows` said of these entries stands in the table."""
+        places = {entry[:3] for entry in entries} - self._in_commit
+        if places:
+            self._note_before(places)
         self._written.update(self._moving)
-        self._in_commit.update(entry[:3] for entry in entries)
+        self._in_commit |= places
+
+    def _note_before(self, places: set[tuple[str, str, str]]) -> None:
+        """Of sinks that write here from now on; the books do not know of this first commit yet."""
+        for entry in chain(self.books.entries(), self._beside()):
+            key = Key(*entry[:5])
+            if entry[:3] in places and entry.counter in _IN_COMMIT and entry.n != self._written[key]:
+                self._before[key] = entry.n - self._written[key]
 
     def forget_sink(self, name: str) -> None:
         """The sink of that name has committed its last; one that follows may write to another file."""
         self._in_commit = {place for place in self._in_commit if place[2] != name}
+        self._before = {key: n for key, n in self._before.items() if key.sink != name}
 
     def interval_start_s(self, wall_s: float) -> float:
         """When the interval of this moment began. Intervals of up to a minute begin anew with each minute."""
@@ -172,10 +187,13 @@ class Ledger:
             key, n = Key(*entry[:5]), entry.n
             if entry[:3] in self._in_commit:
                 if entry.counter in _IN_COMMIT:
+                    if key in self._before:
+                        changes[key] = self._before[key]
                     continue
                 if entry.counter == "pending":  # the table has heard of a commit before the book has
                     stored = key._replace(counter="stored")
-                    n += self.books.deliveries[entry[:3]].stored - self._written[stored]
+                    known = self._written[stored] + self._before.get(stored, 0)
+                    n += self.books.deliveries[entry[:3]].stored - known
             if n != self._written[key]:
                 changes[key] = n - self._written[key]
         return changes

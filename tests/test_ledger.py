@@ -513,3 +513,25 @@ async def test_old_entries_are_added_up_and_every_sum_stays_what_it_was(path: Pa
     async with Run(path, "next", clock) as run:
         assert ask(path, "SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [(0,)]
         await run.ledger.close()
+
+
+async def test_what_a_sink_stored_elsewhere_before_it_came_to_this_file_is_told_once(path: Path) -> None:
+    async with Run(path, "one", Clock()) as run:
+        run.offer(7)
+        run.book(7)  # in another file, and no flush since
+        run.offer(3)
+        await run.commit(3)
+        assert await run.ledger.flush()
+        assert sums(path, "one")["lab", "main", "here", "stored", ""] == 10
+        run.book(3)
+        assert await run.ledger.flush()
+        assert sums(path, "one") == told(run.books)
+        run.offer(2)
+        await run.commit(2)
+        run.book(2)
+        run.ledger.forget_sink("here")
+        run.offer(4)
+        run.book(4)  # elsewhere again
+        assert await run.ledger.flush()
+        assert sums(path, "one") == told(run.books)
+        await run.ledger.close()
