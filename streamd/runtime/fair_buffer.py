@@ -101,14 +101,13 @@ class FairBuffer(Buffer[Frames]):
 
     def resize(self, max_records: int, max_bytes: int, when_full: WhenFull) -> None:
         """As `Buffer.resize`; senders are compared by the new bounds."""
-        self.max_records, self.max_bytes, self.when_full = max_records, max_bytes, when_full
+        super().resize(max_records, max_bytes, when_full)
         self._set_fifo()
         if self._ranking:
             self._rank_all()
         if not self._backlogs and (self.records > self._fifo_records or self.size_bytes > self._fifo_bytes):
             for waiting in super().drain():
                 self._sort(waiting)
-        self._make_room()  # last: whoever is told may put something at once
 
     def _set_fifo(self) -> None:
         self._fifo_records = min(FIFO_RECORDS, self.max_records // FIFO_FRACTION)

@@ -265,3 +265,40 @@ async def test_sources_are_served_the_same_number_of_bytes_while_both_have_somet
     assert len(gaps) > 50
     assert max(gaps) <= 2 * QUANTUM_BYTES
     assert not any(feed.buffer.records for feed in feeds)
+
+
+async def test_workers_that_retire_finish_a_source_that_goes_though_another_waits_for_room(
+    bench: Any,
+) -> None:
+    b = bench(workers=1)
+    frames = b.books.source("going")
+    intake = Intake(BufferSettings.model_validate({"max_records": 10**6}), "block", frames)
+    other = bench()  # with a sink of its own, that has room
+    going = Feed(intake.buffer, b.feed.codec, frames, other.feed.routes)
+    b.workers.feeds.append(going)
+    running = asyncio.create_task(b.workers.run())
+    for n in range(40):
+        b.intake.offer(b.frames(b"w%d" % n))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    waiting = b.feed.frames.waiting
+    intake.buffer.on_ready = None
+    intake.offer(b.frames(b"last"))
+    b.workers.retire(lambda feed: feed is going)
+    await asyncio.wait_for(running, 30)
+    assert frames.decoded == 1
+    assert b.feed.frames.waiting == waiting > 0, "others go on with it"
+
+
+async def test_a_batch_that_is_given_up_tells_who_waits_for_it(bench: Any) -> None:
+    told: list[Status] = []
+    b = bench()
+    passage = b.workers.process(b.feed, b.frames(b"a", ack=Ack(told.append)))[0]
+    passage.turn._before = type(passage.turn)(None)  # somebody who never leaves
+    carrying = asyncio.create_task(
+        b.pipeline.carry(passage.batch, passage.route.records, passage.index, passage.turn)
+    )
+    await asyncio.sleep(0)
+    carrying.cancel()
+    await asyncio.wait({carrying})
+    assert told == [Status.DROPPED]
