@@ -18,13 +18,13 @@ class Reject(BadData):
 
 
 if TYPE_CHECKING:
-    from streamd.reading import Reading, read
+    from streamd.reading.reading import Reading, read
 else:
 
     def __getattr__(name: str) -> Any:
         """`read` and `Reading` when they are asked for: they know every component, a step needs none."""
         if name in ("Reading", "read"):
-            from streamd import reading  # noqa: PLC0415
+            from streamd.reading import reading  # noqa: PLC0415
 
             return getattr(reading, name)
         raise AttributeError(f"module 'streamd' has no attribute {name!r}")

@@ -13,29 +13,30 @@ from typing import Any, Literal
 
 import structlog
 
-from streamd import __version__, logs
+from streamd import __version__
 from streamd.admin.control import ControlServer, Peer
 from streamd.admin.server import AdminServer
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
 from streamd.admin.watch import Watch
-from streamd.announcer import Announcer, parts_of
 from streamd.balance import summary
 from streamd.config import Loaded, load
 from streamd.core.books import Books, Entry
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, StreamdError
 from streamd.core.settings import DeadLetterPayload
-from streamd.dead_letters import DeadLetters
-from streamd.ledger import Ledger
+from streamd.dead_letters.dead_letters import DeadLetters
+from streamd.ledger.ledger import Ledger
+from streamd.logs import logs
 from streamd.pipeline import Assembly, assemble
-from streamd.reload import Changes, compare, keep_schemas, refuse_fixed
-from streamd.reloads import Reloads
+from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
+from streamd.reload.reloads import Reloads
+from streamd.reload.swap import Swap
 from streamd.runtime.buffer import Buffer
-from streamd.sockets import Sockets, inherited
+from streamd.service.announcer import Announcer, parts_of
+from streamd.service.sockets import Sockets, inherited
+from streamd.service.systemd import watchdog_s
 from streamd.storage.databases import Databases
 from streamd.storage.files import free_bytes
-from streamd.swap import Swap
-from streamd.systemd import watchdog_s
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streamd.ledger_tables import STATEMENTS
+from streamd.ledger.tables import STATEMENTS
 
 TEXT = (Path(__file__).parent.parent / "docs" / "books.md").read_text()
 QUERIES = [

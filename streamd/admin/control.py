@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from streamd import dead_letter_reader
 from streamd.admin.exchange import MAX_REQUEST_BYTES, TIMEOUT_S, Answer, Exchange, Request
 from streamd.admin.status import status
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
 from streamd.core.errors import ConfigError, StreamdError
 from streamd.core.printable import printable
-from streamd.dead_letter_filter import LetterFilter, moment
+from streamd.dead_letters import reader as dead_letter_reader
+from streamd.dead_letters.filter import LetterFilter, moment
+from streamd.service.unix_socket import CREDENTIALS, PATH_BYTES, UnixSocket
 from streamd.storage.read_only import only_reading, open_read_only
-from streamd.unix_socket import CREDENTIALS, PATH_BYTES, UnixSocket
 
 MAX_CONNECTIONS = 16
 MOST_LETTERS = 1000

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from streamd import __version__
 from streamd.core.errors import StreamdError
-from streamd.journal import is_journal, prefixed
+from streamd.logs.journal import is_journal, prefixed
 
 COMMANDS = {
     "run": "run the daemon in the foreground",

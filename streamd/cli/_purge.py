@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamd.cli.query import QueryRefused
 from streamd.core.errors import EnvironmentFault
-from streamd.dead_letter_filter import LetterFilter
+from streamd.dead_letters.filter import LetterFilter
 
 _BUSY_TIMEOUT_S = 5.0
 _LETTERS_PER_COMMIT = 1000

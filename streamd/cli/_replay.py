@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from streamd.cli.query import only_reading, open_read_only, positive
 from streamd.core.ack import Status
-from streamd.dead_letter_filter import LetterFilter
+from streamd.dead_letters.filter import LetterFilter
 
 if TYPE_CHECKING:  # these load every component, which looking at letters does not need
     from streamd.config import Loaded
-    from streamd.replay import Replay
-    from streamd.replay_letters import Plan
-    from streamd.replay_outcome import Outcome
+    from streamd.replay.letters import Plan
+    from streamd.replay.outcome import Outcome
+    from streamd.replay.replay import Replay
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +34,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
     """Replay the letters meant. 0 where none of them is left; raises `ConfigError`, `EnvironmentFault`."""
-    from streamd import config, logs  # noqa: PLC0415 - only this action needs every component
-    from streamd.replay import Replay  # noqa: PLC0415
-    from streamd.replay_letters import plan  # noqa: PLC0415
+    from streamd import config  # noqa: PLC0415 - only this action needs every component
+    from streamd.logs import logs  # noqa: PLC0415 - only this action needs every component
+    from streamd.replay.letters import plan  # noqa: PLC0415
+    from streamd.replay.replay import Replay  # noqa: PLC0415
 
     loaded = config.load(config.find(options.config))
     file = loaded.state_dir / loaded.config.dead_letters.path
@@ -88,7 +89,7 @@ def _progress(total: int, cleanup: ExitStack) -> Callable[[int], None]:
 
 
 def _say_plan(plan: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
-    from streamd.replay_ways import why_not  # noqa: PLC0415 - as above
+    from streamd.replay.ways import why_not  # noqa: PLC0415 - as above
 
     ways = [(origin, count, why_not(loaded, origin)) for origin, count in plan.origins.items()]
     if as_json:

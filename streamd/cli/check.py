@@ -13,7 +13,7 @@ from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
 from streamd.core.contracts import Sink
 from streamd.core.errors import ConfigError
-from streamd.dead_letters import DeadLetters
+from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.storage.databases import Databases
 
 

@@ -13,8 +13,8 @@ from streamd.cli import _purge, _replay
 from streamd.cli._table import escape, json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
 from streamd.core.printable import printable
-from streamd.dead_letter_filter import LetterFilter, moment
-from streamd.dead_letter_reader import (
+from streamd.dead_letters.filter import LetterFilter, moment
+from streamd.dead_letters.reader import (
     ALL_COLUMNS,
     COUNT_COLUMNS,
     SHOWN_CHARACTERS,

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from streamd.cli._table import escape, escape_json
 from streamd.core.errors import ConfigError, EnvironmentFault
-from streamd.journal import FIELDS, PRIORITIES
-from streamd.log_line import console_renderer, shown_again
+from streamd.logs.journal import FIELDS, PRIORITIES
+from streamd.logs.line import console_renderer, shown_again
 
 LEVELS = tuple(reversed(PRIORITIES))
 MAX_LINE_BYTES = 1 << 20

@@ -17,8 +17,9 @@ def main(args: argparse.Namespace) -> int:
     import structlog  # noqa: PLC0415
     import uvloop  # noqa: PLC0415
 
-    from streamd import config, daemon, logs  # noqa: PLC0415
+    from streamd import config, daemon  # noqa: PLC0415
     from streamd.core.errors import StreamdError, describe  # noqa: PLC0415
+    from streamd.logs import logs  # noqa: PLC0415
 
     loaded = config.load(config.find(args.config))
     logs.configure(loaded.config.log.level, loaded.config.log.format)

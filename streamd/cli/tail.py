@@ -11,10 +11,10 @@ from typing import Any
 from streamd.cli._table import distinct, escape, json_line, text_of
 from streamd.cli.query import add_file_options, positive
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.reading.stored import Stored, in_file, of_configuration
 from streamd.storage.condition import bracketed
 from streamd.storage.read_only import QueryRefused, only_reading, open_read_only, read_only_uri
 from streamd.storage.table import ROW_NUMBER, quote
-from streamd.stored import Stored, in_file, of_configuration
 
 POLL_S = 0.2
 _ROWS_AT_ONCE = 1000

@@ -20,6 +20,8 @@ WARN_BEFORE_S = 14 * DAY_S
 """A certificate that holds no longer than this is worth a word."""
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _SHOWN_NAME_CHARACTERS = 256
+_WITHOUT_EFFECT = {"client_ca": None, "allow_names": [], "handshake_timeout": 10.0, "min_version": "1.2"}
+"""The values that choose nothing; they may be written out where there is no TLS."""
 
 
 class Credential(Settings):
@@ -61,9 +63,10 @@ class TlsSettings(Settings):
     def _whole(self) -> Self:
         if (self.cert is None) != (self.key is None):
             raise ValueError("cert and key belong together")
-        if self.cert is None and self.model_fields_set:
-            raise ValueError(f"{min(self.model_fields_set)} does nothing without cert and key")
-        if self.client_ca is None and "allow_names" in self.model_fields_set:
+        chosen = [name for name, plain in _WITHOUT_EFFECT.items() if getattr(self, name) != plain]
+        if self.cert is None and chosen:
+            raise ValueError(f"{chosen[0]} does nothing without cert and key")
+        if self.client_ca is None and self.allow_names:
             raise ValueError("allow_names needs client_ca: without it clients show no certificate")
         return self
 

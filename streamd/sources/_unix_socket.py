@@ -5,9 +5,9 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from streamd import unix_socket
 from streamd.core.contracts import SourceContext
-from streamd.unix_socket import CREDENTIALS
+from streamd.service import unix_socket
+from streamd.service.unix_socket import CREDENTIALS
 
 __all__ = ["CREDENTIALS", "UnixSocket", "path_of", "peer_text"]
 

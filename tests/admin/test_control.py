@@ -17,7 +17,7 @@ from streamd.admin.control import ControlServer, Peer
 from streamd.admin.view import ReloadFailure
 from streamd.admin.watch import Watch
 from streamd.core.errors import ConfigError, EnvironmentFault
-from streamd.dead_letter_row import COLUMNS, TABLE
+from streamd.dead_letters.row import COLUMNS, TABLE
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 

@@ -11,7 +11,7 @@ import pytest
 from streamd.cli import main
 from streamd.config import DeadLetterSettings
 from streamd.core.dead_letter import DeadLetter
-from streamd.dead_letters import DeadLetters
+from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.storage.databases import Databases
 
 EIGHT = 1_769_846_400.0
@@ -239,7 +239,7 @@ path = "streamd.db"
 
 @pytest.fixture
 def config(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("streamd.logs.configure", lambda *_: None)  # it is this process's for good
+    monkeypatch.setattr("streamd.logs.logs.configure", lambda *_: None)  # it is this process's for good
     path = file.parent / "streamd.toml"
     path.write_text(CONFIG.format(folder=file.parent))
     return path

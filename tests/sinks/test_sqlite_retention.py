@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from streamd.core.books import Books
 from streamd.core.errors import ConfigError
 from streamd.core.now import Now
-from streamd.ledger import Ledger
+from streamd.ledger.ledger import Ledger
 
 DAY_S = 86400.0
 TIMED = {"at": "timestamp"}

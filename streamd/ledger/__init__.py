@@ -1,0 +1,1 @@
+"""The books, written beside the data."""

@@ -1,0 +1,1 @@
+"""The log of the process: events, rendering, the journal."""

@@ -1,0 +1,1 @@
+"""Stored records as frames, beside a daemon that writes."""

@@ -1,0 +1,213 @@
+"""`streamd.read`: stored records as a frame, and beside it how complete they are."""
+
+import os
+import sqlite3
+import time as clock
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from streamd.config import find, load
+from streamd.core.errors import BadData, ConfigError, EnvironmentFault
+from streamd.core.schema import FieldType
+from streamd.core.settings import parse_duration_s
+from streamd.core.timestamp import canonical, from_epoch
+from streamd.reading import frames
+from streamd.reading.stored import Stored, in_file, of_configuration
+from streamd.storage.columns import FIELD_TYPES
+from streamd.storage.condition import bracketed
+from streamd.storage.read_only import only_reading, open_read_only
+from streamd.storage.rows import METADATA_COLUMNS
+from streamd.storage.table import quote
+
+Moment = datetime | timedelta | str | float
+"""A time with its zone, RFC 3339 text or epoch seconds; or how long ago: a timedelta or `"10m"`."""
+
+_COMPLETENESS: dict[str, FieldType] = {
+    "minute": "timestamp", "source": "str", "received": "int", "lost": "int", "percent": "float",
+}  # fmt: skip
+
+
+class Reading(NamedTuple):
+    """What `read` gives: `frame, completeness = streamd.read(…)`.
+
+    `completeness` has a row for each minute and source in the asked time: `minute`, `source`, `received`
+    and `lost` (frames), `percent`. A percentage that nobody knows (the daemon was killed) is missing.
+    A minute without a row is one in which the daemon counted nothing: nothing came, or it did not run.
+    """
+
+    frame: Any
+    completeness: Any
+
+
+def read(
+    table: str,
+    *,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    where: str | None = None,
+    parameters: Sequence[Any] | Mapping[str, Any] = (),
+    columns: Sequence[str] | None = None,
+    time: str | None = None,
+    config: str | os.PathLike[str] | None = None,
+    db: str | os.PathLike[str] | None = None,
+    engine: Literal["pandas", "polars"] = "pandas",
+) -> Reading:
+    """The records of a table (or of a sink, by its name), in the order they were stored.
+
+    `since` <= `time` < `until`, where `time` names the column meant: `received_at` where the table has it,
+    else its only timestamp. `where` is a condition in SQL with `parameters` for its `?` or `:name`.
+    The types come from the configuration (`config`, or the one that `streamd` finds); with `db` one file
+    is read without it, and only what SQL and streamd's own columns say is known of the types.
+
+    Reads while the daemon writes and cannot write itself; all rows are held in memory, once as Python
+    values. Raises `StreamdError`: `ConfigError` where the question cannot be meant, `QueryRefused` where
+    SQLite refuses it, `EnvironmentFault` where there is no such file, table or package. Warns of what stands
+    under a dated name and is no database.
+    """
+    make = frames.maker(engine)
+    if config is not None and db is not None:
+        raise ConfigError("name a configuration or a file: config and db exclude each other")
+    stored = (
+        in_file(Path(db), table)
+        if db is not None
+        else of_configuration(load(find(None if config is None else os.fspath(config))), table)
+    )
+    bounds = _text(since, "since"), _text(until, "until")
+    files = _files(stored)
+    columns = _each_once(columns)
+    types: dict[str, FieldType] = {}
+    values: dict[str, list[Any]] = {}
+    found, length = False, 0
+    for path in files:
+        with closing(open_read_only(path)) as connection, only_reading(connection):
+            there = _columns(connection, stored)
+            found = found or bool(there)
+            types |= {column: kind for column, kind in there.items() if column not in types}
+            wanted = list(there) if columns is None else [name for name in columns if name in there]
+            if not wanted:
+                continue
+            asked = None if where is None else bracketed(connection, stored.table, where, parameters)
+            sql = _select(table=stored.table, columns=wanted, where=_where(there, time, bounds, asked))
+            for rows in _chunks(connection.execute(sql, parameters)):
+                for name, part in zip(wanted, zip(*rows, strict=True), strict=True):
+                    known = values.setdefault(name, [None] * length)  # a column that older files have not
+                    known.extend(part)
+                length += len(rows)
+                for name in values.keys() - set(wanted):
+                    values[name].extend([None] * len(rows))
+    if not found:
+        raise EnvironmentFault(f"there is no table {stored.table!r} in {files[-1]} yet")
+    order = list(types) if columns is None else list(columns)
+    if unknown := [name for name in order if name not in types]:
+        raise ConfigError(f"{stored.table!r} has no column {unknown[0]!r}; it has {', '.join(types)}")
+    frame = make({name: (types[name], values.get(name, [])) for name in order})
+    return Reading(frame, make(_completeness(stored, bounds)))
+
+
+def _files(stored: Stored) -> list[Path]:
+    for path, why in stored.left_out().items():
+        warnings.warn(f"{path} is left out: {why}", stacklevel=3)
+    files = stored.files()
+    if not files:
+        open_read_only(stored.path)  # says that there is none
+    return files
+
+
+def _each_once(columns: Sequence[str] | None) -> list[str] | None:
+    """The columns asked for; None for all. Raises `ConfigError`."""
+    if columns is None:
+        return None
+    if not columns:
+        raise ConfigError("columns is empty: name at least one, or leave it out for all")
+    return list(dict.fromkeys(columns))
+
+
+def _text(moment: Moment | None, key: str) -> str | None:
+    """The moment as tables have it."""
+    if moment is None:
+        return None
+    try:
+        if isinstance(moment, timedelta):
+            return from_epoch(clock.time() - moment.total_seconds())
+        if isinstance(moment, str):
+            try:
+                return from_epoch(clock.time() - parse_duration_s(moment))
+            except ValueError:
+                return canonical(moment)
+        return canonical(moment.isoformat() if isinstance(moment, datetime) else moment)
+    except BadData as bad:
+        raise ConfigError(
+            f"{key}: neither a time with its zone nor a duration like 10m: {bad.detail}"
+        ) from None
+
+
+def _columns(connection: sqlite3.Connection, stored: Stored) -> dict[str, FieldType]:
+    """The columns there are, each with what is known of it; none where there is no such table."""
+    # As a statement: in its form as a table SQLite asks the guard for leave to write the schema.
+    rows = [
+        (name, sql_type.upper())
+        for _, name, sql_type, *_ in connection.execute(f"PRAGMA main.table_info({quote(stored.table)})")
+    ]
+    known = {name.lower(): kind for name, kind in stored.types.items()}
+    if not known and {column for column, _ in rows} >= METADATA_COLUMNS.keys():
+        known = {"received_at": "timestamp"}
+    return {column: known.get(column.lower(), FIELD_TYPES.get(kind, "any")) for column, kind in rows}
+
+
+def _where(
+    there: Mapping[str, FieldType], time: str | None, bounds: tuple[str | None, str | None], where: str | None
+) -> str:
+    clauses = [] if where is None else [where]
+    if any(bounds):
+        column = _time_column(there, time)
+        clauses += [f"{column} {sign} '{at}'" for sign, at in zip((">=", "<"), bounds, strict=True) if at]
+    return f" WHERE {' AND '.join(clauses)}" if clauses else ""
+
+
+def _time_column(there: Mapping[str, FieldType], time: str | None) -> str:
+    times = [column for column, kind in there.items() if kind == "timestamp"]
+    if time is None and "received_at" in times:
+        time = "received_at"
+    elif time is None and len(times) == 1:
+        (time,) = times
+    if time is None:
+        raise ConfigError(
+            f"time = names the column that since and until mean: {', '.join(times) or 'there is none'}"
+        )
+    if time not in there:
+        raise ConfigError(f"there is no column {time!r}; there are {', '.join(there)}")
+    return quote(time)
+
+
+def _select(table: str, columns: Sequence[str], where: str) -> str:
+    names = ", ".join(map(quote, columns)) or "NULL"
+    return f"SELECT {names} FROM main.{quote(table)}{where}"  # noqa: S608 - names are quoted; `where` is the question
+
+
+def _chunks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
+    while rows := cursor.fetchmany(10_000):
+        yield rows
+
+
+def _completeness(
+    stored: Stored, bounds: tuple[str | None, str | None]
+) -> dict[str, tuple[FieldType, list[Any]]]:
+    """The ledger's view, restricted to the asked minutes and the table's sources."""
+    since, until = bounds
+    rows: list[tuple[Any, ...]] = []
+    if stored.ledger.exists():
+        with closing(open_read_only(stored.ledger)) as connection, only_reading(connection):
+            if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'completeness'").fetchone():
+                rows = connection.execute(
+                    "SELECT minute, source, received, lost, percent FROM completeness"
+                    " WHERE minute >= ? AND minute < ? ORDER BY minute, source",
+                    (f"{since[:17]}00.000000Z" if since else "", until or "~"),
+                ).fetchall()
+    rows = [row for row in rows if stored.sources is None or row[1] in stored.sources]
+    return {
+        name: (kind, [row[place] for row in rows]) for place, (name, kind) in enumerate(_COMPLETENESS.items())
+    }

@@ -1,0 +1,1 @@
+"""Another configuration for a daemon that runs."""

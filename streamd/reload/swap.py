@@ -1,0 +1,209 @@
+"""From one assembly to the next while records go on coming: nothing that was taken is lost or overtaken."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import structlog
+
+from streamd.core.books import Books
+from streamd.core.contracts import Sink, Source
+from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.pipeline import Assembly
+from streamd.reload.changes import Changes
+from streamd.runtime.backoff import Backoff
+from streamd.runtime.delivery import Delivery
+
+log = structlog.get_logger()
+
+_CANCEL_S = 3.0
+
+Start = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
+"""Runs a part as a task of the daemon's, which waits for it when it drains."""
+
+
+class Swap:
+    """One reload. `open` may fail and then nothing has changed; from `run` on there is no way back."""
+
+    def __init__(self, old: Assembly, new: Assembly, changes: Changes, books: Books) -> None:
+        self._old = old
+        self._new = new
+        self._changes = changes
+        self._books = books
+        self._sinks = changes.sinks["replaced"] + changes.sinks["added"]
+        self._sources = changes.sources["replaced"] + changes.sources["added"]
+        self._going = changes.sources["replaced"] + changes.sources["removed"]
+        self._sinks_going = changes.sinks["removed"] + changes.sinks["replaced"]
+
+    def _beside(self, name: str, kind: str) -> bool:
+        """Whether what is new can be opened before what it replaces is closed."""
+        if kind == "sinks":
+            sink = self._new.sinks[name]
+            return sink.opens_beside or not any(
+                _same_place(self._old.sinks[gone], sink) for gone in self._sinks_going
+            )
+        old, new = self._old.sources, self._new.sources[name]
+        if any(_overlap(old[gone], new) for gone in self._going):
+            return False
+        return name not in old or new.opens_beside
+
+    async def open(self) -> None:
+        """Open what is new, where what it replaces lets it. Raises `EnvironmentFault` or `ConfigError`."""
+        opened: list[Sink | Source] = []
+        resuming = {name: intake.buffer.on_room for name, intake in self._old.intakes.items()}
+        try:
+            for name in self._sinks:
+                if self._beside(name, "sinks"):
+                    await self._new.sinks[name].open()
+                    opened.append(self._new.sinks[name])
+            for name in self._sources:
+                if self._beside(name, "sources"):
+                    await self._new.sources[name].open(self._new.intakes[name])
+                    opened.append(self._new.sources[name])
+        except BaseException:
+            for part in reversed(opened):
+                await (part.stop() if isinstance(part, Source) else part.close())
+            for name, on_room in resuming.items():  # a source that stays may be waiting for room
+                self._old.intakes[name].buffer.on_room = on_room
+            for name in self._changes.sources["added"]:
+                self._new.intakes[name].abandon()
+            raise
+
+    async def run(
+        self,
+        start: Start,
+        tasks: dict[str, asyncio.Task[None]],
+        timeout_s: float,
+        on_gone: Callable[[str], None],
+    ) -> None:
+        """Swap. Batches under way in steps are waited for up to `timeout_s`, then given up and counted.
+
+        `on_gone` is told the name of each sink that has written its last, before its successor begins.
+        """
+        old, new = self._old, self._new
+        gone = self._changes.sources["removed"]
+        await self._stop_sources(tasks)
+        await self._retire_workers([tasks[f"pipeline {name}"] for name in old.workers], timeout_s)
+        for name in gone:
+            old.intakes[name].abandon("reload")
+        for name, pipeline in new.pipelines.items():
+            self._books.connect(name, [output.sink for output in pipeline.fanout.outputs])
+        for name in self._changes.sources["changed"]:
+            new.sources[name].become(new.settings[name], new.contexts[name])
+        for name, intake in new.intakes.items():
+            intake.resize(new.settings[name].buffer, new.settings[name].when_full)
+        self._start_sinks(start, tasks, on_gone)
+        for name, workers in new.workers.items():
+            start(f"pipeline {name}", workers.run())
+        for name in self._sources:
+            if not self._beside(name, "sources"):
+                opening = partial(new.sources[name].open, new.intakes[name])
+                start(f"source {name}", _open_late(opening, f"source {name}"))
+
+    async def _stop_sources(self, tasks: dict[str, asyncio.Task[None]]) -> None:
+        for name in self._going:
+            opening = tasks.get(f"source {name}")
+            if opening is not None:  # an earlier reload's, that may still be trying
+                opening.cancel()
+                await asyncio.wait({opening})
+            await self._old.sources[name].stop()
+
+    def _start_sinks(
+        self, start: Start, tasks: dict[str, asyncio.Task[None]], on_gone: Callable[[str], None]
+    ) -> None:
+        old, new = self._old, self._new
+        closing = {}
+        for name in self._sinks_going:
+            old.deliveries[name].buffer.close()
+            writing = tasks[f"sink {name}"]
+            closing[name] = start(
+                f"sink {name}, the one before", _close(writing, old.sinks[name], name, on_gone)
+            )
+        for name in self._sinks:
+            sink = None if self._beside(name, "sinks") else new.sinks[name]
+            before = {
+                task
+                for gone, task in closing.items()
+                if gone == name or _same_place(old.sinks[gone], new.sinks[name])
+            }
+            start(f"sink {name}", _deliver(new.deliveries[name], before, sink))
+
+    async def _retire_workers(self, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
+        old = self._old
+        kept = {step.processor for pipeline in self._new.pipelines.values() for step in pipeline.steps}
+        ending = [old.intakes[name].buffer for name in self._changes.sources["removed"]]
+        for workers in old.workers.values():
+            for pipeline in workers.pipelines:
+                pipeline.handed_on = [step for step in pipeline.steps if step.processor in kept]
+            workers.retire(lambda feed: any(feed.buffer is buffer for buffer in ending))
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=timeout_s)
+        if late:
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=_CANCEL_S)
+            lost = 0
+            for book in self._books.records.values():
+                if book.in_flight:
+                    lost += book.in_flight
+                    book.dropped["reload"] += book.in_flight
+            log.error("reload_timeout", records_left=lost, waited_s=timeout_s)
+
+
+def _same_place(one: Sink, other: Sink) -> bool:
+    """Whether two sinks write to the same table, file or peer, by whatever name."""
+    return type(one) is type(other) and _place(one) == _place(other)
+
+
+def _place(sink: Any) -> tuple[Any, ...]:
+    """What of a sink's settings says where it writes; nothing where there is only one place (stdout)."""
+    table = getattr(sink.config, "table", "").lower()  # SQLite's names know no case
+    return getattr(sink, "path", None), table, getattr(sink.config, "address", None)
+
+
+def _overlap(one: Source, other: Source) -> bool:
+    """Whether two sources cannot be open at one time: 127.0.0.1:514 and 0.0.0.0:514, or one unix socket."""
+    if type(one) is not type(other):
+        return False
+    first, second = getattr(one.config, "listen", None), getattr(other.config, "listen", None)
+    if first is None or second is None:
+        return one.address == other.address
+    if not first.port:
+        return False
+    return bool(first.port == second.port and first.host != second.host)
+
+
+async def _close(writing: asyncio.Task[None], sink: Sink, name: str, on_gone: Callable[[str], None]) -> None:
+    try:
+        await asyncio.wait({writing})
+    finally:
+        if not writing.done():
+            writing.cancel()
+            await asyncio.wait({writing}, timeout=_CANCEL_S)
+        await sink.close()
+        on_gone(name)
+
+
+async def _deliver(delivery: Delivery, before: set[asyncio.Task[None]], sink: Sink | None) -> None:
+    """Deliver once those who did so `before` have written their last; a `sink` is opened first."""
+    if before:
+        await asyncio.wait(before)
+    if sink is not None:
+        await _open_late(sink.open, f"sink {delivery.name}")
+    await delivery.run()
+
+
+async def _open_late(open_it: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Open what could not be opened earlier, however long it takes until that is possible."""
+    backoff = Backoff()
+    while True:
+        try:
+            await open_it()
+        except (EnvironmentFault, ConfigError) as error:
+            wait_s = backoff.next_s()
+            log.warning("reload_cannot_open", part=name, why=str(error), retry_in_s=round(wait_s, 1))
+            await asyncio.sleep(wait_s)
+        else:
+            return

@@ -1,0 +1,1 @@
+"""What the process has of whoever started it: sockets, notification, watchdog."""

@@ -1,0 +1,87 @@
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamd.core.dead_letter import DeadLetter
+from streamd.dead_letters.row import json_text, row_of, size_bytes_of
+
+
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def cycle() -> dict[str, Any]:
+    record: dict[str, Any] = {"x": 1}
+    record["self"] = [record, record]
+    return record
+
+
+def nested() -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for _ in range(100_000):
+        record = {"a": record}
+    return record
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        ({"a": 1, "b": [True, None, "é"]}, '{"a":1,"b":[true,null,"é"]}'),
+        ({"data": b"\xff\x00"}, '{"data":"/wA="}'),
+        ({"data": b"\xff", "none": None}, '{"data":"/w==","none":null}'),
+        (msgspec.defstruct("S", [("a", int)])(a=1), '{"a":1}'),
+        ({"big": 2**70, "none": None}, '{"big":1180591620717411303424,"none":null}'),
+        ({"a": "\ud800"}, '{"a":"\\ud800"}'),
+        ({"a": object}, """{"a":"<class 'object'>"}"""),
+        ({"a": float("nan")}, json.dumps("{'a': nan}")),
+        ({"a": float("-inf"), "b": None}, json.dumps("{'a': -inf, 'b': None}")),
+        ({(1, 2): 3}, '{"(1, 2)":3}'),
+        (cycle(), json.dumps("{'x': 1, 'self': [{...}, {...}]}")),
+        (nested(), '"<dict>"'),
+        ({"a": Broken()}, '"<dict>"'),
+        (Broken(), '"<Broken>"'),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+def test_every_record_has_a_text_that_is_json(record: Any, text: str) -> None:
+    assert json_text(record) == text
+    json.loads(text)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.binary() | st.characters(codec=None)
+    | st.builds(object) | st.dates(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.characters(codec=None) | st.integers(), inner),
+)  # fmt: skip
+
+
+@given(record=st.dictionaries(st.text(), anything), text=st.text(st.characters(codec=None)))
+def test_no_record_and_no_text_is_refused(record: dict[str, Any], text: str) -> None:
+    row = row_of(DeadLetter(record, text, text, text, text, text, float("nan"), text, text))
+    payload = row[-1]
+    assert isinstance(payload, str)
+    json.loads(payload)
+    assert all(value is None or isinstance(value, str | bytes) for value in row)
+    assert size_bytes_of(row) > sum(len(value.encode()) for value in row if isinstance(value, str))
+
+
+@pytest.mark.parametrize(
+    ("payload", "digest"),
+    [
+        (b"secret\xff", "d2a62af39cabafe88ad4b4c28f4227c72b2bf0259e53adcef54a4cc332f940a5"),
+        ({"secret": 1}, "303c81734ca9f66015accf5ba61d1d8f434c4bd5c4f31d3226b44cca229e765b"),
+    ],
+)
+def test_a_payload_that_is_private_is_a_hash_or_nothing_and_its_detail_is_not_kept(
+    payload: Any, digest: str
+) -> None:
+    letter = DeadLetter(payload, "decode", "utf8", "near 'secret'", source="lab", peer="10.0.0.1")
+    hashed, nothing = row_of(letter, "hash"), row_of(letter, "none")
+    assert hashed[7:] == ("", "hash", digest)
+    assert nothing[7:] == ("", "none", "")
+    assert hashed[:7] == nothing[:7] == row_of(letter)[:7], "who, where and why are kept"
