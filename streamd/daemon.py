@@ -9,14 +9,14 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
-from streamd import __version__
+from streamd import __version__, gauges
 from streamd.admin.control import ControlServer, Peer
 from streamd.admin.server import AdminServer
-from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
+from streamd.admin.view import View
 from streamd.admin.watch import Watch
 from streamd.balance import summary
 from streamd.config import Loaded, load
@@ -31,7 +31,6 @@ from streamd.pipeline import Assembly, assemble
 from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
 from streamd.reload.reloads import Reloads
 from streamd.reload.swap import Swap
-from streamd.runtime.buffer import Buffer
 from streamd.service.announcer import Announcer, parts_of
 from streamd.service.sockets import Sockets, inherited
 from streamd.service.systemd import watchdog_s
@@ -71,9 +70,9 @@ class Daemon:
         self.view = View(
             books=self.books,
             refresh=self.refresh,
-            buffers=self._buffers,
-            sinks=self._sinks,
-            sources=self._sources,
+            buffers=lambda: gauges.buffers(self.parts),
+            sinks=lambda: gauges.sinks(self.parts),
+            sources=lambda: gauges.sources(self.parts),
             dead_letters=self.dead_letters.counts,
             clock=read_clock,
             version=__version__,
@@ -195,7 +194,7 @@ class Daemon:
             self.refresh()
             await ledger.flush()
             logs.flush_suppressed()
-            if sum(buffer.records for buffer in self._buffers()) < FEW_RECORDS:
+            if sum(buffer.records for buffer in gauges.buffers(self.parts)) < FEW_RECORDS:
                 gc.collect()
 
     def _beside(self) -> Iterator[Entry]:
@@ -205,47 +204,11 @@ class Daemon:
             for counter, n in notes.items():
                 yield Entry("", "", name, counter, "", n)
 
-    def _buffers(self) -> Iterator[BufferGauge]:
-        queues: list[tuple[str, Literal["source", "sink"], Buffer[Any]]] = [
-            *((name, "source", intake.buffer) for name, intake in self.parts.intakes.items()),
-            *((name, "sink", delivery.buffer) for name, delivery in self.parts.deliveries.items()),
-        ]
-        for name, kind, queue in queues:
-            yield BufferGauge(
-                name,
-                kind,
-                queue.records,
-                queue.size_bytes,
-                queue.max_records,
-                queue.max_bytes,
-                queue.when_full,
-            )
-
-    def _sinks(self) -> Iterator[SinkGauge]:
-        for name, delivery in self.parts.deliveries.items():
-            yield SinkGauge(
-                name,
-                delivery.trouble,
-                delivery.trouble_since_mono_s,
-                delivery.last_commit_mono_s,
-                delivery.latency_s,
-                self.parts.sinks[name].notes,
-            )
-
     def _free_bytes(self) -> int | None:
         try:
             return free_bytes(self.loaded.state_dir)
         except OSError:
             return None
-
-    def _sources(self) -> Iterator[SourceGauge]:
-        for name, source in self.parts.sources.items():
-            yield SourceGauge(
-                name,
-                (str(source.address),),
-                source.open_connections,
-                source.certificate_expires_at_wall_s,
-            )
 
     def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         before = self._tasks.get(name)

@@ -20,7 +20,12 @@ WARN_BEFORE_S = 14 * DAY_S
 """A certificate that holds no longer than this is worth a word."""
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _SHOWN_NAME_CHARACTERS = 256
-_WITHOUT_EFFECT = {"client_ca": None, "allow_names": [], "handshake_timeout": 10.0, "min_version": "1.2"}
+_WITHOUT_EFFECT: dict[str, Any] = {
+    "client_ca": None,
+    "allow_names": [],
+    "handshake_timeout": 10.0,
+    "min_version": "1.2",
+}
 """The values that choose nothing; they may be written out where there is no TLS."""
 
 
