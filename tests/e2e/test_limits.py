@@ -86,6 +86,20 @@ def test_connections_beyond_the_file_limit_are_closed_and_counted_and_later_ones
     assert not daemon.events("uncaught_exception")
 
 
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="util-linux prlimit is not installed")
+def test_the_soft_file_limit_is_raised_to_the_hard_one(start: Callable[..., Any]) -> None:
+    daemon = start(config_of({"floor": 'type = "tcp"'}), "prlimit", "--nofile=100:900")
+    limits = Path(f"/proc/{daemon.process.pid}/limits").read_text().splitlines()
+    assert next(line.split()[3:5] for line in limits if line.startswith("Max open files")) == ["900", "900"]
+    with contextlib.ExitStack() as sockets:
+        held = [sockets.enter_context(connect(daemon, "floor")) for _ in range(300)]
+        for sock in held:
+            sock.sendall(b"there is room\n")
+        daemon.wait_rows(300)
+    daemon.stop()
+    assert daemon.reasons("connections_refused") == {}
+
+
 def flood(daemon: Any, stop: threading.Event, sent: list[int]) -> None:
     """One sender that floods, opens connections and sends noise to each listener, until `stop`."""
     noise = random.Random(1)  # noqa: S311 - the same noise in every run

@@ -1,5 +1,6 @@
 """What a service manager hears from a whole daemon."""
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -63,5 +64,24 @@ def test_a_commit_that_hangs_starves_the_watchdog_until_it_ends(
     daemon.udp(b"x")
     assert "WATCHDOG=1" not in manager.hear("a commit has been under way")
     manager.hear("WATCHDOG=1")
+    daemon.wait_rows(1)
+    daemon.stop()
+
+
+def test_a_reload_is_told_with_the_time_it_began_and_ends_ready_also_where_it_is_refused(
+    start: Callable[..., Any], manager: Manager, wait_until: Callable[..., Any]
+) -> None:
+    daemon = start(NOTIFY_SOCKET=str(manager.path))
+    good = daemon.config.read_text()
+    for text, event in ((good, "reloaded"), ("[sources.a]\ntype = 'upd'\n", "reload_failed")):
+        daemon.config.write_text(text)
+        before_us = time.monotonic_ns() // 1000
+        daemon.process.send_signal(signal.SIGHUP)
+        told = manager.hear("RELOADING=1")
+        (began_us,) = [int(line.partition("=")[2]) for line in told if line.startswith("MONOTONIC_USEC=")]
+        assert before_us <= began_us <= time.monotonic_ns() // 1000
+        manager.hear("READY=1")
+        wait_until(lambda event=event: daemon.events(event), event)
+    daemon.udp(b"still")
     daemon.wait_rows(1)
     daemon.stop()
