@@ -9,8 +9,8 @@ from streamd.cli._socket_unit import SocketUnit
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
+from streamd.core.tls_files import MissingCredential
 from streamd.sources._listen import bound_socket
-from streamd.sources._tls import MissingCredential
 from streamd.storage.files import fault_of
 
 _SOCKET_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}

@@ -1,24 +1,23 @@
 """TLS of a listener: its options, and the files they name."""
 
 import hashlib
-import os
 import ssl
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from streamd.core.errors import EnvironmentFault
 from streamd.core.printable import printable
 from streamd.core.settings import DurationS, Settings
+from streamd.core.tls_files import VERSIONS, File, Version, content_of, load_own, load_trusted, path_of
 from streamd.sources._certificate import expires_at_wall_s, first_of, names_in, normal
 
 DAY_S = 86400.0
 WARN_BEFORE_S = 14 * DAY_S
 """A certificate that holds no longer than this is worth a word."""
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _SHOWN_NAME_CHARACTERS = 256
 _WITHOUT_EFFECT: dict[str, Any] = {
     "client_ca": None,
@@ -27,19 +26,6 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "min_version": "1.2",
 }
 """The values that choose nothing; they may be written out where there is no TLS."""
-
-
-class Credential(Settings):
-    """A file that the service manager hands over at the start (systemd's `LoadCredential=`)."""
-
-    credential: str = Field(pattern=r"^[^\x00/]+$", description="its name in $CREDENTIALS_DIRECTORY")
-
-
-File = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")] | Credential
-
-
-class MissingCredential(EnvironmentFault):
-    """Only a start by the service manager has credentials."""
 
 
 class TlsSettings(Settings):
@@ -62,7 +48,7 @@ class TlsSettings(Settings):
     handshake_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
         "10s", description="a connection that has not agreed on TLS by then is closed and counted"
     )
-    min_version: Literal["1.2", "1.3"] = Field("1.2", description="oldest version of TLS that is spoken")
+    min_version: Version = Field("1.2", description="oldest version of TLS that is spoken")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -92,20 +78,17 @@ class Tls:
         """None where TLS is off. Raises `EnvironmentFault` for files that are missing or do not fit."""
         if settings.cert is None or settings.key is None:
             return None
-        cert, key = _path(settings.cert, base_dir), _path(settings.key, base_dir)
-        client_ca = None if settings.client_ca is None else _path(settings.client_ca, base_dir)
+        cert, key = path_of(settings.cert, base_dir), path_of(settings.key, base_dir)
+        client_ca = None if settings.client_ca is None else path_of(settings.client_ca, base_dir)
         # The digest first: a file that is replaced in between differs from it at the next reload.
-        contents = [_content(path) for path in (cert, key, client_ca) if path is not None]
+        contents = [content_of(path) for path in (cert, key, client_ca) if path is not None]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = _VERSIONS[settings.min_version]
+        context.minimum_version = VERSIONS[settings.min_version]
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.num_tickets = 0  # senders stay; a ticket is two messages and some memory for each
-        _load_own(context, cert, key)
+        load_own(context, cert, key)
         if client_ca is not None:
-            try:
-                context.load_verify_locations(client_ca)
-            except (ssl.SSLError, OSError) as error:
-                raise EnvironmentFault(f"{client_ca} holds no certificate in PEM: {_why(error)}") from None
+            load_trusted(context, client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
         try:
             expires = expires_at_wall_s(first_of(contents[0]))
@@ -140,43 +123,3 @@ class Tls:
             if not names:
                 return None
         return printable(names[0], _SHOWN_NAME_CHARACTERS) if names else ""
-
-
-def _path(file: File, base_dir: Path) -> Path:
-    if not isinstance(file, Credential):
-        return base_dir / file
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not folder:
-        raise MissingCredential(
-            f"the credential {file.credential!r} is not here: the service's LoadCredential= hands it over,"
-            " and $CREDENTIALS_DIRECTORY is not set"
-        )
-    return Path(folder) / file.credential
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{path} cannot be read: {error.strerror}; the user of the daemon needs to"
-        ) from None
-
-
-def _load_own(context: ssl.SSLContext, cert: Path, key: Path) -> None:
-    def passphrase() -> str:  # without one OpenSSL would ask the terminal
-        raise EnvironmentFault(f"the key {key} is encrypted; `openssl pkey` writes it as it has to be")
-
-    try:
-        context.load_cert_chain(cert, key, passphrase)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise EnvironmentFault(f"the key {key} does not belong to the certificate {cert}") from None
-        raise EnvironmentFault(f"{cert} and {key} are no certificate and key: {_why(error)}") from None
-    except OSError as error:
-        raise EnvironmentFault(f"{cert} or {key} cannot be read: {error.strerror}") from None
-
-
-def _why(error: OSError) -> str:
-    reason = getattr(error, "reason", None)
-    return reason.lower().replace("_", " ") if reason else "not in PEM"

@@ -15,8 +15,9 @@ from streamd import registry
 from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
 from streamd.core.errors import EnvironmentFault
+from streamd.core.tls_files import MissingCredential
 from streamd.sources._certificate import names_in, normal
-from streamd.sources._tls import DAY_S, MissingCredential, Tls, TlsSettings
+from streamd.sources._tls import DAY_S, Tls, TlsSettings
 from streamd.sources.tcp import Tcp
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]

@@ -10,7 +10,8 @@ from streamd.cli.doctor.finding import Finding
 from streamd.cli.doctor.host import Host
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
-from streamd.sources._tls import DAY_S, WARN_BEFORE_S, MissingCredential, Tls
+from streamd.core.tls_files import MissingCredential
+from streamd.sources._tls import DAY_S, WARN_BEFORE_S, Tls
 
 CHECK = "certificates"
 

@@ -1,0 +1,80 @@
+"""The PEM files of TLS, of listeners and of those who connect: how they are named, and how they are read."""
+
+import os
+import ssl
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from streamd.core.errors import EnvironmentFault
+from streamd.core.settings import Settings
+
+Version = Literal["1.2", "1.3"]
+VERSIONS: dict[Version, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class Credential(Settings):
+    """A file that the service manager hands over at the start (systemd's `LoadCredential=`)."""
+
+    credential: str = Field(pattern=r"^[^\x00/]+$", description="its name in $CREDENTIALS_DIRECTORY")
+
+
+File = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")] | Credential
+
+
+class MissingCredential(EnvironmentFault):
+    """Only a start by the service manager has credentials."""
+
+
+def path_of(file: File, base_dir: Path) -> Path:
+    """Where it is. Raises `MissingCredential`."""
+    if not isinstance(file, Credential):
+        return base_dir / file
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise MissingCredential(
+            f"the credential {file.credential!r} is not here: the service's LoadCredential= hands it over,"
+            " and $CREDENTIALS_DIRECTORY is not set"
+        )
+    return Path(folder) / file.credential
+
+
+def content_of(path: Path) -> bytes:
+    """Raises `EnvironmentFault`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path} cannot be read: {error.strerror}; the user of the daemon needs to"
+        ) from None
+
+
+def load_own(context: ssl.SSLContext, cert: Path, key: Path) -> None:
+    """The certificate we show, and its key. Raises `EnvironmentFault`."""
+
+    def passphrase() -> str:  # without one OpenSSL would ask the terminal
+        raise EnvironmentFault(f"the key {key} is encrypted; `openssl pkey` writes it as it has to be")
+
+    try:
+        context.load_cert_chain(cert, key, passphrase)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise EnvironmentFault(f"the key {key} does not belong to the certificate {cert}") from None
+        raise EnvironmentFault(f"{cert} and {key} are no certificate and key: {_why(error)}") from None
+    except OSError as error:
+        raise EnvironmentFault(f"{cert} or {key} cannot be read: {error.strerror}") from None
+
+
+def load_trusted(context: ssl.SSLContext, path: Path) -> None:
+    """The certificates that may have signed the peer's. Raises `EnvironmentFault`."""
+    content_of(path)  # for a better word than OpenSSL has
+    try:
+        context.load_verify_locations(path)
+    except (ssl.SSLError, OSError) as error:
+        raise EnvironmentFault(f"{path} holds no certificate in PEM: {_why(error)}") from None
+
+
+def _why(error: OSError) -> str:
+    reason = getattr(error, "reason", None)
+    return reason.lower().replace("_", " ") if reason else "not in PEM"
