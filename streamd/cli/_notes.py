@@ -2,6 +2,7 @@
 
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,24 +82,34 @@ def _connections(config: Config) -> list[str]:
 
 
 def _writable_by_others(loaded: Loaded) -> list[str]:
-    """Python files that somebody else could change: what is in them runs as this daemon."""
+    """Python that somebody else could change or replace: what is in it runs as this daemon."""
     found: list[str] = []
     for place, path in python_files(loaded):
-        about = path.stat()
+        about, folder = path.stat(), path.parent.stat()
         if about.st_mode & 0o022 or about.st_uid not in (0, os.getuid()):
             found.append(
                 f"{place}: others than this user may change {path}, and what is in it runs as the daemon"
+            )
+        elif folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX:
+            found.append(
+                f"{place}: others than this user may replace {path}: its folder is open to them, and what is"
+                " in it runs as the daemon"
             )
     return found
 
 
 def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
-    """The files of python steps, and which step it is."""
+    """The files of python steps, and which step it is; of modules those beside the configuration."""
     for name, pipeline in loaded.config.pipelines.items():
         for number, step in enumerate(pipeline.steps):
             place, _, _ = str(step.options.get("function", "")).rpartition(":")
-            if step.type == "python" and place.endswith(".py"):
-                yield f"pipelines.{name}.steps[{number}]", loaded.base_dir / place
+            if step.type != "python":
+                continue
+            module = Path(*place.split("."))
+            files = [place] if place.endswith(".py") else [f"{module}.py", f"{module}/__init__.py"]
+            for path in (loaded.base_dir / file for file in files):
+                if path.is_file():
+                    yield f"pipelines.{name}.steps[{number}]", path
 
 
 def _doubtful_certificates(loaded: Loaded) -> list[str]:

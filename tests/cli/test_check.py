@@ -283,6 +283,30 @@ def test_a_python_file_that_others_may_change_is_noted(
     assert f"pipelines.main.steps[1]: others than this user may change {step}" in capsys.readouterr().out
 
 
+def test_python_of_a_module_and_of_an_open_folder_is_noted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = folder / "checked_steps"
+    package.mkdir()
+    package.chmod(0o755)
+    for file in ("__init__.py", "main.py"):
+        (package / file).write_text("def keep(record):\n    return record\n")
+        (package / file).chmod(0o644)
+    reference = '{ type = "python", function = "checked_steps.main:keep" }'
+    text = changed('{ type = "set", remove = ["seq"] }', reference)
+    place, step = "pipelines.main.steps[1]: others than this user may", package / "main.py"
+    assert check(text, "--offline") == 0
+    assert "others than this user" not in capsys.readouterr().out
+    for mode, told in ((0o777, f"{place} replace {step}"), (0o1777, None)):
+        package.chmod(mode)
+        assert check(text, "--offline") == 0
+        out = capsys.readouterr().out
+        assert told in out if told else "others than this user" not in out
+    step.chmod(0o666)
+    assert check(text, "--offline") == 0
+    assert f"{place} change {step}" in capsys.readouterr().out
+
+
 def test_more_connections_than_files_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
     assert check(changed('type = "tcp"', 'type = "tcp"\nmax_connections = 1000000000'), "--offline") in (0, 2)
     told = capsys.readouterr()

@@ -23,7 +23,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
             trusted.add(pwd.getpwnam(user).pw_uid)
         except KeyError:
             yield Finding("problem", CHECK, f"the service's user {user} is not there", ("systemd-sysusers",))
-    code = [(loaded.path.absolute(), "configuration")]
+    code = [(file.absolute(), "configuration") for file in loaded.written.files]
     code += [(path, f"Python of {place}") for place, path in python_files(loaded)]
     seen = 0
     for path, what in code:

@@ -120,6 +120,28 @@ def test_a_configuration_of_another_user_is_a_problem(path: Path) -> None:
     assert "permissions" in {f.check for f in examine(path, Host(path)) if f.severity == "problem"}
 
 
+def test_an_added_file_and_a_module_that_others_may_change_are_problems(path: Path) -> None:
+    (path.parent / "conf.d").mkdir()
+    added, module = path.parent / "conf.d" / "10-more.toml", path.parent / "doctored_steps.py"
+    step = '{ type = "python", function = "doctored_steps:keep" }'
+    added.write_text(f"""
+[sources.more]
+type = "generate"
+[sinks.more]
+type = "sqlite"
+table = "more"
+[pipelines.more]
+sources = ["more"]
+sinks = ["more"]
+steps = [{step}]
+""")
+    module.write_text("def keep(record):\n    return record\n")
+    for file in (added, module):
+        file.chmod(0o666)
+    texts = [f.text for f in examine(path, Host(path)) if (f.check, f.severity) == ("permissions", "problem")]
+    assert sorted(text.partition(" (")[0] for text in texts) == sorted(map(str, (added, module)))
+
+
 def test_a_wrong_configuration_is_exit_code_2(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_text("[daemon]\nworker = 5\n")
     assert main(["doctor", "--config", str(path)]) == 2
