@@ -85,7 +85,7 @@ def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Answer
     except PermissionError as error:
         raise EnvironmentFault(f"{shown} is not for this user: join its group, or become its user") from error
     except (OSError, http.client.HTTPException) as error:
-        reason = escape(str(error)) or type(error).__name__
+        reason = escape(getattr(error, "strerror", None) or str(error)) or type(error).__name__
         raise EnvironmentFault(
             f"no daemon answers at {shown} ({reason}); is it running? --socket names another"
         ) from error

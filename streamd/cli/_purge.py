@@ -9,6 +9,7 @@ from pathlib import Path
 from streamd.cli.query import QueryRefused
 from streamd.core.errors import EnvironmentFault
 from streamd.dead_letters.filter import LetterFilter
+from streamd.storage.read_only import is_there
 
 _BUSY_TIMEOUT_S = 5.0
 _LETTERS_PER_COMMIT = 1000
@@ -25,7 +26,7 @@ def main(options: argparse.Namespace, file: Path, wanted: LetterFilter) -> int:
     """Delete the letters meant. Raises `QueryRefused` and `EnvironmentFault`."""
     if wanted.empty and not options.all:
         raise QueryRefused("purge deletes for good: give a filter such as --reason, or --all")
-    if not file.exists():
+    if not is_there(file):
         raise EnvironmentFault(f"there is no {file}")
     try:
         with closing(_open(file)) as connection:

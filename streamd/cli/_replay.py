@@ -98,10 +98,10 @@ def _say_plan(plan: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
     else:
         print(f"{_letters(plan.letters)} would be sent")
         for origin, count, why in ways:
-            entry = "its codec" if origin.kind == "frame" else "the first step"
             to = f" to the sink {origin.sink!r} only" if origin.sink is not None else ""
             by = f"the pipeline {origin.pipeline!r}" if origin.pipeline is not None else "every pipeline"
-            way = f"cannot: {why}" if why else f"from {entry} of {by}{to}"
+            entry = f"its codec through {by}" if origin.kind == "frame" else f"the first step of {by}"
+            way = f"cannot: {why}" if why else f"from {entry}{to}"
             print(f"  {count:,} of the source {origin.source!r}: {way}")
     return 1 if any(why for _, _, why in ways) else 0
 

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from streamd import registry
+from streamd.cli._running import listening
 from streamd.cli._socket_unit import SocketUnit
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
@@ -19,18 +20,26 @@ _SOCKET_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 def faults(loaded: Loaded, socket_unit: SocketUnit | None = None) -> list[str]:
     """What this host would refuse now: ports, folders, files that are no databases. Nothing is made.
 
-    Ports that the socket unit holds are not tried.
+    Ports that the socket unit holds are not tried, and those that the running daemon of this configuration
+    holds are no faults: a reload keeps them.
     """
     found: list[str] = []
+    running = None
     for name, source in loaded.config.sources.items():
         address = getattr(source, "listen", None)
         if source.type in _SOCKET_KINDS and isinstance(address, Address):
             if socket_unit is not None and socket_unit.holds(source.type, address):
                 continue
-            found += _bind(address, _SOCKET_KINDS[source.type], f"source {name}")
+            taken = _bind(address, _SOCKET_KINDS[source.type], f"source {name}")
+            if taken:
+                running = running or listening(loaded)
+            if running is None or not running.holds(name, address):
+                found += taken
         found += _unfit_files(loaded, name)
     if loaded.config.admin.listen is not None:
-        found += _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "[admin]")
+        taken = _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "[admin]")
+        if taken and not (running or listening(loaded)).ports:  # its own, as far as can be known
+            found += taken
     plain = {f"sinks.{name}" for name, sink in loaded.config.sinks.items() if not hasattr(sink, "table")}
     for path, owner in {path: owner for owner, path in outputs(loaded)}.items():
         found += _unwritable(path, database=owner not in plain)
@@ -69,12 +78,16 @@ def _unfit_files(loaded: Loaded, name: str) -> list[str]:
 
 def _unwritable(path: Path, *, database: bool) -> list[str]:
     """Why the daemon could not write `path`."""
-    if path.exists():
+    try:
+        is_there = path.exists()
+        folder = next(parent for parent in path.parents if parent.exists())
+    except PermissionError:
+        return [f"{path} is not for this user: run check as the user of the service, or as root"]
+    if is_there:
         if not path.is_file() or not os.access(path, os.W_OK):
             return [f"{path} is not a file this user may write"]
         fault = fault_of(path) if database else None
         return [f"{path} is no sound database ({fault}); a start would set it aside"] if fault else []
-    folder = next(parent for parent in path.parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return [f"{path} cannot be made: {folder} is not a folder this user may write"]
     return []

@@ -19,7 +19,7 @@ from streamd.reading import frames
 from streamd.reading.stored import Stored, in_file, of_configuration
 from streamd.storage.columns import FIELD_TYPES
 from streamd.storage.condition import bracketed
-from streamd.storage.read_only import only_reading, open_read_only
+from streamd.storage.read_only import is_there, only_reading, open_read_only
 from streamd.storage.rows import METADATA_COLUMNS
 from streamd.storage.table import quote
 
@@ -199,7 +199,7 @@ def _completeness(
     """The ledger's view, restricted to the asked minutes and the table's sources."""
     since, until = bounds
     rows: list[tuple[Any, ...]] = []
-    if stored.ledger.exists():
+    if is_there(stored.ledger):
         with closing(open_read_only(stored.ledger)) as connection, only_reading(connection):
             if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'completeness'").fetchone():
                 rows = connection.execute(

@@ -11,7 +11,14 @@ from streamd.core.errors import EnvironmentFault
 from streamd.storage.dated import files_of
 from streamd.storage.faults import primary_code
 from streamd.storage.files import foreign
-from streamd.storage.read_only import QueryRefused, explained, open_read_only, read_only_uri
+from streamd.storage.read_only import (
+    QueryRefused,
+    explained,
+    is_there,
+    not_for_this_user,
+    open_read_only,
+    read_only_uri,
+)
 from streamd.storage.table import quote
 
 _NO_DATABASE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -74,8 +81,14 @@ def open_schemas(schemas: Mapping[str, Path]) -> Attached:
 
 
 def existing(path: Path) -> list[Path]:
-    """The files of a path that may be dated, oldest first. A file of just this name comes first."""
-    return [path] if path.exists() else files_of(path)
+    """The files of a path that may be dated, oldest first. A file of just this name comes first.
+
+    Raises `EnvironmentFault` where this user may not look.
+    """
+    try:
+        return [path] if is_there(path) else files_of(path)
+    except PermissionError:
+        raise not_for_this_user(path) from None
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

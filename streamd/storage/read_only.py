@@ -45,9 +45,27 @@ class QueryRefused(StreamdError):  # noqa: N818 - it is a verdict on the questio
     exit_code = 2
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file. Raises `EnvironmentFault` where this user may not look, or not read it."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:
+        raise not_for_this_user(path) from None
+    if not os.access(path, os.R_OK):
+        raise not_for_this_user(path)
+    return True
+
+
+def not_for_this_user(path: Path) -> EnvironmentFault:
+    """What to raise where the permissions of a file, or of a folder above it, are in the way."""
+    return EnvironmentFault(f"{path.absolute()} is not for this user: join its group, or become its user")
+
+
 def open_read_only(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Raises `EnvironmentFault` where there is no such database."""
-    if not path.exists():
+    if not is_there(path):
         raise EnvironmentFault(f"there is no {path.absolute()} yet: the daemon makes it when it first starts")
     try:
         connection = sqlite3.connect(

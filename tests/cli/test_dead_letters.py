@@ -276,7 +276,7 @@ def test_a_dry_run_says_the_ways_and_touches_nothing(
     assert code == 1
     assert out.splitlines() == [
         "4 dead letters would be sent",
-        "  1 of the source 'lab': from its codec of the pipeline 'main'",
+        "  1 of the source 'lab': from its codec through the pipeline 'main'",
         "  1 of the source 'lab': from the first step of the pipeline 'main' to the sink 'db' only",
         "  2 of the source 'floor': cannot: there is no source 'floor' now",
     ]

@@ -4,13 +4,13 @@ import socket
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from streamd.cli import _control, _units
+from streamd.cli import _units
+from streamd.cli._running import listening
 from streamd.cli.doctor.finding import Finding
 from streamd.cli.doctor.host import Host
-from streamd.cli.status import fetch
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
-from streamd.core.settings import Address, parse_address
+from streamd.core.settings import Address
 from streamd.sources._listen import bound_socket
 
 CHECK = "ports"
@@ -21,7 +21,7 @@ _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """One finding for each listener; each is bound and let go at once."""
     config = loaded.config
-    running = _running(loaded)
+    running = listening(loaded)
     unit = host.socket_unit(config)
     for name, source in config.sources.items():
         address: Any = getattr(source, "listen", None)
@@ -32,12 +32,12 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
             continue
         fault = _fault(address, _KINDS[source.type], f"source {name}")
         holder: Holder = "nobody" if fault is None else "other"
-        if holder == "other" and address.port in running.get(name, ()):
+        if holder == "other" and running.holds(name, address):
             holder = "daemon"
         yield judge(f"sources.{name}", f"{source.type} {address}", holder, fault)
     if config.admin.listen is not None:
         fault = _fault(config.admin.listen, socket.SOCK_STREAM, "[admin]")
-        holder = "nobody" if fault is None else "daemon" if running else "other"
+        holder = "nobody" if fault is None else "daemon" if running.ports else "other"
         yield judge("[admin]", f"tcp {config.admin.listen}", holder, fault)
 
 
@@ -61,17 +61,3 @@ def _fault(address: Address, kind: socket.SocketKind, owner: str) -> str | None:
         return str(fault)
     sock.close()
     return None
-
-
-def _running(loaded: Loaded) -> dict[str, set[int]]:
-    """The ports of the sources of the daemon that answers at the control socket."""
-    path = _control.place_of(loaded.path, loaded.config.daemon, loaded.config.control)
-    if path is None:
-        return {}
-    try:
-        return {
-            source.name: {parse_address(address).port for address in source.listening if ":" in address}
-            for source in fetch(path)[0].sources
-        }
-    except (EnvironmentFault, ValueError):
-        return {}
