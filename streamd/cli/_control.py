@@ -43,15 +43,22 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 def place(args: argparse.Namespace) -> Path:
     """The socket that is meant. Raises `ConfigError`.
 
-    Only [daemon] and [control] are looked at: a daemon can be asked while its file is being edited.
+    Only [daemon] and [control] are looked at: a daemon can be asked while its file is being edited. That of
+    the installed unit can be asked whatever its file has become: it says why it refuses it.
     """
     if args.socket is not None:
         named: Path = args.socket
         return named
     path = find(args.config)
     problems: list[Problem] = []
-    daemon = validated(DaemonSettings, glimpse(path, "daemon"), ("daemon",), problems)
-    control = validated(ControlSettings, glimpse(path, "control"), ("control",), problems)
+    try:
+        written = {table: glimpse(path, table) for table in ("daemon", "control")}
+    except ConfigError:
+        if _is_installed(path) and os.path.exists(UNDER_SYSTEMD):  # noqa: PTH110 - no error where nobody may look
+            return UNDER_SYSTEMD
+        raise
+    daemon = validated(DaemonSettings, written["daemon"], ("daemon",), problems)
+    control = validated(ControlSettings, written["control"], ("control",), problems)
     if daemon is None or control is None:
         raise Written(path).error(problems)
     found = place_of(path, daemon, control)
@@ -66,10 +73,14 @@ def place_of(path: Path, daemon: DaemonSettings, control: ControlSettings) -> Pa
     By default systemd tells the daemon a folder for it, and not us: it is where the installed unit has it.
     """
     found = control_path(daemon, control)
-    is_installed = path.absolute() == Path(SEARCHED[-1]) and "path" not in control.model_fields_set
+    is_installed = _is_installed(path) and "path" not in control.model_fields_set
     if is_installed and found is not None and not os.path.exists(found):  # noqa: PTH110 - no error where nobody may look
         return UNDER_SYSTEMD
     return found
+
+
+def _is_installed(path: Path) -> bool:
+    return path.absolute() == Path(SEARCHED[-1])
 
 
 def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Answer:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamd.cli import main
+from streamd.cli import _control, main
 from streamd.cli._control import place_of
 from streamd.cli.reload import Changes, lines
 from streamd.config import ControlSettings, DaemonSettings
@@ -140,3 +140,19 @@ async def test_a_file_of_wrong_syntax_is_told_as_the_daemon_would(
     config.write_text("[daemon\n")
     assert await run("--config", str(config)) == 2
     assert f"{config}:1:8: " in capsys.readouterr().err
+
+
+async def test_a_file_of_wrong_syntax_hides_the_installed_daemon_from_nobody(
+    answering: Callable[..., Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, asked = await answering(422, b"a.toml:1: x\n")
+    config = tmp_path / "streamd.toml"
+    config.write_text("[daemon\n")
+    monkeypatch.setattr(_control, "SEARCHED", (str(config),))
+    monkeypatch.setattr(_control, "UNDER_SYSTEMD", Path(path))
+    assert await run("--config", str(config)) == 2
+    assert capsys.readouterr().err.endswith("the one before goes on\na.toml:1: x\n")
+    assert len(asked) == 1, "the daemon, so that its log and status have it too"
