@@ -6,11 +6,19 @@ import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvloop
 
 from streamd.storage import connection
 from streamd.storage.database import Database
+
+
+# How fast texts are made, or a body runs, says something of the machine that the tests share.
+hypothesis.settings.register_profile(
+    "streamd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("streamd")
 
 
 def pytest_asyncio_loop_factories(

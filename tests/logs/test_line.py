@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.logs.line import MAX_LINE_CHARS, console_renderer, render_json, safe, shown_again
@@ -68,7 +68,6 @@ def test_a_line_is_bounded_whatever_it_is_given() -> None:
 
 
 @pytest.mark.parametrize("colors", [False, True])
-@settings(suppress_health_check=[HealthCheck.too_slow])  # the first texts of a fresh checkout take a second
 @given(
     fields=st.dictionaries(
         st.text(st.characters()) | st.sampled_from(["stack", "exc_info", "logger"]), VALUES

@@ -43,7 +43,9 @@ def test_a_fault_in_the_expression_is_at_its_key(new_step: Callable[..., Process
     ),
     where=st.sampled_from(["a > 1", "a", "a and b < 5", "1 / a > b", "len(a) > 1 or a is None", "a == b"]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the fixtures keep nothing
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)  # nothing is kept
 def test_one_by_one_and_the_batch_agree_and_the_sum_is_exact(
     new_step: Callable[..., Processor],
     now: Now,

@@ -216,7 +216,9 @@ RESULTS = st.sampled_from(
 
 
 @given(results=st.lists(RESULTS, max_size=8))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the fixtures keep nothing
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)  # nothing is kept
 def test_whatever_functions_do_the_sum_is_exact(
     step_of: Callable[..., Processor],
     now: Now,

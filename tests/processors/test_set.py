@@ -81,7 +81,9 @@ def test_with_known_fields_names_are_checked_and_handed_on(new_step: NewStep) ->
         st.dictionaries(st.sampled_from("abc"), st.none() | st.integers() | st.text(max_size=2), max_size=3)
     )
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the fixtures keep nothing
+@settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)  # nothing is kept
 def test_no_input_is_changed_and_the_sum_is_exact(
     new_step: NewStep,
     now: Now,

@@ -31,7 +31,9 @@ async def test_rows_are_stored_in_order_over_many_statements(database: Database)
     assert await database.fetch("SELECT a FROM t ORDER BY rowid") == [(a,) for a in range(5000)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)  # it empties the table
+@settings(  # it empties the table
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(bad=st.sets(st.integers(0, 69), max_size=8))
 async def test_only_the_bad_rows_are_left_out(database: Database, bad: set[int]) -> None:
     await database.execute("DELETE FROM t")
