@@ -13,7 +13,6 @@ import uvloop
 from streamd.storage import connection
 from streamd.storage.database import Database
 
-
 # How fast texts are made, or a body runs, says something of the machine that the tests share.
 hypothesis.settings.register_profile(
     "streamd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
