@@ -250,6 +250,31 @@ def test_a_step_in_a_worker_process_runs_in_the_sandbox(service: Any) -> None:
     service.await_rows(1, "record ->> 'n' = 42")
 
 
+def test_a_key_only_root_may_read_is_handed_over_as_a_credential(service: Any) -> None:
+    run = service.machine.run
+    if "not found" in run("sh", "-c", "command -v openssl || echo not found"):
+        pytest.skip("openssl is not installed")
+    folder = "/etc/streamd/tls"
+    run("mkdir", "-p", folder)
+    made = ("-days", "2", "-keyout", f"{folder}/server.key", "-out", f"{folder}/server.pem")
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", *made)
+    run("chmod", "0600", f"{folder}/server.key", f"{folder}/server.pem")
+    listen = 'listen = "127.0.0.1:6514"\n'
+    tls = 'tls = { cert = { credential = "server.pem" }, key = { credential = "server.key" } }\n'
+    service.install(LISTENERS.format(udp=9999, tcp=6514).replace(listen, listen + tls))
+    names = ("server.pem", "server.key")
+    service.drop_in("\n".join(f"LoadCredential={name}:{folder}/{name}" for name in names))
+    service.start()
+    client = ("openssl", "s_client", "-quiet", "-no_ign_eof", "-connect", "127.0.0.1:6514")
+    run(*client, text="through the credential\n")
+    service.await_rows(1, "record ->> 'message' = 'through the credential'")
+    owner = run("stat", "-c", "%U %a", f"{folder}/server.key").strip()
+    assert owner == "root 600"
+    run("systemctl", "reload", "streamd")
+    run(*client, text="after a reload\n")
+    service.await_rows(1, "record ->> 'message' = 'after a reload'")
+
+
 def test_a_member_of_the_group_reads_the_database_and_nobody_else(service: Any) -> None:
     service.install()
     service.start()
