@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PREFIX ?= /opt/streamd
+LINK ?= /usr/local/bin/streamd
 
 .PHONY: run test lint types floors check bench fuzz lock clean install uninstall
 
@@ -29,16 +30,18 @@ fuzz: .venv/dev.stamp
 bench: .venv/dev.stamp
 	$(BIN)/streamd bench
 
-# As root: streamd in a virtual environment of its own, and what systemd needs. PYTHON=/usr/bin/python3 where
+# As root: streamd in a virtual environment of its own, what systemd needs, and a link for everybody's PATH. PYTHON=/usr/bin/python3 where
 # python3 is one in somebody's home: the service sees no home.
 install:
 	umask 022 && $(PYTHON) -m venv $(PREFIX)
 	umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
 	$(PREFIX)/bin/streamd install-service
+	test -e $(LINK) -a ! -L $(LINK) || ln -sfn $(PREFIX)/bin/streamd $(LINK)
 
 uninstall:
 	$(PREFIX)/bin/streamd uninstall-service
+	test "$$(readlink $(LINK))" != $(PREFIX)/bin/streamd || rm $(LINK)
 	test -f $(PREFIX)/pyvenv.cfg && rm -rf $(PREFIX)
 
 .venv/run.stamp: requirements.lock pyproject.toml

@@ -24,8 +24,10 @@ COMMANDS = {
     "send": "send a file, standard input or a generated stream",
     "bench": "measure this machine",
     "install-service": "write what systemd needs to run streamd as a service",
-    "uninstall-service": "take that away again",
+    "uninstall-service": "take away what install-service wrote",
 }
+
+CONFIG_HELP = "default: $STREAMD_CONFIG, else config/streamd.toml, else /etc/streamd/streamd.toml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

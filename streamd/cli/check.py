@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from streamd import components, config
-from streamd.cli import _comparison, _socket_unit, _topology, _trial
+from streamd.cli import CONFIG_HELP, _comparison, _socket_unit, _topology, _trial
 from streamd.cli._socket_unit import SocketUnit
 from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
@@ -18,7 +18,7 @@ from streamd.storage.databases import Databases
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="configuration file")
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
     parser.add_argument("--offline", action="store_true", help="do not look at this host's ports and folders")
     parser.add_argument(
         "--resolved", action="store_true", help="print the configuration with every default, as TOML"

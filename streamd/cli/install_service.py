@@ -15,6 +15,7 @@ from streamd.core.errors import EnvironmentFault
 
 EXAMPLE = Path(streamd.__file__).parent / "example.toml"
 
+_SAME = "same   "
 _HIDDEN = {
     "ProtectHome=": ("/home", "/root", "/run/user"),
     "PrivateTmp=": ("/tmp", "/var/tmp"),  # noqa: S108 - nothing is written there
@@ -68,13 +69,20 @@ def main(args: argparse.Namespace) -> int:
         for place, text in files.items():
             print(f"# {below(prefix, place)}\n{text}")
         return 0
+    again = below(prefix, _units.SERVICE).exists()
+    became = {}
     for place, text in files.items():
-        print(f"{_written(below(prefix, place), text)} {below(prefix, place)}")
+        became[place] = _written(below(prefix, place), text)
+        print(f"{became[place]} {below(prefix, place)}")
     if path not in files:
         print(f"kept    {staged}")
     if socket_unit is None:
         below(prefix, _units.SOCKET).unlink(missing_ok=True)
-    _say_next(path, _units.outside(loaded.config), has_socket=socket_unit is not None)
+    units = [place for place in (_units.SOCKET, _units.SERVICE) if place in files]
+    old = [_units.SOCKET] if became.get(_units.SOCKET) == _SAME else []
+    _say_next(
+        path, _units.outside(loaded.config), units, [unit for unit in units if again and unit not in old]
+    )
     return 0
 
 
@@ -131,7 +139,7 @@ def _written(path: Path, text: str) -> str:
     """Write the file, whole or not at all; what became of it. Raises `EnvironmentFault`."""
     try:
         if path.exists() and path.read_text() == text:
-            return "same   "
+            return _SAME
         made = "changed" if path.exists() else "made   "
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
@@ -144,13 +152,17 @@ def _written(path: Path, text: str) -> str:
     return made
 
 
-def _say_next(path: Path, outside: list[Path], *, has_socket: bool) -> None:
-    units = f"{_units.SOCKET.name} {_units.SERVICE.name}" if has_socket else _units.SERVICE.name
+def _say_next(path: Path, outside: list[Path], units: list[Path], restarted: list[Path]) -> None:
+    """`restarted`: which of the units may run as they were before; none where nothing was installed."""
     print(f"\nLook at {path}, then run")
     print("  systemd-sysusers")
     for folder in outside:
         print(f"  install -d -o streamd -g streamd -m 0750 {folder}    # the configuration writes there")
     print("  systemctl daemon-reload")
-    print(f"  systemctl enable --now {units}")
+    if restarted:  # both at once: a socket cannot start beside a service that holds its port
+        print(f"  systemctl enable {' '.join(unit.name for unit in units)}")
+        print(f"  systemctl restart {' '.join(unit.name for unit in restarted)}")
+        return
+    print(f"  systemctl enable --now {' '.join(unit.name for unit in units)}")
     print("and to read the databases, as a member of its group")
     print("  usermod -aG streamd NAME")

@@ -2,10 +2,12 @@
 
 import argparse
 
+from streamd.cli import CONFIG_HELP
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--config", metavar="FILE", help="configuration file")
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
 
 
 def main(args: argparse.Namespace) -> int:

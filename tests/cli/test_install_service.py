@@ -68,6 +68,20 @@ def test_everything_is_written_and_what_to_run_next_is_said(
         assert command in said
 
 
+def test_where_it_was_installed_before_it_says_to_restart_and_the_sockets_only_where_they_are_others(
+    root: Path, install: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install() == 0
+    assert "systemctl restart" not in capsys.readouterr().out
+    assert install() == 0
+    said = capsys.readouterr().out
+    assert "systemctl restart streamd.service\n" in said
+    assert "--now" not in said
+    write_config(under(root, _units.CONFIG), 'a]\ntype = "udp"\nlisten = "0.0.0.0:514"')
+    assert install() == 0
+    assert "systemctl restart streamd.socket streamd.service\n" in capsys.readouterr().out
+
+
 def test_a_changed_configuration_is_kept_and_its_listeners_installed(
     root: Path, install: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

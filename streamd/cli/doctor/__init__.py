@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from streamd import config
-from streamd.cli import _units
+from streamd.cli import CONFIG_HELP, _units
 from streamd.cli._table import escape
 from streamd.cli.doctor import (
     backlog,
@@ -49,7 +49,7 @@ CHECKS = (
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="configuration file")
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     parser.epilog = "Changes nothing. Exit code: 0 no problem, 1 a problem, 2 the configuration is wrong."
 
