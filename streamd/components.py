@@ -95,7 +95,7 @@ def make(
         with made.at("sinks", name):
             kept = before.sink(name, loaded) if before is not None else None
             context = SinkContext(
-                name, loaded.schemas, loaded.state_dir, dead_letters, databases, notes(name)
+                name, loaded.schemas, loaded.state_dir, dead_letters, databases, notes(name), loaded.base_dir
             )
             made.sinks[name] = kept or registry.load("sinks", sink.type)(sink, context)
     return made

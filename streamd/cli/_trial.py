@@ -11,6 +11,7 @@ from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
 from streamd.core.tls_files import MissingCredential
+from streamd.sinks._tls import Tls, TlsSettings
 from streamd.sources._listen import bound_socket
 from streamd.storage.files import fault_of
 
@@ -36,6 +37,8 @@ def faults(loaded: Loaded, socket_unit: SocketUnit | None = None) -> list[str]:
             if running is None or not running.holds(name, address):
                 found += taken
         found += _unfit_files(loaded, name)
+    for name, sink in loaded.config.sinks.items():
+        found += _unfit_tls(loaded, name, getattr(sink, "tls", TlsSettings()))
     if loaded.config.admin.listen is not None:
         taken = _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "[admin]")
         if taken and not (running or listening(loaded)).ports:  # its own, as far as can be known
@@ -73,6 +76,17 @@ def _unfit_files(loaded: Loaded, name: str) -> list[str]:
         return []
     except EnvironmentFault as fault:
         return [f"source {name}: {fault}"]
+    return []
+
+
+def _unfit_tls(loaded: Loaded, sink: str, settings: TlsSettings) -> list[str]:
+    """The same of a sink."""
+    try:
+        Tls.read(settings, loaded.base_dir)
+    except MissingCredential:
+        return []
+    except EnvironmentFault as fault:
+        return [f"sink {sink}: {fault}"]
     return []
 
 

@@ -385,6 +385,8 @@ class SinkContext:
     """The process's `streamd.storage.databases.Databases`: one writer for each file."""
     notes: Counter[str] = field(default_factory=Counter)
     """Numbers beside the books, by name; they go on where a reload makes the sink anew."""
+    base_dir: Path = Path()
+    """Folder of the file that configured it: relative paths of what it reads start here."""
 
 
 class Sink(ABC):

@@ -1,14 +1,17 @@
 """One TCP connection that knows whether the peer has read the records it sent."""
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
 import socket
+import ssl
 import struct
 import termios
 
 from streamd.core.settings import Address
+from streamd.sinks._tls import RECORD_BYTES, Session, in_words
 
 _SIOCOUTQ = termios.TIOCOUTQ
 """On a TCP socket: bytes that the peer's kernel has not acknowledged; the end of our side is one."""
@@ -64,7 +67,8 @@ class Connection:
     A frame's record counts as sent once the kernel has all of it. When the connection is over, all of its
     records are confirmed or none is. They are only where `end` said that no more comes, the peer's kernel
     acknowledged that, and the peer then ended its side: who reads to the end has read everything, and who
-    closes before it sends a reset (a process that closes with bytes unread does).
+    closes before it sends a reset (a process that closes with bytes unread does). Inside TLS the peer has to
+    end its side there too, which nobody on the way can do in its name.
 
     An end of the peer that comes before ours confirms nothing: it may have shut down its side with
     everything unread, which looks the same from here.
@@ -75,6 +79,7 @@ class Connection:
         self.confirmed = False
         self.broken: Broken | None = None
         self._sock = sock
+        self._session: Session | None = None
         self._said_end = False
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -86,13 +91,45 @@ class Connection:
         """Of the records sent those that may not have been read, when the connection is over."""
         return 0 if self.confirmed else self.records
 
+    async def secure(self, session: Session, timeout_s: float) -> None:
+        """Agree on TLS before anything is sent. Raises `Broken`; then it is closed."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                received = b""
+                while not session.agree(received):
+                    await self._send_all(session.to_send())
+                    await asyncio.sleep(0)  # a peer that talks without an end shall not hold the loop
+                    received = await self._received()
+                    if not received:
+                        raise Broken(
+                            "tls_failed", "the peer closed the connection instead of agreeing on TLS"
+                        )
+                await self._send_all(session.to_send())
+            session.take(b"")  # what came with the end of the handshake
+            self._session = session
+        except TimeoutError:
+            raise Broken("tls_failed", f"the peer did not agree on TLS in {timeout_s:g} s") from None
+        except OSError as error:
+            with contextlib.suppress(OSError):  # the peer may want to know why
+                self._sock.send(session.to_send())
+            raise Broken("tls_failed", _in_words(error)) from None
+        finally:
+            if self._session is None:
+                self.close()
+
     def is_open(self) -> bool:
-        """Whether the peer has neither closed nor reset it; what the peer may say is read and ignored."""
+        """Whether the peer has neither ended nor reset it; what the peer may say is read and ignored."""
         try:
             for _ in range(_READS):
-                if not self._sock.recv(_READ_BYTES):
+                received = self._sock.recv(_READ_BYTES)
+                if not received:
                     self._ended()
                     return False
+                if self._session is not None:
+                    self._session.take(received)
+                    if self._session.ended and not self._said_end:
+                        self._ended()
+                        return False
         except BlockingIOError:
             return True
         except OSError as error:
@@ -109,10 +146,12 @@ class Connection:
         sent_bytes = 0
         try:
             while sent_bytes < len(data):
-                try:
-                    sent_bytes += self._sock.send(data[sent_bytes : sent_bytes + _AT_ONCE_BYTES])
-                except BlockingIOError:
-                    await self._writable()
+                if self._session is None:
+                    sent_bytes += await self._send_some(data[sent_bytes : sent_bytes + _AT_ONCE_BYTES])
+                else:
+                    part = data[sent_bytes : sent_bytes + RECORD_BYTES]
+                    await self._send_all(self._session.encrypt(part))
+                    sent_bytes += len(part)
         except OSError as error:
             raise self._break(error) from None
         except asyncio.CancelledError:
@@ -126,9 +165,11 @@ class Connection:
         if not self.is_open():
             return
         try:
-            self._sock.shutdown(socket.SHUT_WR)
-            self._said_end = True
             async with asyncio.timeout(timeout_s):
+                if self._session is not None:
+                    await self._send_all(self._session.end())
+                self._sock.shutdown(socket.SHUT_WR)
+                self._said_end = True
                 while self.is_open():
                     await self._readable()
         except TimeoutError:
@@ -145,19 +186,42 @@ class Connection:
         error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             self._break(OSError(error, os.strerror(error)))
-        elif self._said_end and not self._outstanding_bytes():
+        elif self._said_end and self._session is not None and not self._session.ended:
+            self._break(OSError(errno.ECONNABORTED, "the peer ended the connection, and not its TLS"))
+        # Who answers the end inside TLS need not wait for that of the connection, the last byte outstanding.
+        elif self._said_end and self._outstanding_bytes() <= (self._session is not None):
             self.confirmed = self.broken is None
         elif self.broken is None:
             self.broken = Broken("closed", "the peer ended the connection before it was known to have read")
 
     def _break(self, error: OSError) -> Broken:
         if self.broken is None:
-            self.broken = Broken("connection", error.strerror or str(error))
+            reason = "tls_failed" if isinstance(error, ssl.SSLError) else "connection"
+            self.broken = Broken(reason, _in_words(error))
         return self.broken
 
     def _outstanding_bytes(self) -> int:
         (count,) = struct.unpack("i", fcntl.ioctl(self._sock, _SIOCOUTQ, bytes(4)))
         return int(count)
+
+    async def _send_some(self, data: bytes | memoryview) -> int:
+        while True:
+            try:
+                return self._sock.send(data)
+            except BlockingIOError:
+                await self._writable()
+
+    async def _send_all(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[await self._send_some(left) :]
+
+    async def _received(self) -> bytes:
+        while True:
+            try:
+                return self._sock.recv(_READ_BYTES)
+            except BlockingIOError:
+                await self._readable()
 
     async def _writable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -176,6 +240,10 @@ class Connection:
             await ready
         finally:
             loop.remove_reader(self._sock)
+
+
+def _in_words(error: OSError) -> str:
+    return in_words(error) if isinstance(error, ssl.SSLError) else error.strerror or str(error)
 
 
 def _wake(ready: "asyncio.Future[None]") -> None:

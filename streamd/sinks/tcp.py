@@ -9,10 +9,11 @@ from pydantic import BeforeValidator, Field
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
-from streamd.core.errors import SinkError
+from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.settings import Address, DurationS, SinkSettings, parse_address
 from streamd.sinks._connection import Broken, Connection, connect
 from streamd.sinks._lines import json_lines
+from streamd.sinks._tls import Session, Tls, TlsSettings
 
 log = structlog.get_logger()
 
@@ -35,7 +36,10 @@ class Tcp(Sink):
     connection is over in any other way, also by an orderly end of the peer that came first, all that it
     carried is counted as `unconfirmed`: no more than that was lost, and none of it is sent again.
 
-    What was not handed to the kernel is sent again on the next connection, for ever. A flagged record
+    What was not handed to the kernel is sent again on the next connection, for ever. With `tls` nothing is
+    sent before both sides have agreed on it, and the files are read anew for each connection. An empty one
+    goes first, whose orderly end says that the peer lets us in: where it refuses our certificate, or misses
+    one, its word may come too late for what was sent meanwhile. A flagged record
     (`truncated`, `unterminated`) has its flag as `_flag`.
     """
 
@@ -62,6 +66,7 @@ class Tcp(Sink):
             description="how long one connection is used before its orderly end confirms what it carried;"
             " the longer, the more records are `unconfirmed` when it is over otherwise",
         )
+        tls: TlsSettings = Field(TlsSettings(), description="TLS; off without ca")
 
     config: "Tcp.Config"
 
@@ -78,7 +83,8 @@ class Tcp(Sink):
         """Held by the one write or orderly end that uses the connection."""
 
     async def open(self) -> None:
-        """Nothing: a peer that is not there yet is no reason not to start."""
+        """Look at the files. A peer that is not there yet is no reason not to start."""
+        await self._read_tls()
 
     async def close(self) -> None:
         """End the connection in order, so that what it carried is confirmed where the peer answers."""
@@ -124,15 +130,46 @@ class Tcp(Sink):
         if connection is not None and not connection.is_open():
             self._lost(connection)
         if self._connection is None:
-            address, timeout_s = self.config.address, self.config.connect_timeout
             try:
-                self._connection = await connect(address, timeout_s)
+                self._connection = await self._connect()
             except Broken as broken:
-                raise SinkError(broken.reason, f"{address}: {broken.detail}") from None
+                raise SinkError(broken.reason, f"{self.config.address}: {broken.detail}") from None
+            except EnvironmentFault as fault:
+                raise SinkError("tls_failed", str(fault)) from None
             self._confirm_due = asyncio.get_running_loop().call_later(
                 self.config.confirm_every, self._begin_to_confirm
             )
         return self._connection
+
+    async def _connect(self) -> Connection:
+        """Raises `Broken` or `EnvironmentFault`."""
+        tls = await self._read_tls()
+        if tls is not None:
+            first = await self._connect_once(tls)
+            try:
+                await first.end(tls.settings.handshake_timeout)
+            finally:
+                first.close()
+            if not first.confirmed:
+                why = first.broken.detail if first.broken is not None else "it did not end its side in order"
+                raise Broken("tls_failed", f"the peer did not end an empty session in order: {why}")
+        return await self._connect_once(tls)
+
+    async def _connect_once(self, tls: Tls | None) -> Connection:
+        address = self.config.address
+        try:
+            session = None if tls is None else Session(tls, address.host)
+        except ValueError as error:
+            raise Broken("tls_failed", f"no certificate can be for that host: {error}") from None
+        connection = await connect(address, self.config.connect_timeout)
+        if tls is not None and session is not None:
+            await connection.secure(session, tls.settings.handshake_timeout)
+        return connection
+
+    async def _read_tls(self) -> Tls | None:
+        if self.config.tls.ca is None:
+            return None
+        return await asyncio.to_thread(Tls.read, self.config.tls, self.context.base_dir)
 
     def _begin_to_confirm(self) -> None:
         # One that still waits for its turn ends this connection too.
