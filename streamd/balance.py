@@ -69,7 +69,7 @@ def _frames(book: FrameBook) -> str:
     text = "".join(f"; {counter.replace('_', ' ')} {n:,}" for counter, n in beside.items())
     return (
         f"source {book.source}: received {book.received:,} = decoded {book.decoded:,}"
-        f" + {_parts('rejected', book.rejected.items())} + {_parts('dropped', book.dropped.items())}"
+        f" + {parts('rejected', book.rejected.items())} + {parts('dropped', book.dropped.items())}"
         f" + waiting {book.waiting:,}{text}"
     )
 
@@ -78,8 +78,8 @@ def _records(book: RecordBook) -> str:
     optional = (("filtered", book.filtered), ("absorbed", book.absorbed))
     return (
         f"{_way(book)}: in {book.taken_in:,}{_more([('emitted', book.emitted)])} = out {book.out:,}"
-        f"{_more(optional)} + {_parts('rejected', book.rejected.items())}"
-        f" + {_parts('dropped', book.dropped.items())} + in flight {book.in_flight:,}"
+        f"{_more(optional)} + {parts('rejected', book.rejected.items())}"
+        f" + {parts('dropped', book.dropped.items())} + in flight {book.in_flight:,}"
     )
 
 
@@ -88,7 +88,7 @@ def _deliveries(book: DeliveryBook) -> str:
     return (
         f"{_way(book)}: offered {book.offered:,} = stored {book.stored:,}{replaced}"
         f"{_more([('unmatched', book.unmatched)])} + rejected {book.rejected:,}"
-        f" + {_parts('dropped', book.dropped.items())} + pending {book.pending:,}"
+        f" + {parts('dropped', book.dropped.items())} + pending {book.pending:,}"
     )
 
 
@@ -96,8 +96,9 @@ def _more(terms: Iterable[tuple[str, int]]) -> str:
     return "".join(f" + {name} {n:,}" for name, n in terms if n)
 
 
-def _parts(name: str, reasons: Iterable[tuple[str, int]]) -> str:
-    """`rejected 12 (json:syntax 10, utf8 2)`, the most frequent reason first."""
+def parts(name: str, reasons: Iterable[tuple[str, int]]) -> str:
+    """`rejected 12 (json:syntax 10, utf8 2)`, the most frequent reason first; an empty one has no name."""
     known = sorted(((n, reason) for reason, n in reasons if n), key=lambda part: (-part[0], part[1]))
-    listed = f" ({', '.join(f'{reason} {n:,}' for n, reason in known)})" if known else ""
+    listed = ", ".join(f"{reason} {n:,}" for n, reason in known if reason)
+    listed = f" ({listed})" if listed else ""
     return f"{name} {sum(n for n, _ in known):,}{listed}"

@@ -4,14 +4,14 @@ import argparse
 import http.client
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamd.balance import beside
+from streamd.balance import beside, parts
 from streamd.cli._control import STATUS_TIMEOUT_S, add_place, ask, place
 from streamd.cli._table import escape
 from streamd.core.errors import EnvironmentFault
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import rich.console
 
 _PLAIN_WIDTH = 200  # where there is no terminal to fit into
+
+_IN_THE_TABLE = ("received", "decoded", "rejected", "dropped", "kernel_dropped", "waiting")
 
 Book = dict[str, int | dict[str, int]]
 
@@ -154,8 +156,7 @@ def _show(status: Status) -> None:
          "waiting", "buffer"),
         (
             (source.name, " ".join(source.listening), _number(source.connections),
-             *_numbers(source.frames, "received", "decoded", "rejected", "dropped", "kernel_dropped",
-                       "waiting"),
+             *_numbers(source.frames, *_IN_THE_TABLE),
              _fill(source.buffer))
             for source in status.sources
         ),
@@ -185,7 +186,7 @@ def _show(status: Status) -> None:
             for sink in status.sinks
         ),
     )  # fmt: skip
-    for line in beside({sink.name: sink.notes for sink in status.sinks}):
+    for line in (*_beside(status.sources), *beside({sink.name: sink.notes for sink in status.sinks})):
         console.print(Text(escape(line)))
     for source in status.sources:
         if source.certificate_expires_at is not None:
@@ -197,6 +198,18 @@ def _show(status: Status) -> None:
         console.print(Text("the books balance"))
     for imbalance in status.imbalances:
         console.print(Text(f"the books do not balance: {escape(imbalance)}", "red"))
+
+
+def _beside(sources: Iterable[Source]) -> Iterator[str]:
+    """A line for each source that counts something beside its sum, connections that it took excepted."""
+    for source in sources:
+        noted = "; ".join(
+            parts(name.replace("_", " "), (n if isinstance(n, dict) else {"": n}).items())
+            for name, n in source.frames.items()
+            if n and name not in _IN_THE_TABLE and name != "connections"
+        )
+        if noted:
+            yield f"source {source.name}: {noted}"
 
 
 def _local(moment: datetime) -> str:

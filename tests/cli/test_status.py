@@ -26,6 +26,10 @@ def view() -> View:
     frames.received, frames.decoded = 1_234_567, 1_234_500
     frames.rejected["json:syntax"] = 60
     frames.note("kernel_dropped", 188)
+    frames.note("connections", 400)
+    frames.note("truncated", 1_500)
+    frames.note("connections_refused", 2, "not_allowed")
+    frames.note("connections_refused", 30, "max_connections_per_sender")
     books.pipeline("lab", "main").taken_in = 7
     for pipeline, stored in (("main", 1000), ("other", 234)):
         delivery = books.delivery("lab", pipeline, "readings")
@@ -77,6 +81,8 @@ async def test_a_ready_daemon_is_a_page_and_exit_0(place: str, capsys: pytest.Ca
         "50%",
         "1,234",
         "150.0 ms",
+        "source lab: truncated 1,500; connections refused 32",
+        "refused 32 (max_connections_per_sender 30, not_allowed 2)\n",
         "sink readings: of stored, 12 unconfirmed",
         "60 kept",
         "the books balance",
