@@ -118,7 +118,6 @@ class Udp(Source):
         """
         if self._socket is None:
             return
-        self._pause()
         if self._sockets.give_back(self.config.listen, socket.SOCK_DGRAM):
             try:
                 # A socket connected to itself is handed nothing that others send; what is queued stays.
@@ -128,6 +127,7 @@ class Udp(Source):
             while self._read():
                 await asyncio.sleep(0)
         self.refresh()
+        self._pause()  # only now: reading may have been resumed meanwhile, and the number will be another's
         self._socket.close()
         self._socket = None
 

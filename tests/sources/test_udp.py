@@ -1,3 +1,4 @@
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -104,6 +105,21 @@ async def test_stop_offers_what_the_kernel_holds_and_takes_no_more(capture: Any)
         sock.send(b"late")
         with pytest.raises(ConnectionRefusedError):
             sock.send(b"later")
+
+
+async def test_room_that_comes_during_the_stop_leaves_no_reader_to_whoever_gets_the_number_next(
+    capture: Any,
+) -> None:
+    source = udp()
+    await source.open(capture)
+    assert source._socket is not None
+    number = source._socket.fileno()
+    with sender(source) as sock:
+        sock.send(b"last")
+        asyncio.get_running_loop().call_soon(capture.resume)
+        await source.stop()
+    assert capture.payloads == [b"last"]
+    assert not asyncio.get_running_loop().remove_reader(number)
 
 
 async def test_senders_outside_the_allowed_networks_are_counted_and_dropped(
