@@ -117,7 +117,11 @@ class TlsConnection(Connection):
             super().check_timeouts(now_mono_s)
 
     def _on_handshake(self, session: ssl.SSLObject) -> None:
-        name = self._tls.name_of(session)
+        try:
+            name = self._tls.name_of(session)
+        except UnicodeDecodeError:  # an authority may sign whatever bytes it was asked to
+            self._fail("protocol", "a name in the certificate is no text")
+            return
         if name is None:
             self._fail("name_not_allowed")
             return
