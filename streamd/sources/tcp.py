@@ -58,6 +58,8 @@ class Tcp(StreamSource):
         for option, value in _KEEPALIVE:  # accepted sockets inherit these
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # Else the kernel takes an urgent byte out of the stream, and nobody is told.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         self.accept(outlet, sock)
         protocol = "tcp" if self._tls is None else "tls"
         log.info("listening", source=self.context.name, protocol=protocol, address=str(self.address))

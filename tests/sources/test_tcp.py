@@ -70,6 +70,17 @@ async def test_lines_of_several_connections(capture: Any, until: Until) -> None:
     await source.stop()
 
 
+async def test_an_urgent_byte_stays_where_it_was_sent(capture: Any, until: Until) -> None:
+    source = tcp()
+    await source.open(capture)
+    with socket.create_connection(source.address) as sock:
+        sock.sendall(b"ab")
+        sock.send(b"!", socket.MSG_OOB)
+        sock.sendall(b"cd\n")
+        await until(lambda: capture.payloads == [b"ab!cd"])
+    await source.stop()
+
+
 async def test_an_unfinished_line_is_delivered_and_flagged_at_eof_at_reset_and_at_stop(
     capture: Any, until: Until
 ) -> None:
