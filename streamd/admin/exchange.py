@@ -94,6 +94,8 @@ class Exchange:
             self._refused["timeout"] += 1
         except OSError:
             self._refused["closed"] += 1
+        except asyncio.CancelledError:
+            return  # by `close`: asyncio's streams would log a task that ends as cancelled, with a traceback
         finally:
             writer.transport.abort()  # what was to be sent has been sent, or never will be
             self.connections.discard(task)

@@ -359,9 +359,11 @@ async def test_a_path_too_long_for_the_kernel_is_tried_from_the_current_folder(
     assert not (deep / "control.sock").exists()
 
 
-async def test_closing_ends_open_connections_and_can_be_repeated(
+async def test_closing_ends_open_connections_without_a_traceback_and_can_be_repeated(
     make: Callable[..., ControlServer], until: Until
 ) -> None:
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     control = make(timeout_s=30.0)
     await control.open()
     reader, writer = await asyncio.open_unix_connection(control.path)
@@ -374,3 +376,4 @@ async def test_closing_ends_open_connections_and_can_be_repeated(
         pass
     finally:
         writer.close()
+    assert faults == []
