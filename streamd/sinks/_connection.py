@@ -127,13 +127,13 @@ class Connection:
                     return False
                 if self._session is not None:
                     self._session.take(received)
-                    if self._session.ended and not self._said_end:
-                        self._ended()
-                        return False
         except BlockingIOError:
-            return True
+            pass
         except OSError as error:
             self._break(error)
+            return False
+        if self._session is not None and self._session.ended and not self._said_end:
+            self._ended()
             return False
         return True
 

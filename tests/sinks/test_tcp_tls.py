@@ -48,6 +48,8 @@ class Server(threading.Thread):
         """False: the connections after the first, empty one are closed without a word in TLS."""
         self.reads_bytes = 2**40
         """So much of them is read; then they are reset."""
+        self.ends_first = False
+        """True: they are ended inside TLS as soon as they are made, and read to their end all the same."""
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -64,6 +66,11 @@ class Server(threading.Thread):
             session.settimeout(10)
             self.shown.append(session.getpeercert(binary_form=True))
             number = len(self.got)
+            if number > 0 and self.ends_first:
+                session.setblocking(False)
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    session.unwrap()
+                session.setblocking(True)
             self.got.append(b"")
             while data := session.recv(65536):
                 self.got[number] += data
@@ -168,6 +175,21 @@ async def test_a_peer_that_ends_its_tls_first_confirms_nothing_and_the_next_conn
     server.close()
     assert ended == [b'{"n":1}\n', b'{"n":2}\n']
     assert out.notes == {"unconfirmed": 2}
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_peer_that_ends_its_tls_with_the_handshake_confirms_nothing(
+    version: ssl.TLSVersion, sink: Any, serve: Serve, authority: Any, batch_of: BatchOf, until: Any
+) -> None:
+    context = server_context(authority)
+    context.maximum_version = version
+    server = serve(context)
+    server.ends_first = True
+    out = sink(server.port)
+    await out.write([batch_of([{"n": 1}] * 5)])
+    await until(lambda: len(server.got) == 2)
+    await out.close()
+    assert out.notes == {"unconfirmed": 5}
 
 
 async def test_a_break_in_the_middle_sends_the_rest_on_the_next_connection_and_no_record_twice(
