@@ -9,6 +9,7 @@ import errno
 import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -58,12 +59,21 @@ class Acceptor:
         self._socket.listen(BACKLOG)
         self._go_on()
 
-    def close(self) -> None:
-        """Accept no more and close the socket."""
+    def close(self, *, is_last: bool) -> None:
+        """Accept no more and close the socket.
+
+        Where nobody else holds it (`is_last`), those that wait in the kernel are refused as `stopping`: it
+        would reset them without a count.
+        """
         if self._rest is not None:
             self._rest.cancel()
         else:
             self._loop.remove_reader(self._socket.fileno())
+        if is_last:
+            with suppress(OSError):  # nobody waits any more, or there is no descriptor
+                for _ in range(BACKLOG + 1):
+                    self._socket.accept()[0].close()
+                    self._refuse("stopping")
         self._socket.close()
 
     def _go_on(self) -> None:

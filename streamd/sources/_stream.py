@@ -114,8 +114,9 @@ class StreamSource(Source):
         """The protocol of a connection that was admitted."""
         return Connection(self, peer, sender)
 
-    def closed(self) -> None:
-        """Called when nothing is accepted any more and the socket is closed."""
+    def give_back(self) -> bool:
+        """Called once, when nothing is accepted any more: whether nobody else holds the socket."""
+        return True
 
     def accept(self, outlet: Outlet, sock: socket.socket) -> None:
         """Listen on the bound socket, which is ours from now on, and take connections."""
@@ -134,8 +135,7 @@ class StreamSource(Source):
         self.stopped = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        acceptor.close()
-        self.closed()
+        acceptor.close(is_last=self.give_back())
         for connection in list(self.connections):
             connection.end()
         for _ in range(_CLOSING_TURNS):

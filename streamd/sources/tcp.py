@@ -98,9 +98,9 @@ class Tcp(StreamSource):
             return super().new_connection(peer, sender)
         return TlsConnection(self, peer, sender, self._tls)
 
-    def closed(self) -> None:
+    def give_back(self) -> bool:
         """A socket that others hold too listens on."""
-        self._sockets.give_back(self.config.listen, socket.SOCK_STREAM)
+        return self._sockets.give_back(self.config.listen, socket.SOCK_STREAM)
 
     def peer_of(self, sock: socket.socket, address: Any) -> str:
         """`address:port`; IPv4 mapped into IPv6 is shown as IPv4, IPv6 in brackets."""
