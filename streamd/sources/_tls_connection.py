@@ -20,6 +20,8 @@ LINGER_S = 5.0
 """How long the last word (why we close) may take to be sent."""
 _MAX_UNSENT_BYTES = 65536
 """Of our own answers; only a peer that provokes them and reads none gets there."""
+_HEADER_BYTES = 5
+"""Of a record: its type, the version, and two bytes that say how long the rest is."""
 _HANDSHAKE = 0x16
 """The first byte of whoever speaks TLS."""
 
@@ -48,7 +50,10 @@ def reason_of(error: ssl.SSLError) -> str:
 class TlsConnection(Connection):
     """A connection that first agrees on TLS; what comes then is cut into frames like any other's."""
 
-    __slots__ = ("_greeted", "_handshaking", "_incoming", "_outgoing", "_session", "_timer", "_tls")
+    __slots__ = (
+        "_greeted", "_handshaking", "_header", "_incoming", "_missing_bytes", "_outgoing", "_session",
+        "_timer", "_tls",
+    )  # fmt: skip
 
     def __init__(self, source: StreamSource, peer: str, sender: str, tls: Tls) -> None:
         super().__init__(source, peer, sender)
@@ -56,6 +61,10 @@ class TlsConnection(Connection):
         self._session: ssl.SSLObject | None = None
         self._handshaking = True
         self._greeted = False
+        self._header = bytearray()
+        """Of the record that is unfinished; empty between two."""
+        self._missing_bytes = 0
+        """Of its rest, once the header is whole."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -80,6 +89,7 @@ class TlsConnection(Connection):
             return
         self._greeted = True
         self._incoming.write(read)
+        self._follow(read)
         try:
             if self._handshaking:
                 session.do_handshake()
@@ -100,6 +110,16 @@ class TlsConnection(Connection):
         self._session = None
         self._cancel_timer()
         super().connection_lost(exc)
+
+    @property
+    def unread_bytes(self) -> int:
+        """What the kernel holds, and what was read of an unfinished record: nobody can decrypt it."""
+        if self._transport is None or self._transport.is_closing():
+            return 0
+        begun_bytes = len(self._header)
+        if begun_bytes == _HEADER_BYTES:
+            begun_bytes += int.from_bytes(self._header[3:]) - self._missing_bytes
+        return super().unread_bytes + begun_bytes
 
     def end(self) -> None:
         """The daemon stops."""
@@ -131,6 +151,22 @@ class TlsConnection(Connection):
             self._peer += f" {name}"
         self._since_mono_s = read_clock().mono_s
         self.pause()
+
+    def _follow(self, read: memoryview) -> None:
+        """Keep account of where records end; OpenSSL does not tell what it holds of one."""
+        header, at = self._header, 0
+        while at < len(read):
+            if len(header) < _HEADER_BYTES:
+                part = read[at : at + _HEADER_BYTES - len(header)]
+                header += part
+                at += len(part)
+                self._missing_bytes = int.from_bytes(header[3:])
+            taken = min(self._missing_bytes, len(read) - at)
+            if len(header) == _HEADER_BYTES:
+                at += taken
+                self._missing_bytes -= taken
+                if not self._missing_bytes:
+                    header.clear()
 
     def _decrypt(self, session: ssl.SSLObject) -> bool:
         """Hand on what is whole. Whether the peer has ended the session. Raises `ssl.SSLError`."""

@@ -1,8 +1,13 @@
 import asyncio
+import fcntl
 import ssl
+import sys
+import termios
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from streamd import registry
 from streamd.core.books import FrameBook
@@ -23,6 +28,13 @@ def tcp(folder: Path, **tls: str) -> Tcp:
 
     files = Tcp.read_files(config, folder)
     return Tcp(config, SourceContext("floor", FrameBook("floor"), new_framer, files=files))
+
+
+def kernel_bytes(connection: Any) -> int:
+    """What has come for the connection and was not read yet."""
+    count = bytearray(4)
+    fcntl.ioctl(connection._transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 async def test_a_certificate_with_a_name_that_is_no_text_is_refused_with_a_reason(
@@ -48,3 +60,40 @@ async def test_a_certificate_with_a_name_that_is_no_text_is_refused_with_a_reaso
     assert capture.payloads == []
     assert faults == []
     await source.stop()
+
+
+@pytest.mark.parametrize("cut", [3, 5, 4000])
+async def test_what_came_of_an_unfinished_record_is_unread_at_the_stop(
+    capture: Any, until: Until, new_authority: Any, tmp_path: Path, cut: int
+) -> None:
+    authority = new_authority(tmp_path)
+    authority.issue("server")
+    source = tcp(tmp_path, cert="server.pem", key="server.key")
+    await source.open(capture)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = ssl.create_default_context(cafile=authority.ca)
+    session = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    reader, writer = await asyncio.open_connection(*source.address)
+    done = False
+    while not done:
+        try:
+            session.do_handshake()
+            done = True
+        except ssl.SSLWantReadError:
+            writer.write(outgoing.read())
+            incoming.write(await reader.read(65536))
+    session.write(b"first\n")
+    writer.write(outgoing.read())
+    await until(lambda: capture.payloads == [b"first"])
+    session.write(b"whole\n" * 1000)
+    sent = outgoing.read()[:cut]
+    for at in range(0, cut, 999):
+        writer.write(sent[at : at + 999])
+        await asyncio.sleep(0)
+    (connection,) = source.connections
+    await until(lambda: connection.unread_bytes == cut)
+    await until(lambda: kernel_bytes(connection) == 0)
+    await source.stop()
+    assert source.context.book.notes["unread_bytes", ""] == cut
+    assert capture.payloads == [b"first"]
+    writer.close()
