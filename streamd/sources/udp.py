@@ -15,9 +15,10 @@ from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import Address, ListenAddress, SizeBytes, SourceSettings, WhenFull
 from streamd.sources._allow import AllowList, Networks
+from streamd.sources._flood_filter import FloodFilter
 from streamd.sources._limits import SenderRates, host_of
 from streamd.sources._listen import OwnSockets
-from streamd.sources._recvmmsg import Datagrams, new_receiver
+from streamd.sources._recvmmsg import BATCH, Datagrams, new_receiver
 
 log = structlog.get_logger()
 
@@ -27,6 +28,8 @@ FEW = 64
 REST_S = 0.001
 """After a read of few datagrams the next one comes a moment later, so that there are more to read: at
 100,000/s that halves the cost of each. The first after a silence is still read at once."""
+RELAX_S = 0.1
+"""How often a flood filter that is engaged is looked at."""
 MAX_PEERS = 65536
 """Peers whose text is remembered; beyond it the memory starts afresh (spoofed senders are cheap to make)."""
 
@@ -85,6 +88,7 @@ class Udp(Source):
         self._kernel_drops = _kernel_drops(self._socket)  # of an inherited socket: before us
         self._grow_receive_buffer(self._socket)
         self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
+        self._flood_filter = FloodFilter(self._socket, self.context.name)
         outlet.on_resume(self._have_room)
         self._resume()
         log.info("listening", source=self.context.name, protocol="udp", address=str(self.address))
@@ -127,6 +131,7 @@ class Udp(Source):
             while self._read():
                 await asyncio.sleep(0)
         self.refresh()
+        self._flood_filter.disengage()
         self._pause()  # only now: reading may have been resumed meanwhile, and the number will be another's
         self._socket.close()
         self._socket = None
@@ -150,24 +155,28 @@ class Udp(Source):
             self._pause()
             self._loop.call_later(REST_S, self._rested)
 
+    def _relax(self) -> None:
+        if self._socket is not None and self._flood_filter.engaged:
+            self._flood_filter.relax(read_clock().mono_s)
+            self._loop.call_later(RELAX_S, self._relax)
+
     def _rested(self) -> None:
         if not self._full:
             self._resume()
 
     def _read(self) -> int:
         """One system call's worth of datagrams to the outlet; how many there were."""
+        flood = self._flood_filter
+        if flood.engaged:
+            flood.look_at_queue()
         payloads, senders, size_bytes = self._receive()
         count = len(payloads)
         if not count:
             return 0
-        first = senders[0]
-        known = self._peers
-        peers: str | list[str]
-        if senders.count(first) == len(senders):
-            peers = known.get(first) or self._learn(first)
-        else:
-            peers = [known.get(sender) or self._learn(sender) for sender in senders]
+        peers = self._peers_of(senders)
         now = read_clock()
+        if flood.engaged or count == BATCH:
+            self._watch_for_floods(senders, now.mono_s)
         if self._allow:
             payloads, peers = self._allowed(payloads, peers)
         if self._rates is not None and payloads:
@@ -183,6 +192,19 @@ class Udp(Source):
             self._full = True
             self._pause()
         return count
+
+    def _peers_of(self, senders: list[bytes]) -> str | list[str]:
+        first = senders[0]
+        known = self._peers
+        if senders.count(first) == len(senders):
+            return known.get(first) or self._learn(first)
+        return [known.get(sender) or self._learn(sender) for sender in senders]
+
+    def _watch_for_floods(self, senders: list[bytes], mono_s: float) -> None:
+        engaged = self._flood_filter.engaged
+        self._flood_filter.saw(senders, mono_s)
+        if self._flood_filter.engaged and not engaged:
+            self._loop.call_later(RELAX_S, self._relax)
 
     def _learn(self, sender: bytes) -> str:
         if len(self._peers) >= MAX_PEERS:

@@ -3,6 +3,8 @@
 import json
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -144,3 +146,49 @@ def test_with_block_the_kernel_drops_blindly_and_quiet_senders_lose_too(start: C
     assert books["lab", "", "", "received"] + books["lab", "", "", "kernel_dropped"] == sent
     assert sum(len(stored(daemon, host)) for host in QUIET) < len(QUIET) * QUIET_RECORDS
     assert books["lab", "main", "records", "stored"] == books["lab", "", "", "received"]
+
+
+FULL_SPEED = """
+import ctypes, socket, sys
+from streamd.sources._recvmmsg import IoVec, MMsgHdr
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((sys.argv[1], 0))
+sock.connect(("127.0.0.1", int(sys.argv[2])))
+text = ctypes.create_string_buffer(b'{"sender": "flood", "seq": 1}')
+part = IoVec(ctypes.addressof(text), len(text) - 1)
+messages = (MMsgHdr * 256)()
+for message in messages:
+    message.header.iov, message.header.iov_length = ctypes.pointer(part), 1
+send, sent = ctypes.CDLL(None).sendmmsg, 0
+while sent < int(sys.argv[3]):
+    sent += max(0, send(sock.fileno(), messages, 256, 0))
+print(sent)
+"""
+
+
+def test_a_flood_at_full_speed_costs_nine_quiet_senders_nothing(
+    start: Any, wait_until: Callable[..., Any]
+) -> None:
+    daemon = start(CONFIG.format(max_records=65536, when_full="drop_oldest", steps=""))
+    address = daemon.address("lab")
+    arguments = [sys.executable, "-c", FULL_SPEED, "127.0.0.99", str(address[1]), "100000000"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as flood:
+        try:
+            with sender("127.0.0.200") as sock:  # a flood that nobody is heard beside harms nobody
+
+                def filtered() -> Any:
+                    sock.sendto(datagram("127.0.0.200", 0), address)
+                    return daemon.events("udp_flood")
+
+                (event,) = wait_until(filtered, "the flood to be noticed")
+            assert event["sender"] == "127.0.0.99"
+            quiet = [Quiet(address, host) for host in QUIET]
+            for one in quiet:
+                one.join(60)
+            assert flood.poll() is None, "it went on all the time"
+        finally:
+            flood.kill()
+    wait_until(lambda: daemon.events("udp_flood_over"), "the end of it")
+    daemon.stop()
+    for host in QUIET:
+        assert stored(daemon, host) == list(range(QUIET_RECORDS)), host
