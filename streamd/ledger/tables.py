@@ -58,11 +58,13 @@ WHERE sink <> ''
 GROUP BY run_id, sink
 """
 
+
 # An unclean end leaves a time in which anything may have been lost: from what is known for sure
 # to the next start. A minute that has part in it has no percentage. Nothing is rounded: 100 means all.
 # A replay that was killed has lost nothing: what it had not stored is still in the dead letters.
-_COMPLETENESS = f"""
-CREATE VIEW completeness AS
+def completeness(only: str = "1") -> str:
+    """The query for how complete each minute of each source is, of the entries for which `only` is true."""
+    return f"""
 WITH
 unknown(first_minute, until) AS MATERIALIZED (
   SELECT
@@ -79,7 +81,7 @@ counted AS (
     coalesce(sum(n) FILTER (WHERE counter = 'kernel_dropped'), 0) AS kernel_dropped,
     coalesce(sum(n) FILTER (WHERE counter IN ('dropped', 'kernel_dropped')), 0) AS lost
   FROM ledger
-  WHERE source <> '' AND at <> '' AND counter IN ('received', 'dropped', 'kernel_dropped')
+  WHERE source <> '' AND at <> '' AND counter IN ('received', 'dropped', 'kernel_dropped') AND {only}
   GROUP BY 1, 2
 )
 SELECT
@@ -91,7 +93,10 @@ SELECT
     THEN 100.0 * max(0, received + kernel_dropped - lost) / (received + kernel_dropped)
   END AS percent
 FROM counted
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - our own words, and names that are quoted
+
+
+_COMPLETENESS = f"CREATE VIEW completeness AS {completeness()}"
 
 STATEMENTS = (
     _LEDGER, _RUNS,

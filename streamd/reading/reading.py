@@ -15,6 +15,7 @@ from streamd.core.errors import BadData, ConfigError, EnvironmentFault
 from streamd.core.schema import FieldType
 from streamd.core.settings import parse_duration_s
 from streamd.core.timestamp import canonical, from_epoch
+from streamd.ledger.tables import completeness
 from streamd.reading import frames
 from streamd.reading.stored import Stored, in_file, of_configuration
 from streamd.storage.columns import FIELD_TYPES
@@ -193,17 +194,30 @@ def _chunks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
         yield rows
 
 
+def _on_its_way(stored: Stored) -> str:
+    """SQL for the entries of the ledger that tell of records on their way into the table."""
+    if stored.pipelines is None or stored.sink is None:
+        return "1"
+    pipelines = ", ".join(_literal(name) for name in ["", *sorted(stored.pipelines)])
+    return f"pipeline IN ({pipelines}) AND sink IN ('', {_literal(stored.sink)})"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _completeness(
     stored: Stored, bounds: tuple[str | None, str | None]
 ) -> dict[str, tuple[FieldType, list[Any]]]:
-    """The ledger's view, restricted to the asked minutes and the table's sources."""
+    """As the ledger's view: of the asked minutes, and of what was on its way into this table."""
     since, until = bounds
     rows: list[tuple[Any, ...]] = []
     if is_there(stored.ledger):
         with closing(open_read_only(stored.ledger)) as connection, only_reading(connection):
             if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'completeness'").fetchone():
+                counted = completeness(_on_its_way(stored))
                 rows = connection.execute(
-                    "SELECT minute, source, received, lost, percent FROM completeness"
+                    f"SELECT minute, source, received, lost, percent FROM ({counted})"  # noqa: S608 - our own
                     " WHERE minute >= ? AND minute < ? ORDER BY minute, source",
                     (f"{since[:17]}00.000000Z" if since else "", until or "~"),
                 ).fetchall()

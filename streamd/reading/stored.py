@@ -25,7 +25,7 @@ class Stored:
     """One table. `path` may be dated.
 
     `types` says more of a column than SQL does (a time, a bool); what is not in it is what SQL says.
-    `sources` are those that write into it; None: not known.
+    `sources`, `pipelines` and `sink` are those that write into it; None: not known.
     """
 
     table: str
@@ -33,6 +33,8 @@ class Stored:
     ledger: Path
     types: dict[str, FieldType] = field(default_factory=dict)
     sources: frozenset[str] | None = None
+    pipelines: frozenset[str] | None = None
+    sink: str | None = None
 
     def files(self) -> list[Path]:
         """The files there are now, oldest first; of a dated path those that may be databases."""
@@ -69,17 +71,15 @@ def of_configuration(loaded: Loaded, name: str | None = None) -> Stored:
     (sink_name,) = found
     sink = sinks[sink_name]
     path = loaded.state_dir / sink.path
+    writers = {name: pipeline for name, pipeline in config.pipelines.items() if sink_name in pipeline.sinks}
     return Stored(
         sink.table,
         path,
         loaded.state_dir / config.ledger.path,
         _types(loaded, sink),
-        frozenset(
-            source
-            for pipeline in config.pipelines.values()
-            if sink_name in pipeline.sinks
-            for source in pipeline.sources
-        ),
+        frozenset(source for pipeline in writers.values() for source in pipeline.sources),
+        frozenset(writers),
+        sink_name,
     )
 
 

@@ -165,6 +165,20 @@ def test_completeness_is_of_the_asked_time_and_the_tables_sources_and_unknown_is
     assert len(asked.frame) == 1
 
 
+def test_what_was_lost_on_its_way_to_other_tables_is_not_missing_in_this_one(config: Path) -> None:
+    pytest.importorskip("pandas", reason="pandas is in the extra frames")
+    with closing(connect(config.parent / "streamd.db")) as connection:
+        connection.executemany(
+            "INSERT INTO ledger VALUES"
+            " ('2026-01-31T08:00:05.000000Z', 'run', 5.0, 'lab', ?, ?, 'dropped', '', ?)",
+            [("main", "", 1), ("main", "kept", 3), ("main", "everything", 50), ("rest", "kept", 60)],
+        )
+        connection.commit()
+    _, completeness = streamd.read("readings", config=config)
+    assert completeness["lost"].tolist() == [4, 20, 0]
+    assert completeness["percent"][0] == 96.0
+
+
 @pytest.mark.parametrize(
     "since",
     ["2026-01-31T09:01:10+01:00", datetime(2026, 1, 31, 8, 1, 10, tzinfo=UTC), 1769846470],
