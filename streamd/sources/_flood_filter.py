@@ -108,12 +108,13 @@ class FloodFilter:
         if self._grew >= GROWING_READS and self._before > 1 / 4 and count * 2 > len(senders):
             self._host, self._since_mono_s, self._passed, self._fullest = host, mono_s, 0, 0.0
             self._attach(host, FIRST_PART)
-            log.warning(
-                "udp_flood",
-                source=self._source,
-                sender=_text(host),
-                hint="the kernel takes only a part of what it sends, so that others are heard",
-            )
+            if self.engaged:
+                log.warning(
+                    "udp_flood",
+                    source=self._source,
+                    sender=_text(host),
+                    hint="the kernel takes only a part of what it sends, so that others are heard",
+                )
 
     def relax(self, mono_s: float) -> None:
         """Let more pass while the queue stays short, less while it does not, all once the flood is over."""
@@ -140,14 +141,19 @@ class FloodFilter:
         return used / most if most else 0.0
 
     def _attach(self, host: bytes, part: float) -> None:
+        """Where the kernel refuses, nothing is filtered: what was read must not be lost for it."""
         self.part = part
         code = ctypes.create_string_buffer(program(host, part))
         pointer = struct.pack("HP", len(code.raw) // 8, ctypes.addressof(code))
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pointer)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pointer)
+        except OSError as error:
+            log.warning("udp_filter_refused", source=self._source, why=str(error))
+            self._host, self._grew, self.part = None, 0, 1.0
 
     def _detach(self) -> None:
         self.part = 1.0
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
-        except FileNotFoundError:
-            return  # there is none
+        except OSError:
+            return  # there is none, or it is not ours to take away

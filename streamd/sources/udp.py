@@ -15,14 +15,13 @@ from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import Address, ListenAddress, SizeBytes, SourceSettings, WhenFull
 from streamd.sources._allow import AllowList, Networks
-from streamd.sources._flood_filter import FloodFilter
+from streamd.sources._flood_filter import SO_MEMINFO, FloodFilter
 from streamd.sources._limits import SenderRates, host_of
 from streamd.sources._listen import OwnSockets
 from streamd.sources._recvmmsg import BATCH, Datagrams, new_receiver
 
 log = structlog.get_logger()
 
-SO_MEMINFO = 55
 SO_RCVBUFFORCE = 33
 FEW = 64
 REST_S = 0.001

@@ -7,6 +7,8 @@ import pytest
 
 from streamd.sources._flood_filter import FIRST_PART, OTHERS_S, SO_MEMINFO, FloodFilter, host_of
 
+SO_LOCK_FILTER = 44
+
 
 @pytest.fixture(params=["127.0.0.1", "::1", "::"])
 def receiver(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
@@ -87,6 +89,16 @@ def test_what_a_killed_process_has_left_is_taken_away(receiver: socket.socket) -
     FloodFilter(receiver, "lab")
     send(receiver, host, 10)
     assert received(receiver) == 10
+
+
+def test_a_kernel_that_refuses_the_filter_costs_nothing(receiver: socket.socket) -> None:
+    FloodFilter(receiver, "lab")._attach(host_of(raw("10.0.0.9")), 0.5)
+    receiver.setsockopt(socket.SOL_SOCKET, SO_LOCK_FILTER, 1)
+    filter_ = FloodFilter(receiver, "lab")
+    flooded(filter_, [0.1, 0.3, 0.5, 0.9], "10.0.0.1", "10.0.0.2")
+    assert not filter_.engaged
+    assert filter_.part == 1.0
+    filter_.disengage()
 
 
 def test_it_engages_where_a_host_floods_beside_others(v4: FloodFilter) -> None:
