@@ -59,9 +59,10 @@ GROUP BY run_id, sink
 """
 
 
-# An unclean end leaves a time in which anything may have been lost: from what is known for sure
-# to the next start. A minute that has part in it has no percentage. Nothing is rounded: 100 means all.
-# A replay that was killed has lost nothing: what it had not stored is still in the dead letters.
+# An unclean end leaves a time in which records may have been lost uncounted: from the last moment known for
+# sure to the next start. A minute that overlaps it has no percentage. Nothing is rounded: 100 means all.
+# Replays are left out: their letters were received, and counted, by the run that rejected them. A replay
+# that was killed has lost nothing: the letters that it had not stored are still in the dead letters.
 def completeness(only: str = "1") -> str:
     """The query for how complete each minute of each source is, of the entries for which `only` is true."""
     return f"""
@@ -73,24 +74,32 @@ unknown(first_minute, until) AS MATERIALIZED (
   FROM ledger
   WHERE {_RUN_ROWS} AND counter = 'unclean' AND reason <> 'replay'
 ),
+replays(run_id) AS MATERIALIZED (
+  SELECT run_id FROM ledger WHERE {_RUN_ROWS} AND counter = 'start' AND reason = 'replay'
+),
 counted AS (
   SELECT
     substr(at, 1, 17) || '00.000000Z' AS minute,
     source,
     coalesce(sum(n) FILTER (WHERE counter = 'received'), 0) AS received,
     coalesce(sum(n) FILTER (WHERE counter = 'kernel_dropped'), 0) AS kernel_dropped,
+    coalesce(sum(n) FILTER (WHERE counter = 'rejected'), 0) AS rejected,
     coalesce(sum(n) FILTER (WHERE counter IN ('dropped', 'kernel_dropped')), 0) AS lost
   FROM ledger
-  WHERE source <> '' AND at <> '' AND counter IN ('received', 'dropped', 'kernel_dropped') AND {only}
+  WHERE source <> '' AND at <> '' AND counter IN ('received', 'rejected', 'dropped', 'kernel_dropped')
+    AND run_id NOT IN (SELECT run_id FROM replays) AND {only}
   GROUP BY 1, 2
 )
 SELECT
   minute,
   source,
   received,
+  rejected,
   lost,
-  CASE WHEN NOT EXISTS (SELECT 1 FROM unknown WHERE first_minute <= minute AND minute <= until)
-    THEN 100.0 * max(0, received + kernel_dropped - lost) / (received + kernel_dropped)
+  CASE
+    WHEN EXISTS (SELECT 1 FROM unknown WHERE first_minute <= minute AND minute <= until) THEN NULL
+    WHEN lost = 0 THEN 100.0
+    ELSE 100.0 * max(0, received + kernel_dropped - lost) / (received + kernel_dropped)
   END AS percent
 FROM counted
 """  # noqa: S608 - our own words, and names that are quoted

@@ -28,16 +28,18 @@ Moment = datetime | timedelta | str | float
 """A time with its zone, RFC 3339 text or epoch seconds; or how long ago: a timedelta or `"10m"`."""
 
 _COMPLETENESS: dict[str, FieldType] = {
-    "minute": "timestamp", "source": "str", "received": "int", "lost": "int", "percent": "float",
+    "minute": "timestamp", "source": "str", "received": "int", "rejected": "int", "lost": "int",
+    "percent": "float",
 }  # fmt: skip
 
 
 class Reading(NamedTuple):
     """What `read` gives: `frame, completeness = streamd.read(…)`.
 
-    `completeness` has a row for each minute and source in the asked time: `minute`, `source`, `received`
-    and `lost` (frames), `percent`. A percentage that nobody knows (the daemon was killed) is missing.
-    A minute without a row is one in which the daemon counted nothing: nothing came, or it did not run.
+    `completeness` has a row for each minute and source in the asked time: `minute`, `source`, `received`,
+    `rejected` and `lost` (frames and records), `percent`. A percentage that nobody knows (the daemon was
+    killed) is missing. A minute without a row is one in which the daemon counted nothing: nothing came, or
+    it did not run.
     """
 
     frame: Any
@@ -217,7 +219,7 @@ def _completeness(
             if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'completeness'").fetchone():
                 counted = completeness(_on_its_way(stored))
                 rows = connection.execute(
-                    f"SELECT minute, source, received, lost, percent FROM ({counted})"  # noqa: S608 - our own
+                    f"SELECT minute, source, received, rejected, lost, percent FROM ({counted})"  # noqa: S608 - our own
                     " WHERE minute >= ? AND minute < ? ORDER BY minute, source",
                     (f"{since[:17]}00.000000Z" if since else "", until or "~"),
                 ).fetchall()

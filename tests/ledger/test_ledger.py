@@ -364,20 +364,26 @@ async def test_completeness_by_minute(path: Path) -> None:
             await run.ledger.flush()
 
         lab.rejected["utf8"] += 1  # a reject is kept, not lost
+        run.books.pipeline("lab", "main").rejected["step"] += 2
         await minute(1000, 0, 0, 0)
         await minute(979, 21, 0, 0)
         await minute(900, 100, 50, 50)
         await minute(1, 0, 5, 5)
         await minute(0, 0, 1, 0)
         await minute(0, 4, 0, 0)
+        run.books.delivery("lab", "main", "here").rejected += 5
+        await minute(0, 0, 0, 0)
         await run.ledger.close()
-    assert ask(path, "SELECT substr(minute, 15), source, received, lost, percent FROM completeness") == [
-        ("00:00.000000Z", "lab", 1000, 0, 100.0),
-        ("01:00.000000Z", "lab", 979, 21, 97.9),
-        ("02:00.000000Z", "lab", 900, 200, 80.0),
-        ("03:00.000000Z", "lab", 1, 10, 0.0),
-        ("04:00.000000Z", "lab", 0, 1, None),
-        ("05:00.000000Z", "lab", 0, 4, 0.0),
+    assert ask(
+        path, "SELECT substr(minute, 15), source, received, rejected, lost, percent FROM completeness"
+    ) == [
+        ("00:00.000000Z", "lab", 1000, 3, 0, 100.0),
+        ("01:00.000000Z", "lab", 979, 0, 21, 97.9),
+        ("02:00.000000Z", "lab", 900, 0, 200, 80.0),
+        ("03:00.000000Z", "lab", 1, 0, 10, 0.0),
+        ("04:00.000000Z", "lab", 0, 0, 1, None),
+        ("05:00.000000Z", "lab", 0, 0, 4, 0.0),
+        ("06:00.000000Z", "lab", 0, 5, 0, 100.0),
     ]
 
 

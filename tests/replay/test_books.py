@@ -64,3 +64,13 @@ async def test_a_killed_replay_takes_no_minute_its_percentage(tmp_path: Path) ->
     await live(path, "daemon", EIGHT + 1, replays=False, received=7)
     assert [row[0] for row in ask(path, UNCLEAN)] == ["killed"]
     assert ask(path, "SELECT source, received, percent FROM completeness") == [("lab", 7, 100.0)]
+
+
+async def test_what_is_replayed_was_received_once_and_is_in_no_minute_twice(tmp_path: Path) -> None:
+    path = tmp_path / "streamd.db"
+    await live(path, "daemon", EIGHT, replays=False, received=7)
+    await live(path, "replay", EIGHT + 1, replays=True, received=3)
+    await live(path, "killed", EIGHT + 2, replays=True, killed=True, received=2)
+    assert ask(path, "SELECT source, received FROM completeness") == [("lab", 7)]
+    received = "SELECT run_id, sum(n) FROM ledger WHERE counter = 'received' GROUP BY 1 ORDER BY 1"
+    assert ask(path, received) == [("daemon", 7), ("killed", 2), ("replay", 3)], "the ledger has them all"
