@@ -171,7 +171,8 @@ class ControlServer:
             since = moment(given["since"], self._view.clock().wall_s) if "since" in given else None
         except ValueError as error:
             raise _WrongRequest(400, f"since: {error}") from None
-        return LetterFilter(**{**given, "since": since})
+        reason, source, stage, pipeline = map(given.get, ("reason", "source", "stage", "pipeline"))
+        return LetterFilter(reason, source, stage, pipeline, since)
 
     def _read(self, question: Callable[[sqlite3.Connection], Any]) -> Any:
         with closing(open_read_only(self._dead_letters)) as connection, only_reading(connection):

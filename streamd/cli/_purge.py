@@ -6,6 +6,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from streamd.cli._replay import refuse_missing
 from streamd.cli.query import QueryRefused
 from streamd.core.errors import EnvironmentFault
 from streamd.dead_letters.filter import LetterFilter
@@ -25,11 +26,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace, file: Path, wanted: LetterFilter) -> int:
     """Delete the letters meant. Raises `QueryRefused` and `EnvironmentFault`."""
     if wanted.empty and not options.all:
-        raise QueryRefused("purge deletes for good: give a filter such as --reason, or --all")
+        raise QueryRefused("purge deletes for good: give numbers, a filter such as --reason, or --all")
     if not is_there(file):
         raise EnvironmentFault(f"there is no {file}")
     try:
         with closing(_open(file)) as connection:
+            refuse_missing(connection, wanted)
             return _purge(connection, wanted, ask=not options.yes)
     except sqlite3.Error as error:
         raise EnvironmentFault(f"{file}: {error}; what was deleted before is deleted") from error

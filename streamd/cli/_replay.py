@@ -4,14 +4,16 @@ import argparse
 import asyncio
 import json
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, TextIO
 
-from streamd.cli.query import only_reading, open_read_only, positive
+from streamd.cli.query import QueryRefused, only_reading, open_read_only, positive
 from streamd.core.ack import Status
 from streamd.dead_letters.filter import LetterFilter
+from streamd.dead_letters.reader import missing
 
 if TYPE_CHECKING:  # these load every component, which looking at letters does not need
     from streamd.config import Loaded
@@ -35,16 +37,32 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
     """Replay the letters meant. 0 where none of them is left; raises `ConfigError`, `EnvironmentFault`."""
     from streamd import config  # noqa: PLC0415 - only this action needs every component
-    from streamd.logs import logs  # noqa: PLC0415 - only this action needs every component
     from streamd.replay.letters import plan  # noqa: PLC0415
-    from streamd.replay.replay import Replay  # noqa: PLC0415
 
     loaded = config.load(config.find(options.config))
     file = loaded.state_dir / loaded.config.dead_letters.path
     with closing(open_read_only(file)) as connection, only_reading(connection):
+        refuse_missing(connection, wanted)
         planned = plan(connection, wanted, options.limit)
     if options.dry_run:
         return _say_plan(planned, loaded, as_json=options.json)
+    return send(planned, loaded, as_json=options.json)
+
+
+def refuse_missing(connection: sqlite3.Connection, wanted: LetterFilter) -> None:
+    """Raises `QueryRefused` if the filter names numbers that no letter has."""
+    absent = missing(connection, wanted.ids or ())
+    if absent:
+        words = "is no dead letter" if len(absent) == 1 else "are no dead letters"
+        numbers = ", ".join(map(str, absent))
+        raise QueryRefused(f"there {words} {numbers}: replayed, purged, or evicted from a full file")
+
+
+def send(planned: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
+    """Replay the plan and print its outcome. 0 if none of its letters is left."""
+    from streamd.logs import logs  # noqa: PLC0415 - only a replay needs every component
+    from streamd.replay.replay import Replay  # noqa: PLC0415
+
     logs.configure("warning", loaded.config.log.format)
     replay = Replay(loaded, planned)
     outcome = _run(replay) if planned.letters else replay.outcome
@@ -52,7 +70,7 @@ def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
         print(f"streamd: books do not balance: {difference}", file=sys.stderr)
     # Whoever reads standard output reads records there, whether there were letters this time or not.
     printing = any(sink.type == "stdout" for sink in loaded.config.sinks.values())
-    _say_outcome(outcome, planned, sys.stderr if printing else sys.stdout, as_json=options.json)
+    _say_outcome(outcome, planned, sys.stderr if printing else sys.stdout, as_json=as_json)
     return 0 if outcome.gone == planned.letters and not outcome.differences else 1
 
 

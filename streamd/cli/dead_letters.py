@@ -1,4 +1,4 @@
-"""`streamd dead-letters`: what could not be used, who sent it, and why; sent once more, or deleted."""
+"""`streamd dead-letters`: frames and records that were rejected: shown, edited, replayed, purged."""
 
 import argparse
 import sqlite3
@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from streamd.cli import _purge, _replay
+from streamd.cli import _edit, _purge, _replay
 from streamd.cli._table import escape, json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
 from streamd.core.printable import printable
@@ -44,13 +44,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="a JSON object")
     form.add_argument("--raw", action="store_true", help="only the payload, byte for byte")
     purge = actions.add_parser("purge", help="delete letters for good")
+    _add_ids(purge)
     _add_filters(purge)
     _purge.add(purge)
     replay = actions.add_parser("replay", help="send letters through the pipelines once more")
+    _add_ids(replay)
     _add_filters(replay)
     _replay.add(replay)
+    _edit.add(actions.add_parser("edit", help="mend the content of one in your editor, and replay it"))
     for action in (listing, count, show, purge):
         add_file_options(action, "the dead letters' file, without a configuration")
+
+
+def _add_ids(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", type=positive, nargs="*", metavar="ID", help="only these, by their numbers")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +82,8 @@ def _since(text: str) -> str:
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.action == "edit":
+        return _edit.main(options)
     if options.action == "replay":
         return _replay.main(options, _wanted(options))
     if options.action == "purge":
@@ -95,7 +104,8 @@ def _file(options: argparse.Namespace) -> Path:
 
 
 def _wanted(options: argparse.Namespace) -> LetterFilter:
-    return LetterFilter(options.reason, options.source, options.stage, options.pipeline, options.since)
+    ids = tuple(getattr(options, "ids", ())) or None
+    return LetterFilter(options.reason, options.source, options.stage, options.pipeline, options.since, ids)
 
 
 def _list(connection: sqlite3.Connection, options: argparse.Namespace) -> None:

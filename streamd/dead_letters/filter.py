@@ -1,6 +1,7 @@
 """Which dead letters are meant."""
 
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from streamd.core.errors import BadData
 from streamd.core.settings import parse_duration_s
@@ -9,13 +10,14 @@ from streamd.core.timestamp import canonical, from_epoch
 
 @dataclass(slots=True, frozen=True)
 class LetterFilter:
-    """Every one that is given has to hold; `since` is a moment as the table writes moments."""
+    """A letter is meant if it fulfils all that is given. `since` is a time as the table writes times."""
 
     reason: str | None = None
     source: str | None = None
     stage: str | None = None
     pipeline: str | None = None
     since: str | None = None
+    ids: tuple[int, ...] | None = None
 
     @property
     def empty(self) -> bool:
@@ -25,14 +27,16 @@ class LetterFilter:
     @property
     def condition(self) -> str:
         """The condition in SQL, with a `?` for each of `parameters`; true where nothing is given."""
-        clauses = ("reason = ?", "source = ?", "stage = ?", "pipeline = ?", "received_at >= ?")
+        ids = f"id IN ({', '.join('?' * len(self.ids or ()))})"
+        clauses = ("reason = ?", "source = ?", "stage = ?", "pipeline = ?", "received_at >= ?", ids)
         given = [clause for clause, value in zip(clauses, astuple(self), strict=True) if value is not None]
         return " AND ".join(given) or "TRUE"
 
     @property
-    def parameters(self) -> list[str]:
+    def parameters(self) -> list[Any]:
         """The values of `condition`, in order."""
-        return [value for value in astuple(self) if value is not None]
+        given = (self.reason, self.source, self.stage, self.pipeline, self.since)
+        return [*(value for value in given if value is not None), *(self.ids or ())]
 
 
 def moment(text: str, wall_s: float) -> str:

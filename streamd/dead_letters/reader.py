@@ -38,6 +38,16 @@ def counted(connection: sqlite3.Connection, wanted: LetterFilter) -> Iterator[tu
     )
 
 
+def missing(connection: sqlite3.Connection, ids: tuple[int, ...]) -> list[int]:
+    """Which of these numbers no letter has."""
+    wanted = LetterFilter(ids=ids)
+    there = connection.execute(
+        f"SELECT id FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - our own words
+        wanted.parameters,
+    )
+    return sorted(set(ids) - {number for (number,) in there})
+
+
 def row(connection: sqlite3.Connection, number: int) -> tuple[Any, ...]:
     """One letter in `ALL_COLUMNS`. Raises `LookupError`."""
     found: tuple[Any, ...] | None = connection.execute(

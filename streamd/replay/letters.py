@@ -2,7 +2,8 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -46,6 +47,8 @@ class Plan:
     wanted: LetterFilter
     last_id: int
     origins: dict[Origin, int]
+    edited: dict[int, bytes] = field(default_factory=dict)
+    """Payloads by the number of the letter in whose place they go in."""
 
     @property
     def letters(self) -> int:
@@ -77,11 +80,15 @@ class Letter(NamedTuple):
     received_at: float
 
 
-def letters_of(rows: list[tuple[Any, ...]], kind: str) -> list[Letter]:
-    """The rows as letters, without those of records that had no JSON and were kept as a text."""
+def letters_of(rows: list[tuple[Any, ...]], kind: str, edited: Mapping[int, bytes]) -> list[Letter]:
+    """The rows as letters, without those of records that had no JSON and were kept as a text.
+
+    The payload of a letter in `edited` is the one there.
+    """
     letters = []
     for letter_id, kept_at, peer, payload in rows:
-        content = payload.encode() if isinstance(payload, str) else payload
+        kept = payload.encode() if isinstance(payload, str) else payload
+        content = edited.get(letter_id, kept)
         sender, received_at = peer or "", kept_at
         if kind == "record":
             record = _object(content)

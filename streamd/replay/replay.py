@@ -187,7 +187,7 @@ class Replay:
                 if not rows or self._stopping:
                     break
                 last_id = rows[-1][0]
-                letters = letters_of(rows, origin.kind)
+                letters = letters_of(rows, origin.kind, self.plan.edited)
                 self.outcome.impossible[_NO_JSON] += len(rows) - len(letters)
                 fates = await self._fates(letters, intake, working)
                 await _delete(store, [number for number, fate in fates.items() if fate in _GONE])

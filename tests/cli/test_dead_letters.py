@@ -297,3 +297,29 @@ def test_replay_without_a_file(file: Path, config: Path, capsys: pytest.CaptureF
     code, _, error = run(capsys, "replay", "--config", str(config))
     assert code == 1
     assert "there is no" in error
+
+
+def test_letters_are_purged_by_their_numbers(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "purge", "2", "3", "--yes", "--db", str(file))[0] == 0
+    assert listed(capsys, file) == [4, 1]
+    assert run(capsys, "purge", "1", "4", "--source", "lab", "--yes", "--db", str(file))[0] == 0
+    assert listed(capsys, file) == [4], "all that is given has to hold"
+
+
+def test_letters_are_replayed_by_their_numbers(
+    file: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run(capsys, "replay", "2", "--config", str(config))
+    assert code == 0
+    assert "1 stored" in out
+    assert listed(capsys, file) == [4, 3, 1]
+
+
+@pytest.mark.parametrize("action", ["purge", "replay"])
+def test_nothing_is_done_if_one_of_the_numbers_is_not_there(
+    action: str, file: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, error = run(capsys, action, "1", "7", "9", "--config", str(config))
+    assert code == 2
+    assert "there are no dead letters 7, 9" in error
+    assert listed(capsys, file) == [4, 3, 2, 1]
