@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PREFIX ?= /opt/streamd
 LINK ?= /usr/local/bin/streamd
+# Packages that your own steps need in the service: one a line, as pip reads them.
+PACKAGES ?= /etc/streamd/requirements.txt
 
 .PHONY: run test lint types floors check bench fuzz lock clean install uninstall
 
@@ -36,6 +38,9 @@ install:
 	umask 022 && $(PYTHON) -m venv $(PREFIX)
 	umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	grep -v '^[ #]' requirements.lock | sed 's/ *\\$$//' > $(PREFIX)/constraints.txt
+	test ! -f $(PACKAGES) || (umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check \
+		--constraint $(PREFIX)/constraints.txt --requirement $(PACKAGES))
 	$(PREFIX)/bin/streamd install-service
 	test -e $(LINK) -a ! -L $(LINK) || ln -sfn $(PREFIX)/bin/streamd $(LINK)
 

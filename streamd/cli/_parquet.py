@@ -1,6 +1,7 @@
 """Rows as a Parquet file, a row group at a time."""
 
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ def write(path: Path, columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> 
         import pyarrow as pa  # noqa: PLC0415 - an extra, and half a second
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError:
-        raise EnvironmentFault("Parquet needs pyarrow: pip install 'streamd[frames]'") from None
+        raise EnvironmentFault(
+            f"Parquet needs pyarrow, which is not here: {sys.executable} -m pip install pyarrow"
+        ) from None
 
     names = distinct(columns)
     group = list(itertools.islice(rows, ROW_GROUP_ROWS))

@@ -43,7 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(style="auto")
     parser.epilog = (
         "Dead letters are in schema dead: select reason, count(*) from dead_letters group by 1."
-        " Parquet goes to --output and needs pip install 'streamd[frames]'."
+        " Parquet goes to --output and needs pyarrow."
     )
 
 

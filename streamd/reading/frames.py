@@ -1,5 +1,6 @@
 """Columns as a data frame of pandas or polars, the same types whatever rows there are."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,9 @@ def maker(engine: str) -> Callable[[Columns], Any]:
     try:
         return _pandas() if engine == "pandas" else _polars()
     except ImportError:
-        raise EnvironmentFault(f"there is no {engine} here: pip install 'streamd[frames]'") from None
+        raise EnvironmentFault(
+            f"{sys.executable} does not have {engine}: {sys.executable} -m pip install {engine}"
+        ) from None
 
 
 def _pandas() -> Callable[[Columns], Any]:
