@@ -25,6 +25,9 @@ FieldType = Literal["str", "int", "float", "bool", "timestamp", "json", "bytes",
 _FEW = 4
 """Up to so many values are looked at one by one sooner than all at once."""
 
+_INEXACT = 2.0**53
+"""From here on a float may stand for several integers: 9007199254740993.0 is read as ...992.0."""
+
 _UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
 
 
@@ -39,15 +42,19 @@ class FieldSettings(Settings):
     """One field: a type as a text, or a table with `type` and the keys below."""
 
     type: FieldType = Field(
-        description="str, int (64 bits), float, bool, timestamp (RFC 3339 or an epoch number, kept as UTC"
-        " text), bytes (base64 in JSON), json (any value, stored as JSON text) or any"
+        description="str, int (64 bits; 5.0 and 1e3 are 5 and 1000, a text is refused), float, bool,"
+        " timestamp (RFC 3339, ISO 8601 or an epoch number, also as text; kept as UTC text), bytes"
+        " (base64 in JSON), json (any value, stored as JSON text) or any"
     )
     required: bool = Field(True, description="a record without it, or with null in it, is rejected")
     ge: int | float | None = Field(None, description="int and float: the least value allowed")
     le: int | float | None = Field(None, description="int and float: the greatest value allowed")
-    unit: Literal["s", "ms", "us", "ns"] = Field("s", description="timestamp: unit of an epoch number")
+    unit: Literal["s", "ms", "us", "ns"] = Field(
+        "s", description="timestamp: unit of an epoch number, also of one that is a text"
+    )
     timezone: str | None = Field(
-        None, description="timestamp: zone of a time without an offset, like Asia/Shanghai; default: rejected"
+        None,
+        description="timestamp: zone of a time without an offset, like Asia/Shanghai; default: rejected",
     )
 
     @model_validator(mode="after")
@@ -229,12 +236,23 @@ def _in_bounds(value: Any, ge: float | None, le: float | None) -> None:
 
 
 def _check_int(value: Any, field: FieldSettings) -> int:
+    if isinstance(value, float):
+        value = _whole(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong_type(value, "int")
     if not INT_MIN <= value <= INT_MAX:
         raise BadData("schema:range", "an integer beyond 64 bits")
     _in_bounds(value, field.ge, field.le)
     return value
+
+
+def _whole(number: float) -> int:
+    """The integer that was written as `5.0` or `1e3`. Raises `BadData`."""
+    if not number.is_integer():  # neither NaN nor infinity is one
+        raise BadData("schema:type", f"expected int, got {number}")
+    if abs(number) >= _INEXACT:
+        raise BadData("schema:range", f"{number} has a point or exponent and is not exact from 2^53 on")
+    return int(number)
 
 
 def _check_float(value: Any, field: FieldSettings) -> float:

@@ -5,7 +5,7 @@ and SQLite's date functions read them.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +13,11 @@ from zoneinfo import ZoneInfo
 from streamd.core.errors import BadData
 
 _US_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_FINER_UNITS = {
+    "ms": (1_000, "milliseconds"),
+    "us": (1_000_000, "microseconds"),
+    "ns": (1_000_000_000, "nanoseconds"),
+}
 _NS_PER_US = 1_000
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 _FIRST_S = -62_135_596_800
@@ -22,9 +27,28 @@ _LAST_S = 253_402_300_799
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:)([0-5]\d|60)"
-    r"(?:\.(\d+))?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?",
+    r"(?:[.,](\d+))?([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?",
     re.ASCII,
 )
+"""RFC 3339, and the two departures from it that are met most: a comma, and no colon in the offset."""
+
+_ISO8601 = re.compile(
+    r"(?P<year>\d{4})(?P<dash>-?)"
+    r"(?:(?P<month>\d\d)(?P=dash)(?P<day>\d\d)|W(?P<week>\d\d)(?P=dash)(?P<weekday>\d)|(?P<ordinal>\d{3}))"
+    r"(?P<time>(?:[Tt ]|(?<=\d{8})(?=\d{6}))(?P<hour>[01]\d|2[0-4])"
+    r"(?:(?P<colon>:?)(?P<minute>[0-5]\d)(?:(?P=colon)(?P<second>[0-5]\d|60)(?:[.,](?P<fraction>\d+))?)?)?)?"
+    r"(?: ?(?:(?P<utc>[Zz]|(?i:UTC|GMT))"
+    r"|(?P<sign>[+\-\u2212])(?P<hours>[01]\d|2[0-3])(?::?(?P<minutes>[0-5]\d))?)"
+    r"(?:\[[A-Za-z0-9_+\-/]+\])?)?",
+    re.ASCII,
+)
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_DAY_OR_NUMBER = re.compile(r"\d{8}", re.ASCII)
+_BLANKS = " \t\r\n"
+
+_LIKELY_S = (100_000_000, 4_102_444_800)
+"""Least and greatest distance of a likely time from 1970. A number out of range gets a hint at the unit in
+which it is one."""
 
 _LENGTH = 27
 _MINUTE = 17
@@ -42,9 +66,19 @@ def from_epoch(wall_s: float) -> str:
 
 
 def canonical(value: Any, unit: str = "s", timezone: str | None = None) -> str:
-    """The text of an RFC 3339 time, or of an epoch number in `unit` (s, ms, us, ns).
+    """The text of an RFC 3339 or ISO 8601 time, or of an epoch number in `unit` (s, ms, us, ns).
 
-    As RFC 3339 allows, `t` and `z` may be lower case, a space may stand for the `T`, and `-00:00` is UTC.
+    Accepted besides RFC 3339 (`t` and `z` in lower case, a space for the `T`, `-00:00` as UTC):
+
+    - offsets `+0800`, `+08` and with a minus sign (U+2212); ` UTC` and ` GMT`; a space before the offset; a
+      zone's name in brackets behind an offset, which is not looked at (`+01:00[Europe/Paris]`);
+    - a comma before the fraction; no seconds (`08:00Z`), or the hour alone (`T08Z`);
+    - the basic format (`20260131T080000Z`, also `20260131080000Z`), week dates (`2026-W05-6`) and ordinal
+      dates (`2026-031`);
+    - 24:00, which is 00:00 of the next day; a day alone, which is its 00:00; blanks around the text;
+    - an epoch number as text (`"1769846400.25"`, `"1.7698464e9"`). Eight digits are refused
+      (`timestamp:syntax`), because they may be a day as well as a number.
+
     Any number of fraction digits is cut to six; numbers with a fraction are rounded, because binary
     fractions are seldom what was meant to the last digit. A leap second (23:59:60 UTC) becomes the last
     microsecond of its minute. A time without an offset is read in the zone `timezone` (the earlier one
@@ -52,7 +86,7 @@ def canonical(value: Any, unit: str = "s", timezone: str | None = None) -> str:
 
     Raises `BadData` `timestamp:syntax`, `timestamp:naive` (no offset and no zone), `timestamp:range` (no
     such day, or outside the years 0001 to 9999) or `timestamp:type`. About 0.25 µs for a text that is
-    canonical, 1 to 2 µs for others.
+    canonical, 1 to 2 µs for others of RFC 3339 and for numbers, 4 to 6 µs for the other spellings.
     """
     if isinstance(value, str):
         # The usual spellings of UTC in a minute that has been seen; `_from_text` gives the same answers.
@@ -70,7 +104,7 @@ def canonical(value: Any, unit: str = "s", timezone: str | None = None) -> str:
                 return f"{value[:20]}{fraction[:6]:0<6}Z"
             if not value[19:end]:
                 return f"{value[:19]}.000000Z"
-        return _from_text(value, timezone)
+        return _from_text(value, unit, timezone)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadData("timestamp:type", f"expected a time, got {type(value).__name__}")
     return _from_number(value, unit)
@@ -119,15 +153,20 @@ def _is_minute(text: str) -> bool:
     return True
 
 
-def _from_text(text: str, timezone: str | None) -> str:
+def _from_text(text: str, unit: str, timezone: str | None) -> str:
     found = _RFC3339.fullmatch(text)
     if found is None:
-        raise BadData("timestamp:syntax", f"not an RFC 3339 time: {text[:64]!r}")
-    date, minute, second, fraction, offset = found.groups("")
+        stripped = text.strip(_BLANKS)
+        if _NUMBER.fullmatch(stripped):
+            return _from_digits(stripped, unit)
+        found = _RFC3339.fullmatch(stripped) or _RFC3339.fullmatch(_in_rfc3339(stripped, text))
+    if found is None:
+        raise BadData("timestamp:syntax", f"not an RFC 3339 or ISO 8601 time: {text[:64]!r}")
+    day, minute, second, fraction, offset = found.groups("")
     if not offset and timezone is None:
         raise BadData("timestamp:naive", f"a time without an offset needs a timezone: {text[:64]!r}")
     try:
-        start = _minute_in_utc(f"{date}T{minute}", offset.upper(), timezone)
+        start = _minute_in_utc(f"{day}T{minute}", offset.upper(), timezone)
     except (ValueError, OverflowError) as error:
         raise BadData("timestamp:range", f"no such time: {text[:64]!r}") from error
     if second == "60":
@@ -136,6 +175,44 @@ def _from_text(text: str, timezone: str | None) -> str:
         return f"{start}59.999999Z"
     _is_minute(start)  # so that the next one is recognised at once
     return f"{start}{second}.{fraction[:6]:0<6}Z"
+
+
+def _in_rfc3339(iso: str, text: str) -> str:
+    """The ISO 8601 time `iso` as RFC 3339 writes it, without an offset if it has none.
+
+    Returns the empty text where `iso` is no such time. Raises `BadData`; `text` is how it arrived.
+    """
+    found = _ISO8601.fullmatch(iso)
+    if found is None or (found["time"] is None and found["sign"] is not None):
+        return ""
+    hour, minute, second, fraction = found.group("hour", "minute", "second", "fraction")
+    clock = f"{hour or '00'}:{minute or '00'}:{second or '00'}"
+    try:
+        day = _day(found)
+        if clock == "24:00:00" and not (fraction or "").strip("0"):
+            clock = "00:00:00"
+            day += timedelta(days=1)
+    except (ValueError, OverflowError) as error:
+        raise BadData("timestamp:range", f"no such time: {text[:64]!r}") from error
+    if hour == "24" and clock != "00:00:00":
+        raise BadData("timestamp:range", f"nothing follows 24:00 on a day: {text[:64]!r}")
+    offset = "Z" if found["utc"] else ""
+    if found["sign"]:
+        offset = f"{'+' if found['sign'] == '+' else '-'}{found['hours']}:{found['minutes'] or '00'}"
+    return f"{day.isoformat()}T{clock}{'.' if fraction else ''}{fraction or ''}{offset}"
+
+
+def _day(found: re.Match[str]) -> date:
+    """The day of an ISO 8601 time. Raises ValueError and OverflowError."""
+    year = int(found["year"])
+    if found["week"]:
+        return date.fromisocalendar(year, int(found["week"]), int(found["weekday"]))
+    if found["ordinal"]:
+        day = date(year, 1, 1) + timedelta(days=int(found["ordinal"]) - 1)
+        if day.year != year:
+            raise ValueError(found["ordinal"])
+        return day
+    return date(year, int(found["month"]), int(found["day"]))
 
 
 @lru_cache(4096)
@@ -147,6 +224,20 @@ def _minute_in_utc(minute: str, offset: str, timezone: str | None) -> str:
     return moment.astimezone(UTC).isoformat()[:_MINUTE]
 
 
+def _from_digits(text: str, unit: str) -> str:
+    """The text of an epoch number that is a text."""
+    if _DAY_OR_NUMBER.fullmatch(text):
+        raise BadData(
+            "timestamp:syntax",
+            f"{text!r} may be a day or a number: write the day with dashes, the number bare",
+        )
+    try:
+        number: float = int(text) if text.removeprefix("-").isdigit() else float(text)
+    except ValueError as error:  # Python reads no integer of more than 4,300 digits
+        raise BadData("timestamp:range", f"no time: {text[:64]!r}") from error
+    return _from_number(number, unit)
+
+
 def _from_number(value: float, unit: str) -> str:
     try:
         if unit == "ns":
@@ -154,11 +245,18 @@ def _from_number(value: float, unit: str) -> str:
         else:
             epoch_us = round(value * _US_PER_UNIT[unit])
     except (ValueError, OverflowError) as error:
-        raise BadData("timestamp:range", f"no time: {value}") from error
+        raise BadData("timestamp:range", f"no time: {value!r:.64}") from error
     second, microsecond = divmod(epoch_us, 1_000_000)
     if not _FIRST_S <= second <= _LAST_S:
-        raise BadData("timestamp:range", "outside the years 0001 to 9999")
+        raise BadData("timestamp:range", f"outside the years 0001 to 9999{_hint_at_unit(value)}")
     return f"{_second(second)}.{microsecond:06d}Z"
+
+
+def _hint_at_unit(value: float) -> str:
+    for unit, (per_second, name) in _FINER_UNITS.items():
+        if _LIKELY_S[0] * per_second <= abs(value) <= _LIKELY_S[1] * per_second:
+            return f'; these may be {name}: set unit = "{unit}" for the field'
+    return ""
 
 
 @lru_cache(4096)

@@ -259,6 +259,42 @@ def test_what_does_not_fit_the_schema_is_rejected_alone(
     assert len(decoded.records) == 2
 
 
+@pytest.mark.parametrize(
+    ("written", "seq"),
+    [
+        (b"5.0", 5), (b"1e3", 1000), (b"1E+3", 1000), (b"12.50e1", 125), (b"-0.0", 0), (b"-7.000", -7),
+        (b"9007199254740991.0", 2**53 - 1), (b"10e-1", 1), (b"5.00000000000000000001", 5),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize("end", [b"}", b',"more":1}'])
+def test_float_notation_of_a_whole_number_fits_an_int_field(
+    new_codec: Any, schema: Schema, now: Now, written: bytes, seq: int, typed: bool, end: bytes
+) -> None:
+    line = LINE.replace(b'"seq":1', b'"seq":' + written).removesuffix(b"}") + end
+    decoded = new_codec("json", schema, typed=typed).decode([LINE, line, LINE], now)
+    assert decoded.rejects == []
+    found = [record["seq"] for record in decoded.records]
+    assert (found, set(map(type, found))) == ([1, seq, 1], {int})
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        (b"5.5", "schema:type"), (b"1e-3", "schema:type"), (b'"5"', "schema:type"), (b'"5.0"', "schema:type"),
+        (b"1e300", "schema:range"), (b"9007199254740993.0", "schema:range"), (b"1e19", "schema:range"),
+        (b"-9223372036854775808.0", "schema:range"), (b"1e999", "json:range"), (b"true", "schema:type"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("typed", [False, True])
+def test_float_notation_that_is_no_exact_integer_is_rejected(
+    new_codec: Any, schema: Schema, now: Now, written: bytes, reason: str, typed: bool
+) -> None:
+    line = LINE.replace(b'"seq":1', b'"seq":' + written)
+    decoded = new_codec("json", schema, typed=typed).decode([LINE, line, LINE], now)
+    assert reasons(decoded) == [(1, reason)]
+
+
 def test_a_reject_names_the_field(new_codec: Any, schema: Schema, now: Now) -> None:
     decoded = new_codec("json", schema).decode([LINE.replace(b"21.5", b'"x"')], now)
     assert decoded.rejects[0].detail == "value: expected float, got str"
@@ -280,7 +316,10 @@ READINGS = st.fixed_dictionaries(
         "value": st.integers(-60, 160) | st.floats(-50, 150) | st.none(),
     },
     optional={
-        "seq": st.integers(-(2**64), 2**64) | st.none(),
+        "seq": st.integers(-(2**64), 2**64)
+        | st.none()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.integers(-(2**60), 2**60).map(float),
         "extra": DOCUMENTS,
         "more": st.integers(-(2**64), 2**64) | st.lists(st.integers(-(2**64), 2**64), max_size=2),
     },

@@ -150,7 +150,17 @@ def test_undeclared_fields_are_kept_as_they_are() -> None:
         ({"value": -51}, "schema:range", "value: -51.0 is below -50"),
         ({"value": math.nan}, "schema:range", "value: not a finite number"),
         ({"value": 10**400}, "schema:range", "value: not a finite number"),
-        ({"seq": 1.0}, "schema:type", "seq: expected int, got float"),
+        ({"seq": 5.5}, "schema:type", "seq: expected int, got 5.5"),
+        ({"seq": -1e-300}, "schema:type", "seq: expected int, got -1e-300"),
+        ({"seq": math.nan}, "schema:type", "seq: expected int, got nan"),
+        ({"seq": math.inf}, "schema:type", "seq: expected int, got inf"),
+        ({"seq": 1e300}, "schema:range", "seq: 1e+300 has a point or exponent and is not exact from 2^53 on"),
+        (
+            {"seq": -9007199254740993.0},
+            "schema:range",
+            "seq: -9007199254740992.0 has a point or exponent and is not exact from 2^53 on",
+        ),
+        ({"seq": "5"}, "schema:type", "seq: expected int, got str"),
         ({"seq": True}, "schema:type", "seq: expected int, got bool"),
         ({"seq": 2**63}, "schema:range", "seq: an integer beyond 64 bits"),
         ({"ok": 1}, "schema:type", "ok: expected bool, got int"),
@@ -168,6 +178,22 @@ def test_what_does_not_fit_is_refused_and_the_field_named(
     with pytest.raises(BadData) as caught:
         READING.check(GOOD | change)
     assert (caught.value.reason, caught.value.detail) == (reason, detail)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(5.0, 5), (1e3, 1000), (-0.0, 0), (-7.0, -7), (2.0**53 - 1, 2**53 - 1), (-(2.0**53) + 1, 1 - 2**53)],
+)
+def test_a_whole_number_in_float_notation_is_an_int(value: float, expected: int) -> None:
+    found = READING.check(GOOD | {"seq": value})["seq"]
+    assert (found, type(found)) == (expected, int)
+
+
+def test_the_bounds_of_an_int_hold_for_float_notation_too() -> None:
+    schema = make(n={"type": "int", "ge": 0, "le": 10})
+    assert schema.check({"n": 10.0}) == {"n": 10}
+    with pytest.raises(BadData, match="schema:range"):
+        schema.check({"n": 11.0})
 
 
 def test_a_missing_required_field_is_named() -> None:
@@ -196,7 +222,7 @@ def test_finish_normalises_in_place_and_names_what_failed_once() -> None:
         )
     ]
     assert schema.finish(structs) == [
-        (1, "timestamp:syntax", "a: not an RFC 3339 time: 'never'"),
+        (1, "timestamp:syntax", "a: not an RFC 3339 or ISO 8601 time: 'never'"),
         (3, "timestamp:range", "b: outside the years 0001 to 9999"),
     ]
     assert schema.to_dict(structs[0]) == {

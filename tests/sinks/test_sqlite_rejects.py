@@ -26,7 +26,11 @@ ALL_TYPES = {
     [
         ("int", 2**63, "schema:range"),
         ("int", True, "schema:type"),
-        ("int", 1.0, "schema:type"),
+        ("int", 1.5, "schema:type"),
+        ("int", "1", "schema:type"),
+        ("int", math.nan, "schema:type"),
+        ("int", 2.0**53, "schema:range"),
+        ("int", 1e300, "schema:range"),
         ("float", math.nan, "schema:range"),
         ("float", math.inf, "schema:range"),
         ("float", False, "schema:type"),
@@ -55,6 +59,19 @@ async def test_a_value_that_does_not_fit_rejects_its_record_only(
     assert written.rejected == [1]
     assert [letter.reason for letter in bench.office.letters] == [reason]
     assert bench.query("SELECT n FROM t") == [(1,), (3,)]
+
+
+async def test_a_whole_number_in_float_notation_is_stored_as_an_integer(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(
+        table="t", columns={"n": "int", "deep": {"type": "int", "from": "a.b"}, "any": "any"}
+    )
+    records = [{"n": 1}, {"n": 5.0, "a": {"b": 1e3}, "any": 5.0}, {"n": -0.0}]
+    assert (await sink.write([batch_of(records)])).rejected == [0]
+    assert bench.query("SELECT n, deep, any, typeof(n), typeof(deep), typeof(any) FROM t") == [
+        (1, None, None, "integer", "null", "null"),
+        (5, 1000, 5.0, "integer", "integer", "real"),
+        (0, None, None, "integer", "null", "null"),
+    ]
 
 
 async def test_a_required_column_refuses_missing_and_null(bench: Any, batch_of: Any) -> None:
