@@ -12,6 +12,7 @@ from streamd.cli._table import Style, write_rows
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import printable
 from streamd.storage.attached import open_schemas
+from streamd.storage.files import COMPANIONS, foreign
 from streamd.storage.read_only import QueryRefused, only_reading, open_read_only
 
 __all__ = ["QueryRefused", "add", "add_file_options", "main", "only_reading", "open_read_only", "positive"]
@@ -109,11 +110,13 @@ def _write_file(
 
 
 def _may_be_replaced(path: Path) -> bool:
-    """Whether it is a plain file and no database: none of these commands may harm what is stored."""
+    """Whether it is a plain file and no part of a database: no command may harm what is stored."""
     if path.is_symlink() or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(16) != b"SQLite format 3\0"
+    base = next((path.name.removesuffix(end) for end in COMPANIONS if path.name.endswith(end)), None)
+    if base and path.with_name(base).exists():
+        return False
+    return path.stat().st_size == 0 or foreign(path) is not None
 
 
 @contextmanager

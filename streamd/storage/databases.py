@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from streamd.core.errors import EnvironmentFault
+from streamd.storage import files
 from streamd.storage.database import Database, Synchronous
 
 
@@ -28,12 +30,23 @@ class Databases:
         async with self._lock:
             database = self._open.get(path)
             if database is None:
+                self._refuse_second_name(path)
                 database = Database(path, synchronous, reclaim=path in self._reclaimed)
                 await database.open()
                 self._open[path] = database
             await database.require(synchronous)
             self._users[path] = self._users.get(path, 0) + 1
             return database
+
+    def _refuse_second_name(self, path: Path) -> None:
+        """A file that is open by another name: each name would get a write-ahead log of its own."""
+        found = files.identity(path)
+        for other in self._open:
+            if found != files.NO_FILE and found == files.identity(other):
+                raise EnvironmentFault(
+                    f"{path} and {other} are one file under two names, which would ruin the database:"
+                    " use one of them everywhere"
+                )
 
     async def release(self, database: Database) -> None:
         """Give it back; the last one closes it."""

@@ -264,7 +264,11 @@ def remove_table(path: Path, table: str) -> tuple[int, bool]:
 
 
 def _size_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for suffix in _COMPANIONS if (file := Path(f"{path}{suffix}")).exists())
+    size_bytes = 0
+    for suffix in _COMPANIONS:
+        with contextlib.suppress(FileNotFoundError):  # a log goes when its database is closed
+            size_bytes += Path(f"{path}{suffix}").stat().st_size
+    return size_bytes
 
 
 def _where(batch: Batch, chosen: list[bool]) -> Batch:

@@ -1,9 +1,16 @@
-"""A database as files on a disk: made, looked over, and set aside where it is none any more."""
+"""A database as files on a disk: made, looked over, and set aside where it is none any more.
 
+No file that is there is opened except by SQLite. Locks belong to the process and the file: to close any
+descriptor of a file drops all locks this process has on it, also those by which SQLite keeps the next
+program that closes the database from deleting the write-ahead log that we write into.
+"""
+
+import errno
 import os
 import sqlite3
 import stat
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -11,8 +18,10 @@ from urllib.parse import quote
 from streamd.core.errors import EnvironmentFault
 from streamd.storage.faults import primary_code
 
-_COMPANIONS = ("-wal", "-shm", "-journal")
-_FIRST_BYTES = b"SQLite format 3\0"
+COMPANIONS = ("-wal", "-shm", "-journal")
+"""What SQLite adds to a database's name for the files beside it."""
+NO_FILE = (0, 0)
+"""The identity of a file that is not there."""
 _CHECK_S = 0.25
 _CHECK_MOST_BYTES = 256 * 2**20
 """One step of the check reads whole trees and cannot be interrupted in SQLite 3.40: about 1 GB/s cached."""
@@ -22,12 +31,11 @@ def prepare(path: Path) -> None:
     """Make the folder and the file (0640), or say why that cannot be. Raises `EnvironmentFault`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
         try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise EnvironmentFault(f"{path} is not a regular file: name another path for the database")
-        finally:
-            os.close(handle)
+            # Only a new file, which nobody can have open yet, may be opened and closed.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
+        except FileExistsError:
+            _look_at(path)
     except OSError as error:
         raise EnvironmentFault(
             f"cannot write the database {path}: {error.strerror}; make its folder writable for this user"
@@ -35,12 +43,21 @@ def prepare(path: Path) -> None:
         ) from error
 
 
+def _look_at(path: Path) -> None:
+    """Raise `OSError` where the file there cannot be written, `EnvironmentFault` where it is none."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise EnvironmentFault(f"{path} is not a regular file: name another path for the database")
+    if not os.access(path, os.R_OK | os.W_OK):
+        code = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(code, os.strerror(code))
+
+
 def identity(path: Path) -> tuple[int, int]:
     """Device and number of the file, zeros where there is none. 1 µs."""
     try:
         found = path.stat()
     except OSError:
-        return 0, 0
+        return NO_FILE
     return found.st_dev, found.st_ino
 
 
@@ -60,13 +77,18 @@ def foreign(path: Path) -> str | None:
     try:
         if not path.is_file():
             return "it is no regular file" if path.exists() else None
-        with path.open("rb") as file:
-            begin = file.read(len(_FIRST_BYTES))
+        if path.stat().st_size == 0:
+            return "it is empty"
     except OSError:
         return None
-    if begin == _FIRST_BYTES:
-        return None
-    return "it does not begin like a database" if begin else "it is empty"
+    try:
+        # `immutable`: takes no locks, and makes no files beside this one.
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.Error as error:
+        return "it does not begin like a database" if primary_code(error) == sqlite3.SQLITE_NOTADB else None
+    return None
 
 
 def fault_of(path: Path) -> str | None:
@@ -104,11 +126,11 @@ def set_aside(path: Path) -> Path:
     """Rename the database and what belongs to it; returns the new path. Nothing is deleted or overwritten."""
     stem = f"{path}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     target, attempt = Path(stem), 1
-    while any(Path(f"{target}{suffix}").exists() for suffix in ("", *_COMPANIONS)):
+    while any(Path(f"{target}{suffix}").exists() for suffix in ("", *COMPANIONS)):
         attempt += 1
         target = Path(f"{stem}.{attempt}")
     try:
-        for suffix in (*_COMPANIONS, ""):  # the database last: a crash between leaves it to be found again
+        for suffix in (*COMPANIONS, ""):  # the database last: a crash between leaves it to be found again
             old = Path(f"{path}{suffix}")
             if old.exists():
                 old.rename(f"{target}{suffix}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from streamd.cli import main
+from streamd.cli import main, query
 from streamd.cli._table import distinct, escape, text_of, write_rows
 
 
@@ -455,6 +455,15 @@ def test_a_dated_file_that_is_no_database_is_left_out_and_named(
 def test_no_dated_file_yet_is_exit_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask("select 1", tmp_path / "logs-%Y-%m-%d.db") == 1
     assert "there is no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_an_output_that_is_part_of_a_database_is_refused(suffix: str, database: Path) -> None:
+    target = database.with_name(f"{database.name}{suffix}")
+    target.write_bytes(b"what was committed last")
+    assert query._may_be_replaced(target) is False
+    database.unlink()
+    assert query._may_be_replaced(target) is True
 
 
 @pytest.mark.parametrize("kind", ["database", "link", "device"])

@@ -49,3 +49,15 @@ async def test_what_could_not_be_opened_can_be_tried_again(tmp_path: Path) -> No
         await databases.acquire(blocker / "data.db")
     blocker.unlink()
     await databases.release(await databases.acquire(blocker / "data.db"))
+
+
+async def test_a_file_under_a_second_name_is_refused_and_a_link_to_the_path_is_not(tmp_path: Path) -> None:
+    databases = Databases()
+    database = await databases.acquire(tmp_path / "data.db")
+    (tmp_path / "link.db").symlink_to("data.db")
+    (tmp_path / "hard.db").hardlink_to(tmp_path / "data.db")
+    assert await databases.acquire(tmp_path / "link.db") is database
+    with pytest.raises(EnvironmentFault, match="one file under two names"):
+        await databases.acquire(tmp_path / "hard.db")
+    for _ in range(2):
+        await databases.release(database)
