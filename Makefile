@@ -6,7 +6,7 @@ LINK ?= /usr/local/bin/streamd
 # Packages that your own steps need in the service: one a line, as pip reads them.
 PACKAGES ?= /etc/streamd/requirements.txt
 
-.PHONY: run test lint types floors check bench fuzz lock clean install uninstall
+.PHONY: run test lint types floors check bench fuzz mutate lock clean install uninstall
 
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
@@ -28,6 +28,11 @@ check: lint types floors test
 
 fuzz: .venv/dev.stamp
 	$(BIN)/python tests/fuzz/fuzz.py --seconds 30
+
+# Each of the mistakes in tests/mutation/*.toml, one at a time, in a copy of the tree: which do the tests notice?
+# MUTATE="--only worker --jobs 4 --resume" for some of them; see tests/mutation/mutate.py.
+mutate: .venv/dev.stamp
+	$(BIN)/python tests/mutation/mutate.py $(MUTATE)
 
 bench: .venv/dev.stamp
 	$(BIN)/streamd bench

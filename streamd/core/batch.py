@@ -1,5 +1,6 @@
 """What flows from decode to sink: records of one source in one pipeline."""
 
+from datetime import datetime
 from typing import Any
 
 from streamd.core.ack import Ack
@@ -16,6 +17,16 @@ def peer_of(record: Any) -> str | None:
     """Who sent a lifted record; None where a step made it of nothing a peer sent."""
     peer = record.get(PEER) if isinstance(record, dict) else None
     return peer if isinstance(peer, str) else None
+
+
+def received_at_of(record: Any, otherwise: float) -> float:
+    """When a lifted record was read (wall clock, seconds); `otherwise` where a step left no time in it."""
+    text = record.get(RECEIVED_AT) if isinstance(record, dict) else None
+    try:
+        moment = datetime.fromisoformat(text)  # type: ignore[arg-type]  # no text is a TypeError
+        return otherwise if moment.tzinfo is None else moment.timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
 
 
 def copied(record: Record) -> Record:
@@ -112,6 +123,12 @@ class Batch:
         if self.lifted:
             return peer_of(self.records[index])
         return self.peers if isinstance(self.peers, str) else self.peers[index]
+
+    def time(self, index: int) -> float:
+        """When the record at `index` was read (wall clock, seconds)."""
+        if self.lifted:
+            return received_at_of(self.records[index], self.first_received_at)
+        return self.received_at if isinstance(self.received_at, float) else self.received_at[index]
 
     @property
     def first_received_at(self) -> float:

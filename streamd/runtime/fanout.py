@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from streamd.core.ack import Status
-from streamd.core.batch import Batch, peer_of
+from streamd.core.batch import Batch, peer_of, received_at_of
 from streamd.core.books import Books, DeliveryBook, RecordBook
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.expression import Expression
@@ -84,7 +84,7 @@ class Fanout:
                                 bad.detail,
                                 source=batch.source,
                                 peer=peer_of(record),
-                                received_at=batch.first_received_at,
+                                received_at=received_at_of(record, batch.first_received_at),
                                 pipeline=batch.pipeline,
                                 sink=output.sink,
                             )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from streamd.core.ack import Status
-from streamd.core.batch import Batch, peer_of
+from streamd.core.batch import Batch, peer_of, received_at_of
 from streamd.core.books import RecordBook
 from streamd.core.contracts import BadRecord, Processed, Processor
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
@@ -159,7 +159,7 @@ class Pipeline:
                 bad.detail,
                 source=batch.source,
                 peer=peer_of(bad.record),
-                received_at=batch.first_received_at,
+                received_at=received_at_of(bad.record, batch.first_received_at),
                 pipeline=self.name,
             )
             for bad in rejects

@@ -86,8 +86,6 @@ class Lines:
         return lines
 
     def _letter(self, batch: Batch, index: int, bad: BadData) -> DeadLetter:
-        many = not isinstance(batch.received_at, float)
-        place = index if many and not batch.lifted else 0
         return DeadLetter(
             batch.record(index),
             "sink",
@@ -95,15 +93,10 @@ class Lines:
             bad.detail,
             source=batch.source,
             peer=batch.peer(index),
-            received_at=received_at_s(batch, place),
+            received_at=batch.time(index),
             pipeline=batch.pipeline,
             sink=self._context.name,
         )
-
-
-def received_at_s(batch: Batch, place: int = 0) -> float:
-    """When the record at this place came, by the wall clock."""
-    return batch.received_at if isinstance(batch.received_at, float) else batch.received_at[place]
 
 
 def json_lines(context: SinkContext, *, add_metadata: bool) -> Lines:

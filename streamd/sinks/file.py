@@ -14,7 +14,7 @@ from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.settings import SinkSettings, SizeBytes
 from streamd.sinks._csv import CsvLines
-from streamd.sinks._lines import Lines, json_lines, received_at_s
+from streamd.sinks._lines import Lines, json_lines
 from streamd.sinks._rotating_file import RotatingFile
 
 
@@ -126,7 +126,7 @@ class File(Sink):
         prepared = await self._lines.of(batches)
         if prepared.lines:
             data = b"".join(prepared.lines)
-            received_s = received_at_s(batches[0])
+            received_s = batches[0].first_received_at
             rotated = await self._on(self._writer, self._file.write, data, received_s)
             if rotated and self._tidier is not None:
                 self._tidier.submit(self._file.tidy)

@@ -181,9 +181,6 @@ class TableWriter:
             self._letters_kept[id(batch), reject.index] = batch
 
     def _letter(self, batch: Batch, reject: Reject) -> DeadLetter:
-        received_at = batch.received_at if isinstance(batch.received_at, float) else batch.received_at[0]
-        if not batch.lifted and not isinstance(batch.received_at, float):
-            received_at = batch.received_at[reject.index]
         return DeadLetter(
             batch.record(reject.index),
             "sink",
@@ -191,7 +188,7 @@ class TableWriter:
             reject.detail,
             source=batch.source,
             peer=batch.peer(reject.index),
-            received_at=received_at,
+            received_at=batch.time(reject.index),
             pipeline=batch.pipeline,
             sink=self._sink,
         )

@@ -1,0 +1,190 @@
+"""Each book's sum, with a number of its own for each term, so that none can stand for another."""
+
+import pytest
+
+from streamd.core.books import Books, DeliveryBook, Entry, FrameBook, RecordBook
+
+
+def frame_book() -> FrameBook:
+    book = FrameBook("lab")
+    book.received = 1000
+    book.decoded = 500
+    book.rejected.update({"json:syntax": 100, "utf8": 50})
+    book.dropped.update({"buffer_full": 20, "shutdown": 5})
+    return book
+
+
+def record_book() -> RecordBook:
+    book = RecordBook("lab", "main")
+    book.taken_in = 10_000
+    book.emitted = 2000
+    book.out = 5000
+    book.filtered = 1000
+    book.absorbed = 300
+    book.rejected.update({"decode": 40, "step[0]": 30})
+    book.dropped.update({"shutdown": 6, "drained": 1})
+    return book
+
+
+def delivery_book() -> DeliveryBook:
+    book = DeliveryBook("lab", "main", "db")
+    book.offered = 10_000
+    book.stored = 5000
+    book.replaced = 700
+    book.unmatched = 1000
+    book.rejected = 200
+    book.dropped.update({"buffer_full": 30, "shutdown": 4})
+    return book
+
+
+def test_frames_that_are_neither_decoded_nor_rejected_nor_dropped_wait() -> None:
+    assert frame_book().waiting == 1000 - 500 - 150 - 25
+    assert FrameBook("lab").waiting == 0
+
+
+def test_records_that_have_no_fate_yet_are_in_flight() -> None:
+    assert record_book().in_flight == 10_000 + 2000 - 5000 - 1000 - 300 - 70 - 7
+    assert RecordBook("lab", "main").in_flight == 0
+
+
+def test_records_a_sink_has_not_answered_for_are_pending_and_replaced_ones_are_stored() -> None:
+    assert delivery_book().pending == 10_000 - 5000 - 1000 - 200 - 34
+    assert DeliveryBook("lab", "main", "db").pending == 0
+
+
+@pytest.mark.parametrize("count", [1, -1])
+def test_a_count_that_is_wrong_by_one_shows(count: int) -> None:
+    book = frame_book()
+    book.decoded = 825 + count
+    assert book.waiting == -count
+
+
+def test_notes_add_up_by_counter_and_reason_and_are_no_part_of_the_sum() -> None:
+    book = frame_book()
+    before = book.waiting
+    book.note("truncated")
+    book.note("truncated", 2)
+    book.note("connections_refused", 3, "limit")
+    book.note("connections_refused", 4, "tls")
+    assert book.notes == {
+        ("truncated", ""): 3,
+        ("connections_refused", "limit"): 3,
+        ("connections_refused", "tls"): 4,
+    }
+    assert book.waiting == before
+
+
+def test_every_number_of_the_books_is_an_entry_under_its_own_names() -> None:
+    books = Books()
+    frames = books.source("lab")
+    frames.received, frames.decoded = 9, 4
+    frames.rejected["utf8"] = 2
+    frames.dropped["shutdown"] = 1
+    frames.note("truncated", 7)
+    frames.note("connections_refused", 3, "limit")
+    records = books.pipeline("lab", "main")
+    records.taken_in, records.emitted, records.out = 20, 5, 8
+    records.filtered, records.absorbed = 6, 4
+    records.rejected["step[0]"] = 3
+    records.dropped["shutdown"] = 2
+    delivery = books.delivery("lab", "main", "db")
+    delivery.offered, delivery.stored, delivery.replaced = 30, 11, 9
+    delivery.unmatched, delivery.rejected = 7, 5
+    delivery.dropped["buffer_full"] = 3
+    entries = list(books.entries())
+    assert len(entries) == len(set(entries))
+    assert set(entries) == {
+        Entry("lab", "", "", "received", "", 9),
+        Entry("lab", "", "", "decoded", "", 4),
+        Entry("lab", "", "", "rejected", "utf8", 2),
+        Entry("lab", "", "", "dropped", "shutdown", 1),
+        Entry("lab", "", "", "waiting", "", 2),
+        Entry("lab", "", "", "truncated", "", 7),
+        Entry("lab", "", "", "connections_refused", "limit", 3),
+        Entry("lab", "main", "", "in", "", 20),
+        Entry("lab", "main", "", "emitted", "", 5),
+        Entry("lab", "main", "", "out", "", 8),
+        Entry("lab", "main", "", "filtered", "", 6),
+        Entry("lab", "main", "", "absorbed", "", 4),
+        Entry("lab", "main", "", "rejected", "step[0]", 3),
+        Entry("lab", "main", "", "dropped", "shutdown", 2),
+        Entry("lab", "main", "", "in_flight", "", 2),
+        Entry("lab", "main", "db", "offered", "", 30),
+        Entry("lab", "main", "db", "stored", "", 11),
+        Entry("lab", "main", "db", "replaced", "", 9),
+        Entry("lab", "main", "db", "unmatched", "", 7),
+        Entry("lab", "main", "db", "rejected", "", 5),
+        Entry("lab", "main", "db", "pending", "", 4),
+        Entry("lab", "main", "db", "dropped", "buffer_full", 3),
+    }
+
+
+def test_a_book_is_made_once_for_each_name_and_found_again() -> None:
+    books = Books()
+    assert books.source("a") is books.source("a")
+    assert books.pipeline("a", "p") is books.pipeline("a", "p")
+    assert books.delivery("a", "p", "x") is books.delivery("a", "p", "x")
+    assert len({id(books.delivery(*names)) for names in ("apx", "bpx", "aqx", "apy")}) == 4
+    assert len({id(books.pipeline(*names)) for names in ("ap", "bp", "aq")}) == 3
+    delivery = books.delivery("a", "p", "x")
+    assert (delivery.source, delivery.pipeline, delivery.sink) == ("a", "p", "x")
+
+
+def test_a_sink_that_was_always_there_is_due_all_that_was_handed_out() -> None:
+    books = Books()
+    records = books.pipeline("lab", "main")
+    books.connect("main", ["db"])
+    records.out = 10
+    assert books.delivery("lab", "main", "db").due(records.out) == 10
+
+
+def test_a_sink_that_joins_is_due_what_is_handed_out_from_then_on() -> None:
+    books = Books()
+    records = books.pipeline("lab", "main")
+    books.connect("main", ["db"])
+    records.out = 10
+    books.connect("main", ["db", "copy"])
+    records.out = 14
+    assert books.delivery("lab", "main", "db").due(records.out) == 14
+    assert books.delivery("lab", "main", "copy").due(records.out) == 4
+
+
+def test_a_sink_that_leaves_is_due_what_was_handed_out_until_then_and_more_after_it_came_back() -> None:
+    books = Books()
+    records = books.pipeline("lab", "main")
+    books.connect("main", ["db", "copy"])
+    records.out = 10
+    books.connect("main", ["db"])
+    copy = books.delivery("lab", "main", "copy")
+    records.out = 15
+    assert copy.due(records.out) == 10
+    books.connect("main", ["copy"])
+    records.out = 18
+    assert copy.due(records.out) == 10 + 3
+    assert books.delivery("lab", "main", "db").due(records.out) == 15
+    books.connect("main", ["db"])
+    records.out = 30
+    assert copy.due(records.out) == 13
+    assert books.delivery("lab", "main", "db").due(records.out) == 15 + 12
+
+
+def test_what_one_pipeline_connects_says_nothing_of_another() -> None:
+    books = Books()
+    main, other = books.pipeline("lab", "main"), books.pipeline("lab", "other")
+    books.connect("main", ["db"])
+    books.connect("other", ["db"])
+    main.out = other.out = 10
+    books.connect("main", ["copy"])
+    main.out = other.out = 12
+    assert books.delivery("lab", "main", "db").due(main.out) == 10
+    assert books.delivery("lab", "other", "db").due(other.out) == 12
+
+
+def test_a_source_that_handed_out_nothing_yet_owes_a_sink_that_joins_all_of_it() -> None:
+    books = Books()
+    records = books.pipeline("lab", "main")
+    books.connect("main", ["db"])
+    books.connect("main", ["db", "copy"])
+    assert not books.deliveries, "no book of deliveries is made for nothing"
+    records.out = 3
+    assert books.delivery("lab", "main", "copy").due(records.out) == 3
