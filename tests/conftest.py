@@ -1,9 +1,12 @@
 """Every asynchronous test runs on uvloop, as the daemon does; those of the sources on asyncio too."""
 
 import asyncio
+import gc
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 
 import hypothesis
@@ -28,6 +31,25 @@ def pytest_asyncio_loop_factories(
     if "/sources/" in item.nodeid:
         factories["asyncio"] = asyncio.new_event_loop
     return factories
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Show shortly before a test runs out of time what its coroutines await: stacks of threads do not."""
+    timer = threading.Timer(0.95 * float(item.config.getini("timeout")), _show_tasks, [item.nodeid])
+    timer.daemon = True
+    timer.start()
+    try:
+        return (yield)
+    finally:
+        timer.cancel()
+
+
+def _show_tasks(test: str) -> None:
+    sys.stderr.write(f"{test} takes too long\n")
+    for task in [found for found in gc.get_objects() if isinstance(found, asyncio.Task)]:
+        if not task.done():
+            task.print_stack(file=sys.stderr)
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -2,12 +2,13 @@
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from streamd import __version__
+from streamd.cli import _standard_streams
 from streamd.core.errors import StreamdError
+from streamd.core.printable import printable
 from streamd.logs.journal import is_journal, prefixed
 
 COMMANDS = {
@@ -31,22 +32,46 @@ CONFIG_HELP = "default: $STREAMD_CONFIG, else config/streamd.toml, else /etc/str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors a user can cause end in one line on stderr, never in a traceback."""
+    """Run one command; errors a user can cause end in one line on stderr, never in a traceback.
+
+    Where the reader of standard output has gone (`| head`), a command stops silently with exit code 1.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _standard_streams.take(daemon="run" in arguments)
     try:
-        return _main(argv)
+        return _settled(arguments)
     except StreamdError as error:
+        _standard_streams.drop_if_stuck()
         text = f"streamd: {error}"
         print(prefixed("error", text) if is_journal(2) else text, file=sys.stderr)
         return error.exit_code
+    except UnicodeEncodeError as error:  # a path in characters that the locale does not have
+        encoding = sys.getfilesystemencoding()
+        shown = printable(error.object)
+        print(
+            f"streamd: no name for {shown} in this locale ({encoding}): set LC_ALL=C.UTF-8", file=sys.stderr
+        )
+        return 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _standard_streams.drop()
         return 1
     except KeyboardInterrupt:
+        _standard_streams.drop_if_stuck()
         return 130
 
 
-def _main(argv: Sequence[str] | None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
+def _settled(arguments: list[str]) -> int:
+    """The exit code, once all output is written. Raises as the command does."""
+    try:
+        code = _main(arguments)
+    except SystemExit:  # argparse has printed something, which may be help
+        _standard_streams.settle()
+        raise
+    _standard_streams.settle()
+    return code
+
+
+def _main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="streamd", description="Data streams in, your Python, SQLite out.")
     parser.add_argument("--version", action="version", version=f"streamd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")

@@ -13,6 +13,7 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from streamd.cli._standard_streams import for_programs
 from streamd.core.printable import printable
 
 Style = Literal["auto", "table", "json", "csv"]
@@ -42,18 +43,24 @@ def text_of(value: object) -> str:
     return str(value)
 
 
-def json_line(columns: Sequence[str], row: Sequence[object]) -> str:
+def json_line(columns: Sequence[str], row: Sequence[object], encoding: str = "utf-8") -> str:
     """One row as a JSON object. Bytes are base64 always, so that a reader need not guess."""
     values = (base64.b64encode(value).decode() if isinstance(value, bytes) else value for value in row)
-    return escape_json(msgspec.json.encode(dict(zip(columns, values, strict=True))).decode())
+    return escape_json(msgspec.json.encode(dict(zip(columns, values, strict=True))).decode(), encoding)
 
 
-def escape_json(line: str) -> str:
-    """JSON of one line, the same value, with nothing in it that a terminal would act on."""
-    if line.isprintable():
-        return line
-    escaped = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
-    return escaped.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+def escape_json(line: str, encoding: str = "utf-8") -> str:
+    """JSON of one line, the same value, with nothing in it that a terminal would act on, nor anything that
+    `encoding` does not have.
+    """
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        line = line.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(c if c.isascii() else json.dumps(c)[1:-1] for c in line)
+    return line
 
 
 def write_rows(
@@ -62,9 +69,11 @@ def write_rows(
     """Write all rows to `out` (standard output) as they come; only a terminal table holds some back."""
     out = out or sys.stdout
     terminal = out.isatty()
+    if not terminal and style != "table":
+        out = for_programs(out)
     if style == "json":
-        names = distinct(columns)
-        out.writelines(json_line(names, row) + "\n" for row in rows)
+        names, encoding = distinct(columns), out.encoding or "utf-8"
+        out.writelines(json_line(names, row, encoding) + "\n" for row in rows)
     elif style == "csv":
         shown: Callable[[str], str] = escape if terminal else str  # exact in a file, harmless on a screen
         writer = csv.writer(out, lineterminator="\n")

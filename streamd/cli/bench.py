@@ -66,9 +66,11 @@ def main(options: argparse.Namespace) -> int:
             except BenchError as error:
                 trouble = f"{name}: {error}"
                 break
-    output.write_text(
-        json.dumps(report.document(rows, facts, f"{at:%Y-%m-%dT%H:%M:%SZ}", options.quick), indent=1)
-    )
+    document = report.document(rows, facts, f"{at:%Y-%m-%dT%H:%M:%SZ}", options.quick)
+    try:
+        output.write_text(json.dumps(document, indent=1))
+    except OSError as error:
+        trouble = f"{trouble}{'; ' * bool(trouble)}cannot write {output}: {error.strerror}"
     print(report.markdown(rows) if options.markdown else report.text(rows))
     print(
         f"\n{', '.join(f'{key} {value}' for key, value in facts.items())}\nwritten to {output}",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from streamd.cli import _edit, _purge, _replay
+from streamd.cli._standard_streams import for_programs
 from streamd.cli._table import escape, json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
 from streamd.core.printable import printable
@@ -146,4 +147,4 @@ def _show(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
 
 def _json(values: tuple[Any, ...]) -> str:
     found = named(values)
-    return json_line(list(found), list(found.values())) + "\n"
+    return json_line(list(found), list(found.values()), for_programs().encoding or "utf-8") + "\n"

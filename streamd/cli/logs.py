@@ -5,11 +5,11 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from streamd.cli._standard_streams import for_programs, input_bytes
 from streamd.cli._table import escape, escape_json
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.logs.journal import FIELDS, PRIORITIES
@@ -51,19 +51,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Line by line, until the end of what is read or Ctrl-C."""
-    if sys.stdin is None or (not options.files and sys.stdin.isatty()):
+    if not options.files and (sys.stdin is None or sys.stdin.isatty()):
         raise ConfigError("nothing to read: try `journalctl -u streamd -o cat | streamd logs`")
+    out = for_programs() if options.json else sys.stdout
     render = console_renderer(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     for line in map(parse, _lines(options.files)):
         if not _is_wanted(line, options):
             continue
         if options.json:
-            shown = escape_json(line.text.translate(_BLANKS))
+            shown = escape_json(line.text.translate(_BLANKS), out.encoding or "utf-8")
         elif line.event is not None:
             shown = str(render(None, "", shown_again(line.event)))
         else:
             shown = "\n".join(map(escape, line.text.split("\n")))
-        print(shown.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding), flush=True)
+        print(shown, file=out, flush=True)
     return 0
 
 
@@ -84,7 +85,7 @@ def parse(data: bytes) -> Line:
 def _lines(files: Sequence[str]) -> Iterator[bytes]:
     for name in files or ("-",):
         try:
-            with nullcontext(sys.stdin.buffer) if name == "-" else Path(name).open("rb") as file:
+            with input_bytes() if name == "-" else Path(name).open("rb") as file:
                 while line := file.readline(MAX_LINE_BYTES):
                     yield line
         except OSError as error:

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from streamd.cli._standard_streams import argument, read_text
 from streamd.cli._table import Style, write_rows
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import printable
@@ -66,7 +67,7 @@ def positive(text: str) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
-    sql = sys.stdin.read() if options.sql == "-" else options.sql
+    sql = read_text() if options.sql == "-" else argument(options.sql)
     try:
         sql.encode()
     except UnicodeEncodeError:

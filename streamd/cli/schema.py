@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from streamd.cli._standard_streams import for_programs
 from streamd.config import json_schema, reference
 
 
@@ -23,5 +24,5 @@ def main(args: argparse.Namespace) -> int:
         text = reference.markdown()
     else:
         text = json.dumps(json_schema.json_schema(), indent=2, ensure_ascii=False) + "\n"
-    print(text, end="")
+    print(text, end="", file=for_programs())
     return 0

@@ -106,7 +106,7 @@ def _batches(
         stream = SensorStream(options.seed or 0, options.sensors or 1000)
         return map(stream.lines, repeat(LINES_A_SECOND)), None
     if options.file in (None, "-"):
-        return read_lines(sys.stdin.fileno(), stop), None
+        return read_lines(0 if sys.stdin is None else sys.stdin.fileno(), stop), None
     try:
         file = cleanup.enter_context(Path(options.file).open("rb", buffering=0))  # noqa: SIM115 - it is one
     except OSError as error:

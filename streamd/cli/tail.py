@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from streamd.cli._standard_streams import argument, for_programs
 from streamd.cli._table import distinct, escape, json_line, text_of
 from streamd.cli.query import add_file_options, positive
 from streamd.core.errors import ConfigError, EnvironmentFault
@@ -29,6 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table",
         nargs="?",
+        type=argument,
         metavar="TABLE",
         help="a table, or a sink by its name (default: the first sqlite sink)",
     )
@@ -44,7 +46,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="go on with those that come, until Ctrl-C"
     )
-    parser.add_argument("--where", metavar="SQL", help="only where this condition holds, like 'value > 90'")
+    parser.add_argument(
+        "--where", type=argument, metavar="SQL", help="only where this condition holds, like 'value > 90'"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.epilog = (
         "A record that replaced an older one (unique) keeps the older one's place and is not shown anew."
@@ -67,6 +71,8 @@ def main(options: argparse.Namespace) -> int:
             raise EnvironmentFault(f"there is no table {escape(stored.table)} in {stored.path} yet")
         print(f"streamd: waiting for {escape(stored.table)} in {stored.path}", file=sys.stderr)
     line = _json if options.json else _words
+    if options.json:
+        for_programs()
     for columns, row in newest:
         print(line(columns, row))
     sys.stdout.flush()
@@ -204,7 +210,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _json(columns: Sequence[str], row: Row) -> str:
-    return json_line(distinct(columns), row)
+    return json_line(distinct(columns), row, sys.stdout.encoding or "utf-8")
 
 
 def _words(columns: Sequence[str], row: Row) -> str:

@@ -242,6 +242,6 @@ def catch_all() -> str:
     return CATCH_ALL
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wait_until() -> Callable[..., Any]:
     return until

@@ -1,0 +1,135 @@
+r"""Standard input, output and error of a command: whatever they are, no command ends in a traceback.
+
+- A character that the encoding of the terminal or the locale does not have is written as `\u6570`.
+- Rows and documents for programs are UTF-8, whatever the locale is, unless a terminal shows them.
+- An output that is closed or full is an `EnvironmentFault`. A reader that has gone is `BrokenPipeError`.
+"""
+
+import io
+import os
+import select
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import BinaryIO, TextIO
+
+from streamd.core.errors import EnvironmentFault, StreamdError
+
+
+class _Output(io.FileIO):
+    """Standard output. A non-blocking one is waited for."""
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # bytes-like, as the base class has it
+        try:
+            while (written := super().write(data)) is None:
+                select.select([], [self], [])
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise EnvironmentFault(f"cannot write to standard output: {error.strerror}") from None
+        return written
+
+
+class _Errors(io.FileIO):
+    """Standard error. What it does not take is lost: there is no other place to say so."""
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # the same
+        with suppress(OSError):
+            super().write(data)
+        return len(data)
+
+
+def take(*, daemon: bool) -> None:
+    """Guard the streams of this process. Streams that a test has put in their place are left alone.
+
+    A closed stream leaves its number to the next file that is opened, which may be a database: `/dev/null`
+    takes it first. Writing to a closed output fails, but for a `daemon`, which needs none.
+    """
+    _occupy(0, os.O_WRONLY)  # so that reading it is an error and not an empty input
+    _occupy(1, os.O_RDONLY)
+    _occupy(2, os.O_WRONLY)
+    if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin is sys.__stdin__:
+        sys.stdin.reconfigure(errors="backslashreplace")  # an answer to a question may be anything
+    if sys.stdout is sys.__stdout__ and not (daemon and sys.stdout is None):
+        sys.stdout = _text(_Output(1, "wb", closefd=False), sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(_Errors(2, "wb", closefd=False), sys.stderr, line_buffering=True)
+
+
+def settle() -> None:
+    """Write out what waits. Raises `EnvironmentFault` or `BrokenPipeError`; nothing waits any more then."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except (OSError, StreamdError):
+        drop()
+        raise
+
+
+def drop() -> None:
+    """Forget what waits for standard output: Python would try once more at its end, and fail."""
+    if isinstance(getattr(getattr(sys.stdout, "buffer", None), "raw", None), _Output):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        with suppress(OSError, StreamdError):
+            sys.stdout.flush()
+
+
+def drop_if_stuck() -> None:
+    """Write out what waits, or forget it: an error of the command itself is what has to be said."""
+    with suppress(OSError, StreamdError):
+        settle()
+
+
+def for_programs(out: TextIO | None = None) -> TextIO:
+    """`out` (standard output) for rows or a document that a program reads: UTF-8 but on a terminal."""
+    out = out or sys.stdout
+    if isinstance(out, io.TextIOWrapper) and not out.isatty():
+        out.reconfigure(encoding="utf-8", errors="backslashreplace")
+    return out
+
+
+def read_text() -> str:
+    """All of standard input, which is UTF-8. Raises `EnvironmentFault`."""
+    try:
+        if isinstance(sys.stdin, io.StringIO):
+            return sys.stdin.read()
+        with input_bytes() as file:
+            return file.read().decode()
+    except UnicodeDecodeError as error:
+        raise EnvironmentFault(f"standard input is not UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise EnvironmentFault(f"cannot read standard input: {error.strerror}") from None
+
+
+def input_bytes() -> AbstractContextManager[BinaryIO]:
+    """Standard input as bytes; of a closed one every read fails."""
+    return open(0, "rb", closefd=False) if sys.stdin is None else nullcontext(sys.stdin.buffer)
+
+
+def argument(text: str) -> str:
+    """An argument that holds text and no path: UTF-8 where its bytes are that, else what the locale says."""
+    try:
+        return os.fsencode(text).decode()
+    except UnicodeError:
+        return text
+
+
+def _occupy(fd: int, flags: int) -> None:
+    try:
+        os.fstat(fd)
+    except OSError:
+        opened = os.open(os.devnull, flags)
+        if opened != fd:
+            os.dup2(opened, fd)
+            os.close(opened)
+        os.set_inheritable(fd, True)
+
+
+def _text(raw: io.FileIO, before: TextIO | None, *, line_buffering: bool = False) -> TextIO:
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=before.encoding if before is not None else "utf-8",
+        errors="backslashreplace",
+        line_buffering=line_buffering or raw.isatty(),
+        write_through=bool(getattr(before, "write_through", False)),
+    )
