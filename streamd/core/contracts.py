@@ -160,12 +160,17 @@ DROP = Drop()
 
 @dataclass(slots=True)
 class BadRecord:
-    """A record a step could not use; `error` is set where the step's own code failed."""
+    """A record a step could not use; `error` is set where the step's own code failed.
+
+    `kind` names what such rejects have in common (`ValueError (steps.py:12)`): the first of each kind is
+    logged. Empty: none is, because rejecting is what the step is for.
+    """
 
     record: Any
     reason: str
     detail: str = ""
     error: BaseException | None = None
+    kind: str = ""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 import json
 import math
 import sys
-import traceback
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +11,12 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from streamd.core.printable import printable
+from streamd.core.traceback_lines import MAX_LINE_CHARS as MAX_TRACEBACK_CHARS
+from streamd.core.traceback_lines import MAX_LINES as MAX_TRACEBACK_LINES
+from streamd.core.traceback_lines import traceback_lines
 
 MAX_TEXT_CHARS = 1024
-"""Of a longer text the rest is left out; one line of a traceback has a quarter of that."""
+"""Of a longer text the rest is left out."""
 MAX_KEY_CHARS = 64
 MAX_ENTRIES = 32
 """Entries of a list or table that are shown."""
@@ -22,10 +24,8 @@ MAX_DEPTH = 4
 """Lists and tables within each other that are shown, the event being the first."""
 MAX_LINE_CHARS = 8192
 """All texts of one event together, before escaping and without its traceback."""
-MAX_TRACEBACK_LINES = 40
 
 _INT_BITS = 64
-_TRACEBACK_CHARS = MAX_TEXT_CHARS // 4  # of one line
 _RENDERERS_OWN = {"exc_info", "stack"}  # structlog's console prints these below the line and as they are
 
 
@@ -84,7 +84,7 @@ class _Bounded:
 def safe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """A structlog processor: time, level and event first, then every key and value printable and bounded.
 
-    An exception becomes `exception`, its traceback as a list of lines, the middle left out of a long one.
+    An exception becomes `exception`, its traceback as a list of lines (`core.traceback_lines`).
     """
     del logger
     error = event.pop("exc_info", None)
@@ -102,7 +102,7 @@ def safe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     fields = bounded.table(event.items(), 0)
     line.update((key, value) for key, value in fields.items() if key not in line)
     if error:
-        line["exception"] = _traceback(error)
+        line["exception"] = traceback_lines(error)
     return line
 
 
@@ -116,18 +116,10 @@ def shown_again(event: Mapping[str, Any]) -> dict[str, Any]:
     shown = _Bounded().table((first | rest).items(), 0)
     lines = event.get("exception")
     if isinstance(lines, list) and (texts := [line for line in lines if isinstance(line, str)]):
-        shown["exception"] = [printable(text, _TRACEBACK_CHARS) for text in texts[: MAX_TRACEBACK_LINES + 1]]
+        shown["exception"] = [
+            printable(text, MAX_TRACEBACK_CHARS) for text in texts[: MAX_TRACEBACK_LINES + 1]
+        ]
     return shown
-
-
-def _traceback(error: BaseException) -> list[str]:
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    left_out = len(lines) - MAX_TRACEBACK_LINES
-    if left_out > 0:
-        tail = MAX_TRACEBACK_LINES * 3 // 4  # the innermost calls and the message stand at the end
-        head = MAX_TRACEBACK_LINES - tail
-        lines = [*lines[:head], f"… [{left_out} lines]", *lines[-tail:]]
-    return [printable(line, _TRACEBACK_CHARS) for line in lines]
 
 
 def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:

@@ -16,11 +16,10 @@ from pydantic import Field, StringConstraints
 from streamd.core.batch import Record
 from streamd.core.contracts import DROP, BadRecord, Drop, Offload, Processed, Processor, StepContext
 from streamd.core.errors import BadData, ConfigError
+from streamd.core.failure import failure_of, text_of
 from streamd.core.now import Now
 from streamd.core.settings import DurationS, Settings
 
-MAX_DETAIL_CHARS = 1000
-"""Most of an exception's text that goes into a dead letter."""
 DEFAULT_TIMEOUT_S = 30.0
 """How long a batch may take in a thread, a process or an async function."""
 
@@ -86,14 +85,16 @@ class Python(Processor):
             try:
                 return _batch_made(given, self.function(given.copy()))
             except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
-                return Processed([], rejects=[_reject(record, error) for record in records])
+                return Processed(
+                    [], rejects=[_reject(record, error, self.context.base_dir) for record in records]
+                )
         done = Processed([])
         for record in records:
             own = record.copy()
             try:
                 _add(done, own, self.function(own))
             except BaseException as error:  # noqa: BLE001 - the same
-                done.rejects.append(_reject(record, error))
+                done.rejects.append(_reject(record, error, self.context.base_dir))
         return done
 
     async def process_async(
@@ -106,7 +107,9 @@ class Python(Processor):
             except BaseException as error:
                 if is_cancelled():
                     raise
-                return Processed([], rejects=[_reject(record, error) for record in records])
+                return Processed(
+                    [], rejects=[_reject(record, error, self.context.base_dir) for record in records]
+                )
         done = Processed([])
         for record in records:
             own = record.copy()
@@ -115,7 +118,7 @@ class Python(Processor):
             except BaseException as error:
                 if is_cancelled():
                     raise
-                done.rejects.append(_reject(record, error))
+                done.rejects.append(_reject(record, error, self.context.base_dir))
             if is_cancelled():  # the function went on all the same: nobody waits for the rest any more
                 break
         return done
@@ -188,17 +191,16 @@ def _all_owned(result: Any, ours: set[int]) -> list[Record]:
     return made
 
 
-def _reject(record: Record, error: BaseException) -> BadRecord:
-    try:
-        text = str(error)[:MAX_DETAIL_CHARS].encode("utf-8", "backslashreplace").decode()
-    except BaseException:  # noqa: BLE001 - an exception of anybody's making may not even have a text
-        text = "(its text cannot be read)"
+def _reject(record: Record, error: BaseException, folder: Path) -> BadRecord:
     kind = type(error)  # what `isinstance` asks, the class itself may answer with anybody's code
     if issubclass(kind, _BadResult):
-        return BadRecord(record, vars(error)["reason"], text)
+        detail = text_of(error)
+        reason = vars(error)["reason"]
+        return BadRecord(record, reason, detail, kind=f"{reason}: {detail}")
     if issubclass(kind, BadData):  # a reason of the user's own would be a metric label of the user's own
-        return BadRecord(record, "rejected", text.removeprefix("rejected: "))
-    return BadRecord(record, "exception", f"{type(error).__name__}: {text}", error)
+        return BadRecord(record, "rejected", text_of(error).removeprefix("rejected: "))
+    failure = failure_of(error, folder)
+    return BadRecord(record, "exception", failure.text, error, failure.kind)
 
 
 def load(reference: str, base_dir: Path) -> Callable[[Any], Any]:

@@ -8,7 +8,7 @@ import structlog
 
 from streamd.core.batch import Record
 from streamd.core.contracts import BadRecord, Offload, Processed, Processor
-from streamd.core.errors import describe
+from streamd.core.failure import failure_of
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost
 from streamd.runtime.offload_loop import LoopExecutor
@@ -63,11 +63,12 @@ class Offloaded:
                     detail=lost.detail,
                     records=len(records),
                 )
-                return _all_rejected(records, lost.reason, lost.detail)
+                return _all_rejected(records, lost.reason, lost.detail, lost.error, lost.kind)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - a step is anybody's code: it costs its batch
-                return _all_rejected(records, "exception", describe(error), error)
+                kind, detail = failure_of(error, self._context.base_dir)
+                return _all_rejected(records, "exception", detail, error, kind)
         return done
 
     async def close(self) -> None:
@@ -76,6 +77,6 @@ class Offloaded:
 
 
 def _all_rejected(
-    records: list[Record], reason: str, detail: str, error: BaseException | None = None
+    records: list[Record], reason: str, detail: str, error: BaseException | None, kind: str
 ) -> Processed:
-    return Processed([], rejects=[BadRecord(record, reason, detail, error) for record in records])
+    return Processed([], rejects=[BadRecord(record, reason, detail, error, kind) for record in records])

@@ -7,13 +7,16 @@ from typing import Any
 class Lost(Exception):  # noqa: N818 - a verdict on a batch, not a fault of the program
     """A batch did not come back from where it was run.
 
-    `reason` is `timeout`, `hung`, `worker_died`, `bad_result` or `exception`; `detail` is free text.
+    `reason` is `timeout`, `hung`, `worker_died`, `bad_result` or `exception`; `detail` is free text. Where an
+    exception is to blame `error` holds it, and `kind` is as in `BadRecord`.
     """
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, error: BaseException | None = None, kind: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.error = error
+        self.kind = kind
 
 
 class Unended:

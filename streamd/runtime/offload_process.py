@@ -12,8 +12,9 @@ from streamd.core.batch import Record
 from streamd.core.contracts import BadRecord, Offload, Processed, Processor
 from streamd.core.errors import describe
 from streamd.core.now import Now
+from streamd.core.traceback_lines import RaisedElsewhere
 from streamd.runtime.offload_errors import Lost
-from streamd.runtime.offload_worker import LENGTH, REASON_UNSENDABLE, Answer, Task
+from streamd.runtime.offload_worker import LENGTH, REASON_UNSENDABLE, Answer, Fault, Task
 
 START_TIMEOUT_S = 60.0
 """How long a worker process may take to import what it needs; models are loaded there."""
@@ -25,10 +26,6 @@ MAX_ANSWER_BYTES = 1 << 30
 """More is no answer of ours: the function has written to our socket."""
 
 _START = "import sys; sys.path[:] = {path!r}; from streamd.runtime.offload_worker import main; main({parent})"
-
-
-class StepError(Exception):
-    """What a step raised in a worker process; its text is the traceback from there."""
 
 
 class ProcessExecutor:
@@ -100,19 +97,22 @@ class ProcessExecutor:
             context.pipeline,
             context.base_dir,
         )
+        fault: Fault | None
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                fault = await worker.call(pickle.dumps(recipe))
+                answer = await worker.call(pickle.dumps(recipe))
+            fault = msgspec.msgpack.decode(answer, type=Fault) if answer else None
         except TimeoutError:
-            fault = b"not ready in time"
+            fault = Fault("not ready in time")
         except (EOFError, OSError, ValueError) as error:
-            fault = f"{describe(error)}; {await self._end(worker)}".encode()
+            fault = Fault(f"{describe(error)}; {await self._end(worker)}")
         except BaseException:
             worker.kill()
             raise
-        if fault:
+        if fault is not None:
             await self._end(worker)
-            raise Lost("worker_died", f"the worker process cannot start: {fault.decode(errors='replace')}")
+            raised = RaisedElsewhere(fault.text, fault.lines) if fault.lines else None
+            raise Lost("worker_died", f"the worker process cannot start: {fault.text}", raised, fault.kind)
         worker.batches = 0
         return worker
 
@@ -223,10 +223,15 @@ def _judged(given: list[Record], payload: bytes, now: Now) -> Processed:
     if answer.mono_s != now.mono_s:  # a function that forks and returns twice answers twice
         raise ValueError("it answers another batch")
     rejects = [
-        BadRecord(given[bad.index] if 0 <= bad.index < len(given) else bad.record, bad.reason, bad.detail,
-                  StepError("\n" + bad.traceback) if bad.traceback else None)
+        BadRecord(
+            given[bad.index] if 0 <= bad.index < len(given) else bad.record,
+            bad.reason,
+            bad.detail,
+            RaisedElsewhere(bad.detail, bad.traceback) if bad.traceback else None,
+            bad.kind,
+        )
         for bad in answer.rejects
-    ]  # fmt: skip
+    ]
     done = Processed(answer.records, answer.filtered, answer.absorbed, answer.emitted, rejects)
     if min(done.filtered, done.absorbed, done.emitted) < 0 or len(given) + done.emitted != (
         len(done.records) + done.filtered + done.absorbed + len(rejects)

@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import struct
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,14 +16,18 @@ from typing import Any, BinaryIO
 import msgspec
 
 from streamd.core.batch import Record
-from streamd.core.contracts import Processed, Processor, StepContext
-from streamd.core.errors import describe
+from streamd.core.contracts import BadRecord, Processed, Processor, StepContext
+from streamd.core.errors import StreamdError, describe
+from streamd.core.failure import failure_of
 from streamd.core.now import Now
+from streamd.core.traceback_lines import traceback_lines
 
 LENGTH = struct.Struct(">I")
 REASON_UNSENDABLE = "unsendable"
 """Of a record that msgpack cannot hold: an integer beyond 64 bits, an object, a circle."""
 MAX_SHOWN_CHARS = 1000
+MAX_KINDS = 16
+"""Kinds of errors whose traceback is sent; the log shows no more of a step."""
 _PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ = 500
 """Where memory runs out the kernel is to end the worker that grew, and not the daemon."""
@@ -39,13 +42,22 @@ class Task(msgspec.Struct, gc=False):
 
 
 class Bad(msgspec.Struct, gc=False):
-    """A reject: of the record given at `index`, or with -1 of `record`."""
+    """A reject: of the record given at `index`, or with -1 of `record`; `traceback` is there once a kind."""
 
     index: int
     reason: str
     detail: str = ""
-    traceback: str = ""
+    kind: str = ""
+    traceback: list[str] = []
     record: dict[str, Any] = {}
+
+
+class Fault(msgspec.Struct, gc=False):
+    """Why the step could not be made."""
+
+    text: str
+    kind: str = ""
+    lines: list[str] = []
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -77,38 +89,40 @@ def main(parent: int) -> None:
         try:
             step = _made(recipe)
         except BaseException as error:  # noqa: BLE001 - importing anybody's module may raise anything
-            _write(target, describe(error).encode("utf-8", "replace"))
+            _write(target, _fault(error))
             return
         _write(target, b"")
+        told: set[str] = set()
         while (payload := _read(source)) is not None:
-            _write(target, answer(step, payload))
+            _write(target, answer(step, payload, told))
 
 
-def answer(step: Processor, payload: bytes) -> bytes:
-    """The answer to one message."""
+def answer(step: Processor, payload: bytes, told: set[str]) -> bytes:
+    """The answer to one message. `told` are the kinds of errors whose traceback the daemon has already."""
     task = msgspec.msgpack.decode(payload, type=Task)
     try:
         done = step.process(task.records, Now(task.wall_s, task.mono_s))
     except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
-        text, trace = describe(error)[:MAX_SHOWN_CHARS], _trace(error)
-        rejects = [Bad(n, "exception", text, trace) for n in range(len(task.records))]
-        return msgspec.msgpack.encode(Answer(task.mono_s, [], 0, 0, 0, rejects))
-    return _encoded(task, done)
+        kind, detail = failure_of(error, step.context.base_dir)
+        rejects = [BadRecord(record, "exception", detail, error, kind) for record in task.records]
+        done = Processed([], rejects=rejects)
+    return _encoded(task, done, told)
 
 
-def _encoded(task: Task, done: Processed) -> bytes:
+def _encoded(task: Task, done: Processed, told: set[str]) -> bytes:
     places = {id(record): n for n, record in enumerate(task.records)}
-    first_error = next((bad.error for bad in done.rejects if bad.error is not None), None)
-    rejects = [
-        Bad(
-            places.get(id(bad.record), -1),
-            bad.reason,
-            bad.detail,
-            _trace(bad.error) if bad.error is not None and bad.error is first_error else "",
-            {} if id(bad.record) in places else bad.record,
-        )
-        for bad in done.rejects
-    ]
+    rejects = []
+    for bad in done.rejects:
+        place = places.get(id(bad.record), -1)
+        kind, lines = bad.kind, []
+        if bad.error is not None and kind not in told:
+            if len(told) < MAX_KINDS:
+                told.add(kind)
+                lines = list(map(_utf8, traceback_lines(bad.error)))
+            else:
+                kind = ""
+        record = {} if place >= 0 else _shown(bad.record)
+        rejects.append(Bad(place, bad.reason, bad.detail, kind, lines, record))
     answer = Answer(task.mono_s, done.records, done.filtered, done.absorbed, done.emitted, rejects)
     pack = msgspec.msgpack.encode
     try:
@@ -120,7 +134,7 @@ def _encoded(task: Task, done: Processed) -> bytes:
             pack(record)
         except Exception as error:  # noqa: BLE001 - the same
             detail = f"what the function returned cannot leave its process: {describe(error)}"
-            rejects.append(Bad(-1, REASON_UNSENDABLE, detail[:MAX_SHOWN_CHARS], "", _shown(record)))
+            rejects.append(Bad(-1, REASON_UNSENDABLE, detail[:MAX_SHOWN_CHARS], record=_shown(record)))
         else:
             answer.records.append(record)
     return pack(answer)
@@ -143,9 +157,17 @@ def _shown(record: Record) -> Record:
     return shown
 
 
-def _trace(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error))
+def _utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
+
+
+def _fault(error: BaseException) -> bytes:
+    """Why the step cannot be made: a `ConfigError` says so itself, with the place."""
+    kind, text = failure_of(error)
+    if isinstance(error, StreamdError):
+        text = str(error)
+    lines = traceback_lines(error.__cause__ or error)
+    return msgspec.msgpack.encode(Fault(_utf8(text), _utf8(kind), list(map(_utf8, lines))))
 
 
 def _made(recipe: bytes) -> Processor:

@@ -1,23 +1,19 @@
 """One pipeline's steps and what stands behind them, from a decoded batch to the sinks' buffers."""
 
 import asyncio
-import traceback
 from collections.abc import Callable
-
-import structlog
 
 from streamd.core.ack import Status
 from streamd.core.batch import Batch, peer_of, received_at_of
 from streamd.core.books import RecordBook
 from streamd.core.contracts import BadRecord, Processed, Processor
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
-from streamd.core.errors import describe
+from streamd.core.failure import failure_of
 from streamd.core.now import Now
 from streamd.runtime.fanout import Fanout
 from streamd.runtime.offload import Offloaded
+from streamd.runtime.step_log import StepLog
 from streamd.runtime.turn import Line, Turn
-
-log = structlog.get_logger()
 
 
 class Step:
@@ -32,7 +28,7 @@ class Step:
             self.offloaded = before.offloaded
         elif processor.offload is not None:
             self.offloaded = Offloaded(processor, processor.offload)
-        self.failed: bool = before is not None and before.failed
+        self.log: StepLog = before.log if before is not None else StepLog()
 
 
 class Pipeline:
@@ -122,9 +118,9 @@ class Pipeline:
             try:
                 done = step.processor.process(batch.records, now)
             except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
-                detail = describe(error)
+                kind, detail = failure_of(error, step.processor.context.base_dir)
                 done = Processed(
-                    [], rejects=[BadRecord(r, "exception", detail, error) for r in batch.records]
+                    [], rejects=[BadRecord(r, "exception", detail, error, kind) for r in batch.records]
                 )
             self._book(step, done, batch, book)
             index += 1
@@ -140,17 +136,7 @@ class Pipeline:
         batch.records = done.records
 
     def _reject(self, step: Step, rejects: list[BadRecord], batch: Batch) -> None:
-        error = next((bad.error for bad in rejects if bad.error is not None), None)
-        if error is not None and not step.failed:
-            step.failed = True
-            log.error(
-                "step_failed",
-                pipeline=self.name,
-                step=step.name,
-                error=describe(error),
-                traceback="".join(traceback.format_exception(error)),
-                hint="its records are in the dead letters; logged once",
-            )
+        step.log.say(self.name, step.name, rejects)
         letters = [
             DeadLetter(
                 bad.record,

@@ -73,7 +73,7 @@ def test_steps_filter_absorb_emit_and_reject_by_the_books(bench: Any) -> None:
 
 def test_a_step_that_raises_costs_its_batch_and_is_logged_once(bench: Any, monkeypatch: Any) -> None:
     logged: list[Any] = []
-    monkeypatch.setattr("streamd.runtime.pipeline.log.error", lambda *_, **fields: logged.append(fields))
+    monkeypatch.setattr("streamd.runtime.step_log.log.error", lambda *_, **fields: logged.append(fields))
 
     def step(_: Any, records: list[Any]) -> Processed:
         raise KeyError(records[0]["word"])
@@ -86,7 +86,7 @@ def test_a_step_that_raises_costs_its_batch_and_is_logged_once(bench: Any, monke
     assert b.records.in_flight == 0
     assert [x.payload["word"] for x in b.office.letters] == ["a", "b", "c"]
     assert len(logged) == 1
-    assert "KeyError" in logged[0]["traceback"]
+    assert isinstance(logged[0]["exc_info"], KeyError)
 
 
 def test_an_ack_learns_the_worst_that_became_of_its_frames(bench: Any) -> None:

@@ -1,0 +1,91 @@
+"""What a step's own code raised, in words: its kind, its text, and the line of code it comes from."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from streamd.core.whose_code import is_installed, is_ours
+
+MAX_TEXT_CHARS = 800
+"""Most of an exception's text that is kept: a dead letter's detail has room for it and the place."""
+MAX_PLACE_CHARS = 180
+_MAX_LEAVES = 3
+
+
+class Failure(NamedTuple):
+    """An exception of anybody's making, described without raising another."""
+
+    kind: str
+    """The names of its type and place: two of one kind need one line in the log."""
+    text: str
+    """`ValueError: odd (steps.py:12)`"""
+
+
+def failure_of(error: BaseException, folder: Path | None = None) -> Failure:
+    """Describe the error; a file below `folder` is named from there on. Never raises."""
+    leaves = _leaves(error)
+    place = _place(error, folder)
+    name = type(error).__name__
+    text = f"{name}: {text_of(error)}"
+    kind = name
+    if leaves:
+        inner = [
+            f"{type(leaf).__name__}: {text_of(leaf)[:200]}{_behind(_place(leaf, folder))}" for leaf in leaves
+        ]
+        text = f"{text[:200]}: {'; '.join(inner)}"[:MAX_TEXT_CHARS]
+        kind += ":" + ",".join(
+            sorted({type(leaf).__name__ + _behind(_place(leaf, folder)) for leaf in leaves})
+        )
+    return Failure(f"{kind}{_behind(place)}"[:400], text + _behind(place))
+
+
+def _behind(place: str) -> str:
+    return f" ({place})" if place else ""
+
+
+def text_of(error: BaseException) -> str:
+    """Its text, encodable and bounded, whatever its `__str__` does."""
+    try:
+        text = str(error)
+        shown = text[:MAX_TEXT_CHARS].encode("utf-8", "backslashreplace").decode()
+    except BaseException:  # noqa: BLE001 - an exception of anybody's making may not even have a text
+        return "(its text cannot be read)"
+    return shown if len(text) <= MAX_TEXT_CHARS else f"{shown}…"
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The first few exceptions of a group that are no groups themselves."""
+    found: list[BaseException] = []
+    waiting = [error] if issubclass(type(error), BaseExceptionGroup) else []
+    while waiting and len(found) < _MAX_LEAVES:
+        part = waiting.pop(0)
+        if isinstance(part, BaseExceptionGroup):
+            waiting = [*part.exceptions, *waiting]
+        else:
+            found.append(part)
+    return found
+
+
+def _place(error: BaseException, folder: Path | None) -> str:
+    """`file:line` of the innermost frame of the user's code, else of a library; empty where there is none."""
+    found = place_of(error)
+    if found is None:
+        return ""
+    filename, line = found
+    if folder is not None:
+        filename = filename.removeprefix(f"{folder}/")
+    return f"{filename[-MAX_PLACE_CHARS:]}:{line}"
+
+
+def place_of(error: BaseException) -> tuple[str, int] | None:
+    """File and line of the innermost frame of the user's code, else of a library."""
+    theirs = library = None
+    trace = error.__traceback__
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        if not is_ours(filename):
+            if is_installed(filename):
+                library = filename, trace.tb_lineno
+            else:
+                theirs = filename, trace.tb_lineno
+        trace = trace.tb_next
+    return theirs or library

@@ -1,0 +1,107 @@
+"""A traceback as a list of lines: as Python prints it, but bounded, with the innermost frames kept."""
+
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from streamd.core.printable import printable
+from streamd.core.whose_code import is_installed, is_ours
+
+MAX_LINES = 80
+"""Of a longer traceback the middle is left out, and how many lines that is is said."""
+MAX_LINE_CHARS = 256
+OUTER_FRAMES, INNER_FRAMES = 2, 10
+"""Frames of one exception that are shown: the first calls, and the last ones, where it was raised."""
+MAX_MESSAGE_LINES = 12
+MAX_MESSAGE_CHARS = 4096
+"""Of the text of one exception."""
+
+
+class RaisedElsewhere(Exception):  # noqa: N818 - it stands for an error of any name
+    """Stands for an exception that another process raised; `lines` are its traceback."""
+
+    def __init__(self, text: str, lines: list[str]) -> None:
+        super().__init__(text)
+        self.lines = lines
+
+
+class _Inner(traceback.StackSummary):
+    """Frames with some left out in the middle."""
+
+    left_out = 0
+
+    def format(self, **options: Any) -> list[str]:
+        if not self.left_out:
+            return super().format(**options)
+        outer, inner = (_Inner(part) for part in (self[:OUTER_FRAMES], self[OUTER_FRAMES:]))
+        between = f"  … [{self.left_out} more frames]\n"
+        return [*outer.format(**options), between, *inner.format(**options)]
+
+
+def traceback_lines(error: BaseException) -> list[str]:
+    """The lines, each printable; chained exceptions and groups are in them. Never raises.
+
+    Frames of streamd's own that called the user's code are left out where the user's code raised.
+    """
+    if isinstance(error, RaisedElsewhere):
+        return error.lines
+    try:
+        shown = traceback.TracebackException(
+            type(error), error, _from_theirs(error.__traceback__), lookup_lines=False
+        )
+        for part in _parts(shown):
+            _bound(part)
+        lines = "".join(shown.format()).splitlines()
+    except BaseException as failed:  # noqa: BLE001 - an exception's attributes are anybody's code
+        return [f"(the traceback of {type(error).__name__} cannot be shown: {type(failed).__name__})"]
+    left_out = len(lines) - MAX_LINES
+    if left_out > 0:
+        tail = MAX_LINES * 3 // 4
+        head = MAX_LINES - tail
+        lines = [*lines[:head], f"… [{left_out} lines]", *lines[-tail:]]
+    return [printable(line, MAX_LINE_CHARS) for line in lines]
+
+
+def _from_theirs(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without the calls of streamd's that led to the user's code; all of it where none did."""
+    theirs = trace
+    while theirs is not None and is_ours(theirs.tb_frame.f_code.co_filename):
+        theirs = theirs.tb_next
+    rest = theirs
+    while rest is not None:
+        filename = rest.tb_frame.f_code.co_filename
+        if not is_ours(filename) and not is_installed(filename):
+            return theirs
+        rest = rest.tb_next
+    return trace
+
+
+def _parts(shown: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    waiting: list[traceback.TracebackException | None] = [shown]
+    while waiting:
+        part = waiting.pop()
+        if part is not None:
+            yield part
+            waiting += [part.__cause__, part.__context__, *(part.exceptions or [])]
+
+
+def _bound(part: traceback.TracebackException) -> None:
+    left_out = len(part.stack) - OUTER_FRAMES - INNER_FRAMES
+    if left_out > 0:
+        frames = _Inner([*part.stack[:OUTER_FRAMES], *part.stack[-INNER_FRAMES:]])
+        frames.left_out = left_out
+        part.stack = frames
+    text = vars(part).get("_str")  # there is no public way to bound it; without it `MAX_LINES` still holds
+    if isinstance(text, str):
+        vars(part)["_str"] = _bounded_text(text)
+
+
+def _bounded_text(text: str) -> str:
+    lines = text.splitlines()
+    if len(lines) > MAX_MESSAGE_LINES:
+        more = len(lines) - MAX_MESSAGE_LINES
+        text = "\n".join([*lines[:MAX_MESSAGE_LINES], f"… [{more} more lines]"])
+    if len(text) > MAX_MESSAGE_CHARS:
+        return f"{text[:MAX_MESSAGE_CHARS]}… [{len(text) - MAX_MESSAGE_CHARS} more]"
+    return text
