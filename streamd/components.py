@@ -11,7 +11,7 @@ from streamd.core.contracts import Codec, Framer, Processor, Sink, SinkContext, 
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression
-from streamd.core.settings import StreamSettings
+from streamd.core.settings import FramingSettings
 from streamd.storage.databases import Databases
 
 
@@ -86,9 +86,9 @@ def make(
         with made.at("sources", name, "codec"):
             codec, options = component("codecs", source.codec)
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
-        if isinstance(source, StreamSettings):
+        if (cut_by := source.cut_by) is not None:
             with made.at("sources", name, "framing"):
-                made.framers[name] = _framers(source)
+                made.framers[name] = _framers(cut_by)
     for name in config.pipelines:
         made.processors[name] = _processors(loaded, name, made, before)
     for name, sink in config.sinks.items():
@@ -101,11 +101,11 @@ def make(
     return made
 
 
-def _framers(source: StreamSettings) -> Callable[[], Framer]:
-    framing, options = component("framing", source.framing)
+def _framers(cut_by: FramingSettings) -> Callable[[], Framer]:
+    framing, options = component("framing", cut_by.framing)
 
     def new_framer() -> Framer:
-        framer: Framer = framing(options, source.max_frame, source.oversize)
+        framer: Framer = framing(options, cut_by.max_frame, cut_by.oversize)
         return framer
 
     new_framer()

@@ -69,8 +69,8 @@ def _component(spec: ComponentSettings) -> str:
 def _source(loaded: Loaded, name: str) -> str:
     settings: Any = loaded.config.sources[name]
     words = [f"{settings.type} {getattr(settings, 'listen', '')}".strip()]
-    if hasattr(settings, "framing"):
-        words.append(f"framing {_component(settings.framing)}")
+    if settings.cut_by is not None:
+        words.append(f"framing {_component(settings.cut_by.framing)}")
     words.append(f"codec {_component(settings.codec)}")
     if settings.schema_name is not None:
         words.append(f"schema {settings.schema_name}")

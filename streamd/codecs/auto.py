@@ -18,7 +18,9 @@ class Auto(Json):
     A JSON object, an array of objects or lines with objects among them give fields, as the codec `json`
     takes them. What that refuses, be it broken or against its rules, is a message, whole: a line among lines
     alone, an array with all its elements. A message that begins like JSON, with `{` or `[`, is counted as
-    `auto_fallback`. Invalid UTF-8 is rejected (`text:utf8`).
+    `auto_fallback`. Invalid UTF-8 is rejected (`text:utf8`). A byte order mark before the frame and one NUL
+    at its end are skipped, as the codecs `json` and `text` do. Lines without an object among them are one
+    message: to make each a message of its own, give a source of datagrams the framing `newline`.
     """
 
     def __init__(self, config: Any, schema: Schema | None) -> None:

@@ -8,7 +8,14 @@ import msgspec
 from streamd.core.batch import Record
 from streamd.core.contracts import BadElement, Codec, Decoded
 from streamd.core.errors import BadData
-from streamd.core.json_rules import decode_fast, decode_frame, decode_object, find_outlaws, judge
+from streamd.core.json_rules import (
+    decode_fast,
+    decode_frame,
+    decode_object,
+    find_outlaws,
+    judge,
+    without_nul,
+)
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
@@ -84,7 +91,8 @@ CONTAINER_BYTES = 72
 class Json(Codec):
     """One frame is a JSON object, an array of objects, or several lines with an object each.
 
-    What `core.json_rules` refuses is rejected; a bad element or line is rejected alone. With a schema each
+    What `core.json_rules` refuses is rejected; a bad element or line is rejected alone. A byte order mark
+    before the frame and one NUL at its end (the end of a C string) are skipped. With a schema each
     object is typed and checked in the same pass; fields the schema does not declare are kept.
 
     Frames that are one good object each take a fast lane, the others `decode_one`. The records of a batch
@@ -176,11 +184,11 @@ class Json(Codec):
         return self._checked(found)
 
     def _element(self, part: bytes) -> Record | BadElement:
-        body = part.strip()
+        body = without_nul(part).strip()
         if body[:1] != b"{" or body[-1:] != b"}":  # a frame may hold 30,000 of these: no time for more
             return BadElement(part, "json:not_object")
         try:
-            return self._checked(decode_object(part))
+            return self._checked(decode_object(body))
         except BadData as bad:
             return BadElement(part, bad.reason, bad.detail)
 

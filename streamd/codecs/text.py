@@ -7,13 +7,18 @@ from pydantic import Field
 from streamd.core.batch import Record
 from streamd.core.contracts import Codec, Decoded
 from streamd.core.errors import BadData
+from streamd.core.json_rules import BYTE_ORDER_MARK
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 
 
 class Text(Codec):
-    """One frame is `{"message": …}`; one line end (LF or CRLF) behind it is cut off.
+    """One frame is `{"message": …}`, without one line end (LF or CRLF) and one NUL behind it.
+
+    The NUL is the end of a C string; it may stand before or behind the line end. A UTF-8 byte order mark
+    before the frame is skipped too. Line ends and NULs inside are content: a datagram of several lines is one
+    message, unless its source has the framing `newline`.
 
     Rejects what is not in the encoding (`text:utf8`, `text:encoding`) and what is `empty`.
     """
@@ -34,14 +39,15 @@ class Text(Codec):
         super().__init__(config, None)
 
     def decode(self, payloads: list[bytes], now: Now) -> Decoded:
-        """All records of all frames, in order; at once where no frame has a line end or is empty."""
+        """All records of all frames, in order; at once where no frame is empty or loses its end."""
         if all(payloads):
             try:
-                messages = b"\n".join(payloads).decode(self.config.encoding).split("\n")
+                text = b"\n".join(payloads).decode(self.config.encoding)
             except UnicodeDecodeError:
                 pass
             else:
-                if len(messages) == len(payloads):
+                messages = text.split("\n")
+                if len(messages) == len(payloads) and "\0" not in text and "\ufeff" not in text:
                     return Decoded([{"message": message} for message in messages])
         return super().decode(payloads, now)
 
@@ -51,11 +57,21 @@ class Text(Codec):
         return read_message(payload, self.config.encoding)
 
 
+def _without_line_end(body: bytes) -> bytes:
+    if body[-1:] == b"\n":
+        return body[:-2] if body[-2:] == b"\r\n" else body[:-1]
+    return body
+
+
 def read_message(payload: bytes, encoding: str = "utf-8") -> Record:
     """`{"message": …}` of one text. Raises `BadData` `text:utf8`, `text:encoding` or `empty`."""
-    body = payload
-    if body[-1:] == b"\n":
-        body = body[:-2] if body[-2:] == b"\r\n" else body[:-1]
+    body = _without_line_end(payload)
+    if body[-1:] == b"\0":
+        body = body[:-1]
+        if body[-1:] == b"\n" and len(body) == len(payload) - 1:
+            body = _without_line_end(body)
+    if encoding == "utf-8":
+        body = body.removeprefix(BYTE_ORDER_MARK)
     if not body:
         raise BadData("empty")
     try:

@@ -3,7 +3,8 @@
 Refused, each with its reason: `json:nan` (NaN, Infinity), `json:range` (1e999), `json:integer` (beyond 64
 bits, at any depth), `json:surrogate` (half of a pair), `json:depth` (over 64), `json:utf8`, `json:utf16`
 (UTF-16 or UTF-32), `json:syntax`, `json:not_object`, `json:reserved` (a key that would forge our metadata)
-and `empty`. Of duplicate keys the last wins; a byte order mark is skipped.
+and `empty`. Of duplicate keys the last wins; a byte order mark before the text and one NUL behind it, the end
+of a C string, are skipped.
 
 msgspec enforces most of this while it decodes. It allows big integers, any depth its recursion can reach
 and any key: `find_outlaws` looks for these in a whole batch, `judge` in one record.
@@ -40,6 +41,7 @@ _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 ToDict = Callable[[Any], Record]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_WHITE_SPACE = b" \t\r\n"
 _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))  # noqa: PLR2004 - "0" to "9"
 _LONG_NUMBER = b"0" * len(str(INT_MAX))
 _SHORTEST_DEEP = 2 * (MAX_DEPTH + 1)
@@ -126,7 +128,7 @@ def decode_frame(payload: bytes) -> Record | list[bytes]:
     itself, so that a broken document of several lines stays one. Raises `BadData` where the frame is none
     of these, or an array of nothing.
     """
-    payload = payload.removeprefix(BYTE_ORDER_MARK)
+    payload = without_nul(payload.removeprefix(BYTE_ORDER_MARK))
     try:
         record: Record = _decode_any(payload)
     except (ValueError, RecursionError) as error:
@@ -135,6 +137,12 @@ def decode_frame(payload: bytes) -> Record | list[bytes]:
             return parts
         raise _explain(payload, error) from None
     return record
+
+
+def without_nul(payload: bytes) -> bytes:
+    """The payload without one NUL at its end or before the white space at its end."""
+    end = payload.rstrip(_WHITE_SPACE)
+    return end[:-1] if end[-1:] == b"\0" else payload
 
 
 def _split(payload: bytes) -> list[bytes]:
@@ -151,7 +159,7 @@ def _split(payload: bytes) -> list[bytes]:
 
 def _is_object(line: bytes) -> bool:
     try:
-        _decode_any(line)
+        _decode_any(without_nul(line))
     except (ValueError, RecursionError):
         return False
     return True

@@ -147,6 +147,19 @@ class SourceSettings(Settings):
         """What its buffer does when full."""
         return self.buffer.when_full or self.default_when_full
 
+    @property
+    def cut_by(self) -> "FramingSettings | None":
+        """How what it reads is cut into frames; None where each read is a frame."""
+        return None
+
+
+class FramingSettings(NamedTuple):
+    """A framing, and the limit and policy it is made with."""
+
+    framing: ComponentSettings
+    max_frame: int
+    oversize: str
+
 
 class StreamSettings(SourceSettings):
     """What every source of a byte stream understands."""
@@ -158,6 +171,11 @@ class StreamSettings(SourceSettings):
         description="a longer frame: truncate (kept up to max_frame and flagged), drop (counted) or close"
         " (the connection, counted)",
     )
+
+    @property
+    def cut_by(self) -> FramingSettings | None:
+        """Streams are always cut."""
+        return FramingSettings(self.framing, self.max_frame, self.oversize)
 
 
 class BatchSettings(Settings):

@@ -11,13 +11,13 @@ from typing import Any, cast
 import structlog
 from pydantic import Field
 
-from streamd.core.books import FrameBook
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Framer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.sources._acceptor import Acceptor
+from streamd.sources._cutting import book_counts
 from streamd.sources._limits import ConnectionLimits
 
 log = structlog.get_logger()
@@ -361,19 +361,3 @@ class Connection(asyncio.BufferedProtocol):
 def _ended_a_frame(framer: Framer) -> bool:
     """Whether a frame was lost or empty in the last read, so that another one is unfinished now."""
     return any(counter != "discarded_bytes" for counter in framer.counts)
-
-
-LOST_FRAMES = {"oversize_dropped": "oversize", "incomplete": "incomplete"}
-"""A framer's counts that are frames which never came out of it, and the reason they were dropped for."""
-
-
-def book_counts(framer: Framer, book: FrameBook) -> None:
-    """Enter what a framer has counted."""
-    for counter, n in framer.counts.items():
-        lost_as = LOST_FRAMES.get(counter)
-        if lost_as is None:
-            book.note(counter, n)
-        else:
-            book.received += n
-            book.dropped[lost_as] += n
-    framer.counts.clear()

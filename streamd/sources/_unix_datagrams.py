@@ -7,10 +7,14 @@ from typing import Any
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.sources._cutting import DatagramCutter
 from streamd.sources._unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text
 
 MOST = 256
 """Datagrams read before the loop turns again: less than a millisecond's worth."""
+MOST_BYTES = 256 * 1024
+"""Read of a datagram that is cut into frames, or max_frame if that is more. Linux lets a process without
+privileges send 208 KiB."""
 _ROOM = socket.CMSG_SPACE(CREDENTIALS.size)
 
 
@@ -22,7 +26,9 @@ class UnixDatagrams(Source):
         self.address = path_of(config, context)
         self._bound: UnixSocket | None = None
         self._reading = False
-        self._room = memoryview(bytearray(config.max_frame))
+        self._cutter = None if context.new_framer is None else DatagramCutter(context, context.new_framer)
+        room_bytes = config.max_frame if self._cutter is None else max(config.max_frame, MOST_BYTES)
+        self._room = memoryview(bytearray(room_bytes))
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to read. Raises `EnvironmentFault`."""
@@ -70,7 +76,7 @@ class UnixDatagrams(Source):
                 count += 1
                 payload = bytes(self._room[:nbytes])
                 if flags & socket.MSG_TRUNC:
-                    if self.config.oversize == "drop":
+                    if self.config.oversize == "drop" and self._cutter is None:
                         book.received += 1
                         book.dropped["oversize"] += 1
                         continue
@@ -82,10 +88,19 @@ class UnixDatagrams(Source):
             pass
         if payloads:
             same = peers.count(peers[0]) == len(peers)
-            frames = Frames(payloads, peers[0] if same else peers, read_clock().wall_s, flagged=flagged)
+            self._hand_on(payloads, peers[0] if same else peers, flagged)
+        return count
+
+    def _hand_on(self, payloads: list[bytes], peers: str | list[str], flagged: bool) -> None:
+        wall_s = read_clock().wall_s
+        cut = (
+            (Frames(payloads, peers, wall_s, flagged=flagged),)
+            if self._cutter is None
+            else self._cutter.cut(payloads, peers, wall_s)
+        )
+        for frames in cut:
             if not self._outlet.offer(frames):
                 self._pause()
-        return count
 
 
 def _sender(ancillary: list[tuple[int, int, bytes]]) -> str:

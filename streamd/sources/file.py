@@ -16,8 +16,8 @@ from streamd.core.contracts import Framer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import DurationS, StreamSettings
+from streamd.sources._cutting import book_counts
 from streamd.sources._position import PositionFile, Progress
-from streamd.sources._stream import book_counts
 from streamd.sources._tail import Found, Tail, resume
 
 log = structlog.get_logger()

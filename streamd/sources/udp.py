@@ -1,20 +1,29 @@
-"""UDP: one datagram is one frame, whole, with its sender."""
+"""UDP: one datagram is one frame, whole, with its sender; or several, where it has a framing."""
 
 import asyncio
 import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Self
 
 import structlog
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
-from streamd.core.settings import Address, ListenAddress, SizeBytes, SourceSettings, WhenFull
+from streamd.core.settings import (
+    Address,
+    Component,
+    FramingSettings,
+    ListenAddress,
+    SizeBytes,
+    SourceSettings,
+    WhenFull,
+)
 from streamd.sources._allow import AllowList, Networks
+from streamd.sources._cutting import DatagramCutter
 from streamd.sources._flood_filter import SO_MEMINFO, FloodFilter
 from streamd.sources._limits import SenderRates, host_of
 from streamd.sources._listen import OwnSockets
@@ -35,6 +44,10 @@ MAX_PEERS = 65536
 
 class Udp(Source):
     """Reads datagrams in bulk from its own socket.
+
+    Without `framing` a datagram is one frame, and the codec says what several lines in it are: several
+    records of JSON (`json`, `auto`), one message of text (`text`, `auto`). With it each line or counted
+    message is a frame by itself; the limits by sender go on counting datagrams.
 
     asyncio's and uvloop's datagram transports read one or a few datagrams a loop turn and cannot be paused;
     this reads up to 512 in one system call whenever the socket is readable, then lets the loop turn.
@@ -60,6 +73,34 @@ class Udp(Source):
             " and dropped (rate_limited). Default: no such limit",
         )
 
+        framing: Component | None = Field(
+            None,
+            description="how a datagram is cut into frames, like newline. Default: it is one frame. The end"
+            " of the datagram ends its last line",
+        )
+        max_frame: SizeBytes = Field(  # type: ignore[assignment]  # parsed by the validator
+            "64KiB", description="longest frame of a datagram; needs framing"
+        )
+        oversize: Literal["truncate", "drop"] = Field(
+            "truncate",
+            description="a longer frame: truncate (kept up to max_frame and flagged) or drop (counted); needs"
+            " framing",
+        )
+
+        @model_validator(mode="after")
+        def _limits_need_a_framing(self) -> Self:
+            for key in ("max_frame", "oversize"):
+                if key in self.model_fields_set and self.framing is None:
+                    raise ValueError(f"{key} needs framing: without it a datagram is one frame, never cut")
+            return self
+
+        @property
+        def cut_by(self) -> FramingSettings | None:
+            """Only where the configuration names a framing."""
+            if self.framing is None:
+                return None
+            return FramingSettings(self.framing, self.max_frame, self.oversize)
+
         @property
         def default_when_full(self) -> WhenFull:
             """A datagram's sender cannot wait."""
@@ -70,6 +111,7 @@ class Udp(Source):
         self.address = config.listen
         self._allow = AllowList(config.allow)
         self._rates = _rates(config)
+        self._cutter = _cutter(context)
         self._sockets = context.sockets or OwnSockets()
         self._socket: socket.socket | None = None
         self._kernel_drops = 0
@@ -100,6 +142,7 @@ class Udp(Source):
         """Go on with other settings on the same socket; the receive buffer only grows."""
         super().become(config, context)
         self._allow = AllowList(config.allow)
+        self._cutter = _cutter(context)
         if self._rates is None or self._rates.rate != config.max_rate_per_sender:
             self._rates = _rates(config)
         if self._socket is not None:
@@ -180,17 +223,23 @@ class Udp(Source):
             payloads, peers = self._allowed(payloads, peers)
         if self._rates is not None and payloads:
             payloads, peers = self._within_rates(self._rates, payloads, peers, now.mono_s)
+        if self._cutter is not None:
+            for frames in self._cutter.cut(payloads, peers, now.wall_s):
+                self._offer(frames)
+            return count
         if len(payloads) == count:
             size_bytes += FRAME_OVERHEAD_BYTES * count
         elif payloads:
             size_bytes = sum(map(len, payloads)) + FRAME_OVERHEAD_BYTES * len(payloads)
         else:
             return count
-        frames = Frames(payloads, peers, now.wall_s, size_bytes=size_bytes)
+        self._offer(Frames(payloads, peers, now.wall_s, size_bytes=size_bytes))
+        return count
+
+    def _offer(self, frames: Frames) -> None:
         if not self._outlet.offer(frames):
             self._full = True
             self._pause()
-        return count
 
     def _peers_of(self, senders: list[bytes]) -> str | list[str]:
         first = senders[0]
@@ -269,6 +318,10 @@ class Udp(Source):
 
 def _rates(config: Any) -> SenderRates | None:
     return None if config.max_rate_per_sender is None else SenderRates(config.max_rate_per_sender)
+
+
+def _cutter(context: SourceContext) -> DatagramCutter | None:
+    return None if context.new_framer is None else DatagramCutter(context, context.new_framer)
 
 
 def _kernel_drops(sock: socket.socket) -> int:

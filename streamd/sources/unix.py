@@ -6,14 +6,14 @@ import structlog
 from pydantic import Field, model_validator
 
 from streamd.core.contracts import Outlet, Source, SourceContext
-from streamd.core.settings import WhenFull
+from streamd.core.settings import Component, ComponentSettings, FramingSettings, WhenFull
 from streamd.sources._stream import ConnectionSettings
 from streamd.sources._unix_datagrams import UnixDatagrams
 from streamd.sources._unix_streams import UnixStreams
 
 log = structlog.get_logger()
 
-_ONLY_STREAM = ("framing", *sorted(ConnectionSettings.__annotations__))
+_ONLY_STREAM = sorted(ConnectionSettings.__annotations__)
 
 
 class Unix(Source):
@@ -29,8 +29,13 @@ class Unix(Source):
         path: str = Field(pattern=r"^[^\x00]+$", description="file of the socket, relative to state_dir")
         mode: Literal["stream", "datagram"] = Field(
             "stream",
-            description="stream (connections, cut by `framing`) or datagram (each is a frame; max_frame and"
-            " oversize hold for it)",
+            description="stream (connections, cut by `framing`) or datagram (each is a frame, or several"
+            " with a framing; max_frame and oversize hold for a frame)",
+        )
+        framing: Component | None = Field(  # type: ignore[assignment]  # a datagram may have none
+            None,
+            description="how the stream or a datagram is cut into frames. Default: newline for a stream; a"
+            " datagram is one frame. The end of a datagram ends its last line",
         )
         permissions: str = Field(
             "0660", pattern="^0?[0-7]{3}$", description="who may send, in octal digits as chmod takes them"
@@ -42,10 +47,18 @@ class Unix(Source):
             if self.mode == "datagram":
                 for key in _ONLY_STREAM:
                     if key in self.model_fields_set:
-                        raise ValueError(f'{key} belongs to mode = "stream": a datagram is one frame')
+                        raise ValueError(f'{key} belongs to mode = "stream": there is no connection')
                 if self.oversize == "close":
                     raise ValueError('oversize = "close" belongs to mode = "stream": there is no connection')
             return self
+
+        @property
+        def cut_by(self) -> FramingSettings | None:
+            """Datagrams are cut only where the configuration names a framing."""
+            if self.framing is None and self.mode == "datagram":
+                return None
+            framing = self.framing or ComponentSettings(type="newline")
+            return FramingSettings(framing, self.max_frame, self.oversize)
 
         @property
         def default_when_full(self) -> WhenFull:

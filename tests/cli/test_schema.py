@@ -149,7 +149,7 @@ def test_the_shipped_configurations_fit_the_schema(path: Path) -> None:
         ("[pipelines.main]", "[pipeline.main]"),
         ('type = "tcp"', 'type = "tpc"'),
         ('framing = "auto"', 'framing = "autp"'),
-        ('type = "udp"', 'type = "udp"\nframing = "newline"'),
+        ('type = "udp"', 'type = "udp"\nframings = "newline"'),
         ('table = "records"', "table = 5"),
         ("[sinks.records]", "[sinks.records]\nbuffer.max_records = 0"),
     ],

@@ -40,9 +40,27 @@ def test_what_begins_like_json_and_is_none_is_a_message_and_counted(
     codec: Codec, now: Now, payload: bytes
 ) -> None:
     decoded = codec.decode([b'{"a":1}', payload, b'{"a":2}'], now)
-    assert decoded.records == [{"a": 1}, {"message": payload.decode()}, {"a": 2}]
+    assert decoded.records == [{"a": 1}, {"message": payload.decode("utf-8-sig")}, {"a": 2}]
     assert decoded.notes == {"auto_fallback": 1}
     assert decoded.rejects == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "records"),
+    [
+        (b'{"a":1}\0', [{"a": 1}]),
+        (b"hello\0", [{"message": "hello"}]),
+        (b"hello\0\n", [{"message": "hello"}]),
+        (b'{"a":1}\0\0', [{"message": '{"a":1}\0'}]),
+        (b'hello\0\n{"a":1}\0\n', [{"message": "hello"}, {"a": 1}]),
+        (b'\xef\xbb\xbf{"a":1}\0', [{"a": 1}]),
+    ],
+)
+def test_one_nul_at_the_end_is_no_part_of_the_frame(
+    codec: Codec, now: Now, payload: bytes, records: list[Any]
+) -> None:
+    decoded = codec.decode([payload, b"x"], now)
+    assert (decoded.records, decoded.rejects) == ([*records, {"message": "x"}], [])
 
 
 def test_the_count_is_of_one_call(codec: Codec, now: Now) -> None:

@@ -64,7 +64,13 @@ REFUSED = [
     (b"\xff{}", "json:utf8"),
     (b'{"a":1', "json:syntax"),
     (b'{"a":1}}', "json:syntax"),
-    (b'{"a":1}\0', "json:syntax"),
+    (b'{"a":1}\0\0', "json:syntax"),
+    (b'{"a":1}\0\n\0', "json:syntax"),
+    (b'{"a":1\0}', "json:syntax"),
+    (b'{"a":"x\0y"}', "json:syntax"),
+    (b"\0", "empty"),
+    (b"\xef\xbb\xbf\0\n", "empty"),
+    (b'\0{"a":1}', "json:utf16"),
     (b'{"a":1} {"a":2}', "json:syntax"),
     (b'{"a":01}', "json:syntax"),
     (b'{"a":+1}', "json:syntax"),
@@ -102,6 +108,12 @@ def test_what_breaks_a_rule_is_rejected_with_its_reason_and_takes_nothing_with_i
         (b'{"a":1,"a":2}', {"a": 2}),
         (b'\xef\xbb\xbf{"a":1}', {"a": 1}),
         (b'{"a":1}\n', {"a": 1}),
+        (b'{"a":1}\0', {"a": 1}),
+        (b'{"a":1}\0\r\n', {"a": 1}),
+        (b'{"a":1}\n\0', {"a": 1}),
+        (b'{"a":1} \0 ', {"a": 1}),
+        (b'\xef\xbb\xbf{"a":1}\0', {"a": 1}),
+        (b'{"a":"\\u0000"}\0', {"a": "\0"}),
         (b' \r\n{"a" : 1 }\r\n', {"a": 1}),
         (b'{\n  "a": 1,\n  "b": {\n    "c": 2\n  }\n}', {"a": 1, "b": {"c": 2}}),
         (b"{}", {}),
@@ -122,7 +134,7 @@ def test_what_keeps_the_rules_is_one_record(
     codec: Codec, now: Now, payload: bytes, record: dict[str, Any] | None
 ) -> None:
     decoded = codec.decode([payload], now)
-    assert decoded.records == [json.loads(payload.decode("utf-8-sig")) if record is None else record]
+    assert decoded.records == [json.loads(payload) if record is None else record]
     assert decoded.rejects == []
 
 
@@ -143,6 +155,25 @@ def test_lines_are_several_records_and_a_bad_line_is_rejected_alone(codec: Codec
     assert [(r.index, r.payload, r.reason, r.element) for r in decoded.rejects] == [
         (1, b"broken", "json:not_object", True)
     ]
+
+
+@pytest.mark.parametrize("name", ["json", "auto"])
+@pytest.mark.parametrize(
+    "payload", [b'{"a":1}\0\n{"a":2}\0', b'{"a":1}\r\n{"a":2}\n\0', b'[{"a":1},{"a":2}]\0']
+)
+def test_a_nul_ends_each_line_and_the_whole_of_several(
+    new_codec: Any, now: Now, name: str, payload: bytes
+) -> None:
+    decoded = new_codec(name).decode([payload], now)
+    assert (decoded.records, decoded.rejects) == ([{"a": 1}, {"a": 2}], [])
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_a_schema_takes_the_end_of_a_c_string_too(
+    new_codec: Any, schema: Schema, now: Now, typed: bool
+) -> None:
+    decoded = new_codec("json", schema, typed=typed).decode([LINE + b"\0", LINE[:-1] + b',"more":1}\0'], now)
+    assert decoded.records == [READING, READING | {"more": 1}]
 
 
 def test_a_truncated_frame_with_its_flag_is_judged_as_what_it_holds(codec: Codec, now: Now) -> None:

@@ -9,20 +9,62 @@ from streamd.core.schema import Schema
 
 
 def test_each_frame_is_a_message(new_codec: Any, now: Now) -> None:
-    decoded = new_codec("text").decode([b"one", "数据".encode(), b" ", b"\0\x1b"], now)
-    assert decoded.records == [{"message": text} for text in ("one", "数据", " ", "\0\x1b")]
+    decoded = new_codec("text").decode([b"one", "数据".encode(), b" ", b"\x1b"], now)
+    assert decoded.records == [{"message": text} for text in ("one", "数据", " ", "\x1b")]
     assert decoded.origins is None
 
 
 @pytest.mark.parametrize(
     ("payload", "message"),
-    [(b"x\n", "x"), (b"x\r\n", "x"), (b"x\n\n", "x\n"), (b"x\r", "x\r"), (b"x\ny", "x\ny"), (b"\nx", "\nx")],
+    [
+        (b"x\0", "x"),
+        (b"x\0\0", "x\0"),
+        (b"x\0\n", "x"),
+        (b"x\0\r\n", "x"),
+        (b"x\n\0", "x"),
+        (b"x\r\n\0", "x"),
+        (b"x\0\n\0", "x\0"),
+        (b"a\0b", "a\0b"),
+        (b"\0x", "\0x"),
+        (b"x\n\n\0", "x\n"),
+        (b"x\ny\0", "x\ny"),
+        (b"x\n", "x"),
+        (b"x\r\n", "x"),
+        (b"x\n\n", "x\n"),
+        (b"x\r", "x\r"),
+        (b"x\ny", "x\ny"),
+        (b"\nx", "\nx"),
+    ],
 )
-def test_one_line_end_is_cut_off(new_codec: Any, now: Now, payload: bytes, message: str) -> None:
+def test_one_line_end_and_one_nul_are_cut_off(new_codec: Any, now: Now, payload: bytes, message: str) -> None:
     assert new_codec("text").decode([payload, b"z"], now).records == [{"message": message}, {"message": "z"}]
 
 
-@pytest.mark.parametrize("payload", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (b"\xef\xbb\xbfx", "x"), (b"\xef\xbb\xbfx\n", "x"), (b"\xef\xbb\xbfx\0", "x"),
+        (b"\xef\xbb\xbf\xef\xbb\xbfx", "\ufeffx"), (b"x\xef\xbb\xbfy", "x\ufeffy"),
+        (b"x\xef\xbb\xbf", "x\ufeff"), (b"x\n\xef\xbb\xbfy", "x\n\ufeffy"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["text", "auto"])
+def test_a_byte_order_mark_before_the_message_is_skipped_and_one_inside_is_kept(
+    new_codec: Any, now: Now, name: str, payload: bytes, message: str
+) -> None:
+    decoded = new_codec(name).decode([b"a", payload, b"z"], now)
+    assert decoded.records == [{"message": "a"}, {"message": message}, {"message": "z"}]
+
+
+def test_the_bytes_of_a_mark_are_text_in_another_encoding(new_codec: Any, now: Now) -> None:
+    assert new_codec("text", encoding="latin-1").decode([b"\xef\xbb\xbfx"], now).records == [
+        {"message": "\xef\xbb\xbfx"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\n", b"\r\n", b"\0", b"\0\n", b"\n\0", b"\xef\xbb\xbf", b"\xef\xbb\xbf\0"]
+)
 def test_nothing_is_empty(new_codec: Any, now: Now, payload: bytes) -> None:
     decoded = new_codec("text").decode([b"x", payload], now)
     assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "empty")]

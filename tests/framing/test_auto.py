@@ -52,6 +52,33 @@ def test_a_count_inside_a_line_is_text(new_framer: NewFramer) -> None:
     assert new_framer("auto").feed(b"took 7 <ms\nx7 <13>abc\n") == [b"took 7 <ms", b"x7 <13>abc"]
 
 
+def test_a_nul_ends_a_line_as_lf_does(new_framer: NewFramer) -> None:
+    framer = new_framer("auto")
+    data = b"<14>one\0<14>two\n<14>three\r\n<14>four\n\0<14>five\0\n\0\0<14>six\r\0"
+    assert framer.feed(data) == [b"<14>one", b"<14>two", b"<14>three", b"<14>four", b"<14>five", b"<14>six"]
+    assert framer.between_frames
+    assert framer.counts == {}
+
+
+def test_a_count_is_found_behind_a_nul_and_a_nul_in_a_counted_frame_is_content(new_framer: NewFramer) -> None:
+    framer = new_framer("auto")
+    assert framer.feed(b"<14>a\0" b"6 <b\0c\nd" b"12 e\0" b"7 <15>abc" b"x\0") == [
+        b"<14>a", b"<b\0c\nd", b"12 e", b"<15>abc", b"x",
+    ]  # fmt: skip
+
+
+def test_a_nul_inside_a_line_makes_two_of_it_and_loses_no_other_byte(new_framer: NewFramer) -> None:
+    framer = new_framer("auto")
+    assert framer.feed(b"binary \0\xff\0\0 data\nnext\n") == [b"binary ", b"\xff", b" data", b"next"]
+
+
+@pytest.mark.parametrize("oversize", ["truncate", "drop"])
+def test_an_overlong_line_ends_at_a_nul_too(oversize: str, new_framer: NewFramer) -> None:
+    framer = new_framer("auto", 4, oversize)
+    kept = [b"long"] if oversize == "truncate" else []
+    assert framer.feed(b"longer") + framer.feed(b"st\0ok\0") == [*kept, b"ok"]
+
+
 def test_a_line_feed_inside_a_counted_frame_starts_no_line(new_framer: NewFramer) -> None:
     assert new_framer("auto").feed(b"12 <a\n3 <bc\nde\nline\n") == [b"<a\n3 <bc\nde\n", b"line"]
 
@@ -162,7 +189,7 @@ def reference(data: bytes, max_frame: int) -> tuple[list[bytes], int]:
             at = body + int(digits)
             after_counted = True
         else:
-            end = data.index(b"\n", at)
+            end = min(found for found in (data.find(b"\n", at), data.find(b"\0", at)) if found >= 0)
             line = data[at:end]
             body_line = line.removesuffix(b"\r")
             cut = len(body_line) > max_frame
@@ -183,6 +210,9 @@ PIECES = [
     b" ",
     b"0 <",
     b"abc\n",
+    b"abc\0",
+    b"\0",
+    b"7 {ab\0cde",
     b"99999 <a\n",
     b"700 <a",
     b"a",

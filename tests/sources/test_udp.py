@@ -4,11 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from streamd import registry
 from streamd.core.books import FrameBook
-from streamd.core.contracts import SourceContext
+from streamd.core.contracts import Framer, SourceContext
 from streamd.core.errors import EnvironmentFault
 from streamd.sources import _recvmmsg
+from streamd.sources import udp as udp_module
 from streamd.sources.udp import Udp, peer_text
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -16,7 +19,15 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 def udp(**options: Any) -> Udp:
     options = {"type": "udp", "listen": "127.0.0.1:0", "receive_buffer": "256KiB"} | options
-    return Udp(Udp.Config.model_validate(options), SourceContext("lab", FrameBook("lab"), None))
+    config = Udp.Config.model_validate(options)
+    framing = registry.load("framing", config.framing.type if config.framing else "newline")
+
+    def new_framer() -> Framer:
+        framer: Framer = framing(framing.Config(), config.max_frame, config.oversize)
+        return framer
+
+    made = new_framer if config.framing else None
+    return Udp(config, SourceContext("lab", FrameBook("lab"), made))
 
 
 def sender(source: Udp, family: int = socket.AF_INET) -> socket.socket:
@@ -90,6 +101,105 @@ async def test_a_full_buffer_stops_reading_until_there_is_room(capture: Any, unt
         capture.resume()
         await until(lambda: capture.payloads == [b"1", b"2"])
     await source.stop()
+
+
+@pytest.mark.parametrize("framing", [None, "newline"])
+async def test_reading_goes_on_after_every_full_buffer(
+    capture: Any, until: Until, framing: str | None
+) -> None:
+    """Each datagram is a read of its own, so that the rest after a read of few is over in between."""
+    source = udp(framing=framing, buffer={"when_full": "block"})
+    await source.open(capture)
+    sent: list[bytes] = []
+    with sender(source) as sock:
+        for cycle in range(4):
+            capture.accepting = False
+            sent.append(b"full %d" % cycle)
+            sock.send(sent[-1])
+            await until(lambda: capture.payloads == sent)
+            assert not source._reading
+            capture.accepting = True
+            capture.resume()
+            for n in range(3):
+                sent.append(b"%d after %d" % (n, cycle))
+                sock.send(sent[-1])
+                await until(lambda: capture.payloads == sent)
+    await source.stop()
+
+
+async def test_nothing_is_read_between_a_full_buffer_and_room_in_it(capture: Any, until: Until) -> None:
+    source = udp()
+    await source.open(capture)
+    capture.accepting = False
+    with sender(source) as sock:
+        sock.send(b"1")
+        await until(lambda: capture.payloads == [b"1"])
+        sock.send(b"2")
+        await asyncio.sleep(20 * udp_module.REST_S)  # the rest after a read of few is over
+        assert capture.payloads == [b"1"]
+        capture.resume()
+        await until(lambda: capture.payloads == [b"1", b"2"])
+    await source.stop()
+
+
+async def test_a_framing_cuts_each_datagram_by_itself(capture: Any, until: Until) -> None:
+    source = udp(framing="newline", max_frame="8B")
+    await source.open(capture)
+    with sender(source) as first, sender(source) as second:
+        source._pause()
+        first.send(b"a\nb")
+        second.send(b"c\r\nd\n")
+        first.send(b"much too long\nlast\n\0")
+        first.send(b"")
+        source._resume()
+        await until(lambda: len(capture.payloads) == 7)
+        one, two = (f"127.0.0.1:{sock.getsockname()[1]}" for sock in (first, second))
+    assert capture.payloads == [b"a", b"b", b"c", b"d", b"much too", b"last", b""]
+    assert capture.peers == [one, one, two, two, one, one, one]
+    assert [frames.flagged for frames in capture.offered] == [True]
+    assert dict(source.context.book.notes) == {("truncated", ""): 1, ("discarded_bytes", ""): 5}
+    await source.stop()
+
+
+async def test_limits_by_sender_count_datagrams_and_not_the_frames_in_them(
+    capture: Any, until: Until
+) -> None:
+    source = udp(framing="newline", max_rate_per_sender=2, allow=["127.0.0.1/32"])
+    await source.open(capture)
+    source._pause()
+    with sender(source) as sock:
+        for n in range(4):
+            sock.send(b"%d\n%d" % (n, n))
+        source._resume()
+        await until(lambda: source.context.book.dropped["rate_limited"] == 2)
+    assert capture.payloads == [b"0", b"0", b"1", b"1"]
+    await source.stop()
+
+
+async def test_another_framing_by_a_reload_holds_for_the_next_datagram(capture: Any, until: Until) -> None:
+    source = udp()
+    await source.open(capture)
+    with sender(source) as sock:
+        sock.send(b"a\nb")
+        await until(lambda: capture.payloads == [b"a\nb"])
+        other = udp(framing="newline", listen=str(source.config.listen))
+        assert source.can_become(other.config)
+        source.become(other.config, other.context)
+        sock.send(b"a\nb")
+        await until(lambda: capture.payloads == [b"a\nb", b"a", b"b"])
+    await source.stop()
+
+
+@pytest.mark.parametrize("option", [{"max_frame": "1KiB"}, {"oversize": "drop"}])
+def test_a_limit_of_frames_without_a_framing_is_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="needs framing"):
+        udp(**option)
+    udp(framing="newline", **option)
+
+
+def test_a_datagram_has_no_connection_to_close() -> None:
+    with pytest.raises(ValidationError, match="oversize"):
+        udp(framing="newline", oversize="close")
 
 
 async def test_stop_offers_what_the_kernel_holds_and_takes_no_more(capture: Any) -> None:

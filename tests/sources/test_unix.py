@@ -26,12 +26,13 @@ MODES = ["stream", "datagram"]
 
 def unix(folder: Path, **options: Any) -> Unix:
     config = Unix.Config.model_validate({"type": "unix", "path": "in.sock"} | options)
-    framing = registry.load("framing", config.framing.type)
+    framing = registry.load("framing", config.cut_by.framing.type if config.cut_by else "newline")
 
     def new_framer() -> Any:
         return framing(framing.Config(), config.max_frame, config.oversize)
 
-    return Unix(config, SourceContext("local", FrameBook("local"), new_framer, folder, folder))
+    made = new_framer if config.cut_by else None
+    return Unix(config, SourceContext("local", FrameBook("local"), made, folder, folder))
 
 
 def connected(source: Unix) -> socket.socket:
@@ -165,8 +166,8 @@ async def test_what_cannot_be_made_is_a_fault_that_says_what_to_do(
         ({"permissions": 660}, "permissions"),
         ({"path": ""}, "path"),
         ({"path": "a\0b"}, "path"),
-        ({"mode": "datagram", "framing": "nul"}, "a datagram is one frame"),
-        ({"mode": "datagram", "frame_timeout": "1s"}, "a datagram is one frame"),
+        ({"mode": "datagram", "frame_timeout": "1s"}, "there is no connection"),
+        ({"mode": "datagram", "framing": "newline", "oversize": "close"}, "there is no connection"),
         ({"mode": "datagram", "oversize": "close"}, "there is no connection"),
         ({"mode": "seqpacket"}, "mode"),
     ],
@@ -202,6 +203,39 @@ async def test_an_overlong_datagram_is_cut_or_dropped_and_counted(
     else:
         assert capture.payloads == [b"x" * 16, b"end"]
         assert (book.received, book.dropped["oversize"]) == (1, 1)
+    await source.stop()
+
+
+async def test_a_framing_cuts_datagrams_and_the_limit_holds_for_each_line(
+    capture: Any, until: Until, tmp_path: Path
+) -> None:
+    source = unix(tmp_path, mode="datagram", framing="newline", max_frame="16B")
+    await source.open(capture)
+    with connected(source) as sender:
+        for payload in (b"a\nb\n", b"", b"x" * 16 + b"\n" + b"y" * 20 + b"\nlast", b"end"):
+            sender.send(payload)
+        await until(lambda: b"end" in capture.payloads)
+    assert capture.payloads == [b"a", b"b", b"", b"x" * 16, b"y" * 16, b"last", b"end"]
+    assert [type(payload) is FlaggedFrame for payload in capture.payloads].index(True) == 4
+    assert [frames.flagged for frames in capture.offered].count(True) == 1
+    assert capture.peers == [ME] * 7
+    assert dict(source.context.book.notes) == {("truncated", ""): 1, ("discarded_bytes", ""): 4}
+    await source.stop()
+
+
+async def test_a_framed_datagram_longer_than_is_read_is_flagged_where_it_was_cut(
+    capture: Any, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamd.sources._unix_datagrams.MOST_BYTES", 10)
+    source = unix(tmp_path, mode="datagram", framing="newline", max_frame="8B", oversize="drop")
+    await source.open(capture)
+    with connected(source) as sender:
+        sender.send(b"one\ntwo\nthree\nfour\n")
+        await until(lambda: len(capture.payloads) == 3)
+    assert capture.payloads == [b"one", b"two", b"th"]
+    assert capture.payloads[2].flag == "truncated"
+    assert capture.offered[0].flagged
+    assert source.context.book.notes["truncated", ""] == 1
     await source.stop()
 
 
@@ -242,6 +276,28 @@ async def test_a_full_buffer_makes_datagram_senders_wait_and_nothing_is_lost(
         await until(lambda held=before: len(capture.payloads) > held)  # type: ignore[misc]  # bound now
     await asyncio.to_thread(thread.join)
     assert capture.payloads == [b"%d" % n for n in range(count)]
+    await source.stop()
+
+
+@pytest.mark.parametrize("framing", [{}, {"framing": "newline"}])
+async def test_datagrams_are_read_on_after_every_full_buffer(
+    capture: Any, until: Until, tmp_path: Path, framing: dict[str, Any]
+) -> None:
+    source = unix(tmp_path, mode="datagram", buffer={"when_full": "block"}, **framing)
+    await source.open(capture)
+    sent: list[bytes] = []
+    with connected(source) as sender:
+        for cycle in range(4):
+            capture.accepting = False
+            sent.append(b"full %d" % cycle)
+            sender.send(sent[-1])
+            await until(lambda: capture.payloads == sent)
+            capture.accepting = True
+            capture.resume()
+            for n in range(3):  # each in a read of its own
+                sent.append(b"%d after %d" % (n, cycle))
+                sender.send(sent[-1])
+                await until(lambda: capture.payloads == sent)
     await source.stop()
 
 
