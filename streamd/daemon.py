@@ -22,13 +22,14 @@ from streamd.balance import summary
 from streamd.config import Loaded, load
 from streamd.core.books import Books, Entry
 from streamd.core.clock import read_clock
-from streamd.core.errors import EnvironmentFault, StreamdError
+from streamd.core.errors import EnvironmentFault, Place, StreamdError
 from streamd.core.settings import DeadLetterPayload
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.logs import logs
 from streamd.pipeline import Assembly, assemble
 from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
+from streamd.reload.rehearsal import rehearse
 from streamd.reload.reloads import Reloads
 from streamd.reload.swap import Swap
 from streamd.service.announcer import Announcer, parts_of
@@ -78,9 +79,10 @@ class Daemon:
             version=__version__,
             run_id=uuid.uuid4().hex[:12],
             started_at_wall_s=read_clock().wall_s,
-            config_path=str(loaded.path),
+            config_path=str(loaded.path.absolute()),
             ledger_trouble=lambda: self.ledger.trouble if self.ledger is not None else None,
             unclean_runs=lambda: self.ledger.unclean_runs if self.ledger is not None else 0,
+            holds=self._holds,
             free_bytes=self._free_bytes,
         )
         self.announcer = Announcer(
@@ -183,6 +185,17 @@ class Daemon:
         )
         await self.control.open()
 
+    def _holds(self) -> list[Place]:
+        """What no other daemon may have while this one runs."""
+        config = self.loaded.config
+        found = list(gauges.places(self.parts))
+        found += [("database", str(path)) for path in self.databases.paths]
+        if self.loaded.control_path is not None:
+            found.append(("unix", str(self.loaded.control_path)))
+        if config.admin.listen is not None:
+            found.append(("tcp", str(config.admin.listen)))
+        return found
+
     def refresh(self) -> None:
         """Bring the kernel's numbers into the books."""
         for source in self.parts.sources.values():
@@ -240,6 +253,7 @@ class Daemon:
         keep_schemas(now, new)
         parts = self._assemble(new, Books() if dry_run else self.books, (now, old))
         changes = compare(now, old, new, parts)
+        await rehearse(parts, changes, self._holds())
         if dry_run:
             return changes
         swap = Swap(old, parts, changes, self.books)

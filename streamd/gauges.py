@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge
+from streamd.core.errors import Place
 from streamd.pipeline import Assembly
 from streamd.runtime.buffer import Buffer
 
@@ -39,3 +40,11 @@ def sources(parts: Assembly) -> Iterator[SourceGauge]:
         yield SourceGauge(
             name, (str(source.address),), source.open_connections, source.certificate_expires_at_wall_s
         )
+
+
+def places(parts: Assembly) -> Iterator[Place]:
+    """What the open sources and sinks hold."""
+    for source in parts.sources.values():
+        yield from source.places
+    for sink in parts.sinks.values():
+        yield from sink.places

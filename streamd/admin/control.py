@@ -16,8 +16,9 @@ from streamd.admin.exchange import MAX_REQUEST_BYTES, TIMEOUT_S, Answer, Exchang
 from streamd.admin.status import status
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
-from streamd.core.errors import ConfigError, StreamdError
+from streamd.core.errors import ConfigError, StreamdError, Taken
 from streamd.core.printable import printable
+from streamd.core.trial_paths import try_folder
 from streamd.dead_letters import reader as dead_letter_reader
 from streamd.dead_letters.filter import LetterFilter, moment
 from streamd.service.unix_socket import CREDENTIALS, PATH_BYTES, UnixSocket
@@ -27,6 +28,7 @@ MAX_CONNECTIONS = 16
 MOST_LETTERS = 1000
 """Listed in one answer."""
 
+_OWNER = "[control]"
 _JSON = "application/json"
 _FILTERS = ("reason", "source", "stage", "pipeline", "since")
 _MOST_DIGITS = 18
@@ -96,7 +98,7 @@ class ControlServer:
             socket.SOCK_STREAM,
             permissions=0o660 if self._group is not None or made_by_systemd else 0o600,
             group=self._group,
-            owner="[control]",
+            owner=_OWNER,
         )
         self._server = await asyncio.start_unix_server(
             self._exchange.accept,
@@ -104,6 +106,21 @@ class ControlServer:
             limit=MAX_REQUEST_BYTES,
             backlog=MAX_CONNECTIONS,
         )
+
+    @staticmethod
+    def rehearse(path: Path, group: str | None) -> None:
+        """Raises what `open` would, and makes nothing."""
+        try:
+            try_folder(path.parent)
+            can_make_folder = True
+        except OSError:  # what is wrong there the socket says
+            can_make_folder = False
+        try:
+            UnixSocket.rehearse(
+                short(path), socket.SOCK_STREAM, group=group, owner=_OWNER, made_folder=can_make_folder
+            )
+        except Taken as taken:
+            raise Taken(str(taken), "unix", str(path)) from None
 
     async def close(self) -> None:
         """Take the path away and end every connection. Safe to call twice, and when never opened."""

@@ -1,9 +1,9 @@
 """The admin address: metrics and health over HTTP on a loopback address."""
 
 import asyncio
-import errno
 import importlib
 import re
+import socket
 from typing import Any
 
 import structlog
@@ -11,11 +11,12 @@ import structlog
 from streamd.admin.exchange import MAX_REQUEST_BYTES, TIMEOUT_S, Answer, Exchange, Request
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
-from streamd.core.errors import EnvironmentFault
 from streamd.core.printable import printable
 from streamd.core.settings import Address
+from streamd.sources._listen import bound_socket, numeric, try_bound_socket
 
 MAX_CONNECTIONS = 64
+_OWNER = "[admin]"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]{0,5})?")
 
 log = structlog.get_logger()
@@ -37,7 +38,7 @@ class AdminServer:
         self._timeout_s = timeout_s
         own = f"[{address.host}]" if ":" in address.host else address.host
         self._hosts = {"localhost", "127.0.0.1", "[::1]", own.lower()}
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._exchange = Exchange(self._answer, self.refused, MAX_CONNECTIONS, timeout_s=timeout_s)
         self._metrics: Any = None  # made at the first scrape
         self._routes = {
@@ -48,26 +49,26 @@ class AdminServer:
 
     async def open(self) -> None:
         """Listen. Raises `EnvironmentFault`."""
-        try:
-            self._server = await asyncio.start_server(
-                self._exchange.accept, *self._address, limit=MAX_REQUEST_BYTES, backlog=MAX_CONNECTIONS
+        found: list[Address] = []
+        for address in numeric(self._address, socket.SOCK_STREAM, _OWNER):
+            sock, bound = bound_socket(address, socket.SOCK_STREAM, _OWNER)
+            server = await asyncio.start_server(
+                self._exchange.accept, sock=sock, limit=MAX_REQUEST_BYTES, backlog=MAX_CONNECTIONS
             )
-        except OSError as error:
-            advice = (
-                "something else listens there; stop it or choose another port"
-                if error.errno == errno.EADDRINUSE
-                else "choose an address of this host"
-            )
-            raise EnvironmentFault(
-                f"[admin] cannot listen on {self._address}: {error.strerror}; {advice}"
-            ) from error
-        names = [socket.getsockname() for socket in self._server.sockets]
-        self.listening = tuple(Address(name[0], name[1]) for name in names)
+            self._servers.append(server)
+            found.append(bound)
+        self.listening = tuple(found)
+
+    @staticmethod
+    def rehearse(address: Address) -> None:
+        """Bind and let go at once. Raises what `open` would."""
+        for one in numeric(address, socket.SOCK_STREAM, _OWNER):
+            try_bound_socket(one, socket.SOCK_STREAM, _OWNER)
 
     async def close(self) -> None:
         """Stop listening and end every connection. Safe to call twice, and when never opened."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         await self._exchange.close()
 
     async def _answer(self, request: Request) -> Answer:

@@ -65,6 +65,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
             }
             for sink in view.sinks()
         ],
+        "holds": [list(place) for place in view.holds()],
         "dead_letters": dict(view.dead_letters),
         "admin": {"refused": dict(view.admin_refused)},
         "control": {"refused": dict(view.control_refused)},

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from streamd.core.books import Books
+from streamd.core.errors import Place
 from streamd.core.histogram import Histogram
 from streamd.core.now import Now
 from streamd.core.settings import WhenFull
@@ -99,5 +100,7 @@ class View:
     """Why the ledger could not be written the last time; None where it could."""
     unclean_runs: Callable[[], int] = lambda: 0
     """Runs found at the start that had begun and not ended."""
+    holds: Callable[[], Iterable[Place]] = tuple
+    """The addresses, sockets, locked files and databases that nobody else may have meanwhile."""
     free_bytes: Callable[[], int | None] = lambda: None
     """What the file system of the state folder has left; None where that cannot be seen."""

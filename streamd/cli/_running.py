@@ -1,36 +1,34 @@
-"""What the running daemon of a configuration listens on."""
+"""What the running daemon of a configuration holds."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from streamd.cli import _control
 from streamd.cli.status import fetch
 from streamd.config import Loaded
-from streamd.core.errors import EnvironmentFault
-from streamd.core.settings import Address, parse_address
+from streamd.core.errors import EnvironmentFault, Place
+from streamd.core.places import is_held
 
 
-class Listening(NamedTuple):
-    """Ports by source; none where no daemon runs. The admin address is not told: it has one while it runs."""
+class Running(NamedTuple):
+    """The daemon that answers at the control socket; nothing is held where none does."""
 
-    ports: dict[str, set[int]]
+    config: Path | None = None
+    """The configuration it runs."""
+    places: tuple[Place, ...] = ()
 
-    def holds(self, source: str, address: Address) -> bool:
-        """Whether a port that is taken is taken by this source of the daemon."""
-        return address.port in self.ports.get(source, ())
+    def holds(self, place: Place) -> bool:
+        """Whether an address, socket, lock or database that is taken is taken by this daemon."""
+        return is_held(place, self.places)
 
 
-def listening(loaded: Loaded) -> Listening:
+def running(loaded: Loaded) -> Running:
     """What the daemon says that answers at the control socket. Waits 3 s for it at most."""
     path = _control.place_of(loaded.path, loaded.config.daemon, loaded.config.control)
     if path is None:
-        return Listening({})
+        return Running()
     try:
-        sources = fetch(path)[0].sources
-        return Listening(
-            {
-                source.name: {parse_address(address).port for address in source.listening if ":" in address}
-                for source in sources
-            }
-        )
+        status = fetch(path)[0]
+        return Running(Path(status.config), tuple(status.holds))
     except (EnvironmentFault, ValueError):
-        return Listening({})
+        return Running()

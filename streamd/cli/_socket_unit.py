@@ -1,5 +1,6 @@
 """What the installed socket unit holds of a configuration's listeners."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from streamd.cli import _units
 from streamd.config import Config
 from streamd.core.settings import Address, parse_address
+from streamd.sources._listen import place_of, try_bound_socket
 
 _TYPES = {"ListenDatagram": "udp", "ListenStream": "tcp"}
 _Key = tuple[str, Address]
@@ -20,9 +22,9 @@ class SocketUnit:
     missing: list[_units.Listener]
     unused: list[_Key]
 
-    def holds(self, type_: str, address: Address) -> bool:
+    def holds(self, type_: str, address: Address | str) -> bool:
         """Whether systemd has bound the address, so that nobody else can."""
-        return any((one.type, one.address) == (type_, address) for one in self.held)
+        return any((one.type, str(one.address)) == (type_, str(address)) for one in self.held)
 
     def describe(self) -> dict[str, Any]:
         """For programs."""
@@ -76,3 +78,23 @@ def _bound(text: str) -> list[_Key]:
                 continue
             found.append((_TYPES[name], address))
     return found
+
+
+class UnitSockets:
+    """What the service would find of the addresses: those of the socket unit are handed to it."""
+
+    def __init__(self, unit: SocketUnit) -> None:
+        self._unit = unit
+
+    def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
+        """Raises what the service would meet."""
+        if not self._unit.holds(*place_of(listen, kind)):
+            try_bound_socket(listen, kind, owner)
+
+    def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
+        """Nobody takes a socket here."""
+        raise NotImplementedError
+
+    def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
+        """Nothing was taken."""
+        raise NotImplementedError

@@ -1,107 +1,114 @@
-"""What `check` tries on this host: addresses are bound, folders and files looked at. Nothing is made."""
+"""What `check` tries on this host: everything that a start would open is rehearsed. Nothing is changed."""
 
-import os
-import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from streamd import registry
-from streamd.cli._running import listening
-from streamd.cli._socket_unit import SocketUnit
+from streamd.admin.control import ControlServer
+from streamd.admin.server import AdminServer
+from streamd.cli._running import Running, running
+from streamd.components import Components
 from streamd.config import Loaded
-from streamd.core.errors import EnvironmentFault
-from streamd.core.settings import Address
+from streamd.core.books import FrameBook
+from streamd.core.contracts import Sockets, SourceContext
+from streamd.core.errors import ConfigError, EnvironmentFault, Taken
 from streamd.core.tls_files import MissingCredential
-from streamd.sinks._tls import Tls, TlsSettings
-from streamd.sources._listen import bound_socket
-from streamd.storage.files import fault_of
-
-_SOCKET_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+from streamd.dead_letters.dead_letters import DeadLetters
+from streamd.ledger.ledger import Ledger
+from streamd.sources._listen import OwnSockets
 
 
-def faults(loaded: Loaded, socket_unit: SocketUnit | None = None) -> list[str]:
-    """What this host would refuse now: ports, folders, files that are no databases. Nothing is made.
+@dataclass(slots=True)
+class Trial:
+    """What a start would refuse and change now."""
 
-    Ports that the socket unit holds are not tried, and those that the running daemon of this configuration
-    holds are no faults: a reload keeps them.
-    """
-    found: list[str] = []
-    running = None
-    for name, source in loaded.config.sources.items():
-        address = getattr(source, "listen", None)
-        if source.type in _SOCKET_KINDS and isinstance(address, Address):
-            if socket_unit is not None and socket_unit.holds(source.type, address):
-                continue
-            taken = _bind(address, _SOCKET_KINDS[source.type], f"source {name}")
-            if taken:
-                running = running or listening(loaded)
-            if running is None or not running.holds(name, address):
-                found += taken
-        found += _unfit_files(loaded, name)
-    for name, sink in loaded.config.sinks.items():
-        found += _unfit_tls(loaded, name, getattr(sink, "tls", TlsSettings()))
-    if loaded.config.admin.listen is not None:
-        taken = _bind(loaded.config.admin.listen, socket.SOCK_STREAM, "[admin]")
-        if taken and not (running or listening(loaded)).ports:  # its own, as far as can be known
-            found += taken
-    plain = {f"sinks.{name}" for name, sink in loaded.config.sinks.items() if not hasattr(sink, "table")}
-    for path, owner in {path: owner for owner, path in outputs(loaded)}.items():
-        found += _unwritable(path, database=owner not in plain)
-    return found
+    running: Running
+    """Whose addresses, sockets, locks and databases are no refusals: a reload keeps them."""
+    faults: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    """Statements that would be run on tables that are there."""
+
+    def of(self, rehearse: Callable[[], Any], owner: str = "") -> None:
+        """Rehearse one part; `owner` is put before words that do not name it themselves."""
+        try:
+            found = rehearse() or ()
+        except MissingCredential:
+            return  # only the service has its credentials
+        except Taken as taken:
+            if not self.running.holds(taken.place):
+                self._add(str(taken), owner)
+        except (ConfigError, EnvironmentFault) as fault:
+            self._add(str(fault), owner)
+        else:
+            self.changes += [f"{owner}: {change}" for change in found]
+
+    def _add(self, text: str, owner: str) -> None:
+        if text not in self.faults:  # a file that several write to
+            self.faults.append(f"{owner}: {text}" if owner else text)
+
+
+def rehearse(
+    loaded: Loaded, made: Components, dead_letters: DeadLetters, sockets: Sockets | None = None
+) -> Trial:
+    """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds."""
+    config = loaded.config
+    trial = Trial(running(loaded))
+    _control(loaded, trial)
+    trial.of(dead_letters.rehearse)
+    trial.of(lambda: Ledger.rehearse(loaded.state_dir / config.ledger.path))
+    for name, sink in made.sinks.items():
+        trial.of(sink.rehearse, f"sinks.{name}")
+    if (address := config.admin.listen) is not None:
+        trial.of(lambda: AdminServer.rehearse(address))
+    for name in config.sources:
+        trial.of(lambda name=name: _rehearse_source(loaded, made, name, sockets or OwnSockets()))  # type: ignore[misc]  # bound at once
+    return trial
+
+
+def _control(loaded: Loaded, trial: Trial) -> None:
+    path, group = loaded.control_path, loaded.config.control.group
+    if path is None:
+        return
+    other = trial.running.config
+    if other is not None and not is_same_file(other, loaded.path):
+        try:
+            ControlServer.rehearse(path, group)
+        except Taken as taken:
+            trial.faults.append(f"{taken}; the daemon there runs on {other}")
+            return
+    trial.of(lambda: ControlServer.rehearse(path, group))
+
+
+def _rehearse_source(loaded: Loaded, made: Components, name: str, sockets: Sockets) -> None:
+    settings = loaded.config.sources[name]
+    cls = registry.load("sources", settings.type)
+    try:
+        files = cls.read_files(settings, loaded.base_dir)
+    except MissingCredential:
+        files = None
+    except EnvironmentFault as fault:
+        raise EnvironmentFault(f"source {name}: {fault}") from None
+    cls(
+        settings,
+        SourceContext(
+            name, FrameBook(name), made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets, files
+        ),
+    ).rehearse()
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file."""
+    return one == other.absolute() or one.resolve() == other.resolve()
 
 
 def outputs(loaded: Loaded) -> list[tuple[str, Path]]:
     """Every file the daemon would write, absolute, and who writes it."""
     config = loaded.config
-    named = [("ledger", config.ledger.path), ("dead_letters", config.dead_letters.path)]
-    named += [(f"sinks.{name}", sink.path) for name, sink in config.sinks.items() if hasattr(sink, "path")]
+    named: Iterable[tuple[str, str]] = (
+        ("ledger", config.ledger.path),
+        ("dead_letters", config.dead_letters.path),
+        *((f"sinks.{name}", sink.path) for name, sink in config.sinks.items() if hasattr(sink, "path")),
+    )
     return [(owner, loaded.state_dir / path) for owner, path in named]
-
-
-def _bind(address: Address, kind: socket.SocketKind, owner: str) -> list[str]:
-    """Bind and let go at once, without listening: nobody can connect to a trial."""
-    try:
-        sock, _ = bound_socket(address, kind, owner)
-    except EnvironmentFault as fault:
-        return [str(fault)]
-    sock.close()
-    return []
-
-
-def _unfit_files(loaded: Loaded, name: str) -> list[str]:
-    """What is wrong with the certificates of a source; the service's credentials are not here to be read."""
-    source = loaded.config.sources[name]
-    try:
-        registry.load("sources", source.type).read_files(source, loaded.base_dir)
-    except MissingCredential:
-        return []
-    except EnvironmentFault as fault:
-        return [f"source {name}: {fault}"]
-    return []
-
-
-def _unfit_tls(loaded: Loaded, sink: str, settings: TlsSettings) -> list[str]:
-    """The same of a sink."""
-    try:
-        Tls.read(settings, loaded.base_dir)
-    except MissingCredential:
-        return []
-    except EnvironmentFault as fault:
-        return [f"sink {sink}: {fault}"]
-    return []
-
-
-def _unwritable(path: Path, *, database: bool) -> list[str]:
-    """Why the daemon could not write `path`."""
-    try:
-        is_there = path.exists()
-        folder = next(parent for parent in path.parents if parent.exists())
-    except PermissionError:
-        return [f"{path} is not for this user: run check as the user of the service, or as root"]
-    if is_there:
-        if not path.is_file() or not os.access(path, os.W_OK):
-            return [f"{path} is not a file this user may write"]
-        fault = fault_of(path) if database else None
-        return [f"{path} is no sound database ({fault}); a start would set it aside"] if fault else []
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return [f"{path} cannot be made: {folder} is not a folder this user may write"]
-    return []

@@ -4,14 +4,14 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from streamd import components, config
-from streamd.cli import CONFIG_HELP, _comparison, _socket_unit, _topology, _trial
-from streamd.cli._socket_unit import SocketUnit
+from streamd.cli import CONFIG_HELP, _socket_unit, _topology, _trial
+from streamd.cli._socket_unit import SocketUnit, UnitSockets
+from streamd.components import Components
 from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
-from streamd.core.contracts import Sink
 from streamd.core.errors import ConfigError
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.storage.databases import Databases
@@ -19,7 +19,11 @@ from streamd.storage.databases import Databases
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
-    parser.add_argument("--offline", action="store_true", help="do not look at this host's ports and folders")
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="do not try what a start would open: ports, files, folders, tables",
+    )
     parser.add_argument(
         "--resolved", action="store_true", help="print the configuration with every default, as TOML"
     )
@@ -30,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
     try:
-        loaded, sinks = _checked(args.config)
+        loaded, made, dead_letters = _checked(args.config)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"ok": False, "problems": str(error).splitlines()}, indent=2))
@@ -43,10 +47,12 @@ def main(args: argparse.Namespace) -> int:
     socket_unit = (
         None if args.offline else _socket_unit.installed(loaded.config, config.find(args.config).absolute())
     )
-    faults = [] if args.offline else _trial.faults(loaded, socket_unit)
+    faults: list[str] = []
     changes: list[str] = []
-    if not args.offline and not faults:
-        changes, faults = _comparison.compare(sinks)
+    if not args.offline:
+        sockets = None if socket_unit is None else UnitSockets(socket_unit)
+        trial = _trial.rehearse(loaded, made, dead_letters, sockets)
+        faults, changes = trial.faults, trial.changes
     if args.json:
         told = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}
         told["socket_unit"] = socket_unit.describe() if socket_unit is not None else None
@@ -56,16 +62,15 @@ def main(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _checked(explicit: str | None) -> tuple[Loaded, Mapping[str, Sink]]:
-    """The configuration, and the sinks it makes. Raises `ConfigError` with everything that is wrong."""
+def _checked(explicit: str | None) -> tuple[Loaded, Components, DeadLetters]:
+    """The configuration, and what it makes. Raises `ConfigError` with everything that is wrong."""
     loaded = config.load(config.find(explicit))
     settings, databases = loaded.config.dead_letters, Databases()
-    made = components.make(
-        loaded, DeadLetters(loaded.state_dir / settings.path, settings, databases), databases
-    )
+    dead_letters = DeadLetters(loaded.state_dir / settings.path, settings, databases)
+    made = components.make(loaded, dead_letters, databases)
     if made.problems:
         raise loaded.error(made.problems)
-    return loaded, made.sinks
+    return loaded, made, dead_letters
 
 
 def _print_resolved(loaded: Loaded, *, as_json: bool) -> None:

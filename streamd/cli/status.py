@@ -104,6 +104,7 @@ class Status(msgspec.Struct):
     pipelines: list[Pipeline]
     sinks: list[Sink]
     dead_letters: dict[str, int]
+    holds: list[tuple[str, str]] = []
 
 
 def add(parser: argparse.ArgumentParser) -> None:

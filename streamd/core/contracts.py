@@ -4,6 +4,10 @@ A component is one file: `streamd/<kind>/<type>.py` holds one class with a neste
 field descriptions are its documentation. Simple by default, fast by override: a newcomer writes
 `decode_one` or `process_one`, a hot component overrides the batch method. Wrappers, not authors, add
 buffering, retry, counting and acks.
+
+Sources and sinks have `open`, and `rehearse` beside it: every refusal of `open` that this host can be asked
+about without a change belongs into a piece that both call, so that `streamd check` and a reload's dry run
+say it first. Framings, codecs and steps open nothing: making one reads its files and refuses what is wrong.
 """
 
 import socket
@@ -17,7 +21,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from streamd.core.batch import Batch, Record
 from streamd.core.books import FrameBook
 from streamd.core.dead_letter import DeadLetterOffice
-from streamd.core.errors import BadData
+from streamd.core.errors import BadData, Place
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
@@ -293,6 +297,9 @@ class Sockets(Protocol):
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
         """The taken one is read no more. Whether nobody else holds the socket."""
 
+    def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
+        """Raises what `take` would, and binds nothing that stays bound."""
+
 
 @dataclass(slots=True, frozen=True)
 class SourceContext:
@@ -330,6 +337,13 @@ class Source(ABC):
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to read. Raises `EnvironmentFault`."""
 
+    @abstractmethod
+    def rehearse(self) -> None:
+        """Raise what `open` would, in the same words, and change nothing: no file, lock or address is kept.
+
+        It blocks. Raises `Taken` last: what a running daemon of this configuration holds is no refusal.
+        """
+
     @property
     def open_connections(self) -> int:
         """Connections now; 0 where the kind of source has none."""
@@ -348,6 +362,11 @@ class Source(ABC):
         as they were, and a reload need do nothing. Raises `EnvironmentFault`.
         """
         del config, base_dir
+
+    @property
+    def places(self) -> list[Place]:
+        """What it holds while it is open, as `Taken` names it."""
+        return []
 
     def refresh(self) -> None:  # noqa: B027 - most sources count everything themselves
         """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
@@ -416,6 +435,19 @@ class Sink(ABC):
     @abstractmethod
     async def open(self) -> None:
         """Make ready. Raises `EnvironmentFault` or `ConfigError`."""
+
+    @abstractmethod
+    def rehearse(self) -> list[str]:
+        """Raise what `open` would, in the same words, and change nothing: no file, table or lock is made.
+
+        Returns what `open` would change in what is there (SQL statements). It blocks. Raises `Taken` last:
+        what a running daemon of this configuration holds is no refusal.
+        """
+
+    @property
+    def places(self) -> list[Place]:
+        """What it holds while it is open, as `Taken` names it; databases are known to the process."""
+        return []
 
     @abstractmethod
     async def write(self, batches: Sequence[Batch]) -> Written:

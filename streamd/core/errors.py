@@ -17,6 +17,22 @@ class EnvironmentFault(StreamdError):  # noqa: N818 - an "EnvironmentError" is P
     """The host refuses what the configuration asks (a port in use, a folder not writable)."""
 
 
+Place = tuple[str, str]
+"""`udp` or `tcp` and an address, or `unix`, `file` (its lock) or `database` and an absolute path."""
+
+
+class Taken(EnvironmentFault):
+    """Somebody holds what a component asks for: an address, a socket's path, a file's lock.
+
+    A daemon that runs on the same configuration may be the one who holds `place`, and then it is no refusal:
+    a reload keeps it or hands it over.
+    """
+
+    def __init__(self, text: str, kind: str, name: str) -> None:
+        super().__init__(text)
+        self.place: Place = kind, name
+
+
 class BadData(Exception):  # noqa: N818 - it is a verdict on data, not a fault of the program
     """A frame or record that cannot be used.
 

@@ -22,6 +22,7 @@ from streamd.dead_letters.row import COLUMNS, TABLE, Row, row_of, size_bytes_of
 from streamd.runtime.backoff import Backoff
 from streamd.storage.database import Database, Synchronous
 from streamd.storage.databases import Databases
+from streamd.storage.rehearsal import rehearsed, try_statements
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ COMMIT_PATIENCE_S = 5.0
 
 _INSERT = f"INSERT INTO dead_letters ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 - our own words
 _PLACES = f"({', '.join('?' for _ in COLUMNS)})"
+_EXPLAIN = f"EXPLAIN {_INSERT}{_PLACES.replace('?', 'NULL')}"
 _ROWS_PER_INSERT = 50
 _BYTES_PER_COMMIT = 4 * 2**20
 _EVICTED_SHARE = 16
@@ -99,6 +101,7 @@ class DeadLetters:
         self._db = await self._databases.acquire(self.path, self._synchronous)
         try:
             await self._db.execute(TABLE)
+            await self._db.fetch(_EXPLAIN)  # else a table of another making shows at the first letter only
             async with self._db.transaction():
                 evicted = await self._make_room(self._db, 0)
             self.counts["evicted"] += evicted
@@ -108,8 +111,17 @@ class DeadLetters:
                 await self._db.fetch("VACUUM")
         except (SinkError, sqlite3.Error) as error:
             await self._databases.release(self._db)
-            raise EnvironmentFault(f"cannot write the dead letters {self.path}: {error}") from error
+            raise EnvironmentFault(f"{self._refusal}: {error}") from error
         self._writer = asyncio.create_task(self._write_all(self._db), name="dead-letters")
+
+    def rehearse(self) -> None:
+        """Raises what `open` would, and changes nothing. It blocks."""
+        with rehearsed(self.path) as connection:
+            try_statements(connection, (TABLE, _EXPLAIN), self.path, self._refusal)
+
+    @property
+    def _refusal(self) -> str:
+        return f"cannot write the dead letters {self.path}"
 
     async def close(self, timeout_s: float = 2.0) -> None:
         """Write what waits, for `timeout_s` at most; what is left then is `not_kept` by `shutdown`."""

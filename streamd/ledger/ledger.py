@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
@@ -16,6 +17,7 @@ from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
 from streamd.ledger.tables import FOLD, FOLD_UNTIL, STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES
 from streamd.storage.database import Database
+from streamd.storage.rehearsal import rehearsed, try_statements
 
 log = structlog.get_logger()
 
@@ -23,6 +25,13 @@ _MINUTE_S = 60
 _ROWS_PER_STATEMENT = 500
 _IN_COMMIT = frozenset({"stored", "replaced", "expired"})
 """What a sink in the ledger's own file writes in the transaction that stores or deletes the rows."""
+
+
+_NULLS = UPSERT_PLACES.replace("?", "NULL")
+
+
+def _refusal(path: Path) -> str:
+    return f"cannot write the ledger in {path}"
 
 
 class Key(NamedTuple):
@@ -85,8 +94,15 @@ class Ledger:
                 await self._note_unended(now_s)
                 await self._mark("start", from_epoch(now_s), self.run_id, 0, 1, self.kind)
         except (SinkError, sqlite3.Error) as error:
-            raise EnvironmentFault(f"cannot write the ledger in {self._db.path}: {error}") from error
+            raise EnvironmentFault(f"{_refusal(self._db.path)}: {error}") from error
         self._db.ledger = self
+
+    @staticmethod
+    def rehearse(path: Path) -> None:
+        """Raises what opening the file and `open` would, and changes nothing. It blocks."""
+        writing = (*STATEMENTS, f"EXPLAIN {UPSERT.format(_NULLS)}", f"EXPLAIN {UNENDED_RUNS}")
+        with rehearsed(path) as connection:
+            try_statements(connection, writing, path, _refusal(path))
 
     async def _note_unended(self, now_s: float) -> None:
         for run_id, kind, known_until in await self._db.fetch(UNENDED_RUNS):

@@ -11,7 +11,7 @@ from contextlib import suppress
 import structlog
 
 from streamd.core.settings import Address
-from streamd.sources._listen import bound_socket, resolved
+from streamd.sources._listen import bound_socket, resolved, try_bound_socket
 
 log = structlog.get_logger()
 
@@ -52,6 +52,11 @@ class Sockets:
         self._users[key] += 1
         host, port = held.getsockname()[:2]
         return held.dup(), Address(host, port)
+
+    def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
+        """Raises what `take` would; what this process holds already is not bound for that."""
+        if self.inherited(listen, kind, owner) is None and (listen, kind) not in self._made:
+            try_bound_socket(listen, kind, owner)
 
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
         """After the taken one was closed, or to learn it before: whether nobody else holds the socket."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import structlog
 
 from streamd.core.errors import SinkError
+from streamd.core.trial_paths import try_access, try_file
 from streamd.sinks._torn import end_of_last_line
 from streamd.storage.dated import DatedPath, is_dated
 
@@ -91,6 +92,44 @@ class RotatingFile:
                     self._switch_to(other)  # which mends it
                     self._set_aside(other)
             self._switch_to(path)
+
+    def rehearse(self, wall_s: float) -> None:
+        """Raises what `open` would, and makes, locks and cuts nothing. Raises `SinkError`."""
+        path = self.path_at(wall_s)
+        held: SinkError | None = None
+        try:
+            unfinished = self._others() if self._compress and path.parent.is_dir() else []
+            for other in unfinished:
+                if _NUMBERED.fullmatch(other.name) is None and self._is_earlier(other, path):
+                    held = self._look_at(other) or held
+        except OSError as error:
+            raise fault(path, error) from None
+        held = self._look_at(path) or held
+        if held is not None:
+            raise held
+
+    def _look_at(self, path: Path) -> SinkError | None:
+        """Raises `SinkError` for what cannot be written; returns the one for a lock that somebody holds."""
+        try:
+            if try_file(path) is None:
+                return None
+            if self._synchronous:
+                try_access(path.parent, os.R_OK)
+            if not stat.S_ISREG(path.stat(follow_symlinks=False).st_mode):
+                raise _no_file(path)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise fault(path, error) from None
+        try:
+            self._beginning(fd, path)
+            self._claim(fd, path)
+        except SinkError as error:
+            if error.reason != "locked":
+                raise
+            return error
+        finally:
+            os.close(fd)  # and with it the lock
+        return None
 
     def write(self, data: bytes, wall_s: float) -> bool:
         """Append all of it; whether a file is finished. Raises `SinkError`: nothing of it is there."""
@@ -199,7 +238,7 @@ class RotatingFile:
 
     def _claim(self, fd: int, path: Path) -> None:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise SinkError("not_a_file", f"{path} is not a regular file: name another path")
+            raise _no_file(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -208,6 +247,14 @@ class RotatingFile:
     def _mend(self, fd: int, path: Path) -> None:
         """Cut a last line that a crash has torn; what does not begin as ours is left alone."""
         size = os.fstat(fd).st_size
+        end = end_of_last_line(fd, size, quoted=bool(self._header)) if self._beginning(fd, path) else 0
+        if end < size:
+            os.ftruncate(fd, end)
+            self._notes["torn_bytes"] += size - end
+            log.warning("torn_line_cut", path=str(path), cut_bytes=size - end, size_bytes=end)
+
+    def _beginning(self, fd: int, path: Path) -> bool:
+        """Whether all of what begins a file of ours is there. Raises `SinkError` for somebody else's file."""
         begin = self._header or b"{"
         there = os.pread(fd, len(begin), 0)
         if not begin.startswith(there):
@@ -215,11 +262,7 @@ class RotatingFile:
                 "foreign_file",
                 f"{path} does not begin like a file of this sink: move it away or name another path",
             )
-        end = 0 if there != begin else end_of_last_line(fd, size, quoted=bool(self._header))
-        if end < size:
-            os.ftruncate(fd, end)
-            self._notes["torn_bytes"] += size - end
-            log.warning("torn_line_cut", path=str(path), cut_bytes=size - end, size_bytes=end)
+        return there == begin
 
     def _is_where_it_was(self) -> bool:
         """Whether the path still names the open file: somebody may have moved or deleted it."""
@@ -287,6 +330,10 @@ class RotatingFile:
         fd, self._fd, self._path, self._torn_at = self._fd, -1, None, None
         if fd >= 0:
             os.close(fd)
+
+
+def _no_file(path: Path) -> SinkError:
+    return SinkError("not_a_file", f"{path} is not a regular file: name another path")
 
 
 def _sync_folder(folder: Path) -> None:

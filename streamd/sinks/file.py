@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
-from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.errors import EnvironmentFault, Place, SinkError, Taken
 from streamd.core.settings import SinkSettings, SizeBytes
 from streamd.sinks._csv import CsvLines
 from streamd.sinks._lines import Lines, json_lines
@@ -108,6 +108,22 @@ class File(Sink):
             await self.close()
             raise EnvironmentFault(f"sink {self.context.name}: {error}") from None
         self._tidier.submit(self._file.tidy)
+
+    def rehearse(self) -> list[str]:
+        """Look at the folder and the file. Raises `EnvironmentFault`."""
+        try:
+            self._file.rehearse(time.time())
+        except SinkError as error:
+            text = f"sink {self.context.name}: {error}"
+            if error.reason == "locked":
+                raise Taken(text, "file", str(self._file.path_at(time.time()))) from None
+            raise EnvironmentFault(text) from None
+        return []
+
+    @property
+    def places(self) -> list[Place]:
+        """The lock of the file that is written now."""
+        return [("file", str(self._file.path_at(time.time())))]
 
     async def close(self) -> None:
         """Close the file. A compression under way is given up; the next start makes it."""

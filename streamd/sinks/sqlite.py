@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from streamd.storage.columns import ColumnSettings
 from streamd.storage.dated import DatedPath, is_dated
 from streamd.storage.dated_writer import DatedWriter
 from streamd.storage.files import free_bytes
+from streamd.storage.rehearsal import rehearse_table
 from streamd.storage.retention import Age, Retention, keep
 from streamd.storage.table import CATCH_ALL_COLUMNS, Table
 from streamd.storage.table_writer import TableWriter
@@ -202,6 +204,11 @@ class Sqlite(Sink):
         self._writer = dated
         if self._deletes:
             self._start_keeper(dated.expire)
+
+    def rehearse(self) -> list[str]:
+        """The statements that `open` would run on a file that is there. Raises as `open` does."""
+        path = self.path if self._dated is None else self._dated.file_of(datetime.now(UTC))
+        return rehearse_table(path, self._table)
 
     def _start_keeper(self, step: Callable[[], Awaitable[bool]]) -> None:
         self._keeper = asyncio.create_task(keep(step, self.context.name))

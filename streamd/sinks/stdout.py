@@ -45,11 +45,17 @@ class _Output:
                 self._fd = os.dup(1)
                 os.dup2(2, 1)
             except OSError as error:
-                raise EnvironmentFault(
-                    f"cannot take standard output: {error.strerror}; is it open?"
-                ) from None
+                raise _not_taken(error) from None
         self._takers += 1
         return self._fd
+
+    def rehearse(self) -> None:
+        """Raises what `take` would."""
+        try:
+            os.fstat(1)
+            os.fstat(2)
+        except OSError as error:
+            raise _not_taken(error) from None
 
     def give_back(self) -> None:
         """Undo one `take`. What was printed and still waits in this process goes to standard error before."""
@@ -61,6 +67,10 @@ class _Output:
         ctypes.CDLL(None).fflush(None)
         os.dup2(self._fd, 1)
         os.close(self._fd)
+
+
+def _not_taken(error: OSError) -> EnvironmentFault:
+    return EnvironmentFault(f"cannot take standard output: {error.strerror}; is it open?")
 
 
 _OUTPUT = _Output()
@@ -97,6 +107,11 @@ class Stdout(Sink):
         """Take standard output; the thread begins with the first line. Raises `EnvironmentFault`."""
         self._fd = _OUTPUT.take()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{self.context.name}")
+
+    def rehearse(self) -> list[str]:
+        """Look whether standard output is open. Raises `EnvironmentFault`."""
+        _OUTPUT.rehearse()
+        return []
 
     async def close(self) -> None:
         """Give standard output back, once the thread has ended its slice of at most a tenth of a second."""

@@ -86,6 +86,11 @@ class Tcp(Sink):
         """Look at the files. A peer that is not there yet is no reason not to start."""
         await self._read_tls()
 
+    def rehearse(self) -> list[str]:
+        """Look at the files. Raises `EnvironmentFault`."""
+        Tls.read(self.config.tls, self.context.base_dir)
+        return []
+
     async def close(self) -> None:
         """End the connection in order, so that what it carried is confirmed where the peer answers."""
         for task in (self._writing, self._confirming):  # the drain ran out of time; an end is waited for anew

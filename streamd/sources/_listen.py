@@ -1,17 +1,19 @@
 """Sockets that listen, with errors that say what to do."""
 
 import errno
+import ipaddress
 import socket
 from typing import Any
 
-from streamd.core.errors import EnvironmentFault
+from streamd.core.errors import EnvironmentFault, Taken
 from streamd.core.settings import Address
 
 _ADVICE = {
     errno.EADDRINUSE: "the port is taken; is another streamd running? (ss -lnptu shows who has it)",
-    errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE or socket activation",
     errno.EADDRNOTAVAIL: "this host has no such address (ip addr shows those it has)",
 }
+_PROTOCOLS = {socket.SOCK_DGRAM: "udp", socket.SOCK_STREAM: "tcp"}
+_UNIT_LINES = {socket.SOCK_DGRAM: "ListenDatagram", socket.SOCK_STREAM: "ListenStream"}
 
 
 def resolved(
@@ -24,6 +26,15 @@ def resolved(
         raise EnvironmentFault(f"{owner}: cannot resolve {listen.host!r}: {error}") from None
     family, _, _, _, address = found[0]
     return family, address
+
+
+def numeric(listen: Address, kind: socket.SocketKind, owner: str) -> list[Address]:
+    """Every address that a name stands for, an address as it is. Raises `EnvironmentFault`."""
+    try:
+        found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise EnvironmentFault(f"{owner}: cannot resolve {listen.host!r}: {error}") from None
+    return list(dict.fromkeys(Address(str(address[0]), listen.port) for *_, address in found))
 
 
 def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
@@ -43,10 +54,47 @@ def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[
         sock.bind(address)
     except OSError as error:
         sock.close()
-        advice = _ADVICE.get(error.errno or 0, "check the address")
-        raise EnvironmentFault(f"{owner}: cannot listen on {listen}: {error.strerror}: {advice}") from None
+        raise _refused(listen, kind, owner, error) from None
     host, port = sock.getsockname()[:2]
     return sock, Address(host, port)
+
+
+def try_bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> None:
+    """Raises what `bound_socket` would. Binds without listening and lets go: nobody connects to a trial."""
+    bound_socket(listen, kind, owner)[0].close()
+
+
+def place_of(listen: Address, kind: socket.SocketKind) -> tuple[str, str]:
+    """The place of a listener as `Taken` names it."""
+    return _PROTOCOLS[kind], str(listen)
+
+
+def _refused(listen: Address, kind: socket.SocketKind, owner: str, error: OSError) -> EnvironmentFault:
+    if error.errno == errno.EACCES:
+        advice = _privileged(listen, kind, owner)
+    else:
+        advice = _ADVICE.get(error.errno or 0, "check the address")
+    text = f"{owner}: cannot listen on {listen}: {error.strerror}: {advice}"
+    if error.errno == errno.EADDRINUSE:
+        return Taken(text, *place_of(listen, kind))
+    return EnvironmentFault(text)
+
+
+def _privileged(listen: Address, kind: socket.SocketKind, owner: str) -> str:
+    """What to do about a port that only root may bind."""
+    port = f"port {listen.port} is privileged"
+    if not owner.startswith("source "):
+        return f"{port}: choose one above 1023"
+    try:
+        ipaddress.ip_address(listen.host)
+    except ValueError:
+        return f"{port}: systemd can hold it for the service, but takes no names: write the IP address"
+    line = f"{_UNIT_LINES[kind]}={listen}"
+    return (
+        f"{port}, and systemd has to hold it for the service: `streamd install-service` adds {line} to"
+        " streamd.socket, then run `systemctl daemon-reload` and"
+        " `systemctl restart streamd.socket streamd.service`; without systemd CAP_NET_BIND_SERVICE is needed"
+    )
 
 
 class OwnSockets:
@@ -60,3 +108,7 @@ class OwnSockets:
         """Nobody else holds it."""
         del listen, kind
         return True
+
+    def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
+        """As `try_bound_socket`."""
+        try_bound_socket(listen, kind, owner)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from streamd.core.ack import Ack, Status
 from streamd.core.errors import EnvironmentFault
+from streamd.core.trial_paths import try_file
 
 HEAD_BYTES = 256
 """Of its beginning a file is known by, beside its inode: inodes are given away again."""
@@ -76,6 +77,16 @@ class PositionFile:
         except (OSError, ValueError, TypeError, RecursionError) as error:
             text = f"cannot read the remembered position {self.path}: {error}"
             raise EnvironmentFault(f"{text}: mend it, or remove it to begin as `start` says") from None
+
+    def rehearse(self) -> None:
+        """Raises `EnvironmentFault` where a position could not be saved; a start would only warn of it."""
+        try:
+            try_file(self.path.with_suffix(".new"))
+        except OSError as error:
+            raise EnvironmentFault(
+                f"cannot save positions in {self.path.parent}: {error.strerror}: make it a folder that the"
+                " user of the daemon may write"
+            ) from None
 
     @property
     def saved_at_ns(self) -> int:

@@ -8,7 +8,7 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.sources._cutting import DatagramCutter
-from streamd.sources._unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text
+from streamd.sources._unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text, rehearse
 
 MOST = 256
 """Datagrams read before the loop turns again: less than a millisecond's worth."""
@@ -38,6 +38,10 @@ class UnixDatagrams(Source):
         self._socket = self._bound.socket
         outlet.on_resume(self._resume)
         self._resume()
+
+    def rehearse(self) -> None:
+        """Look at the path. Raises `EnvironmentFault`."""
+        rehearse(self.config, self.context, socket.SOCK_DGRAM)
 
     def _resume(self) -> None:
         if not self._reading and self._bound is not None:

@@ -34,3 +34,10 @@ class UnixSocket(unix_socket.UnixSocket):
             group=config.group,
             owner=f"source {context.name}",
         )
+
+
+def rehearse(config: Any, context: SourceContext, kind: socket.SocketKind) -> None:
+    """Raises what making the socket would, and makes nothing."""
+    unix_socket.UnixSocket.rehearse(
+        Path(path_of(config, context)), kind, group=config.group, owner=f"source {context.name}"
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.sources._stream import StreamSource
-from streamd.sources._unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text
+from streamd.sources._unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text, rehearse
 
 
 class UnixStreams(StreamSource):
@@ -20,6 +20,10 @@ class UnixStreams(StreamSource):
         """Bind and begin to accept. Raises `EnvironmentFault`."""
         self._bound = UnixSocket(self.config, self.context, socket.SOCK_STREAM)
         self.accept(outlet, self._bound.socket)
+
+    def rehearse(self) -> None:
+        """Look at the path. Raises `EnvironmentFault`."""
+        rehearse(self.config, self.context, socket.SOCK_STREAM)
 
     def peer_of(self, sock: socket.socket, address: Any) -> str:
         """The process that connected."""

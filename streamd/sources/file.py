@@ -13,7 +13,7 @@ from pydantic import Field
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Framer, Outlet, Source, SourceContext
-from streamd.core.errors import ConfigError, FramingError
+from streamd.core.errors import ConfigError, EnvironmentFault, FramingError
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.sources._cutting import book_counts
@@ -109,6 +109,28 @@ class File(Source):
         self._loop = asyncio.get_running_loop()
         self._task = self._loop.create_task(self._follow())
         self._timer = self._loop.call_later(SAVE_S, self._save_now_and_then)
+
+    def rehearse(self) -> None:
+        """Look at the remembered position, and at the file where it is there.
+
+        A start waits for a file that it cannot read, because somebody may yet give it the right to. Nobody
+        is watching then, so it is a refusal here.
+        """
+        self._positions.load()
+        try:
+            Tail(self._path).close()
+        except FileNotFoundError:
+            pass  # it is waited for
+        except OSError as error:
+            advice = (
+                "the user of the daemon needs to (systemd: SupplementaryGroups=adm for files of that group)"
+                if isinstance(error, PermissionError)
+                else "a start would wait for a file"
+            )
+            raise EnvironmentFault(
+                f"source {self.context.name}: cannot read {self.address}: {error.strerror}: {advice}"
+            ) from None
+        self._positions.rehearse()
 
     def can_become(self, config: Any) -> bool:
         """It goes on where it is in the same file."""

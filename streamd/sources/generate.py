@@ -61,6 +61,9 @@ class Generate(Source):
         log.info("generating", source=self.context.name, rate=self.config.rate, seed=self.config.seed)
         self._tick()
 
+    def rehearse(self) -> None:
+        """Nothing can be in its way."""
+
     async def stop(self) -> None:
         """Make no more."""
         self._stopped = True

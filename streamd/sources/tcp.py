@@ -9,10 +9,11 @@ from pydantic import Field
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, SourceContext
+from streamd.core.errors import Place
 from streamd.core.settings import Address, ListenAddress
 from streamd.sources._allow import AllowList, Networks
 from streamd.sources._limits import host_of
-from streamd.sources._listen import OwnSockets
+from streamd.sources._listen import OwnSockets, place_of
 from streamd.sources._stream import Connection, ConnectionSettings, StreamSource
 from streamd.sources._tls import DAY_S, Tls, TlsSettings
 from streamd.sources._tls_connection import TlsConnection
@@ -64,6 +65,15 @@ class Tcp(StreamSource):
         protocol = "tcp" if self._tls is None else "tls"
         log.info("listening", source=self.context.name, protocol=protocol, address=str(self.address))
         self._warn_of_certificate()
+
+    def rehearse(self) -> None:
+        """Bind and let go, where nobody holds the socket for this source. Raises `EnvironmentFault`."""
+        self._sockets.rehearse(self.config.listen, socket.SOCK_STREAM, f"source {self.context.name}")
+
+    @property
+    def places(self) -> list[Place]:
+        """Its address."""
+        return [place_of(self.config.listen, socket.SOCK_STREAM)]
 
     def can_become(self, config: Any) -> bool:
         """It keeps its socket and its connections while it listens where it did."""

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.errors import Place
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import (
     Address,
@@ -26,7 +27,7 @@ from streamd.sources._allow import AllowList, Networks
 from streamd.sources._cutting import DatagramCutter
 from streamd.sources._flood_filter import SO_MEMINFO, FloodFilter
 from streamd.sources._limits import SenderRates, host_of
-from streamd.sources._listen import OwnSockets
+from streamd.sources._listen import OwnSockets, place_of
 from streamd.sources._recvmmsg import BATCH, Datagrams, new_receiver
 
 log = structlog.get_logger()
@@ -133,6 +134,15 @@ class Udp(Source):
         outlet.on_resume(self._have_room)
         self._resume()
         log.info("listening", source=self.context.name, protocol="udp", address=str(self.address))
+
+    def rehearse(self) -> None:
+        """Bind and let go, where nobody holds the socket for this source. Raises `EnvironmentFault`."""
+        self._sockets.rehearse(self.config.listen, socket.SOCK_DGRAM, f"source {self.context.name}")
+
+    @property
+    def places(self) -> list[Place]:
+        """Its address."""
+        return [place_of(self.config.listen, socket.SOCK_DGRAM)]
 
     def can_become(self, config: Any) -> bool:
         """It keeps its socket while that listens where it did."""

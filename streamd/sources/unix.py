@@ -6,6 +6,7 @@ import structlog
 from pydantic import Field, model_validator
 
 from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.errors import Place
 from streamd.core.settings import Component, ComponentSettings, FramingSettings, WhenFull
 from streamd.sources._stream import ConnectionSettings
 from streamd.sources._unix_datagrams import UnixDatagrams
@@ -83,6 +84,15 @@ class Unix(Source):
         log.info(
             "listening", source=self.context.name, protocol=f"unix {config.mode}", address=str(self.address)
         )
+
+    def rehearse(self) -> None:
+        """Look at the path. Raises `EnvironmentFault`."""
+        self._inside.rehearse()
+
+    @property
+    def places(self) -> list[Place]:
+        """Its path."""
+        return [("unix", str(self.address))]
 
     async def stop(self) -> None:
         """Remove the socket's file and offer what was read; datagrams the kernel holds are read first."""

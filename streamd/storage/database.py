@@ -24,8 +24,6 @@ Statement = asyncio.Task[list[tuple[Any, ...]]]
 """A statement under way on the connection's thread."""
 
 _JOURNAL_MOST_BYTES = 32 * 2**20
-_OLDEST_SQLITE = (3, 37, 0)
-"""The first with STRICT tables."""
 
 
 class CommitLedger(Protocol):
@@ -67,11 +65,7 @@ class Database:
 
     async def open(self) -> None:
         """Make or open the file. A corrupt one is renamed and a fresh one made. Raises `EnvironmentFault`."""
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-            raise EnvironmentFault(
-                f"this Python has SQLite {sqlite3.sqlite_version}; STRICT tables need 3.37:"
-                " install a newer libsqlite3 or Python"
-            )
+        files.refuse_unusable(self.path)
         fault = await asyncio.to_thread(files.fault_of, self.path)
         if fault is not None:
             self.set_aside = files.set_aside(self.path)

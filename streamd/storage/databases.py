@@ -24,6 +24,11 @@ class Databases:
         """
         self._reclaimed.add(path.resolve())
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are open."""
+        return list(self._open)
+
     async def acquire(self, path: Path, synchronous: Synchronous = "normal") -> Database:
         """The open database at `path`; the stricter `synchronous` wins. Raises `EnvironmentFault`."""
         path = path.resolve()  # noqa: ASYNC240 - a few lookups, at start

@@ -16,15 +16,53 @@ from pathlib import Path
 from urllib.parse import quote
 
 from streamd.core.errors import EnvironmentFault
+from streamd.core.trial_paths import try_access, try_entry, try_file
 from streamd.storage.faults import primary_code
 
 COMPANIONS = ("-wal", "-shm", "-journal")
 """What SQLite adds to a database's name for the files beside it."""
 NO_FILE = (0, 0)
 """The identity of a file that is not there."""
+_OLDEST_SQLITE = (3, 37, 0)
+"""The first with STRICT tables."""
+_LEAST_FREE_BYTES = 128 * 1024
+"""For the first pages of a database, of its log, and for the log's index (32 KiB)."""
 _CHECK_S = 0.25
 _CHECK_MOST_BYTES = 256 * 2**20
 """One step of the check reads whole trees and cannot be interrupted in SQLite 3.40: about 1 GB/s cached."""
+
+
+def refuse_unusable(path: Path) -> None:
+    """Raises `EnvironmentFault` where the database, or the log beside it, could not be written.
+
+    Makes and opens nothing, not even for a moment: the same process may have the file open in SQLite.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise EnvironmentFault(
+            f"this Python has SQLite {sqlite3.sqlite_version}; STRICT tables need 3.37:"
+            " install a newer libsqlite3 or Python"
+        )
+    try:
+        status = try_file(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise _not_regular(path)
+        if path.parent.exists():
+            try_entry(path.resolve().parent)  # for the log
+            _refuse_full(path, has_file=status is not None and status.st_size > 0)
+        for companion in (Path(f"{path}{suffix}") for suffix in COMPANIONS):
+            if companion.exists():
+                try_access(companion, os.R_OK | os.W_OK)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _refuse_full(path: Path, *, has_file: bool) -> None:
+    """Raises `OSError` where a database that is not open could not even get its log."""
+    if has_file and Path(f"{path}-shm").exists():
+        return
+    found = os.statvfs(path.parent)
+    if found.f_blocks and found.f_bavail * found.f_frsize < _LEAST_FREE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def prepare(path: Path) -> None:
@@ -37,19 +75,27 @@ def prepare(path: Path) -> None:
         except FileExistsError:
             _look_at(path)
     except OSError as error:
-        raise EnvironmentFault(
-            f"cannot write the database {path}: {error.strerror}; make its folder writable for this user"
-            " or name another path"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _not_regular(path: Path) -> EnvironmentFault:
+    return EnvironmentFault(f"{path} is not a regular file: name another path for the database")
+
+
+def _unwritable(path: Path, error: OSError) -> EnvironmentFault:
+    advice = (
+        "free some space there"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "make its folder writable for this user or name another path"
+    )
+    return EnvironmentFault(f"cannot write the database {path}: {error.strerror}; {advice}")
 
 
 def _look_at(path: Path) -> None:
     """Raise `OSError` where the file there cannot be written, `EnvironmentFault` where it is none."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise EnvironmentFault(f"{path} is not a regular file: name another path for the database")
-    if not os.access(path, os.R_OK | os.W_OK):
-        code = errno.EROFS if os.statvfs(path).f_flag & os.ST_RDONLY else errno.EACCES
-        raise OSError(code, os.strerror(code))
+        raise _not_regular(path)
+    try_access(path, os.R_OK | os.W_OK)
 
 
 def identity(path: Path) -> tuple[int, int]:
@@ -91,8 +137,8 @@ def foreign(path: Path) -> str | None:
     return None
 
 
-def fault_of(path: Path) -> str | None:
-    """Why the file is no sound database, None where nothing is wrong with it.
+def fault_of(path: Path, uri: str | None = None) -> str | None:
+    """Why the file is no sound database, None where nothing is wrong with it. `uri` is how it is opened.
 
     Reads only, so that the write-ahead log of a damaged database stays as it was found. Takes at most
     about a quarter of a second: a check that has found nothing by then has passed, and files over
@@ -108,7 +154,8 @@ def fault_of(path: Path) -> str | None:
     deadline_s = time.monotonic() + _CHECK_S
     connection = None
     try:
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1.0)
+        plain = f"file:{quote(str(path))}?mode=ro"
+        connection = sqlite3.connect(uri or plain, uri=True, timeout=1.0)
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if size_bytes > _CHECK_MOST_BYTES:
             return None

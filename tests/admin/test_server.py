@@ -235,13 +235,13 @@ async def test_a_fault_of_ours_is_an_answer_without_a_traceback(server: AdminSer
 
 async def test_a_port_in_use_says_what_to_do(server: AdminServer, world: Any) -> None:
     second = AdminServer(world.view, Watch(world.view), server.listening[0])
-    with pytest.raises(EnvironmentFault, match=r"cannot listen on 127\.0\.0\.1:\d+.*another port"):
+    with pytest.raises(EnvironmentFault, match=r"cannot listen on 127\.0\.0\.1:\d+.*another streamd"):
         await second.open()
     await second.close()
 
 
 async def test_an_address_of_another_host_says_so(world: Any) -> None:
-    with pytest.raises(EnvironmentFault, match="choose an address of this host"):
+    with pytest.raises(EnvironmentFault, match="this host has no such address"):
         await AdminServer(world.view, Watch(world.view), Address("192.0.2.1", 0)).open()
 
 

@@ -181,7 +181,7 @@ def test_a_folder_that_is_a_file_is_an_environment_fault(
 
     assert check(GOOD) == 1
 
-    assert f"{folder}/var/data.db cannot be made" in capsys.readouterr().err
+    assert f"cannot write the database {folder}/var/data.db: File exists" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_database_is_found_before_a_start(

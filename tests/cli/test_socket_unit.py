@@ -4,9 +4,12 @@ from pathlib import Path
 import pytest
 
 from streamd import config
-from streamd.cli import _trial, _units
-from streamd.cli._socket_unit import SocketUnit, installed
+from streamd.cli import _units
+from streamd.cli._socket_unit import SocketUnit, UnitSockets, installed
 from streamd.config import Loaded
+from streamd.core.errors import Taken
+from streamd.core.settings import parse_address
+from streamd.sources._listen import OwnSockets
 
 TEXT = """
 [admin]
@@ -78,13 +81,14 @@ def test_a_host_without_the_service_says_nothing(tmp_path: Path) -> None:
     assert installed(load(tmp_path).config, tmp_path / "x", tmp_path / "no.service", tmp_path / "no") is None
 
 
-def test_a_port_the_unit_holds_is_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_port_the_unit_holds_is_not_tried(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         loaded = load(tmp_path, tcp=taken.getsockname()[1])
-        assert [fault for fault in _trial.faults(loaded) if "source b" in fault]
-        assert not [
-            fault for fault in _trial.faults(loaded, unit_of(tmp_path, loaded)) if "source b" in fault
-        ]
+        unit = unit_of(tmp_path, loaded)
+        assert unit is not None
+        address = parse_address(f"127.0.0.1:{taken.getsockname()[1]}")
+        UnitSockets(unit).rehearse(address, socket.SOCK_STREAM, "source b")
+        with pytest.raises(Taken, match="source b: cannot listen"):
+            OwnSockets().rehearse(address, socket.SOCK_STREAM, "source b")

@@ -269,12 +269,22 @@ async def test_a_folder_that_cannot_be_made_is_the_environments_fault(tmp_path: 
     await store.close()
 
 
-async def test_a_table_that_takes_no_letters_is_trouble_and_no_crash(tmp_path: Path, until: Until) -> None:
+async def test_a_table_that_takes_no_letters_is_refused_at_the_start(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "dead.db")) as connection:
         connection.execute("CREATE VIEW dead_letters AS SELECT 1")
         connection.commit()
     store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock())
+    with pytest.raises(EnvironmentFault, match="cannot write the dead letters .* it is a view"):
+        await store.open()
+
+
+async def test_a_table_that_takes_no_letters_any_more_is_trouble_and_no_crash(
+    tmp_path: Path, until: Until
+) -> None:
+    store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock())
     await store.open()
+    with closing(sqlite3.connect(tmp_path / "dead.db")) as connection:
+        connection.executescript("DROP TABLE dead_letters; CREATE VIEW dead_letters AS SELECT 1")
     store.keep([letter()])
     await until(lambda: store.trouble is not None)
     await store.close(timeout_s=0)

@@ -81,6 +81,9 @@ class ListSink(Sink):
 
     async def open(self) -> None: ...
 
+    def rehearse(self) -> list[str]:
+        return []
+
     async def close(self) -> None: ...
 
     async def write(self, batches: Sequence[Batch]) -> Written:

@@ -155,7 +155,9 @@ async def test_what_a_stop_left_uncompressed_is_compressed_by_the_next_start(
     await until(lambda: folder.names() == there)
     await sink.write([batch_of([{"n": "x" * 2000}])])
     await sink.write([batch_of([{"n": 9}])])
-    await until(lambda: "out.ndjson.000009.gz" in folder.names())
+    await until(
+        lambda: "out.ndjson.000009.gz" in folder.names() and "out.ndjson.000009" not in folder.names()
+    )
     assert len(folder.lines()) == 4
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from streamd.cli import _units
-from streamd.cli._running import listening
+from streamd.cli._running import running
 from streamd.cli.doctor.finding import Finding
 from streamd.cli.doctor.host import Host
 from streamd.config import Loaded
@@ -21,7 +21,7 @@ _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """One finding for each listener; each is bound and let go at once."""
     config = loaded.config
-    running = listening(loaded)
+    daemon = running(loaded)
     unit = host.socket_unit(config)
     for name, source in config.sources.items():
         address: Any = getattr(source, "listen", None)
@@ -32,12 +32,13 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
             continue
         fault = _fault(address, _KINDS[source.type], f"source {name}")
         holder: Holder = "nobody" if fault is None else "other"
-        if holder == "other" and running.holds(name, address):
+        if holder == "other" and daemon.holds((source.type, str(address))):
             holder = "daemon"
         yield judge(f"sources.{name}", f"{source.type} {address}", holder, fault)
     if config.admin.listen is not None:
         fault = _fault(config.admin.listen, socket.SOCK_STREAM, "[admin]")
-        holder = "nobody" if fault is None else "daemon" if running.ports else "other"
+        held = daemon.holds(("tcp", str(config.admin.listen)))
+        holder = "nobody" if fault is None else "daemon" if held else "other"
         yield judge("[admin]", f"tcp {config.admin.listen}", holder, fault)
 
 

@@ -1,0 +1,34 @@
+"""What a reload would open is tried before anything that runs is touched."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from streamd.core.errors import EnvironmentFault, Place, StreamdError, Taken
+from streamd.core.places import is_held
+from streamd.pipeline import Assembly
+from streamd.reload.changes import Changes
+
+
+async def rehearse(parts: Assembly, changes: Changes, holds: Sequence[Place]) -> None:
+    """Raises `ConfigError` or `EnvironmentFault` where something that is new could not be opened.
+
+    What `holds` names is this daemon's own and is handed over. The loop goes on meanwhile.
+    """
+    trials: list[Callable[[], Any]] = [
+        *(parts.sinks[name].rehearse for name in changes.sinks["replaced"] + changes.sinks["added"]),
+        *(parts.sources[name].rehearse for name in changes.sources["replaced"] + changes.sources["added"]),
+    ]
+    refusals: list[StreamdError] = []
+    for trial in trials:
+        try:
+            await asyncio.to_thread(trial)
+        except Taken as taken:
+            if not is_held(taken.place, holds):
+                refusals.append(taken)
+        except StreamdError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == 1:
+        raise refusals[0]
+    if refusals:
+        raise EnvironmentFault("\n".join(map(str, refusals)))
