@@ -27,6 +27,7 @@ def try_access(path: Path, mode: int) -> None:
 
 def try_folder(folder: Path) -> None:
     """Raises `OSError` where `folder.mkdir(parents=True, exist_ok=True)` would."""
+    longest = 0
     for place in (folder, *folder.parents):
         try:
             is_folder = stat.S_ISDIR(place.stat().st_mode)
@@ -35,11 +36,13 @@ def try_folder(folder: Path) -> None:
                 return
             if place.is_symlink():  # it leads nowhere
                 raise _error(errno.EEXIST if place == folder else errno.ENOENT, place) from None
+            longest = max(longest, len(os.fsencode(place.name)))
             continue
         if not is_folder:
             raise _error(errno.EEXIST if place == folder else errno.ENOTDIR, place)
         if place != folder:
             try_access(place, os.W_OK | os.X_OK)
+            _try_length(longest, place)
         return
 
 
@@ -68,6 +71,7 @@ def try_file(path: Path) -> os.stat_result | None:
         if not path.is_symlink():
             if path.parent.exists():
                 try_entry(path.parent)
+            _try_length(len(os.fsencode(path.name)), path.parent)
             return None
         try_entry(Path(os.path.realpath(path)).parent)  # the file is made where the link leads
         return None
@@ -81,6 +85,13 @@ def is_made_before(folder: Path) -> bool:
     """Whether the service manager makes the folder, for this user, before it starts the daemon."""
     named = ":".join(os.environ.get(name, "") for name in _MADE_BEFORE).split(":")
     return str(folder) in named
+
+
+def _try_length(name_bytes: int, folder: Path) -> None:
+    """A name in a folder that is not there yet is as long as the file system above it allows."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if name_bytes > os.pathconf(there, "PC_NAME_MAX"):
+        raise _error(errno.ENAMETOOLONG, folder)
 
 
 def _error(number: int, path: Path) -> OSError:

@@ -2,10 +2,12 @@
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from streamd.core.contracts import SourceContext
+from streamd.core.trial_paths import try_folder
 from streamd.service import unix_socket
 from streamd.service.unix_socket import CREDENTIALS
 
@@ -27,8 +29,12 @@ class UnixSocket(unix_socket.UnixSocket):
     """The same, made as the source's own settings say."""
 
     def __init__(self, config: Any, context: SourceContext, kind: socket.SocketKind) -> None:
+        path = Path(path_of(config, context))
+        if _is_in_state_dir(path, context):
+            with suppress(OSError):  # what is wrong there the socket says
+                path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(
-            Path(path_of(config, context)),
+            path,
             kind,
             permissions=int(config.permissions, 8),
             group=config.group,
@@ -38,6 +44,18 @@ class UnixSocket(unix_socket.UnixSocket):
 
 def rehearse(config: Any, context: SourceContext, kind: socket.SocketKind) -> None:
     """Raises what making the socket would, and makes nothing."""
+    path = Path(path_of(config, context))
+    can_make_folder = _is_in_state_dir(path, context)
+    if can_make_folder:
+        try:
+            try_folder(path.parent)
+        except OSError:
+            can_make_folder = False
     unix_socket.UnixSocket.rehearse(
-        Path(path_of(config, context)), kind, group=config.group, owner=f"source {context.name}"
+        path, kind, group=config.group, owner=f"source {context.name}", made_folder=can_make_folder
     )
+
+
+def _is_in_state_dir(path: Path, context: SourceContext) -> bool:
+    """Whether its folder is the one that the daemon makes for itself."""
+    return str(path.parent) == os.path.abspath(context.state_dir)  # noqa: PTH100 - as `path_of`

@@ -274,7 +274,7 @@ async def test_a_table_that_takes_no_letters_is_refused_at_the_start(tmp_path: P
         connection.execute("CREATE VIEW dead_letters AS SELECT 1")
         connection.commit()
     store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock())
-    with pytest.raises(EnvironmentFault, match="cannot write the dead letters .* it is a view"):
+    with pytest.raises(EnvironmentFault, match=r"cannot write the dead letters .* it is a view"):
         await store.open()
 
 
