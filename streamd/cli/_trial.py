@@ -18,6 +18,7 @@ from streamd.core.tls_files import MissingCredential
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.sources._listen import OwnSockets
+from streamd.storage.databases import Databases
 
 
 @dataclass(slots=True)
@@ -50,14 +51,20 @@ class Trial:
 
 
 def rehearse(
-    loaded: Loaded, made: Components, dead_letters: DeadLetters, sockets: Sockets | None = None
+    loaded: Loaded,
+    made: Components,
+    dead_letters: DeadLetters,
+    databases: Databases,
+    sockets: Sockets | None = None,
 ) -> Trial:
     """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds."""
     config = loaded.config
     trial = Trial(running(loaded))
     _control(loaded, trial)
     trial.of(dead_letters.rehearse)
-    trial.of(lambda: Ledger.rehearse(loaded.state_dir / config.ledger.path))
+    ledger = loaded.state_dir / config.ledger.path
+    trial.of(lambda: databases.rehearse(ledger))
+    trial.of(lambda: Ledger.rehearse(ledger))
     for name, sink in made.sinks.items():
         trial.of(sink.rehearse, f"sinks.{name}")
     if (address := config.admin.listen) is not None:

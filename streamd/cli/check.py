@@ -34,7 +34,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
     try:
-        loaded, made, dead_letters = _checked(args.config)
+        databases = Databases()
+        loaded, made, dead_letters = _checked(args.config, databases)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"ok": False, "problems": str(error).splitlines()}, indent=2))
@@ -51,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     changes: list[str] = []
     if not args.offline:
         sockets = None if socket_unit is None else UnitSockets(socket_unit)
-        trial = _trial.rehearse(loaded, made, dead_letters, sockets)
+        trial = _trial.rehearse(loaded, made, dead_letters, databases, sockets)
         faults, changes = trial.faults, trial.changes
     if args.json:
         told = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}
@@ -62,10 +63,10 @@ def main(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _checked(explicit: str | None) -> tuple[Loaded, Components, DeadLetters]:
+def _checked(explicit: str | None, databases: Databases) -> tuple[Loaded, Components, DeadLetters]:
     """The configuration, and what it makes. Raises `ConfigError` with everything that is wrong."""
     loaded = config.load(config.find(explicit))
-    settings, databases = loaded.config.dead_letters, Databases()
+    settings = loaded.config.dead_letters
     dead_letters = DeadLetters(loaded.state_dir / settings.path, settings, databases)
     made = components.make(loaded, dead_letters, databases)
     if made.problems:

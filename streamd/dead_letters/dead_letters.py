@@ -116,6 +116,7 @@ class DeadLetters:
 
     def rehearse(self) -> None:
         """Raises what `open` would, and changes nothing. It blocks."""
+        self._databases.rehearse(self.path)
         with rehearsed(self.path) as connection:
             try_statements(connection, (TABLE, _EXPLAIN), self.path, self._refusal)
 

@@ -208,6 +208,7 @@ class Sqlite(Sink):
     def rehearse(self) -> list[str]:
         """The statements that `open` would run on a file that is there. Raises as `open` does."""
         path = self.path if self._dated is None else self._dated.file_of(datetime.now(UTC))
+        self.context.databases.rehearse(path)
         return rehearse_table(path, self._table)
 
     def _start_keeper(self, step: Callable[[], Awaitable[bool]]) -> None:

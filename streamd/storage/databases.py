@@ -15,6 +15,7 @@ class Databases:
         self._users: dict[Path, int] = {}
         self._open: dict[Path, Database] = {}
         self._reclaimed: set[Path] = set()
+        self._rehearsed: set[Path] = set()
         self._lock = asyncio.Lock()
 
     def reclaim(self, path: Path) -> None:
@@ -43,10 +44,16 @@ class Databases:
             self._users[path] = self._users.get(path, 0) + 1
             return database
 
+    def rehearse(self, path: Path) -> None:
+        """Raises `EnvironmentFault` for a second name of a file that is open, or was rehearsed here."""
+        path = path.resolve()
+        self._refuse_second_name(path)
+        self._rehearsed.add(path)
+
     def _refuse_second_name(self, path: Path) -> None:
         """A file that is open by another name: each name would get a write-ahead log of its own."""
         found = files.identity(path)
-        for other in self._open:
+        for other in {*self._open, *self._rehearsed} - {path}:
             if found != files.NO_FILE and found == files.identity(other):
                 raise EnvironmentFault(
                     f"{path} and {other} are one file under two names, which would ruin the database:"
