@@ -173,9 +173,10 @@ def test_what_one_pipeline_connects_says_nothing_of_another() -> None:
     main, other = books.pipeline("lab", "main"), books.pipeline("lab", "other")
     books.connect("main", ["db"])
     books.connect("other", ["db"])
-    main.out = other.out = 10
+    main.out, other.out = 10, 7
     books.connect("main", ["copy"])
-    main.out = other.out = 12
+    main.out, other.out = 13, 12
+    assert books.delivery("lab", "main", "copy").due(main.out) == 3
     assert books.delivery("lab", "main", "db").due(main.out) == 10
     assert books.delivery("lab", "other", "db").due(other.out) == 12
 
@@ -188,3 +189,11 @@ def test_a_source_that_handed_out_nothing_yet_owes_a_sink_that_joins_all_of_it()
     assert not books.deliveries, "no book of deliveries is made for nothing"
     records.out = 3
     assert books.delivery("lab", "main", "copy").due(records.out) == 3
+
+
+def test_the_first_sinks_that_are_named_are_those_it_always_handed_out_to() -> None:
+    books = Books()
+    records = books.pipeline("lab", "main")
+    records.out = 5
+    books.connect("main", ["db"])
+    assert books.delivery("lab", "main", "db").due(records.out) == 5

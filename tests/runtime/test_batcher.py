@@ -74,3 +74,27 @@ def test_backoff_doubles_up_to_its_most_with_a_quarter_of_jitter() -> None:
     assert len(set(waits)) == len(waits)
     b.reset()
     assert b.next_s() <= 0.125
+
+
+def test_the_first_commit_is_at_once_on_a_host_that_has_just_started() -> None:
+    assert batcher().wait_s(1, mono_s=0.001) == 0
+
+
+def test_a_buffer_of_few_records_is_enough_with_one() -> None:
+    for buffer in (1, 2, 3):
+        assert batcher(buffer=buffer).enough == 1
+    assert batcher(buffer=4).enough == 2
+    assert batcher(max_records=1).enough == 1
+
+
+def test_one_slow_commit_is_remembered_by_the_next_ones_a_little_less_each_time() -> None:
+    b = batcher()
+    b.started(10.0)
+    b.ended(10.08)
+    waits_s = []
+    for now in (11.0, 12.0, 13.0):
+        b.started(now)
+        waits_s.append(b.wait_s(1, now))
+        b.ended(now + 0.001)
+    expected_s = (0.2 - 0.08, 0.2 - 0.07, 0.2 - 0.06125)
+    assert all(abs(wait - right) < 1e-9 for wait, right in zip(waits_s, expected_s, strict=True)), waits_s

@@ -190,3 +190,134 @@ def test_what_is_taken_at_once_is_bounded_by_bytes_too() -> None:
     assert [payload for items in taken for item in items for payload in item.payloads] == [
         *[b"x" * 52] * 35, b"y" * 5000, b"z",
     ]  # fmt: skip
+
+
+async def test_larger_bounds_let_those_go_on_who_wait_for_room() -> None:
+    buffer, _ = buffer_of("block", max_records=4)
+    calls: list[int] = []
+    buffer.on_room = lambda: calls.append(buffer.records)
+    assert not buffer.put(numbered(0, 4))
+    writer = asyncio.create_task(buffer.room())
+    await asyncio.sleep(0)
+    buffer.resize(20, 10**9, "block")
+    await asyncio.wait_for(writer, 20)
+    assert calls == [4]
+    assert buffer.put(numbered(4, 1))
+
+
+def test_a_read_of_nothing_does_not_tell_a_writer_to_go_on_before_it_is_called() -> None:
+    buffer, _ = buffer_of("block", max_records=4)
+    assert buffer.put(frames())
+    assert not buffer.put(numbered(0, 4))
+    buffer.take(1)
+    assert not buffer.put(frames())
+    buffer.take(4)
+    assert buffer.put(frames())
+
+
+def test_a_writer_is_called_once_half_of_the_bytes_are_free_too() -> None:
+    one_bytes = frames(b"0").size_bytes
+    buffer, _ = buffer_of("block", max_records=100, max_bytes=8 * one_bytes)
+    calls: list[int] = []
+    buffer.on_room = lambda: calls.append(buffer.records)
+    assert not buffer.put(numbered(0, 8))
+    buffer.take(3)
+    assert calls == []
+    buffer.take(1)
+    assert calls == [4]
+
+
+@pytest.mark.parametrize(("max_records", "max_bytes"), [(4, 10**9), (100, 4 * (FRAME_OVERHEAD_BYTES + 1))])
+async def test_a_reader_that_wants_more_than_a_buffer_can_hold_does_not_wait_for_it(
+    max_records: int, max_bytes: int
+) -> None:
+    buffer, _ = buffer_of("block", max_records, max_bytes)
+    buffer.put(numbered(0, 4))
+    await asyncio.wait_for(buffer.wait(100), 20)
+
+
+async def test_a_reader_of_a_closed_buffer_does_not_wait() -> None:
+    buffer, _ = buffer_of("block")
+    buffer.close()
+    await asyncio.wait_for(buffer.wait(), 20)
+
+
+async def test_a_reader_that_gave_up_leaves_nothing_behind() -> None:
+    buffer, _ = buffer_of("block")
+    reader = asyncio.create_task(buffer.wait(3))
+    await asyncio.sleep(0)
+    reader.cancel()
+    await asyncio.wait({reader})
+    assert buffer._reader is None
+    buffer.put(numbered(0, 5))
+    await asyncio.wait_for(buffer.wait(3), 20)
+
+
+async def test_a_reader_may_be_woken_by_several_puts_before_it_has_its_turn() -> None:
+    buffer, _ = buffer_of("block")
+    reader = asyncio.create_task(buffer.wait())
+    await asyncio.sleep(0)
+    buffer.put(numbered(0, 1))
+    buffer.put(numbered(1, 1))
+    buffer.close()
+    await reader
+    assert payloads(buffer.take(10)) == [b"0", b"1"]
+
+
+def test_every_put_calls_who_waits_for_something() -> None:
+    buffer, _ = buffer_of("block", max_records=100)
+    calls: list[int] = []
+    buffer.on_ready = lambda: calls.append(buffer.records)
+    for n in range(3):
+        buffer.put(numbered(n, 1))
+    assert calls == [1, 2, 3]
+
+
+def test_a_drained_buffer_is_as_new() -> None:
+    buffer, dropped = buffer_of("drop_newest", max_records=4, max_bytes=4 * (FRAME_OVERHEAD_BYTES + 1))
+    buffer.put(numbered(0, 4))
+    assert payloads(buffer.drain()) == [b"0", b"1", b"2", b"3"]
+    assert (buffer.records, buffer.size_bytes, buffer.full, buffer.drain()) == (0, 0, False, [])
+    buffer.put(numbered(4, 4))
+    assert dropped == []
+    assert payloads(buffer.take(10)) == [b"4", b"5", b"6", b"7"]
+
+
+def test_what_a_take_holds_already_counts_against_what_it_may_have() -> None:
+    """`FairBuffer` takes by turns, and the rest so."""
+    buffer, _ = buffer_of("block", max_records=100)
+    buffer.put(numbered(0, 3))
+    buffer.put(numbered(3, 3))
+    taken = [numbered(90, 2)]
+    buffer._fill(taken, buffer._items, 4)
+    assert [len(item) for item in taken] == [2]
+    buffer._fill(taken, buffer._items, 5)
+    assert [len(item) for item in taken] == [2, 3]
+    buffer.max_taken_bytes = sum(item.size_bytes for item in taken) + 1
+    buffer._fill(taken, buffer._items, 100)
+    assert [len(item) for item in taken] == [2, 3]
+
+
+def test_drop_newest_drops_a_read_for_which_there_is_no_room_at_all() -> None:
+    buffer, dropped = buffer_of("drop_newest", max_records=2)
+    for n in range(4):
+        assert buffer.put(numbered(n, 1))
+    assert dropped == [b"2", b"3"]
+    assert buffer.records == 2
+
+
+def test_drop_oldest_drops_as_many_of_a_size_as_are_too_much_and_no_more() -> None:
+    one_bytes = frames(b"0").size_bytes
+    buffer, dropped = buffer_of("drop_oldest", max_records=100, max_bytes=5 * one_bytes + one_bytes // 2)
+    split: list[int] = []
+    real = Frames.split
+
+    def counted(item: Frames, count: int) -> tuple[Frames, Frames]:
+        split.append(count)
+        return real(item, count)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Frames, "split", counted)
+        buffer.put(numbered(0, 9))
+    assert dropped == [b"0", b"1", b"2", b"3"]
+    assert split == [4], "at once: each cut copies what is left"

@@ -5,8 +5,10 @@ import pytest
 
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch
+from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime import delivery as delivery_module
 from streamd.runtime.backoff import Backoff
+from streamd.runtime.delivery import Delivery
 
 
 def batch(*words: str, ack: Ack | None = None) -> Batch:
@@ -176,3 +178,23 @@ async def test_what_a_commit_takes_is_taken_off_the_wait_for_the_next(bench: Any
     b.deliveries[0].buffer.close()
     await b.deliveries[0].run()
     assert b.deliveries[0]._batcher.wait_s(1, b.mono_s) == pytest.approx(0.001 - 2 * 0.0004)
+
+
+async def test_a_buffer_of_one_record_is_delivered_record_by_record(bench: Any) -> None:
+    """A sink that takes none of it would go round for ever."""
+    b = bench()
+    settings = BufferSettings.model_validate({"max_records": 1})
+    batches = BatchSettings.model_validate({"max_records": 4, "max_wait": "1ms"})
+    delivery = Delivery("list0", b.sinks[0], batches, settings, b.books, b.now)
+    running = asyncio.create_task(delivery.run())
+    async with asyncio.timeout(20):
+        for n in range(3):
+            item = batch(f"{n}.0", f"{n}.1")
+            b.books.delivery("s", "p", "list0").offered += len(item)
+            delivery.buffer.put(item)
+            await delivery.buffer.room()
+        delivery.buffer.close()
+        await running
+    assert [r["word"] for r in b.sinks[0].written] == ["0.0", "0.1", "1.0", "1.1", "2.0", "2.1"]
+    assert b.books.delivery("s", "p", "list0").pending == 0
+    assert delivery.commits == 6

@@ -11,6 +11,7 @@ from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import BufferSettings
 from streamd.runtime.intake import Intake
+from streamd.runtime.turn import Line
 from streamd.runtime.worker import QUANTUM_BYTES, Feed, Route, Workers
 
 
@@ -682,3 +683,147 @@ async def test_what_a_source_was_served_beyond_its_turn_it_waits_for_and_saves_n
     first_large = order.index(0)
     both = order[first_large : first_large + 20]
     assert both.count(0) == 4, both
+
+
+def stuck_with(b: Any, n: int) -> None:
+    for k in range(n):
+        b.intake.offer(b.frames(b"w%d" % k))
+
+
+async def some_turns() -> None:
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_workers_that_retire_finish_a_source_that_waits_for_room_once_there_is_some(bench: Any) -> None:
+    b = bench(workers=2)
+    running = asyncio.create_task(b.workers.run())
+    stuck_with(b, 40)
+    await some_turns()
+    b.workers.retire(lambda _: True)
+    await some_turns()
+    assert not running.done()
+    delivering = asyncio.create_task(b.deliveries[0].run())
+    await asyncio.wait_for(running, 30)
+    b.deliveries[0].buffer.close()
+    await delivering
+    assert len(b.sinks[0].written) == 40
+    assert b.workers._waiting_for_room == {}
+    assert b.balanced
+
+
+async def test_workers_that_retire_do_not_wait_for_room_for_what_is_gone(bench: Any) -> None:
+    b = bench(workers=2)
+    running = asyncio.create_task(b.workers.run())
+    stuck_with(b, 40)
+    await some_turns()
+    assert b.intake.abandon() > 0
+    b.workers.retire(lambda _: True)
+    await asyncio.wait_for(running, 30)
+
+
+async def test_a_worker_that_had_to_wait_for_room_is_not_ended_when_others_retire_from_it(bench: Any) -> None:
+    """The step's batch would be lost: it has long had its room."""
+    gate = asyncio.Event()
+
+    class Waiting:
+        concurrency = 1
+        line = Line()
+
+        async def process(self, records: list[Any], _: Any) -> Processed:
+            await gate.wait()
+            return Processed(records)
+
+        async def close(self) -> None: ...
+
+    b = bench(lambda _, records: Processed(records), workers=1)
+    b.pipeline.steps[0].offloaded = Waiting()
+    gate.set()
+    running = asyncio.create_task(b.workers.run())
+    stuck_with(b, 40)
+    await some_turns()
+    gate.clear()
+    delivering = asyncio.create_task(b.deliveries[0].run())
+    while not b.records.in_flight:
+        await asyncio.sleep(0)
+    b.workers.retire(lambda _: False)
+    await some_turns()
+    gate.set()
+    await asyncio.wait_for(running, 30)
+    b.deliveries[0].buffer.close()
+    await delivering
+    assert b.records.in_flight == 0
+    assert b.records.out == len(b.sinks[0].written) == b.feed.frames.decoded
+
+
+async def test_workers_that_wait_for_room_end_when_they_are_cancelled(bench: Any) -> None:
+    b = bench(workers=2)
+    running = asyncio.create_task(b.workers.run())
+    stuck_with(b, 40)
+    await some_turns()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 30)
+    b.intake.buffer.on_ready = None
+
+
+async def test_the_next_worker_is_woken_where_the_first_one_is_gone(bench: Any) -> None:
+    b = bench()
+    gone, there = (asyncio.get_running_loop().create_future() for _ in range(2))
+    gone.cancel()
+    b.workers._idle += [gone, there]
+    b.workers._wake()
+    assert there.done()
+
+
+def fair_feeds(b: Any, *names: str) -> tuple[Workers, list[Feed], Counter[str]]:
+    """Sources whose turns are looked at, and how many bytes each was served."""
+    feeds = []
+    for name in names:
+        intake = Intake(BufferSettings.model_validate({"max_records": 10**6}), "block", b.books.source(name))
+        feeds.append(Feed(intake.buffer, b.feed.codec, intake.book, b.feed.routes))
+    workers = Workers(feeds, b.office, b.now, count=1, max_batch=512)
+    served: Counter[str] = Counter()
+
+    def process(feed: Feed, frames: Frames) -> list[Any]:
+        served[feed.frames.source] += frames.size_bytes
+        return []
+
+    workers.process = process  # type: ignore[method-assign]  # only the order is looked at
+    return workers, feeds, served
+
+
+def load(feed: Feed, quanta: int) -> None:
+    for _ in range(quanta):
+        feed.buffer.put(Frames([b"x" * (QUANTUM_BYTES // 4 - 48)] * 4, "127.0.0.1:5", 1.0))
+
+
+async def test_a_source_that_had_nothing_saves_no_turns_up(bench: Any) -> None:
+    workers, feeds, served = fair_feeds(bench(workers=1), "a", "b", "idle")
+    running = asyncio.create_task(workers.run())
+    load(feeds[0], 100)
+    load(feeds[1], 100)
+    while served["a"] < 50 * QUANTUM_BYTES:
+        await asyncio.sleep(0)
+    before = served["a"]
+    load(feeds[2], 30)
+    while served["idle"] < 20 * QUANTUM_BYTES:
+        await asyncio.sleep(0)
+    assert served["a"] - before >= 18 * QUANTUM_BYTES
+    workers.close()
+    await running
+
+
+async def test_a_source_pays_nothing_for_what_it_was_served_while_nobody_else_waited(bench: Any) -> None:
+    workers, feeds, served = fair_feeds(bench(workers=1), "alone", "late")
+    running = asyncio.create_task(workers.run())
+    load(feeds[0], 200)
+    while served["alone"] < 100 * QUANTUM_BYTES:
+        await asyncio.sleep(0)
+    before = served["alone"]
+    load(feeds[1], 60)
+    while served["late"] < 40 * QUANTUM_BYTES:
+        await asyncio.sleep(0)
+    assert served["alone"] - before >= 38 * QUANTUM_BYTES
+    workers.close()
+    await running
