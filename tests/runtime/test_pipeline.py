@@ -153,30 +153,22 @@ async def test_a_batch_that_leaves_early_lets_the_next_one_pass(bench: Any) -> N
     await running
 
 
-def test_a_step_that_takes_over_goes_on_with_the_executor_and_the_silence_of_the_one_before(
-    bench: Any, tmp_path: Any, monkeypatch: Any
+def test_a_step_that_takes_over_goes_on_with_the_executor_and_the_log_of_the_one_before(
+    bench: Any, tmp_path: Any
 ) -> None:
-    logged: list[Any] = []
-    monkeypatch.setattr("streamd.runtime.pipeline.log.error", lambda *_, **fields: logged.append(fields))
-
-    def failing(_: Any, records: list[Any]) -> Processed:
-        raise KeyError(records[0]["word"])
-
-    b = bench(failing)
-    before = b.pipeline.steps[0]
-    b.process(b.frames(b"a"))
-    assert len(logged) == 1
+    before = bench(same).pipeline.steps[0]
     before.offloaded = Elsewhere()
 
     class Waiting(type(before.processor)):  # type: ignore[misc]  # a class that a fixture made
         offload = "never looked at"
 
-    after = Step("step[0]", Waiting(None, StepContext("step[0]", "p", None, tmp_path)), before)
+    context = StepContext("step[0]", "p", None, tmp_path)
+    after = Step("step[0]", Waiting(None, context), before)
     assert after.offloaded is before.offloaded
-    assert after.failed
-    anew = Step("step[0]", type(before.processor)(None, StepContext("step[0]", "p", None, tmp_path)))
-    assert (anew.offloaded, anew.failed) == (None, False)
-    assert not Step("step[0]", anew.processor, anew).failed
+    assert after.log is before.log
+    anew = Step("step[0]", type(before.processor)(None, context))
+    assert anew.offloaded is None
+    assert anew.log is not before.log
 
 
 def test_a_pipeline_wants_dicts_for_a_step_or_a_condition(bench: Any) -> None:
