@@ -79,6 +79,7 @@ def assemble(
             loaded.state_dir,
             sockets,
             _files(cls, name, source, loaded),
+            frozenset(config.sources),
         )
         parts.settings[name] = source
         running = was.sources.get(name)

@@ -36,6 +36,11 @@ class Framer(ABC):
     name of the books (`truncated`, `oversize_dropped`, `discarded_bytes`, …); its owner empties that.
     """
 
+    delimiter: ClassVar[bytes] = b""
+    """What ends each frame and stands nowhere else; empty where the framing has no such bytes."""
+    nul_is_data: ClassVar[bool] = False
+    """Whether a NUL byte between two frames means something."""
+
     class Config(Settings):
         """What the configuration may say of this framing."""
 
@@ -316,6 +321,8 @@ class SourceContext:
     """None: a listener makes its own."""
     files: Any = None
     """What the source's `read_files` has made."""
+    configured: frozenset[str] = frozenset()
+    """The names of all sources of the configuration."""
 
 
 class Source(ABC):

@@ -13,6 +13,8 @@ class LengthPrefix(Counted):
     A length of zero is a sign of life and no frame; it is counted as `empty_frames`.
     """
 
+    nul_is_data = True
+
     class Config(Settings):
         """How the length is written."""
 

@@ -3,25 +3,54 @@
 import json
 import os
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streamd.core.ack import Ack, Status
 from streamd.core.errors import EnvironmentFault
 from streamd.core.trial_paths import try_file
 
-HEAD_BYTES = 256
-"""Of its beginning a file is known by, beside its inode: inodes are given away again."""
+FINGERPRINT_BYTES = 1024
+"""A file is known by so many bytes of its beginning and as many before the position; inodes are reused."""
+CERTAIN_BYTES = 64
+"""Files under different inodes that agree in fewer bytes than these may agree by chance."""
+_VERSION = 2
+
+
+@dataclass(slots=True, frozen=True)
+class Sibling:
+    """A file beside the followed one that has been there already while that one was at its path."""
+
+    inode: int
+    size: int
+    digest: str
+    """Of its beginning and of what stood before `size`; empty where it could not be read."""
+
+
+@dataclass(slots=True, frozen=True)
+class Around:
+    """Where a file was when it was last seen at its path."""
+
+    real_path: str
+    """Its path without symbolic links."""
+    siblings: tuple[Sibling, ...] = ()
+    """Files under names a rotation gives. None of them can have come after it."""
 
 
 @dataclass(slots=True, frozen=True)
 class Position:
-    """A place between two frames of one file. `head` is the file's beginning, in hexadecimal digits."""
+    """A place between two frames of one file. `inode` 0 says that no file was at `path`."""
 
     path: str
     inode: int
     offset: int
-    head: str
+    head: bytes
+    """The file's beginning."""
+    before: bytes = b""
+    """What stands directly before the offset; empty where that is not known."""
+    around: Around | None = None
+    """None where it is not known."""
 
 
 @dataclass(slots=True)
@@ -69,12 +98,12 @@ class PositionFile:
         self.path = path
 
     def load(self) -> Position | None:
-        """What was saved; None where nothing was. Raises `EnvironmentFault` where it cannot be read."""
+        """The saved position; None if there is none. Raises `EnvironmentFault` if it cannot be read."""
         try:
             return _parsed(self.path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             text = f"cannot read the remembered position {self.path}: {error}"
             raise EnvironmentFault(f"{text}: mend it, or remove it to begin as `start` says") from None
 
@@ -101,7 +130,7 @@ class PositionFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_suffix(".new")
         with new.open("w") as file:
-            json.dump(asdict(position), file)
+            json.dump(_document(position), file)
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.path)
@@ -112,10 +141,49 @@ class PositionFile:
             os.close(folder)
 
 
+def _document(position: Position) -> dict[str, Any]:
+    around = position.around
+    return {
+        "version": _VERSION,
+        "path": position.path,
+        "inode": position.inode,
+        "offset": position.offset,
+        "head": position.head.hex(),
+        "before": position.before.hex(),
+        "around": around
+        and {
+            "real_path": around.real_path,
+            "siblings": [[sibling.inode, sibling.size, sibling.digest] for sibling in around.siblings],
+        },
+    }
+
+
 def _parsed(text: bytes) -> Position:
-    position = Position(**json.loads(text))
-    values = (position.path, position.inode, position.offset, position.head)
-    if [type(value) for value in values] != [str, int, int, str] or position.offset < 0:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise TypeError("it does not hold a position")
+    version = document.get("version", 1)  # the first format had no version, no `before` and no `around`
+    if version not in (1, _VERSION):
+        raise ValueError(f"it was written by another version of streamd (format {version!r})")
+    values = [document[key] for key in ("path", "inode", "offset", "head")]
+    if [type(value) for value in values] != [str, int, int, str] or document["offset"] < 0:
         raise ValueError("it does not hold a position")
-    bytes.fromhex(position.head)
-    return position
+    return Position(
+        document["path"],
+        document["inode"],
+        document["offset"],
+        bytes.fromhex(document["head"]),
+        bytes.fromhex(document.get("before", "")),
+        _around(document.get("around")),
+    )
+
+
+def _around(written: Any) -> Around | None:
+    if written is None:
+        return None
+    siblings = []
+    for inode, size, digest in written["siblings"]:
+        if [type(inode), type(size), type(digest)] != [int, int, str]:
+            raise ValueError("it does not hold a position")
+        siblings.append(Sibling(inode, size, digest))
+    return Around(str(written["real_path"]), tuple(siblings))

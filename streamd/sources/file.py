@@ -5,10 +5,10 @@ import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
-import structlog
 from pydantic import Field
 
 from streamd.core.clock import read_clock
@@ -17,34 +17,36 @@ from streamd.core.errors import ConfigError, EnvironmentFault, FramingError
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.sources._cutting import book_counts
-from streamd.sources._position import PositionFile, Progress
-from streamd.sources._tail import Found, Tail, resume
-
-log = structlog.get_logger()
+from streamd.sources._file_events import FileEvents
+from streamd.sources._first_place import go_to_end
+from streamd.sources._lineage import Found, Lineage
+from streamd.sources._position import Position, PositionFile, Progress
+from streamd.sources._tail import Look, Tail
+from streamd.sources._take_over import take_over
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 POLL_S = 0.2
-"""How long the end of a file is left alone; looking costs three system calls and a change of threads."""
+"""How long the end of a file is left alone; looking costs six system calls and a change of threads."""
 SAVE_S = 1.0
 """How often the position is saved while it moves."""
 
 
 class File(Source):
-    """A file, followed as it grows, through rotation and restarts.
+    """A file, followed as it grows, through rotation and restarts. More in docs/files.md.
 
-    Rotation by renaming: the old file is read to its end first; where the daemon was away it is looked for
-    beside the new one (`app.log` under `app.log*`), and files begun since (`app.log.1`, `app.log-20260131`)
-    are read in the order of their times; those that are compressed already are not, each of them counted
-    (`files_skipped`) and named in a warning. Rotation by copying and truncating: what was written between
-    the last look and the truncation is in the copy only.
+    **At least once: the remembered position never passes what is committed; exactly once with `unique`.**
+    Up to where everything is committed (or filtered out, a dead letter, or a counted loss) is remembered in
+    `positions/<source>.json` under `state_dir`, about once a second. After a crash what came behind that is
+    read again. A full buffer stops the reading. A last line without its end waits until it has one, over
+    restarts too; only when its file was rotated away is it delivered as it is and flagged `unterminated`.
 
-    **At least once.** Up to where everything is committed (or filtered out, a dead letter, or a counted
-    loss) is remembered in `positions/<source>.json` under `state_dir`, about once a second. After a crash
-    what came behind that is read again; `unique` columns make it once. A full buffer stops the reading.
-    A last line without its end waits until it has one, over restarts too; only when its file was rotated
-    away is it delivered as it is and flagged `unterminated`.
+    A file is known by its inode, its beginning and what stands before the position. One that was renamed is
+    read to its end first, and so are those that came between it and the one at `path`: their names say so
+    (`app.log.1`, `app.log-20260131`, `app-20260131.log`). Those that are compressed already are not read:
+    each is counted (`files_skipped`) and named in a warning. After copying and truncating, what was not read
+    yet is read from the copy, if it is there and not compressed.
 
     The file is touched in a thread of this source's own, 64 KiB at a time (about 80 µs of CPU for each): a
     slow disk holds up this source and nothing else.
@@ -60,13 +62,13 @@ class File(Source):
         )
         start: Literal["beginning", "end"] = Field(
             "beginning",
-            description="where to begin in a file that is there at the very first start; later its"
-            " position is remembered",
+            description="where to begin in a file that is there at the very first start: at its first frame,"
+            " or with the first one that is not finished yet; later its position is remembered",
         )
         rotate_wait: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
             "1s",
-            description="how long a file that was rotated away must be quiet before the new one is read: its"
-            " writer may not have noticed yet",
+            description="how long a file that was rotated away or deleted must be quiet before it is closed"
+            " and the new one is read: its writer may not have noticed yet",
         )
         oversize: Literal["truncate", "drop"] = Field(
             "truncate",
@@ -81,8 +83,13 @@ class File(Source):
         self._framer: Framer = self._new_framer()
         self._framing_changed = False
         self.address = os.path.abspath(context.base_dir / config.path)  # noqa: PTH100 - keeps links as written
-        self._path = Path(self.address)
+        self._nothing = Position(self.address, 0, 0, b"")
+        """The position while nothing is at the path."""
+        self._events = FileEvents(context.name, self.address, context.book)
+        self._lineage = Lineage(Path(self.address), nul_is_data=self._framer.nul_is_data)
+        """Asked in the thread only."""
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
+        self._saved_at_ns = 0
         self._progress = Progress(None)
         self._saved = self._progress.settled
         self._saving = asyncio.Lock()
@@ -90,19 +97,21 @@ class File(Source):
         self._disk = ThreadPoolExecutor(1, f"file-{context.name}")
         self._tail: Tail | None = None
         """Opened, changed for the next and closed in the thread only, which may be held up for long."""
-        self._was_missing = False
-        self._trouble = ""
+        self._deleted = False
         self._quiet_since_mono_s = 0.0
-        """When the end of a file that was rotated away was reached; 0: it was not."""
+        """When the end of a file that is at its path no more was reached; 0: it was not."""
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, outlet: Outlet) -> None:
         """Begin to follow, whether the file is there or not. Raises `EnvironmentFault`."""
         self._outlet = outlet
-        remembered = self._positions.load()
-        if remembered is not None and remembered.path == self.address:
-            self._progress.settled = self._saved = remembered
+        remembered = take_over(
+            self._positions, self.address, self.context.configured, self._lineage.leads_to_file_of
+        )
+        self._events.remembered(remembered)
+        self._progress.settled = self._saved = remembered.position
+        self._saved_at_ns = remembered.saved_at_ns
         outlet.on_resume(self._room.set)
         self._room.set()
         self._framer = self._new_framer()
@@ -179,20 +188,45 @@ class File(Source):
                     await self._save()  # else a crash now and a rotation would leave a file nobody looks for
                 more = self._tail is not None and await self._read(self._tail)
             except OSError as error:
-                self._say(error.strerror or str(error))
+                self._events.waiting(error.strerror or str(error))
             await asyncio.sleep(0 if more else POLL_S)
 
     async def _read(self, tail: Tail) -> bool:
         """One piece of the file; whether there may be another at once."""
-        look = await self._on_disk(tail.look, self._path)
+        look = await self._on_disk(self._look, tail)
         if look.rewritten:
-            self.context.book.note("files_truncated")
-            self._end_of_file(tail)
-        if look.data:
+            await self._begin_again(tail)
+            return True
+        if look.nul_bytes:
+            self._events.hole(look.nul_bytes)
+        if look.data or look.nul_bytes:
             self._quiet_since_mono_s = 0.0
             await self._feed(tail, look.data)
             return True
-        return look.rotated and await self._rotate(tail)
+        if look.deleted and not self._deleted:
+            self._deleted = True
+            self._events.deleted(tail.offset)
+        if not (look.rotated or look.missing):
+            self._quiet_since_mono_s = 0.0
+            return False
+        now_mono_s = read_clock().mono_s
+        self._quiet_since_mono_s = self._quiet_since_mono_s or now_mono_s
+        if now_mono_s - self._quiet_since_mono_s < self.config.rotate_wait:
+            return False
+        if look.rotated:
+            await self._change_to(await self._on_disk(self._go_on, tail), tail)
+            return True
+        if look.deleted:
+            await self._release(tail)
+        else:
+            self._events.waiting(os.strerror(2))
+        return False
+
+    def _look(self, tail: Tail) -> Look:
+        look = tail.look(self._lineage.path)
+        if not look.data and not look.rewritten:
+            self._lineage.watch(tail)
+        return look
 
     async def _first_file(self) -> None:
         """Begin with the file to begin with. Raises `OSError` where there is none yet."""
@@ -200,76 +234,82 @@ class File(Source):
         try:
             found = await self._on_disk(self._begin)
         except FileNotFoundError:
-            self._was_missing = True
+            if position is None:  # the next start must know that it was not there
+                self._progress.passed(self._nothing)
+                await self._save()
             raise
-        if found.missed and position is not None:
-            self.context.book.note("files_missed")
-            log.warning(
-                "file_missed",
-                source=self.context.name,
-                path=self.address,
-                offset=position.offset,
-                hint="the file read last is gone or was rewritten; what it had after this offset is not read",
-            )
-        self._note_skipped(found)
+        if position is not None:
+            self._events.next_file(found, position)
         tail = found.tail
         self._reached = tail.position(self.address, tail.offset)
         self._progress.passed(self._reached)
-        self._trouble = ""
-        log.info("following", source=self.context.name, path=self.address, offset=tail.offset)
+        self._events.following(tail)
 
     def _begin(self) -> Found:
         position = self._progress.settled
         if position is None:
-            found = Found(Tail(self._path))
-            if self.config.start == "end" and not self._was_missing:
-                found.tail.skip_rest()
+            found = Found(self._lineage.open())
+            if self.config.start == "end":
+                go_to_end(found.tail, self._new_framer)
         else:
-            found = resume(position, self._path, self._positions.saved_at_ns)
+            found = self._lineage.resume(position, self._saved_at_ns)
         self._tail = found.tail
+        self._lineage.watch(found.tail)
         return found
 
-    async def _rotate(self, old: Tail) -> bool:
-        """Go on to the new file, once the old one has been quiet for long enough."""
-        now_mono_s = read_clock().mono_s
-        if not self._quiet_since_mono_s:
-            self._quiet_since_mono_s = now_mono_s
-        if now_mono_s - self._quiet_since_mono_s < self.config.rotate_wait:
-            return False
-        found = await self._on_disk(self._go_on, old)
+    async def _begin_again(self, tail: Tail) -> None:
+        """The file was truncated or written anew."""
+        offset = tail.offset
+        found = await self._on_disk(self._go_on_after_truncation, tail)
+        self._events.truncated(found, offset)
+        if not found.continues:
+            self._end_of_file(found.tail)
+
+    def _go_on_after_truncation(self, tail: Tail) -> Found:
+        found = self._lineage.after_truncation(tail)
+        if found.tail is not tail:
+            self._tail = found.tail
+            tail.close()
+        return found
+
+    async def _change_to(self, found: Found, old: Tail) -> None:
         self._quiet_since_mono_s = 0.0
+        self._deleted = False
         self.context.book.note("files_rotated")
-        self._note_skipped(found)
-        self._end_of_file(found.tail)
-        return True
+        self._events.next_file(found, old.position(self.address, old.offset))
+        self._events.following(found.tail)
+        if not found.continues:
+            self._end_of_file(found.tail)
 
     def _go_on(self, old: Tail) -> Found:
-        found = old.successor(self._path)
+        found = self._lineage.after(old)
         self._tail = found.tail
         old.close()
+        self._lineage.watch(found.tail)
         return found
+
+    async def _release(self, tail: Tail) -> None:
+        """Close a file that was deleted; the next one at the path is read from its beginning."""
+        self._events.released(tail.offset)
+        self._end_of_file(None)
+        await self._on_disk(self._close)
+        self._quiet_since_mono_s = 0.0
+        self._deleted = False
 
     def _close(self) -> None:
         if self._tail is not None:
             tail, self._tail = self._tail, None
             tail.close()
 
-    def _note_skipped(self, found: Found) -> None:
-        for path in found.skipped:
-            self.context.book.note("files_skipped")
-            log.warning(
-                "file_skipped",
-                source=self.context.name,
-                path=str(path),
-                hint="it was compressed before it was read to its end (logrotate: delaycompress)",
-            )
-
-    def _end_of_file(self, following: Tail) -> None:
+    def _end_of_file(self, following: Tail | None) -> None:
         """Hand on what has no end and will have none; `following` is read from its beginning."""
         framer, self._framer = self._framer, self._new_framer()
         size_bytes = framer.waiting_bytes
         frames = framer.feed_eof()
-        self._hand_on(framer, frames, size_bytes, following, 0)
+        nothing = Position(self.address, 0, 0, b"")
+        self._hand_on(
+            framer, frames, size_bytes, following.position(self.address, 0) if following else nothing
+        )
 
     async def _feed(self, tail: Tail, data: bytes) -> None:
         framer = self._framer
@@ -279,31 +319,21 @@ class File(Source):
         except FramingError as error:
             frames = error.frames
             rest_bytes = await self._on_disk(tail.skip_rest)
-            book = self.context.book
-            book.note("discarded_bytes", error.discarded_bytes + rest_bytes)
-            book.note("framing_errors", reason=error.reason)
-            log.warning(
-                "framing_error",
-                source=self.context.name,
-                peer=self.address,
-                reason=error.reason,
-                hint="what the file holds is skipped",
-            )
+            self._events.broken_framing(error.reason, error.discarded_bytes + rest_bytes)
             self._framer = self._new_framer()
         waiting_bytes = self._framer.waiting_bytes
-        done: int | None = tail.offset - waiting_bytes
-        if not waiting_bytes and not self._framer.between_frames:
-            done = None  # in the middle of a frame that is cut off: there is no place to come back to
-        self._hand_on(framer, frames, fed_bytes - waiting_bytes, tail, done)
+        position = self._reached
+        if (
+            waiting_bytes or self._framer.between_frames
+        ):  # else in a frame that is cut off: no place to come back
+            position = tail.position(self.address, tail.offset - waiting_bytes)
+        self._hand_on(framer, frames, fed_bytes - waiting_bytes, position)
         self._change_framing()
 
-    def _hand_on(
-        self, framer: Framer, frames: list[bytes], size_bytes: int, tail: Tail, done: int | None
-    ) -> None:
-        """Offer frames; once they are settled, everything before the offset `done` of `tail` is."""
+    def _hand_on(self, framer: Framer, frames: list[bytes], size_bytes: int, position: Position) -> None:
+        """Offer frames; once they are settled, everything before `position` is."""
         flagged = bool(framer.counts)
         book_counts(framer, self.context.book)
-        position = self._reached if done is None else tail.position(self.address, done)
         self._reached = position
         if not frames:
             self._progress.passed(position)
@@ -319,25 +349,28 @@ class File(Source):
         if not self._outlet.offer(batch):
             self._room.clear()
 
-    def _say(self, trouble: str) -> None:
-        """Tell what keeps us waiting, once."""
-        if trouble != self._trouble:
-            self._trouble = trouble
-            log.warning("file_waiting", source=self.context.name, path=self.address, error=trouble)
+    def _to_save(self) -> Position | None:
+        """What is settled, with what stands beside the file."""
+        position, tail, saved = self._progress.settled, self._tail, self._saved
+        if position is None:
+            return None
+        if tail is None or tail.inode == position.inode:
+            return replace(position, around=self._lineage.around)
+        return replace(position, around=saved.around if saved is not None else None)
 
     def _save_now_and_then(self) -> None:
         self._timer = self._loop.call_later(SAVE_S, self._save_now_and_then)
-        if self._progress.settled != self._saved and not self._saving.locked():
+        if self._to_save() != self._saved and not self._saving.locked():
             self._saver = self._loop.create_task(self._save())
 
     async def _save(self) -> None:
         async with self._saving:
-            position = self._progress.settled
+            position = self._to_save()
             if position is None or position == self._saved:
                 return
             try:
                 await asyncio.to_thread(self._positions.save, position)
             except OSError as error:
-                log.warning("position_not_saved", source=self.context.name, error=str(error))
+                self._events.not_saved(error)
             else:
                 self._saved = position

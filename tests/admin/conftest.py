@@ -69,7 +69,8 @@ class World:
             "discarded_bytes", "kernel_dropped", "truncated", "unterminated", "incomplete",
             "oversize_dropped", "empty_frames", "framing_errors", "connections", "connections_refused",
             "connections_closed", "auto_fallback", "unread_bytes", "files_rotated", "files_truncated",
-            "files_missed", "files_skipped", "generated_gaps", "tls_failed",
+            "files_missed", "files_skipped", "files_replaced", "files_deleted",
+            "generated_gaps", "tls_failed",
         ):  # fmt: skip
             frames.note(counter, 7)
         records = self.books.pipeline("lab", "main")

@@ -72,7 +72,7 @@ async def test_it_waits_for_a_file_that_is_not_there_and_says_so_once(
 ) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(
-        "streamd.sources.file.log.warning", lambda _, **fields: warnings.append(fields["error"])
+        "streamd.sources._file_events.log.warning", lambda _, **fields: warnings.append(fields["error"])
     )
     source = following(tmp_path, start="end")
     await source.open(capture)
@@ -89,7 +89,7 @@ async def test_a_folder_or_a_pipe_is_waited_out(capture: Any, until: Until, tmp_
     os.mkfifo(path)
     source = following(tmp_path)
     await source.open(capture)
-    await until(lambda: source._trouble == "it is no regular file")
+    await until(lambda: source._events._waiting_for == "it is no regular file")
     path.unlink()
     path.mkdir()
     await asyncio.sleep(0.01)
@@ -274,7 +274,7 @@ async def test_what_was_compressed_before_it_was_read_is_counted_and_named(
 ) -> None:
     warned: list[tuple[str, Any]] = []
     monkeypatch.setattr(
-        "streamd.sources.file.log.warning", lambda event, **fields: warned.append((event, fields))
+        "streamd.sources._file_events.log.warning", lambda event, **fields: warned.append((event, fields))
     )
     append(tmp_path, b"read\n")
     source = following(tmp_path)
@@ -283,7 +283,8 @@ async def test_what_was_compressed_before_it_was_read_is_counted_and_named(
     settle(capture)
     await source.stop()
     saved_at_ns = source._positions.saved_at_ns
-    (tmp_path / "app.log").rename(tmp_path / "away")  # keeps its inode from being given to another
+    (tmp_path / "away").mkdir()
+    (tmp_path / "app.log").rename(tmp_path / "away" / "app.log")  # its inode is not given to another
     for number in (5, 4, 2, 0):
         append(tmp_path, b"compressed\n", f"app.log.{number}.gz")
     append(tmp_path, b"a copy\n", "app.log.1.gz")
@@ -311,7 +312,7 @@ async def test_a_disk_that_does_not_answer_holds_up_neither_the_loop_nor_the_sto
     answers, asked, closed = threading.Event(), threading.Event(), threading.Event()
     read, close = Tail.read, Tail.close
 
-    def stuck(tail: Tail) -> bytes:
+    def stuck(tail: Tail) -> bytes | None:
         asked.set()
         assert answers.wait(30)
         return read(tail)
@@ -433,7 +434,7 @@ async def test_a_position_that_cannot_be_saved_is_tried_again(
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", full)
-    monkeypatch.setattr("streamd.sources.file.log.warning", lambda event, **_: warned.append(event))
+    monkeypatch.setattr("streamd.sources._file_events.log.warning", lambda event, **_: warned.append(event))
     append(tmp_path, b"one\n")
     source = following(tmp_path)
     await source.open(capture)

@@ -1,0 +1,485 @@
+"""Lines that real programs write, rename, copy and truncate, while the source runs and while it does not."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import LogCapture
+
+from streamd import registry
+from streamd.core.ack import Status
+from streamd.core.books import FrameBook
+from streamd.core.contracts import SourceContext
+from streamd.core.frames import Frames
+from streamd.sources import file as file_module
+from streamd.sources.file import File
+
+WIDE = "x" * 80
+
+
+class World:
+    """A folder with a followed file; every frame is settled at once, so that what is read is done with."""
+
+    def __init__(self, folder: Path, path: str = "app.log", **options: Any) -> None:
+        self.folder = folder
+        self.options = {"type": "file", "path": path, "rotate_wait": "5ms"} | options
+        self.lines: list[str] = []
+        self.book = FrameBook("app")
+        self.source: File | None = None
+        self.name = "app"
+        self.configured: frozenset[str] = frozenset()
+
+    def offer(self, frames: Frames) -> bool:
+        self.lines += [payload.decode() for payload in frames.payloads]
+        assert frames.ack
+        frames.ack.settle(Status.DELIVERED)
+        return True
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        """Nothing stops it."""
+
+    async def start(self) -> None:
+        config = File.Config.model_validate(self.options)
+        framing = registry.load("framing", config.framing.type)
+
+        def new_framer() -> Any:
+            return framing(framing.Config(), config.max_frame, config.oversize)
+
+        context = SourceContext(
+            self.name, self.book, new_framer, self.folder, self.folder / "var", configured=self.configured
+        )
+        self.source = File(config, context)
+        await self.source.open(self)
+
+    async def stop(self) -> None:
+        assert self.source
+        await self.source.stop()
+        await self.source.stop()
+        self.source = None
+
+    async def reads(self, *lines: str) -> None:
+        """Wait until these lines, and no others, have been read, all in this order."""
+        try:
+            async with asyncio.timeout(5):
+                while len(self.lines) < len(lines):
+                    await asyncio.sleep(0.001)
+        except TimeoutError:
+            pass
+        await self.quiet()
+        assert self.lines == list(lines)
+
+    async def quiet(self) -> None:
+        """Wait until the source stands at the end of the file at its path and has looked there again."""
+        for _ in range(12):
+            await asyncio.sleep(0.002)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    def write(self, *lines: str, name: str = "app.log", mode: str = "a") -> None:
+        with (self.folder / name).open(mode) as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    def move(self, old: str, new: str) -> None:
+        (self.folder / old).rename(self.folder / new)
+
+    def rotate(self, *lines: str, keep: int = 9) -> None:
+        """As logrotate with `create` does it."""
+        (self.folder / f"app.log.{keep}").unlink(missing_ok=True)
+        for number in range(keep - 1, 0, -1):
+            if (self.folder / f"app.log.{number}").exists():
+                self.move(f"app.log.{number}", f"app.log.{number + 1}")
+        self.move("app.log", "app.log.1")
+        self.write(*lines)
+
+    def count(self, counter: str) -> int:
+        return self.book.notes[counter, ""]
+
+    @property
+    def saved(self) -> Any:
+        return json.loads((self.folder / "var" / "positions" / f"{self.name}.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_module, "POLL_S", 0.001)
+    monkeypatch.setattr(file_module, "SAVE_S", 0.005)
+
+
+@pytest.fixture
+def said() -> Iterator[list[Any]]:
+    """The log, as it comes."""
+    capture = LogCapture()
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[capture])
+    yield capture.entries
+    structlog.configure(processors=before)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def of(entries: list[Any], event: str) -> list[Any]:
+    return [entry for entry in entries if entry["event"] == event]
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize(
+    "foreign", ["node-2", "node.2", "node-20260131", "node.20260131", "node2", "node.old"]
+)
+async def test_another_programs_file_is_never_read(tmp_path: Path, foreign: str, away: bool) -> None:
+    world = World(tmp_path, "node")
+    world.write("foreign before", name=foreign)
+    world.write("a", name="node")
+    await world.start()
+    await world.reads("a")
+    world.write("foreign", name=foreign)
+    if away:
+        await world.stop()
+    world.move("node", "node.1")
+    world.write("foreign again", name=foreign)
+    world.write("b", name="node")
+    world.write("foreign at last", name=foreign)
+    if away:
+        await world.start()
+    await world.reads("a", "b")
+    await world.stop()
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("banner", [1, 255, 300, 1100, 5000])
+async def test_a_file_rewritten_longer_behind_the_same_banner_is_read_from_its_beginning(
+    world: World, banner: int, away: bool, said: list[Any]
+) -> None:
+    head = "#" * banner
+    old = [head, *(f"old {n}" for n in range(5))]
+    new = [head, *(f"new {n} {WIDE}" for n in range(30))]
+    world.write(*old)
+    await world.start()
+    await world.reads(*old)
+    if away:
+        await world.stop()
+    world.write(*new, mode="w")
+    if away:
+        await world.start()
+    await world.reads(*old, *new)
+    assert world.count("files_truncated") + world.count("files_missed") == 1
+    assert of(said, "file_missed" if away else "file_truncated")
+    await world.stop()
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize(
+    "name", ["app.log.20260131", "app.log-20260131", "app.log.2", "app.log.bak", "app.log.1"]
+)
+async def test_a_copy_made_before_a_rotation_is_not_read(world: World, name: str, away: bool) -> None:
+    lines = [f"{n} {WIDE}" for n in range(9)]
+    world.write("very old", name="app.log.3")
+    world.write(*lines)
+    await world.start()
+    await world.reads(*lines)
+    if away:
+        await world.stop()
+    shutil.copy(world.folder / "app.log", world.folder / name)
+    os.utime(world.folder / "app.log.3")
+    world.move("app.log", "app.log.1" if name != "app.log.1" else "app.log.2")
+    world.write("new")
+    if away:
+        await world.start()
+    await world.reads(*lines, "new")
+    await world.stop()
+
+
+@pytest.mark.parametrize("nul_bytes", [1, 70, 4096, 300_000])
+@pytest.mark.parametrize("seen_short", [False, True])
+async def test_the_hole_that_a_truncation_leaves_is_passed_over(
+    world: World, nul_bytes: int, seen_short: bool, said: list[Any]
+) -> None:
+    world.write("old")
+    await world.start()
+    await world.reads("old")
+    if seen_short:
+        os.truncate(world.folder / "app.log", 0)
+        await world.until(lambda: world.count("files_truncated"))
+    with (world.folder / "new").open("wb") as file:
+        file.truncate(nul_bytes)
+    with (world.folder / "app.log").open("r+b") as file:
+        file.truncate(0)
+        file.seek(nul_bytes)
+        file.write(b"first\nsecond\n")
+    await world.reads("old", "first", "second")
+    assert world.count("discarded_bytes") == nul_bytes
+    assert world.count("files_truncated") == 1
+    assert sum(entry["nul_bytes"] for entry in of(said, "file_hole")) == nul_bytes
+    world.write("third")
+    await world.reads("old", "first", "second", "third")
+    await world.stop()
+    assert world.saved["offset"] == nul_bytes + len("first\nsecond\nthird\n")
+
+
+@pytest.mark.parametrize("framing", ["newline", "octet_counting", "auto"])
+async def test_start_end_begins_with_a_whole_frame(tmp_path: Path, framing: str) -> None:
+    world = World(tmp_path, start="end", framing=framing)
+    path = tmp_path / "app.log"
+    old, half, rest = {
+        "newline": (b"one\ntwo\n", b"thr", b"ee\n"),
+        "octet_counting": (b"3 one3 two", b"5 th", b"ree"),
+        "auto": (b"two\n8 <1>three", b"14 <1>f", b"ourteen!!!"),
+    }[framing]
+    path.write_bytes(old + half)
+    await world.start()
+    await world.until((tmp_path / "var" / "positions" / "app.json").exists)
+    assert world.saved["offset"] == len(old)
+    with path.open("ab") as file:
+        file.write(rest)
+    expected = {"newline": "three", "octet_counting": "three", "auto": "<1>fourteen!!!"}[framing]
+    await world.reads(expected)
+    await world.stop()
+
+
+async def test_start_end_reads_a_file_whole_that_comes_while_the_daemon_is_down(tmp_path: Path) -> None:
+    world = World(tmp_path, start="end")
+    await world.start()
+    await world.until((tmp_path / "var" / "positions" / "app.json").exists)
+    await world.stop()
+    world.write("new")
+    await world.start()
+    await world.reads("new")
+    await world.stop()
+
+
+async def test_a_source_under_another_name_goes_on_and_says_so(world: World, said: list[Any]) -> None:
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    await world.stop()
+    world.name, world.configured = "web", frozenset({"web"})
+    world.write("b")
+    await world.start()
+    await world.reads("a", "b")
+    await world.stop()
+    world.name, world.configured = "app", frozenset({"app"})
+    world.write("c")
+    await world.start()
+    await world.reads("a", "b", "c")
+    await world.stop()
+    assert [(entry["by"], entry["offset"]) for entry in of(said, "position_taken_over")] == [
+        ("app", 2),
+        ("web", 4),
+    ]
+
+
+async def test_the_position_of_a_source_that_is_still_configured_stays_its_own(world: World) -> None:
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    await world.stop()
+    world.name, world.configured = "web", frozenset({"web", "app"})
+    await world.start()
+    await world.reads("a", "a")
+    await world.stop()
+    assert (world.folder / "var" / "positions" / "app.json").exists()
+
+
+async def test_the_same_file_by_another_path_is_not_read_again(world: World, said: list[Any]) -> None:
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    await world.stop()
+    (world.folder / "link.log").symlink_to(world.folder / "app.log")
+    world.options["path"] = "link.log"
+    world.write("b")
+    await world.start()
+    await world.reads("a", "b")
+    await world.stop()
+    assert [entry["was"] for entry in of(said, "position_taken_over")] == [str(world.folder / "app.log")]
+
+
+async def test_the_position_of_another_path_is_kept_and_named(world: World, said: list[Any]) -> None:
+    world.write("a")
+    world.write("other", name="other.log")
+    await world.start()
+    await world.reads("a")
+    await world.stop()
+    world.options["path"] = "other.log"
+    await world.start()
+    await world.reads("a", "other")
+    await world.stop()
+    assert [entry["offset"] for entry in of(said, "position_not_used")] == [2]
+    world.options["path"] = "app.log"
+    world.write("b")
+    await world.start()
+    await world.reads("a", "other", "b")
+    await world.stop()
+
+
+def is_open(path: Path) -> bool:
+    """Whether this process has the file open, deleted or not."""
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if str(link.readlink()).startswith(str(path)):
+                return True
+    return False
+
+
+async def test_a_deleted_file_is_read_to_its_end_named_and_released(world: World, said: list[Any]) -> None:
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    with (world.folder / "app.log").open("a") as writer:
+        (world.folder / "app.log").unlink()
+        writer.write("late\nhalf")
+        writer.flush()
+        await world.until(lambda: of(said, "file_released"))
+    assert world.lines == ["a", "late", "half"]
+    assert len(of(said, "file_deleted")) == 1
+    assert world.count("files_deleted") == 1
+    await world.until(lambda: not is_open(world.folder / "app.log"))
+    await world.until(lambda: world.saved["inode"] == 0)
+    world.write("new")
+    await world.reads("a", "late", "half", "new")
+    assert world.count("files_missed") == 0
+    await world.stop()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_what_was_written_before_a_truncation_is_read_from_the_copy(world: World, away: bool) -> None:
+    lines = [f"{n} {WIDE}" for n in range(9)]
+    world.write(*lines)
+    await world.start()
+    await world.reads(*lines)
+    await world.stop()
+    for generation in range(3):
+        world.write(f"late {generation} {WIDE}")
+        for number in (2, 1):
+            if (world.folder / f"app.log.{number}").exists():
+                world.move(f"app.log.{number}", f"app.log.{number + 1}")
+        shutil.copy(world.folder / "app.log", world.folder / "app.log.1")
+        os.truncate(world.folder / "app.log", 0)
+        if not away:
+            await world.start()
+            await world.until(lambda wanted=10 + generation: len(world.lines) == wanted)  # type: ignore[misc]
+            await world.stop()
+    world.write("now")
+    await world.start()
+    await world.reads(*lines, *(f"late {n} {WIDE}" for n in range(3)), "now")
+    await world.stop()
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("times", [1, 2, 4])
+async def test_every_rotated_file_is_read_once_and_in_order(world: World, times: int, away: bool) -> None:
+    world.write("0", "older", name="app.log.1")
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    if away:
+        await world.stop()
+    for n in range(times):
+        world.write(f"rest {n}")
+        world.rotate(f"new {n}")
+    if away:
+        await world.start()
+    expected = ["a", "rest 0"]
+    for n in range(times):
+        expected += [f"new {n}"] if n == times - 1 else [f"new {n}", f"rest {n + 1}"]
+    await world.reads(*expected)
+    await world.stop()
+
+
+async def test_dated_files_are_read_in_order(world: World) -> None:
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    await world.stop()
+    for day in (29, 30, 31):
+        world.write(f"day {day}")
+        world.move("app.log", f"app.log-202601{day}")
+    world.write("now")
+    world.write("copy of a day", name="app.log.2026-02-01")
+    await world.start()
+    await world.reads("a", "day 29", "day 30", "day 31", "now")
+    await world.stop()
+
+
+async def test_a_file_that_was_read_and_compressed_is_not_said_to_be_skipped(world: World) -> None:
+    lines = [f"{n} {WIDE}" for n in range(9)]
+    world.write(*lines)
+    await world.start()
+    await world.reads(*lines)
+    with gzip.open(world.folder / "app.log.1.gz", "wb") as packed:
+        packed.write((world.folder / "app.log").read_bytes())
+    (world.folder / "app.log").unlink()
+    world.write("new")
+    await world.reads(*lines, "new")
+    assert world.count("files_skipped") == world.count("files_replaced") == 0
+    await world.stop()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_file_that_an_editor_wrote_anew_is_not_read_again(
+    world: World, away: bool, said: list[Any]
+) -> None:
+    lines = [f"{n} {WIDE}" for n in range(9)]
+    world.write(*lines)
+    await world.start()
+    await world.reads(*lines)
+    if away:
+        await world.stop()
+    world.write(*lines, "added", name="tmp")
+    world.move("tmp", "app.log")
+    if away:
+        await world.start()
+    await world.reads(*lines, "added")
+    assert len(of(said, "file_replaced")) == world.count("files_replaced") == 1
+    await world.stop()
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_switched_folder_link_leads_to_the_new_file_behind_the_rest_of_the_old(
+    tmp_path: Path, away: bool
+) -> None:
+    world = World(tmp_path, "current/app.log")
+    for release in ("r1", "r2"):
+        (tmp_path / release).mkdir()
+        world.write("foreign", name=f"{release}/app.log.1")
+    (tmp_path / "current").symlink_to("r1")
+    world.write("a", name="r1/app.log")
+    await world.start()
+    await world.reads("a")
+    if away:
+        await world.stop()
+    world.write("rest", name="r1/app.log")
+    world.write("b", name="r2/app.log")
+    (tmp_path / "next").symlink_to("r2")
+    world.move("next", "current")
+    if away:
+        await world.start()
+    await world.reads("a", "rest", "b")
+    assert world.count("files_missed") == 0
+    await world.stop()
+
+
+async def test_a_position_of_the_first_format_is_honoured(world: World) -> None:
+    world.write("a", "b")
+    status = (world.folder / "app.log").stat()
+    folder = world.folder / "var" / "positions"
+    folder.mkdir(parents=True)
+    old = {"path": str(world.folder / "app.log"), "inode": status.st_ino, "offset": 2, "head": b"a\n".hex()}
+    (folder / "app.json").write_text(json.dumps(old))
+    await world.start()
+    await world.reads("b")
+    await world.stop()
+    assert world.saved["version"] == 2
