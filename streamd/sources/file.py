@@ -127,7 +127,7 @@ class File(Source):
         """
         self._positions.load()
         try:
-            Tail(self._path).close()
+            Tail(Path(self.address)).close()
         except FileNotFoundError:
             pass  # it is waited for
         except OSError as error:
