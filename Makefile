@@ -6,7 +6,7 @@ LINK ?= /usr/local/bin/streamd
 # Packages that your own steps need in the service: one a line, as pip reads them.
 PACKAGES ?= /etc/streamd/requirements.txt
 
-.PHONY: run test lint types floors check bench fuzz mutate lock clean install uninstall
+.PHONY: run test lint types floors check bench bench-peers fuzz mutate lock clean install uninstall
 
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
@@ -36,6 +36,10 @@ mutate: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	$(BIN)/streamd bench
+
+# streamd and other systems in turn on this machine; fetches them into .peers first (Debian's packages, wheels).
+bench-peers: .venv/dev.stamp
+	$(BIN)/python -m tests.bench.peers.run
 
 # As root: streamd in a virtual environment of its own, what systemd needs, and a link for everybody's PATH. PYTHON=/usr/bin/python3 where
 # python3 is one in somebody's home: the service sees no home.
