@@ -81,6 +81,7 @@ class Daemon:
             started_at_wall_s=read_clock().wall_s,
             config_path=str(loaded.path.absolute()),
             ledger_trouble=lambda: self.ledger.trouble if self.ledger is not None else None,
+            lost_files=self.databases.troubles,
             unclean_runs=lambda: self.ledger.unclean_runs if self.ledger is not None else 0,
             holds=self._holds,
             free_bytes=self._free_bytes,

@@ -24,13 +24,15 @@ def buffers(parts: Assembly) -> Iterator[BufferGauge]:
 def sinks(parts: Assembly) -> Iterator[SinkGauge]:
     """Every sink, with its trouble and its latency."""
     for name, delivery in parts.deliveries.items():
+        sink = parts.sinks[name]
+        trouble, since_mono_s = sink.trouble or (delivery.trouble, delivery.trouble_since_mono_s)
         yield SinkGauge(
             name,
-            delivery.trouble,
-            delivery.trouble_since_mono_s,
+            trouble,
+            since_mono_s,
             delivery.last_commit_mono_s,
             delivery.latency_s,
-            parts.sinks[name].notes,
+            sink.notes,
         )
 
 

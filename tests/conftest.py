@@ -77,7 +77,7 @@ async def no_database_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(Database, "open", open_and_remember)
     yield
     for database in opened:
-        await database._disconnect()
+        await database.recovery.close()
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ class Readiness:
     def reasons(self, now: Now) -> list[str]:
         """Why data does not flow, one short line each; none when it does."""
         found: list[str] = [] if self._view.phase == "running" else [self._view.phase]
+        found += self._view.lost_files()
         for sink in self._view.sinks():
             retrying_s = now.mono_s - sink.trouble_since_mono_s
             if sink.trouble is not None and retrying_s > PATIENCE_S:

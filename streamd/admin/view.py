@@ -98,6 +98,8 @@ class View:
     """The same of the control socket."""
     ledger_trouble: Callable[[], str | None] = lambda: None
     """Why the ledger could not be written the last time; None where it could."""
+    lost_files: Callable[[], Iterable[str]] = tuple
+    """Files of databases that were removed or replaced while in use: a sentence each."""
     unclean_runs: Callable[[], int] = lambda: 0
     """Runs found at the start that had begun and not ended."""
     holds: Callable[[], Iterable[Place]] = tuple

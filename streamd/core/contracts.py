@@ -439,6 +439,11 @@ class Sink(ABC):
         del schema
         return False
 
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """What is wrong though nothing may be written just now, and since when on the monotonic clock."""
+        return None
+
     @abstractmethod
     async def open(self) -> None:
         """Make ready. Raises `EnvironmentFault` or `ConfigError`."""

@@ -100,7 +100,7 @@ class DeadLetters:
         """Make or open the file, bring it within its size, begin to write. Raises `EnvironmentFault`."""
         self._db = await self._databases.acquire(self.path, self._synchronous)
         try:
-            await self._db.execute(TABLE)
+            await self._prepare()
             await self._db.fetch(_EXPLAIN)  # else a table of another making shows at the first letter only
             async with self._db.transaction():
                 evicted = await self._make_room(self._db, 0)
@@ -112,6 +112,7 @@ class DeadLetters:
         except (SinkError, sqlite3.Error) as error:
             await self._databases.release(self._db)
             raise EnvironmentFault(f"{self._refusal}: {error}") from error
+        self._db.recovery.add_user(self._prepare)
         self._writer = asyncio.create_task(self._write_all(self._db), name="dead-letters")
 
     def rehearse(self) -> None:
@@ -123,6 +124,11 @@ class DeadLetters:
     @property
     def _refusal(self) -> str:
         return f"cannot write the dead letters {self.path}"
+
+    async def _prepare(self) -> None:
+        """Also in another file that has come to the path."""
+        if self._db is not None:
+            await self._db.execute(TABLE)
 
     async def close(self, timeout_s: float = 2.0) -> None:
         """Write what waits, for `timeout_s` at most; what is left then is `not_kept` by `shutdown`."""
@@ -138,6 +144,7 @@ class DeadLetters:
             handed.rows.clear()
             self._settle(handed)
         self._queue.clear()
+        self._db.recovery.remove_user(self._prepare)
         await self._databases.release(self._db)
         self._db = self._writer = None
 

@@ -15,7 +15,7 @@ from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
-from streamd.ledger.tables import FOLD, FOLD_UNTIL, STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES
+from streamd.ledger.tables import FOLD, FOLD_UNTIL, STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES, WRITTEN
 from streamd.storage.database import Database
 from streamd.storage.rehearsal import rehearsed, try_statements
 
@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 _MINUTE_S = 60
 _ROWS_PER_STATEMENT = 500
+_MARKS = frozenset({"start", "stop", "unclean"})
+"""What the table says of a run beside the books."""
 _IN_COMMIT = frozenset({"stored", "replaced", "expired"})
 """What a sink in the ledger's own file writes in the transaction that stores or deletes the rows."""
 
@@ -96,6 +98,18 @@ class Ledger:
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"{_refusal(self._db.path)}: {error}") from error
         self._db.ledger = self
+        self._db.recovery.add_user(self._go_on)
+
+    async def _go_on(self) -> None:
+        """The file was opened anew and may be another: what it says of this run is what is written."""
+        async with self._db.transaction():
+            for statement in STATEMENTS:
+                await self._db.execute(statement)
+            there = {Key(*key): n for *key, n in await self._db.fetch(WRITTEN, (self.run_id,))}
+            if not any(key.counter == "start" for key in there):
+                await self._mark("start", from_epoch(self._clock().wall_s), self.run_id, 0, 1, self.kind)
+        self._written = Counter({key: n for key, n in there.items() if key.counter not in _MARKS})
+        self._in_commit, self._before = set(), {}
 
     @staticmethod
     def rehearse(path: Path) -> None:
@@ -147,6 +161,7 @@ class Ledger:
     async def close(self) -> None:
         """The last flush, and the row that says the run ended well. Without it the next start says so."""
         self._db.ledger = None
+        self._db.recovery.remove_user(self._go_on)
         if not await self.flush():
             return
         try:

@@ -121,6 +121,12 @@ UPSERT = (
     " ON CONFLICT (at, run_id, source, pipeline, sink, counter, reason) DO UPDATE SET n = n + excluded.n"
 )
 
+WRITTEN = (
+    "SELECT source, pipeline, sink, counter, reason, sum(n) FROM ledger WHERE run_id = ?"
+    " GROUP BY source, pipeline, sink, counter, reason"
+)
+"""What the table says of a run."""
+
 FOLD_UNTIL = f"""
 SELECT max(at) FROM (
   SELECT at FROM ledger WHERE at > '' AND at < ? AND NOT {_RUN_ROWS} ORDER BY at LIMIT ?

@@ -230,6 +230,7 @@ class Sqlite(Sink):
         return writer
 
     async def _close_file(self, writer: TableWriter) -> None:
+        writer.close()
         await self.context.databases.release(writer.database)
 
     async def close(self) -> None:
@@ -253,6 +254,11 @@ class Sqlite(Sink):
             raise RuntimeError(f"the sink {self.context.name!r} is not open")
         self._check_free()
         return await self._writer.write(batches)
+
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """Files of its that were removed or replaced."""
+        return None if self._writer is None else self._writer.trouble
 
     def _check_free(self) -> None:
         least_bytes = self.config.retention.min_free

@@ -17,6 +17,7 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.storage import files
 from streamd.storage.connection import Connection, Params
 from streamd.storage.faults import environment_fault
+from streamd.storage.recovery import Recovery
 from streamd.storage.write_ahead_log import CHECKPOINT_PAGES, WriteAheadLog
 
 Synchronous = Literal["normal", "full"]
@@ -56,12 +57,12 @@ class Database:
         self.ledger: CommitLedger | None = None
         self.set_aside: Path | None = None
         """Where the file went that was found corrupt at open."""
-        self.write_ahead_log = WriteAheadLog(path, self.fetch)
+        self.write_ahead_log = WriteAheadLog(path, self._fetch_in_place)
+        self.recovery = Recovery(self)
         self._connection: Connection | None = None
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
         self._hang_s = 0.0
-        self._file = (0, 0)
 
     async def open(self) -> None:
         """Make or open the file. A corrupt one is renamed and a fresh one made. Raises `EnvironmentFault`."""
@@ -72,12 +73,20 @@ class Database:
             structlog.get_logger(__name__).error(
                 "database_set_aside", path=str(self.path), moved_to=str(self.set_aside), why=fault
             )
+        try:
+            await self.connect()
+        except BaseException:
+            await self.recovery.close()
+            raise
+
+    async def connect(self) -> None:
+        """Make or open what is at the path. For `open` and `Recovery`. Raises `EnvironmentFault`."""
         files.prepare(self.path)
         connector = Connection.to(self.path)
+        self._holder = asyncio.current_task()
         try:
             self._connection = connector
             await connector
-            self._file = files.identity(self.path)
             if self.reclaim:  # means nothing to a file that has tables
                 await self.fetch("PRAGMA auto_vacuum=INCREMENTAL")
             await self._begin_log()
@@ -92,25 +101,33 @@ class Database:
             self._hang_s = failpoints.hang_s("sqlite.commit", self.path)
             if self._hang_s:
                 await self._connection.create_function("streamd_hang", 1, time.sleep)
+            self.recovery.begin()
         except (SinkError, sqlite3.Error) as error:
-            await self._disconnect()
+            await self.disconnect()
             raise EnvironmentFault(f"cannot open the database {self.path}: {error}") from error
+        finally:
+            self._holder = None
 
     async def close(self) -> None:
         """Bring the log into the file and close. Safe to call twice; a fault here loses nothing."""
         if self._connection is None:
+            await self.recovery.close()
             return
         if self.write_ahead_log.checkpoint is not None:
             await _done(self.write_ahead_log.checkpoint)
         try:
             for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(TRUNCATE)"):
-                await self.fetch(f"PRAGMA {pragma}")
+                await self._fetch_in_place(f"PRAGMA {pragma}")
         except (SinkError, sqlite3.Error) as error:
             structlog.get_logger(__name__).warning(
                 "database_not_checkpointed", path=str(self.path), why=str(error)
             )
-        async with self.lock:
-            await self._disconnect()
+        await self.recovery.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
 
     async def require(self, synchronous: Synchronous) -> None:
         """Where two users of the file differ, the stricter wins."""
@@ -134,6 +151,7 @@ class Database:
     async def vacuum_some(self, most_pages: int) -> None:
         """Give so many free pages back to the disk; nobody writes meanwhile."""
         async with self.lock:
+            self.recovery.check()
             # A PRAGMA that works step by step is run to its end only as a script.
             script = f"PRAGMA incremental_vacuum({most_pages})"
             task = asyncio.ensure_future(self._live.executescript(script))
@@ -157,10 +175,10 @@ class Database:
             self._holder = asyncio.current_task()
             entries: list[Entry] = []
             try:
-                self._check_file()
+                self.recovery.check()
                 if self._live.in_transaction:  # a rollback failed, which only a failing disk brings about
                     await self._rollback()
-                await self._run("BEGIN IMMEDIATE")
+                await self.run("BEGIN IMMEDIATE")
                 yield entries
                 await self._commit(entries)
             except BaseException:
@@ -177,7 +195,7 @@ class Database:
         `entries` go to the ledger as with `transaction`. On any error nothing of it is kept.
         """
         async with self.lock:
-            self._check_file()
+            self.recovery.check()
             if self._live.in_transaction:  # as in `transaction`
                 await self._rollback()
             work: list[tuple[str, Params]] = []
@@ -192,10 +210,10 @@ class Database:
     async def execute(self, sql: str, params: Params = ()) -> None:
         """Run one statement, in the caller's transaction or, where it has none, in one of its own."""
         if self._holder is not None and self._holder is asyncio.current_task():
-            await self._run(sql, params)
+            await self.run(sql, params)
         else:
             async with self.transaction():
-                await self._run(sql, params)
+                await self.run(sql, params)
 
     async def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
         """Run one statement once for each row; like `execute`, all in one transaction."""
@@ -210,9 +228,9 @@ class Database:
     async def fetch(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
         """All rows of a query (or PRAGMA). It waits while another task has a transaction."""
         if self._holder is not None and self._holder is asyncio.current_task():
-            return await self._run(sql, params)
+            return await self.run(sql, params)
         async with self.lock:
-            return await self._run(sql, params)
+            return await self.run(sql, params)
 
     def submit(self, sql: str, params: Params = ()) -> Statement:
         """Send a statement of the open transaction on its way without waiting for it.
@@ -231,13 +249,20 @@ class Database:
     @property
     def _live(self) -> Connection:
         if self._connection is None:
-            raise RuntimeError(f"the database {self.path} is not open")
+            raise self.recovery.error() or RuntimeError(f"the database {self.path} is not open")
         return self._connection
 
     async def _begin_log(self) -> None:
         ((journal_mode,),) = await self.fetch("PRAGMA journal_mode=WAL")
         if journal_mode != "wal":
             raise SinkError("no_wal", "no write-ahead log can be made there; use a local file system")
+        await self.fetch("SELECT count(*) FROM sqlite_schema")  # makes the log and its index
+
+    async def _fetch_in_place(self, sql: str) -> list[tuple[Any, ...]]:
+        """For a PRAGMA that writes into the file."""
+        async with self.lock:
+            self.recovery.check()
+            return await self.run(sql)
 
     async def _look_for_vacuum(self) -> None:
         if not self.reclaim:
@@ -252,19 +277,14 @@ class Database:
                 hint="while streamd is stopped: PRAGMA auto_vacuum = INCREMENTAL; VACUUM;",
             )
 
-    def _check_file(self) -> None:
-        """SQLite writes on without an error into a removed file, where nobody would find the rows."""
-        if files.identity(self.path) != self._file:
-            why = f"{self.path} was moved, removed or replaced while in use: restart to make a new one"
-            raise SinkError("moved", why)
-
     def _send(self, sql: str, params: Params = ()) -> Statement:
         # Fetching the rows in the same step leaves no cursor behind: one that is collected on the loop's
         # thread would wait there for whatever statement the connection is in.
         rows = cast("Awaitable[list[tuple[Any, ...]]]", self._live.execute_fetchall(sql, params))
         return asyncio.ensure_future(rows)
 
-    async def _run(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+    async def run(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        """One statement, by the task that holds the lock."""
         return await self._outcome(self._send(sql, params))
 
     async def _outcome(self, task: Statement) -> list[tuple[Any, ...]]:
@@ -284,7 +304,7 @@ class Database:
             await self.execute_many(*self.ledger.rows(entries))
         if entries and self._hang_s:
             seconds, self._hang_s = self._hang_s, 0.0
-            await self._run("SELECT streamd_hang(?)", (seconds,))
+            await self.run("SELECT streamd_hang(?)", (seconds,))
         await self._committed(self._send("COMMIT"), entries)
 
     async def _committed(self, commit: Statement, entries: Sequence[Entry]) -> None:
@@ -293,6 +313,7 @@ class Database:
         if cancelled and commit.exception() is not None:
             raise asyncio.CancelledError
         await self._outcome(commit)
+        await self.recovery.committed()
         if entries and self.ledger is not None:
             self.ledger.committed(entries)
         self.write_ahead_log.committed(sum(entry.n for entry in entries))
@@ -314,7 +335,8 @@ class Database:
         if cancelled:
             raise asyncio.CancelledError
 
-    async def _disconnect(self) -> None:
+    async def disconnect(self) -> None:
+        """Close the connection and nothing else. For `Recovery`, with the lock held."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await _done(asyncio.ensure_future(connection.close()))

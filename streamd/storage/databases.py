@@ -16,7 +16,15 @@ class Databases:
         self._open: dict[Path, Database] = {}
         self._reclaimed: set[Path] = set()
         self._rehearsed: set[Path] = set()
+        self._closed: list[Database] = []
+        """Databases that were in trouble when they were closed."""
         self._lock = asyncio.Lock()
+
+    def troubles(self) -> list[str]:
+        """What has happened to files of databases that are or were open, for as long as that is told."""
+        found = [database.recovery.trouble for database in (*self._open.values(), *self._closed)]
+        self._closed = [database for database in self._closed if database.recovery.trouble is not None]
+        return [trouble.why for trouble in found if trouble is not None]
 
     def reclaim(self, path: Path) -> None:
         """Where this file is made, make it so that pages freed by retention go back to the disk.
@@ -67,3 +75,5 @@ class Databases:
             if self._users[database.path] == 0:
                 del self._users[database.path], self._open[database.path]
                 await database.close()
+                if database.recovery.trouble is not None:
+                    self._closed = [*self._closed[-7:], database]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from itertools import compress
+from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote as quoted_path
 
@@ -98,6 +99,13 @@ class DatedWriter:
         """Make the file of this moment, so that what is wrong shows at start."""
         async with self._lock:
             await self._writer(self._dated.file_of(datetime.now(UTC)))
+
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """Of the file that has been in trouble for longest."""
+        return min(
+            filter(None, (writer.trouble for writer in self._open.values())), key=itemgetter(1), default=None
+        )
 
     async def close(self) -> None:
         """Close every file."""

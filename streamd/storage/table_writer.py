@@ -48,6 +48,21 @@ class TableWriter:
 
     async def open(self) -> None:
         """Make the table or bring it up to date. Raises `EnvironmentFault`, `ConfigError`."""
+        await self._prepare()
+        self.database.recovery.add_user(self._prepare)
+
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """Why files of the database were lost, and since when on the monotonic clock."""
+        trouble = self.database.recovery.trouble
+        return None if trouble is None else (trouble.reason, trouble.since_mono_s)
+
+    def close(self) -> None:
+        """The database goes on without this table."""
+        self.database.recovery.remove_user(self._prepare)
+
+    async def _prepare(self) -> None:
+        """Also in another file that has come to the path."""
         try:
             there = await self._table.ensure(self.database)
         except (SinkError, sqlite3.Error) as error:

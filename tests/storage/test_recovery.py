@@ -1,0 +1,229 @@
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from streamd.core.errors import SinkError
+from streamd.storage import recovery
+from streamd.storage.database import Database
+from streamd.storage.databases import Databases
+
+TABLE = "CREATE TABLE IF NOT EXISTS t (a INTEGER UNIQUE) STRICT"
+INSERT = "INSERT INTO t VALUES (?)"
+
+
+NEVER_S = 3600.0
+
+
+@pytest.fixture
+def look_every_s(request: pytest.FixtureRequest) -> float:
+    return float(getattr(request, "param", 0.05))
+
+
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch: pytest.MonkeyPatch, look_every_s: float) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(recovery, "LOOK_EVERY_S", look_every_s)
+
+
+@pytest.fixture
+async def used(in_haste: None, database: Database) -> Database:
+    """With a user that makes its table where there is none, and a row that is in the log only."""
+    del in_haste
+
+    async def prepare() -> None:
+        await database.execute(TABLE)
+
+    database.recovery.add_user(prepare)
+    await database.execute(INSERT, (1,))
+    return database
+
+
+def elsewhere(path: Path, sql: str) -> str:
+    """What another program gets that opens the file for writing, asks once, and closes it."""
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute(sys.argv[2]).fetchall());"
+    )
+    program += "c.commit(); c.close()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path), sql], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or done.stderr.splitlines()[-1]
+
+
+def there(path: Path) -> list[int]:
+    """The rows in the file as they would be after a kill -9 of this process."""
+    copies = path.parent / f"copy-{time.monotonic_ns()}"
+    copies.mkdir()
+    for suffix in ("", "-wal"):
+        if (file := Path(f"{path}{suffix}")).exists():
+            subprocess.run(["cp", file, copies], check=True)  # it may be ours: no plain open in this process
+    with closing(sqlite3.connect(copies / path.name)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return [a for (a,) in connection.execute("SELECT a FROM t ORDER BY a")]
+
+
+async def insert(database: Database, a: int) -> list[SinkError]:
+    """Write a row, again and again as a sink does; what was raised until it was committed."""
+    refused: list[SinkError] = []
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await database.execute(INSERT, (a,))
+            except SinkError as error:
+                refused.append(error)
+                await asyncio.sleep(0.01)
+            else:
+                return refused
+
+
+def remove(*suffixes: str) -> Callable[[Path], None]:
+    def act(path: Path) -> None:
+        for suffix in suffixes:
+            Path(f"{path}{suffix}").unlink()
+
+    act.__name__ = f"remove{'_'.join(suffixes)}"
+    return act
+
+
+def lose_the_locks(path: Path) -> None:
+    path.read_bytes()
+    assert elsewhere(path, "SELECT count(*) FROM t") == "[(1,)]"
+
+
+LOGS_LOST = [remove("-wal"), remove("-shm"), remove("-wal", "-shm"), lose_the_locks]
+
+
+@pytest.mark.parametrize("look_every_s", [0.05, NEVER_S], indirect=True, ids=["at rest", "by writers"])
+@pytest.mark.parametrize("lose", LOGS_LOST, ids=lambda act: act.__name__)
+async def test_rows_of_a_log_that_was_removed_come_into_the_file_and_writing_goes_on(
+    used: Database, lose: Callable[[Path], None], look_every_s: float
+) -> None:
+    with capture_logs() as told:
+        await asyncio.to_thread(lose, used.path)
+        if at_rest := look_every_s < NEVER_S:
+            async with asyncio.timeout(20):
+                while [event["event"] for event in told][-1:] != ["database_recovered"]:
+                    await asyncio.sleep(0.01)
+        refused = await insert(used, 2)
+    assert [error.reason for error in refused[:1]] == ([] if at_rest else ["log_removed"])
+    assert [event["event"] for event in told] == ["database_files_lost", "database_recovered"]
+    assert await asyncio.to_thread(there, used.path) == [1, 2]
+    assert await asyncio.to_thread(elsewhere, used.path, "SELECT count(*) FROM t") == "[(2,)]"
+    await insert(used, 3)
+    assert await asyncio.to_thread(there, used.path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("lose", LOGS_LOST, ids=lambda act: act.__name__)
+async def test_a_commit_is_told_only_when_its_rows_are_in_the_file_that_is_there(
+    used: Database, lose: Callable[[Path], None]
+) -> None:
+    with capture_logs() as told:
+        async with used.transaction():
+            await used.execute(INSERT, (2,))
+            await asyncio.to_thread(lose, used.path)
+        assert [event["event"] for event in told] == ["database_files_lost"]
+        assert await asyncio.to_thread(there, used.path) == [1, 2]
+        await insert(used, 3)
+    assert await asyncio.to_thread(there, used.path) == [1, 2, 3]
+
+
+async def test_a_commit_into_a_file_that_was_removed_is_none(used: Database) -> None:
+    async def write() -> None:
+        async with used.transaction():
+            await used.execute(INSERT, (2,))
+            remove("", "-wal", "-shm")(used.path)
+
+    with pytest.raises(SinkError, match="moved"):
+        await write()
+    await insert(used, 2)
+    assert await asyncio.to_thread(there, used.path) == [2]
+
+
+async def test_a_file_that_was_moved_away_is_whole_without_our_log_and_a_new_one_is_made(
+    used: Database,
+) -> None:
+    away = used.path.rename(used.path.with_name("away.db"))
+    assert [error.reason for error in await insert(used, 2)][:1] == ["moved"]
+    assert await asyncio.to_thread(there, used.path) == [2]
+    assert await asyncio.to_thread(there, away) == [1]
+
+
+async def test_no_new_file_is_made_where_nobody_writes(used: Database) -> None:
+    used.path.rename(used.path.with_name("away.db"))
+    await asyncio.sleep(recovery.PATIENCE_S + 4 * recovery.LOOK_EVERY_S)
+    assert not used.path.exists()
+    assert used.recovery.trouble is not None
+
+
+async def test_a_file_that_comes_back_in_time_is_gone_on_with(
+    used: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE_S", 60.0)
+    away = used.path.rename(used.path.with_name("away.db"))
+    with pytest.raises(SinkError, match="moved"):
+        await used.execute(INSERT, (2,))
+    away.rename(used.path)
+    await insert(used, 3)
+    assert await asyncio.to_thread(there, used.path) == [1, 3]
+
+
+async def test_another_file_in_its_place_is_opened_and_its_log_is_not_deleted(used: Database) -> None:
+    other = used.path.with_name("other.db")
+    with closing(sqlite3.connect(other, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(TABLE)
+        connection.execute(INSERT, (7,))
+        for suffix in ("", "-wal", "-shm"):
+            os.rename(f"{other}{suffix}", f"{used.path}{suffix}")  # noqa: PTH104 - two names made of texts
+        await insert(used, 2)
+        assert await asyncio.to_thread(there, used.path) == [2, 7]
+        assert connection.execute("SELECT count(*) FROM t").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("look_every_s", [NEVER_S], indirect=True)
+async def test_what_another_program_wrote_meanwhile_is_kept_and_ours_is_beside_it_in_a_copy(
+    used: Database,
+) -> None:
+    await used.write_ahead_log.checkpoint_now()
+    await used.execute(INSERT, (2,))
+    remove("-wal", "-shm")(used.path)
+    assert await asyncio.to_thread(elsewhere, used.path, "INSERT INTO t VALUES (8)") == "[]"
+    with capture_logs() as told:
+        await insert(used, 3)
+    (split,) = [event for event in told if event["event"] == "database_split"]
+    assert await asyncio.to_thread(there, used.path) == [1, 3, 8]
+    assert await asyncio.to_thread(there, Path(split["copy"])) == [1, 2]
+
+
+@pytest.mark.parametrize("look_every_s", [NEVER_S], indirect=True)
+@pytest.mark.parametrize("lose", [*LOGS_LOST, remove("", "-wal", "-shm")], ids=lambda act: act.__name__)
+async def test_a_close_saves_what_only_the_log_holds(used: Database, lose: Callable[[Path], None]) -> None:
+    await asyncio.to_thread(lose, used.path)
+    await used.close()
+    if used.path.exists():
+        assert await asyncio.to_thread(there, used.path) == [1]
+
+
+async def test_trouble_is_told_while_it_lasts_and_for_a_while_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases = Databases()
+    database = await databases.acquire(tmp_path / "data.db")
+    await database.execute(TABLE)
+    assert databases.troubles() == []
+    remove("-wal")(database.path)
+    await insert(database, 1)
+    assert databases.troubles() == [f"{database.path}-wal was removed while in use"]
+    await databases.release(database)
+    assert databases.troubles() == [f"{database.path}-wal was removed while in use"]
+    monkeypatch.setattr(recovery, "TOLD_S", 0.0)
+    assert databases.troubles() == []
