@@ -41,24 +41,34 @@ class SocketUnit:
         text = [f"held by {_units.SOCKET.name}, also while streamd does not run"]
         text += [f"  source {one.source}: {one.type} {one.address}" for one in self.held]
         text += [
-            f"  not source {one.source}: {one.type} {one.address}: the service binds it itself; {again}"
+            f"  not source {one.source}: {one.type} {one.address}: {_who_binds(one.address)}; {again}"
             for one in self.missing
         ]
         text += [f"  {type_} {address}: no source listens there; {again}" for type_, address in self.unused]
         return text
 
 
+def _who_binds(address: Address) -> str:
+    if address.port >= first_unprivileged_port():
+        return "the service binds it itself"
+    return "the service may not bind it, because its port is privileged"
+
+
+def first_unprivileged_port() -> int:
+    """The lowest port that every user may bind."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024
+
+
 def installed(
     config: Config, path: Path, service: Path = _units.SERVICE, unit: Path = _units.SOCKET
 ) -> SocketUnit | None:
     """The socket unit of the service that runs the configuration at `path`; None where there is none."""
-    try:
-        runs = f"--config {_units.exec_word(path)}\n" in service.read_text()
-        bound = _bound(unit.read_text())
-    except OSError:
+    if not unit.exists() or f"--config {_units.exec_word(path)}\n" not in _text(service):
         return None
-    if not runs:
-        return None
+    bound = _bound(_text(unit))
     wanted = {(one.type, one.address): one for one in _units.listeners(config)}
     return SocketUnit(
         held=[one for key, one in wanted.items() if key in bound],
@@ -67,11 +77,18 @@ def installed(
     )
 
 
+def _text(unit: Path) -> str:
+    return _units.unit_text(unit, _units.IN_RUN / unit.name)
+
+
 def _bound(text: str) -> list[_Key]:
-    found = []
+    found: list[_Key] = []
     for line in text.splitlines():
         name, _, value = line.partition("=")
-        if name in _TYPES:
+        value = value.strip()
+        if name in _TYPES and not value:  # takes back those before it, of all kinds
+            found.clear()
+        elif name in _TYPES:
             try:
                 address = parse_address(f"[::]:{value}" if value.isdigit() else value)
             except ValueError:  # a unix socket, which no source takes over

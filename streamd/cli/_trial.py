@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from streamd import registry
 from streamd.admin.control import ControlServer
 from streamd.admin.server import AdminServer
+from streamd.cli import _units
 from streamd.cli._running import Running, running
+from streamd.cli._service import Service
 from streamd.components import Components
 from streamd.config import Loaded
 from streamd.core.books import FrameBook
@@ -27,6 +30,7 @@ class Trial:
 
     running: Running
     """Whose addresses, sockets, locks and databases are no refusals: a reload keeps them."""
+    service: Service | None = None
     faults: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     """Statements that would be run on tables that are there."""
@@ -35,7 +39,9 @@ class Trial:
         """Rehearse one part; `owner` is put before words that do not name it themselves."""
         try:
             found = rehearse() or ()
-        except MissingCredential:
+        except MissingCredential as missing:
+            if self.service is not None and not self.service.has_credential(missing.name):
+                self._add(f"{missing}, which {_units.SERVICE.name} has not for it", owner)
             return  # only the service has its credentials
         except Taken as taken:
             if not self.running.holds(taken.place):
@@ -46,6 +52,8 @@ class Trial:
             self.changes += [f"{owner}: {change}" for change in found]
 
     def _add(self, text: str, owner: str) -> None:
+        if self.service is not None:
+            text += self.service.hint(text)
         if text not in self.faults:  # a file that several write to
             self.faults.append(f"{owner}: {text}" if owner else text)
 
@@ -56,10 +64,14 @@ def rehearse(
     dead_letters: DeadLetters,
     databases: Databases,
     sockets: Sockets | None = None,
+    service: Service | None = None,
 ) -> Trial:
-    """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds."""
+    """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds.
+
+    `service` is the one that runs the configuration, where it is installed.
+    """
     config = loaded.config
-    trial = Trial(running(loaded))
+    trial = Trial(running(loaded), service)
     _control(loaded, trial)
     trial.of(dead_letters.rehearse)
     ledger = loaded.state_dir / config.ledger.path
@@ -70,7 +82,7 @@ def rehearse(
     if (address := config.admin.listen) is not None:
         trial.of(lambda: AdminServer.rehearse(address))
     for name in config.sources:
-        trial.of(lambda name=name: _rehearse_source(loaded, made, name, sockets or OwnSockets()))  # type: ignore[misc]  # bound at once
+        trial.of(partial(_rehearse_source, loaded, made, name, sockets or OwnSockets()))
     return trial
 
 
@@ -91,10 +103,11 @@ def _control(loaded: Loaded, trial: Trial) -> None:
 def _rehearse_source(loaded: Loaded, made: Components, name: str, sockets: Sockets) -> None:
     settings = loaded.config.sources[name]
     cls = registry.load("sources", settings.type)
+    missing: MissingCredential | None = None
     try:
         files = cls.read_files(settings, loaded.base_dir)
-    except MissingCredential:
-        files = None
+    except MissingCredential as fault:
+        files, missing = None, fault
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"source {name}: {fault}") from None
     cls(
@@ -103,6 +116,8 @@ def _rehearse_source(loaded: Loaded, made: Components, name: str, sockets: Socke
             name, FrameBook(name), made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets, files
         ),
     ).rehearse()
+    if missing is not None:
+        raise missing
 
 
 def is_same_file(one: Path, other: Path) -> bool:

@@ -10,9 +10,12 @@ from streamd.core.errors import ConfigError
 from streamd.core.settings import Address
 
 STATE_DIR = Path("/var/lib/streamd")
+RUNTIME_DIR = Path("/run/streamd")
 CONFIG = Path("/etc/streamd/streamd.toml")
 SERVICE = Path("/etc/systemd/system/streamd.service")
 SOCKET = Path("/etc/systemd/system/streamd.socket")
+IN_RUN = Path("/run/systemd/system")
+"""Where units and drop-ins are that a boot forgets."""
 SYSUSERS = Path("/etc/sysusers.d/streamd.conf")
 
 AFTER_DRAIN_S = 30
@@ -198,10 +201,26 @@ def outside(config: Config) -> list[Path]:
     paths += [Path(source.path).parent for source in unix if hasattr(source, "path")]
     if "state_dir" in config.daemon.model_fields_set:
         paths.append(Path(config.daemon.state_dir))
-    own = (STATE_DIR, Path("/run/streamd"))
+    own = (STATE_DIR, RUNTIME_DIR)
     return sorted(
         {p for p in paths if p.is_absolute() and not any(p.is_relative_to(folder) for folder in own)}
     )
+
+
+def unit_text(*places: Path) -> str:
+    """A unit's file and the drop-ins beside each of its places, in the order in which systemd reads them."""
+    found = [places[0]]
+    drop_ins: dict[str, Path] = {}
+    for place in reversed(places):  # one in /etc hides one of the same name elsewhere
+        drop_ins |= {file.name: file for file in place.with_name(f"{place.name}.d").glob("*.conf")}
+    found += [drop_ins[name] for name in sorted(drop_ins)]
+    texts = []
+    for file in found:
+        try:
+            texts.append(file.read_text(errors="replace"))
+        except OSError:
+            continue
+    return "\n".join(texts)
 
 
 def exec_word(path: Path) -> str:

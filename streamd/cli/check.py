@@ -3,11 +3,13 @@
 import argparse
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from streamd import components, config
-from streamd.cli import CONFIG_HELP, _socket_unit, _topology, _trial
+from streamd.cli import CONFIG_HELP, _service, _socket_unit, _topology, _trial
 from streamd.cli._socket_unit import SocketUnit, UnitSockets
 from streamd.components import Components
 from streamd.config import Loaded
@@ -33,9 +35,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
+    path = config.find(args.config)
+    service = _service.installed(path.absolute())
+    if service is not None:
+        service.set_folders()
+        tries = not args.offline and not args.resolved
+        if tries and os.geteuid() == 0 and not _service.is_inside():
+            more = ["--json"] if args.json else []
+            return service.check_inside(["--config", str(path.absolute()), *more])
     try:
         databases = Databases()
-        loaded, made, dead_letters = _checked(args.config, databases)
+        loaded, made, dead_letters = _checked(path, databases)
     except ConfigError as error:
         if args.json:
             print(json.dumps({"ok": False, "problems": str(error).splitlines()}, indent=2))
@@ -45,14 +55,12 @@ def main(args: argparse.Namespace) -> int:
     if args.resolved:
         _print_resolved(loaded, as_json=args.json)
         return 0
-    socket_unit = (
-        None if args.offline else _socket_unit.installed(loaded.config, config.find(args.config).absolute())
-    )
+    socket_unit = None if args.offline else _socket_unit.installed(loaded.config, path.absolute())
     faults: list[str] = []
     changes: list[str] = []
     if not args.offline:
         sockets = None if socket_unit is None else UnitSockets(socket_unit)
-        trial = _trial.rehearse(loaded, made, dead_letters, databases, sockets)
+        trial = _trial.rehearse(loaded, made, dead_letters, databases, sockets, service)
         faults, changes = trial.faults, trial.changes
     if args.json:
         told = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}
@@ -63,9 +71,9 @@ def main(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _checked(explicit: str | None, databases: Databases) -> tuple[Loaded, Components, DeadLetters]:
+def _checked(path: Path, databases: Databases) -> tuple[Loaded, Components, DeadLetters]:
     """The configuration, and what it makes. Raises `ConfigError` with everything that is wrong."""
-    loaded = config.load(config.find(explicit))
+    loaded = config.load(path)
     settings = loaded.config.dead_letters
     dead_letters = DeadLetters(loaded.state_dir / settings.path, settings, databases)
     made = components.make(loaded, dead_letters, databases)

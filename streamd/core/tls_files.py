@@ -24,7 +24,11 @@ File = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")] | Credential
 
 
 class MissingCredential(EnvironmentFault):
-    """Only a start by the service manager has credentials."""
+    """Only a start by the service manager has credentials. `name` is the one that is missing."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self.name = name
 
 
 def path_of(file: File, base_dir: Path) -> Path:
@@ -35,7 +39,8 @@ def path_of(file: File, base_dir: Path) -> Path:
     if not folder:
         raise MissingCredential(
             f"the credential {file.credential!r} is not here: the service's LoadCredential= hands it over,"
-            " and $CREDENTIALS_DIRECTORY is not set"
+            " and $CREDENTIALS_DIRECTORY is not set",
+            file.credential,
         )
     return Path(folder) / file.credential
 

@@ -18,7 +18,7 @@ CREDENTIALS = struct.Struct("3i")
 _ADVICE = {
     errno.ENOENT: "make its folder (systemd: RuntimeDirectory=)",
     errno.EACCES: "its folder must be writable for this user",
-    errno.EROFS: "its folder must be writable for this user",
+    errno.EROFS: "its folder must be writable for this user (systemd: ReadWritePaths=)",
     errno.ENOTDIR: "what should be its folder is a file: choose another path",
 }
 _MOVE = "move it away or choose a path"

@@ -240,6 +240,106 @@ def test_a_port_below_1024_needs_no_capability(service: Any) -> None:
     assert service.show("AmbientCapabilities") == ""
 
 
+def check(service: Any) -> tuple[int, str]:
+    """The exit code of `check` as root, and what it says."""
+    said = service.machine.run(
+        "sh",
+        "-c",
+        "cd /; /opt/streamd/bin/python3 -m streamd check --config /etc/streamd/streamd.toml; echo $?",
+    )
+    text, _, code = said.rstrip().rpartition("\n")
+    return int(code), text
+
+
+SNAPSHOT = "find /etc/streamd /var/lib/streamd /run/streamd /srv -printf '%p %i %m %u %s %T@\\n' | sort"
+
+
+def test_a_privileged_port_is_refused_before_a_reload_until_the_socket_unit_has_it(service: Any) -> None:
+    service.install(LISTENERS.format(udp=9999, tcp=9999))
+    service.start()
+    assert check(service)[0] == 0
+    run = service.machine.run
+    service.machine.write("/etc/streamd/streamd.toml", LISTENERS.format(udp=514, tcp=9999))
+    before = run("sh", "-c", SNAPSHOT)
+    code, said = check(service)
+    line = next(line for line in said.splitlines() if "cannot listen on 127.0.0.1:514" in line)
+    assert code == 1
+    assert "Permission denied" in line
+    assert "`streamd install-service` adds ListenDatagram=127.0.0.1:514 to streamd.socket" in line
+    assert "not source lab: udp 127.0.0.1:514: the service may not bind it" in said
+    for words in (("reload", "--dry-run"), ("reload",)):
+        assert line in run(*STREAMD, *words, "--config", "/etc/streamd/streamd.toml", check=False)
+    run("sh", "-c", f"{SNAPSHOT} | grep -v -e .db -e positions > /tmp/after")
+    assert [row for row in before.splitlines() if ".db" not in row] == run("cat", "/tmp/after").splitlines()
+    service.send("udp", 9999, "the one before goes on")
+    service.await_rows(1)
+    run(*STREAMD, "install-service")  # and what the message says to run then
+    run("systemctl", "daemon-reload")
+    run("systemctl", "restart", "streamd.socket", "streamd.service")
+    service.send("udp", 514, "<13>privileged")
+    service.await_rows(2)
+    code, said = check(service)
+    assert code == 0, said
+    assert "  source lab: udp 127.0.0.1:514\n" in said
+
+
+def test_a_capability_in_a_drop_in_is_believed(service: Any) -> None:
+    service.install(LISTENERS.format(udp=9999, tcp=9999))
+    capability = "CAP_NET_BIND_SERVICE"
+    service.drop_in(f"AmbientCapabilities={capability}\nCapabilityBoundingSet={capability}\nPrivateUsers=no")
+    service.machine.write("/etc/streamd/streamd.toml", LISTENERS.format(udp=514, tcp=9999))
+    assert check(service)[0] == 0
+    service.start()
+    service.send("udp", 514, "bound by the service itself")
+    service.await_rows(1)
+
+
+def test_check_shows_paths_as_the_service_has_them_before_it_ever_ran(service: Any) -> None:
+    service.install(LISTENERS.format(udp=9999, tcp=9999))
+    service.machine.run("sh", "-c", "rm -rf /run/streamd /srv/*")
+    code, said = check(service)
+    assert code == 0, said
+    assert "state folder   /var/lib/streamd\n" in said
+    assert "control socket /run/streamd/control.sock\n" in said
+    assert "sqlite /var/lib/streamd/streamd.db" in said
+    assert (
+        service.machine.run("sh", "-c", "ls -d /var/lib/streamd /run/streamd 2>&1; true").count("No such")
+        == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("sink", "make", "words"),
+    [
+        ('type = "file"\npath = "/srv/a/out.ndjson"', "mkdir -p /srv/a; chmod 777 /srv/a",
+         "Read-only file system; ProtectSystem= of streamd.service"),
+        ('type = "sqlite"\npath = "/srv/a/out.db"', "mkdir -p /srv/a; chmod 777 /srv/a",
+         "Read-only file system"),
+        ('type = "file"\npath = "/home/ann/out.ndjson"', "mkdir -p /home/ann; chmod 777 /home/ann",
+         "ProtectHome= of streamd.service hides /home"),
+        ('type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = "ca.pem" }',
+         "cp /etc/ssl/certs/*1.pem /etc/streamd/ca.pem; chmod 600 /etc/streamd/ca.pem",
+         "/etc/streamd/ca.pem cannot be read: Permission denied"),
+        ('type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = { credential = "ca.pem" } }', "true",
+         "the credential 'ca.pem' is not here"),
+    ],
+)  # fmt: skip
+def test_what_the_sandbox_or_its_user_keep_from_the_service_is_found_by_root(
+    service: Any, sink: str, make: str, words: str
+) -> None:
+    service.install(LISTENERS.format(udp=9999, tcp=9999))
+    service.machine.run("sh", "-c", f"rm -rf /srv/*; {make}")
+    config = LISTENERS.format(udp=9999, tcp=9999).replace('type = "sqlite"\n', f"{sink}\n")
+    service.machine.write("/etc/streamd/streamd.toml", config)
+    code, said = check(service)
+    assert code == 1, said
+    assert words in said
+    service.machine.run("systemctl", "start", "streamd.service", check=False)
+    service.until(lambda: service.show("ExecMainStatus") == "1", "the refusal of the start itself")
+    told = words.partition(";")[0] if "ProtectHome" not in words else "Permission denied"
+    assert told in service.log()
+
+
 def test_a_step_in_a_worker_process_runs_in_the_sandbox(service: Any) -> None:
     config = LISTENERS.format(udp=9999, tcp=9999)
     step = 'steps = [{ type = "python", function = "steps.py:twice", executor = "process" }]\n[sinks.records]'

@@ -37,8 +37,13 @@ class Host:
 
     def service_value(self, key: str) -> str | None:
         """What the service's unit and its drop-ins say of a key; the last line counts."""
+        found = self.service_values(key)
+        return found[-1] if found else None
+
+    def service_values(self, key: str) -> list[str]:
+        """All lines of a key."""
         found: list[str] = re.findall(rf"^{key}=(.*)$", self._service, re.MULTILINE)
-        return found[-1].strip() if found else None
+        return [value.strip() for value in found]
 
     def socket_unit(self, config: Config) -> SocketUnit | None:
         """What of the configuration's listeners systemd holds; None where it holds none."""
@@ -54,6 +59,4 @@ class Host:
         return self._root / str(path).lstrip("/")
 
     def _unit(self, path: Path) -> str:
-        drop_ins = sorted(self._below(path).with_name(f"{path.name}.d").glob("*.conf"))
-        named = [str(path), *(f"/{drop_in.relative_to(self._root)}" for drop_in in drop_ins)]
-        return "\n".join(self.text(one) or "" for one in named)
+        return _units.unit_text(self._below(path), self._below(_units.IN_RUN / path.name))
