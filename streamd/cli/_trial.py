@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamd import registry
 from streamd.admin.control import ControlServer
 from streamd.admin.server import AdminServer
 from streamd.cli import _units
 from streamd.cli._running import Running, running
-from streamd.cli._service import Service
 from streamd.components import Components
 from streamd.config import Loaded
 from streamd.core.books import FrameBook
@@ -23,6 +22,9 @@ from streamd.ledger.ledger import Ledger
 from streamd.sources._listen import OwnSockets
 from streamd.storage.databases import Databases
 
+if TYPE_CHECKING:  # doctor, which reads the units, reads from here too
+    from streamd.cli._service import Service
+
 
 @dataclass(slots=True)
 class Trial:
@@ -30,7 +32,7 @@ class Trial:
 
     running: Running
     """Whose addresses, sockets, locks and databases are no refusals: a reload keeps them."""
-    service: Service | None = None
+    service: "Service | None" = None
     faults: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
     """Statements that would be run on tables that are there."""
@@ -64,7 +66,7 @@ def rehearse(
     dead_letters: DeadLetters,
     databases: Databases,
     sockets: Sockets | None = None,
-    service: Service | None = None,
+    service: "Service | None" = None,
 ) -> Trial:
     """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds.
 

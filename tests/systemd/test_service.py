@@ -251,7 +251,7 @@ def check(service: Any) -> tuple[int, str]:
     return int(code), text
 
 
-SNAPSHOT = "find /etc/streamd /var/lib/streamd /run/streamd /srv -printf '%p %i %m %u %s %T@\\n' | sort"
+SNAPSHOT = "find /etc/streamd /var/lib/streamd /run/streamd /srv -printf '%p %i %m %u\\n' | sort"
 
 
 def test_a_privileged_port_is_refused_before_a_reload_until_the_socket_unit_has_it(service: Any) -> None:
@@ -269,8 +269,7 @@ def test_a_privileged_port_is_refused_before_a_reload_until_the_socket_unit_has_
     assert "not source lab: udp 127.0.0.1:514: the service may not bind it" in said
     for words in (("reload", "--dry-run"), ("reload",)):
         assert line in run(*STREAMD, *words, "--config", "/etc/streamd/streamd.toml", check=False)
-    run("sh", "-c", f"{SNAPSHOT} | grep -v -e .db -e positions > /tmp/after")
-    assert [row for row in before.splitlines() if ".db" not in row] == run("cat", "/tmp/after").splitlines()
+    assert run("sh", "-c", SNAPSHOT) == before
     service.send("udp", 9999, "the one before goes on")
     service.await_rows(1)
     run(*STREAMD, "install-service")  # and what the message says to run then
@@ -318,7 +317,7 @@ def test_check_shows_paths_as_the_service_has_them_before_it_ever_ran(service: A
         ('type = "file"\npath = "/home/ann/out.ndjson"', "mkdir -p /home/ann; chmod 777 /home/ann",
          "ProtectHome= of streamd.service hides /home"),
         ('type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = "ca.pem" }',
-         "cp /etc/ssl/certs/*1.pem /etc/streamd/ca.pem; chmod 600 /etc/streamd/ca.pem",
+         "echo secret > /etc/streamd/ca.pem; chmod 600 /etc/streamd/ca.pem",
          "/etc/streamd/ca.pem cannot be read: Permission denied"),
         ('type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = { credential = "ca.pem" } }', "true",
          "the credential 'ca.pem' is not here"),
