@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamd.config import crosschecks, validation
+from streamd.config import crosschecks, loops, validation
 from streamd.config.problems import Problem
 from streamd.config.tables import CONTROL_OFF, Config, ControlSettings, DaemonSettings
 from streamd.config.written import Written
@@ -72,6 +72,7 @@ def load(path: Path) -> Loaded:
     problems: list[Problem] = []
     parts = validation.validate(written.document, problems)
     schemas = crosschecks.check(parts, problems)
+    loops.check(parts, path.absolute().parent, problems)
     if problems:
         raise written.error(problems)
     return Loaded(parts.config(), written, path.absolute().parent, schemas)

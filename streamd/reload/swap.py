@@ -1,6 +1,7 @@
 """From one assembly to the next while records go on coming: nothing that was taken is lost or overtaken."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -87,6 +88,7 @@ class Swap:
         await self._retire_workers([tasks[f"pipeline {name}"] for name in old.workers], timeout_s)
         for name in gone:
             old.intakes[name].abandon("reload")
+            await old.sources[name].stop()  # what it remembers now is where one of another name goes on
         for name, pipeline in new.pipelines.items():
             self._books.connect(name, [output.sink for output in pipeline.fanout.outputs])
         for name in self._changes.sources["changed"]:
@@ -164,12 +166,12 @@ def _place(sink: Any) -> tuple[Any, ...]:
 
 
 def _overlap(one: Source, other: Source) -> bool:
-    """Whether two sources cannot be open at one time: 127.0.0.1:514 and 0.0.0.0:514, or one unix socket."""
+    """Whether two sources cannot be open at one time: 127.0.0.1:514 and 0.0.0.0:514, one socket or file."""
     if type(one) is not type(other):
         return False
     first, second = getattr(one.config, "listen", None), getattr(other.config, "listen", None)
     if first is None or second is None:
-        return one.address == other.address
+        return os.path.realpath(str(one.address)) == os.path.realpath(str(other.address))
     if not first.port:
         return False
     return bool(first.port == second.port and first.host != second.host)

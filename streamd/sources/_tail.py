@@ -6,10 +6,14 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from streamd.core.errors import EnvironmentFault
 from streamd.sources._position import FINGERPRINT_BYTES, Position
 
 READ_BYTES = 65536
 """One piece. What the event loop does with it at once, cutting it into frames, takes less than 1 ms."""
+
+
+_SQLITE = b"SQLite format 3\0"
 
 
 class Look(NamedTuple):
@@ -141,3 +145,24 @@ class Tail:
     def close(self) -> None:
         """Release the file."""
         os.close(self._fd)
+
+
+def rehearse(source: str, path: Path) -> None:
+    """Raise `EnvironmentFault` where a file is there and cannot be followed."""
+    try:
+        tail = Tail(path)
+    except FileNotFoundError:
+        return  # it is waited for
+    except OSError as error:
+        advice = (
+            "the user of the daemon needs to (systemd: SupplementaryGroups=adm for files of that group)"
+            if isinstance(error, PermissionError)
+            else "a start would wait for a file"
+        )
+        text = f"source {source}: cannot read {path}: {error.strerror}: {advice}"
+        raise EnvironmentFault(text) from None
+    try:
+        if tail.read_at(0, len(_SQLITE)) == _SQLITE:
+            raise EnvironmentFault(f"source {source}: {path} is a SQLite database, not a file of frames")
+    finally:
+        tail.close()

@@ -12,16 +12,16 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from pydantic import Field
 
 from streamd.core.clock import read_clock
-from streamd.core.contracts import Framer, Outlet, Source, SourceContext
-from streamd.core.errors import ConfigError, EnvironmentFault, FramingError
-from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
+from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.errors import ConfigError
 from streamd.core.settings import DurationS, StreamSettings
-from streamd.sources._cutting import book_counts
 from streamd.sources._file_events import FileEvents
+from streamd.sources._file_frames import FileFrames
 from streamd.sources._first_place import go_to_end
 from streamd.sources._lineage import Found, Lineage
 from streamd.sources._position import Position, PositionFile, Progress
-from streamd.sources._tail import Look, Tail
+from streamd.sources._saver import Saver
+from streamd.sources._tail import Look, Tail, rehearse
 from streamd.sources._take_over import take_over
 
 Arguments = ParamSpec("Arguments")
@@ -80,19 +80,17 @@ class File(Source):
         if context.new_framer is None:
             raise ConfigError("a file needs a framing")
         self._new_framer = context.new_framer
-        self._framer: Framer = self._new_framer()
-        self._framing_changed = False
         self.address = os.path.abspath(context.base_dir / config.path)  # noqa: PTH100 - keeps links as written
         self._nothing = Position(self.address, 0, 0, b"")
         """The position while nothing is at the path."""
         self._events = FileEvents(context.name, self.address, context.book)
-        self._lineage = Lineage(Path(self.address), nul_is_data=self._framer.nul_is_data)
+        self._lineage = Lineage(Path(self.address), nul_is_data=self._new_framer().nul_is_data)
         """Asked in the thread only."""
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
         self._saved_at_ns = 0
         self._progress = Progress(None)
-        self._saved = self._progress.settled
-        self._saving = asyncio.Lock()
+        self._frames = FileFrames(self.address, context.book, self._new_framer, self._progress)
+        self._saver = Saver(self._positions, self._to_save, self._events.not_saved)
         self._room = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, f"file-{context.name}")
         self._tail: Tail | None = None
@@ -101,23 +99,20 @@ class File(Source):
         self._quiet_since_mono_s = 0.0
         """When the end of a file that is at its path no more was reached; 0: it was not."""
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     async def open(self, outlet: Outlet) -> None:
         """Begin to follow, whether the file is there or not. Raises `EnvironmentFault`."""
-        self._outlet = outlet
         remembered = take_over(
             self._positions, self.address, self.context.configured, self._lineage.leads_to_file_of
         )
         self._events.remembered(remembered)
-        self._progress.settled = self._saved = remembered.position
+        self._progress.settled = self._saver.saved = remembered.position
         self._saved_at_ns = remembered.saved_at_ns
         outlet.on_resume(self._room.set)
         self._room.set()
-        self._framer = self._new_framer()
-        self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._follow())
-        self._timer = self._loop.call_later(SAVE_S, self._save_now_and_then)
+        self._frames.open(outlet, self._room.clear)
+        self._task = asyncio.create_task(self._follow())
+        self._saver.begin(SAVE_S)
 
     def rehearse(self) -> None:
         """Look at the remembered position, and at the file where it is there.
@@ -126,19 +121,7 @@ class File(Source):
         is watching then, so it is a refusal here.
         """
         self._positions.load()
-        try:
-            Tail(Path(self.address)).close()
-        except FileNotFoundError:
-            pass  # it is waited for
-        except OSError as error:
-            advice = (
-                "the user of the daemon needs to (systemd: SupplementaryGroups=adm for files of that group)"
-                if isinstance(error, PermissionError)
-                else "a start would wait for a file"
-            )
-            raise EnvironmentFault(
-                f"source {self.context.name}: cannot read {self.address}: {error.strerror}: {advice}"
-            ) from None
+        rehearse(self.context.name, Path(self.address))
         self._positions.rehearse()
 
     def can_become(self, config: Any) -> bool:
@@ -151,19 +134,12 @@ class File(Source):
             raise ConfigError("a file needs a framing")
         super().become(config, context)
         self._new_framer = context.new_framer
-        self._framing_changed = True
-        self._change_framing()
-
-    def _change_framing(self) -> None:
-        if self._framing_changed and self._framer.between_frames and not self._framer.waiting_bytes:
-            self._framer = self._new_framer()
-            self._framing_changed = False
+        self._frames.become(self._new_framer)
 
     async def stop(self) -> None:
         """Read no more. The second call, after what was read has found its fate, saves up to there."""
         self._progress.stopping = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._saver.end()
         if self._task is not None:
             task, self._task = self._task, None
             task.cancel()
@@ -171,7 +147,7 @@ class File(Source):
                 await task
             self._disk.submit(self._close)  # nobody waits for it: the disk may not answer
             self._disk.shutdown(wait=False)
-        await self._save()
+        await self._saver.save()
 
     async def _on_disk(
         self, call: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
@@ -185,7 +161,9 @@ class File(Source):
             try:
                 if self._tail is None:
                     await self._first_file()
-                    await self._save()  # else a crash now and a rotation would leave a file nobody looks for
+                    await (
+                        self._saver.save()
+                    )  # else a crash now and a rotation would leave a file nobody looks for
                 more = self._tail is not None and await self._read(self._tail)
             except OSError as error:
                 self._events.waiting(error.strerror or str(error))
@@ -201,7 +179,11 @@ class File(Source):
             self._events.hole(look.nul_bytes)
         if look.data or look.nul_bytes:
             self._quiet_since_mono_s = 0.0
-            await self._feed(tail, look.data)
+            error = self._frames.feed(tail, look.data)
+            if error is not None:
+                rest_bytes = await self._on_disk(tail.skip_rest)
+                self._events.broken_framing(error.reason, error.discarded_bytes + rest_bytes)
+                self._frames.feed(tail, b"", error)
             return True
         if look.deleted and not self._deleted:
             self._deleted = True
@@ -236,13 +218,12 @@ class File(Source):
         except FileNotFoundError:
             if position is None:  # the next start must know that it was not there
                 self._progress.passed(self._nothing)
-                await self._save()
+                await self._saver.save()
             raise
         if position is not None:
             self._events.next_file(found, position)
         tail = found.tail
-        self._reached = tail.position(self.address, tail.offset)
-        self._progress.passed(self._reached)
+        self._frames.begin_at(tail.position(self.address, tail.offset))
         self._events.following(tail)
 
     def _begin(self) -> Found:
@@ -263,7 +244,7 @@ class File(Source):
         found = await self._on_disk(self._go_on_after_truncation, tail)
         self._events.truncated(found, offset)
         if not found.continues:
-            self._end_of_file(found.tail)
+            self._frames.end(found.tail.position(self.address, 0))
 
     def _go_on_after_truncation(self, tail: Tail) -> Found:
         found = self._lineage.after_truncation(tail)
@@ -279,7 +260,7 @@ class File(Source):
         self._events.next_file(found, old.position(self.address, old.offset))
         self._events.following(found.tail)
         if not found.continues:
-            self._end_of_file(found.tail)
+            self._frames.end(found.tail.position(self.address, 0))
 
     def _go_on(self, old: Tail) -> Found:
         found = self._lineage.after(old)
@@ -291,7 +272,7 @@ class File(Source):
     async def _release(self, tail: Tail) -> None:
         """Close a file that was deleted; the next one at the path is read from its beginning."""
         self._events.released(tail.offset)
-        self._end_of_file(None)
+        self._frames.end(self._nothing)
         await self._on_disk(self._close)
         self._quiet_since_mono_s = 0.0
         self._deleted = False
@@ -301,76 +282,11 @@ class File(Source):
             tail, self._tail = self._tail, None
             tail.close()
 
-    def _end_of_file(self, following: Tail | None) -> None:
-        """Hand on what has no end and will have none; `following` is read from its beginning."""
-        framer, self._framer = self._framer, self._new_framer()
-        size_bytes = framer.waiting_bytes
-        frames = framer.feed_eof()
-        nothing = Position(self.address, 0, 0, b"")
-        self._hand_on(
-            framer, frames, size_bytes, following.position(self.address, 0) if following else nothing
-        )
-
-    async def _feed(self, tail: Tail, data: bytes) -> None:
-        framer = self._framer
-        fed_bytes = framer.waiting_bytes + len(data)
-        try:
-            frames = framer.feed(data)
-        except FramingError as error:
-            frames = error.frames
-            rest_bytes = await self._on_disk(tail.skip_rest)
-            self._events.broken_framing(error.reason, error.discarded_bytes + rest_bytes)
-            self._framer = self._new_framer()
-        waiting_bytes = self._framer.waiting_bytes
-        position = self._reached
-        if (
-            waiting_bytes or self._framer.between_frames
-        ):  # else in a frame that is cut off: no place to come back
-            position = tail.position(self.address, tail.offset - waiting_bytes)
-        self._hand_on(framer, frames, fed_bytes - waiting_bytes, position)
-        self._change_framing()
-
-    def _hand_on(self, framer: Framer, frames: list[bytes], size_bytes: int, position: Position) -> None:
-        """Offer frames; once they are settled, everything before `position` is."""
-        flagged = bool(framer.counts)
-        book_counts(framer, self.context.book)
-        self._reached = position
-        if not frames:
-            self._progress.passed(position)
-            return
-        batch = Frames(
-            frames,
-            self.address,
-            read_clock().wall_s,
-            ack=self._progress.waiting(position),
-            flagged=flagged,
-            size_bytes=size_bytes + FRAME_OVERHEAD_BYTES * len(frames),
-        )
-        if not self._outlet.offer(batch):
-            self._room.clear()
-
     def _to_save(self) -> Position | None:
         """What is settled, with what stands beside the file."""
-        position, tail, saved = self._progress.settled, self._tail, self._saved
+        position, tail, saved = self._progress.settled, self._tail, self._saver.saved
         if position is None:
             return None
         if tail is None or tail.inode == position.inode:
             return replace(position, around=self._lineage.around)
         return replace(position, around=saved.around if saved is not None else None)
-
-    def _save_now_and_then(self) -> None:
-        self._timer = self._loop.call_later(SAVE_S, self._save_now_and_then)
-        if self._to_save() != self._saved and not self._saving.locked():
-            self._saver = self._loop.create_task(self._save())
-
-    async def _save(self) -> None:
-        async with self._saving:
-            position = self._to_save()
-            if position is None or position == self._saved:
-                return
-            try:
-                await asyncio.to_thread(self._positions.save, position)
-            except OSError as error:
-                self._events.not_saved(error)
-            else:
-                self._saved = position

@@ -122,7 +122,7 @@ async def test_only_what_is_settled_is_remembered_in_order(
         await until(lambda wanted=n + 1: len(capture.offered) == wanted)  # type: ignore[misc]  # bound now
     first, second, third = capture.offered
     second.ack.settle(Status.DELIVERED)
-    await source._save()
+    await source._saver.save()
     assert remembered(tmp_path) == 0
     first.ack.settle(Status.REJECTED)
     await until(lambda: remembered(tmp_path) == 4)
@@ -343,7 +343,7 @@ async def test_a_file_copied_and_truncated_is_read_from_its_beginning(
     append(tmp_path, b"old line\nhalf")
     source = following(tmp_path)
     await source.open(capture)
-    await until(lambda: capture.payloads == [b"old line"] and source._framer.waiting_bytes == 4)
+    await until(lambda: capture.payloads == [b"old line"] and source._frames._framer.waiting_bytes == 4)
     shutil.copy(tmp_path / "app.log", tmp_path / "app.log.1")
     (tmp_path / "app.log").write_bytes(refilled)
     await until(lambda: len(capture.payloads) == 3)
