@@ -36,7 +36,8 @@ class Components:
         try:
             yield
         except (ConfigError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-            self.problems.append(Problem(place, str(error)))
+            keys = error.keys if isinstance(error, ConfigError) else ()
+            self.problems.append(Problem((*place, *keys), str(error)))
 
 
 @dataclass(slots=True, frozen=True)

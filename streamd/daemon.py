@@ -153,6 +153,9 @@ class Daemon:
         await self.ledger.open()
         for sink in self.parts.sinks.values():
             await sink.open()
+        for pipeline in self.parts.pipelines.values():  # behind the sinks: what they print is no record
+            for step in pipeline.steps:
+                step.open()
         for name, delivery in self.parts.deliveries.items():
             self._start(f"sink {name}", delivery.run())
         for name, workers in self.parts.workers.items():

@@ -260,9 +260,27 @@ class Processor(ABC):
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
         """The record, changed or not; several; or `DROP`. Raises `BadData` to reject it."""
 
+    def open(self) -> None:  # noqa: B027 - most steps need nothing
+        """Make what it needs, once, in the process where it runs. Raises `EnvironmentFault`.
+
+        Its constructor makes nothing that is large or slow: checking a configuration constructs every step.
+        """
+
+    async def close(self) -> None:  # noqa: B027 - most steps hold nothing
+        """Give back what `open` has made. It may be opened again."""
+
     def is_current(self) -> bool:
         """Whether what it was made of beside its configuration (files) has not changed since."""
         return True
+
+    def files(self) -> Any:
+        """What a worker process takes for the files the step was made of, whatever they have become since."""
+        return None
+
+    @classmethod
+    def take_files(cls, files: Any) -> None:
+        """Take what `files` gave in another process, before the step is made here."""
+        del files
 
     def fields_after(self) -> frozenset[str] | None:
         """The names a record may have behind this step; None where that cannot be known."""

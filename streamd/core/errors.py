@@ -8,9 +8,16 @@ class StreamdError(Exception):
 
 
 class ConfigError(StreamdError):
-    """The configuration is wrong. The text carries `file:line`, the dotted path and a suggestion."""
+    """The configuration is wrong. The text carries `file:line`, the dotted path and a suggestion.
+
+    A component that refuses one of its options gives its `keys`; the caller adds the rest of the path.
+    """
 
     exit_code = 2
+
+    def __init__(self, text: str, keys: tuple[str | int, ...] = ()) -> None:
+        super().__init__(text)
+        self.keys = keys
 
 
 class EnvironmentFault(StreamdError):  # noqa: N818 - an "EnvironmentError" is Python's own

@@ -15,6 +15,7 @@ from streamd.pipeline import Assembly
 from streamd.reload.changes import Changes
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
+from streamd.runtime.pipeline import Step
 
 log = structlog.get_logger()
 
@@ -49,11 +50,19 @@ class Swap:
             return False
         return name not in old or new.opens_beside
 
+    def _new_steps(self) -> list[Step]:
+        before = {step.processor for pipeline in self._old.pipelines.values() for step in pipeline.steps}
+        steps = [step for pipeline in self._new.pipelines.values() for step in pipeline.steps]
+        return [step for step in steps if step.processor not in before]
+
     async def open(self) -> None:
         """Open what is new, where what it replaces lets it. Raises `EnvironmentFault` or `ConfigError`."""
-        opened: list[Sink | Source] = []
+        opened: list[Sink | Source | Step] = []
         resuming = {name: intake.buffer.on_room for name, intake in self._old.intakes.items()}
         try:
+            for step in self._new_steps():
+                step.open()
+                opened.append(step)
             for name in self._sinks:
                 if self._beside(name, "sinks"):
                     await self._new.sinks[name].open()

@@ -14,6 +14,7 @@ from streamd.core.errors import describe
 from streamd.core.now import Now
 from streamd.core.traceback_lines import RaisedElsewhere
 from streamd.runtime.offload_errors import Lost
+from streamd.runtime.offload_wire import from_extension, pack, portable
 from streamd.runtime.offload_worker import LENGTH, REASON_UNSENDABLE, Answer, Fault, Task
 
 START_TIMEOUT_S = 60.0
@@ -96,6 +97,7 @@ class ProcessExecutor:
             context.name,
             context.pipeline,
             context.base_dir,
+            self._processor.files(),
         )
         fault: Fault | None
         try:
@@ -198,26 +200,31 @@ class _Worker:
 
 def _encoded(records: list[Record], now: Now) -> tuple[list[Record], list[BadRecord], bytes]:
     """The records that can be sent, those that cannot, and the message."""
-    pack = msgspec.msgpack.encode
     try:
         return records, [], pack(Task(records, now.wall_s, now.mono_s))
     except Exception:  # noqa: BLE001 - whatever a step put in: an integer beyond 64 bits, an object, itself
         rejects = []
         sendable = []
+        sent = []
     for record in records:
         try:
-            pack(record)
+            carried = portable(record)
+            pack(carried)
         except Exception as error:  # noqa: BLE001 - the same
-            rejects.append(BadRecord(record, REASON_UNSENDABLE, describe(error)[:1000]))
+            detail = describe(error)[:1000]
+            rejects.append(
+                BadRecord(record, REASON_UNSENDABLE, detail, kind=f"{REASON_UNSENDABLE}: {detail}")
+            )
         else:
             sendable.append(record)
-    return sendable, rejects, pack(Task(sendable, now.wall_s, now.mono_s))
+            sent.append(carried)
+    return sendable, rejects, pack(Task(sent, now.wall_s, now.mono_s))
 
 
 def _judged(given: list[Record], payload: bytes, now: Now) -> Processed:
     """What a worker said, held against the sum. Raises `ValueError`."""
     try:
-        answer = msgspec.msgpack.decode(payload, type=Answer)
+        answer = msgspec.msgpack.decode(payload, type=Answer, ext_hook=from_extension)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if answer.mono_s != now.mono_s:  # a function that forks and returns twice answers twice

@@ -4,6 +4,7 @@ Messages are msgpack behind a length of four bytes. The first one is a pickle of
 nothing, or with what went wrong. Standard output is standard error here, whatever the function prints.
 """
 
+import asyncio
 import ctypes
 import os
 import pickle
@@ -20,7 +21,9 @@ from streamd.core.contracts import BadRecord, Processed, Processor, StepContext
 from streamd.core.errors import StreamdError, describe
 from streamd.core.failure import failure_of
 from streamd.core.now import Now
+from streamd.core.printing import print_at_once
 from streamd.core.traceback_lines import traceback_lines
+from streamd.runtime.offload_wire import from_extension, pack, portable
 
 LENGTH = struct.Struct(">I")
 REASON_UNSENDABLE = "unsendable"
@@ -83,6 +86,7 @@ def main(parent: int) -> None:
     with os.fdopen(os.dup(0), "rb") as source, os.fdopen(os.dup(1), "wb") as target:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
+        print_at_once()
         recipe = _read(source)
         if recipe is None:
             return
@@ -95,11 +99,12 @@ def main(parent: int) -> None:
         told: set[str] = set()
         while (payload := _read(source)) is not None:
             _write(target, answer(step, payload, told))
+        asyncio.run(step.close())
 
 
 def answer(step: Processor, payload: bytes, told: set[str]) -> bytes:
     """The answer to one message. `told` are the kinds of errors whose traceback the daemon has already."""
-    task = msgspec.msgpack.decode(payload, type=Task)
+    task = msgspec.msgpack.decode(payload, type=Task, ext_hook=from_extension)
     try:
         done = step.process(task.records, Now(task.wall_s, task.mono_s))
     except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
@@ -124,19 +129,19 @@ def _encoded(task: Task, done: Processed, told: set[str]) -> bytes:
         record = {} if place >= 0 else _shown(bad.record)
         rejects.append(Bad(place, bad.reason, bad.detail, kind, lines, record))
     answer = Answer(task.mono_s, done.records, done.filtered, done.absorbed, done.emitted, rejects)
-    pack = msgspec.msgpack.encode
     try:
         return pack(answer)
     except Exception:  # noqa: BLE001 - whatever a step made
         answer.records = []
     for record in done.records:
         try:
-            pack(record)
+            carried = portable(record)
+            pack(carried)
         except Exception as error:  # noqa: BLE001 - the same
             detail = f"what the function returned cannot leave its process: {describe(error)}"
             rejects.append(Bad(-1, REASON_UNSENDABLE, detail[:MAX_SHOWN_CHARS], record=_shown(record)))
         else:
-            answer.records.append(record)
+            answer.records.append(carried)
     return pack(answer)
 
 
@@ -171,8 +176,10 @@ def _fault(error: BaseException) -> bytes:
 
 
 def _made(recipe: bytes) -> Processor:
-    cls, config, name, pipeline, base_dir = pickle.loads(recipe)  # noqa: S301 - the daemon made it
+    cls, config, name, pipeline, base_dir, files = pickle.loads(recipe)  # noqa: S301 - the daemon made it
+    cls.take_files(files)
     step: Processor = cls(config, StepContext(name, pipeline, None, base_dir))
+    step.open()
     return step
 
 

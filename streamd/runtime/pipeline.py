@@ -8,12 +8,16 @@ from streamd.core.batch import Batch, peer_of, received_at_of
 from streamd.core.books import RecordBook
 from streamd.core.contracts import BadRecord, Processed, Processor
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
 from streamd.core.now import Now
 from streamd.runtime.fanout import Fanout
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
 from streamd.runtime.turn import Line, Turn
+
+CLOSE_TIMEOUT_S = 3.0
+"""How long a step's own `close` may wait for something."""
 
 
 class Step:
@@ -29,6 +33,31 @@ class Step:
         elif processor.offload is not None:
             self.offloaded = Offloaded(processor, processor.offload)
         self.log: StepLog = before.log if before is not None else StepLog()
+
+    def open(self) -> None:
+        """Make what the processor needs, unless it runs in other processes. Raises `EnvironmentFault`."""
+        if self.processor.offload is not None and self.processor.offload.executor == "process":
+            return
+        try:
+            self.processor.open()
+        except EnvironmentFault as fault:
+            if fault.__cause__ is not None:
+                self.log.cannot_open(self.processor.context.pipeline, self.name, fault, fault.__cause__)
+            raise
+
+    async def close(self) -> None:
+        """End what it has running, and what `open` has made. Never raises for what a step's own code does."""
+        if self.offloaded is not None:
+            await self.offloaded.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.processor.close()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a step is anybody's code
+            context = self.processor.context
+            kind, detail = failure_of(error, context.base_dir)
+            self.log.say(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])
 
 
 class Pipeline:
@@ -100,10 +129,10 @@ class Pipeline:
             turn.leave()
 
     async def close(self) -> None:
-        """End what the waiting steps still have running."""
+        """End what the steps still have running, and close them."""
         for step in self.steps:
-            if step.offloaded is not None and step not in self.handed_on:
-                await step.offloaded.close()
+            if step not in self.handed_on:
+                await step.close()
 
     def _waiting_at(self, index: int) -> Offloaded | None:
         """The step that waits there; None behind the last one."""

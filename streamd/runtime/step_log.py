@@ -3,6 +3,7 @@
 import structlog
 
 from streamd.core.contracts import BadRecord
+from streamd.core.errors import EnvironmentFault
 
 log = structlog.get_logger()
 
@@ -22,6 +23,10 @@ class StepLog:
             if bad.kind and bad.kind not in self._said and len(self._said) < MAX_KINDS:
                 self._said.add(bad.kind)
                 self._say(pipeline, step, bad)
+
+    def cannot_open(self, pipeline: str, step: str, fault: EnvironmentFault, error: BaseException) -> None:
+        """Log why the object of a step could not be made, with the traceback."""
+        log.error("step_cannot_open", pipeline=pipeline, step=step, why=str(fault), exc_info=error)
 
     def _say(self, pipeline: str, step: str, bad: BadRecord) -> None:
         said = "its records are in the dead letters; logged once for each kind and place"

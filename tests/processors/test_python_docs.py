@@ -10,7 +10,9 @@ from streamd.core.now import Now
 from streamd.processors.python import Python
 
 TEXT = (Path(__file__).parents[2] / "docs" / "python-step.md").read_text()
-BLOCKS = dict(re.findall(r"```(toml|python)\n(.*?)```", TEXT, re.DOTALL))
+FOUND: list[tuple[str, str]] = re.findall(r"```(toml|python)\n(.*?)```", TEXT, re.DOTALL)
+BLOCKS = dict(reversed(FOUND))
+CLASS = dict(FOUND)
 
 
 @pytest.fixture
@@ -46,3 +48,15 @@ def test_the_examples_run_where_is_said(steps: list[Python]) -> None:
 
 def test_every_option_of_the_step_is_in_its_document() -> None:
     assert [name for name in Python.Config.model_fields if name not in TEXT] == []
+
+
+def test_the_class_of_the_document_is_made_with_its_params(tmp_path: Path) -> None:
+    (tmp_path / "steps.py").write_text(CLASS["python"])
+    (table,) = tomllib.loads(CLASS["toml"])["steps"]
+    config = Python.Config.model_validate({k: v for k, v in table.items() if k != "type"})
+    step = Python(config, StepContext("python[0]", "p", None, tmp_path))
+    assert step.offload is not None
+    assert step.offload.executor == "process"
+    step.open()
+    done = step.process([{"value": -4.0}, {"value": 1}], Now(1e9, 1.0))
+    assert [record["outlier"] for record in done.records] == [True, False]

@@ -1,0 +1,1 @@
+"""Functions and classes of the user: found, loaded, called, and what they return."""

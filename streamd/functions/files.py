@@ -1,0 +1,87 @@
+"""The files a step is made of: its own, and the modules beside it that their import statements name."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+OURS = "streamd"
+"""The one installed package that no file beside the configuration can stand for."""
+
+
+class Source(NamedTuple):
+    """One module as it was read."""
+
+    path: str
+    content: bytes
+    is_package: bool
+
+
+Sources = dict[str, Source]
+"""By the name that an import statement has for it."""
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name means the standard library or streamd itself, whatever file has it."""
+    top = name.partition(".")[0]
+    return top in sys.stdlib_module_names or top == OURS
+
+
+def read(root: Path, name: str) -> Source | None:
+    """The module of this name below `root`; None where there is no Python source for it."""
+    place = root.joinpath(*name.split("."))
+    for path, is_package in ((place / "__init__.py", True), (place.parent / f"{place.name}.py", False)):
+        try:
+            return Source(str(path), path.read_bytes(), is_package)
+        except OSError:
+            continue
+    return None
+
+
+def collect(root: Path, name: str, source: Source) -> Sources:
+    """The module and all those below `root` that it imports, directly or through others.
+
+    Names of the standard library are never looked for there.
+    """
+    found: Sources = {name: source}
+    waiting = [name]
+    while waiting:
+        importer = waiting.pop()
+        for wanted in _imported(importer, found[importer]):
+            if wanted in found or is_reserved(wanted):
+                continue
+            module = read(root, wanted)
+            if module is not None:
+                found[wanted] = module
+                waiting.append(wanted)
+    return found
+
+
+def _imported(name: str, source: Source) -> Iterator[str]:
+    """Every name that an import statement of the module may load, packages first."""
+    try:
+        tree = ast.parse(source.content)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # importing it will say so
+    package = name if source.is_package else name.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".") if package else []
+                kept = parts[: len(parts) - node.level + 1]
+                base = ".".join([*kept, *([base] if base else [])])
+            if base:
+                yield from _parents(base)
+            for alias in node.names:
+                yield f"{base}.{alias.name}" if base else alias.name
+
+
+def _parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        yield ".".join(parts[:count])

@@ -1,0 +1,94 @@
+"""What a user's function returned, held against what it may return: records of its own, with plain values."""
+
+from typing import Any
+
+from streamd.core.batch import Record
+from streamd.core.contracts import DROP, BadRecord, Processed
+from streamd.functions.values import BadValue, all_plain, hint_for_result, plain_record
+
+
+class BadResult(Exception):  # noqa: N818 - a verdict on what a function returned
+    """A function returned what is no record. `kind` is what such results have in common."""
+
+    def __init__(self, reason: str, detail: str, kind: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.kind = f"{reason}: {kind or detail}"
+
+
+def records_of(result: Any, given: Record) -> list[Record]:
+    """The records that one call made of `given`; none for `DROP`. Raises `BadResult`."""
+    if result is DROP:
+        return []
+    if isinstance(result, list):
+        return owned(result, {id(given)})
+    if isinstance(result, dict):
+        return [result if result is given else _copy(result)]
+    raise _unusable(result, "a dict")
+
+
+def owned(result: Any, ours: set[int]) -> list[Record]:
+    """The records of a list, no two the same object; `ours` are the ids of the dicts made for this call.
+
+    Each is a copy, unless it was made for this call: the function may return a dict of its own again and
+    change it, while what it returned before still waits. Raises `BadResult`.
+    """
+    if not isinstance(result, list):
+        raise _unusable(result, "a list of dicts")
+    made: list[Record] = []
+    for part in result:
+        if not isinstance(part, dict):
+            raise _unusable(part, "a dict")
+        made.append(part if id(part) in ours else _copy(part))
+        ours.discard(id(part))
+    return made
+
+
+def batch_made(given: list[Record], result: Any) -> Processed:
+    """What one call made of a batch. Raises `BadResult`."""
+    made = owned(result, set(map(id, given)))
+    if not all_plain(made):
+        made = [_plain(record, f"record {place} of the list: ") for place, record in enumerate(made)]
+    more = len(made) - len(given)
+    return Processed(made, filtered=max(0, -more), emitted=max(0, more))
+
+
+def settle(done: Processed, owners: list[Record]) -> None:
+    """Make all values of `done.records` plain; `owners` has, for each of them, the record it was made of.
+
+    What cannot be is rejected: the record it was made of, with all that was made of it.
+    """
+    if all_plain(done.records):
+        return
+    made, done.records = done.records, []
+    place = 0
+    while place < len(made):
+        owner = owners[place]
+        end = place + 1
+        while end < len(made) and owners[end] is owner:
+            end += 1
+        try:
+            done.records += [_plain(record) for record in made[place:end]]
+        except BadResult as bad:
+            done.emitted -= end - place - 1
+            done.rejects.append(BadRecord(owner, bad.reason, bad.detail, kind=bad.kind))
+        place = end
+
+
+def _plain(record: Record, before: str = "") -> Record:
+    try:
+        return plain_record(record)
+    except BadValue as bad:
+        raise BadResult("bad_result", f"{before}{bad}", bad.why) from None
+
+
+def _copy(record: Record) -> Record:
+    return dict(dict.items(record))
+
+
+def _unusable(result: object, wanted: str) -> BadResult:
+    if result is None:
+        return BadResult("no_result", "the function returned None: was `return` forgotten?")
+    name = type(result).__name__
+    return BadResult("bad_result", f"the function returned {name}, not {wanted}{hint_for_result(result)}")
