@@ -1,17 +1,20 @@
 """A configuration told back: what flows from where to where, and what follows from it."""
 
+import os
 from typing import Any
 
 from streamd.cli._drawing import drawing
-from streamd.cli._notes import buffers_bytes, notes, size
+from streamd.cli._notes import buffers_bytes, notes, python_files, size
 from streamd.cli._table import escape
 from streamd.cli._trial import outputs
 from streamd.config import Loaded
 from streamd.config.problems import quoted
 from streamd.core.settings import ComponentSettings
+from streamd.core.tls_files import Credential
 
 _COMMON = frozenset({"type", "buffer", "batch", "listen", "codec", "framing", "schema_name", "path"})
 """Fields of sources and sinks that have words of their own here."""
+_TLS_FILES = ("cert", "key", "ca", "client_ca")
 
 
 def describe(loaded: Loaded) -> dict[str, Any]:
@@ -25,6 +28,7 @@ def describe(loaded: Loaded) -> dict[str, Any]:
         "admin": str(config.admin.listen) if config.admin.listen else None,
         "control": str(loaded.control_path) if loaded.control_path else None,
         "outputs": {owner: str(path) for owner, path in outputs(loaded)},
+        "files": _files(loaded),
         "buffers_bytes": buffers_bytes(loaded),
         "pipelines": {
             name: {
@@ -56,10 +60,49 @@ def lines(loaded: Loaded, encoding: str) -> list[str]:
         f"dead letters   {told['outputs']['dead_letters']}",
         f"buffers        at most {size(told['buffers_bytes'])} in all",
     ]
+    text += [
+        f"{'reads' if not place else '':<15}{escape(line)}"
+        for place, line in enumerate(_lines(told["files"]))
+    ]
     text += drawing(told["pipelines"], encoding)
     if told["notes"]:
         text += ["", "notes", *(f"  {note}" for note in told["notes"])]
     return text
+
+
+def _files(loaded: Loaded) -> dict[str, str]:
+    """What the configuration names beside its outputs: who needs it, and where it is, absolute."""
+    config = loaded.config
+    found: dict[str, str] = {}
+    for name, source in config.sources.items():
+        if source.type == "file":
+            found[f"sources.{name}"] = _path_of(loaded, source)
+            found[f"sources.{name} position"] = str(loaded.state_dir / "positions" / f"{name}.json")
+    for kind, parts in (("sources", config.sources), ("sinks", config.sinks)):
+        for name, part in parts.items():
+            tls = getattr(part, "tls", None)
+            for key in _TLS_FILES:
+                if (file := getattr(tls, key, None)) is not None and file != "system":
+                    found[f"{kind}.{name} tls.{key}"] = (
+                        f"$CREDENTIALS_DIRECTORY/{file.credential}"
+                        if isinstance(file, Credential)
+                        else str(loaded.base_dir / file)
+                    )
+    for place, path in python_files(loaded):
+        found[place] = str(path)
+    return found
+
+
+def _lines(files: dict[str, str]) -> list[str]:
+    width = max(map(len, files), default=0)
+    return [f"{owner:<{width}}  {path}" for owner, path in files.items()]
+
+
+def _path_of(loaded: Loaded, settings: Any) -> str:
+    """Of a source: a unix socket is made in the state folder, a file is read beside the configuration."""
+    folder = loaded.base_dir if settings.type == "file" else loaded.state_dir
+    path: str = settings.path
+    return os.path.abspath(folder / path)  # noqa: PTH100 - keeps links as written
 
 
 def _component(spec: ComponentSettings) -> str:
@@ -68,13 +111,14 @@ def _component(spec: ComponentSettings) -> str:
 
 def _source(loaded: Loaded, name: str) -> str:
     settings: Any = loaded.config.sources[name]
-    words = [f"{settings.type} {getattr(settings, 'listen', '')}".strip()]
+    place = _path_of(loaded, settings) if hasattr(settings, "path") else getattr(settings, "listen", "")
+    words = [f"{settings.type} {place}".strip()]
     if settings.cut_by is not None:
         words.append(f"framing {_component(settings.cut_by.framing)}")
     words.append(f"codec {_component(settings.codec)}")
     if settings.schema_name is not None:
         words.append(f"schema {settings.schema_name}")
-    return ", ".join([*words, *_others(settings), _buffer(settings, settings.when_full)])
+    return ", ".join([*words, *_others(loaded, "sources", name), _buffer(settings, settings.when_full)])
 
 
 def _sink(loaded: Loaded, name: str) -> str:
@@ -83,14 +127,24 @@ def _sink(loaded: Loaded, name: str) -> str:
     words = [settings.type] if path is None else [f"{settings.type} {path}"]
     if getattr(settings, "schema_name", None) is not None:
         words.append(f"schema {settings.schema_name}")
-    return ", ".join([*words, *_others(settings), _buffer(settings, settings.buffer.when_full or "block")])
+    return ", ".join(
+        [*words, *_others(loaded, "sinks", name), _buffer(settings, settings.buffer.when_full or "block")]
+    )
 
 
-def _others(settings: Any) -> list[str]:
-    """What the file says of the component's own keys."""
-    own = settings.model_fields_set - _COMMON
-    chosen = settings.model_dump(mode="json", include=own, by_alias=True, exclude_unset=True)
-    return [f"{key} = {quoted(value)}" for key, value in chosen.items()]
+def _others(loaded: Loaded, kind: str, name: str) -> list[str]:
+    """The component's own keys, as they are written."""
+    written: dict[str, Any] = loaded.written.document[kind][name]
+    return [
+        f"{key} = {_toml(value)}" for key, value in written.items() if key not in _COMMON and key != "schema"
+    ]
+
+
+def _toml(value: Any) -> str:
+    """The value as an inline table, a list or a text of TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    return quoted(value)
 
 
 def _buffer(settings: Any, policy: str) -> str:

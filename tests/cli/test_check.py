@@ -202,6 +202,85 @@ def test_lines_that_are_there_already_are_no_fault(folder: Path) -> None:
     assert check(GOOD + '[sinks.out]\ntype = "file"\npath = "out.ndjson"\n') == 0
 
 
+def test_every_path_is_shown_absolute_and_every_setting_as_it_was_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "steps.py").write_text("def keep(record):\n    return record\n")
+    more = """
+[sources.log]
+type = "file"
+path = "../app.log"
+[sources.local]
+type = "unix"
+path = "run/in.sock"
+idle_timeout = "90m"
+[sources.safe]
+type = "tcp"
+listen = "127.0.0.1:0"
+tls = { cert = "a.pem", key = { credential = "a.key" } }
+[pipelines.more]
+sources = ["log", "local", "safe"]
+sinks = ["kept"]
+steps = [{ type = "python", function = "steps.py:keep" }]
+[sinks.kept]
+type = "sqlite"
+path = "kept.db"
+retention = { max_age = "30d", max_size = "10GiB" }
+"""
+    assert check(GOOD + more, "--offline") == 0
+
+    told = capsys.readouterr().out
+    assert f"file {folder.parent}/app.log," in told
+    assert f"unix {folder}/var/run/in.sock," in told
+    assert 'idle_timeout = "90m"' in told
+    assert f'sqlite {folder}/var/kept.db, retention = {{ max_age = "30d", max_size = "10GiB" }}, ' in told
+    lines = [line.split() for line in told.splitlines()]
+    assert ["reads", "sources.log", f"{folder.parent}/app.log"] in lines
+    assert ["sources.log", "position", f"{folder}/var/positions/log.json"] in lines
+    assert ["sources.safe", "tls.cert", f"{folder}/a.pem"] in lines
+    assert ["sources.safe", "tls.key", "$CREDENTIALS_DIRECTORY/a.key"] in lines
+    assert ["pipelines.more.steps[0]", f"{folder}/steps.py"] in lines
+
+    assert check(GOOD + more, "--offline", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["files"]["sources.safe tls.cert"] == f"{folder}/a.pem"
+
+
+def test_a_second_daemon_on_a_state_folder_is_refused_and_the_first_is_no_fault(folder: Path) -> None:
+    text = GOOD + '[sinks.out]\ntype = "file"\npath = "out.ndjson"\n'
+    (folder / "first.toml").write_text(text)
+    (folder / "second.toml").write_text(text)
+    command = [sys.executable, "-m", "streamd"]
+    with subprocess.Popen(
+        [*command, "run", "--config", "first.toml"], cwd=folder, stderr=subprocess.PIPE, text=True
+    ) as daemon:
+        try:
+            assert daemon.stderr is not None
+            assert any('"ready"' in line for line in daemon.stderr), "it runs"
+            assert main(["check", "--config", "first.toml"]) == 0
+            again = subprocess.run(
+                [*command, "run", "--config", "second.toml"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            told = subprocess.run(
+                [*command, "check", "--config", "second.toml"],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            daemon.terminate()
+            daemon.communicate()
+    refusal = f"[control]: cannot listen on {folder}/var/control.sock: it is taken"
+    assert refusal in again.stderr
+    assert told.returncode == 1
+    assert told.stderr.startswith(refusal)
+    assert told.stderr.endswith(f"the daemon there runs on {folder}/first.toml\n")
+
+
 def test_json_holds_the_same_for_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(GOOD, "--json") == 0
 
