@@ -24,6 +24,11 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
+def thread_cpu_s(pid: int) -> float:
+    """User and system time of the first thread of a process so far: of a daemon, that of the event loop."""
+    return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def memory_bytes(pid: int, field: str) -> int:
     """`VmRSS` (now) or `VmHWM` (the most so far) of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -129,16 +129,18 @@ class Daemon(Child):
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as connection:
             yield connection
 
-    def wait_for_rows(self, wanted: int, sender: Child, patience_s: float = _STALL_S) -> float:
+    def wait_for_rows(
+        self, wanted: int, sender: Child, patience_s: float = _STALL_S, *, look_s: float = _COMMIT_LOOK_S
+    ) -> float:
         """Wait until `wanted` rows are committed; the wall time of the look that saw the last of them.
 
-        It gives up when none has come for `patience_s` and the sender has ended, or for a minute. One look
-        every 50 ms from outside costs the daemon nothing but a lock it never waits for.
+        It gives up when none has come for `patience_s` and the sender has ended, or for a minute. A look
+        from outside costs the daemon nothing but a lock it never waits for.
         """
         rows, seen_s, changed_s = 0, time.time(), time.monotonic()
         with self.reader() as connection:
             while rows < wanted:
-                time.sleep(_COMMIT_LOOK_S)
+                time.sleep(look_s)
                 found = committed(connection, self.setup.table)
                 if found != rows:
                     rows, seen_s, changed_s = found, time.time(), time.monotonic()

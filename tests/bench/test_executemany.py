@@ -12,7 +12,7 @@ from streamd.sensors import SensorStream
 ROWS = 2501
 
 
-@pytest.mark.parametrize("kind", ["parsed", "stored"])
+@pytest.mark.parametrize("kind", ["parsed", "stored", "lines"])
 def test_the_same_rows_stand_in_the_same_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
@@ -34,6 +34,7 @@ def test_the_same_rows_stand_in_the_same_table(
     found = measure(str(source), "readings", str(target), kind)
     assert found["rows"] == ROWS
     assert 0 < found["cpu_s"] < 60
+    assert 0 < found["wall_s"] < 60
     with closing(sqlite3.connect(target)) as connection:
         assert connection.execute("SELECT * FROM readings ORDER BY seq").fetchall() == rows
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
