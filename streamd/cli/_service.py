@@ -80,6 +80,8 @@ class Service:
                 f"; ProtectSystem= of {_units.SERVICE.name} leaves it only its own folders and those of"
                 " ReadWritePaths=, which `streamd install-service` writes for this configuration"
             )
+        if "Permission denied" in refusal and not is_inside() and os.geteuid() != 0:
+            return "; as root, `streamd check` tries it as the service's user"
         if self._host.service_value("ProtectHome") in _YES:
             hidden = [folder for folder in _HOMES if f" {folder}/" in f" {refusal}"]
             if hidden and "Permission denied" in refusal:

@@ -38,6 +38,10 @@ def try_folder(folder: Path) -> None:
                 raise _error(errno.EEXIST if place == folder else errno.ENOENT, place) from None
             longest = max(longest, len(os.fsencode(place.name)))
             continue
+        except OSError as error:
+            if error.errno == errno.ELOOP and place == folder and place.is_symlink():
+                raise _error(errno.EEXIST, place) from None
+            raise
         if not is_folder:
             raise _error(errno.EEXIST if place == folder else errno.ENOTDIR, place)
         if place != folder:

@@ -100,6 +100,7 @@ class File(Sink):
 
     async def open(self) -> None:
         """Make the folder, open and mend the file. Raises `EnvironmentFault`."""
+        self._refuse_database()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{self.context.name}")
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix=f"tidy-{self.context.name}")
         try:
@@ -111,6 +112,7 @@ class File(Sink):
 
     def rehearse(self) -> list[str]:
         """Look at the folder and the file. Raises `EnvironmentFault`."""
+        self._refuse_database()
         try:
             self._file.rehearse(time.time())
         except SinkError as error:
@@ -119,6 +121,14 @@ class File(Sink):
                 raise Taken(text, "file", str(self._file.path_at(time.time()))) from None
             raise EnvironmentFault(text) from None
         return []
+
+    def _refuse_database(self) -> None:
+        """Not even a look into a database of this daemon is harmless."""
+        path = self._file.path_at(time.time())
+        if self.context.databases is not None and self.context.databases.has(path):
+            raise EnvironmentFault(
+                f"sink {self.context.name}: {path} is a database of this daemon: name another path"
+            )
 
     @property
     def places(self) -> list[Place]:

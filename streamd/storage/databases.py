@@ -58,6 +58,16 @@ class Databases:
         self._refuse_second_name(path)
         self._rehearsed.add(path)
 
+    def has(self, path: Path) -> bool:
+        """Whether the file is a database that is open or was rehearsed here, by whatever name.
+
+        Nobody else may open and close it: that would drop the locks of this process on it.
+        """
+        found = files.identity(path)
+        return found != files.NO_FILE and any(
+            found == files.identity(other) for other in (*self._open, *self._rehearsed)
+        )
+
     def _refuse_second_name(self, path: Path) -> None:
         """A file that is open by another name: each name would get a write-ahead log of its own."""
         found = files.identity(path)

@@ -496,3 +496,39 @@ def test_a_followed_file_is_read_once_through_reloads_that_change_its_source(
     daemon.wait_rows(10000, db="x.db")
     daemon.stop()
     assert in_table(daemon.folder / "var" / "x.db", "records") == [("x", n) for n in range(10000)]
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes", "make", "words"),
+    [
+        ("", 'type = "file"\npath = "out.csv"\nformat = "csv"\ncolumns = ["seq"]', "",
+         "does not begin like a file of this sink"),
+        ("", 'type = "file"\npath = "foreign.log"', "foreign.log", "does not begin like a file of this sink"),
+        ('type = "unix"\npath = "run/in.sock"\ncodec = "json"', "", "", "make its folder"),
+        ('type = "unix"\npath = "foreign.log"\ncodec = "json"', "", "foreign.log",
+         "something that is no socket"),
+        ('type = "tcp"\nlisten = "192.0.2.1:9999"\ncodec = "json"', "", "", "this host has no such address"),
+    ],
+)  # fmt: skip
+def test_what_this_host_refuses_is_told_by_a_dry_run_and_by_the_reload_in_the_same_words(
+    start: Any, wait_until: Callable[..., Any], reads: str, writes: str, make: str, words: str
+) -> None:
+    first = {
+        "reads": 'type = "tcp"\nlisten = "127.0.0.1:0"\ncodec = "json"',
+        "writes": 'type = "file"\npath = "out.csv"\nformat = "csv"\ncolumns = ["seq", "sender"]',
+    }
+    daemon = start(small(**first))
+    out = daemon.folder / "var" / "out.csv"
+    daemon.tcp(numbered(0, 10))
+    wait_until(lambda: out.stat().st_size, "lines in the file")
+    if make:
+        (daemon.folder / "var" / make).write_text("somebody else's\n")
+    before = sorted((daemon.folder / "var").rglob("*"))
+    daemon.config.write_text(small(reads=reads or first["reads"], writes=writes or first["writes"]))
+    code, said = daemon.control("POST", "/reload?dry_run=1")
+    assert (code, words in said) == (503, True), said
+    assert daemon.control("POST", "/reload") == (code, said)
+    assert sorted((daemon.folder / "var").rglob("*")) == before
+    daemon.tcp(numbered(0, 10))
+    daemon.stop()
+    assert out.read_bytes().count(b"\r\n") == 21
