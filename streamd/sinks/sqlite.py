@@ -63,8 +63,8 @@ class Sqlite(Sink):
 
     With a `schema` or `columns` the table is STRICT and typed, without it is the catch-all of JSON records.
     A path with `%Y-%m-%d` names a file for each day. `notes` counts `extra_dropped` (fields given up because
-    they have no column), `expired` (rows deleted by retention) and `wal_pinned` (times a reader held the
-    write-ahead log).
+    they have no column), `extra_as_json` (fields that `add_column` keeps as JSON, since they can be none),
+    `expired` (rows deleted by retention) and `wal_pinned` (times a reader held the write-ahead log).
     """
 
     opens_beside = True
@@ -88,8 +88,9 @@ class Sqlite(Sink):
         metadata: bool = Field(False, description="add the columns received_at, source and peer")
         extra: Extra = Field(
             "json",
-            description="fields without a column: json (kept in the column extra), add_column (of type ANY),"
-            " reject (the record) or drop (counted)",
+            description="fields without a column: json (kept in the column extra), add_column (of type ANY; a"
+            " field that can be no column of its own, like ID beside id or source beside the metadata, is"
+            " kept in the column extra), reject (the record) or drop (counted)",
         )
         unique: list[str] = Field(
             [], description="columns that name a row: a later record replaces an earlier one"

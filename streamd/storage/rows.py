@@ -28,7 +28,8 @@ class Rows:
     """What a batch became: rows of `columns`, each of the record at the same place in `indexes`.
 
     Where `new_columns` holds names (with `extra = "add_column"`) nothing else is meant: the table needs
-    them first. `dropped_fields` counts values without a column that were given up.
+    them first. `dropped_fields` counts values without a column that were given up, `fields_as_json` those
+    that are kept in the column `extra` because they can have none of their own (`extra = "add_column"`).
     """
 
     columns: tuple[str, ...]
@@ -36,6 +37,7 @@ class Rows:
     indexes: Sequence[int] = ()
     rejects: list[Reject] = field(default_factory=list)
     dropped_fields: int = 0
+    fields_as_json: int = 0
     new_columns: tuple[str, ...] = ()
 
 

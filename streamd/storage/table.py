@@ -126,10 +126,10 @@ class Table:
         """The statement that adds a column."""
         return f"ALTER TABLE {quote(self.name)} ADD COLUMN {quote(column)} {kind}"
 
-    async def columns_there(self, database: Database) -> set[str]:
-        """The names of the columns in the file, in lower case."""
-        rows = await database.fetch("SELECT lower(name) FROM pragma_table_xinfo(?)", (self.name,))
-        return {name for (name,) in rows}
+    async def columns_there(self, database: Database) -> dict[str, str]:
+        """The columns in the file, as they are written there, with their types; none of a computed one."""
+        sql = "SELECT name, iif(hidden, '', upper(type)) FROM pragma_table_xinfo(?)"
+        return dict(await database.fetch(sql, (self.name,)))
 
     async def ensure(self, database: Database) -> dict[str, str]:
         """Make the table and its indexes, or bring an older one up to the configuration.

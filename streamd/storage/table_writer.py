@@ -11,16 +11,12 @@ from streamd.core.books import Entry
 from streamd.core.contracts import Written
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import EnvironmentFault, SinkError
-from streamd.core.schema import FieldSettings
 from streamd.storage.catch_all import CatchAllRows
-from streamd.storage.columns import FIELD_TYPES
 from streamd.storage.database import Database
 from streamd.storage.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
 from streamd.storage.rows import Reject, Rows
 from streamd.storage.table import Table
-from streamd.storage.typed_rows import TypedRows
-
-_ADDED = FieldSettings(type="any", required=False)
+from streamd.storage.typed_rows import JSON_COLUMN, TypedRows
 
 
 class TableWriter:
@@ -70,13 +66,7 @@ class TableWriter:
                 f"cannot prepare the table {self._table.name!r} in {self.database.path}: {error}"
             ) from error
         if isinstance(self._rows, TypedRows) and self._rows.extra == "add_column":
-            ours = {column.lower() for column in self._rows.columns}
-            added = {
-                column: FieldSettings(type=FIELD_TYPES[kind], required=False)
-                for column, kind in there.items()
-                if column.lower() not in ours and kind in FIELD_TYPES
-            }
-            self._rows = self._rows.extended(added)
+            self._rows = self._rows.with_columns(there)
 
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Commit all batches in one transaction; what cannot be stored is in the dead letters before.
@@ -102,7 +92,7 @@ class TableWriter:
             return None
         runs: list[Iterable[tuple[str, list[Any]]]] = []
         parts: list[Iterable[Any]] = []
-        count = 0
+        count = fields_as_json = 0
         last: Insert | None = None
         for batch in batches:
             stream = self._rows.stream(batch) if batch.records else None
@@ -111,6 +101,7 @@ class TableWriter:
                 if rows.rejects or rows.new_columns or rows.dropped_fields:
                     return None
                 stream = (rows.columns, chain.from_iterable(rows.rows))
+                fields_as_json += rows.fields_as_json
             insert = self._insert(stream[0], self._rows)
             if last is not None and insert is not last:
                 runs.append(last.statements(chain.from_iterable(parts), count))
@@ -122,13 +113,15 @@ class TableWriter:
             runs.append(last.statements(chain.from_iterable(parts), count))
         written = Written([0] * len(batches), [0] * len(batches))
         await self.database.write(chain.from_iterable(runs), self._entries(batches, written))
+        if fields_as_json:
+            self._notes["extra_as_json"] += fields_as_json
         return written
 
     async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
         database, maker = self.database, self._rows
         written = Written([0] * len(batches), [0] * len(batches))
         refused: list[tuple[Batch, Reject]] = []
-        dropped_fields = 0
+        dropped_fields = fields_as_json = 0
         async with database.transaction() as entries:
             gathered = Gathered(database)
             tops = [database.submit(self._table.top_sql)] if self._unique else []
@@ -146,6 +139,7 @@ class TableWriter:
                 written.rejected[place] = len(rows.rejects)
                 refused += [(batch, reject) for reject in rows.rejects]
                 dropped_fields += rows.dropped_fields
+                fields_as_json += rows.fields_as_json
             await gathered.flush()
             await database.settle()
             for place, (before, after) in enumerate(pairwise(top.result()[0][0] or 0 for top in tops)):
@@ -155,6 +149,8 @@ class TableWriter:
             entries.extend(self._entries(batches, written))
         if dropped_fields:
             self._notes["extra_dropped"] += dropped_fields
+        if fields_as_json:
+            self._notes["extra_as_json"] += fields_as_json
         self._rows = maker
         return written
 
@@ -166,12 +162,17 @@ class TableWriter:
         if rows.new_columns and isinstance(maker, TypedRows):
             await self.database.settle()
             there = await self._table.columns_there(self.database)
-            for column in rows.new_columns:
-                if column.lower() not in there:  # another sink on this table may have been faster
-                    await self.database.execute(self._table.add_column_sql(column, "ANY"))
-            maker = maker.extended(dict.fromkeys(rows.new_columns, _ADDED))
-            self._inserts.clear()  # whoever adds columns one by one shall not make us keep a text for each
+            maker = maker.with_columns(there)  # another sink may have added some, perhaps in other letters
             rows = maker.of(batch)
+            taken = set(map(str.lower, there))
+            new = {column: JSON_COLUMN.get(column, "ANY") for column in rows.new_columns}
+            for column, kind in new.items():
+                if column.lower() not in taken:  # a computed one is, and takes no values
+                    await self.database.execute(self._table.add_column_sql(column, kind))
+            if new:
+                maker = maker.with_columns(new)
+                rows = maker.of(batch)
+            self._inserts.clear()  # whoever adds columns one by one shall not make us keep a text for each
         return rows, maker
 
     def _insert(self, columns: tuple[str, ...], maker: TypedRows | CatchAllRows) -> Insert:

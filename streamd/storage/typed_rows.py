@@ -9,7 +9,7 @@ import msgspec
 from streamd.core.batch import FLAG, METADATA_KEYS, Batch, Record
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.schema import FieldSettings, Schema, field_name_fault
-from streamd.storage.columns import ENCODERS, SQL_TYPES, annotation, json_text, key_of
+from streamd.storage.columns import ENCODERS, FIELD_TYPES, SQL_TYPES, annotation, json_text, key_of
 from streamd.storage.paths import Paths
 from streamd.storage.rows import (
     METADATA_COLUMNS,
@@ -25,6 +25,10 @@ from streamd.storage.table import MOST_COLUMNS, ROW_NUMBER, name_fault
 Extra = Literal["json", "add_column", "reject", "drop"]
 Encoders = list[tuple[int, str, Callable[[Any], Any]]]
 """Place, name and function of each column whose values are not bound as they are."""
+_EXTRA = "extra"
+JSON_COLUMN = {_EXTRA: "TEXT"}
+"""The column of what has none of its own, as one JSON object."""
+_TOO_MANY = f"the table has {MOST_COLUMNS} columns at most"
 _METADATA = frozenset(METADATA_KEYS)
 _FAULTS = (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError, RecursionError)
 _astuple = msgspec.structs.astuple
@@ -35,9 +39,20 @@ class TypedRows:
 
     `columns` are those of the table, in order, with their SQL types: fields, then metadata, then `extra`.
     Dicts and structs of the same data give the same rows. Raises `ConfigError`.
+
+    With `extra = "add_column"` a field that can be no column of its own (`ID` beside `id`, `source` beside
+    the metadata, an odd name) is kept as JSON in the column `extra`; `json_column` says whether the table has
+    it. Where another field is the column of that name, the record is rejected (`row:column_name`).
     """
 
-    def __init__(self, fields: Mapping[str, FieldSettings], *, metadata: bool, extra: Extra) -> None:
+    def __init__(
+        self,
+        fields: Mapping[str, FieldSettings],
+        *,
+        metadata: bool,
+        extra: Extra,
+        json_column: bool = False,
+    ) -> None:
         try:
             self._schema = Schema("columns", dict(fields))
         except ValueError as error:
@@ -45,11 +60,12 @@ class TypedRows:
         self.fields = dict(fields)
         self.extra: Extra = extra
         self.metadata = metadata
-        more = (METADATA_COLUMNS if metadata else {}) | ({"extra": "TEXT"} if extra == "json" else {})
+        self.json_column = json_column or extra == "json"
+        more = (METADATA_COLUMNS if metadata else {}) | (JSON_COLUMN if self.json_column else {})
         for column in more:
             taken = next((name for name in fields if name.lower() == column), None)
             if taken is not None:
-                option = "metadata = true" if column in METADATA_COLUMNS else 'extra = "json"'
+                option = "metadata = true" if column in METADATA_COLUMNS else f'extra = "{extra}"'
                 raise ConfigError(f"{option} adds a column {column!r}, and {taken!r} is a field already")
         self.columns = {name: SQL_TYPES[settings.type] for name, settings in fields.items()} | more
         self._columns = tuple(self.columns)
@@ -57,14 +73,33 @@ class TypedRows:
         self._lower = frozenset(column.lower() for column in self.columns)
         self._paths = Paths({name: key_of(name, settings) for name, settings in fields.items()})
         self._known = self._paths.known
+        self._no_columns: set[str] = set()
+        """Some names that can be no column and are kept as JSON, so that they are looked at once."""
         self._known_lifted = self._known | _METADATA
         self._encoders = _encoders(fields)
         self._struct, self._structs = self._make_struct()
         self._flat: dict[tuple[str, ...], tuple[tuple[str, ...], Encoders]] = {}
 
-    def extended(self, fields: Mapping[str, FieldSettings]) -> "TypedRows":
+    def with_columns(self, there: Mapping[str, str]) -> "TypedRows":
+        """The same with the other columns that the table has, given with their types."""
+        json_column = self.json_column or (there.get(_EXTRA) == JSON_COLUMN[_EXTRA] and self._may_have_json)
+        added = {
+            column: FieldSettings(type=FIELD_TYPES[kind], required=False)
+            for column, kind in there.items()
+            if column.lower() not in self._lower and kind in FIELD_TYPES
+        }
+        if json_column:
+            added.pop(_EXTRA, None)
+        return self.extended(added, json_column=json_column)
+
+    def extended(self, fields: Mapping[str, FieldSettings], *, json_column: bool = False) -> "TypedRows":
         """The same with more columns."""
-        more = TypedRows(self.fields | dict(fields), metadata=self.metadata, extra=self.extra)
+        more = TypedRows(
+            self.fields | dict(fields),
+            metadata=self.metadata,
+            extra=self.extra,
+            json_column=self.json_column or json_column,
+        )
         more._flat = self._flat  # flat records have no fields that these columns could take
         return more
 
@@ -131,8 +166,10 @@ class TypedRows:
             values = encode_columns(values, self._encoders, rows)
         if self.metadata:
             values = with_metadata(values, batch, rows.indexes)
-        if self.extra == "json":
+        if self.json_column:
             values = self._with_extra(list(values), rests, rows)
+            if rests is not None and self.extra == "add_column":
+                rows.fields_as_json = sum(len(rests[index]) for index in rows.indexes)
         elif rests is not None:  # `drop`: the others have no record with a rest left
             rows.dropped_fields = sum(len(rests[index]) for index in rows.indexes)
         rows.rows = list(values)
@@ -165,18 +202,33 @@ class TypedRows:
         """
         if rest and self.extra == "reject":
             raise BadData("row:extra", f"{next(iter(rest))!r:.200} has no column")
-        wanted = [name for name in rest if name not in new]
+        wanted = [name for name in rest if name not in new and name not in self._no_columns]
         if not wanted:
             return
-        if len(self.columns) + len(new) + len(wanted) > MOST_COLUMNS:
-            raise BadData("row:too_many_columns", f"the table has {MOST_COLUMNS} columns at most")
-        taken = {*self._lower, *map(str.lower, new)}
+        if len(wanted) > MOST_COLUMNS:
+            raise BadData("row:too_many_columns", _TOO_MANY)
+        taken = {*self._lower, *map(str.lower, new), *JSON_COLUMN}
+        more: dict[str, None] = {}
         for name in wanted:
             fault = _column_name_fault(name, taken)
-            if fault is not None:
-                raise BadData("row:column_name", f"{name!r:.200}: {fault}")
-            taken.add(name.lower())
-        new.update(dict.fromkeys(wanted))
+            if fault is None:
+                taken.add(name.lower())
+                more[name] = None
+            elif self.json_column:
+                if not new and not more and len(self._no_columns) < MOST_COLUMNS:
+                    self._no_columns.add(name)
+            elif self._may_have_json:
+                more[_EXTRA] = None
+            else:
+                raise BadData("row:column_name", f"{name!r:.200}: {fault}, and the column extra is a field's")
+        if more and len(self.columns) + len(new) + len(more) > MOST_COLUMNS:
+            raise BadData("row:too_many_columns", _TOO_MANY)
+        new.update(more)
+
+    @property
+    def _may_have_json(self) -> bool:
+        """Whether no field has the name of the column for those that can be no column."""
+        return self.json_column or _EXTRA not in self._lower
 
     def _convert(self, records: Sequence[Record], rows: Rows) -> list[Any]:
         """A struct for each record at `rows.indexes` that fits the columns; the others are rejected."""

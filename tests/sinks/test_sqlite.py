@@ -1,4 +1,5 @@
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -216,12 +217,91 @@ async def test_two_sinks_that_add_the_same_column_agree(bench: Any, batch_of: An
     assert bench.query("SELECT b FROM t") == [(1,), (2,)]
 
 
-@pytest.mark.parametrize("name", ["A", "@x", 'a"b', "", "n\n", "\ud800", "x" * 256, "rowid", "OID", 5])
-async def test_a_name_that_can_be_no_column_rejects_its_record(bench: Any, batch_of: Any, name: Any) -> None:
+NO_COLUMNS = ["A", "@x", 'a"b', "", "n\n", "x" * 256, "rowid", "OID", "_rowid_", "source", "PEER",
+              "received_at", "extra", "Extra", "a\\b"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_COLUMNS)
+async def test_a_field_that_can_be_no_column_is_kept_as_json(bench: Any, batch_of: Any, name: str) -> None:
+    config = {"table": "t", "columns": {"a": "int"}, "extra": "add_column", "metadata": True}
+    sink = await bench.open(**config)
+    written = await sink.write([batch_of([{"a": 1}, {name: 1, "b": 0}, {"a": 2, "b": 3}])])
+    assert (written.rejected, bench.office.letters) == ([0], [])
+    await sink.write([batch_of([{"a": 4, name: "x"}, {name: None}]), batch_of([{"a": 5}])])
+    as_json = [json.dumps({name: value}, separators=(",", ":")) for value in (1, "x", None)]
+    stored = [(1, None, None), (None, 0, as_json[0]), (2, 3, None), (4, None, as_json[1]),
+              (None, None, as_json[2]), (5, None, None)]  # fmt: skip
+    assert bench.query("SELECT a, b, extra FROM t ORDER BY rowid") == stored
+    assert bench.query("SELECT DISTINCT source, peer, typeof(received_at) FROM t") == [
+        ("lab", "127.0.0.1:5", "text")
+    ]
+    assert sink.notes["extra_as_json"] == 3
+    again = await bench.open(**config)
+    await again.write([batch_of([{"a": 6, name: [1]}])])
+    assert bench.query("SELECT a, extra FROM t WHERE a = 6") == [
+        (6, json.dumps({name: [1]}, separators=(",", ":")))
+    ]
+
+
+@pytest.mark.parametrize("name", ["SELECT", "sqlite_x", "id", "_id", "İ", "ß", "Σ", "K", "a b", "a'b", "[x]"])
+async def test_an_odd_name_is_a_column_as_it_is_written(bench: Any, batch_of: Any, name: str) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
+    await sink.write([batch_of([{"a": 1, name: 2}])])
+    assert bench.query("SELECT name FROM pragma_table_info('t')") == [("a",), (name,)]
+    assert bench.query("SELECT * FROM t") == [(1, 2)]
+
+
+async def test_the_first_spelling_of_a_name_is_the_column_and_the_others_are_json(
+    bench: Any, batch_of: Any
+) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
+    await sink.write([batch_of([{"id": 1, "ID": 2}, {"ID": 3}, {"Id": 4, "id": 5}, {"id": 6}])])
+    assert bench.query("SELECT id, extra FROM t ORDER BY rowid") == [
+        (1, '{"ID":2}'), (None, '{"ID":3}'), (5, '{"Id":4}'), (6, None),
+    ]  # fmt: skip
+    assert sink.notes["extra_as_json"] == 3
+
+
+async def test_two_sinks_that_add_one_name_in_two_spellings_lose_nothing(bench: Any, batch_of: Any) -> None:
+    config = {"table": "t", "columns": {"a": "int"}, "extra": "add_column"}
+    one, other = await bench.open(**config), await bench.open(**config)
+    await one.write([batch_of([{"id": 1}])])
+    await other.write([batch_of([{"ID": 2}])])
+    await one.write([batch_of([{"ID": 3, "id": 4}])])
+    assert bench.query("SELECT id, extra FROM t ORDER BY rowid") == [
+        (1, None), (None, '{"ID":2}'), (4, '{"ID":3}'),
+    ]  # fmt: skip
+
+
+async def test_a_field_that_takes_the_name_of_the_json_column_leaves_none(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int", "extra": "any"}, extra="add_column")
+    written = await sink.write([batch_of([{"extra": 1, "b": 2}, {"A": 1}])])
+    assert written.rejected == [1]
+    (letter,) = bench.office.letters
+    assert letter.reason == "row:column_name"
+    assert "the column extra" in letter.detail
+    assert bench.query("SELECT extra, b FROM t") == [(1, 2)]
+
+
+async def test_a_table_with_all_its_columns_keeps_the_odd_names_as_json(bench: Any, batch_of: Any) -> None:
+    columns = {f"f{i}": "int" for i in range(998)}
+    sink = await bench.open(table="t", columns=columns, extra="add_column")
+    written = await sink.write([batch_of([{"f0": 1, "F0": 2}, {"b": 3}, {"c": 4}, {"F1": 5}])])
+    assert written.rejected == [1]
+    assert [letter.reason for letter in bench.office.letters] == ["row:too_many_columns"]
+    assert bench.query("SELECT f0, b, extra FROM t ORDER BY rowid") == [
+        (1, None, '{"F0":2}'), (None, 3, None), (None, None, '{"F1":5}'),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["\ud800", (1, 2)])
+async def test_a_name_that_json_cannot_hold_either_rejects_its_record(
+    bench: Any, batch_of: Any, name: Any
+) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
     written = await sink.write([batch_of([{"a": 1}, {name: 1}, {"a": 2, "b": 3}])])
     assert written.rejected == [1]
-    assert [letter.reason for letter in bench.office.letters] == ["row:column_name"]
+    assert [letter.reason for letter in bench.office.letters] == ["row:json"]
     assert bench.query("SELECT a, b FROM t") == [(1, None), (2, 3)]
 
 
