@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from streamd.cli.query import add_file_options, positive
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.reading.stored import Stored, in_file, of_configuration
 from streamd.storage.condition import bracketed
+from streamd.storage.files import identity
 from streamd.storage.read_only import QueryRefused, only_reading, open_read_only, read_only_uri
 from streamd.storage.table import ROW_NUMBER, quote
 
@@ -21,6 +23,7 @@ POLL_S = 0.2
 _ROWS_AT_ONCE = 1000
 """Fetched whole before any is printed: a slow terminal must not hold the writer's log open."""
 
+Identity = tuple[int, int]
 Row = tuple[Any, ...]
 Line = tuple[Sequence[str], Row]
 """Columns and values."""
@@ -64,6 +67,10 @@ def main(options: argparse.Namespace) -> int:
     stored = _stored(options)
     for path, why in stored.left_out().items():
         print(f"streamd: {escape(str(path))} is left out: {why}", file=sys.stderr)
+    for path in stored.to_come(_now()):
+        print(
+            f"streamd: {escape(str(path))} is of a time to come: the present's is followed", file=sys.stderr
+        )
     file, newest = _newest(stored, options.where, options.count)
     if file is None or not file.columns():
         if not options.follow:
@@ -97,16 +104,26 @@ class _File:
         self._open()
 
     def _open(self) -> None:
-        self._connection = open_read_only(self.path)
-        self._identity = _identity(self.path)
-        self._at_rest = "immutable" in read_only_uri(self.path)
+        """Connect, and know by which files. The log is read from the first statement on."""
+        while True:
+            before = self._files()
+            self._connection = open_read_only(self.path)
+            self._at_rest = "immutable" in read_only_uri(self.path)
+            self._ask("SELECT 1 FROM sqlite_schema")
+            self._opened = self._files()
+            if self._at_rest or self._opened == before:
+                return
+            self._connection.close()  # made by this connection, or replaced while it was opened
+
+    def _files(self) -> tuple[Identity, Identity]:
+        return identity(self.path), identity(Path(f"{self.path}-wal"))
 
     def close(self) -> None:
         self._connection.close()
 
     def is_current(self) -> bool:
         """Whether the path still leads to this file."""
-        return self._identity == _identity(self.path)
+        return self._opened[0] == identity(self.path)
 
     def columns(self) -> list[str]:
         """The names of the table's columns; none where there is no such table."""
@@ -122,7 +139,9 @@ class _File:
 
     def news(self) -> Iterator[tuple[Sequence[str], list[Row]]]:
         """What has come since, some rows at a time; the table may have new columns, or have gone."""
-        if self._at_rest:  # opened as a file that nobody writes: only a new look would see that somebody does
+        if self._at_rest or (self.is_current() and self._opened != self._files()):
+            # Opened as a file that nobody writes, or its log was removed, as by the last program that closed
+            # it: only a new connection sees what is written from then on.
             self.close()
             self._open()
         columns = self.columns()
@@ -139,6 +158,9 @@ class _File:
         except QueryRefused:
             if self.columns():
                 raise  # else the table went between two statements
+        except EnvironmentFault:
+            if self._opened == self._files():
+                raise  # else its files were taken away while they were read
 
     def _top(self, columns: Sequence[str]) -> int:
         ((top,),) = self._ask(f"SELECT max({_number(columns)}) FROM {quote(self._table)}")  # noqa: S608 - quoted
@@ -165,7 +187,7 @@ def _newest(stored: Stored, where: str | None, count: int) -> tuple[_File | None
     """The newest file, and the last rows of it and of as many before it as it takes."""
     newest: _File | None = None
     lines: list[Line] = []
-    for path in reversed(stored.files()):
+    for path in stored.up_to(_now()):
         file = _File(path, stored.table, where)
         lines = [(columns, row[1:]) for columns, row in file.newest(count - len(lines))] + lines
         if newest is None:
@@ -182,15 +204,15 @@ def _coming(
 ) -> Iterator[tuple[Sequence[str], list[Row]]]:
     """Rows as they come, for ever; from the next file too, when the path leads to another one."""
     while True:
-        files = stored.files()
+        newest = next(stored.up_to(_now()), None)  # before the file is read to its end
         if file is not None:
             yield from file.news()  # also the end of one that has been replaced
-            if not file.is_current() or (files and files[-1] != file.path):
+            if not file.is_current() or newest not in (None, file.path):
                 file.close()
                 file = None
-        if file is None and files:
+        if file is None and newest is not None:
             with suppress(EnvironmentFault):  # it went again
-                file = _File(files[-1], stored.table, where)
+                file = _File(newest, stored.table, where)
                 continue
         time.sleep(POLL_S)
 
@@ -201,12 +223,8 @@ def _number(columns: Sequence[str]) -> str:
     return next((name for name in ROW_NUMBER if name not in hidden), ROW_NUMBER[0])
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _json(columns: Sequence[str], row: Row) -> str:

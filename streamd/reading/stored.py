@@ -1,6 +1,8 @@
 """Where the records of a table are: its files, its columns' types, and who wrote into it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from streamd.config import Loaded
@@ -8,7 +10,7 @@ from streamd.core.errors import ConfigError
 from streamd.core.schema import FieldType
 from streamd.sinks.sqlite import Sqlite
 from streamd.storage.attached import existing
-from streamd.storage.dated import is_dated
+from streamd.storage.dated import DatedPath, is_dated
 from streamd.storage.files import foreign
 from streamd.storage.rows import METADATA_COLUMNS
 
@@ -40,6 +42,32 @@ class Stored:
         """The files there are now, oldest first; of a dated path those that may be databases."""
         files = existing(self.path)
         return [path for path in files if foreign(path) is None] if is_dated(self.path) else files
+
+    def up_to(self, moment: datetime) -> Iterator[Path]:
+        """The files of `files`, the newest first, without those of a time to come.
+
+        Where there are no others, those.
+        """
+        files = existing(self.path)
+        if not is_dated(self.path):
+            yield from reversed(files)
+            return
+        dated = DatedPath(self.path)
+        present = [path for path in files if not dated.is_to_come(path, moment)]
+        found = False
+        for path in reversed(present):
+            if foreign(path) is None:
+                found = True
+                yield path
+        if not found:
+            yield from (path for path in reversed(files) if path not in present and foreign(path) is None)
+
+    def to_come(self, moment: datetime) -> list[Path]:
+        """The files of a dated path whose time has not come, oldest first."""
+        if not is_dated(self.path):
+            return []
+        dated = DatedPath(self.path)
+        return [path for path in existing(self.path) if dated.is_to_come(path, moment)]
 
     def left_out(self) -> dict[Path, str]:
         """What stands under a dated name and is no database, and why it is none."""

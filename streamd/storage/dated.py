@@ -81,6 +81,11 @@ class DatedPath:
         except ValueError:
             return None
 
+    def is_to_come(self, path: Path, moment: datetime) -> bool:
+        """Whether the span of a file of this pattern begins after the moment."""
+        start = self.start_of_file(path)
+        return start is not None and start > moment
+
     def files(self) -> list[Path]:
         """The files there are, oldest first."""
         try:

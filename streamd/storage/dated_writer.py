@@ -93,6 +93,8 @@ class DatedWriter:
         """Files that were looked at and may be removed."""
         self._not_ours: set[Path] = set()
         """Files that stay: no databases, or ones with the tables of others."""
+        self._to_come: set[Path] = set()
+        """Files dated in the future, which were named."""
         self._parts: _Parts | None = None
 
     async def open(self) -> None:
@@ -142,9 +144,13 @@ class DatedWriter:
         return parts.written
 
     async def expire(self) -> bool:
-        """Remove the oldest file where it is too old or all are too much; else some rows of the only one."""
-        files = self._files()
-        now = self._dated.file_of(datetime.now(UTC))
+        """Remove the oldest file where it is too old or all are too much; else some rows of the only one.
+
+        All that goes by the present: a file of a time to come is neither counted nor removed before that.
+        """
+        moment = self._retention.now
+        files = self._files(moment)
+        now = self._dated.file_of(moment)
         oldest = next((path for path in files if path != now), None)
         cutoff = self._retention.cutoff
         if oldest is not None:
@@ -157,9 +163,19 @@ class DatedWriter:
             return await self._retention.step(self._open[now].database, self._max_bytes)
         return False
 
-    def _files(self) -> list[Path]:
-        """The files there are that are databases, oldest first. Others are named once and left alone."""
-        there = self._dated.files()
+    def _files(self, moment: datetime) -> list[Path]:
+        """The databases up to the present one, oldest first. Others are named once and left alone."""
+        every = self._dated.files()
+        there = [path for path in every if not self._dated.is_to_come(path, moment)]
+        to_come = set(every) - set(there)
+        for path in sorted(to_come - self._to_come):
+            log.warning(
+                "file_of_the_future",
+                path=str(path),
+                hint="retention neither counts nor removes it before its time: look at the clock of this host"
+                " or at the received_at that a step gives, and rename it or move it away",
+            )
+        self._to_come = to_come
         self._ours &= set(there)
         self._not_ours &= set(there)
         for path in there:

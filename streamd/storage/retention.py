@@ -98,13 +98,17 @@ class Retention:
         self._pages = _FEWEST_PAGES
 
     @property
+    def now(self) -> datetime:
+        """The present, in UTC."""
+        return datetime.fromtimestamp(self._clock().wall_s, UTC)
+
+    @property
     def cutoff(self) -> datetime | None:
         """What is from before this moment is too old; None where nothing can be."""
         if self.max_age_s is None:
             return None
-        now = datetime.fromtimestamp(self._clock().wall_s, UTC)
         try:
-            return now - timedelta(seconds=self.max_age_s)
+            return self.now - timedelta(seconds=self.max_age_s)
         except OverflowError:
             return None
 

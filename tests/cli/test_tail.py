@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,9 @@ class Follower:
             more = os.read(pipe.fileno(), 65536) if ready else b""
             assert more, f"{text!r} did not come, only {self._read[stream]!r}"
             self._read[stream] += more
-        self._read[stream] = self._read[stream].split(text.encode(), 1)[1]
+        before, _, self._read[stream] = self._read[stream].partition(text.encode())
+        self.before = before.decode()
+        """What came between this and what was expected before."""
 
 
 @pytest.fixture
@@ -233,3 +236,60 @@ def test_following_goes_over_to_the_next_day(tmp_path: Path) -> None:
         store(tmp_path / "logs-2026-01-01.db", 2)
         store(tmp_path / "logs-2026-01-02.db", 3)
         follower.expect("sensor=s  value=2\nsensor=s  value=3\n")
+
+
+def day(folder: Path, days: int = 0) -> Path:
+    return folder / f"logs-{datetime.now(UTC) + timedelta(days=days):%Y-%m-%d}.db"
+
+
+@pytest.mark.parametrize("pattern", ["logs-%Y-%m-%d.db", "%"])
+def test_a_writer_that_closes_the_file_again_and_again_does_not_make_a_follower_deaf(
+    tmp_path: Path, pattern: str
+) -> None:
+    path = day(tmp_path)
+    store(path, 1)
+    with following(path if pattern == "%" else tmp_path / pattern, "-n1") as follower:
+        follower.expect("value=1\n")
+        for n in range(2, 6):
+            store(path, n)
+            follower.expect(f"value={n}\n")
+
+
+def test_a_log_that_is_removed_does_not_make_a_follower_deaf_nor_repeat_itself(tmp_path: Path) -> None:
+    """As by a writer that ends and does not see the follower's locks."""
+    path = tmp_path / "streamd.db"
+    store(path, 1)
+    with following(path, "-n1") as follower:
+        follower.expect("value=1\n")
+        for n in range(2, 5):
+            store(path, n)
+            follower.expect(f"value={n}\n")
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA wal_checkpoint")
+            for suffix in ("-wal", "-shm"):
+                path.with_name(f"{path.name}{suffix}").unlink()
+        store(path, "end")
+        follower.expect("value=end\n")
+        assert follower.before == "sensor=s  "
+
+
+def test_the_present_is_followed_over_a_change_of_file_and_not_a_file_of_the_future(tmp_path: Path) -> None:
+    store(day(tmp_path, 1500), 99)
+    with following(tmp_path / "logs-%Y-%m-%d.db", "-n2") as follower:
+        follower.expect("is of a time to come", "err")
+        follower.expect("value=99\n")  # there is nothing else
+        store(day(tmp_path, -1), 1)
+        follower.expect("value=1\n")
+        store(day(tmp_path), 2)
+        follower.expect("value=2\n")
+        store(day(tmp_path, 1500), 100)
+        store(day(tmp_path), 3)
+        follower.expect("value=3\n")
+        assert follower.before == "sensor=s  "
+
+
+def test_the_newest_are_those_of_the_present(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(day(tmp_path, 1500), 99)
+    store(day(tmp_path), 1)
+    assert tail(tmp_path / "logs-%Y-%m-%d.db", "-n5", "--json") == 0
+    assert values(capsys) == [1]

@@ -1,7 +1,7 @@
 import asyncio
 import os
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.core.errors import SinkError
+from streamd.core.now import Now
 from streamd.storage.dated_writer import remove_table
 
 LAST_S = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
@@ -268,3 +269,75 @@ async def test_two_sinks_on_one_pattern_expire_each_their_own_rows(bench: Any, b
             pass
         assert sink.notes["expired"] == count
     assert not (bench.folder / ONE).exists()
+
+
+def at(sink: Any, moment: datetime) -> None:
+    """Let it be that moment for retention."""
+    sink._retention._clock = lambda: Now(moment.timestamp(), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "start", "end"),
+    [
+        ("d-%Y-%m-%d-%H.db", datetime(2026, 1, 31, 23, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)),
+        ("d-%Y-%m-%d.db", datetime(2026, 2, 28, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)),
+        ("d-%Y-%m.db", datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)),
+        ("d-%Y-%m.db", datetime(2025, 12, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),
+        ("d-%Y.db", datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)),
+    ],
+)
+async def test_a_file_stays_until_its_last_moment_is_too_old(
+    bench: Any, batch_of: Any, pattern: str, start: datetime, end: datetime
+) -> None:
+    sink = await bench.open(**DAYS | {"path": pattern}, retention={"min_free": "0B", "max_age": "500d"})
+    await sink.write([batch_of([{"n": 1}], received_at=end.timestamp() - 1)])
+    name = start.strftime(pattern)
+    for cutoff in (start, start + (end - start) / 2, end - timedelta(milliseconds=1)):
+        at(sink, cutoff + timedelta(days=500))
+        assert await sink._writer.expire() is False, cutoff
+        assert bench.query("SELECT n FROM t", name) == [(1,)]
+    at(sink, end + timedelta(days=500))
+    assert await sink._writer.expire() is True
+    assert not (bench.folder / name).exists()
+    assert sink.notes["expired"] == 1
+
+
+async def test_a_file_goes_only_when_all_are_more_than_max_size(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(**DAYS, retention={"min_free": "0B", "max_size": "1MiB"})
+    for received_at in (LAST_S, FIRST_S):
+        await sink.write([batch_of([{"n": n} for n in range(1000)], received_at=received_at)])
+    at(sink, datetime(2026, 2, 2, tzinfo=UTC))
+    before = {path.name for path in bench.folder.glob("d-2026-0*.db")}
+    sink._writer._max_bytes = sum(size_bytes_of(bench.folder / name) for name in (ONE, TWO))
+    assert await sink._writer.expire() is False
+    assert {path.name for path in bench.folder.glob("d-2026-0*.db")} == before == {ONE, TWO}
+    sink._writer._max_bytes -= 1
+    assert await sink._writer.expire() is True
+    assert {path.name for path in bench.folder.glob("d-2026-0*.db")} == {TWO}
+
+
+def size_bytes_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
+async def test_a_file_of_the_future_is_named_once_and_neither_counted_nor_removed(
+    bench: Any, batch_of: Any
+) -> None:
+    sink = await bench.open(**DAYS, retention={"min_free": "0B", "max_age": "1d", "max_size": "1MiB"})
+    future = datetime.now(UTC) + timedelta(days=1500)
+    many = [{"n": n} for n in range(100_000)]
+    await sink.write([batch_of(many, received_at=future.timestamp())])
+    await sink.write([batch_of([{"n": 1}], received_at=datetime.now(UTC).timestamp())])
+    name = future.strftime(DAYS["path"])  # type: ignore[arg-type]  # it is a text
+    assert (bench.folder / name).stat().st_size + (bench.folder / f"{name}-wal").stat().st_size > 2**20
+    with capture_logs() as told:
+        for _ in range(3):
+            assert await sink._writer.expire() is False
+    assert [(event["event"], Path(event["path"]).name) for event in told] == [("file_of_the_future", name)]
+    assert bench.query("SELECT count(*) FROM t", today()) == [(1,)]
+    assert bench.query("SELECT count(*) FROM t", name) == [(100_000,)]
+    at(sink, future + timedelta(days=3))
+    assert await sink._writer.expire() is True  # first today's, which is older
+    assert await sink._writer.expire() is True
+    assert not (bench.folder / name).exists()
+    assert sink.notes["expired"] == 100_001

@@ -1,15 +1,18 @@
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from streamd.core.books import Books
-from streamd.core.errors import ConfigError
+from streamd.core.errors import ConfigError, SinkError
 from streamd.core.now import Now
 from streamd.ledger.ledger import Ledger
+from streamd.storage import retention
 
 DAY_S = 86400.0
 TIMED = {"at": "timestamp"}
@@ -263,3 +266,70 @@ async def test_at_every_moment_the_ledger_says_how_many_rows_there_are(
     ((count, told),) = bench.query(equation)
     assert count == told
     assert bench.query("SELECT sum(n) FROM ledger WHERE counter = 'expired'") == [(sink.notes["expired"],)]
+
+
+@pytest.mark.parametrize("more", [{}, {"indexes": [["received_at"]]}, {"unique": ["n"]}])
+async def test_a_row_of_just_max_age_is_not_older_than_it(
+    bench: Any, batch_of: Any, expire: Any, more: dict[str, Any]
+) -> None:
+    sink = await bench.open(
+        table="t", columns=COLUMNS, metadata=True, retention={"min_free": "0B", "max_age": "30d"}, **more
+    )
+    for n, age_s in enumerate((30 * DAY_S + 0.001, 30 * DAY_S, 30 * DAY_S - 0.001)):
+        await sink.write([batch_of([{"n": n}], received_at=NOW_S - age_s)])
+    await expire(sink)
+    assert bench.query("SELECT n FROM t") == [(1,), (2,)]
+    assert await expire(sink) == 0  # also where that row is the first
+
+
+async def test_a_row_goes_for_size_only_when_the_bound_is_passed(
+    bench: Any, batch_of: Any, expire: Any
+) -> None:
+    sink = await bench.open(table="t", columns=COLUMNS, retention={"min_free": "0B", "max_size": "1MiB"})
+    await sink.write([batch_of(rows(2000))])
+    del expire
+    bound = await used_bytes(sink)
+    assert await sink._retention.step(sink._writer.database, bound) is False
+    assert sink.notes["expired"] == 0
+    assert await sink._retention.step(sink._writer.database, bound - 1) is True
+    while await sink._retention.step(sink._writer.database, bound - 1):
+        pass
+    assert sink.notes["expired"] > 0
+    assert await used_bytes(sink) <= bound - 1
+
+
+async def test_writing_stops_when_less_than_min_free_is_left_and_not_at_it(
+    bench: Any, batch_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = await bench.open(retention={"min_free": "64MiB"})
+    monkeypatch.setattr("streamd.sinks.sqlite.free_bytes", lambda _: 64 << 20)
+    await sink.write([batch_of([{"a": 1}])])
+    monkeypatch.setattr("streamd.sinks.sqlite.free_bytes", lambda _: (64 << 20) - 1)
+    with pytest.raises(SinkError, match="min_free"):
+        await sink.write([batch_of([{"a": 2}])])
+    assert bench.query("SELECT count(*) FROM records") == [(1,)]
+
+
+async def test_the_next_step_comes_soon_where_more_is_to_do_and_late_after_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[Any] = [True, True, False, SinkError("locked"), True]
+    rests_s: list[float] = []
+
+    async def step() -> bool:
+        found = steps.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return bool(found)
+
+    async def rest(seconds: float) -> None:
+        rests_s.append(seconds)
+        if not steps:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(retention, "asyncio", SimpleNamespace(sleep=rest))
+    with pytest.raises(asyncio.CancelledError):
+        await retention.keep(step, "readings")
+    soon_s, often_s, later_s = retention._REST_S, retention._LOOK_EVERY_S, retention._RETRY_S
+    assert rests_s == [soon_s, soon_s, often_s, later_s, soon_s]
+    assert soon_s < often_s < later_s
