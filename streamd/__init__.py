@@ -6,6 +6,7 @@ to the dead letters. `read` gives what is stored as a data frame.
 
 from typing import TYPE_CHECKING, Any
 
+import streamd._own_path  # noqa: F401 - before anything else of ours is imported
 from streamd.core.contracts import DROP
 from streamd.core.errors import BadData
 

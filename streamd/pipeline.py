@@ -101,7 +101,7 @@ def assemble(
             codec = made.codecs[source_name]
             sinks = [made.sinks[sink] for name in readers for sink in config.pipelines[name].sinks]
             wanted = any(route.pipeline.wants_dicts for route in routes)
-            codec.typed = not wanted and _all_accept(codec.schema, sinks)
+            codec.typed = not wanted and all_accept(codec.schema, sinks)
             intake = parts.intakes[source_name]
             feeds.append(Feed(intake.buffer, codec, intake.book, routes))
         parts.workers[", ".join(group)] = Workers(
@@ -146,6 +146,6 @@ def _pipeline(
     return Pipeline(name, steps, Fanout(outputs, books, dead_letters), dead_letters, clock)
 
 
-def _all_accept(schema: Schema | None, sinks: list[Sink]) -> bool:
+def all_accept(schema: Schema | None, sinks: list[Sink]) -> bool:
     """Whether records can go as structs of the schema from decode to every sink."""
     return schema is not None and all(sink.accepts_typed(schema) for sink in sinks)

@@ -22,6 +22,7 @@ COMMANDS = {
     "dead-letters": "look at what could not be used, and why",
     "doctor": "look at what this host does to a configuration, and how to mend it",
     "logs": "make the daemon's log readable, and pick lines from it",
+    "try": "send a sample through a configuration, without a daemon",
     "send": "send a file, standard input or a generated stream",
     "bench": "measure this machine",
     "install-service": "write what systemd needs to run streamd as a service",

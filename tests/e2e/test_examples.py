@@ -89,7 +89,10 @@ EXAMPLES = {
         ],
         "calibrated.db",
         "SELECT record FROM records ORDER BY record ->> 'sensor'",
-        [('{"sensor":"s-1","celsius":21.5,"warm":true}',), ('{"sensor":"s-2","celsius":0.0,"warm":false}',)],
+        [
+            ('{"sensor":"s-1","celsius":21.5,"outlier":false,"warm":true}',),
+            ('{"sensor":"s-2","celsius":0.0,"outlier":false,"warm":false}',),
+        ],
         rejected=1,
         filtered=1,
     ),

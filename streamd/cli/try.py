@@ -1,0 +1,240 @@
+"""`streamd try`: a sample through the configuration without a daemon, and each record's fate."""  # noqa: N999 - a command's name
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from streamd.cli import CONFIG_HELP
+from streamd.cli._table import escape, escape_json, text_of
+from streamd.core.errors import ConfigError
+
+if TYPE_CHECKING:  # these load every component
+    from streamd.config import Loaded
+    from streamd.core.dead_letter import DeadLetter
+    from streamd.trial.trial import Fate, Trial
+
+_CHUNK_BYTES = 1 << 16
+_SHOWN_CHARS = 200
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
+    parser.add_argument("--source", metavar="NAME", help="whose sample it is; needed if there are several")
+    parser.add_argument("--pipeline", metavar="NAME", help="only through this one of the source's pipelines")
+    parser.add_argument("--whole", action="store_true", help="standard input is one frame (one datagram)")
+    parser.add_argument("--json", action="store_true", help="a JSON object for each frame, and the sums")
+    parser.epilog = (
+        "Example: streamd try --config streamd.toml < sample.ndjson."
+        " The sample is cut by the source's framing, into lines where it has none. Nothing of the"
+        " configuration is opened, stored or sent. Exit code: 0 good, 1 something was rejected or"
+        " lost, 2 the configuration is wrong."
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """0 where nothing was rejected. Raises `ConfigError` or `EnvironmentFault`."""
+    import uvloop  # noqa: PLC0415 - imported when the command is chosen
+
+    from streamd import config  # noqa: PLC0415
+    from streamd.logs import logs  # noqa: PLC0415
+    from streamd.trial.trial import Trial  # noqa: PLC0415
+
+    loaded = config.load(config.find(args.config))
+    source, pipelines = _chosen(loaded, args.source, args.pipeline)
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ConfigError("nothing to try: give a sample on standard input, like streamd try < sample.ndjson")
+    logs.configure("warning", loaded.config.log.format)
+    with _own_output() as out, tempfile.TemporaryDirectory(prefix="streamd-try-") as folder:
+        trial = Trial(loaded, source, pipelines, Path(folder))
+        sums: Counter[str] = Counter()
+
+        def tell(fate: "Fate") -> None:
+            _count(fate, sums)
+            (_print_json if args.json else _print)(fate, out)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            differences = runner.run(trial.run(_chunks(), tell, whole=args.whole))
+        _print_sums(trial, sums, differences, out, as_json=args.json)
+    return 1 if sums["rejected"] or trial.lost or differences else 0
+
+
+def _chosen(loaded: "Loaded", source: str | None, pipeline: str | None) -> tuple[str, list[str]]:
+    """The source, and the pipelines that read it. Raises `ConfigError` with the names there are."""
+    pipelines = loaded.config.pipelines
+    if pipeline is not None and pipeline not in pipelines:
+        raise ConfigError(f"there is no pipeline {pipeline!r}: there are {', '.join(pipelines)}")
+    sources = list(loaded.config.sources) if pipeline is None else pipelines[pipeline].sources
+    if source is None:
+        if len(sources) > 1:
+            of = "" if pipeline is None else f" of the pipeline {pipeline!r}"
+            raise ConfigError(
+                f"which source{of} is the sample of? Name one with --source: {', '.join(sources)}"
+            )
+        source = sources[0]
+    elif source not in sources:
+        where = "there is no source" if pipeline is None else f"the pipeline {pipeline!r} reads no source"
+        raise ConfigError(f"{where} {source!r}: there are {', '.join(sources)}")
+    readers = [name for name, settings in pipelines.items() if source in settings.sources]
+    return source, readers if pipeline is None else [pipeline]
+
+
+@contextmanager
+def _own_output() -> Iterator[TextIO]:
+    """Standard output for the report alone: what a step prints goes to standard error."""
+    sys.stdout.flush()
+    fd = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(
+            fd, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False
+        ) as out:
+            yield out
+    finally:
+        sys.stdout.flush()
+        os.dup2(fd, 1)
+        os.close(fd)
+
+
+def _chunks() -> Iterator[bytes]:
+    while chunk := os.read(0, _CHUNK_BYTES):
+        yield chunk
+
+
+def _count(fate: "Fate", sums: Counter[str]) -> None:
+    sums["frames"] += 1
+    sums["stored"] += sum(stored.count for stored in fate.stored)
+    sums["filtered"] += sum(filtered.count for filtered in fate.filtered)
+    sums["unmatched"] += sum(count for _, _, count in fate.unmatched)
+    sums["rejected"] += len(fate.rejected)
+
+
+def _shortened(text: str) -> str:
+    shown = escape(text)
+    return (
+        shown if len(shown) <= _SHOWN_CHARS else f"{shown[:_SHOWN_CHARS]}… [{len(shown) - _SHOWN_CHARS} more]"
+    )
+
+
+def _print(fate: "Fate", out: TextIO) -> None:
+    flag = f"  ({fate.flag})" if fate.flag else ""
+    print(f"{fate.number}  {_shortened(text_of(fate.payload))}{flag}", file=out)
+    for stored in fate.stored:
+        new = "record" if stored.count == 1 else f"{stored.count} records"
+        print(
+            f"   stored    {new} by pipeline {stored.pipeline} in sink {stored.sink} ({stored.type})",
+            file=out,
+        )
+        for row in stored.rows:
+            cells = ", ".join(f"{name} = {_cell(value)}" for name, value in row.items())
+            print(f"             {_shortened(cells)}", file=out)
+        for line in stored.lines:
+            print(f"             {_shortened(line)}", file=out)
+    for filtered in fate.filtered:
+        print(
+            f"   filtered  {filtered.count} by pipeline {filtered.pipeline}, step {filtered.step}", file=out
+        )
+    for pipeline, sink, count in fate.unmatched:
+        print(f"   filtered  {count} by pipeline {pipeline}: the where of sink {sink} is not true", file=out)
+    for letter in fate.rejected:
+        place = _place(letter)
+        detail = f": {escape(letter.detail)}" if letter.detail else ""
+        print(f"   rejected  {place}: {letter.reason}{detail}", file=out)
+        if letter.payload != fate.payload:
+            print(f"             {_shortened(_content(letter))}", file=out)
+    if not (fate.stored or fate.filtered or fate.unmatched or fate.rejected):
+        print("   no record", file=out)
+
+
+def _cell(value: Any) -> str:
+    return "NULL" if value is None else text_of(value)
+
+
+def _place(letter: "DeadLetter") -> str:
+    words = [f"pipeline {letter.pipeline}"] if letter.pipeline else []
+    words.append(f"sink {letter.sink}" if letter.sink else f"step {letter.stage}")
+    if letter.stage == "decode":
+        words = ["codec"]
+    return ", ".join(words)
+
+
+def _content(letter: "DeadLetter") -> str:
+    from streamd.dead_letters.row import json_text  # noqa: PLC0415 - only for a reject
+
+    return text_of(letter.payload) if isinstance(letter.payload, bytes) else json_text(letter.payload)
+
+
+def _print_json(fate: "Fate", out: TextIO) -> None:
+    import base64  # noqa: PLC0415
+
+    told: dict[str, Any] = {"frame": fate.number, **_bytes(fate.payload)}
+    if fate.flag:
+        told["flag"] = fate.flag
+    told["stored"] = [
+        {
+            "pipeline": stored.pipeline,
+            "sink": stored.sink,
+            "type": stored.type,
+            "records": stored.count,
+            "rows": [
+                {
+                    name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+                    for name, value in row.items()
+                }
+                for row in stored.rows
+            ],
+            "lines": stored.lines,
+        }
+        for stored in fate.stored
+    ]
+    told["filtered"] = [
+        {"pipeline": filtered.pipeline, "step": filtered.step, "records": filtered.count}
+        for filtered in fate.filtered
+    ] + [{"pipeline": pipeline, "sink": sink, "records": count} for pipeline, sink, count in fate.unmatched]
+    told["rejected"] = [
+        {
+            "stage": letter.stage,
+            "pipeline": letter.pipeline,
+            "sink": letter.sink,
+            "reason": letter.reason,
+            "detail": letter.detail,
+            "kind": letter.kind,
+            **_bytes(letter.payload if isinstance(letter.payload, bytes) else _content(letter).encode()),
+        }
+        for letter in fate.rejected
+    ]
+    print(escape_json(json.dumps(told)), file=out)
+
+
+def _bytes(payload: bytes) -> dict[str, str]:
+    import base64  # noqa: PLC0415
+
+    try:
+        return {"payload": payload.decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(payload).decode()}
+
+
+def _print_sums(
+    trial: "Trial", sums: Counter[str], differences: list[str], out: TextIO, *, as_json: bool
+) -> None:
+    names = ("frames", "stored", "filtered", "unmatched", "rejected")
+    if as_json:
+        told = {name: sums[name] for name in names}
+        print(json.dumps({**told, "lost": trial.lost, "balanced": not differences}), file=out)
+    else:
+        for lost in trial.lost:
+            print(f"lost: {escape(lost)}", file=out)
+        words = ", ".join(f"{sums[name]:,} {name}" for name in names if name != "unmatched" or sums[name])
+        balance = "the books balance" if not differences else "books do not balance"
+        print(f"{words}; {balance}", file=out)
+    for difference in differences:
+        print(f"streamd: books do not balance: {difference}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Records tried on a configuration without a daemon."""

@@ -1,0 +1,92 @@
+"""A sink of a trial: writes as the real one does, but into a folder of the trial's own, and is read back."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamd import registry
+from streamd.core.settings import SinkSettings
+from streamd.storage.table import quote
+
+
+@dataclass(slots=True)
+class Stored:
+    """Records that one sink has taken: `rows` as its table has them, `lines` as its file or peer."""
+
+    pipeline: str
+    sink: str
+    type: str
+    count: int
+    rows: list[dict[str, Any]]
+    lines: list[str]
+
+
+class TrialOutput:
+    """The settings that make the sink write below `folder`, and what it has written there."""
+
+    def __init__(self, name: str, settings: SinkSettings, folder: Path) -> None:
+        self.name = name
+        self.type = settings.type
+        self._folder = folder
+        self._read_bytes: dict[Path, int] = {}
+        self.settings: SinkSettings = self._here(settings)
+
+    def _here(self, settings: Any) -> Any:
+        if settings.type in ("sqlite", "file"):
+            place = str(self._folder / Path(settings.path).name)
+            changes: dict[str, Any] = {"path": place, "synchronous": "normal"}
+            if settings.type == "sqlite":
+                changes["retention"] = type(settings.retention)(min_free="0B")
+            else:
+                changes |= {"max_size": None, "keep": None, "gzip": False}
+            return settings.model_copy(update=changes)
+        return registry.load("sinks", "file").Config(
+            type="file",
+            path=str(self._folder / "lines"),
+            metadata=getattr(settings, "metadata", False),
+            buffer=settings.buffer,
+            batch=settings.batch,
+        )
+
+    def begin(self) -> None:
+        """The sink is open: what its files begin with is no record."""
+        self._lines()
+
+    def end(self) -> None:
+        """Forget how far its files were read."""
+        self._read_bytes.clear()
+
+    def take(self, pipeline: str, count: int) -> Stored:
+        """What the sink has stored since, at most `count` of it; the rows are gone then."""
+        rows = self._rows(count) if self.settings.type == "sqlite" else []
+        lines = self._lines() if self.settings.type != "sqlite" else []
+        return Stored(pipeline, self.name, self.type, count, rows, lines)
+
+    def _rows(self, count: int) -> list[dict[str, Any]]:
+        name = getattr(self.settings, "table", "")
+        newest = f"FROM {quote(name)} LIMIT {count}"
+        for path in sorted(self._folder.glob("*")):
+            if path.name.endswith(("-wal", "-shm", "-journal")) or not path.is_file():
+                continue
+            with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                if not connection.execute(f"PRAGMA table_info({quote(name)})").fetchall():
+                    continue
+                found = connection.execute(f"SELECT * {newest}").fetchall()
+                if found:
+                    taken = f"_rowid_ IN (SELECT _rowid_ {newest})"
+                    connection.execute(f"DELETE FROM {quote(name)} WHERE {taken}")  # noqa: S608 - the same
+                    return [dict(row) for row in found]
+        return []
+
+    def _lines(self) -> list[str]:
+        lines: list[str] = []
+        for path in sorted(self._folder.glob("*")):
+            if path.is_file():
+                data = path.read_bytes()
+                new = data[self._read_bytes.get(path, 0) :]
+                self._read_bytes[path] = len(data)
+                lines += new.decode("utf-8", "backslashreplace").splitlines()
+        return lines

@@ -1,0 +1,238 @@
+"""A sample sent through one source's framing, codec, pipelines and sinks, with a note of each frame's fate.
+
+Everything is what a daemon would use, but for where sinks write: databases and files go to a folder of the
+trial's own, and what would be printed or sent is a file there too.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from streamd import components, registry
+from streamd.balance import differences
+from streamd.config import Loaded
+from streamd.core.ack import Ack, Status
+from streamd.core.batch import Batch
+from streamd.core.books import Books, RecordBook
+from streamd.core.clock import read_clock
+from streamd.core.contracts import Framer, Processed
+from streamd.core.dead_letter import DeadLetter
+from streamd.core.errors import FramingError
+from streamd.core.frames import Frames
+from streamd.core.settings import BufferSettings
+from streamd.pipeline import all_accept
+from streamd.runtime.delivery import Delivery
+from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.intake import Intake
+from streamd.runtime.pipeline import Pipeline, Step
+from streamd.runtime.worker import Feed, Route, Workers
+from streamd.sources._cutting import book_counts
+from streamd.storage.databases import Databases
+from streamd.trial.output import Stored, TrialOutput
+
+SAMPLE = "sample"
+"""What stands for the address of the sender."""
+MAX_FRAME_BYTES = 1 << 24
+"""Longest line of a sample for a source that has no framing of its own."""
+
+
+@dataclass(slots=True)
+class Filtered:
+    """Records that a step took out; `step` is None where no sink's condition was true."""
+
+    pipeline: str
+    step: str
+    count: int
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of one frame."""
+
+    number: int
+    payload: bytes
+    flag: str = ""
+    stored: list[Stored] = field(default_factory=list)
+    filtered: list[Filtered] = field(default_factory=list)
+    unmatched: list[tuple[str, str, int]] = field(default_factory=list)
+    """Pipeline, sink and number of records whose `where` was not true."""
+    rejected: list[DeadLetter] = field(default_factory=list)
+
+
+class Office:
+    """Takes dead letters, and keeps them until they are shown."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+
+    def keep(self, letters: list[DeadLetter], ack: Ack | None = None) -> None:
+        self.letters += letters
+        if ack is not None:
+            ack.settle(Status.REJECTED)
+
+    async def commit(self, letters: list[DeadLetter]) -> None:
+        self.letters += letters
+
+
+class _TracedPipeline(Pipeline):
+    """Notes which of its steps filtered records out."""
+
+    filtered: list[Filtered]
+
+    def _book(self, step: Step, done: Processed, batch: Batch, book: RecordBook) -> None:
+        if done.filtered:
+            self.filtered.append(Filtered(self.name, step.name, done.filtered))
+        super()._book(step, done, batch, book)
+
+
+class Trial:
+    """One source of a configuration, and the pipelines that its sample goes through."""
+
+    def __init__(self, loaded: Loaded, source: str, pipelines: list[str], folder: Path) -> None:
+        """Raises `ConfigError`. Everything that is written goes below `folder`."""
+        self.source = source
+        self.books = Books()
+        self.lost: list[str] = []
+        """What never made a frame, in words."""
+        self._office = Office()
+        self._outputs = {
+            name: TrialOutput(name, loaded.config.sinks[name], folder / f"{number}")
+            for number, name in enumerate(
+                dict.fromkeys(s for p in pipelines for s in loaded.config.pipelines[p].sinks)
+            )
+        }
+        sinks = {name: output.settings for name, output in self._outputs.items()}
+        daemon = loaded.config.daemon.model_copy(update={"state_dir": str(folder)})
+        config = loaded.config.model_copy(
+            update={
+                "daemon": daemon,
+                "sinks": sinks,
+                "pipelines": {name: loaded.config.pipelines[name] for name in pipelines},
+                "sources": {source: loaded.config.sources[source]},
+            }
+        )
+        self._loaded = replace(loaded, config=config)
+        self._parts = components.make(self._loaded, self._office, Databases())
+        if self._parts.problems:
+            raise loaded.error(self._parts.problems)
+        self._deliveries = {
+            name: Delivery(
+                name,
+                self._parts.sinks[name],
+                sink.batch.model_copy(update={"max_wait": 0.0}),
+                sink.buffer.model_copy(update={"when_full": "block"}),
+                self.books,
+                read_clock,
+            )
+            for name, sink in sinks.items()
+        }
+        self._traced: list[Filtered] = []
+        self._pipelines = [self._pipeline(name) for name in pipelines]
+
+    async def run(self, chunks: Iterable[bytes], tell: Callable[[Fate], None], *, whole: bool) -> list[str]:
+        """Send the sample through and `tell` each frame's fate in order; what the books cannot account for.
+
+        With `whole` all of it is one frame. Raises `EnvironmentFault` for what a step cannot open.
+        """
+        book = self.books.source(self.source)
+        intake = Intake(BufferSettings(), "block", book)
+        routes = [
+            Route(pipeline, self.books.pipeline(self.source, pipeline.name)) for pipeline in self._pipelines
+        ]
+        codec = self._parts.codecs[self.source]
+        wants_dicts = any(pipeline.wants_dicts for pipeline in self._pipelines)
+        codec.typed = not wants_dicts and all_accept(codec.schema, list(self._parts.sinks.values()))
+        workers = Workers(
+            [Feed(intake.buffer, codec, book, routes)], self._office, read_clock, count=1, max_batch=1
+        )
+        async with AsyncExitStack() as closing:
+            for name, sink in self._parts.sinks.items():
+                await sink.open()
+                closing.push_async_callback(sink.close)
+                self._outputs[name].begin()
+                closing.callback(self._outputs[name].end)
+            for pipeline in self._pipelines:
+                for step in pipeline.steps:
+                    step.open()
+            async with asyncio.TaskGroup() as group:
+                for delivery in self._deliveries.values():
+                    group.create_task(delivery.run())
+                working = group.create_task(workers.run())
+                for number, payload in enumerate(self._frames(chunks, whole=whole), 1):
+                    tell(await self._send(number, payload, intake))
+                workers.close()
+                await working
+                for delivery in self._deliveries.values():
+                    delivery.buffer.close()
+        return differences(self.books)
+
+    def _frames(self, chunks: Iterable[bytes], *, whole: bool) -> Iterable[bytes]:
+        if whole:
+            data = b"".join(chunks)
+            yield from [data] if data else []
+            return
+        framer = self._framer()
+        book = self.books.source(self.source)
+        try:
+            for chunk in chunks:
+                yield from framer.feed(chunk)
+                book_counts(framer, book)
+            yield from framer.feed_eof()
+        except FramingError as error:
+            yield from error.frames
+            book.note("discarded_bytes", error.discarded_bytes)
+            self.lost.append(
+                f"the framing broke off: {error}; {error.discarded_bytes} bytes and the rest were not read"
+            )
+        book_counts(framer, book)
+        for reason, count in book.dropped.items():
+            self.lost.append(f"{count} frames were dropped: {reason}")
+
+    def _framer(self) -> Framer:
+        new_framer = self._parts.framers.get(self.source)
+        if new_framer is not None:
+            return new_framer()
+        newline = registry.load("framing", "newline")
+        framer: Framer = newline(newline.Config(), MAX_FRAME_BYTES, "truncate")
+        return framer
+
+    async def _send(self, number: int, payload: bytes, intake: Intake) -> Fate:
+        over = asyncio.Event()
+        fate = Fate(number, bytes(payload), getattr(payload, "flag", ""))
+        self._office.letters.clear()
+        self._traced.clear()
+        before = {key: (book.stored, book.unmatched) for key, book in self.books.deliveries.items()}
+        ack = Ack(partial(_set, over))
+        intake.offer(Frames([payload], SAMPLE, read_clock().wall_s, ack=ack, flagged=bool(fate.flag)))
+        await over.wait()
+        fate.rejected = list(self._office.letters)
+        fate.filtered = list(self._traced)
+        for key, book in self.books.deliveries.items():
+            stored, unmatched = before.get(key, (0, 0))
+            _, pipeline, sink = key
+            if book.stored > stored:
+                fate.stored.append(self._outputs[sink].take(pipeline, book.stored - stored))
+            if book.unmatched > unmatched:
+                fate.unmatched.append((pipeline, sink, book.unmatched - unmatched))
+        return fate
+
+    def _pipeline(self, name: str) -> Pipeline:
+        outputs = [
+            Output(sink, self._deliveries[sink].buffer, self._parts.conditions.get((name, sink)))
+            for sink in self._loaded.config.pipelines[name].sinks
+        ]
+        steps = [Step(stage, processor) for stage, processor in self._parts.processors[name]]
+        pipeline = _TracedPipeline(
+            name, steps, Fanout(outputs, self.books, self._office), self._office, read_clock
+        )
+        pipeline.filtered = self._traced
+        return pipeline
+
+
+def _set(event: asyncio.Event, status: Any) -> None:
+    del status
+    event.set()
