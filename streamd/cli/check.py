@@ -14,7 +14,7 @@ from streamd.cli._socket_unit import SocketUnit, UnitSockets
 from streamd.components import Components
 from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
-from streamd.core.errors import ConfigError
+from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.storage.databases import Databases
 
@@ -42,7 +42,13 @@ def main(args: argparse.Namespace) -> int:
         tries = not args.offline and not args.resolved
         if tries and os.geteuid() == 0 and not _service.is_inside():
             more = ["--json"] if args.json else []
-            return service.check_inside(["--config", str(path.absolute()), *more])
+            try:
+                return service.check_inside(["--config", str(path.absolute()), *more])
+            except EnvironmentFault as fault:
+                if not args.json:
+                    raise
+                print(json.dumps({"ok": False, "faults": [str(fault)]}, indent=2))
+                return fault.exit_code
     try:
         databases = Databases()
         loaded, made, dead_letters = _checked(path, databases)

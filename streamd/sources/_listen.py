@@ -2,6 +2,7 @@
 
 import errno
 import ipaddress
+import os
 import socket
 from typing import Any
 
@@ -62,6 +63,11 @@ def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[
 def try_bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> None:
     """Raises what `bound_socket` would. Binds without listening and lets go: nobody connects to a trial."""
     bound_socket(listen, kind, owner)[0].close()
+
+
+def privileged(listen: Address, kind: socket.SocketKind, owner: str) -> EnvironmentFault:
+    """What `bound_socket` raises for a user who may not bind a port as low as this."""
+    return _refused(listen, kind, owner, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def place_of(listen: Address, kind: socket.SocketKind) -> tuple[str, str]:

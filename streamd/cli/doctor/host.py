@@ -45,6 +45,12 @@ class Host:
         found: list[str] = re.findall(rf"^{key}=(.*)$", self._service, re.MULTILINE)
         return [value.strip() for value in found]
 
+    @property
+    def may_bind_every_port(self) -> bool:
+        """Whether the service has the right to ports that others than root may not bind."""
+        named = " ".join(self.service_values("AmbientCapabilities")).split()
+        return "CAP_NET_BIND_SERVICE" in named and self.service_value("PrivateUsers") not in ("yes", "true")
+
     def socket_unit(self, config: Config) -> SocketUnit | None:
         """What of the configuration's listeners systemd holds; None where it holds none."""
         return installed(config, self._config_path, self._below(_units.SERVICE), self._below(_units.SOCKET))

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 from streamd.cli import _units
 from streamd.cli._running import running
+from streamd.cli._socket_unit import first_unprivileged_port
 from streamd.cli.doctor.finding import Finding
 from streamd.cli.doctor.host import Host
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
-from streamd.sources._listen import bound_socket
+from streamd.sources._listen import bound_socket, privileged
 
 CHECK = "ports"
 Holder = Literal["nobody", "daemon", "socket_unit", "other"]
@@ -31,6 +32,8 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
             yield judge(f"sources.{name}", f"{source.type} {address}", "socket_unit", None)
             continue
         fault = _fault(address, _KINDS[source.type], f"source {name}")
+        if host.is_service and not host.may_bind_every_port and 0 < address.port < first_unprivileged_port():
+            fault = str(privileged(address, _KINDS[source.type], f"source {name}"))
         holder: Holder = "nobody" if fault is None else "other"
         if holder == "other" and daemon.holds((source.type, str(address))):
             holder = "daemon"
