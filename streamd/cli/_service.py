@@ -73,6 +73,15 @@ class Service:
         given = (value for key in keys for value in self._words(key))
         return any(value.partition(":")[0] == name for value in given)
 
+    def refuse_private(self, owner: str, path: str) -> None:
+        """Raises `EnvironmentFault` for a path that the service has to itself: it meets nobody else there."""
+        hidden = [folder for folder in _TEMPORARY if path.startswith(f"{folder}/")]
+        if hidden and self.is_on("PrivateTmp"):
+            raise EnvironmentFault(
+                f"{owner}: PrivateTmp= of {_units.SERVICE.name} gives it a {hidden[0]} of its own: {path} is"
+                " not what others have there; choose another folder"
+            )
+
     def hint(self, refusal: str) -> str:
         """What of the unit may be behind a refusal, to be put behind its words; nothing where it is clear."""
         if "Read-only file system" in refusal and _plain(self._host.service_value("ProtectSystem")):

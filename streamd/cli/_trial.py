@@ -84,7 +84,7 @@ def rehearse(
     if (address := config.admin.listen) is not None:
         trial.of(lambda: AdminServer.rehearse(address))
     for name in config.sources:
-        trial.of(partial(_rehearse_source, loaded, made, name, sockets or OwnSockets()))
+        trial.of(partial(_rehearse_source, loaded, made, name, sockets or OwnSockets(), service))
     return trial
 
 
@@ -102,7 +102,9 @@ def _control(loaded: Loaded, trial: Trial) -> None:
     trial.of(lambda: ControlServer.rehearse(path, group))
 
 
-def _rehearse_source(loaded: Loaded, made: Components, name: str, sockets: Sockets) -> None:
+def _rehearse_source(
+    loaded: Loaded, made: Components, name: str, sockets: Sockets, service: "Service | None"
+) -> None:
     settings = loaded.config.sources[name]
     cls = registry.load("sources", settings.type)
     missing: MissingCredential | None = None
@@ -112,12 +114,13 @@ def _rehearse_source(loaded: Loaded, made: Components, name: str, sockets: Socke
         files, missing = None, fault
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"source {name}: {fault}") from None
-    cls(
-        settings,
-        SourceContext(
-            name, FrameBook(name), made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets, files
-        ),
-    ).rehearse()
+    context = SourceContext(
+        name, FrameBook(name), made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets, files
+    )
+    source = cls(settings, context)
+    source.rehearse()
+    if service is not None:
+        service.refuse_private(f"source {name}", str(source.address))
     if missing is not None:
         raise missing
 

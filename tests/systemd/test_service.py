@@ -339,6 +339,28 @@ def test_what_the_sandbox_or_its_user_keep_from_the_service_is_found_by_root(
     assert told in service.log()
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ('type = "file"\npath = "/tmp/app.log"', "PrivateTmp= of streamd.service gives it a /tmp of its own"),
+        ('type = "file"\npath = "/home/ann/app.log"', "ProtectHome= of streamd.service hides /home"),
+        ('type = "file"\npath = "/srv/app.log"', "cannot read /srv/app.log: Permission denied"),
+        ('type = "unix"\npath = "/var/tmp/in.sock"', "PrivateTmp= of streamd.service gives it a /var/tmp"),
+    ],
+)
+def test_what_a_source_of_the_service_would_never_see_is_found_by_root(
+    service: Any, source: str, words: str
+) -> None:
+    service.install(LISTENERS.format(udp=9999, tcp=9999))
+    make = "mkdir -p /home/ann; umask 077; touch /tmp/app.log /home/ann/app.log /srv/app.log"
+    service.machine.run("sh", "-c", make)
+    config = LISTENERS.format(udp=9999, tcp=9999).replace('["lab"', '["app", "lab"')
+    service.machine.write("/etc/streamd/streamd.toml", f"[sources.app]\n{source}\n{config}")
+    code, said = check(service)
+    assert code == 1, said
+    assert words in said
+
+
 def test_a_step_in_a_worker_process_runs_in_the_sandbox(service: Any) -> None:
     config = LISTENERS.format(udp=9999, tcp=9999)
     step = 'steps = [{ type = "python", function = "steps.py:twice", executor = "process" }]\n[sinks.records]'
