@@ -99,13 +99,15 @@ class Lineage:
         """Where to go on when `tail` was truncated: in the copy made before, else at its beginning."""
         position = tail.position(str(self.path), tail.offset)
         copy = self._largest_copy(position)
-        if copy is not None and copy.status.st_size > position.offset:
-            copy.seek(position.offset)
+        if copy is None:
+            tail.seek(0)
+            return Found(tail)
+        copy.seek(position.offset)
+        if copy.status.st_size > position.offset:
             return Found(copy, continues=True, copied=copy.path)
-        if copy is not None:
-            copy.close()
-        tail.seek(0)
-        return Found(tail, copied=copy.path if copy else None)
+        found = self._after(copy)  # the copy of a later truncation, or the path
+        copy.close()
+        return found._replace(copied=copy.path)
 
     def watch(self, tail: Tail | None) -> bool:
         """Note what is beside the path while `tail` (None: nothing) is there; whether anything is new.
@@ -295,7 +297,7 @@ class Lineage:
 
         A file that was there before the one of the position is none, though it begins with the same banner.
         """
-        best: Tail | None = None
+        copies: list[tuple[int, bool, _Entry]] = []
         for entry in self._rotated():
             if (
                 entry.rotated.compressed
@@ -303,14 +305,11 @@ class Lineage:
                 or not self._may_be_copy(entry, position)
             ):
                 continue
-            tail = self.open(entry.path)
-            if not tail.holds(position) or (best and best.status.st_size >= tail.status.st_size):
-                tail.close()
-                continue
-            if best:
-                best.close()
-            best = tail
-        return best
+            with contextlib.closing(self.open(entry.path)) as tail:
+                if tail.holds(position):
+                    # Of equal ones the counted one was made by a rotation, a dated one perhaps by hand.
+                    copies.append((entry.size, entry.rotated.order < (0,), entry))
+        return self.open(max(copies)[2].path) if copies else None
 
     def _may_be_copy(self, entry: _Entry, position: Position) -> bool:
         if self.around is None:

@@ -144,10 +144,11 @@ def test_every_line_of_a_file_is_stored_though_the_daemon_is_killed_again_and_ag
             written.wait(0.03)
 
     writer = threading.Thread(target=write)
+    daemon = start(config)  # before the file is there: how long a start takes must not decide what it finds
     writer.start()
     try:
         for killed in range(1, rounds + 1):
-            daemon = start(config)
+            daemon = daemon if killed == 1 else start(config)
             daemon.wait_rows(killed * count // (2 * rounds), "lines")
             daemon.process.send_signal(signal.SIGKILL)
             daemon.process.wait()

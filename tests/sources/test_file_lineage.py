@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -483,3 +484,106 @@ async def test_a_position_of_the_first_format_is_honoured(world: World) -> None:
     await world.reads("b")
     await world.stop()
     assert world.saved["version"] == 2
+
+
+async def test_files_that_came_while_the_daemon_was_down_are_only_those_of_the_same_rotation(
+    world: World,
+) -> None:
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    await world.stop()
+    world.rotate("b")
+    for name in ("app.log-2", "app.log.20260131", "app.log-20260131", "app-2.log", "app.log.01"):
+        world.write("foreign", name=name)
+    await world.start()
+    await world.reads("a", "b")
+    await world.stop()
+
+
+async def test_older_files_are_not_read_again_though_the_one_read_last_is_gone(
+    world: World, said: list[Any]
+) -> None:
+    for number in (3, 2, 1):
+        world.write(f"old {number}", name=f"app.log.{number}")
+    world.write("a")
+    await world.start()
+    await world.reads("a")
+    await world.stop()
+    world.rotate("b")
+    world.rotate("c")
+    (world.folder / "app.log.2").unlink()
+    world.write("foreign", name="app.log-2")
+    for number in (5, 4, 3):
+        os.utime(world.folder / f"app.log.{number}")
+    await world.start()
+    await world.reads("a", "b", "c")
+    assert [entry["offset"] for entry in of(said, "file_missed")] == [2]
+    await world.stop()
+
+
+class Disorder:
+    """Writes lines that can be told apart, and does to the file what rotations and people do to files."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world = world
+        self.chance = random.Random(seed)  # noqa: S311 - no secret
+        self.written: list[str] = []
+        self.renames = self.chance.random() < 0.5
+        self._steps = [self.write, self.write, self.rotate, self.backup, self.foreign, self.touch]
+
+    def step(self) -> None:
+        self.chance.choice(self._steps)()
+
+    def write(self) -> None:
+        for _ in range(self.chance.randrange(1, 5)):
+            self.written.append(f"{len(self.written)} {WIDE}")
+            self.world.write(self.written[-1])
+
+    def rotate(self) -> None:
+        if self.renames:
+            self.world.rotate()
+            return
+        folder = self.world.folder
+        for number in range(8, 0, -1):
+            if (folder / f"app.log.{number}").exists():
+                self.world.move(f"app.log.{number}", f"app.log.{number + 1}")
+        shutil.copy(folder / "app.log", folder / "app.log.1")
+        os.truncate(folder / "app.log", 0)
+
+    def backup(self) -> None:
+        day = self.chance.randrange(10, 31)
+        shutil.copy(self.world.folder / "app.log", self.world.folder / f"app.log.202601{day}")
+
+    def foreign(self) -> None:
+        names = ["app.log-2", "app.log-20260131", "app.log.lock", "app-3.log"]
+        self.world.write("foreign", name=self.chance.choice(names))
+
+    def touch(self) -> None:
+        for path in self.world.folder.glob("app.log.*"):
+            os.utime(path)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_rotations_do_each_line_is_read_once_and_in_order(world: World, seed: int) -> None:
+    disorder = Disorder(world, seed)
+    chance, written = disorder.chance, disorder.written
+    disorder.write()
+    await world.start()
+    await world.reads(*written)
+    for _ in range(25):
+        for _ in range(chance.randrange(1, 4)):
+            disorder.step()
+            if world.source and not disorder.renames and chance.random() < 0.5:
+                await world.until(lambda: len(world.lines) == len(written))
+        if world.source and chance.random() < 0.3:
+            await world.stop()
+        elif not world.source and chance.random() < 0.6:
+            disorder.write()
+            await world.start()
+            await world.reads(*written)
+    if not world.source:
+        disorder.write()
+        await world.start()
+    await world.reads(*written)
+    await world.stop()
