@@ -252,8 +252,8 @@ class Lineage:
         unread = []
         for entry in entries:
             name = entry.rotated
-            if entry.inode == position.inode or (name.compressed and name.plain in there):
-                continue
+            if (tail and entry.inode == tail.inode) or (name.compressed and name.plain in there):
+                continue  # without a tail its inode may be another file's by now
             if own is None:
                 # The place of the file among the others is not known: it may be before all of them.
                 if not name.usual or (

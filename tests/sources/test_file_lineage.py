@@ -429,6 +429,26 @@ async def test_a_file_that_was_read_and_compressed_is_not_said_to_be_skipped(wor
     await world.stop()
 
 
+async def test_a_file_under_the_inode_of_one_that_was_compressed_is_read(
+    world: World, said: list[Any]
+) -> None:
+    lines = [f"{n} {WIDE}" for n in range(9)]
+    world.write(*lines)
+    await world.start()
+    await world.reads(*lines)
+    await world.stop()
+    with gzip.open(world.folder / "app.log.2.gz", "wb") as packed:
+        packed.write((world.folder / "app.log").read_bytes())
+    (world.folder / "app.log").unlink()
+    world.write("between", name="app.log.1")  # most file systems give it the inode that was just freed
+    world.write("now")
+    await world.start()
+    await world.reads(*lines, "between", "now")
+    assert len(of(said, "file_missed")) == 1
+    assert world.count("files_skipped") == 0
+    await world.stop()
+
+
 @pytest.mark.parametrize("away", [False, True])
 async def test_a_file_that_an_editor_wrote_anew_is_not_read_again(
     world: World, away: bool, said: list[Any]
