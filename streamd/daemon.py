@@ -80,6 +80,7 @@ class Daemon:
             run_id=uuid.uuid4().hex[:12],
             started_at_wall_s=read_clock().wall_s,
             config_path=str(loaded.path.absolute()),
+            state_dir=str(loaded.state_dir),
             ledger_trouble=lambda: self.ledger.trouble if self.ledger is not None else None,
             lost_files=self.databases.troubles,
             unclean_runs=lambda: self.ledger.unclean_runs if self.ledger is not None else 0,

@@ -24,6 +24,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
         "version": view.version,
         "run_id": view.run_id,
         "config": view.config_path,
+        "state_dir": view.state_dir,
         "config_loaded_at": _utc(view.reloaded_at_wall_s or view.started_at_wall_s),
         "reload_failure": failure and {"at": _utc(failure.at_wall_s), "why": failure.why.splitlines()},
         "started_at": _utc(view.started_at_wall_s),

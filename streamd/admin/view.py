@@ -87,6 +87,7 @@ class View:
     run_id: str
     started_at_wall_s: float
     config_path: str
+    state_dir: str = ""
     phase: Phase = "starting"
     reloaded_at_wall_s: float | None = None
     """When the configuration was last read again and taken."""

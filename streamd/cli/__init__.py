@@ -2,14 +2,20 @@
 
 import argparse
 import importlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 from streamd import __version__
 from streamd.cli import _standard_streams
-from streamd.core.errors import StreamdError
+from streamd.cli._examples import EXAMPLES
+from streamd.core.errors import ConfigError, StreamdError
+from streamd.core.paths import UNNAMEABLE, unexpanded
 from streamd.core.printable import printable
-from streamd.logs.journal import is_journal, prefixed
+from streamd.logs.journal import Journal, is_journal
+from streamd.logs.stderr import Stderr
 
 COMMANDS = {
     "run": "run the daemon in the foreground",
@@ -29,6 +35,10 @@ COMMANDS = {
     "uninstall-service": "take away what install-service wrote",
 }
 
+_TAKE_A_CONFIGURATION = frozenset({"run", "check", "status", "reload", "doctor"})
+_TEXTS = frozenset({"sql", "where", "field", "event", "reason"})
+"""Options that hold no path and may begin with `~` or `$`."""
+
 CONFIG_HELP = "default: $STREAMD_CONFIG, else config/streamd.toml, else /etc/streamd/streamd.toml"
 
 
@@ -43,15 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _settled(arguments)
     except StreamdError as error:
         _standard_streams.drop_if_stuck()
-        text = f"streamd: {error}"
-        print(prefixed("error", text) if is_journal(2) else text, file=sys.stderr)
+        _say(str(error))
         return error.exit_code
     except UnicodeEncodeError as error:  # a path in characters that the locale does not have
-        encoding = sys.getfilesystemencoding()
-        shown = printable(error.object)
-        print(
-            f"streamd: no name for {shown} in this locale ({encoding}): set LC_ALL=C.UTF-8", file=sys.stderr
-        )
+        _say(f"{printable(error.object)} {UNNAMEABLE}")
         return 1
     except BrokenPipeError:
         _standard_streams.drop()
@@ -59,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _standard_streams.drop_if_stuck()
         return 130
+
+
+def _say(text: str) -> None:
+    """An error on standard error; where that is a unit's journal, as an entry of streamd's own."""
+    if is_journal(2):
+        Journal(Stderr(2, str), str).write("error", text)
+    else:
+        print(f"streamd: {text}", file=sys.stderr)
 
 
 def _settled(arguments: list[str]) -> int:
@@ -73,13 +86,62 @@ def _settled(arguments: list[str]) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    return int(importlib.import_module(f"streamd.cli.{options.command.replace('-', '_')}").main(options))
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of one command. Raises `SystemExit` for wrong use, and `ConfigError`."""
     parser = argparse.ArgumentParser(prog="streamd", description="Data streams in, your Python, SQLite out.")
     parser.add_argument("--version", action="version", version=f"streamd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     chosen = next((word for word in arguments if word in COMMANDS), None)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(
+            name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
         if name == chosen:  # only the chosen command's module is imported: the others cost start-up time
             importlib.import_module(f"streamd.cli.{name.replace('-', '_')}").add(command)
-    options = parser.parse_args(arguments)
-    return int(importlib.import_module(f"streamd.cli.{options.command.replace('-', '_')}").main(options))
+            if name in _TAKE_A_CONFIGURATION:
+                command.add_argument(
+                    "config_file", nargs="?", metavar="FILE", help="the same as --config FILE"
+                )
+            command.epilog = _with_examples(name, command.epilog)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        commands.choices[options.command].error(_unknown(unknown))
+    _take_configuration(options)
+    _refuse_unexpanded(options)
+    return options
+
+
+def _with_examples(name: str, epilog: str | None) -> str:
+    width = max(40, shutil.get_terminal_size().columns - 2)
+    examples = "\n".join(["examples:", *(f"  {line}" for line in EXAMPLES.get(name, ()))])
+    return "\n\n".join([*([textwrap.fill(epilog, width)] if epilog else []), examples])
+
+
+def _unknown(arguments: Sequence[str]) -> str:
+    shown = " ".join(printable(argument) for argument in arguments)
+    if arguments[0].endswith(".toml"):
+        return f"unrecognized arguments: {shown}; a configuration is named with --config {shown}"
+    return f"unrecognized arguments: {shown}"
+
+
+def _take_configuration(options: argparse.Namespace) -> None:
+    """`streamd run FILE` is `streamd run --config FILE`. Raises `ConfigError` where another is named too."""
+    file = getattr(options, "config_file", None)
+    if file is None:
+        return
+    for key in ("config", "socket"):
+        if getattr(options, key, None) is not None:
+            raise ConfigError(f"name the configuration once: both {printable(file)} and --{key} are given")
+    options.config = file
+
+
+def _refuse_unexpanded(options: argparse.Namespace) -> None:
+    """A shell leaves `~` in `--config=~/x` as it is. Raises `ConfigError`."""
+    for key, value in vars(options).items():
+        for path in value if isinstance(value, list) else (value,):
+            if key not in _TEXTS and isinstance(path, str | Path) and (why := unexpanded(str(path))):
+                raise ConfigError(f"{printable(str(path))}: {why}")

@@ -2,6 +2,7 @@
 
 import argparse
 import http.client
+import json
 import os
 import socket
 from pathlib import Path
@@ -11,6 +12,7 @@ from streamd.admin.control import short
 from streamd.cli._table import escape
 from streamd.config import ControlSettings, DaemonSettings, Problem, find
 from streamd.config.loading import SEARCHED, control_path
+from streamd.config.tables import CONTROL_SOCKET
 from streamd.config.validation import validated
 from streamd.config.written import Written, glimpse
 from streamd.core.errors import ConfigError, EnvironmentFault
@@ -19,6 +21,12 @@ STATUS_TIMEOUT_S = 3.0
 UNDER_SYSTEMD = Path("/run/streamd/control.sock")
 """Where the installed unit's daemon has it, whose configuration is the last of `SEARCHED`."""
 
+SEARCH_TIMEOUT_S = 1.0
+"""For the answer of each socket that may be a daemon's."""
+
+_COLUMNS = 8
+_ACCEPTS = b"00010000"
+_NAMED = f"/{CONTROL_SOCKET}"
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
@@ -49,7 +57,10 @@ def place(args: argparse.Namespace) -> Path:
     if args.socket is not None:
         named: Path = args.socket
         return named
-    path = find(args.config)
+    try:
+        path = find(args.config)
+    except ConfigError as error:
+        return the_only_daemon(error).socket
     problems: list[Problem] = []
     try:
         written = {table: glimpse(path, table) for table in ("daemon", "control")}
@@ -64,7 +75,61 @@ def place(args: argparse.Namespace) -> Path:
     found = place_of(path, daemon, control)
     if found is None:
         raise ConfigError(f"{path}: control.path turns the control socket off: there is nobody to ask")
+    if not os.path.exists(found) and (running := daemon_of(path)) is not None:  # noqa: PTH110 - the same
+        return running.socket
     return found
+
+
+class RunningDaemon(NamedTuple):
+    """A daemon of this host that answers."""
+
+    socket: Path
+    config: Path
+    state_dir: Path
+
+
+def plain(path: str | Path) -> Path:
+    """The whole path without `..`; a link is not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - which would follow it
+
+
+def daemons() -> list[RunningDaemon]:
+    """Every daemon whose control socket has its usual name, wherever that is, and which this user may ask."""
+    found: list[RunningDaemon] = []
+    for socket_path in _listening_sockets():
+        try:
+            told = json.loads(ask(socket_path, "GET", "/status", SEARCH_TIMEOUT_S).body)
+            found.append(RunningDaemon(socket_path, plain(told["config"]), Path(told["state_dir"])))
+        except (EnvironmentFault, ValueError, TypeError, KeyError):
+            continue  # another program's, or one that this user may not ask
+    return found
+
+
+def daemon_of(config: Path) -> RunningDaemon | None:
+    """The daemon that runs on this configuration, where there is just one."""
+    found = [daemon for daemon in daemons() if daemon.config == plain(config)]
+    return found[0] if len(found) == 1 else None
+
+
+def the_only_daemon(no_configuration: ConfigError) -> RunningDaemon:
+    """The daemon of this host, where there is just one. Raises `ConfigError`."""
+    found = daemons()
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(escape(str(daemon.config)) for daemon in found)
+    running = f"several daemons run, on {shown}" if found else "no daemon was found running"
+    raise ConfigError(f"{no_configuration}; {running}")
+
+
+def _listening_sockets() -> list[Path]:
+    """From unix(7): number, references, protocol, flags, type, state, inode, and the path, if it has one."""
+    try:
+        lines = Path("/proc/net/unix").read_bytes().splitlines()
+    except OSError:
+        return []
+    parts = [line.split(None, 7) for line in lines]
+    paths = [os.fsdecode(part[7]) for part in parts if len(part) == _COLUMNS and part[3] == _ACCEPTS]
+    return [Path(path) for path in dict.fromkeys(paths) if path.startswith("/") and path.endswith(_NAMED)]
 
 
 def place_of(path: Path, daemon: DaemonSettings, control: ControlSettings) -> Path | None:

@@ -36,10 +36,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
     """Replay the letters meant. 0 where none of them is left; raises `ConfigError`, `EnvironmentFault`."""
-    from streamd import config  # noqa: PLC0415 - only this action needs every component
+    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - only this action loads components
     from streamd.replay.letters import plan  # noqa: PLC0415
 
-    loaded = config.load(config.find(options.config))
+    loaded = loaded_where_it_runs(options.config)
     file = loaded.state_dir / loaded.config.dead_letters.path
     with closing(open_read_only(file)) as connection, only_reading(connection):
         refuse_missing(connection, wanted)

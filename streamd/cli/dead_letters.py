@@ -98,9 +98,9 @@ def main(options: argparse.Namespace) -> int:
 def _file(options: argparse.Namespace) -> Path:
     if options.db:
         return Path(options.db)
-    from streamd import config as configuration  # noqa: PLC0415 - loads every component; not for --db
+    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 
-    loaded = configuration.load(configuration.find(options.config))
+    loaded = loaded_where_it_runs(options.config)
     return loaded.state_dir / loaded.config.dead_letters.path
 
 

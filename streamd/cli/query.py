@@ -2,12 +2,14 @@
 
 import argparse
 import itertools
+import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from streamd.cli._schema_hint import with_hint
 from streamd.cli._standard_streams import argument, read_text
 from streamd.cli._table import Style, write_rows
 from streamd.core.errors import ConfigError, EnvironmentFault
@@ -84,18 +86,26 @@ def main(options: argparse.Namespace) -> int:
             " reads few at once; streamd.read() reads all, --db one of them",
             file=sys.stderr,
         )
-    with closing(connection), only_reading(connection):
-        cursor = connection.execute(sql)
-        if cursor.description is None:
-            raise QueryRefused("there is no SELECT in it")
-        columns = [column[0] for column in cursor.description]
-        rows = itertools.islice(cursor, options.limit)
-        if options.output is None:
-            write_rows(columns, rows, options.style)
-        else:
-            with _whole(options.output) as path:
-                _write_file(path, columns, rows, options.style)
+    with closing(connection):
+        try:
+            with only_reading(connection):
+                _answer(connection, sql, options)
+        except QueryRefused as refused:
+            raise with_hint(refused, connection, sql) from None
     return 0
+
+
+def _answer(connection: sqlite3.Connection, sql: str, options: argparse.Namespace) -> None:
+    cursor = connection.execute(sql)
+    if cursor.description is None:
+        raise QueryRefused("there is no SELECT in it")
+    columns = [column[0] for column in cursor.description]
+    rows = itertools.islice(cursor, options.limit)
+    if options.output is None:
+        write_rows(columns, rows, options.style)
+    else:
+        with _whole(options.output) as path:
+            _write_file(path, columns, rows, options.style)
 
 
 def _write_file(
@@ -141,9 +151,9 @@ def _beside(path: Path) -> dict[str, Path]:
 
 def _configured(config_file: str | None) -> dict[str, Path]:
     """Schema → file: the first SQLite sink's file is `main`, those of others have their sink's name."""
-    from streamd import config as configuration  # noqa: PLC0415 - loads every component; not for --db
+    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 
-    loaded = configuration.load(configuration.find(config_file))
+    loaded = loaded_where_it_runs(config_file)
     config, state_dir = loaded.config, loaded.state_dir
     places = [
         (name, state_dir / str(getattr(sink, "path")))  # noqa: B009 - a key of this type of sink only

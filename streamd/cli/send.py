@@ -1,4 +1,4 @@
-"""`streamd send`: a file, standard input or a generated sensor stream, over UDP or TCP."""
+"""`streamd send`: a file, standard input or a generated sensor stream, over UDP, TCP or a unix socket."""
 
 import argparse
 import errno
@@ -11,26 +11,31 @@ from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
 
+from streamd.cli._table import escape
+from streamd.cli._target import Target, is_url, target
 from streamd.client.connection import Connection, TcpConnection, UdpConnection
 from streamd.client.line_reader import read_lines
 from streamd.client.stop import Stop, Stopped
 from streamd.client.transfer import finish, transfer
 from streamd.core.errors import ConfigError, EnvironmentFault
-from streamd.core.settings import Address, parse_address
+from streamd.core.settings import parse_address
 from streamd.sensors import LINES_A_SECOND, SensorStream
 
+DEFAULT_TO = "127.0.0.1:9999"
 _REDRAW_S = 0.1
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = "One line is one record. Empty lines are skipped. Ctrl-C ends it and says what was sent."
-    parser.add_argument("file", nargs="?", metavar="FILE", help="lines to send; - or nothing: standard input")
+    parser.add_argument("words", nargs="*", metavar="URL|FILE",
+                        help="receiver: udp://HOST:PORT, tcp://HOST:PORT or unix:///PATH;"
+                        " lines to send: a file, - or nothing for standard input")  # fmt: skip
     parser.add_argument("--generate", action="store_true", help="send a generated sensor stream")
-    parser.add_argument("--to", type=_address, default="127.0.0.1:9999", metavar="HOST:PORT",
-                        help="receiver (default %(default)s)")  # fmt: skip
-    parser.add_argument("--protocol", choices=("udp", "tcp"), default="tcp", help="default %(default)s")
-    parser.add_argument("--framing", choices=("newline", "octet_counting"), help="of tcp (default newline)")
+    parser.add_argument("--to", metavar="HOST:PORT", help="receiver (default 127.0.0.1:9999)")
+    parser.add_argument("--protocol", choices=("udp", "tcp"), help="default tcp")
+    parser.add_argument("--framing", choices=("newline", "octet_counting"),
+                        help="of a stream (default newline)")  # fmt: skip
     parser.add_argument("--connections", type=_between(1, 10_000), default=1, metavar="N",
                         help="sockets to send from, in turn (default 1)")  # fmt: skip
     parser.add_argument("--rate", type=_between(1, 10**9), metavar="N",
@@ -46,6 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Send. 0: all was sent; 1: the receiver or the input failed; 130: interrupted."""
+    _read_words(options)
     _refuse_contradictions(options)
     code, trouble, seconds = 0, "", None
     connections: list[Connection] = []
@@ -73,11 +79,28 @@ def main(options: argparse.Namespace) -> int:
     return code
 
 
-def _address(text: str) -> Address:
+def _read_words(options: argparse.Namespace) -> None:
+    """Set `target` and `file` from what is written. Raises `ConfigError`."""
+    urls = [word for word in options.words if is_url(word)]
+    files = [word for word in options.words if not is_url(word)]
+    if options.to is not None and is_url(options.to):
+        urls.append(options.to)
+        options.to = None
+    if len(files) > 1:
+        raise ConfigError(f"one FILE can be sent, not {len(files)}: {escape(' '.join(files))}")
+    if len(urls) > 1:
+        raise ConfigError(f"there can be one receiver, not {len(urls)}: {escape(' '.join(urls))}")
+    options.file = files[0] if files else None
+    if urls:
+        options.target = target(urls[0])
+        if options.to is not None or options.protocol not in (None, options.target.protocol):
+            raise ConfigError(f"{escape(urls[0])} says where to send; leave out --to and --protocol")
+        return
     try:
-        return parse_address(text)
+        address = parse_address(options.to or DEFAULT_TO)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise ConfigError(f"--to: {error}") from None
+    options.target = Target(options.protocol or "tcp", address)
 
 
 def _between(least: int, most: int) -> Callable[[str], int]:
@@ -94,8 +117,8 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
         raise ConfigError("send either FILE or a generated stream (--generate), not both")
     if not options.generate and (options.sensors is not None or options.seed is not None):
         raise ConfigError("--sensors and --seed belong to --generate")
-    if options.protocol == "udp" and options.framing:
-        raise ConfigError("--framing belongs to tcp: a datagram is one record")
+    if options.target.protocol == "udp" and options.framing:
+        raise ConfigError("--framing belongs to tcp and unix streams: a datagram is one record")
 
 
 def _batches(
@@ -110,21 +133,36 @@ def _batches(
     try:
         file = cleanup.enter_context(Path(options.file).open("rb", buffering=0))  # noqa: SIM115 - it is one
     except OSError as error:
-        raise EnvironmentFault(f"cannot read {options.file}: {error.strerror}") from error
+        meant = _meant_as_url(options.file)
+        raise EnvironmentFault(f"cannot read {escape(options.file)}: {error.strerror}{meant}") from error
     return read_lines(file.fileno(), stop), os.fstat(file.fileno()).st_size or None
 
 
+def _meant_as_url(file: str) -> str:
+    try:
+        parse_address(file)
+    except ValueError:
+        return ""
+    return f"; to send there, write udp://{escape(file)} or tcp://{escape(file)}"
+
+
 def _connect(options: argparse.Namespace, stop: Stop) -> Connection:
-    if options.protocol == "udp":
-        return UdpConnection(options.to, stop)
-    return TcpConnection(options.to, stop, options.framing or "newline")
+    protocol, to = options.target
+    if protocol == "udp":
+        return UdpConnection(to, stop)
+    try:
+        return TcpConnection(to, stop, options.framing or "newline")
+    except OSError as error:
+        if error.errno != errno.EPROTOTYPE or options.framing:
+            raise
+        return UdpConnection(to, stop)  # a unix socket of datagrams
 
 
 def _explain(error: OSError, options: argparse.Namespace) -> str:
     what = error.strerror or str(error)
     if error.errno == errno.ECONNREFUSED:
         what += ": nothing listens there"
-    return f"{options.protocol} to {options.to}: {what}"
+    return f"{options.target}: {what}"
 
 
 def _progress(
@@ -178,9 +216,10 @@ def _report(
     if trouble:
         print(f"streamd: {trouble}; sent {sent}", file=sys.stderr)
     if options.json:
+        protocol, to = options.target
         summary = {
             "records": records, "bytes": size_bytes, "seconds": round(seconds, 6), "rate": round(rate, 1),
-            "started_at": round(started_at, 6), "to": str(options.to), "protocol": options.protocol,
+            "started_at": round(started_at, 6), "to": str(to), "protocol": protocol,
             "error": trouble or None,
         }  # fmt: skip
         print(json.dumps(summary))

@@ -4,11 +4,12 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from streamd.cli._schema_hint import tables_of, with_hint
 from streamd.cli._standard_streams import argument, for_programs
 from streamd.cli._table import distinct, escape, json_line, text_of
 from streamd.cli.query import add_file_options, positive
@@ -74,8 +75,12 @@ def main(options: argparse.Namespace) -> int:
     file, newest = _newest(stored, options.where, options.count)
     if file is None or not file.columns():
         if not options.follow:
-            open_read_only(stored.path if file is None else file.path).close()  # says that there is no file
-            raise EnvironmentFault(f"there is no table {escape(stored.table)} in {stored.path} yet")
+            path = stored.path if file is None else file.path
+            with closing(open_read_only(path)) as connection:  # says that there is no file
+                there = tables_of(connection)
+            raise EnvironmentFault(
+                f"there is no table {escape(stored.table)} in {stored.path} yet; there are {there}"
+            )
         print(f"streamd: waiting for {escape(stored.table)} in {stored.path}", file=sys.stderr)
     line = _json if options.json else _words
     if options.json:
@@ -170,8 +175,11 @@ class _File:
         number = _number(columns)
         condition = ""
         if self._where is not None:
-            with only_reading(self._connection):
-                condition = f" AND {bracketed(self._connection, self._table, self._where)}"
+            try:
+                with only_reading(self._connection):
+                    condition = f" AND {bracketed(self._connection, self._table, self._where)}"
+            except QueryRefused as refused:
+                raise with_hint(refused, self._connection, f"{self._table} {self._where}") from None
         return self._ask(
             f"SELECT {', '.join([number, *map(quote, columns)])} FROM {quote(self._table)}"  # noqa: S608 - quoted
             f" WHERE {number} > ?{condition} ORDER BY {number} {order} LIMIT ?",
@@ -242,6 +250,7 @@ def _stored(options: argparse.Namespace) -> Stored:
         if options.table is None:
             raise ConfigError("with --db the table has to be named: streamd tail TABLE --db FILE")
         return in_file(options.db, options.table)
-    from streamd import config  # noqa: PLC0415 - loads every component; not for --db
+    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 
-    return of_configuration(config.load(config.find(options.config)), options.table)
+    loaded = loaded_where_it_runs(options.config, may_be_missing=options.follow)
+    return of_configuration(loaded, options.table)

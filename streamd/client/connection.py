@@ -7,8 +7,10 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from streamd.client.stop import Stop
 from streamd.core.errors import EnvironmentFault
@@ -24,7 +26,8 @@ Framing = Literal["newline", "octet_counting"]
 
 
 class Connection(ABC):
-    """A socket connected to `to`. Every method raises `OSError` where the other side refuses.
+    """A socket connected to `to`; a path is a unix socket. Every method raises `OSError` where the other
+    side refuses.
 
     `sent_records` counts whole records the kernel has taken, `sent_bytes` all bytes; both are exact
     also after an error. `send` raises `Stopped` where the user ends it.
@@ -32,7 +35,7 @@ class Connection(ABC):
 
     KIND: ClassVar[socket.SocketKind]
 
-    def __init__(self, to: Address, stop: Stop) -> None:
+    def __init__(self, to: Address | Path, stop: Stop) -> None:
         self._stop = stop
         self.sent_records = 0
         self.sent_bytes = 0
@@ -99,11 +102,11 @@ class TcpConnection(Connection):
 
     KIND = socket.SOCK_STREAM
 
-    def __init__(self, to: Address, stop: Stop, framing: Framing = "newline") -> None:
+    def __init__(self, to: Address | Path, stop: Stop, framing: Framing = "newline") -> None:
         super().__init__(to, stop)
         self._framing = framing
-        # What is paced is sent when it is due, not when the other side has acknowledged what came before.
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(to, Address):  # what is paced is sent when it is due, not when all is acknowledged
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, lines: list[bytes]) -> None:
         if not lines:
@@ -142,9 +145,18 @@ class TcpConnection(Connection):
                 return
 
 
-def _connect(to: Address, kind: socket.SocketKind) -> socket.socket:
-    trouble: OSError | None = None
+def _places(to: Address | Path, kind: socket.SocketKind) -> Iterator[tuple[int, int, Any]]:
+    """Family, protocol and address of each socket that `to` may mean."""
+    if isinstance(to, Path):
+        yield socket.AF_UNIX, 0, os.fspath(to)
+        return
     for family, _, protocol, _, address in socket.getaddrinfo(to.host, to.port, type=kind):
+        yield family, protocol, address
+
+
+def _connect(to: Address | Path, kind: socket.SocketKind) -> socket.socket:
+    trouble: OSError | None = None
+    for family, protocol, address in _places(to, kind):
         connected = socket.socket(family, kind, protocol)
         try:
             connected.settimeout(_CONNECT_TIMEOUT_S)

@@ -3,12 +3,16 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streamd.config import crosschecks, loops, validation
+from streamd.config.functions import with_functions
 from streamd.config.problems import Problem
 from streamd.config.tables import CONTROL_OFF, Config, ControlSettings, DaemonSettings
 from streamd.config.written import Written
 from streamd.core.errors import ConfigError
+from streamd.core.paths import unexpanded
+from streamd.core.printable import printable
 from streamd.core.schema import Schema
 
 SEARCHED = ("config/streamd.toml", "/etc/streamd/streamd.toml")
@@ -53,6 +57,8 @@ def find(explicit: str | None) -> Path:
     """`explicit`, else `$STREAMD_CONFIG`, else the first of `SEARCHED`. Raises `ConfigError`."""
     named = explicit or os.environ.get("STREAMD_CONFIG")
     if named:
+        if why := unexpanded(named):
+            raise ConfigError(f"{printable(named)}: {why}")
         return Path(named)
     for place in SEARCHED:
         if Path(place).exists():
@@ -74,5 +80,17 @@ def load(path: Path) -> Loaded:
     schemas = crosschecks.check(parts, problems)
     loops.check(parts, path.absolute().parent, problems)
     if problems:
-        raise written.error(problems)
+        raise written.error([_with_functions(problem, written) for problem in problems])
     return Loaded(parts.config(), written, path.absolute().parent, schemas)
+
+
+def _with_functions(problem: Problem, written: Written) -> Problem:
+    if problem.place[-1:] != ("function",):
+        return problem
+    value: Any = written.document
+    for part in problem.place:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return problem
+    return with_functions(problem, value, written.path.absolute().parent)

@@ -89,10 +89,67 @@ def in_plain_words(
         elif any(problem.place == here for problem in problems):
             continue  # the other branch of a union, or a typo that is told already
         elif error["type"] == "extra_forbidden":
-            problems.append(Problem(here, unknown_key(str(loc[-1]), _keys_at(model, loc[:-1]))))
+            key, known = str(loc[-1]), _keys_at(model, loc[:-1])
+            elsewhere = _elsewhere(key, model, tuple(map(str, loc[:-1])))
+            close = did_you_mean(key, known)
+            problems.append(Problem(here, unknown_key(key, known) if not elsewhere or close else elsewhere))
         else:
-            problems.append(Problem(here, _sentence(error)))
+            problems.append(Problem(here, _sentence(error) + _instead(error, loc, model)))
     return problems
+
+
+def _elsewhere(key: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
+    """Where in this component a key belongs that stands at another level; empty where it is nowhere."""
+    if key in LATER:
+        return ""
+    places = [path for path in _paths_of(key, model) if path[:-1] != at]
+    if not places:
+        return ""
+    paths = " or ".join(".".join(path) for path in places[:3])
+    return f"unknown key here: it belongs to {paths}"
+
+
+def _paths_of(key: str, model: type[BaseModel], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every dotted path of the component that ends in `key`, the shortest first."""
+    found: list[tuple[str, ...]] = []
+    for name, field in model.model_fields.items():
+        written = field.alias or name
+        if written == key:
+            found.append((*above, written))
+        if len(above) < _DEEPEST:
+            for inner in _models_in(field.annotation):
+                found += _paths_of(key, inner, (*above, written))
+    return sorted(dict.fromkeys(found), key=len)
+
+
+def _instead(error: Any, loc: Place, model: type[BaseModel]) -> str:
+    """What to write instead, where the value shows what was meant."""
+    value, kind = error["input"], error["type"]
+    if kind in ("list_type", "tuple_type", "set_type", "frozen_set_type") and isinstance(value, str | int):
+        return f": write [{quoted(value)}]"
+    if kind == "bool_type" and isinstance(value, str | int):
+        text = str(value).lower()
+        meant = "true" if text in ("true", "yes", "on", "1") else "false"
+        return f": write {meant}" if meant == "true" or text in ("false", "no", "off", "0") else ""
+    if kind in ("int_type", "int_parsing", "float_type", "float_parsing") and isinstance(value, str):
+        return f": write {value}" if re.fullmatch(r"-?\d+(\.\d+)?", value, re.ASCII) else ""
+    if kind == "string_pattern_mismatch" and loc[-1:] != ("function",):
+        described = _description(model, loc)
+        return f": {described}" if described else ""
+    return ""
+
+
+def _description(model: type[BaseModel], loc: Place) -> str:
+    models = [model]
+    fields: list[Any] = []
+    for part in loc:
+        fields = [f for m in models for name, f in m.model_fields.items() if part == (f.alias or name)]
+        models = [found for field in fields for found in _models_in(field.annotation)]
+    return next((field.description for field in fields if field.description), "")
+
+
+_DEEPEST = 3
+"""Levels of tables within a component that are looked into."""
 
 
 def _written(loc: Place, table: Any) -> Place:
@@ -136,10 +193,18 @@ def _sentence(error: Any) -> str:
     if kind in ("value_error", "assertion_error"):
         text = str(ctx["error"])
         if not isinstance(error["input"], dict):
-            text += f"; this is {quoted(error['input'])}"
+            text, write, instead = text.partition("; write ")
+            text += f"; this is {quoted(error['input'])}{write}{instead}"
     elif kind == "literal_error":
         hint = did_you_mean(error["input"], re.findall(r"'([^']*)'", ctx["expected"]))
         text = f"should be {ctx['expected'].replace(chr(39), chr(34))}, {given}{hint}"
+    elif kind == "string_pattern_mismatch":
+        wanted = (
+            '"steps.py:name" or "package.module:name"'
+            if error["loc"][-1] == "function"
+            else "in another form"
+        )
+        text = f"should be {wanted}, {given}"
     elif kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         text = f"should be {words} {ctx[key]}, {given}"
@@ -156,7 +221,6 @@ _BOUNDS = {
     "greater_than": ("more than", "gt"),
     "less_than_equal": ("at most", "le"),
     "less_than": ("less than", "lt"),
-    "string_pattern_mismatch": ("of the form", "pattern"),
     "too_long": ("no longer than", "max_length"),
     "string_too_long": ("no longer than", "max_length"),
 }

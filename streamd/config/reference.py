@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from streamd import registry
 from streamd.config.problems import did_you_mean, quoted
 from streamd.config.tables import Config, PipelineSettings
-from streamd.config.validation import class_of
+from streamd.config.validation import WORDS, class_of
 from streamd.core.errors import ConfigError
 from streamd.core.schema import FieldSettings
 from streamd.core.settings import Address, ComponentSettings, Settings, parse_duration_s, parse_size_bytes
@@ -76,7 +76,7 @@ def sections() -> list[Section]:
             cls = class_of(kind, name)
             keys = [row for row in rows(cls.Config) if row.key != "type"]
             keys.insert(0, Row("type", quoted(name), quoted(name), True, "names the component"))
-            found.append(Section(f"{kind}.{name}", HEADERS[kind], _summary(cls), keys))
+            found.append(Section(f"{WORDS.get(kind, kind)}.{name}", HEADERS[kind], _summary(cls), keys))
     return found
 
 
@@ -97,7 +97,8 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[Row]:
 def sample(name: str) -> str:
     """One table as TOML with every key: those with a default are comments. Raises `ConfigError`."""
     known = {section.name: section for section in sections()}
-    section = known.get(name)
+    kind, _, component = name.partition(".")
+    section = known.get(name) or known.get(f"{WORDS.get(kind, kind)}.{component}")
     if section is None:
         hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
         raise ConfigError(f"there is no {quoted(name)}{hint}")

@@ -9,22 +9,30 @@ from pydantic import ValidationError
 
 from streamd import registry
 from streamd.config.problems import (
+    LATER,
     LATER_TYPES,
     Place,
     Problem,
     did_you_mean,
     dotted,
     in_plain_words,
+    keys_of,
     misspelt,
     quoted,
     unknown_key,
 )
 from streamd.config.tables import Config, PipelineSettings
 from streamd.core.errors import ConfigError
+from streamd.core.paths import UNNAMEABLE, unexpanded, unnameable
 from streamd.core.schema import FieldSettings
 from streamd.core.settings import ComponentSettings, Settings
 
 Model = TypeVar("Model", bound=Settings)
+
+WORDS = {"processors": "steps", "codecs": "codec"}
+"""What the configuration calls a kind, where the code has another word."""
+
+_PLURAL = {"processors": "steps"}
 
 NESTED = {"codec": "codecs", "framing": "framing"}
 """Keys of a source that name a component, and its kind."""
@@ -53,25 +61,43 @@ class Parts:
         )
 
 
-def _with_nul(document: dict[str, Any]) -> Iterator[Place]:
-    """Where a text holds a NUL: no path, name or address of the system's can."""
+_PATH_KEYS = frozenset({"path", "state_dir", "file", "cert", "key", "ca", "client_ca", "crl", "function"})
+"""Keys whose texts are paths, wherever they stand."""
+
+
+def _texts(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Every text of the document."""
     waiting: list[tuple[Place, Any]] = [((), document)]
     while waiting:  # however deeply it is nested
         place, value = waiting.pop()
-        if isinstance(value, str) and "\0" in value:
-            yield place
+        if isinstance(value, str):
+            yield place, value
         elif isinstance(value, dict):
             waiting += [((*place, key), inner) for key, inner in value.items()]
         elif isinstance(value, list):
             waiting += [((*place, index), inner) for index, inner in enumerate(value)]
 
 
+def _unusable_paths(document: dict[str, Any]) -> Iterator[Problem]:
+    """Paths that a shell was meant to expand, or that this locale cannot name."""
+    for place, value in _texts(document):
+        if _PATH_KEYS.isdisjoint(place[-2:]) or "params" in place:
+            continue
+        if why := unexpanded(value):
+            yield Problem(place, f"{why}; this is {quoted(value)}")
+        elif unnameable(value):
+            yield Problem(place, f"{quoted(value)} {UNNAMEABLE}")
+
+
 def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
     """The tables of the document; what is wrong with any of them is added to `problems`."""
     parts = Parts()
-    problems += [Problem(place, "holds a NUL character") for place in _with_nul(document)]
+    problems += [Problem(place, "holds a NUL character") for place, text in _texts(document) if "\0" in text]
+    problems += _unusable_paths(document)
     known = Config.model_fields
-    problems += [Problem((key,), unknown_key(key, known)) for key in document if key not in known]
+    problems += [
+        Problem((key,), _unknown_at_the_top(key, document[key])) for key in document if key not in known
+    ]
     for key, info in known.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, Settings):
             settings = validated(info.annotation, document.get(key, {}), (key,), problems)
@@ -93,6 +119,30 @@ def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
     for name, table in _tables(document, "sinks", problems):
         parts.sinks[name] = _component_table("sinks", name, table, problems)
     return parts
+
+
+def _unknown_at_the_top(key: str, value: Any) -> str:
+    """What to say of a table that nobody knows, or of a key that stands above all tables."""
+    known = Config.model_fields
+    homes = [
+        table
+        for table, info in known.items()
+        if isinstance(info.annotation, type)
+        and issubclass(info.annotation, Settings)
+        and key in keys_of(info.annotation)
+    ]
+    if homes and not isinstance(value, dict):
+        return f"unknown key here: it belongs below {' or '.join(f'[{home}]' for home in homes)}"
+    names = [f"{kind}.{name}" for kind in ("sources", "sinks") for name in registry.names(kind)]
+    if (
+        key not in LATER
+        and not did_you_mean(key, known)
+        and key in {name.partition(".")[2] for name in names}
+    ):
+        kinds = [name.partition(".")[0] for name in names if name.partition(".")[2] == key]
+        written = " or ".join(f'[{kind}.NAME] with type = "{key}"' for kind in kinds)
+        return f"unknown table: write {written}"
+    return unknown_key(key, known)
 
 
 def _schema_field(value: Any, place: Place, problems: list[Problem]) -> FieldSettings | None:
@@ -137,7 +187,7 @@ def class_of(kind: str, type_name: str) -> Any:
         if type_name in LATER_TYPES:
             raise ConfigError(f"{quoted(type_name)} is not available in this version")
         hint = did_you_mean(type_name, known) or f"; there are {', '.join(known)}"
-        raise ConfigError(f"there is no {quoted(type_name)} among the {kind}{hint}")
+        raise ConfigError(f"there is no {quoted(type_name)} among the {_PLURAL.get(kind, kind)}{hint}")
     try:
         return registry.load(kind, type_name)
     except ConfigError:
@@ -187,7 +237,9 @@ def _resolved(
         return None
     if not isinstance(type_name, str):
         known = ", ".join(registry.names(kind))
-        problems.append(Problem(type_place, f"should be one of the {kind} in quotes: {known}"))
+        problems.append(
+            Problem(type_place, f"should be one of the {_PLURAL.get(kind, kind)} in quotes: {known}")
+        )
         return None
     try:
         cls = class_of(kind, type_name)

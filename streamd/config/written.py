@@ -11,6 +11,7 @@ from typing import Any
 
 from streamd.config.positions import Positions
 from streamd.config.problems import Place, Problem, dotted
+from streamd.config.syntax import hint
 from streamd.core.errors import ConfigError
 from streamd.core.printable import printable
 
@@ -187,7 +188,10 @@ def read(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{shown(path)}:{line}: not UTF-8: byte 0x{content[error.start]:02x}") from None
+        wide = "; the file is UTF-16: save it as UTF-8" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        raise ConfigError(
+            f"{shown(path)}:{line}: not UTF-8: byte 0x{content[error.start]:02x}{wide}"
+        ) from None
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:
@@ -198,10 +202,12 @@ def parse(path: Path, text: str) -> dict[str, Any]:
         what = str(error)
         found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", what, re.DOTALL)
         if found and found[2]:
-            raise ConfigError(f"{shown(path)}:{found[2]}:{found[3]}: {found[1]}") from None
+            more = printable(hint(text, int(found[2]), what), sys.maxsize)
+            raise ConfigError(f"{shown(path)}:{found[2]}:{found[3]}: {found[1]}{more}") from None
         last_line = text.count("\n") + 1
+        more = printable(hint(text, last_line, what), sys.maxsize)
         raise ConfigError(
-            f"{shown(path)}:{last_line}: {found[1] if found else what} at the end of the file"
+            f"{shown(path)}:{last_line}: {found[1] if found else what} at the end of the file{more}"
         ) from None
     except RecursionError:
         raise ConfigError(f"{shown(path)}: nested too deeply") from None

@@ -38,7 +38,37 @@ _REFUSED = {
     "Invert": "the operator ~", "Slice": "a slice",
     "List": "a list that is not to the right of in", "Tuple": "a tuple that is not to the right of in",
 }  # fmt: skip
-_OTHER_SPELLINGS = {"true": "True", "false": "False", "null": "None"}
+_OTHER_SPELLINGS = {
+    "true": "True", "TRUE": "True", "false": "False", "FALSE": "False", "null": "None", "NULL": "None",
+    "Null": "None", "none": "None", "NONE": "None", "nil": "None", "undefined": "None",
+}  # fmt: skip
+_TEXT = re.compile(r"""\"(?:\\.|[^"\\])*\"|'(?:\\.|[^'\\])*'""")
+_FOREIGN = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        ("[\u201c\u201d\u2018\u2019\u201e]", "the quotes are typographic: write \" or '"),
+        (r"(?i:\bbetween\b)", "there is no between: write 1 <= x <= 9"),
+        (r"=>|=<", "write >= or <="),
+        (r"&&|\bAND\b", "write and"),
+        (r"\|\||\bOR\b", "write or"),
+        (r"(?i:\bi?like\b)", "there is no like: write startswith(x, …), endswith(x, …) or contains(x, …)"),
+        (
+            r"=~|~=|(?i:\br(?:like|egexp?)\b|\bmatches\b)",
+            "there are no patterns: write startswith(x, …) or contains(x, …)",
+        ),
+        (r"<>", "write !="),
+        (r"[=!]==", "write == or !="),
+        (r"(?i:\bis\s+not\s+null\b)", "write x is not None"),
+        (r"(?i:\bis\s+null\b)", "write x is None"),
+        (r"\bNOT\s+IN\b", "write not in"),
+        (r"\bNOT\b|!(?!=)", "write not"),
+        (r"\bIN\b", "write in"),
+        (r"\bIS\b", "write is"),
+        (r"\?", "write a if condition else b"),
+        (r"(?<![=!<>~])=(?![=<>~])", "a comparison is written =="),
+    )
+)
+"""Patterns outside of texts in quotes, and what to say; tried in this order where Python's parser fails."""
 _WORDS = {"and", "or", "not", "in", "is", "if", "else", "True", "False", "None"}
 
 
@@ -62,6 +92,12 @@ def _depth(node: ast.AST) -> int:
     return depth
 
 
+def _other_language(text: str) -> str:
+    """What to write for words and signs of SQL, C or JavaScript; empty where none of them is there."""
+    bare = _TEXT.sub('""', text)
+    return "; ".join(dict.fromkeys(words for pattern, words in _FOREIGN if pattern.search(bare)))
+
+
 def parse(text: str) -> ast.expr:
     """The user's tree, unchecked but for its size.
 
@@ -76,6 +112,8 @@ def parse(text: str) -> ast.expr:
             warnings.simplefilter("error")  # such as an unknown escape: now is the time to hear of it
             tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
+        if meant := _other_language(text):
+            raise ValueError(f"{meant}: {text[:60]!r}") from None
         taken = [w for w in re.findall(r"\w+", text) if keyword.iskeyword(w) and w not in _WORDS]
         hint = f' (a field of that name is written field("{taken[0]}"))' if taken else ""
         raise ValueError(f"{error.msg} at character {error.offset or 0} of {text[:60]!r}{hint}") from None
@@ -100,6 +138,8 @@ class Translation(ast.NodeVisitor):
         self.fields = fields
         self.paths: dict[Path, str] = {}
         self.temporaries = 0
+        self.compared: list[ast.expr] = []
+        """What stands beside an operator of comparison: a bare word there may be meant as a text."""
 
     def refusal(self, node: ast.expr, what: str) -> ValueError:
         """The error, with the part of the text it is about."""
@@ -173,6 +213,13 @@ class Translation(ast.NodeVisitor):
                     return ast.Compare(left, node.ops, [ast.Constant(None)])
             raise self.refusal(node, "is compares with None only: write x is None or x is not None")
         guards: list[ast.expr] = []
+        self.compared += [side for side in (node.left, *node.comparators) if isinstance(side, ast.Name)]
+        self.compared += [
+            element
+            for side in node.comparators
+            if isinstance(side, ast.List | ast.Tuple)
+            for element in side.elts
+        ]
         sides = [self.side(node.left, guards)]
         for operator, right in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, ast.In | ast.NotIn) and isinstance(right, ast.List | ast.Tuple):
@@ -209,6 +256,8 @@ class Translation(ast.NodeVisitor):
         for element, choice in zip(node.elts, choices, strict=True):
             if not isinstance(choice, ast.Constant) or choice.value is None:
                 what = "a list to the right of in holds constants, and None is not among them"
+                if isinstance(element, ast.Name):
+                    what += f'; a text is written in quotes, "{element.id}"'
                 raise self.refusal(element, what)
         return ast.Tuple(choices, ast.Load())
 
@@ -237,6 +286,8 @@ class Translation(ast.NodeVisitor):
         if self.fields is not None and not name.startswith("@") and name not in self.fields:
             close = difflib.get_close_matches(name, self.fields, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(self.fields))}"
+            if isinstance(node, ast.Name) and node in self.compared:
+                hint += f'; or, as a text, "{name}"'
             raise self.refusal(node, f"there is no field {name!r}: {hint}")
         return load(self.paths.setdefault(keys, f"field_{len(self.paths)}"))
 
@@ -259,7 +310,7 @@ class Translation(ast.NodeVisitor):
     def name(self, node: ast.expr, name: str) -> str:
         if name.startswith("__"):
             raise self.refusal(node, f'a name with __ before it must be quoted: field("{name}")')
-        if name in _OTHER_SPELLINGS:
+        if name in _OTHER_SPELLINGS and name not in (self.fields or ()):
             raise self.refusal(node, f'write {_OTHER_SPELLINGS[name]} (or, for a field, field("{name}"))')
         if name not in self.text:  # Python reads the ligature ﬁ as fi, which no record does
             raise self.refusal(node, f'look-alike characters for {name!r}: write field("…")')

@@ -12,6 +12,7 @@ _SIZE_UNITS: dict[str, float] = {
     "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
 }  # fmt: skip
+_LAST_PORT = 65535
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([A-Za-z]{1,3})", re.ASCII)
 
 
@@ -21,10 +22,27 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, populate_by_name=True)
 
 
+def _unit(value: Any, units: dict[str, float], example: str) -> str:
+    """What to write for a number without a unit, or with one in other letters."""
+    text = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"\d{1,15}(\.\d{1,9})?([ \w]*)", text, re.ASCII):
+        return ""
+    number, unit = re.match(r"([\d.]+)\s*(.*)", text).groups()  # type: ignore[union-attr]  # it has matched
+    if not unit:
+        return f'; write "{number}{example.lstrip("0123456789.")}" or another unit'
+    names = {"sec": "s", "secs": "s", "second": "s", "seconds": "s", "minute": "min", "minutes": "min",
+             "mins": "min", "hour": "h", "hours": "h", "hr": "h", "hrs": "h", "day": "d", "days": "d",
+             "week": "w", "weeks": "w", "msec": "ms", "millis": "ms", "milliseconds": "ms", "k": "KiB",
+             "m": "MiB", "g": "GiB", "t": "TiB", "byte": "B", "bytes": "B"}  # fmt: skip
+    meant = names.get(unit.lower()) or next((one for one in units if one.lower() == unit.lower()), None)
+    return f'; write "{number}{meant}"' if meant in units else ""
+
+
 def _quantity(value: Any, units: dict[str, float], what: str, example: str) -> float:
     found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if found is None or found[2] not in units:
-        raise ValueError(f"{what} is a number with a unit ({', '.join(units)}), like {example!r}")
+        meant = _unit(value, units, example)
+        raise ValueError(f"{what} is a number with a unit ({', '.join(units)}), like {example!r}{meant}")
     return float(found[1]) * units[found[2]]
 
 
@@ -60,6 +78,22 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _meant(value: Any) -> str:
+    """What to write for an address that lacks its host or its brackets."""
+    text = str(value).strip()
+    port = text.removeprefix("*").removeprefix(":")
+    if not isinstance(value, bool) and port.isascii() and port.isdigit() and int(port) <= _LAST_PORT:
+        return f'; write "127.0.0.1:{port}", or "0.0.0.0:{port}" to listen on every interface'
+    host, _, port = text.rpartition(":")
+    if host.count(":") > 1 and "[" not in host and port.isascii() and port.isdigit():
+        return f'; write "[{host}]:{port}"'
+    if "://" in text:
+        return f'; write "{text.partition("://")[2].rstrip("/")}"'
+    if text and isinstance(value, str) and ":" not in text:
+        return f'; write "{text}:9999"'
+    return ""
+
+
 def parse_address(value: Any) -> Address:
     """`127.0.0.1:9999`, `[::1]:9999`, `localhost:9999`; port 0 lets the system choose."""
     host, colon, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
@@ -68,7 +102,7 @@ def parse_address(value: Any) -> Address:
         host = host[1:-1]
     well_formed = colon and host and port.isascii() and port.isdigit() and len(port) <= 5  # noqa: PLR2004
     if not well_formed or int(port) > 65535 or (":" in host and not bracketed):  # noqa: PLR2004
-        raise ValueError("an address is host:port, like 127.0.0.1:9999 or [::1]:9999")
+        raise ValueError(f"an address is host:port, like 127.0.0.1:9999 or [::1]:9999{_meant(value)}")
     return Address(host, int(port))
 
 

@@ -557,3 +557,30 @@ def test_parquet_needs_a_file_to_go_to_and_its_package(
 def test_a_folder_that_is_not_there_is_exit_1(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ask("select 1", database, "--csv", f"--output={database.parent / 'none' / 'x'}") == 1
     assert "cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select * from reading", "did you mean readings?); there are readings in {folder}/streamd.db"),
+        ("select sensr from readings", "did you mean sensor?); readings has sensor, value, raw"),
+        ('select * from readings where sensor = "s-1" and valeu > 1', "readings has sensor, value, raw"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_those_there_are(
+    sql: str, said: str, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(sql, database) == 2
+    error = capsys.readouterr().err
+    assert said.format(folder=database.parent) in error
+    assert error.count("\n") == 1
+
+
+def test_an_unknown_table_names_every_file_that_was_looked_at(
+    configured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["query", "select * from nowhere", "--config", str(configured)]) == 2
+    error = capsys.readouterr().err
+    for file in ("a.db", "b.db", "books.db", "gone.db"):
+        assert f"in {configured.parent / file}" in error
+    assert "main_.everywhere" in error

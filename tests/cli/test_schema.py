@@ -12,7 +12,7 @@ from streamd import registry
 from streamd.cli import main
 from streamd.config import Config, json_schema, reference
 from streamd.config.problems import Problem
-from streamd.config.validation import class_of, validated
+from streamd.config.validation import WORDS, class_of, validated
 from streamd.core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,9 @@ def test_a_sample_is_toml_with_every_key(name: str, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_the_defaults_a_sample_shows_are_accepted(kind: str, name: str) -> None:
-    section = next(section for section in reference.sections() if section.name == f"{kind}.{name}")
+    section = next(
+        section for section in reference.sections() if section.name == f"{WORDS.get(kind, kind)}.{name}"
+    )
     known = {row.key for row in section.rows}
     lines = [line.removeprefix("# ") for line in reference.sample(section.name).splitlines()]
     table = tomllib.loads("\n".join(line for line in lines if line.split(" = ")[0] in known))
@@ -86,6 +88,16 @@ def test_the_defaults_a_sample_shows_are_accepted(kind: str, name: str) -> None:
             {row.key: table[row.key] for row in section.rows if row.required and row.key in table}
         )
         assert settings == plain
+
+
+@pytest.mark.parametrize("name", ["steps.python", "processors.python", "codec.json", "codecs.json"])
+def test_components_have_the_words_of_the_configuration(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schema", name]) == 0
+    assert f'type = "{name.partition(".")[2]}"' in capsys.readouterr().out
+    assert main(["schema", "steps.pythn"]) == 2
+    assert 'did you mean "steps.python"?' in capsys.readouterr().err
 
 
 def test_a_sample_of_nothing_known_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

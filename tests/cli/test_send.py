@@ -241,3 +241,85 @@ def test_a_terminal_gets_a_progress_bar(listener: socket.socket) -> None:
         assert process.wait() == 0
     assert b"records" in shown
     assert b"/s" in shown
+
+
+def url(listening: socket.socket, scheme: str) -> str:
+    return f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "TCP"])
+def test_a_url_says_where_to_send_before_or_behind_the_file(
+    scheme: str, listener: socket.socket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"a\nb\n")
+    for words in ([url(listener, scheme), str(file)], [str(file), url(listener, scheme) + "/"]):
+        assert main(["send", *words]) == 0
+        assert received_by(listener) == [b"a", b"b"]
+    assert main(["send", str(file), "--to", url(listener, scheme), "--json"]) == 0
+    assert received_by(listener) == [b"a", b"b"]
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (summary["protocol"], summary["to"]) == ("tcp", url(listener, "").removeprefix("://"))
+
+
+def test_lines_of_standard_input_are_one_datagram_each(datagrams: socket.socket) -> None:
+    process = start(url(datagrams, "udp"), stdin=subprocess.PIPE)
+    out, err = process.communicate("one\ntwo\n", timeout=20)
+    assert (process.returncode, out[:14], err) == (0, "sent 2 records", "")
+    assert [datagrams.recv(100), datagrams.recv(100)] == [b"one", b"two"]
+
+
+def test_ipv6_is_written_in_brackets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"six\n")
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiving:
+        receiving.bind(("::1", 0))
+        receiving.settimeout(20)
+        port = receiving.getsockname()[1]
+        assert main(["send", str(file), f"udp://[::1]:{port}"]) == 0
+        assert receiving.recv(100) == b"six"
+    assert main(["send", str(file), f"udp://::1:{port}"]) == 2
+    assert "[::1]:" in capsys.readouterr().err
+
+
+def test_a_unix_socket_takes_a_stream_or_datagrams_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"a\nb\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(tmp_path / "stream.sock"))
+        listening.listen()
+        listening.settimeout(20)
+        process = start(str(file), f"unix://{tmp_path}/stream.sock")
+        assert received_by(listening) == [b"a", b"b"]
+        assert process.wait(20) == 0
+        process.communicate()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiving:
+        receiving.bind(str(tmp_path / "datagram.sock"))
+        receiving.settimeout(20)
+        assert main(["send", str(file), f"unix://{tmp_path}/datagram.sock"]) == 0
+        assert [receiving.recv(100), receiving.recv(100)] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["http://x:1"], "there is no http://; send knows udp://HOST:PORT, tcp://HOST:PORT and unix:///PATH"),
+        (["tls://x:1"], "send speaks no TLS"),
+        (["udp://127.0.0.1"], "an address is host:port"),
+        (["unix://"], "a unix socket is a path"),
+        (["udp://[::1]:1", "tcp://[::1]:1"], "one receiver, not 2"),
+        (["udp://[::1]:1", "--protocol", "tcp"], "leave out --to and --protocol"),
+        (["udp://[::1]:1", "--to", "[::1]:2"], "leave out --to and --protocol"),
+        (["a", "b"], "one FILE can be sent, not 2"),
+    ],
+)
+def test_a_wrong_receiver_is_said_and_exit_code_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_address_without_a_scheme_is_answered_with_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["send", "127.0.0.1:9999"]) == 1
+    assert "write udp://127.0.0.1:9999 or tcp://127.0.0.1:9999" in capsys.readouterr().err

@@ -122,7 +122,7 @@ WRONG = {
     ),
     "an unknown step": (
         changed('  { type = "set", remove = ["seq"] },\n', '  { type = "filtre" },\n'),
-        '21: pipelines.main.steps[1].type: there is no "filtre" among the processors (did you mean "filter"?)',
+        '21: pipelines.main.steps[1].type: there is no "filtre" among the steps (did you mean "filter"?)',
     ),
     "a step that is no component": (
         changed('  { type = "set", remove = ["seq"] },\n', "  7,\n"),
@@ -279,11 +279,11 @@ WRONG = {
     "an expression with an unknown name": (changed("value > 20", "valu > 20"), "20: pipelines.main.steps[0]: "),
     "a function without a name": (
         changed('  { type = "set", remove = ["seq"] },\n', '  { type = "python", function = "steps.py" },\n'),
-        "21: pipelines.main.steps[1].function: should be of the form ^.+",
+        '21: pipelines.main.steps[1].function: should be "steps.py:name" or "package.module:name", and is "steps.py"',
     ),
     "a function that is not there": (
         changed('  { type = "set", remove = ["seq"] },\n', '  { type = "python", function = "nowhere.py:f" },\n'),
-        "21: pipelines.main.steps[1]: ",
+        "21: pipelines.main.steps[1]",
     ),
 }  # fmt: skip
 

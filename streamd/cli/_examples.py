@@ -1,0 +1,36 @@
+"""Commands as they are typed, for the help of each."""
+
+from collections.abc import Mapping
+
+EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "run": ("streamd run --config config/streamd.toml",),
+    "check": (
+        "streamd check --config config/streamd.toml",
+        "streamd check --offline --config /etc/streamd/streamd.toml",
+    ),
+    "try": ("streamd try --config config/streamd.toml < sample.txt",),
+    "schema": ("streamd schema sources.udp", "streamd schema steps.python"),
+    "status": ("streamd status", "streamd status --json | jq .sources"),
+    "reload": ("streamd reload --dry-run", "streamd reload"),
+    "tail": ("streamd tail -n 20", "streamd tail readings -f --where 'value > 90'"),
+    "query": (
+        "streamd query 'select source, count(*) from records group by 1'",
+        "streamd query 'select * from completeness order by minute desc' --limit 10",
+        "streamd query 'select * from records' --csv --output records.csv",
+    ),
+    "dead-letters": (
+        "streamd dead-letters list --since 1h",
+        "streamd dead-letters show 81",
+        "streamd dead-letters replay --reason json:syntax --dry-run",
+    ),
+    "doctor": ("streamd doctor --config /etc/streamd/streamd.toml",),
+    "logs": ("journalctl -u streamd -o cat -f | streamd logs --level warning",),
+    "send": (
+        "printf 'one\\ntwo\\n' | streamd send udp://127.0.0.1:9999",
+        "streamd send --generate --count 100000 tcp://127.0.0.1:9999",
+        "streamd send records.jsonl unix:///run/lab.sock",
+    ),
+    "bench": ("streamd bench --quick --only tcp_typed",),
+    "install-service": ("streamd install-service --dry-run", "sudo streamd install-service"),
+    "uninstall-service": ("sudo streamd uninstall-service",),
+}

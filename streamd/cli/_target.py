@@ -1,0 +1,48 @@
+"""Where `streamd send` sends to: `udp://host:port`, `tcp://host:port` or `unix:///path`."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+from urllib.parse import unquote
+
+from streamd.cli._table import escape
+from streamd.core.errors import ConfigError
+from streamd.core.settings import Address, parse_address
+
+Protocol = Literal["udp", "tcp", "unix"]
+_KNOWN = "udp://HOST:PORT, tcp://HOST:PORT and unix:///PATH"
+_OTHERS = {
+    "tls": "send speaks no TLS; openssl s_client -quiet -connect HOST:PORT does",
+    "file": "a file is named by its path alone",
+}
+
+
+class Target(NamedTuple):
+    """A receiver."""
+
+    protocol: Protocol
+    to: Address | Path
+
+    def __str__(self) -> str:
+        return f"{self.protocol} to {self.to}"
+
+
+def is_url(text: str) -> bool:
+    """Whether it is meant as a receiver and not as a file."""
+    return "://" in text
+
+
+def target(url: str) -> Target:
+    """The receiver that a URL means. Raises `ConfigError`."""
+    scheme, _, rest = url.partition("://")
+    protocol = scheme.lower()
+    if protocol in ("udp", "tcp"):
+        try:
+            return Target("udp" if protocol == "udp" else "tcp", parse_address(rest.removesuffix("/")))
+        except ValueError as error:
+            raise ConfigError(f"{escape(url)}: {error}") from None
+    if protocol == "unix":
+        if not rest or "\0" in rest:
+            raise ConfigError(f"{escape(url)}: a unix socket is a path, like unix:///run/lab.sock")
+        return Target("unix", Path(unquote(rest)))
+    why = _OTHERS.get(protocol, f"there is no {escape(scheme)}://")
+    raise ConfigError(f"{escape(url)}: {why}; send knows {_KNOWN}")

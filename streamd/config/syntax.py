@@ -1,0 +1,120 @@
+"""Errors of TOML's syntax in words that say what to write instead."""
+
+import json
+import re
+import tomllib
+
+_WORDS = {
+    "true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false",
+}  # fmt: skip
+_NOTHING = frozenset({"none", "null", "nil", "~", "undefined"})
+_PAIR = re.compile(r"""\s*((?:[\w.-]|"[^"]*"|'[^']*')+)\s*=\s*(.*?)\s*(?:\#.*)?$""")
+_HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]*?)\s*\]\]?\s*(?:#.*)?$")
+_YAML = re.compile(r"""\s*(?:-\s+)?["']?[\w.-]+["']?:(?:\s+\S.*)?$""")
+_INNER_WORD = re.compile(r"(?<![\w\"'.-])(True|False|None|null|TRUE|FALSE)(?![\w\"'.-])")
+_INNER_TEXT = re.compile(r"[=\[,{]\s*([A-Za-z][\w:./-]*|\d+[.:][\d.]*[.:/][\w:./]*)\s*(?=[,\]}])")
+_CURLY = str.maketrans({"“": '"', "”": '"', "„": '"', "\u2018": "'", "\u2019": "'"})
+
+
+def hint(text: str, line_number: int, error: str) -> str:
+    """What to add to the error of a parser at a line (from 1): `; write …`, or nothing."""
+    lines = text.split("\n")
+    line = lines[line_number - 1].rstrip("\r") if 0 < line_number <= len(lines) else ""
+    if not line:  # at the end: a quote may have been open since long before
+        line = next((other for other in lines if _is_open(other)), "")
+    found = _another_language(text, line) or _twice(lines, line_number, error) or _of_line(line, error)
+    return f": {found}" if found else ""
+
+
+def _is_open(line: str) -> bool:
+    pair = _PAIR.match(line)
+    value = pair[2] if pair is not None else ""
+    return value[:1] in ("'", '"') and value.count(value[0]) == 1
+
+
+def _another_language(text: str, line: str) -> str:
+    start = text.lstrip()[:1]
+    if start == "{":
+        return "this looks like JSON, and the configuration is TOML: key = value"
+    if start == "<":
+        return "this looks like XML, and the configuration is TOML: key = value"
+    if text.lstrip().startswith("---") or ("=" not in line and _YAML.match(line)):
+        return "this looks like YAML, and the configuration is TOML: [table] and key = value"
+    return ""
+
+
+def _twice(lines: list[str], line_number: int, error: str) -> str:
+    """Of a table or key that is there twice: the line of the first."""
+    if line_number > len(lines) or not any(word in error for word in ("twice", "overwrite", "mutate")):
+        return ""
+    header, pair = _HEADER.match(lines[line_number - 1]), _PAIR.match(lines[line_number - 1])
+    if header is not None:
+        for number, line in enumerate(lines[: line_number - 1], 1):
+            other = _HEADER.match(line)
+            if other is not None and _key(other[2]) == _key(header[2]):
+                return f"[{header[2]}] is in line {number} already: join them, or rename one"
+    elif pair is not None:
+        for number in range(line_number - 1, 0, -1):
+            other = _PAIR.match(lines[number - 1])
+            if other is not None and _key(other[1]) == _key(pair[1]):
+                return f"{pair[1]} is in line {number} already"
+            if _HEADER.match(lines[number - 1]):
+                break
+    return ""
+
+
+def _key(written: str) -> object:
+    """The keys of a header or pair, however they are quoted."""
+    try:
+        return json.dumps(tomllib.loads(f"{written} = 0"), sort_keys=True)
+    except tomllib.TOMLDecodeError:
+        return written
+
+
+def _of_line(line: str, error: str) -> str:
+    straight = line.translate(_CURLY)
+    if straight != line and "=" in line:
+        return f"the quotes are typographic: write {straight.strip()}"
+    pair = _PAIR.match(line)
+    if pair is not None:
+        return _of_value(pair[1], pair[2], error)
+    words = line.split(None, 1)
+    if "=" not in line and words[1:] and words[0][0] != "[":
+        return f"between a key and its value there is =: {words[0]} = {_quoted(words[1])}"
+    return ""
+
+
+def _of_value(key: str, value: str, error: str) -> str:
+    bare = value.rstrip(",")
+    if not value:
+        found = f"{key} has no value: a text is written in quotes"
+    elif bare.lower() in _WORDS:
+        found = f"TOML knows true and false, in lower case: write {key} = {_WORDS[bare.lower()]}"
+    elif bare.lower() in _NOTHING:
+        found = f"TOML has no word for nothing: leave {key} out"
+    elif value[0] in "\"'":
+        found = _of_text(key, value, error)
+    elif value[0] == "{" and "}" not in value:
+        found = f"a table in {{braces}} stands on one line: write a table [….{key}] instead"
+    elif not re.search(r"^[\[{+-]|[\"']", value):
+        found = f"a text is written in quotes: {key} = {_quoted(bare)}"
+    elif inner := _INNER_WORD.search(value):
+        word = _WORDS.get(inner[1].lower())
+        found = f"write {word} for {inner[1]}" if word else f"TOML has no word for nothing: {inner[1]}"
+    else:
+        words = _INNER_TEXT.search(f"={value}")
+        found = f"a text is written in quotes: {_quoted(words[1])}" if words else ""
+    return found
+
+
+def _of_text(key: str, value: str, error: str) -> str:
+    if value.count(value[0]) == 1:
+        return f"the quote is not closed: write {key} = {value}{value[0]}"
+    if "\\" in value and value[0] == '"':
+        return "a backslash begins an escape in \"…\": write it twice, or use '…'"
+    rest = value[value.index(value[0], 1) + 1 :].strip()
+    return f"nothing may follow the text: {rest} is too much" if rest and "Expected newline" in error else ""
+
+
+def _quoted(value: str) -> str:
+    return json.dumps(value.strip().strip("\"'"), ensure_ascii=False)
