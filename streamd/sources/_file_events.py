@@ -43,8 +43,11 @@ class FileEvents:
         self._waiting_for = ""
         log.info("following", **self._names, file=str(tail.path), offset=tail.offset)
 
-    def waiting(self, trouble: str) -> None:
-        """The file cannot be read for now; said once for each reason."""
+    def waiting(self, error: OSError) -> None:
+        """The file, or a rotated one before it, cannot be read for now; said once for each reason."""
+        trouble = error.strerror or str(error)
+        if error.filename is not None and str(error.filename) != self._names["path"]:
+            trouble = f"{trouble}: {error.filename}"
         if trouble != self._waiting_for:
             self._waiting_for = trouble
             log.warning("file_waiting", **self._names, error=trouble)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -166,7 +167,7 @@ class File(Source):
                     )  # else a crash now and a rotation would leave a file nobody looks for
                 more = self._tail is not None and await self._read(self._tail)
             except OSError as error:
-                self._events.waiting(error.strerror or str(error))
+                self._events.waiting(error)
             await asyncio.sleep(0 if more else POLL_S)
 
     async def _read(self, tail: Tail) -> bool:
@@ -201,7 +202,7 @@ class File(Source):
         if look.deleted:
             await self._release(tail)
         else:
-            self._events.waiting(os.strerror(2))
+            self._events.waiting(OSError(errno.ENOENT, os.strerror(errno.ENOENT)))
         return False
 
     def _look(self, tail: Tail) -> Look:

@@ -190,6 +190,29 @@ def test_a_daemon_that_is_stopped_and_started_stores_every_line_once(
     assert daemon.books()["app", "", "", "received"] == 2001
 
 
+def test_a_followed_file_whose_source_gets_another_name_in_a_reload_is_read_on(
+    start: Callable[..., Any], wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    config = TAIL.replace("EXTRA", "")
+    append(tmp_path / "app.log", lines(0, 500))
+    daemon = start(config)
+    daemon.wait_rows(500, "lines")
+    renamed = config.replace("[sources.app]", "[sources.web]").replace('["app"]', '["web"]')
+    (tmp_path / "streamd.toml").write_text(renamed)
+    append(tmp_path / "app.log", lines(500, 500))
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemon.events("reloaded"), "the reload")
+    append(tmp_path / "app.log", lines(1000, 500))
+    wait_until(lambda: daemon.query("SELECT max(n) FROM lines") == [(1499,)], "the last line")
+    (tmp_path / "app.log").unlink()
+    wait_until(lambda: daemon.events("file_released"), "the end of the deleted file")
+    daemon.stop()
+    assert daemon.query("SELECT count(DISTINCT n) FROM lines") == [(1500,)]
+    (event,) = daemon.events("position_taken_over")
+    assert event["by"] == "app"
+    assert [event["event"] for event in daemon.events("file_deleted")] == ["file_deleted"]
+
+
 def test_a_file_full_of_rubbish_is_read_to_its_end_in_bounded_memory(
     start: Callable[..., Any], tmp_path: Path
 ) -> None:
