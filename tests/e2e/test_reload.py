@@ -532,3 +532,67 @@ def test_what_this_host_refuses_is_told_by_a_dry_run_and_by_the_reload_in_the_sa
     daemon.tcp(numbered(0, 10))
     daemon.stop()
     assert out.read_bytes().count(b"\r\n") == 21
+
+
+HANGING = """
+[admin]
+listen = "none"
+[daemon]
+drain_timeout = "{timeout}"
+workers = 2
+[ledger]
+interval = "0.2s"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+codec = "json"
+[pipelines.main]
+sources = ["floor"]
+sinks = ["main"]
+steps = [{{ type = "python", function = "step.py:{function}", timeout = "600s" }}]
+[pipelines.other]
+sources = ["floor"]
+sinks = ["other"]
+[sinks.main]
+type = "sqlite"
+path = "main.db"
+[sinks.other]
+type = "sqlite"
+path = "other.db"
+"""
+
+
+def test_a_reload_that_runs_out_of_time_counts_what_it_gives_up_and_the_rest_goes_on(
+    start: Any, wait_until: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "step.py").write_text(
+        "import asyncio\n\nasync def hang(record):\n    await asyncio.sleep(3600 if record['seq'] else 0)\n"
+        "    return record\n\nasync def go_on(record):\n    return record\n"
+    )
+    daemon = start(HANGING.format(timeout="30s", function="hang"))
+    with socket.create_connection(daemon.address("floor"), timeout=30) as sock:
+
+        def send(*seqs: int) -> None:
+            sock.sendall(b"".join(b'{"sender":"a","seq":%d}\n' % seq for seq in seqs))
+
+        send(0)
+        daemon.wait_rows(1, db="main.db")
+        send(1, 2, 3)
+        wait_until(lambda: daemon.books()["floor", "main", "", "in_flight"] == 3, "the batch that hangs")
+        event = reload(daemon, HANGING.format(timeout="1s", function="go_on"), wait_until)
+        assert event["event"] == "reloaded", event
+        (late,) = daemon.events("reload_timeout")
+        assert (late["records_left"], late["waited_s"]) == (3, 1.0)
+        send(4, 5)
+        daemon.wait_rows(3, db="main.db")
+        daemon.wait_rows(6, db="other.db")
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    daemon.stop()
+    books = daemon.books()
+    assert {
+        counter: books["floor", "main", "", counter] for counter in ("in", "out", "dropped", "in_flight")
+    } == {"in": 6, "out": 3, "dropped": 3, "in_flight": 0}
+    assert daemon.reasons("dropped") == {"reload": 3}
+    assert books["floor", "other", "other", "stored"] == 6
+    assert books["floor", "", "", "decoded"] == 6

@@ -322,6 +322,8 @@ def main() -> int:
     except TableFault as fault:
         sys.stderr.write(f"mutate: {fault}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("mutate: interrupted; go on with --resume\n")
     return run.summary()
 
 
