@@ -1,17 +1,23 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from streamd.admin.view import SinkGauge, View
+from streamd.config import load
+from streamd.core.batch import Batch
 from streamd.core.books import Books
+from streamd.core.contracts import Written
+from streamd.core.frames import Frames
 from streamd.core.histogram import Histogram
 from streamd.core.now import Now
+from streamd.daemon import Daemon as RealDaemon
 from streamd.service.announcer import Announcer, parts_of
 from streamd.service.progress import Part
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 class Daemon:
@@ -123,38 +129,133 @@ async def test_ready_is_said_first_and_the_rest_goes_on(
     assert all("READY=1" not in said and "WATCHDOG=1" in said for said in daemon.sent[1:])
 
 
-def assembly(*, writing: object = None, waiting: int = 0, full: bool = False, timeout_s: float = 0) -> Any:
-    buffer = SimpleNamespace(when_full="block", full=full)
-    offload = SimpleNamespace(timeout_s=timeout_s) if timeout_s else None
-    pipeline = SimpleNamespace(
-        steps=[SimpleNamespace(processor=SimpleNamespace(offload=offload))],
-        fanout=SimpleNamespace(outputs=[SimpleNamespace(buffer=buffer)]),
-    )
-    feed = SimpleNamespace(buffer=SimpleNamespace(records=waiting), frames=SimpleNamespace(decoded=7))
-    return SimpleNamespace(
-        deliveries={"db": SimpleNamespace(writing=writing), "peer": SimpleNamespace(writing=writing)},
-        workers={"main": SimpleNamespace(pipelines=[pipeline], feeds=[feed], progress=3)},
-    )
+CONFIG = """
+[daemon]
+workers = 1
+max_batch = 1
+[admin]
+listen = "none"
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = "json"
+[pipelines.main]
+sources = ["lab"]
+sinks = ["db", "peer"]
+steps = [{steps}]
+[sinks.db]
+type = "sqlite"
+path = "x.db"
+buffer = {{ max_records = 4, when_full = "{when_full}" }}
+[sinks.peer]
+type = "tcp"
+address = "127.0.0.1:9"
+"""
 
 
-def due(**state: Any) -> dict[str, bool]:
-    config: Any = SimpleNamespace(sinks={"db": SimpleNamespace(path="x.db"), "peer": SimpleNamespace()})
-    return {part.name: part.due for part in parts_of(assembly(**state), config, 30.0)}
+class Parts:
+    """The parts of a daemon that has not opened anything, and what an announcer makes of them."""
+
+    def __init__(self, folder: Path, *, steps: str = "", when_full: str = "block") -> None:
+        (folder / "step.py").write_text("async def process(record):\n    return record\n")
+        (folder / "streamd.toml").write_text(CONFIG.format(steps=steps, when_full=when_full))
+        self.daemon = RealDaemon(load(folder / "streamd.toml"))
+        self.parts = self.daemon.parts
+        self.workers = self.parts.workers["main"]
+        self.intake = self.parts.intakes["lab"]
+        self.mono_s = 100.0
+        self.announcer = Announcer(
+            self.daemon.view,
+            lambda patience_s: parts_of(self.parts, self.daemon.loaded.config, patience_s),
+            folder,
+            30.0,
+            send=lambda *_: True,
+        )
+
+    def due(self) -> dict[str, bool]:
+        return {part.name: part.due for part in parts_of(self.parts, self.daemon.loaded.config, 30.0)}
+
+    def offer(self, *payloads: bytes) -> None:
+        self.intake.offer(Frames(list(payloads), "127.0.0.1:5", 1e9))
+
+    def turn(self, seconds: float) -> list[str]:
+        self.mono_s += seconds
+        return self.announcer.turn(Now(1e9, self.mono_s))
 
 
-async def test_a_commit_to_a_file_is_due_until_its_attempt_ends() -> None:
-    attempt = asyncio.get_running_loop().create_future()
-    assert due(writing=attempt) == {"sink db": True, "sink peer": False, "pipeline main": False}
-    attempt.set_result(None)
-    assert not due(writing=attempt)["sink db"]
+async def test_a_commit_to_a_file_is_due_until_its_attempt_ends(tmp_path: Path, until: Until) -> None:
+    parts = Parts(tmp_path)
+    gate = asyncio.Event()
+
+    async def slow(batches: Sequence[Batch]) -> Written:
+        await gate.wait()
+        return Written([0] * len(batches), [0] * len(batches))
+
+    writing = []
+    for name in ("db", "peer"):
+        delivery = parts.parts.deliveries[name]
+        delivery.sink.write = slow  # type: ignore[method-assign]  # a disk that stands still
+        writing.append(asyncio.create_task(delivery.run()))
+        delivery.buffer.put(Batch([{"a": 1}], "lab", "main", "127.0.0.1:5", 1e9))
+    assert parts.due() == {"sink db": False, "sink peer": False, "pipeline main": False}
+    await until(lambda: all(each.writing is not None for each in parts.parts.deliveries.values()))
+    assert parts.due() == {"sink db": True, "sink peer": False, "pipeline main": False}
+    assert "WATCHDOG=1" in parts.turn(1)
+    for _ in range(8):
+        said = parts.turn(5)
+    assert "WATCHDOG=1" not in said
+    assert said[0].endswith("; sink db: a commit has been under way for 40 s")
+    gate.set()
+    await until(lambda: not parts.due()["sink db"])
+    assert "WATCHDOG=1" in parts.turn(1)
+    for delivery in parts.parts.deliveries.values():
+        delivery.buffer.close()
+    await asyncio.gather(*writing)
 
 
-def test_frames_that_wait_are_due_unless_a_sink_makes_them_wait() -> None:
-    assert due(waiting=5)["pipeline main"]
-    assert not due(waiting=5, full=True)["pipeline main"]
+@pytest.mark.parametrize(("when_full", "due"), [("block", False), ("drop_oldest", True)])
+def test_frames_that_wait_are_due_unless_a_sink_makes_them_wait(
+    tmp_path: Path, when_full: str, due: bool
+) -> None:
+    parts = Parts(tmp_path, when_full=when_full)
+    assert not parts.due()["pipeline main"]
+    parts.offer(b"{}")
+    assert parts.due()["pipeline main"]
+    buffer = parts.parts.deliveries["db"].buffer
+    buffer.put(Batch([{"a": n} for n in range(4)], "lab", "main", "127.0.0.1:5", 1e9))
+    assert parts.due()["pipeline main"] == due
+    buffer.take(4)
+    assert parts.due()["pipeline main"]
 
 
-def test_a_step_may_take_its_own_timeout_beyond_the_patience() -> None:
-    config: Any = SimpleNamespace(sinks={})
-    *_, workers = parts_of(assembly(timeout_s=600.0), config, 30.0)
-    assert workers.patience_s == 630.0
+@pytest.mark.parametrize("payload", [b"{", b'{"a":1}'], ids=["bad frames", "good ones"])
+async def test_workers_that_get_on_feed_the_watchdog_whatever_the_frames_are(
+    tmp_path: Path, payload: bytes
+) -> None:
+    parts = Parts(tmp_path, when_full="drop_oldest", steps='{ type = "filter", where = "a == 2" }')
+    parts.offer(*[payload] * 300)
+    running = asyncio.create_task(parts.workers.run())
+    await asyncio.sleep(0)
+    for _ in range(20):
+        before = parts.intake.book.waiting
+        while parts.intake.book.waiting == before:
+            await asyncio.sleep(0)
+        assert parts.due()["pipeline main"]
+        assert "WATCHDOG=1" in parts.turn(5)
+    waiting = parts.intake.book.waiting
+    assert 0 < waiting < 300
+    for _ in range(8):
+        said = parts.turn(5)  # and nothing is taken meanwhile
+    assert "WATCHDOG=1" not in said
+    assert said[0].endswith("; pipeline main: frames have waited and none was taken for 40 s")
+    assert f"received {300}" in said[0]
+    parts.workers.close()
+    await running
+
+
+def test_steps_may_take_their_own_timeouts_beyond_the_patience(tmp_path: Path) -> None:
+    step = '{{ type = "python", function = "step.py:process", timeout = "{}" }}'
+    parts = Parts(tmp_path, steps=f"{step.format('600s')}, {step.format('20s')}")
+    found = {part.name: part for part in parts_of(parts.parts, parts.daemon.loaded.config, 30.0)}
+    assert found["pipeline main"].patience_s == 30.0 + 620.0
+    assert found["sink db"].patience_s == 30.0

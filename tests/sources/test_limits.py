@@ -25,10 +25,8 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 def context_of(name: str, config: Any = None) -> SourceContext:
     def new_framer() -> Any:
-        framing = registry.load("framing", config.framing.type)
-        return framing(
-            framing.Config.model_validate(config.framing.options), config.max_frame, config.oversize
-        )
+        framing = registry.load("framing", config.cut_by.framing.type)
+        return framing(framing.Config(), config.max_frame, config.oversize)
 
     return SourceContext(name, FrameBook(name), None if config is None else new_framer)
 
