@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import errno
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +12,8 @@ from streamd import registry
 from streamd.core.books import FrameBook
 from streamd.core.contracts import Framer, SourceContext
 from streamd.core.errors import EnvironmentFault
+from streamd.core.frames import FRAME_OVERHEAD_BYTES
+from streamd.core.settings import Address
 from streamd.sources import _recvmmsg
 from streamd.sources import udp as udp_module
 from streamd.sources.udp import Udp, peer_text
@@ -230,6 +234,199 @@ async def test_room_that_comes_during_the_stop_leaves_no_reader_to_whoever_gets_
         await source.stop()
     assert capture.payloads == [b"last"]
     assert not asyncio.get_running_loop().remove_reader(number)
+
+
+async def test_reading_goes_on_after_each_time_the_buffer_was_full_and_not_before(
+    capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamd.sources.udp.REST_S", 0.03)
+    source = udp()
+    await source.open(capture)
+    sent: list[bytes] = []
+    with sender(source) as sock:
+
+        def send() -> bool:
+            sent.append(b"%d" % len(sent))
+            sock.send(sent[-1])
+            return True
+
+        for _ in range(3):
+            send()
+            await until(lambda: capture.payloads == sent)  # and rests now
+            capture.resume()
+            capture.accepting = False
+            send()
+            await until(lambda: capture.payloads == sent)
+            send()
+            await asyncio.sleep(0.1)  # the rest is over, the buffer full still
+            assert capture.payloads == sent[:-1]
+            assert not source._reading
+            capture.accepting = True
+            capture.resume()
+            await until(lambda: capture.payloads == sent)
+            for _ in range(3):
+                send()
+                await until(lambda: capture.payloads == sent)
+    await source.stop()
+
+
+class Held:
+    """A socket that somebody else holds too and gives to the source, like a service manager."""
+
+    def __init__(self) -> None:
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.setblocking(False)
+
+    def take(self, listen: Any, kind: Any, owner: str) -> tuple[socket.socket, Address]:
+        del listen, kind, owner
+        return self.sock.dup(), Address(*self.sock.getsockname())
+
+    def give_back(self, listen: Any, kind: Any) -> bool:
+        del listen, kind
+        return False
+
+
+def held_udp(**options: Any) -> tuple[Udp, Held]:
+    held = Held()
+    context = SourceContext("lab", FrameBook("lab"), None, sockets=held)  # type: ignore[arg-type]  # a part of it
+    options = {"type": "udp", "listen": "127.0.0.1:0", "receive_buffer": "4KiB"} | options
+    return Udp(Udp.Config.model_validate(options), context), held
+
+
+async def test_what_the_kernel_dropped_of_a_socket_before_it_was_taken_is_not_the_sources(
+    capture: Any,
+) -> None:
+    source, held = held_udp()
+    with held.sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(200):
+            sock.sendto(b"x" * 100, held.sock.getsockname())
+        await source.open(capture)
+        source._pause()
+        source.refresh()
+        assert source.context.book.notes["kernel_dropped", ""] == 0
+        for _ in range(200):
+            sock.sendto(b"x" * 100, held.sock.getsockname())
+        source.refresh()
+        dropped = source.context.book.notes["kernel_dropped", ""]
+        assert 0 < dropped <= 200
+        source.refresh()
+        assert source.context.book.notes["kernel_dropped", ""] == dropped
+        await source.stop()
+
+
+async def test_a_kernels_count_that_begins_anew_is_no_loss_less(capture: Any) -> None:
+    source = udp()
+    await source.open(capture)
+    source._kernel_drops = 2**32 - 2
+    source.refresh()
+    assert source.context.book.notes["kernel_dropped", ""] == 2
+    await source.stop()
+
+
+async def test_a_stop_reads_all_that_the_kernel_holds_and_nothing_that_comes_meanwhile(capture: Any) -> None:
+    source = udp(receive_buffer="4MiB")
+    await source.open(capture)
+    source._pause()
+    offer = capture.offer
+    with sender(source) as sock:
+        for n in range(1200):
+            sock.send(b"%d" % n)
+
+        def while_it_stops(frames: Any) -> bool:
+            with contextlib.suppress(OSError):
+                sock.send(b"late")
+            return bool(offer(frames))
+
+        capture.offer = while_it_stops
+        await source.stop()
+    assert capture.payloads == [b"%d" % n for n in range(1200)]
+
+
+async def test_what_waits_in_a_socket_that_others_hold_is_left_to_them_unfiltered(capture: Any) -> None:
+    source, held = held_udp()
+    await source.open(capture)
+    source._pause()
+    source._flood_filter._attach(socket.inet_aton("127.0.0.1"), 0.0)
+    with held.sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        await source.stop()
+        for n in range(3):
+            sock.sendto(b"%d" % n, held.sock.getsockname())
+        assert [held.sock.recv(10) for _ in range(3)] == [b"0", b"1", b"2"]
+    assert capture.payloads == []
+
+
+async def test_a_reload_changes_who_may_send_and_grows_the_receive_buffer(capture: Any, until: Until) -> None:
+    source = udp(receive_buffer="16KiB")
+    await source.open(capture)
+    assert source._socket is not None
+    had = source._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    same_place = {"listen": str(source.config.listen)}
+    assert source.can_become(udp(**same_place, allow=["10.0.0.0/8"]).config)
+    assert not source.can_become(udp(listen="127.0.0.1:9").config)
+    source.become(udp(**same_place, allow=["127.0.0.2/32"], receive_buffer="256KiB").config, source.context)
+    assert source._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > had
+    with sender(source) as sock:
+        sock.send(b"no more")
+        await until(lambda: source.context.book.dropped["not_allowed"] == 1)
+        source.become(udp(**same_place).config, source.context)
+        sock.send(b"again")
+        await until(lambda: capture.payloads == [b"again"])
+    await source.stop()
+
+
+async def test_of_a_read_with_strangers_each_friend_keeps_its_own_name_and_weight(
+    capture: Any, until: Until
+) -> None:
+    source = udp(allow=["127.0.0.2/32", "127.0.0.3/32"])
+    await source.open(capture)
+    source._pause()
+    with contextlib.ExitStack() as senders:
+        for host in ("127.0.0.1", "127.0.0.2", "127.0.0.1", "127.0.0.3", "127.0.0.4"):
+            sock = senders.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.bind((host, 0))
+            sock.sendto(host.encode() * 20, tuple(source.address))
+        source._resume()
+        await until(lambda: len(capture.payloads) == 2)
+    assert [peer.rpartition(":")[0] for peer in capture.peers] == ["127.0.0.2", "127.0.0.3"]
+    assert [payload[:9] for payload in capture.payloads] == [b"127.0.0.2", b"127.0.0.3"]
+    assert capture.offered[0].size_bytes == 2 * (9 * 20 + FRAME_OVERHEAD_BYTES)
+    book = source.context.book
+    assert (book.received, book.dropped["not_allowed"]) == (3, 3)
+    await source.stop()
+
+
+async def test_a_read_of_strangers_only_is_offered_to_nobody(capture: Any, until: Until) -> None:
+    source = udp(allow=["127.0.0.2/32"])
+    await source.open(capture)
+    with sender(source) as sock:
+        sock.send(b"no")
+        await until(lambda: source.context.book.dropped["not_allowed"] == 1)
+    assert capture.offered == []
+    await source.stop()
+
+
+def test_an_error_of_the_socket_is_no_silence() -> None:
+    with pytest.raises(OSError, match="Bad file"):
+        _recvmmsg._raise_unless_empty(errno.EBADF)
+    for code in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
+        _recvmmsg._raise_unless_empty(code)
+
+
+def test_one_by_one_reads_as_many_as_in_bulk_and_keeps_what_came_before_the_end() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        socket.socket(type=socket.SOCK_DGRAM) as out,
+    ):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+        for n in range(_recvmmsg.BATCH + 3):
+            out.sendto(b"%d" % n, sock.getsockname())
+        receive = _recvmmsg._one_by_one(sock)
+        counts = [len(receive()[0]) for _ in range(3)]
+        assert counts == [_recvmmsg.BATCH, 3, 0]
 
 
 async def test_senders_outside_the_allowed_networks_are_counted_and_dropped(
