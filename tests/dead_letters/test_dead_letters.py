@@ -358,3 +358,86 @@ def test_every_letter_is_counted_once_whatever_the_order(calls: list[tuple[str, 
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(scenario(Path(folder)))
+
+
+@pytest.mark.parametrize("silence_s", [0.0, 0.5, 3600.0])
+async def test_no_more_than_the_burst_is_kept_at_once_however_long_nothing_came(
+    tmp_path: Path, silence_s: float
+) -> None:
+    clock = Clock()
+    store = DeadLetters(tmp_path / "dead.db", bounds(rate=10, burst=5), Databases(), clock=clock)
+    await store.open()
+    clock.now_s += silence_s
+    store.keep([letter(b"%d" % n) for n in range(9)])
+    store.keep([letter(b"none left")] * 2)
+    clock.now_s += 0.15
+    store.keep([letter(b"one more"), letter(b"one too many")])
+    await store.close()
+    assert rows(store.path, "payload") == [(b"%d" % n,) for n in range(5)] + [(b"one more",)]
+    assert not_kept(store) == {"rate": 4 + 2 + 1}
+
+
+async def test_a_burst_is_as_large_as_it_says_whatever_the_rate(tmp_path: Path) -> None:
+    store = DeadLetters(tmp_path / "dead.db", bounds(rate=1, burst=70), Databases(), clock=Clock())
+    await store.open()
+    store.keep([letter(b"%d" % n) for n in range(71)])
+    await store.close()
+    assert rows(store.path, "payload") == [(b"%d" % n,) for n in range(70)]
+    assert not_kept(store) == {"rate": 1}
+
+
+async def test_a_store_that_got_going_again_is_in_no_trouble_and_waits_no_longer_than_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock())
+    await store.open()
+    waits_s: list[float] = []
+    real = store._backoff.next_s
+
+    def next_s() -> float:
+        waits_s.append(real())
+        return 0.0
+
+    monkeypatch.setattr(store._backoff, "next_s", next_s)
+    write, faults = store._write, 5
+
+    async def faulty(db: Any, some: Any) -> int:
+        nonlocal faults
+        if faults:
+            faults -= 1
+            raise ValueError("a bug")
+        return await write(db, some)
+
+    monkeypatch.setattr(store, "_write", faulty)
+    await store.commit([letter(b"first")])
+    assert store.trouble is None
+    assert store.waiting == 0
+    faults = 1
+    await store.commit([letter(b"second")])
+    assert waits_s[4] > 4 * waits_s[0]
+    assert waits_s[5] < 2 * waits_s[0]
+    await store.close()
+    assert rows(store.path, "payload") == [(b"first",), (b"second",)]
+
+
+async def test_a_call_of_which_nothing_is_kept_is_answered_at_once(tmp_path: Path) -> None:
+    store = DeadLetters(tmp_path / "dead.db", bounds(rate=1, burst=1), Databases(), clock=Clock())
+    await store.open()
+    told: list[Status] = []
+    await store.commit([letter()])
+    await asyncio.wait_for(store.commit([letter()] * 2), 20)
+    store.keep([letter()], Ack(told.append))
+    store.keep([], Ack(told.append))
+    assert told == [Status.DROPPED, Status.REJECTED]
+    assert store.waiting == 0
+    await store.close()
+
+
+@pytest.mark.usefixtures("a_lock_is_noticed_at_once")
+async def test_a_store_that_cannot_be_used_is_closed_again(store: DeadLetters, tmp_path: Path) -> None:
+    await store.open()
+    await store.close()
+    databases = Databases()
+    with Lock(store.path), pytest.raises(EnvironmentFault, match=r"dead\.db"):
+        await DeadLetters(tmp_path / "dead.db", bounds(), databases, clock=Clock()).open()
+    assert list(databases.paths) == []

@@ -1,0 +1,328 @@
+"""Reloads of a daemon in this process, with its sinks held at will; its books balance at the end."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamd.balance import differences
+from streamd.config import load
+from streamd.core.errors import EnvironmentFault
+from streamd.core.frames import Frames
+from streamd.daemon import Daemon
+from streamd.reload.changes import Changes, compare
+from streamd.reload.swap import Swap, _same_place
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
+CONFIG = """
+[daemon]
+state_dir = "{state_dir}"
+drain_timeout = "{timeout}"
+workers = 2
+max_batch = 4
+[admin]
+listen = "none"
+[control]
+path = "none"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+codec = "json"
+{floor}
+{source}
+[pipelines.main]
+sources = [{sources}]
+sinks = [{sinks}]
+steps = [{steps}]
+[sinks.main]
+type = "sqlite"
+path = "main.db"
+buffer = {{ max_records = 4 }}
+{sink}
+"""
+PLAIN = {
+    "timeout": "30s", "floor": "", "source": "", "sources": '"floor"', "sinks": '"main"', "steps": "",
+    "sink": "",
+}  # fmt: skip
+LATE = '[sources.late]\ntype = "tcp"\nlisten = "127.0.0.1:0"\ncodec = "json"'
+COPY = '[sinks.copy]\ntype = "sqlite"\npath = "copy.db"'
+STEPS = """
+import asyncio
+gate = asyncio.Event()
+begun = []
+
+async def wait(record):
+    begun.append(record["n"])
+    await gate.wait()
+    return record
+
+async def pass_on(record):
+    return record
+"""
+
+
+class Running:
+    """A daemon with its configuration in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "steps.py").write_text(STEPS)
+        self.write()
+        self.daemon = Daemon(load(folder / "streamd.toml"))
+        self.task: asyncio.Task[int] | None = None
+
+    def write(self, **other: str) -> None:
+        text = CONFIG.format(state_dir=self.folder / "var", **(PLAIN | other))
+        (self.folder / "streamd.toml").write_text(text)
+
+    async def begin(self, until: Until, **other: str) -> None:
+        self.write(**other)
+        self.daemon = Daemon(load(self.folder / "streamd.toml"))
+        self.task = asyncio.create_task(self.daemon.run())
+        await until(lambda: self.daemon.view.phase == "running")
+
+    async def reload(self, **other: str) -> Changes:
+        self.write(**other)
+        changes = await self.daemon.reloads.ask(asked_by="a test")
+        assert isinstance(changes, Changes), changes
+        return changes
+
+    def offer(self, *numbers: int, source: str = "floor") -> None:
+        payloads = [b'{"n":%d}' % n for n in numbers]
+        self.daemon.parts.intakes[source].offer(Frames(payloads, "127.0.0.1:5", 1e9))
+
+    async def stored(self, until: Until, n: int, sink: str = "main") -> None:
+        books = self.daemon.books
+        await until(lambda: sum(each.stored for key, each in books.deliveries.items() if key[2] == sink) >= n)
+
+    async def stop(self) -> int:
+        assert self.task is not None
+        self.daemon._stop.set()
+        code = await asyncio.wait_for(self.task, 30)
+        assert differences(self.daemon.books) == []
+        return code
+
+
+@pytest.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    """A daemon that has not begun yet; it is ended whatever a test does."""
+    thresholds = gc.get_threshold()
+    one = Running(tmp_path)
+    yield one
+    if one.task is not None and not one.task.done():
+        one.task.cancel()
+        await asyncio.wait({one.task})
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
+def hold(sink: Any) -> asyncio.Event:
+    """Writes of the sink wait until the event is set."""
+    gate, write = asyncio.Event(), sink.write
+
+    async def held(batches: Any) -> Any:
+        await gate.wait()
+        return await write(batches)
+
+    sink.write = held
+    return gate
+
+
+def step(name: str) -> str:
+    return f'{{ type = "python", function = "steps.py:{name}", timeout = "600s" }}'
+
+
+async def test_what_a_reload_gives_up_when_its_time_is_over_is_in_the_books_and_the_rest_goes_on(
+    running: Running, until: Until
+) -> None:
+    await running.begin(until, steps=step("wait"))
+    running.offer(1, 2, 3)
+    book = running.daemon.books.pipeline("floor", "main")
+    await until(lambda: book.in_flight == 3)
+    await running.reload(timeout="0.2s", steps=step("pass_on"))
+    assert (book.dropped, book.in_flight) == ({"reload": 3}, 0)
+    running.offer(4, 5)
+    await running.stored(until, 2)
+    assert await running.stop() == 0
+    assert (book.taken_in, book.out, book.dropped) == (5, 2, {"reload": 3})
+
+
+async def test_what_a_removed_source_has_read_and_nobody_took_in_time_is_in_the_books(
+    running: Running, until: Until
+) -> None:
+    await running.begin(until, source=LATE, sources='"floor", "late"')
+    gate = hold(running.daemon.parts.sinks["main"])
+    running.offer(*range(40), source="late")
+    late = running.daemon.books.source("late")
+    await until(lambda: running.daemon.parts.deliveries["main"].buffer.must_wait)
+    await running.reload(timeout="0.2s")
+    assert late.waiting == 0
+    assert late.dropped["reload"] == 40 - late.decoded > 0
+    gate.set()
+    assert await running.stop() == 0
+    assert running.daemon.books.delivery("late", "main", "main").stored == late.decoded
+
+
+async def test_a_removed_source_is_finished_where_there_is_time(running: Running, until: Until) -> None:
+    await running.begin(until, source=LATE, sources='"floor", "late"')
+    running.offer(*range(40), source="late")
+    await running.reload()
+    assert await running.stop() == 0
+    book = running.daemon.books.source("late")
+    assert (book.decoded, book.dropped) == (40, {})
+    assert running.daemon.books.delivery("late", "main", "main").stored == 40
+
+
+async def test_a_step_that_stays_goes_on_with_what_it_has_and_one_that_goes_is_closed(
+    running: Running, until: Until
+) -> None:
+    await running.begin(until, steps=f"{step('pass_on')}, {step('wait')}")
+    closed: list[str] = []
+    for each in running.daemon.parts.pipelines["main"].steps:
+        assert each.offloaded is not None
+        real = each.offloaded.close
+
+        async def close(name: str = each.name, real: Any = real) -> None:
+            closed.append(name)
+            await real()
+
+        each.offloaded.close = close  # type: ignore[method-assign]  # it is told
+    await running.reload(steps=step("pass_on"))
+    await until(lambda: closed == ["python[1]"])
+    running.offer(1)
+    await running.stored(until, 1)
+    assert await running.stop() == 0
+
+
+async def test_a_sink_that_comes_and_one_that_goes_are_owed_what_was_handed_out_meanwhile(
+    running: Running, until: Until
+) -> None:
+    await running.begin(until)
+    running.offer(1, 2)
+    await running.stored(until, 2)
+    await running.reload(sinks='"main", "copy"', sink=COPY)
+    running.offer(3)
+    await running.stored(until, 1, "copy")
+    await running.reload()
+    running.offer(4, 5)
+    await running.stored(until, 5)
+    assert await running.stop() == 0
+    books = running.daemon.books
+    assert books.delivery("floor", "main", "copy").offered == 1
+    assert books.delivery("floor", "main", "main").offered == 5
+    assert not running.daemon.parts.sinks.keys() - {"main"}
+
+
+async def test_a_sink_that_is_gone_has_written_and_closed_and_the_ledger_hears_of_it(
+    running: Running, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await running.begin(until, sinks='"main", "copy"', sink=COPY)
+    copy: Any = running.daemon.parts.sinks["copy"]
+    gate = hold(copy)
+    gone: list[str] = []
+    monkeypatch.setattr(running.daemon, "_forget_sink", gone.append)
+    running.offer(1, 2)
+    await until(lambda: running.daemon.parts.deliveries["copy"].writing is not None)
+    await running.reload()
+    await asyncio.sleep(0.05)
+    assert gone == []
+    gate.set()
+    await until(lambda: gone == ["copy"])
+    assert copy._writer is None
+    assert running.daemon.books.delivery("floor", "main", "copy").stored == 2
+    assert await running.stop() == 0
+
+
+async def test_other_settings_of_a_source_hold_at_once_and_it_keeps_its_connections(
+    running: Running, until: Until
+) -> None:
+    await running.begin(until)
+    source = running.daemon.parts.sources["floor"]
+    changes = await running.reload(
+        floor='max_connections = 7\nbuffer = { max_records = 9, when_full = "drop_newest" }'
+    )
+    assert changes.sources["changed"] == ["floor"]
+    assert running.daemon.parts.sources["floor"] is source
+    assert source.config.max_connections == 7
+    buffer = running.daemon.parts.intakes["floor"].buffer
+    assert (buffer.max_records, buffer.when_full) == (9, "drop_newest")
+    assert await running.stop() == 0
+
+
+async def test_a_reload_that_cannot_open_something_closes_what_it_has_opened_and_all_is_as_before(
+    running: Running, until: Until
+) -> None:
+    await running.begin(until)
+    daemon = running.daemon
+    now, old = daemon.loaded, daemon.parts
+    old.intakes["floor"].on_resume(lambda: None)
+    waiting_for_room = old.intakes["floor"].buffer.on_room
+    running.write(
+        source=LATE, sources='"floor", "late"', sinks='"main", "copy", "other"',
+        sink=COPY + '\n[sinks.other]\ntype = "file"\npath = "other.ndjson"',
+    )  # fmt: skip
+    new = load(running.folder / "streamd.toml")
+    parts = daemon._assemble(new, daemon.books, (now, old))
+    closed: list[str] = []
+    for name in ("copy", "other"):
+
+        async def close(name: str = name, real: Any = parts.sinks[name].close) -> None:
+            closed.append(name)
+            await real()
+
+        parts.sinks[name].close = close  # type: ignore[method-assign]  # it is told
+
+    async def refuse(outlet: Any) -> None:
+        del outlet
+        parts.intakes["late"].offer(Frames([b"{}"] * 3, "127.0.0.1:5", 1e9))
+        parts.intakes["floor"].on_resume(lambda: None)
+        raise EnvironmentFault("the port is taken")
+
+    parts.sources["late"].open = refuse  # type: ignore[method-assign]  # as a port that was taken just now
+    swap = Swap(old, parts, compare(now, old, new, parts), daemon.books)
+    with pytest.raises(EnvironmentFault, match="the port is taken"):
+        await swap.open()
+    assert closed == ["other", "copy"]
+    assert old.intakes["floor"].buffer.on_room is waiting_for_room
+    late = daemon.books.source("late")
+    assert (late.received, late.dropped, late.waiting) == (3, {"shutdown": 3}, 0)
+    running.offer(1)
+    await running.stored(until, 1)
+    assert await running.stop() == 0
+
+
+async def test_a_sink_on_the_place_of_one_before_begins_when_that_has_ended(
+    running: Running, until: Until
+) -> None:
+    files = '[sinks.{}]\ntype = "file"\npath = "out.ndjson"'
+    await running.begin(until, sinks='"main", "before"', sink=files.format("before"))
+    gate = hold(running.daemon.parts.sinks["before"])
+    running.offer(1, 2)
+    await until(lambda: running.daemon.parts.deliveries["before"].writing is not None)
+    await running.reload(sinks='"main", "after"', sink=files.format("after"))
+    running.offer(3)
+    await running.stored(until, 3)
+    await asyncio.sleep(0.05)
+    assert running.daemon.books.delivery("floor", "main", "after").stored == 0
+    gate.set()
+    await running.stored(until, 1, "after")
+    assert await running.stop() == 0
+    out = running.daemon.loaded.state_dir / "out.ndjson"
+    assert out.read_text().splitlines() == ['{"n":1}', '{"n":2}', '{"n":3}']
+
+
+def test_two_sinks_on_one_table_have_one_place_however_it_is_spelt(running: Running) -> None:
+    def made(type_: str, path: str, table: str = "") -> Any:
+        more = f'table = "{table}"' if table else ""
+        running.write(sink=f'[sinks.a]\ntype = "{type_}"\npath = "{path}"\n{more}', sinks='"main", "a"')
+        return Daemon(load(running.folder / "streamd.toml")).parts.sinks["a"]
+
+    one = made("sqlite", "x.db", "Rows")
+    assert _same_place(one, made("sqlite", "./x.db", "rows"))
+    assert not _same_place(one, made("sqlite", "x.db", "others"))
+    assert not _same_place(one, made("sqlite", "y.db", "rows"))
+    assert not _same_place(one, made("file", "x.db"))
