@@ -13,6 +13,7 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from streamd.cli._layout import laid_out, width_of
 from streamd.cli._standard_streams import for_programs
 from streamd.core.printable import printable
 
@@ -97,24 +98,14 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def _write_tables(columns: Sequence[str], rows: Iterable[Sequence[object]], out: TextIO) -> None:
-    from rich import box  # noqa: PLC0415 - rich costs start-up time that only a terminal needs
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    console = Console(file=out, width=None if out.isatty() else _PLAIN_WIDTH)
+    names, width = [escape(name) for name in columns], width_of(out, _PLAIN_WIDTH)
     waiting = iter(rows)
     part = list(itertools.islice(waiting, _ROWS_PER_TABLE))
     while True:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for index, name in enumerate(columns):
-            numbers = all(isinstance(row[index], int | float | None) for row in part)
-            table.add_column(Text(escape(name)), justify="right" if numbers else "left", overflow="fold")
-        for row in part:
-            table.add_row(  # as Text: what is in it is letters, never markup
-                *(Text("NULL", "dim") if value is None else Text(escape(text_of(value))) for value in row)
-            )
-        console.print(table)
+        right = [all(isinstance(row[i], int | float | None) for row in part) for i in range(len(names))]
+        shown = [["NULL" if value is None else escape(text_of(value)) for value in row] for row in part]
+        out.writelines(f"{line}\n" for line in laid_out(names, shown, right, width))
         part = list(itertools.islice(waiting, _ROWS_PER_TABLE))
         if not part:
             return
+        out.write("\n")

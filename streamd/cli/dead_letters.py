@@ -115,7 +115,21 @@ def _list(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
         sys.stdout.writelines(map(_json, newest(connection, wanted, ALL_COLUMNS, options.limit)))
     else:
         rows = newest(connection, wanted, _LISTED, options.limit)
-        write_rows(_LISTED, _shortened(rows), "auto")
+        columns: tuple[str, ...] = _LISTED
+        shown = _shortened(rows)
+        if sys.stdout.isatty():
+            columns, shown = _for_a_screen(list(shown))
+        write_rows(columns, shown, "auto")
+
+
+def _for_a_screen(
+    rows: list[tuple[Any, ...]],
+) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
+    """Without the columns that are empty in every row, and times without their fractions of a second."""
+    kept = [i for i in range(len(_LISTED)) if not rows or any(row[i] for row in rows)]
+    at = _LISTED.index("received_at")
+    short = [(*row[:at], f"{row[at][:19].replace('T', ' ')}Z", *row[at + 1 :]) for row in rows]
+    return tuple(_LISTED[i] for i in kept), (tuple(row[i] or "" for i in kept) for row in short)
 
 
 def _shortened(rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ import argparse
 import http.client
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ import msgspec
 
 from streamd.balance import beside, parts
 from streamd.cli._control import STATUS_TIMEOUT_S, add_place, ask, place
+from streamd.cli._layout import laid_out, width_of
 from streamd.cli._table import escape
 from streamd.core.errors import EnvironmentFault
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 _PLAIN_WIDTH = 200  # where there is no terminal to fit into
 
+_WITHOUT_END = 1 << 20
+_EMPTY = frozenset({"", "0", "0%"})
+_TEXTS = frozenset({"source", "listening", "pipeline", "sink", "state"})
+"""Columns of words; the others hold numbers."""
 _IN_THE_TABLE = ("received", "decoded", "rejected", "dropped", "kernel_dropped", "waiting")
 
 Book = dict[str, int | dict[str, int]]
@@ -138,7 +143,7 @@ def _show(status: Status) -> None:
     from rich.console import Console  # noqa: PLC0415 - rich costs start-up time that only this page needs
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+    console = Console(width=width_of(sys.stdout, _PLAIN_WIDTH), highlight=False)
     verdict = Text("ready", "bold green") if status.ready else Text("not ready", "bold red")
     head = f"streamd {status.version} · {status.phase} for {_span(status.uptime_s)} · run {status.run_id} · "
     console.print(Text(escape(head)) + verdict)
@@ -187,6 +192,7 @@ def _show(status: Status) -> None:
             for sink in status.sinks
         ),
     )  # fmt: skip
+    console.print()
     for line in (*_beside(status.sources), *beside({sink.name: sink.notes for sink in status.sinks})):
         console.print(Text(escape(line)))
     for source in status.sources:
@@ -217,19 +223,22 @@ def _local(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _table(console: "rich.console.Console", names: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+def _table(console: "rich.console.Console", names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Where all columns do not fit, those that are empty or zero in every row are left out."""
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, name in enumerate(names):
-        table.add_column(name, justify="left" if index < 2 else "right", overflow="fold")  # noqa: PLR2004 - names first, numbers after
-    for row in rows:
-        table.add_row(
-            *(Text(escape(cell)) for cell in row)
-        )  # as Text: what is in it is letters, never markup
-    console.print(table)
+    shown = [[escape(cell) for cell in row] for row in rows]
+    kept = list(range(len(names)))
+    if max(map(len, laid_out(names, shown, _right(names), _WITHOUT_END)), default=0) > console.width:
+        kept = [i for i in kept if i == 0 or any(row[i] not in _EMPTY for row in shown)]
+    names, shown = [names[i] for i in kept], [[row[i] for i in kept] for row in shown]
+    console.print()
+    for line in laid_out(names, shown, _right(names), console.width):
+        console.print(Text(line), soft_wrap=True)
+
+
+def _right(names: Sequence[str]) -> list[bool]:
+    return [name not in _TEXTS for name in names]
 
 
 def _total(book: Book, counter: str) -> int:

@@ -1,0 +1,81 @@
+"""Rows laid out by the width of the terminal: a table, a table with long values below, or a block a row."""
+
+import os
+import shutil
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+_GAP = 2
+_MOST_BELOW = 2
+"""Columns whose values may stand below their row; where more would have to, each row is a block."""
+
+
+def width_of(out: TextIO, elsewhere: int) -> int:
+    """Columns to write in: $COLUMNS, else the terminal's; `elsewhere` where there is no terminal."""
+    if not out.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        return elsewhere
+    return max(20, shutil.get_terminal_size().columns)
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal the text takes; wide characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def laid_out(
+    names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], width: int
+) -> Iterator[str]:
+    """Lines no longer than `width`, the head first. No name and no number is broken over lines."""
+    widths = [max([cells(name), *(cells(row[i]) for row in rows)]) for i, name in enumerate(names)]
+    inside = list(range(len(names)))
+    while inside and sum(widths[i] + _GAP for i in inside) - _GAP > width:
+        inside.remove(max(inside, key=lambda i: widths[i]))
+    below = [i for i in range(len(names)) if i not in inside]
+    if not inside or len(below) > _MOST_BELOW:
+        yield from _blocks(names, rows, width)
+        return
+
+    def line(values: Sequence[str]) -> str:
+        return (" " * _GAP).join(_padded(values[i], widths[i], right=right[i]) for i in inside).rstrip()
+
+    yield line(names)
+    yield (" " * _GAP).join("-" * widths[i] for i in inside)
+    for row in rows:
+        yield line(row)
+        for i in below:
+            if row[i]:
+                yield from _hanging(f"  {names[i]}: ", row[i], width)
+
+
+def _blocks(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    longest = max(map(cells, names), default=0)
+    margin = longest + _GAP if longest + _GAP <= width // 2 else 0
+    for number, row in enumerate(rows):
+        if number:
+            yield ""
+        for name, value in zip(names, row, strict=True):
+            head = _padded(name, margin, right=False) if margin else f"{name}: "
+            yield from _hanging(head, value, width)
+
+
+def _hanging(head: str, text: str, width: int) -> Iterator[str]:
+    """The text behind its head, folded; what follows is as far in as the head is long."""
+    inside = " " * min(cells(head), width // 2)
+    part, used = head, cells(head)
+    for character in text:
+        wide = cells(character)
+        if used + wide > width:
+            yield part.rstrip()
+            part, used = inside, len(inside)
+        part, used = part + character, used + wide
+    yield part.rstrip()
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - cells(text))
+    return space + text if right else text + space
