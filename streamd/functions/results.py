@@ -36,6 +36,9 @@ def owned(result: Any, ours: set[int]) -> list[Record]:
     """
     if not isinstance(result, list):
         raise _unusable(result, "a list of dicts")
+    ids = set(map(id, result))
+    if len(ids) == len(result) and ours.issuperset(ids):
+        return list(result)
     made: list[Record] = []
     for part in result:
         if not isinstance(part, dict):

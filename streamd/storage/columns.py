@@ -58,8 +58,10 @@ def json_text(value: Any) -> str:
         text = _encode_json(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise BadData("row:json", f"not expressible as JSON: {error}") from None
-    if "null" in text and _has_non_finite(value):  # the encoder writes null for NaN and infinity
-        raise BadData("row:not_finite", "NaN or infinity")
+    place = _non_finite(value) if "null" in text else None  # the encoder writes null for NaN and infinity
+    if place is not None:
+        at = f" at {place.removeprefix('.')[:200]}" if place else ""
+        raise BadData("row:not_finite", f"NaN or infinity{at}")
     return text
 
 
@@ -84,20 +86,21 @@ ENCODERS: dict[str, Callable[[Any], Any]] = {"json": json_text, "any": any_value
 """For the types whose value is not stored as it is."""
 
 
-def _has_non_finite(value: Any) -> bool:
-    waiting = [value]
+def _non_finite(value: Any) -> str | None:
+    """Where in the value a NaN or infinity is, like `.a[1]`; empty: it is the value; None: there is none."""
+    waiting = [("", value)]
     while waiting:
-        part = waiting.pop()
+        place, part = waiting.pop()
         if isinstance(part, float):
             if not -_LARGEST <= part <= _LARGEST:
-                return True
+                return place
         elif isinstance(part, dict):
-            waiting += part.values()
+            waiting += [(f"{place}.{key}", inner) for key, inner in part.items()]
         elif isinstance(part, list | tuple):
-            waiting += part
+            waiting += [(f"{place}[{index}]", inner) for index, inner in enumerate(part)]
         elif isinstance(part, msgspec.Struct):
-            waiting += msgspec.structs.astuple(part)
-    return False
+            waiting += [("", inner) for inner in msgspec.structs.astuple(part)]
+    return None
 
 
 def annotation(field: FieldSettings) -> Any:

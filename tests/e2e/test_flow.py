@@ -151,7 +151,7 @@ def test_worker_processes_killed_hung_leaking_and_returning_nonsense_cost_their_
     assert len(lost) <= 6 * 16
     log = daemon.stderr.partition("source floor")[0]
     assert {json.loads(line)["event"] for line in log.splitlines()} == {
-        "listening", "admin_listening", "ready", "step_batch_lost", "stopping",
+        "listening", "admin_listening", "ready", "step_batch_lost", "step_results_refused", "stopping",
     }  # fmt: skip
     assert daemon.query("SELECT max(record ->> 'kept') FROM records")[0][0] <= 5
 

@@ -454,26 +454,26 @@ SINK_CASES = {
     "poison in any": poisoned(
         'columns = { v = "any" }',
         [1, HUGE, 1],
-        {"row:range": 1, "row:not_finite": 2, "row:json": 3, "row:type": 4, "row:surrogate": 1},
+        {"row:range": 1, "row:not_finite": 2, "row:json": 1, "row:surrogate": 1},
     ),
-    "poison in int": poisoned('columns = { v = "int" }', [1, 1], {"schema:range": 1, "schema:type": 11}),
-    "poison in str": poisoned('columns = { v = "str" }', ["a", "a"], {"schema:type": 11, "row:surrogate": 1}),
+    "poison in int": poisoned('columns = { v = "int" }', [1, 1], {"schema:range": 1, "schema:type": 5}),
+    "poison in str": poisoned('columns = { v = "str" }', ["a", "a"], {"schema:type": 5, "row:surrogate": 1}),
     "poison in float": poisoned(
-        'columns = { v = "float" }', [1.0, 2.0**70, 1.0], {"schema:range": 2, "schema:type": 9}
+        'columns = { v = "float" }', [1.0, 2.0**70, 1.0], {"schema:range": 2, "schema:type": 3}
     ),
     "poison in json": poisoned(
-        'columns = { v = "json" }', ["1", str(2**70), HUGE, "1"], {"row:not_finite": 2, "row:json": 8}
+        'columns = { v = "json" }', ["1", str(2**70), HUGE, "1"], {"row:not_finite": 2, "row:json": 2}
     ),
     "poison in the column extra": poisoned(
-        'columns = { w = "any" }', AS_JSON, {"row:not_finite": 2, "row:json": 8}, "extra"
+        'columns = { w = "any" }', AS_JSON, {"row:not_finite": 2, "row:json": 2}, "extra"
     ),
     "poison in an added column": poisoned(
         'columns = { w = "any" }\nextra = "add_column"',
         [1, HUGE, 1],
-        {"row:range": 1, "row:not_finite": 2, "row:json": 3, "row:type": 4, "row:surrogate": 1},
+        {"row:range": 1, "row:not_finite": 2, "row:json": 1, "row:surrogate": 1},
     ),
     "poison in the catch-all table": poisoned(
-        "buffer = {}", AS_JSON, {"row:not_finite": 2, "row:json": 8}, "record"
+        "buffer = {}", AS_JSON, {"row:not_finite": 2, "row:json": 2}, "record"
     ),
     "names that are SQL, in added columns": Case(
         NAMED,
@@ -609,7 +609,10 @@ def test_records(outcomes: dict[str, Outcome], name: str) -> None:
     assert found.rows == case.rows
     assert found.notes == case.notes
     reasons = Counter((stage, reason) for stage, reason, _ in found.letters)
-    assert reasons == Counter(("sink", reason) for reason, _ in case.letters)
+    expected = Counter(("sink", reason) for reason, _ in case.letters)
+    if "steps.py:poison" in case.step:  # what is no value at all does not leave the step
+        expected["python[0]", "bad_result"] = 6
+    assert reasons == expected
 
 
 SHOUTED = """
