@@ -208,8 +208,8 @@ class Recovery:
             if patient and files.may_be_completed(just_committed=False):
                 return False
             copy = await self._copied()
-        # SQLite deletes a log by its name; it must not be another's.
-        with nullcontext() if files.has_no_other_log else files.kept():
+        # The last connection that closes brings its log into the file, and deletes a log by its name.
+        with nullcontext() if saved and files.has_no_other_log else files.kept():
             await self._database.disconnect()
         files.tidy(saved=saved or copy is not None)
         if not saved:

@@ -66,3 +66,13 @@ def test_a_path_without_a_pattern_is_its_own_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:
     assert files_of(tmp_path / "none" / "%Y.db") == []
+
+
+@pytest.mark.parametrize("name", ["%Y.db", "%Y-%m.db", "%Y-%m-%d.db", "%Y-%m-%d-%H.db"])
+def test_a_file_is_to_come_until_its_first_moment(name: str) -> None:
+    dated = DatedPath(Path("/data") / name)
+    start = datetime(2027, 1, 1, tzinfo=UTC)
+    path = dated.file_of(start)
+    assert dated.is_to_come(path, start - timedelta(microseconds=1))
+    assert not dated.is_to_come(path, start)
+    assert not dated.is_to_come(Path("/data/notes.txt"), start)

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.core.errors import SinkError
-from streamd.storage import recovery
+from streamd.storage import files, recovery
 from streamd.storage.database import Database
 from streamd.storage.databases import Databases
 
@@ -189,14 +189,36 @@ async def test_another_file_in_its_place_is_opened_and_its_log_is_not_deleted(us
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (2,)
 
 
+async def test_a_reader_that_stays_in_the_old_log_does_not_spoil_the_new_one(used: Database) -> None:
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN');"
+    )
+    program += "print(c.execute('SELECT count(*) FROM t').fetchone(), flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", program, str(used.path)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as reader:  # noqa: ASYNC220 - it starts at once
+        assert reader.stdout is not None
+        assert await asyncio.to_thread(reader.stdout.readline) == b"(1,)\n"
+        remove("-wal")(used.path)
+        await insert(used, 2)
+        assert await asyncio.to_thread(there, used.path) == [1, 2]
+        await asyncio.to_thread(reader.communicate)
+    await insert(used, 3)
+    assert await asyncio.to_thread(there, used.path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("closes_as_last", [False, True])
 @pytest.mark.parametrize("look_every_s", [NEVER_S], indirect=True)
 async def test_what_another_program_wrote_meanwhile_is_kept_and_ours_is_beside_it_in_a_copy(
-    used: Database,
+    used: Database, closes_as_last: bool
 ) -> None:
     await used.write_ahead_log.checkpoint_now()
     await used.execute(INSERT, (2,))
+    if closes_as_last:
+        await asyncio.to_thread(used.path.read_bytes)
     remove("-wal", "-shm")(used.path)
     assert await asyncio.to_thread(elsewhere, used.path, "INSERT INTO t VALUES (8)") == "[]"
+    assert (files.identity(Path(f"{used.path}-wal")) == files.NO_FILE) == closes_as_last
     with capture_logs() as told:
         await insert(used, 3)
     (split,) = [event for event in told if event["event"] == "database_split"]
