@@ -7,7 +7,6 @@ to the dead letters. `read` gives what is stored as a data frame.
 from typing import TYPE_CHECKING, Any
 
 import streamd._own_path  # noqa: F401 - before anything else of ours is imported
-from streamd.core.contracts import DROP
 from streamd.core.errors import BadData
 
 
@@ -19,11 +18,20 @@ class Reject(BadData):
 
 
 if TYPE_CHECKING:
+    from streamd.core.contracts import DROP
     from streamd.reading.reading import Reading, read
 else:
 
     def __getattr__(name: str) -> Any:
-        """`read` and `Reading` when they are asked for: they know every component, a step needs none."""
+        """`DROP`, `read` and `Reading` when they are asked for.
+
+        Their imports take a tenth of a second, in which a daemon that starts could hear no signal yet.
+        """
+        if name == "DROP":
+            from streamd.core.contracts import DROP  # noqa: PLC0415
+
+            globals()[name] = DROP  # a step may ask once for each record
+            return DROP
         if name in ("Reading", "read"):
             from streamd.reading import reading  # noqa: PLC0415
 

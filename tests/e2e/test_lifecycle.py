@@ -11,6 +11,7 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -421,3 +422,29 @@ def test_two_daemons_on_the_same_files_take_turns_and_each_ones_books_are_exact(
     assert both[0].query("SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [(0,)]
     stored = both[0].query("SELECT sum(n) FROM ledger WHERE counter = 'stored' GROUP BY run_id")
     assert stored == [(20000,), (20000,)]
+
+
+@pytest.mark.parametrize("after_ms", range(0, 400, 40))
+def test_a_hangup_at_any_moment_of_the_start_is_a_reload_and_other_signals_end_nothing(
+    start: Callable[..., Any], wait_until: Callable[..., Any], after_ms: int
+) -> None:
+    daemon = start(ready=False)
+    ours = 1 << (signal.SIGHUP - 1)
+
+    def heard() -> bool:
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+        return any(
+            int(line.split()[1], 16) & ours
+            for line in status.splitlines()
+            if line[:6] in ("SigBlk", "SigCgt")
+        )
+
+    wait_until(heard, "the daemon to hear SIGHUP")
+    time.sleep(after_ms / 1000)
+    for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2):
+        daemon.process.send_signal(number)
+    daemon.wait_ready()
+    wait_until(lambda: daemon.events("reloaded"), "the reload")
+    daemon.udp(b"x")
+    daemon.wait_rows(1)
+    daemon.stop()
