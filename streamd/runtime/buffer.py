@@ -53,7 +53,7 @@ class Buffer(Generic[T]):
     def resize(self, max_records: int, max_bytes: int, when_full: WhenFull) -> None:
         """Other bounds and policy from the next item on; what waits stays, until something is put."""
         self.max_records, self.max_bytes, self.when_full = max_records, max_bytes, when_full
-        self._make_room()
+        self.make_room()
 
     @property
     def full(self) -> bool:
@@ -90,9 +90,14 @@ class Buffer(Generic[T]):
 
     def take(self, max_records: int) -> list[T]:
         """What waits, up to `max_records`; an item that is too large is cut into even parts."""
+        taken = self.take_quietly(max_records)
+        self.make_room()
+        return taken
+
+    def take_quietly(self, max_records: int) -> list[T]:
+        """As `take`, but nobody hears of the room there is before `make_room` is called."""
         taken: list[T] = []
         self._fill(taken, self._items, max_records)
-        self._make_room()
         return taken
 
     async def wait(self, at_least: int = 1) -> None:
@@ -182,7 +187,8 @@ class Buffer(Generic[T]):
         if self.on_ready is not None:
             self.on_ready()
 
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
+        """Let those go on who wait for room, where there is some."""
         if self._writers and not self.full:
             for room in self._writers:
                 if not room.done():

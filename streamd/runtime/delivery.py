@@ -67,7 +67,7 @@ class Delivery:
                 except TimeoutError:
                     pass
             self._batcher.started(self._clock().mono_s)
-            batches = self.buffer.take(self._batcher.enough)
+            batches = self.buffer.take_quietly(self._batcher.most)
             try:
                 self._settle(batches, await self._write(batches))
             except asyncio.CancelledError:
@@ -77,6 +77,8 @@ class Delivery:
     async def _write(self, batches: Sequence[Batch]) -> Written:
         while True:
             self.writing = asyncio.ensure_future(self.sink.write(batches))
+            # Only now: the writers who are woken decode for milliseconds, and the commit shall begin before.
+            self.buffer.make_room()
             try:
                 written = await asyncio.shield(self.writing)
             except SinkError as error:

@@ -130,7 +130,7 @@ class FairBuffer(Buffer[Frames]):
                     self._free(backlog)
         if room > 0 and room_bytes > 0:
             self._fill_from_the_last(taken, max_records)
-        self._make_room()
+        self.make_room()
         return taken
 
     def drain(self) -> list[Frames]:

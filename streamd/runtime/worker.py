@@ -58,6 +58,9 @@ class Workers:
     Between taking frames and the first step that waits nothing waits, so any number of workers keeps the
     order; more than one matters where they wait for a step or a sink, and bounds what is held meanwhile to
     one batch each. A worker takes the next frames once every pipeline is done with its last ones.
+
+    All workers together take one batch in a turn of the loop: what else is ready, a commit that has ended
+    before all, waits for one batch and not for one of each worker.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Workers:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._waiting_for_room: dict[asyncio.Task[None], Feed] = {}
         self._turn = 0
+        self._had_its_turn = False
         self._closed = False
 
     async def run(self) -> None:
@@ -113,11 +117,16 @@ class Workers:
                 task.cancel()
 
     async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             feed = self._ready_feed()
             if feed is not None and any(route.pipeline.fanout.full for route in feed.routes):
                 await self._room(feed)
+            elif feed is not None and self._had_its_turn:
+                await asyncio.sleep(0)
             elif feed is not None:
+                self._had_its_turn = True
+                loop.call_soon(self._next_turn)
                 frames = Frames.merge(feed.buffer.take(self.max_batch))
                 feed.credit_bytes -= frames.size_bytes
                 passages = self.process(feed, frames)
@@ -151,6 +160,9 @@ class Workers:
                 raise
         finally:
             del self._waiting_for_room[task]
+
+    def _next_turn(self) -> None:
+        self._had_its_turn = False
 
     def _wake(self) -> None:
         while self._idle:

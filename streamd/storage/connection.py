@@ -1,11 +1,12 @@
 """A connection to one SQLite file, on a thread of its own."""
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import aiosqlite
 
@@ -37,12 +38,15 @@ class Connection(aiosqlite.Connection):
         )
         return cls(connect, iter_chunk_size=64)
 
-    async def write_all(self, statements: Iterable[tuple[str, Params]]) -> list[tuple[Any, ...]]:
-        """Begin, run every statement, commit; roll back where anything fails. They are made on the thread."""
-        return cast(
-            "list[tuple[Any, ...]]",
-            await self._execute(_write_all, self._conn, statements),  # type: ignore[no-untyped-call]  # as it is
-        )
+    def write_all(self, statements: Iterable[tuple[str, Params]]) -> "asyncio.Future[list[Any]]":
+        """Begin, run every statement, commit; roll back where anything fails. They are made on the thread.
+
+        It is on its way there when this returns. A task would hand it over a turn of the loop later, and what
+        else is ready in that turn may take milliseconds, in which the thread would have nothing to do.
+        """
+        outcome: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((outcome, partial(_write_all, self._conn, statements)))
+        return outcome
 
 
 def _write_all(connection: sqlite3.Connection, statements: Iterable[tuple[str, Params]]) -> list[Any]:

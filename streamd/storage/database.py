@@ -21,7 +21,7 @@ from streamd.storage.recovery import Recovery
 from streamd.storage.write_ahead_log import CHECKPOINT_PAGES, WriteAheadLog
 
 Synchronous = Literal["normal", "full"]
-Statement = asyncio.Task[list[tuple[Any, ...]]]
+Statement = asyncio.Future[list[tuple[Any, ...]]]
 """A statement under way on the connection's thread."""
 
 _JOURNAL_MOST_BYTES = 32 * 2**20
@@ -205,7 +205,7 @@ class Database:
             if entries and self._hang_s:
                 seconds, self._hang_s = self._hang_s, 0.0
                 work.append(("SELECT streamd_hang(?)", (seconds,)))
-            await self._committed(asyncio.create_task(self._live.write_all(chain(statements, work))), entries)
+            await self._committed(self._live.write_all(chain(statements, work)), entries)
 
     async def execute(self, sql: str, params: Params = ()) -> None:
         """Run one statement, in the caller's transaction or, where it has none, in one of its own."""
@@ -342,8 +342,8 @@ class Database:
             await _done(asyncio.ensure_future(connection.close()))
 
 
-async def _done(task: "asyncio.Task[Any]") -> bool:
-    """Wait for the task whatever happens to the waiter; True where the waiter was cancelled meanwhile."""
+async def _done(task: "asyncio.Future[Any]") -> bool:
+    """Wait for the task or future, also where the waiter is cancelled: True then."""
     cancelled = False
     while not task.done():
         try:

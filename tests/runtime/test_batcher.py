@@ -98,3 +98,11 @@ def test_one_slow_commit_is_remembered_by_the_next_ones_a_little_less_each_time(
         b.ended(now + 0.001)
     expected_s = (0.2 - 0.08, 0.2 - 0.07, 0.2 - 0.06125)
     assert all(abs(wait - right) < 1e-9 for wait, right in zip(waits_s, expected_s, strict=True)), waits_s
+
+
+def test_a_commit_takes_four_times_enough_where_so_much_waits_and_never_more_than_half_a_buffer() -> None:
+    assert (batcher(max_records=100).enough, batcher(max_records=100).most) == (100, 400)
+    small = batcher(max_records=100, buffer=500)
+    assert (small.enough, small.most) == (100, 250)
+    tiny = batcher(max_records=100, buffer=1)
+    assert (tiny.enough, tiny.most) == (1, 1)

@@ -198,3 +198,50 @@ async def test_a_buffer_of_one_record_is_delivered_record_by_record(bench: Any) 
     assert [r["word"] for r in b.sinks[0].written] == ["0.0", "0.1", "1.0", "1.1", "2.0", "2.1"]
     assert b.books.delivery("s", "p", "list0").pending == 0
     assert delivery.commits == 6
+
+
+async def test_under_load_a_commit_takes_more_than_is_enough_for_one(bench: Any) -> None:
+    b = bench()
+    sizes: list[int] = []
+    write = b.sinks[0].write
+
+    async def noted(batches: Any) -> Any:
+        sizes.append(sum(map(len, batches)))
+        return await write(batches)
+
+    b.sinks[0].write = noted
+    for n in range(10):
+        offer(b, batch(f"w{n}"))
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    assert sizes == [5, 5]  # four are enough, and half of the buffer is the most
+    assert [r["word"] for r in b.sinks[0].written] == [f"w{n}" for n in range(10)]
+    assert b.books.delivery("s", "p", "list0").stored == 10
+
+
+async def test_a_commit_begins_before_those_who_wait_for_room_go_on(bench: Any) -> None:
+    b = bench()
+    delivery = b.deliveries[0]
+    happened: list[str] = []
+    write = b.sinks[0].write
+
+    async def noted(batches: Any) -> Any:
+        happened.append("commit")
+        return await write(batches)
+
+    async def writer() -> None:
+        await delivery.buffer.room()
+        happened.append("writer")
+
+    b.sinks[0].write = noted
+    for n in range(10):
+        offer(b, batch(f"w{n}"))
+    waiting = asyncio.create_task(writer())
+    await asyncio.sleep(0)
+    assert happened == []
+    running = asyncio.create_task(delivery.run())
+    await waiting
+    assert happened[:2] == ["commit", "writer"]
+    delivery.buffer.close()
+    await running
+    assert b.books.delivery("s", "p", "list0").stored == 10

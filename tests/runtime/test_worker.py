@@ -827,3 +827,35 @@ async def test_a_source_pays_nothing_for_what_it_was_served_while_nobody_else_wa
     assert served["alone"] - before >= 38 * QUANTUM_BYTES
     workers.close()
     await running
+
+
+async def test_all_workers_together_take_one_batch_in_a_turn_of_the_loop(bench: Any) -> None:
+    b = bench(workers=5)
+    b.deliveries[0].buffer.resize(1000, 10**6, "block")
+    for n in range(30):
+        b.intake.offer(b.frames(*(b"w%d.%d" % (n, k) for k in range(3))))
+    turn = 0
+
+    def count_turns() -> None:
+        nonlocal turn
+        turn += 1
+        asyncio.get_running_loop().call_soon(count_turns)
+
+    took: list[int] = []
+    take = b.feed.buffer.take
+
+    def noted(most: int) -> Any:
+        took.append(turn)
+        return take(most)
+
+    b.feed.buffer.take = noted
+    count_turns()
+    b.workers.close()
+    await b.workers.run()
+    assert len(took) == 30
+    assert len(set(took)) == 30
+    assert took[-1] - took[0] <= 2 * 30  # and none is left out
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    assert [r["word"] for r in b.sinks[0].written] == [f"w{n}.{k}" for n in range(30) for k in range(3)]
+    assert b.balanced

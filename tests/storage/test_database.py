@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -378,3 +379,13 @@ async def test_a_transaction_that_was_left_open_is_no_part_of_the_next(database:
         else:
             await database.execute(insert, (a,))
     assert stored(database) == [1, 2]
+
+
+async def test_a_write_is_on_its_way_to_the_thread_before_the_loop_turns(database: Database) -> None:
+    outcome = database._live.write_all([("INSERT INTO t VALUES (?)", (n,)) for n in (1, 2)])
+    deadline_s = time.monotonic() + 30
+    while stored(database) != [1, 2]:  # nothing is awaited here
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)  # noqa: ASYNC251 - the loop must not turn
+    assert not outcome.done()
+    assert await outcome == []
