@@ -215,7 +215,12 @@ class StreamSettings(SourceSettings):
 class BatchSettings(Settings):
     """When a sink commits: the first at once, then once a `max_wait`, earlier when `max_records` wait."""
 
-    max_records: int = Field(4000, ge=1, description="records that are worth a commit of their own")
+    max_records: int = Field(
+        4000,
+        ge=1,
+        description="records that are worth a commit of their own; where more wait, a commit takes up to four"
+        " times as many, half of the buffer at most",
+    )
     max_wait: DurationS = Field("200ms", description="longest time a record waits for company")  # type: ignore[assignment]  # parsed by the validator
 
 
