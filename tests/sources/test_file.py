@@ -371,6 +371,35 @@ async def test_a_full_buffer_stops_the_reading(capture: Any, until: Until, tmp_p
     await source.stop()
 
 
+async def test_the_reading_stops_at_every_full_buffer_and_goes_on_after_it(
+    capture: Any, until: Until, tmp_path: Path
+) -> None:
+    """Each piece of 64 KiB is an offer of its own, and so is each line that comes later."""
+    source = following(tmp_path, buffer={"when_full": "block"})
+    await source.open(capture)
+    written: list[bytes] = []
+
+    def write(*lines: bytes) -> None:
+        written.extend(lines)
+        append(tmp_path, b"".join(line + b"\n" for line in lines))
+
+    for cycle in range(4):
+        capture.accepting = False
+        write(b"full %d" % cycle)
+        await until(lambda: capture.payloads == written)
+        write(*[b"%d waits %d" % (n, cycle) + b"." * 100 for n in range(2000)])
+        for _ in range(20):
+            await asyncio.sleep(0.001)  # as long as twenty looks at the file
+        assert capture.payloads == written[:-2000]
+        capture.accepting = True
+        capture.resume()
+        await until(lambda: capture.payloads == written)
+        for n in range(3):
+            write(b"%d after %d" % (n, cycle))
+            await until(lambda: capture.payloads == written)
+    await source.stop()
+
+
 async def test_an_overlong_line_is_cut_and_its_place_is_never_remembered_in_the_middle(
     capture: Any, until: Until, tmp_path: Path
 ) -> None:

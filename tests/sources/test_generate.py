@@ -73,6 +73,20 @@ async def test_a_full_buffer_pauses_it_and_what_was_missed_is_not_made_up_for(
     assert len(capture.payloads) == 1 + 200
 
 
+async def test_it_pauses_at_every_full_buffer_and_goes_on_after_it(capture: Any, until: Until) -> None:
+    source = generate(rate=10_000)
+    await source.open(capture)
+    for _ in range(4):
+        offers = len(capture.offered)
+        await until(lambda: len(capture.offered) > offers + 3)  # noqa: B023 - awaited in its own turn
+        capture.accepting = False
+        await until(lambda: source._paused)
+        capture.accepting = True
+        capture.resume()
+        assert not source._paused
+    await source.stop()
+
+
 async def test_it_may_be_stopped_twice_and_before_it_is_opened() -> None:
     source = generate()
     await source.stop()

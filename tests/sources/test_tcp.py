@@ -139,6 +139,36 @@ async def test_a_full_buffer_stops_every_connection_at_once(capture: Any, until:
     await source.stop()
 
 
+async def test_every_connection_is_stopped_at_every_full_buffer_and_read_on_after_it(
+    capture: Any, until: Until
+) -> None:
+    source = tcp(buffer={"when_full": "block"})
+    await source.open(capture)
+    writers = [(await connect(source))[1] for _ in range(2)]
+    await until(lambda: len(source.connections) == 2)
+    for cycle in range(4):
+        before = len(capture.payloads)
+        capture.accepting = False
+        writers[cycle % 2].write(b"full %d\n" % cycle)
+        await until(lambda: source.paused)
+        for writer in writers:
+            writer.write(b"waits\n")
+        await until(lambda: [kernel_bytes(c) for c in source.connections] == [6, 6])
+        assert capture.payloads[before:] == [b"full %d" % cycle]
+        capture.accepting = True
+        capture.resume()
+        expected = [b"full %d" % cycle, b"waits", b"waits"]
+        await until(lambda: capture.payloads[before:] == expected)  # noqa: B023
+        for n in range(3):  # each in a read of its own
+            for writer in writers:
+                writer.write(b"%d after\n" % n)
+                expected.append(b"%d after" % n)
+                await until(lambda: capture.payloads[before:] == expected)  # noqa: B023
+    for writer in writers:
+        writer.close()
+    await source.stop()
+
+
 async def test_what_the_kernel_holds_of_a_sender_at_the_stop_is_counted(capture: Any, until: Until) -> None:
     source = tcp()
     await source.open(capture)

@@ -1,5 +1,6 @@
 import array
 import asyncio
+import contextlib
 import grp
 import os
 import socket
@@ -276,6 +277,43 @@ async def test_a_full_buffer_makes_datagram_senders_wait_and_nothing_is_lost(
         await until(lambda held=before: len(capture.payloads) > held)  # type: ignore[misc]  # bound now
     await asyncio.to_thread(thread.join)
     assert capture.payloads == [b"%d" % n for n in range(count)]
+    await source.stop()
+
+
+async def test_a_stream_is_stopped_at_every_full_buffer_and_read_on_after_it(
+    capture: Any, until: Until, tmp_path: Path
+) -> None:
+    source = unix(tmp_path, buffer={"when_full": "block"})
+    await source.open(capture)
+    sent = bytearray()
+    lines, end = b"waits\n" * 1000, b"end\n"
+
+    def all_read() -> bool:
+        return b"".join(payload + b"\n" for payload in capture.payloads) == sent
+
+    with connected(source) as sender:
+        sender.setblocking(False)
+        for cycle in range(4):
+            capture.accepting = False
+            line = b"full %d\n" % cycle
+            sent += line[: sender.send(line)]
+            await until(all_read)
+            offered = len(capture.offered)
+            with contextlib.suppress(BlockingIOError):  # then the sender has to wait: nobody reads
+                while len(sent) < 10_000_000:
+                    sent += lines[: sender.send(lines)]
+                    await asyncio.sleep(0)
+            assert len(sent) < 10_000_000
+            assert len(capture.offered) == offered
+            capture.accepting = True
+            capture.resume()
+            await until(lambda: len(capture.payloads) == bytes(sent).count(b"\n"))  # noqa: B023
+            sent += end[: sender.send(end)]  # of the last line, which may have been taken in part
+            await until(all_read)
+            for n in range(3):  # each in a read of its own
+                line = b"%d after %d\n" % (n, cycle)
+                sent += line[: sender.send(line)]
+                await until(all_read)
     await source.stop()
 
 
