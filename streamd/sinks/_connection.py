@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import termios
+from collections.abc import Callable
 
 from streamd.core.settings import Address
 from streamd.sinks._tls import RECORD_BYTES, Session, in_words
@@ -43,13 +44,15 @@ async def connect(address: Address, timeout_s: float) -> "Connection":
                 sock.setblocking(False)
                 try:
                     await loop.sock_connect(sock, where)
+                    # Raises where the peer has reset it meanwhile.
+                    is_to_itself = sock.getsockname() == sock.getpeername()
                 except BaseException as error:
                     sock.close()
                     if not isinstance(error, OSError):
                         raise
-                    failed = Broken("connect", error.strerror or str(error))
+                    failed = Broken("connect", _in_words(_named(error)))
                     continue
-                if sock.getsockname() != sock.getpeername():
+                if not is_to_itself:
                     return Connection(sock)
                 # A port of the ephemeral range on which nobody listens may connect to itself.
                 sock.close()
@@ -110,9 +113,10 @@ class Connection:
         except TimeoutError:
             raise Broken("tls_failed", f"the peer did not agree on TLS in {timeout_s:g} s") from None
         except OSError as error:
+            why = self._why(error, session.agree)
             with contextlib.suppress(OSError):  # the peer may want to know why
                 self._sock.send(session.to_send())
-            raise Broken("tls_failed", _in_words(error)) from None
+            raise Broken("tls_failed", _in_words(why)) from None
         finally:
             if self._session is None:
                 self.close()
@@ -153,7 +157,7 @@ class Connection:
                     await self._send_all(self._session.encrypt(part))
                     sent_bytes += len(part)
         except OSError as error:
-            raise self._break(error) from None
+            raise self._break(self._why(error)) from None
         except asyncio.CancelledError:
             self._break(OSError(errno.ECANCELED, "a stop ended the write"))
             raise
@@ -175,7 +179,7 @@ class Connection:
         except TimeoutError:
             self._break(OSError(errno.ETIMEDOUT, f"the peer did not end its side in {timeout_s:g} s"))
         except OSError as error:
-            self._break(error)
+            self._break(self._why(error))
 
     def close(self) -> None:
         """Release the socket; what the kernel still holds it goes on sending."""
@@ -199,6 +203,23 @@ class Connection:
             reason = "tls_failed" if isinstance(error, ssl.SSLError) else "connection"
             self.broken = Broken(reason, _in_words(error))
         return self.broken
+
+    def _why(self, error: OSError, take: Callable[[bytes], object] | None = None) -> OSError:
+        """What the peer said before `error`: TLS names its reason, and then most often resets the connection.
+
+        `take` is for a session that is not agreed on yet.
+        """
+        if take is None and self._session is not None:
+            take = self._session.take
+        if take is not None and not isinstance(error, ssl.SSLError):
+            try:
+                while received := self._sock.recv(_READ_BYTES):
+                    take(received)
+            except ssl.SSLError as said:
+                return said
+            except OSError:
+                pass
+        return _named(error)
 
     def _outstanding_bytes(self) -> int:
         (count,) = struct.unpack("i", fcntl.ioctl(self._sock, _SIOCOUTQ, bytes(4)))
@@ -240,6 +261,13 @@ class Connection:
             await ready
         finally:
             loop.remove_reader(self._sock)
+
+
+def _named(error: OSError) -> OSError:
+    """The kernel calls it "not connected" where a connection that there was has been reset."""
+    if error.errno == errno.ENOTCONN and not isinstance(error, ssl.SSLError):
+        return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    return error
 
 
 def _in_words(error: OSError) -> str:

@@ -245,6 +245,44 @@ async def test_a_reset_counts_all_that_the_connection_carried(
     assert out.notes == {"unconfirmed": 5}
 
 
+async def test_a_reset_between_the_connection_and_the_look_at_its_peer_is_a_failed_connection(
+    sink: Any, receiver: Receiver, batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ResetAtOnce(socket.socket):
+        def getpeername(self) -> Any:
+            receiver.reset(receiver.listener.accept()[0])
+            return super().getpeername()
+
+    out = sink()
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", ResetAtOnce)
+        with pytest.raises(SinkError, match="reset by peer") as failed:
+            await out.write([batch_of([{"n": 1}])])
+    assert failed.value.reason == "connect"
+    await out.write([batch_of([{"n": 1}])])
+    assert await closed_in_order(out, receiver, await receiver.accept()) == b'{"n":1}\n'
+    assert out.notes == {}
+
+
+async def test_a_reset_just_before_the_orderly_end_confirms_nothing(
+    sink: Any, receiver: Receiver, batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ResetBeforeTheEnd(socket.socket):
+        def shutdown(self, how: int) -> None:
+            receiver.reset(receiver.connections[0])
+            super().shutdown(how)
+
+    monkeypatch.setattr(socket, "socket", ResetBeforeTheEnd)
+    lost: list[str] = []
+    monkeypatch.setattr("streamd.sinks.tcp.log.warning", lambda _, **fields: lost.append(fields["reason"]))
+    out = sink()
+    await out.write([batch_of([{"n": 1}] * 3)])
+    await receiver.accept()
+    await out.close()
+    assert lost == ["connection"]
+    assert out.notes == {"unconfirmed": 3}
+
+
 async def test_an_orderly_end_confirms_and_a_later_reset_counts_only_what_came_after(
     sink: Any, receiver: Receiver, batch_of: BatchOf
 ) -> None:

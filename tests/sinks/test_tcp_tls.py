@@ -193,7 +193,7 @@ async def test_a_peer_that_ends_its_tls_with_the_handshake_confirms_nothing(
 
 
 async def test_a_break_in_the_middle_sends_the_rest_on_the_next_connection_and_no_record_twice(
-    sink: Any, serve: Serve, authority: Any, batch_of: BatchOf
+    sink: Any, serve: Serve, authority: Any, batch_of: BatchOf, until: Any
 ) -> None:
     server = serve(server_context(authority))
     server.reads_bytes = 1_000_000
@@ -203,6 +203,8 @@ async def test_a_break_in_the_middle_sends_the_rest_on_the_next_connection_and_n
         await out.write(batches)
     sent_first = out.notes["unconfirmed"]
     await out.write(batches)
+    rest_bytes = sum(len(b'{"n":%d,"fill":"%b"}\n' % (n, b"x" * 1000)) for n in range(sent_first, 20_000))
+    await until(lambda: len(server.got[-1]) == rest_bytes)  # else a slow machine could make the close wait
     await out.close()
     one, two = (
         [int(line[5:].split(b",")[0]) for line in part.split(b"\n")[:-1]] for part in server.got[1::2]
@@ -275,7 +277,7 @@ async def test_a_peer_that_does_not_take_our_certificate_costs_no_record(
     context.maximum_version = version
     server = serve(context)
     own = {} if shown is None else {"cert": str(cert), "key": str(key)}
-    await refused(sink(server.port, **own), batch_of([{"n": 1}]), "refused|reset|[Bb]roken pipe")
+    await refused(sink(server.port, **own), batch_of([{"n": 1}]), "the peer refused: ")
     assert b"".join(server.got) == b""
 
 
