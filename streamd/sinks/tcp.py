@@ -93,6 +93,8 @@ class Tcp(Sink):
 
     async def close(self) -> None:
         """End the connection in order, so that what it carried is confirmed where the peer answers."""
+        if self._confirm_due is not None:  # two that wait for one peer's end would wake only the second
+            self._confirm_due.cancel()
         for task in (self._writing, self._confirming):  # the drain ran out of time; an end is waited for anew
             if task is not None and not task.done():
                 task.cancel()

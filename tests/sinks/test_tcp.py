@@ -232,6 +232,22 @@ async def test_what_an_idle_connection_carried_is_confirmed_without_another_writ
     assert out.notes == {}
 
 
+async def test_a_close_during_which_the_end_falls_due_confirms_what_the_connection_carried(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(confirm_every="20ms", connect_timeout="5s")
+    await out.write([batch_of([{"n": 1}] * 3)])
+    due = out._confirm_due
+    connection = await receiver.accept()
+    closing = asyncio.create_task(out.close())
+    assert (await receiver.read(connection)).count(b"\n") == 3
+    while asyncio.get_running_loop().time() <= due.when() + 0.02:
+        await asyncio.sleep(0.01)
+    connection.close()
+    await asyncio.wait_for(closing, 1)  # long before `connect_timeout`
+    assert out.notes == {}
+
+
 async def test_a_reset_counts_all_that_the_connection_carried(
     sink: Any, receiver: Receiver, batch_of: BatchOf
 ) -> None:
