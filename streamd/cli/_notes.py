@@ -46,11 +46,14 @@ def _what_blocks(config: Config) -> list[str]:
     together = {name: group for group in groups(config) for name in group}
     for name, pipeline in config.pipelines.items():
         waiting = [source for source in pipeline.sources if config.sources[source].when_full == "block"]
+        files = [source for source in waiting if config.sources[source].type == "file"]
+        sending = [source for source in waiting if source not in files]
         dropping = [source for source in pipeline.sources if source not in waiting]
         for sink in pipeline.sinks:
             if (config.sinks[sink].buffer.when_full or "block") != "block":
                 continue
-            stopped = [f"the senders of {', '.join(waiting)}"] if waiting else []
+            stopped = [f"the senders of {', '.join(sending)}"] if sending else []
+            stopped += [f"{', '.join(files)}, read no further"] if files else []
             stopped += [f"{', '.join(dropping)}, which then drops"] if dropping else []
             stopped += [f"{other}" for other in pipeline.sinks if other != sink]
             stopped += [

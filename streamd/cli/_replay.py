@@ -142,7 +142,7 @@ def _say_outcome(outcome: "Outcome", plan: "Plan", out: TextIO, *, as_json: bool
     explained = {
         "stored": "stored, and no longer in the dead letters",
         "filtered": "filtered, and no longer in the dead letters",
-        "rejected": "rejected again: in the dead letters with their present reason",
+        "rejected": "rejected again: in the dead letters with their present reason, under new numbers",
         "kept": "not stored in every sink: still in the dead letters",
         "not_reached": "not looked at: still in the dead letters",
         "unconfirmed": "records of them sent, but their connection broke: the peer may not have read them",

@@ -43,7 +43,12 @@ class Trial:
             found = rehearse() or ()
         except MissingCredential as missing:
             if self.service is not None and not self.service.has_credential(missing.name):
-                self._add(f"{missing}, which {_units.SERVICE.name} has not for it", owner)
+                self._add(
+                    f"{missing}; {_units.SERVICE.name} has none for it: write [Service] and"
+                    f" LoadCredential={missing.name}:/path/to/the/file into a drop-in"
+                    f" (`systemctl edit {_units.SERVICE.name}`), and restart it",
+                    owner,
+                )
             return  # only the service has its credentials
         except Taken as taken:
             if not self.running.holds(taken.place):

@@ -42,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the changes as a JSON object")
     parser.epilog = (
         "Ends when the reload has. Exit code: 0 done, 1 no daemon answers or this host refuses something,"
-        " 2 the configuration is wrong; then the one before goes on."
+        " 2 the configuration is wrong. With 1 and 2 a daemon keeps its previous configuration."
     )
 
 
@@ -65,8 +65,10 @@ def main(args: argparse.Namespace) -> int:
 
 def _refusal(answer: Answer) -> ConfigError | EnvironmentFault:
     if answer.code == _REFUSED:
-        return ConfigError(f"the configuration is refused, the one before goes on\n{answer.lines()}")
-    return EnvironmentFault(f"not reloaded, the configuration before goes on\n{answer.lines()}")
+        return ConfigError(
+            f"the configuration is refused, the daemon keeps the previous one\n{answer.lines()}"
+        )
+    return EnvironmentFault(f"not reloaded, the daemon keeps the previous configuration\n{answer.lines()}")
 
 
 def lines(changes: Changes) -> list[str]:

@@ -150,7 +150,10 @@ def _show(status: Status) -> None:
     console.print(Text(escape(f"config: {status.config}, loaded {_local(status.config_loaded_at)}"), "dim"))
     if (failure := status.reload_failure) is not None:
         console.print(
-            Text(f"last reload failed {_local(failure.at)}, the configuration before goes on:", "red")
+            Text(
+                f"last reload failed {_local(failure.at)}, the daemon keeps the previous configuration:",
+                "red",
+            )
         )
         for line in failure.why:
             console.print(Text(f"  {escape(line)}", "red"))

@@ -116,7 +116,10 @@ def parse(text: str) -> ast.expr:
             raise ValueError(f"{meant}: {text[:60]!r}") from None
         taken = [w for w in re.findall(r"\w+", text) if keyword.iskeyword(w) and w not in _WORDS]
         hint = f' (a field of that name is written field("{taken[0]}"))' if taken else ""
-        raise ValueError(f"{error.msg} at character {error.offset or 0} of {text[:60]!r}{hint}") from None
+        where = (
+            f"at character {error.offset}" if error.offset else "at the end"
+        )  # Python knows 0 as its place
+        raise ValueError(f"{error.msg} {where} of {text[:60]!r}{hint}") from None
     except (RecursionError, MemoryError):
         raise ValueError(f"an expression is nested at most {MAX_DEPTH} levels deep") from None
     except UnicodeEncodeError:

@@ -38,8 +38,8 @@ def path_of(file: File, base_dir: Path) -> Path:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise MissingCredential(
-            f"the credential {file.credential!r} is not here: the service's LoadCredential= hands it over,"
-            " and $CREDENTIALS_DIRECTORY is not set",
+            f"the credential {file.credential!r} is not here: the service manager hands it over at the start"
+            " (LoadCredential= in the unit), and $CREDENTIALS_DIRECTORY is not set",
             file.credential,
         )
     return Path(folder) / file.credential

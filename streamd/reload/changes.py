@@ -7,6 +7,7 @@ from typing import Any
 
 from streamd.config import Loaded
 from streamd.core.errors import ConfigError
+from streamd.core.schema import Schema
 from streamd.pipeline import Assembly
 
 _FIXED = ("admin", "control", "ledger", "dead_letters")
@@ -18,8 +19,8 @@ class Changes:
     """What a reload does, by names; a step's name is `pipeline > stage`."""
 
     sources: dict[str, list[str]] = field(default_factory=dict)
-    """`kept` as it was, `changed` (other settings or files; socket, connections, queue stay), `replaced`,
-    `added`, `removed`."""
+    """`kept` as it was, `changed` (other settings, schema or files; socket, connections, queue stay),
+    `replaced`, `added`, `removed`."""
     sinks: dict[str, list[str]] = field(default_factory=dict)
     """`kept` with its buffer; `replaced` and `removed` ones write what they have first."""
     steps: dict[str, list[str]] = field(default_factory=dict)
@@ -72,6 +73,7 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
         name
         for name in same
         if now.config.sources[name] != new.config.sources[name]
+        or _schema(now, name) is not _schema(new, name)
         or old.contexts[name].files != parts.contexts[name].files
     ]
     changes.sources["kept"] = [name for name in same if name not in changed]
@@ -88,6 +90,11 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
         "removed": [place for place in gone if place not in made],
     }
     return changes
+
+
+def _schema(loaded: Loaded, source: str) -> Schema | None:
+    """What the source's codec decodes to; one that did not change is the same object (`keep_schemas`)."""
+    return loaded.schemas.get(loaded.config.sources[source].schema_name or "")
 
 
 def _sorted(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[str]]:

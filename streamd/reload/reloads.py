@@ -33,7 +33,7 @@ class Reloads:
                 changes = await self._reload(False)
             except (ConfigError, EnvironmentFault) as error:
                 self._view.reload_failure = ReloadFailure(self._view.clock().wall_s, str(error))
-                why, hint = str(error), "the configuration before goes on"
+                why, hint = str(error), "the daemon keeps the previous configuration"
                 log.error("reload_failed", why=why, hint=hint, **asker)  # noqa: TRY400 - the words say it all
                 return error
             finally:

@@ -38,10 +38,10 @@ class Attached(NamedTuple):
 def open_schemas(schemas: Mapping[str, Path]) -> Attached:
     """Attach the files of each schema.
 
-    `schemas` has `main` first. Of a dated path the newest file is the schema itself and the others are
-    schemas by their own names (`"logs-2026-01-31"`); a table that is in several of them is then one
-    temporary view over all, under its own name. SQLite attaches ten files at most, so the oldest are left
-    out. Files that are not there, and dated ones that are no databases, are passed over. Raises
+    `schemas` has `main` first. Of a dated path the newest file is the schema itself, and every file is a
+    schema by its own name (`"logs-2026-01-31"`); a table that is in several of them is then one temporary
+    view over all, under its own name. SQLite attaches ten files at most, so the oldest are left out.
+    Files that are not there, and dated ones that are no databases, are passed over. Raises
     `EnvironmentFault` where `main` has none, and `QueryRefused` where not even the newest of each schema
     can be read at once.
     """
@@ -51,7 +51,7 @@ def open_schemas(schemas: Mapping[str, Path]) -> Attached:
         raise EnvironmentFault("; ".join(f"{path}: {why}" for path, why in no_databases.items()))
     connection = open_read_only(there["main"][-1] if there["main"] else schemas["main"])
     newest = [(name, files[-1]) for name, files in there.items() if files and name != "main"]
-    older = [(name, path) for name, files in there.items() for path in reversed(files[:-1])]
+    named = _by_own_names(schemas, there)
     room = connection.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED) - len(newest)
     if room < 0:
         connection.close()
@@ -61,7 +61,7 @@ def open_schemas(schemas: Mapping[str, Path]) -> Attached:
     try:
         for name, path in newest:
             _attach(connection, path, name)
-        for name, path in older[:room]:
+        for name, path in named[:room]:
             schema = _free_name(path.stem, taken)
             try:
                 if _attach(connection, path, schema):
@@ -77,7 +77,15 @@ def open_schemas(schemas: Mapping[str, Path]) -> Attached:
     except sqlite3.Error as error:
         connection.close()
         raise explained(error) from None
-    return Attached(connection, [path for _, path in older[room:]], no_databases)
+    return Attached(connection, [path for name, path in named[room:] if name], no_databases)
+
+
+def _by_own_names(schemas: Mapping[str, Path], there: Mapping[str, list[Path]]) -> list[tuple[str, Path]]:
+    """The dated files, each with the schema whose tables it adds to: the newest, under that schema already,
+    first and with none; then the others, the newest of them first.
+    """
+    newest = [("", files[-1]) for name, files in there.items() if files and files != [schemas[name]]]
+    return newest + [(name, path) for name, files in there.items() for path in reversed(files[:-1])]
 
 
 def existing(path: Path) -> list[Path]:

@@ -124,6 +124,11 @@ def test_a_good_configuration_is_told_back_with_absolute_paths(
             'type = "tcp"\nmax_frame = "16MiB"\n',
             "sources.floor: beside its buffer its connections may hold 16 GiB of unfinished frames",
         ),
+        (
+            'type = "tcp"\nlisten = "127.0.0.1:0"\n',
+            'type = "file"\npath = "app.log"\n',
+            "sinks.records blocks: while it is full, pipeline main stops: floor, read no further; lab, which",
+        ),
     ],
 )
 def test_what_may_surprise_is_noted(

@@ -420,8 +420,19 @@ def test_the_oldest_of_more_files_than_sqlite_reads_at_once_are_left_out_and_tol
     daily(tmp_path, 14)
     assert ask("select min(n), count(*) from readings", tmp_path / "logs-%Y-%m-%d.db") == 0
     told = capsys.readouterr()
-    assert told.out == "min(n)\tcount(*)\n4\t11\n"
-    assert "3 older files are left out, logs-2026-01-03.db and before it" in told.err
+    assert told.out == "min(n)\tcount(*)\n5\t10\n"
+    assert "4 older files are left out, logs-2026-01-04.db and before it" in told.err
+
+
+@pytest.mark.parametrize("days", [1, 2, 11, 14])
+def test_the_newest_dated_file_has_its_own_name_too_and_is_read_once(
+    days: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daily(tmp_path, days)
+    pattern = tmp_path / "logs-%Y-%m-%d.db"
+    assert ask('select n from "DAY".readings'.replace("DAY", f"logs-2026-01-{days:02}"), pattern) == 0
+    assert ask("select count(*) from readings", pattern) == 0
+    assert capsys.readouterr().out == f"n\n{days}\ncount(*)\n{min(days, 10)}\n"
 
 
 @pytest.mark.parametrize("day", ["2020-01-01", "2099-01-01"])

@@ -94,8 +94,8 @@ async def test_json_is_the_answer_itself(
 @pytest.mark.parametrize(
     ("answer", "code", "said"),
     [
-        (422, 2, f"streamd: the configuration is refused, the one before goes on\n{REFUSED}"),
-        (503, 1, f"streamd: not reloaded, the configuration before goes on\n{REFUSED}"),
+        (422, 2, f"streamd: the configuration is refused, the daemon keeps the previous one\n{REFUSED}"),
+        (503, 1, f"streamd: not reloaded, the daemon keeps the previous configuration\n{REFUSED}"),
         (200, 1, "streamd: what answers at {path} is not streamd\n"),
     ],
 )  # fmt: skip
@@ -154,5 +154,5 @@ async def test_a_file_of_wrong_syntax_hides_the_installed_daemon_from_nobody(
     monkeypatch.setattr(_control, "SEARCHED", (str(config),))
     monkeypatch.setattr(_control, "UNDER_SYSTEMD", Path(path))
     assert await run("--config", str(config)) == 2
-    assert capsys.readouterr().err.endswith("the one before goes on\na.toml:1: x\n")
+    assert capsys.readouterr().err.endswith("the daemon keeps the previous one\na.toml:1: x\n")
     assert len(asked) == 1, "the daemon, so that its log and status have it too"

@@ -133,7 +133,7 @@ async def test_the_last_reload_is_told_with_its_outcome(
     view.reload_failure = ReloadFailure(1_700_000_060.0, "a.toml:1: no \x1b[2J\na.toml:2: no")
     assert await run("--socket", place) == 0
     shown = capsys.readouterr().out
-    assert "last reload failed 2023-11-14 22:14:20, the configuration before goes on:\n" in shown
+    assert "last reload failed 2023-11-14 22:14:20, the daemon keeps the previous configuration:\n" in shown
     assert "  a.toml:1: no \\x1b[2J\n  a.toml:2: no\n" in shown
 
 

@@ -105,7 +105,7 @@ def test_the_steps_in_the_document_are_accepted() -> None:
         ("", "the expression is empty"),
         (" \n\t", "the expression is empty"),
         ("x\x00", "null bytes"),
-        ("value >", "invalid syntax"),
+        ("value >", "invalid syntax at the end of 'value >'"),
         ("x; y", "invalid syntax"),
         ("import os", 'field("import")'),
         ("class == 'a'", 'field("class")'),

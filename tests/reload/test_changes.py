@@ -89,8 +89,9 @@ def assembly(
     )
 
 
-def of_sources(**settings: Any) -> Any:
-    return SimpleNamespace(config=SimpleNamespace(sources=settings))
+def of_sources(schema: str = "none", **settings: Any) -> Any:
+    sources = {name: SimpleNamespace(schema_name="reading", value=value) for name, value in settings.items()}
+    return SimpleNamespace(config=SimpleNamespace(sources=sources), schemas={"reading": schema})
 
 
 def test_each_part_is_kept_changed_replaced_added_or_removed() -> None:
@@ -134,6 +135,13 @@ def test_a_source_with_other_files_has_changed() -> None:
         assembly(parts, {}, {}, "new"),
     )
     assert (changes.sources["kept"], changes.sources["changed"]) == ([], ["floor"])
+
+
+def test_a_source_whose_schema_has_changed_has_changed() -> None:
+    parts = assembly({"floor": Part()}, {}, {})
+    changes = compare(of_sources("old", floor=1), parts, of_sources("new", floor=1), parts)
+    assert (changes.sources["kept"], changes.sources["changed"]) == ([], ["floor"])
+    assert compare(of_sources("old", floor=1), parts, of_sources("old", floor=1), parts).nothing
 
 
 @pytest.mark.parametrize("of", ["sources", "sinks", "steps"])

@@ -63,7 +63,11 @@ def judge(folder: Path, free: int, found: Iterable[Output]) -> Iterator[Finding]
         yield Finding("advice", CHECK, f"{text}, {owners} may grow by {size(growth)} (max_size)")
     for output in found:
         if output.max_bytes is None and not output.has_max_age:
-            key = "[ledger] max_age" if output.owner == "ledger" else f"{output.owner}.retention"
+            key = (
+                "[ledger] max_age"
+                if output.owner == "ledger"
+                else f"{output.owner}.retention.max_age or .max_size"
+            )
             yield Finding(
                 "advice",
                 CHECK,

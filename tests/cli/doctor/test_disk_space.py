@@ -32,5 +32,5 @@ def test_growth_without_bound_is_told_with_the_key_that_bounds_it() -> None:
     findings = list(judge(FOLDER, GIB, [Output("ledger", 0, None), Output("sinks.a", 0, None)]))
     assert [finding.severity for finding in findings] == ["advice", "advice", "fine"]
     assert "[ledger] max_age" in findings[0].text
-    assert "sinks.a.retention" in findings[1].text
+    assert "sinks.a.retention.max_age or .max_size would set one" in findings[1].text
     assert severities(GIB, Output("ledger", 0, None, has_max_age=True)) == ["fine"]
