@@ -1,11 +1,13 @@
 """Every shipped configuration is run by the daemon, with the input it is meant for."""
 
 import contextlib
+import logging
 import re
 import shutil
 import socket
 import threading
 from collections.abc import Callable
+from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,3 +182,41 @@ def run(start: Callable[..., Any], folder: Path, example: Example, config: str) 
     assert unmatched == example.unmatched
     (letters,) = daemon.query("SELECT count(*) FROM dead_letters", "dead-letters.db")[0]
     assert letters == example.rejected
+
+
+@pytest.mark.parametrize(
+    ("name", "sources", "db", "message"),
+    [
+        ("streamd.toml", ("datagrams", "lines"), "streamd.db", "record ->> 'message' FROM records"),
+        ("log-lines.toml", ("datagrams", "streams"), "lines.db", "message FROM lines"),
+    ],
+)
+def test_each_message_of_pythons_own_syslog_handler_is_stored_once(
+    start: Callable[..., Any], name: str, sources: tuple[str, str], db: str, message: str
+) -> None:
+    config = re.sub(r'(listen = "127\.0\.0\.1):\d+"', r'\1:0"', (FOLDER / name).read_text())
+    daemon = start(config + '\n[admin]\nlisten = "127.0.0.1:0"\n')
+    said = [f"{n} kept 数据 é %s \\0 <x> {{}}" for n in range(300)]
+    for source, kind in zip(sources, (socket.SOCK_DGRAM, socket.SOCK_STREAM), strict=True):
+        handler = SysLogHandler(daemon.address(source), socktype=kind)
+        assert handler.append_nul
+        logger = logging.Logger("app")  # noqa: LOG001 - none that the whole process has
+        logger.addHandler(handler)
+        for text in said:
+            logger.warning(text)
+        logger.error("two\nlines")
+        handler.close()
+    table = message.rpartition(" ")[2]
+    daemon.wait_rows(2 * len(said) + 3, table, db)
+    daemon.stop()
+    one, other = (
+        [text for (text,) in daemon.query(f"SELECT {message} WHERE source = '{source}' ORDER BY rowid", db)]
+        for source in sources
+    )
+    assert one == [f"<12>{text}" for text in said] + ["<11>two\nlines"]
+    assert other == [f"<12>{text}" for text in said] + ["<11>two", "lines"]  # the framing nul keeps it whole
+    books = daemon.books()
+    received = [books[source, "", "", "received"] for source in sources]
+    assert received == [len(one), len(other)]
+    assert sum(n for (*_, counter), n in books.items() if counter == "stored") == sum(received)
+    assert sum(n for (*_, counter), n in books.items() if counter in ("dropped", "rejected")) == 0
