@@ -14,6 +14,7 @@ def main(args: argparse.Namespace) -> int:
     """Run until a signal. Raises `ConfigError` or `EnvironmentFault`."""
     import asyncio  # noqa: PLC0415 - imported when the command is chosen
     import os  # noqa: PLC0415
+    import signal  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
     import structlog  # noqa: PLC0415
@@ -46,3 +47,5 @@ def main(args: argparse.Namespace) -> int:
     except BaseException as error:  # noqa: BLE001 - whatever it is, the database threads must not outlive it
         structlog.get_logger().critical("daemon_failed", error=describe(error), exc_info=error)
         os._exit(1)
+    finally:  # the loop has left Python's handler there, which would print a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -424,11 +424,8 @@ def test_two_daemons_on_the_same_files_take_turns_and_each_ones_books_are_exact(
     assert stored == [(20000,), (20000,)]
 
 
-@pytest.mark.parametrize("after_ms", range(0, 400, 40))
-def test_a_hangup_at_any_moment_of_the_start_is_a_reload_and_other_signals_end_nothing(
-    start: Callable[..., Any], wait_until: Callable[..., Any], after_ms: int
-) -> None:
-    daemon = start(ready=False)
+def wait_until_signals_are_heard(daemon: Any, wait_until: Callable[..., Any]) -> None:
+    """Until the first line of streamd's own has run; before it the interpreter answers signals."""
     ours = 1 << (signal.SIGHUP - 1)
 
     def heard() -> bool:
@@ -440,6 +437,48 @@ def test_a_hangup_at_any_moment_of_the_start_is_a_reload_and_other_signals_end_n
         )
 
     wait_until(heard, "the daemon to hear SIGHUP")
+
+
+MOMENTS = [0.0, *sorted(random.Random(8).uniform(0, 0.8) for _ in range(3)), "listening", "ready"]  # noqa: S311
+"""Seconds after the first line of streamd's own, or the event in the log."""
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_at_any_moment_of_the_start_says_no_traceback_and_leaves_nothing(
+    number: signal.Signals, moment: float | str, start: Callable[..., Any], wait_until: Callable[..., Any]
+) -> None:
+    config = CONFIG.replace('["lab", "floor"]', '["lab", "floor", "local"]')
+    config += '[sources.local]\ntype = "unix"\npath = "in.sock"\n'
+    daemon = start(config, ready=False)
+    wait_until_signals_are_heard(daemon, wait_until)
+    if isinstance(moment, float):
+        time.sleep(moment)
+    else:
+        wait_until(lambda: daemon.events(moment), moment)
+    daemon.process.send_signal(number)
+    code = daemon.process.wait(60)
+    assert not re.search("Traceback|KeyboardInterrupt|failed", daemon.stderr)
+    assert [path for path in daemon.folder.rglob("*") if path.is_socket()] == []
+    if code == -number:  # the kernel ended it before anything was opened
+        assert daemon.stderr == ""
+        assert isinstance(moment, float)
+    else:
+        assert code == 0
+        assert "books balance" in daemon.stderr
+    again = start(config)
+    again.udp(b"x")
+    again.wait_rows(1)
+    again.stop()
+    assert again.query("SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [(0,)]
+
+
+@pytest.mark.parametrize("after_ms", range(0, 400, 40))
+def test_a_hangup_at_any_moment_of_the_start_is_a_reload_and_other_signals_end_nothing(
+    start: Callable[..., Any], wait_until: Callable[..., Any], after_ms: int
+) -> None:
+    daemon = start(ready=False)
+    wait_until_signals_are_heard(daemon, wait_until)
     time.sleep(after_ms / 1000)
     for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2):
         daemon.process.send_signal(number)
