@@ -17,10 +17,11 @@ from streamd.admin.status import status
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
 from streamd.core.errors import ConfigError, StreamdError, Taken
+from streamd.core.moment import moment
 from streamd.core.printable import printable
 from streamd.core.trial_paths import try_folder
 from streamd.dead_letters import reader as dead_letter_reader
-from streamd.dead_letters.filter import LetterFilter, moment
+from streamd.dead_letters.filter import LetterFilter
 from streamd.service.unix_socket import CREDENTIALS, PATH_BYTES, UnixSocket
 from streamd.storage.read_only import only_reading, open_read_only
 
@@ -185,7 +186,7 @@ class ControlServer:
 
     def _wanted(self, given: dict[str, str]) -> LetterFilter:
         try:
-            since = moment(given["since"], self._view.clock().wall_s) if "since" in given else None
+            since = moment(given["since"], self._view.clock().wall_s, "UTC") if "since" in given else None
         except ValueError as error:
             raise _WrongRequest(400, f"since: {error}") from None
         reason, source, stage, pipeline = map(given.get, ("reason", "source", "stage", "pipeline"))

@@ -8,7 +8,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "streamd check --config config/streamd.toml",
         "streamd check --offline --config /etc/streamd/streamd.toml",
     ),
-    "try": ("streamd try --config config/streamd.toml < sample.txt",),
+    "try": ("streamd try --config config/streamd.toml --source lines < sample.txt",),
     "schema": ("streamd schema sources.udp", "streamd schema steps.python"),
     "status": ("streamd status", "streamd status --json | jq .sources"),
     "reload": ("streamd reload --dry-run", "streamd reload"),

@@ -38,6 +38,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+# What no line of the log can say (an abort, a traceback of the interpreter) is found by this name too.
+SyslogIdentifier=streamd
 ExecStart={python} -I -X faulthandler -m streamd run --config {config}
 ExecReload={python} -I -m streamd reload --config {config}
 # A start that failed is not tried again at once, though datagrams that wait would start it.

@@ -13,8 +13,9 @@ from streamd.cli import _edit, _purge, _replay
 from streamd.cli._standard_streams import for_programs
 from streamd.cli._table import escape, json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
+from streamd.core.moment import moment
 from streamd.core.printable import printable
-from streamd.dead_letters.filter import LetterFilter, moment
+from streamd.dead_letters.filter import LetterFilter
 from streamd.dead_letters.reader import (
     ALL_COLUMNS,
     COUNT_COLUMNS,
@@ -77,7 +78,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
 def _since(text: str) -> str:
     """The moment meant, as the table writes moments; for argparse."""
     try:
-        return moment(text, time.time())
+        return moment(text, time.time(), timezone="UTC")
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -3,10 +3,6 @@
 from dataclasses import astuple, dataclass
 from typing import Any
 
-from streamd.core.errors import BadData
-from streamd.core.settings import parse_duration_s
-from streamd.core.timestamp import canonical, from_epoch
-
 
 @dataclass(slots=True, frozen=True)
 class LetterFilter:
@@ -37,15 +33,3 @@ class LetterFilter:
         """The values of `condition`, in order."""
         given = (self.reason, self.source, self.stage, self.pipeline, self.since)
         return [*(value for value in given if value is not None), *(self.ids or ())]
-
-
-def moment(text: str, wall_s: float) -> str:
-    """`since` of a time, or of a duration before `wall_s`. Raises `ValueError`."""
-    try:
-        return from_epoch(wall_s - parse_duration_s(text))
-    except (ValueError, BadData):
-        pass
-    try:
-        return canonical(text, timezone="UTC")
-    except BadData as bad:
-        raise ValueError(f"neither a duration like 10m nor a time: {bad.detail}") from None

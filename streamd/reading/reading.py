@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 from streamd.config import find, load
 from streamd.core.errors import BadData, ConfigError, EnvironmentFault
+from streamd.core.moment import moment as parse_moment
 from streamd.core.schema import FieldType
-from streamd.core.settings import parse_duration_s
 from streamd.core.timestamp import canonical, from_epoch
 from streamd.ledger.tables import completeness
 from streamd.reading import frames
@@ -137,15 +137,12 @@ def _text(moment: Moment | None, key: str) -> str | None:
         if isinstance(moment, timedelta):
             return from_epoch(clock.time() - moment.total_seconds())
         if isinstance(moment, str):
-            try:
-                return from_epoch(clock.time() - parse_duration_s(moment))
-            except ValueError:
-                return canonical(moment)
+            return parse_moment(moment, clock.time())
         return canonical(moment.isoformat() if isinstance(moment, datetime) else moment)
     except BadData as bad:
-        raise ConfigError(
-            f"{key}: neither a time with its zone nor a duration like 10m: {bad.detail}"
-        ) from None
+        raise ConfigError(f"{key}: no time with its zone: {bad.detail}") from None
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def _columns(connection: sqlite3.Connection, stored: Stored) -> dict[str, FieldType]:

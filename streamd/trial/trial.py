@@ -107,12 +107,14 @@ class Trial:
         }
         sinks = {name: output.settings for name, output in self._outputs.items()}
         daemon = loaded.config.daemon.model_copy(update={"state_dir": str(folder)})
+        # A pipeline is made for all of its sources: with one schema among them it would check more.
+        read = dict.fromkeys([source, *(s for p in pipelines for s in loaded.config.pipelines[p].sources)])
         config = loaded.config.model_copy(
             update={
                 "daemon": daemon,
                 "sinks": sinks,
                 "pipelines": {name: loaded.config.pipelines[name] for name in pipelines},
-                "sources": {source: loaded.config.sources[source]},
+                "sources": {name: loaded.config.sources[name] for name in read},
             }
         )
         self._loaded = replace(loaded, config=config)

@@ -141,6 +141,45 @@ def test_the_fate_of_each_record_is_told_wherever_a_step_runs(
     }  # fmt: skip
 
 
+SEVERAL = """
+[schemas.reading]
+value = "float"
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = "json"
+schema = "reading"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+codec = "json"
+[pipelines.main]
+sources = ["lab", "floor"]
+sinks = ["db"]
+steps = [{{ type = "filter", where = "other == 1 or value > 1" }}]
+[sinks.db]
+type = "sqlite"
+"""
+
+
+@pytest.mark.parametrize("source", ["lab", "floor"])
+def test_a_pipeline_of_several_sources_is_tried_with_one_of_them(
+    source: str, attempt: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    sample = '{"value": 2}\n{"value": 1}\n'
+    done = attempt("--source", source, sample=sample, config=SEVERAL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 frames, 1 stored, 1 filtered, 0 rejected; the books balance" in done.stdout
+
+
+def test_the_source_has_to_be_named_where_a_pipeline_has_several(
+    attempt: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = attempt(sample="{}", config=SEVERAL)
+    assert done.returncode == 2
+    assert "Name one with --source: lab, floor" in done.stderr
+
+
 def test_all_pipelines_of_a_source_are_tried_and_people_read_it_too(attempt: Callable[..., Any]) -> None:
     done = attempt("--source", "lab", sample=f'{{{TS},"sensor":"a","value":95}}\n{{"sensor":"x"}}\n')
     assert done.returncode == 0

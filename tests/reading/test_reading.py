@@ -277,6 +277,8 @@ def test_what_is_in_the_table_and_is_no_time_is_told(config: Path) -> None:
         ({"since": "2026-01-31T08:00:00"}, ConfigError, "since: "),
         ({"until": datetime(2026, 1, 31)}, ConfigError, "until: "),  # noqa: DTZ001 - that is what is wrong
         ({"since": "soon"}, ConfigError, "since: "),
+        ({"since": "10"}, ConfigError, "since: '10' has no unit"),
+        ({"until": True}, ConfigError, "until: "),
         ({"since": "5m", "time": "when"}, ConfigError, "no column 'when'"),
         ({"columns": ["sensor", "nothing"]}, ConfigError, "no column 'nothing'"),
         ({"where": "1); DROP TABLE readings; --"}, QueryRefused, "syntax|statement"),

@@ -440,6 +440,48 @@ def test_the_journal_has_levels_and_fields(service: Any) -> None:
     assert "books balance" in service.log()
 
 
+@pytest.mark.parametrize(
+    ("broken", "status", "said"),
+    [
+        ("[sources.a]\ntype = 'upd'\n", "2", "/etc/streamd/streamd.toml:2"),
+        (LISTENERS.format(udp=9999, tcp=9999) + "path = '/proc/streamd/x.db'\n", "1", "/proc/streamd"),
+    ],
+    ids=["configuration", "environment"],
+)
+def test_what_a_failed_start_says_is_found_by_the_name_of_the_daemon(
+    broken: str, status: str, said: str, service: Any
+) -> None:
+    service.install()
+    service.drop_in("Restart=no")
+    service.machine.write("/etc/streamd/streamd.toml", broken)
+    service.machine.run("systemctl", "start", "streamd.service", check=False)
+    service.until(lambda: service.show("ActiveState") == "failed", "the failure")
+    assert service.show("ExecMainStatus") == status
+    told = [entry for entry in service.journal() if said in entry["MESSAGE"]]
+    assert told
+    assert {(entry["SYSLOG_IDENTIFIER"], entry["PRIORITY"]) for entry in told} == {("streamd", "3")}
+    assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize("how", ["abort", "traceback"])
+def test_what_the_interpreter_says_at_its_end_is_found_by_the_name_of_the_daemon(
+    how: str, service: Any
+) -> None:
+    service.install()
+    service.drop_in("Restart=no")
+    if how == "traceback":
+        service.drop_in(f"Restart=no\nExecStart=\nExecStart={STREAMD[0]} -c 'raise RuntimeError(1)'")
+        service.machine.run("systemctl", "start", "streamd.service", check=False)
+    else:
+        service.start()
+        service.kill("ABRT")
+    service.until(lambda: service.show("ActiveState") == "failed", "the end")
+    own = [entry for entry in service.journal() if entry.get("_SYSTEMD_UNIT") == "streamd.service"]
+    head = "Fatal Python error: Aborted" if how == "abort" else "Traceback (most recent call last):"
+    assert any(entry["MESSAGE"] == head for entry in own), service.log()
+    assert {entry["SYSLOG_IDENTIFIER"] for entry in own} == {"streamd"}
+
+
 def test_a_reload_takes_a_new_source_and_keeps_the_process(service: Any) -> None:
     service.install(LISTENERS.format(udp=9999, tcp=9999))
     service.start()
