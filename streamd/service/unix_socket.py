@@ -39,9 +39,9 @@ class UnixSocket:
         self._owner = owner
         self._made: tuple[int, int] | None = None
         gid = _admitted(path, kind, group, owner)
-        path.unlink(missing_ok=True)  # what a dead process left
         self.socket = socket.socket(socket.AF_UNIX, kind)
         try:
+            path.unlink(missing_ok=True)  # a dead process left it
             self.socket.setblocking(False)
             if kind == socket.SOCK_DGRAM:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
