@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 MUTATE: dict[str, Any] = runpy.run_path(str(HERE / "mutate.py"))
 ROOT: Path = MUTATE["ROOT"]
 MUTATIONS: list[Any] = MUTATE["read_tables"](HERE)
-FOLDERS = ("runtime", "core", "sources", "sinks", "ledger", "reload")
+FOLDERS = ("runtime", "core", "sources", "sinks", "storage", "ledger", "reload")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

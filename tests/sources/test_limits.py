@@ -89,6 +89,63 @@ def test_of_connections_only_those_that_are_open_are_remembered() -> None:
     assert (limits._total, dict(limits._open)) == (0, {})
 
 
+def limits_of(**options: Any) -> Any:
+    return Tcp.Config.model_validate({"type": "tcp", "listen": "127.0.0.1:0"} | options)
+
+
+def test_each_limit_of_connections_is_reached_and_not_passed() -> None:
+    limits = ConnectionLimits(limits_of(max_connections=3, max_connections_per_sender=2), 0.0)
+    assert [limits.enter(sender, 0.0) for sender in "aaabb"] == [
+        None, None, "max_connections_per_sender", None, "max_connections",
+    ]  # fmt: skip
+    limits.leave("a")
+    assert [limits.enter(sender, 0.0) for sender in "bb"] == [None, "max_connections_per_sender"]
+
+
+def test_a_reload_that_leaves_the_accept_rate_alone_gives_no_new_burst() -> None:
+    config = limits_of(max_accept_rate=2)
+    limits = ConnectionLimits(config, 0.0)
+    assert [limits.enter("a", 0.0) for _ in range(3)] == [None, None, "max_accept_rate"]
+    limits.become(config, 0.0)
+    assert limits.enter("a", 0.0) == "max_accept_rate"
+    limits.become(limits_of(max_accept_rate=1), 0.0)
+    assert [limits.enter("a", 0.0) for _ in range(2)] == [None, "max_accept_rate"]
+    limits.become(limits_of(), 0.0)
+    assert [limits.enter("a", 0.0) for _ in range(9)] == [None] * 9
+
+
+async def test_a_stop_leaves_no_timer_and_no_connection_behind(capture: Any, until: Until) -> None:
+    source = tcp()
+    await source.open(capture)
+    with connect(source) as sock:
+        await until(lambda: source.open_connections == 1)
+        sweeper = source._sweeper
+        assert sweeper is not None
+        await source.stop()
+        assert sweeper.cancelled()
+        with contextlib.suppress(ConnectionResetError):
+            assert sock.recv(1) == b""
+    assert source.open_connections == 0
+
+
+async def test_a_connection_keeps_its_framing_through_a_reload_and_a_new_one_has_the_new(
+    capture: Any, until: Until
+) -> None:
+    source = tcp()
+    await source.open(capture)
+    with connect(source) as before:
+        before.sendall(b"a")
+        await until(lambda: source.open_connections == 1)
+        config = tcp(framing="octet_counting", listen=str(source.address)).config
+        source.become(config, context_of("floor", config))
+        with connect(source) as after:
+            after.sendall(b"3 b\nc")
+            await until(lambda: capture.payloads == [b"b\nc"])
+            before.sendall(b"\n")
+            await until(lambda: capture.payloads == [b"b\nc", b"a"])
+    await source.stop()
+
+
 async def test_one_sender_may_not_take_all_connections(capture: Any, until: Until) -> None:
     source = tcp(max_connections_per_sender=2)
     await source.open(capture)
