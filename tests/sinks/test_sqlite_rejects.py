@@ -225,3 +225,27 @@ async def test_nothing_is_held_of_a_record_whose_letter_is_kept(bench: Any, batc
     assert (await sink.write([batch_of([{"value": "none"}])])).rejected == [1]
     assert len(bench.office.letters) == 1
     assert sink._writer._letters_kept == {}
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+@pytest.mark.parametrize("columns", [{}, {"n": "float"}], ids=["catch-all", "typed"])
+async def test_of_a_mixed_batch_each_row_and_each_dead_letter_has_its_own_peer_and_time(
+    bench: Any, lifted: bool, columns: dict[str, Any]
+) -> None:
+    sink = bench.sink(columns=columns, metadata=True) if columns else bench.sink()
+    await sink.open()
+    peers = [f"10.0.0.{n}:{n}" for n in range(5)]
+    times = [1e9 + n for n in range(5)]
+    bad = float("nan")
+    records = [{"n": n} for n in (0.0, bad, 2.0, bad, 4.0)]
+    batch = Batch(records, "lab", "main", peers, times)
+    if lifted:
+        batch.lift()
+    written = await sink.write([batch])
+    assert written.rejected == [2]
+    rows = bench.query("SELECT peer, received_at FROM records ORDER BY rowid")
+    assert rows == [(peers[n], f"2001-09-09T01:46:{40 + n}.000000Z") for n in (0, 2, 4)]
+    assert [(x.peer, x.received_at, x.source, x.pipeline, x.sink) for x in bench.office.letters] == [
+        (peers[n], times[n], "lab", "main", "store") for n in (1, 3)
+    ]
+    await sink.close()
