@@ -423,6 +423,22 @@ async def test_ipv6(capture: Any, until: Until) -> None:
     await source.stop()
 
 
+async def test_frames_weigh_their_bytes_and_what_waits_behind_them_weighs_nothing_yet(
+    capture: Any, until: Until
+) -> None:
+    source = tcp()
+    await source.open(capture)
+    _, writer = await connect(source)
+    for data, count in ((b"abc\nde", 1), (b"f\n", 2), (b"g\n\nh\nijk", 4)):
+        writer.write(data)
+        await until(lambda count=count: len(capture.payloads) == count)  # type: ignore[misc]  # bound now
+    assert capture.payloads == [b"abc", b"def", b"g", b"h"]
+    assert [frames.size_bytes for frames in capture.offered] == [4 + 48, 4 + 48, 5 + 2 * 48]
+    writer.close()
+    await source.stop()
+    assert capture.offered[-1].size_bytes == 3 + 48
+
+
 async def test_a_frame_that_came_in_pieces_weighs_what_it_is(capture: Any, until: Until) -> None:
     source = tcp()
     await source.open(capture)
