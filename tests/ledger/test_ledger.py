@@ -1,4 +1,5 @@
 import asyncio
+import math
 import sqlite3
 import tempfile
 from collections import Counter
@@ -11,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamd.core.books import Books, Entry
-from streamd.core.errors import EnvironmentFault
+from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
-from streamd.ledger.ledger import Ledger
+from streamd.ledger.ledger import Key, Ledger
 from streamd.storage.database import Database
 
 EIGHT = 1_769_846_400.0
@@ -541,3 +542,89 @@ async def test_what_a_sink_stored_elsewhere_before_it_came_to_this_file_is_told_
         assert await run.ledger.flush()
         assert sums(path, "one") == told(run.books)
         await run.ledger.close()
+
+
+async def test_runs_that_did_not_end_are_counted_at_the_next_start(path: Path) -> None:
+    clock = Clock()
+    for run_id, unclean in (("one", 0), ("two", 1), ("three", 1)):
+        async with Run(path, run_id, clock) as run:
+            run.receive(1)
+            await run.ledger.flush()
+            assert run.ledger.unclean_runs == unclean
+    async with Run(path, "four", clock) as run:
+        await run.ledger.close()
+    async with Run(path, "five", clock) as run:
+        assert run.ledger.unclean_runs == 0
+
+
+async def test_a_change_that_could_not_be_written_is_written_the_next_time(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Run(path, "one", Clock()) as run:
+        run.receive(3)
+        write = run.db.execute_many
+
+        async def refuse(*_: Any) -> None:
+            raise SinkError("disk_full", "no room")
+
+        monkeypatch.setattr(run.db, "execute_many", refuse)
+        assert not await run.ledger.flush()
+        assert run.ledger.trouble is not None
+        monkeypatch.setattr(run.db, "execute_many", write)
+        run.receive(4)
+        assert await run.ledger.flush()
+        assert run.ledger.trouble is None
+    assert sums(path, "one") == told(run.books)
+
+
+async def test_a_run_that_cannot_write_its_last_numbers_did_not_end_well(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Run(path, "one", Clock()) as run:
+        run.receive(3)
+
+        async def refuse(*_: Any) -> None:
+            raise SinkError("disk_full", "no room")
+
+        monkeypatch.setattr(run.db, "execute_many", refuse)
+        await run.ledger.close()
+    assert ("one", "stop", 1) not in lifecycle(path)
+    async with Run(path, "two", Clock()) as run:
+        assert run.ledger.unclean_runs == 1
+
+
+async def test_a_run_that_another_took_for_dead_ends_well_all_the_same(path: Path) -> None:
+    async with Run(path, "one", Clock()) as one, Run(path, "two", Clock()) as two:
+        assert ("one", "unclean", None) in lifecycle(path)
+        await one.ledger.close()
+        await two.ledger.close()
+    assert sorted(lifecycle(path)) == sorted(
+        (run_id, counter, 1) for run_id in ("one", "two") for counter in ("start", "stop")
+    )
+
+
+async def test_a_sink_that_is_gone_takes_only_its_own_numbers_along(path: Path) -> None:
+    async with Run(path, "one", Clock()) as run:
+        keys = [Key("lab", "main", sink, "stored", "") for sink in ("here", "near")]
+        run.ledger._before = dict.fromkeys(keys, 3)
+        run.ledger._in_commit = {key[:3] for key in keys}
+        run.ledger.forget_sink("near")
+        assert run.ledger._before == {keys[0]: 3}
+        assert run.ledger._in_commit == {("lab", "main", "here")}
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "at_s", "start_s", "due_s"),
+    [
+        (5.0, 0.0, 0.0, 5.0), (5.0, 4.0, 0.0, 1.0), (5.0, 59.0, 55.0, 1.0), (5.0, 60.0, 60.0, 5.0),
+        (7.0, 55.0, 49.0, 1.0), (7.0, 58.0, 56.0, 2.0), (7.0, 61.0, 60.0, 6.0),
+        (60.0, 59.0, 0.0, 1.0), (90.0, 100.0, 90.0, 80.0), (5.0, 4.9999, 0.0, 0.05),
+    ],
+)  # fmt: skip
+async def test_intervals_up_to_a_minute_begin_anew_with_each_and_the_next_flush_is_never_at_once(
+    path: Path, interval_s: float, at_s: float, start_s: float, due_s: float
+) -> None:
+    base = EIGHT - EIGHT % 3600 if interval_s <= 60 else math.floor(EIGHT / interval_s) * interval_s
+    ledger = Run(path, "one", Clock(), interval_s).ledger
+    assert ledger.interval_start_s(base + at_s) == pytest.approx(base + start_s)
+    assert ledger.due_in_s(base + at_s) == pytest.approx(due_s, abs=1e-5)

@@ -353,3 +353,29 @@ async def test_a_disk_that_hangs_does_not_stop_the_loop(
 async def test_what_cannot_be_meant_is_refused(config: dict[str, Any], said: str, folder: Folder) -> None:
     with pytest.raises((ValidationError, ConfigError), match=said):
         folder.sink(**config)
+
+
+async def test_what_is_written_is_held_no_longer(folder: Folder, batch_of: BatchOf) -> None:
+    sink = await folder.open()
+    await sink.write([batch_of([{"a": 1}])])
+    assert sink._lines._last is None
+
+
+async def test_a_sink_that_cannot_be_opened_leaves_no_thread_behind(folder: Folder) -> None:
+    (folder.path / "out.ndjson").write_text("somebody else's\n")
+    before = threading.active_count()
+    sink = folder.sink()
+    with pytest.raises(EnvironmentFault):
+        await sink.open()
+    assert (sink._writer, sink._tidier) == (None, None)
+    async with asyncio.timeout(20):
+        while threading.active_count() > before:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_close_tells_a_compression_under_way_to_give_up(folder: Folder) -> None:
+    sink = await folder.open(gzip=True)
+    assert not sink._file.stopping
+    await sink.close()
+    assert sink._file.stopping
+    assert sink._file._fd == -1
