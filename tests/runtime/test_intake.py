@@ -34,6 +34,7 @@ def test_a_full_intake_says_stop_and_calls_once_there_is_room() -> None:
     lab.on_resume(lambda: calls.append(lab.buffer.records))
     assert lab.offer(frames(3))
     assert not lab.offer(frames(1))
+    assert lab.book.received == 4
     assert calls == []
     lab.buffer.take(2)
     assert calls == [2]

@@ -169,3 +169,28 @@ async def test_names_are_never_sql(bench: Any, batch_of: Any) -> None:
     quoted = table.replace('"', '""')
     look = f'SELECT "{column}", "select", "{hostile}" FROM "{quoted}"'  # noqa: S608 - the test's own names
     assert bench.query(look) == [(1, "'; DROP TABLE victim; --", 2)]
+
+
+async def test_a_row_that_is_replaced_has_all_values_of_the_new_one_also_those_that_it_lacks(
+    bench: Any, batch_of: Any
+) -> None:
+    sink = await bench.open(table="t", columns={"k": "str", "v": "int", "w": "int"}, unique=["k"])
+    await sink.write([batch_of([{"k": "a", "v": 1, "w": 1, "extra": True}, {"k": "b", "v": 1}])])
+    written = await sink.write([batch_of([{"k": "a", "v": 2}])])
+    assert written.replaced == [1]
+    assert bench.query("SELECT k, v, w, extra FROM t ORDER BY k") == [
+        ("a", 2, None, None),
+        ("b", 1, None, None),
+    ]
+
+
+async def test_metadata_that_a_step_has_made_something_else_of_is_empty(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"n": "int"}, metadata=True)
+    batch = batch_of([{"n": n} for n in range(3)])
+    batch.lift()
+    batch.records[0] |= {"@peer": 5, "@received_at": "soon"}
+    batch.records[1] = {"n": 1}
+    await sink.write([batch])
+    assert bench.query("SELECT n, peer, received_at FROM t ORDER BY n") == [
+        (0, None, None), (1, None, None), (2, "127.0.0.1:5", "1970-01-01T00:00:00.000000Z"),
+    ]  # fmt: skip

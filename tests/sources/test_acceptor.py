@@ -100,7 +100,10 @@ async def test_who_waits_at_a_socket_that_others_hold_is_left_to_them(door: Door
             held.accept()[0].close()
 
 
-async def test_trouble_of_one_connection_keeps_nobody_waiting(door: Door, until: Until) -> None:
+async def test_trouble_of_one_connection_keeps_nobody_waiting(
+    door: Door, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_acceptor, "REST_S", 3600.0)
     door.acceptor.open()
     door.fail(errno.ECONNABORTED, errno.EPROTO)
     door.connect()

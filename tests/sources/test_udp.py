@@ -16,7 +16,7 @@ from streamd.core.frames import FRAME_OVERHEAD_BYTES
 from streamd.core.settings import Address
 from streamd.sources import _recvmmsg
 from streamd.sources import udp as udp_module
-from streamd.sources.udp import Udp, peer_text
+from streamd.sources.udp import SO_RCVBUFFORCE, Udp, peer_text
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -455,6 +455,19 @@ async def test_less_kernel_memory_than_asked_is_one_warning_with_both_numbers(
     assert warnings[0]["asked_bytes"] == 2**40
     assert warnings[0]["got_bytes"] < 2**40
     assert "net.core.rmem_max" in warnings[0]["hint"]
+    await source.stop()
+
+
+async def test_who_may_gets_the_receive_buffer_that_was_asked_for(capture: Any) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4096)
+        except PermissionError:
+            pytest.skip("needs CAP_NET_ADMIN")
+    source = udp(receive_buffer="64MiB")
+    await source.open(capture)
+    assert source._socket is not None
+    assert source._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 64 * 2**20
     await source.stop()
 
 
