@@ -1,6 +1,7 @@
 """Rows laid out by the width of the terminal: a table, a table with long values below, or a block a row."""
 
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,22 @@ def cells(text: str) -> int:
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
     )
+
+
+def folded(line: str, width: int, inside: int = 0) -> Iterator[str]:
+    """A line of prose as lines of at most `width`, those after the first `inside` columns in.
+
+    It is broken at blanks only: a word that is longer than a line stays whole, so that a path can be copied.
+    """
+    margin = " " * (inside if inside <= width // 2 else 4)
+    part = ""
+    for word in re.findall(r"\s*\S+", line):
+        if part and cells(part + word) > width:
+            yield part
+            part = margin + word.lstrip()
+        else:
+            part += word
+    yield part
 
 
 def laid_out(

@@ -4,12 +4,14 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from streamd import components, config
 from streamd.cli import CONFIG_HELP, _service, _socket_unit, _topology, _trial
+from streamd.cli._layout import folded, width_of
 from streamd.cli._socket_unit import SocketUnit, UnitSockets
 from streamd.components import Components
 from streamd.config import Loaded
@@ -88,6 +90,15 @@ def _checked(path: Path, databases: Databases) -> tuple[Loaded, Components, Dead
     return loaded, made, dead_letters
 
 
+def _print_lines(lines: Sequence[str]) -> None:
+    """Folded to the terminal: what goes on stands below the words that follow a part's name."""
+    width = width_of(sys.stdout, sys.maxsize)
+    for line in lines:
+        head = re.match(r"  (?=\S)|\S.*?\s{2,}|\W+", line)
+        for part in folded(line, width, len(head[0]) if head is not None else 0):
+            print(part)
+
+
 def _print_resolved(loaded: Loaded, *, as_json: bool) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # no other is TOML
@@ -99,9 +110,9 @@ def _print(
 ) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know some character
-    print("\n".join(_topology.lines(loaded, sys.stdout.encoding)))
+    _print_lines(_topology.lines(loaded, sys.stdout.encoding))
     if socket_unit is not None:
-        print("\n".join(["", *socket_unit.lines()]))
+        _print_lines(["", *socket_unit.lines()])
     if changes:
         print("\n".join(["", "a start would run", *(f"  {change}" for change in changes)]))
     for fault in faults:

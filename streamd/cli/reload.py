@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import sys
 
 import msgspec
 
 from streamd.cli._control import Answer, add_place, ask, place
+from streamd.cli._layout import folded, width_of
 from streamd.cli._table import escape
 from streamd.core.errors import ConfigError, EnvironmentFault
 
@@ -59,7 +61,9 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(json.loads(answer.body), indent=2))
     else:
-        print("\n".join(lines(changes)))
+        width = width_of(sys.stdout, sys.maxsize)
+        for line in lines(changes):
+            print("\n".join(folded(line, width, 4)))
     return 0
 
 

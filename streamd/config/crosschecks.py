@@ -47,7 +47,11 @@ def _unknown(word: str, known: Iterable[str], what: str, place: Place) -> list[P
     known = list(known)
     if word in known:
         return []
-    hint = did_you_mean(word, known) or (f"; there are {', '.join(known)}" if known else "; there are none")
+    hint = (
+        did_you_mean(word, known)
+        or did_you_mean(word.rpartition(".")[2], known)
+        or (f"; there are {', '.join(known)}" if known else "; there are none")
+    )
     return [Problem(place, f"there is no {what} {quoted(word)}{hint}")]
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from streamd.config.other_words import key_meant, value_meant
 from streamd.core.printable import printable
 from streamd.core.settings import ComponentSettings
 
@@ -16,6 +17,12 @@ Place = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _SHOWN_CHARACTERS = 60
+_BOOLEANS = {
+    "true": "true", "yes": "true", "on": "true", "1": "true",
+    "false": "false", "no": "false", "off": "false", "0": "false",
+}  # fmt: skip
+_FEW_KEYS = 8
+"""So many are listed where one is unknown."""
 
 LATER = frozenset({
     "deny", "durability", "fair", "journal", "ordered", "tap",
@@ -52,7 +59,10 @@ def quoted(value: Any) -> str:
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
     """` (did you mean "x"?)`, or nothing where no known word is close."""
-    close = difflib.get_close_matches(word.lower(), list(known), 1) if isinstance(word, str) else []
+    known = list(known)
+    close = difflib.get_close_matches(word.lower(), known, 1) if isinstance(word, str) else []
+    if (meant := value_meant(word, known)) is not None:
+        close = [meant]
     return f" (did you mean {quoted(close[0])}?)" if close else ""
 
 
@@ -66,7 +76,10 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     """What to say of a key nobody reads."""
     if key in LATER:
         return "is not available in this version"
-    return f"unknown key{did_you_mean(key, known)}"
+    known = list(known)
+    if meant := key_meant(key, known) or did_you_mean(key, known):
+        return f"unknown key{meant}"
+    return f"unknown key: there are {', '.join(known)}" if 0 < len(known) <= _FEW_KEYS else "unknown key"
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:
@@ -125,18 +138,21 @@ def _paths_of(key: str, model: type[BaseModel], above: tuple[str, ...] = ()) -> 
 def _instead(error: Any, loc: Place, model: type[BaseModel]) -> str:
     """What to write instead, where the value shows what was meant."""
     value, kind = error["input"], error["type"]
-    if kind in ("list_type", "tuple_type", "set_type", "frozen_set_type") and isinstance(value, str | int):
-        return f": write [{quoted(value)}]"
-    if kind == "bool_type" and isinstance(value, str | int):
-        text = str(value).lower()
-        meant = "true" if text in ("true", "yes", "on", "1") else "false"
-        return f": write {meant}" if meant == "true" or text in ("false", "no", "off", "0") else ""
-    if kind in ("int_type", "int_parsing", "float_type", "float_parsing") and isinstance(value, str):
-        return f": write {value}" if re.fullmatch(r"-?\d+(\.\d+)?", value, re.ASCII) else ""
-    if kind == "string_pattern_mismatch" and loc[-1:] != ("function",):
+    meant = ""
+    if kind in ("list_type", "tuple_type", "set_type", "frozen_set_type"):
+        if isinstance(value, str | int | dict):
+            meant = "[{ … }]" if isinstance(value, dict) else f"[{quoted(value)}]"
+    elif kind in ("model_type", "model_attributes_type") and (keys := _keys_at(model, loc)):
+        others = f" (there are {', '.join(keys)})" if len(keys) > 1 else ""
+        meant = f"{{ {keys[0]} = … }}{others}"
+    elif kind == "bool_type" and isinstance(value, str | int):
+        meant = _BOOLEANS.get(str(value).lower(), "")
+    elif kind in ("int_type", "int_parsing", "float_type", "float_parsing") and isinstance(value, str):
+        meant = value if re.fullmatch(r"-?\d+(\.\d+)?", value, re.ASCII) else ""
+    elif kind == "string_pattern_mismatch" and loc[-1:] != ("function",):
         described = _description(model, loc)
         return f": {described}" if described else ""
-    return ""
+    return f": write {meant}" if meant else ""
 
 
 def _description(model: type[BaseModel], loc: Place) -> str:
@@ -185,7 +201,10 @@ def _sentence(error: Any) -> str:
     ctx, kind = error.get("ctx", {}), error["type"]
     given = f"and is {quoted(error['input'])}"
     if kind == "missing":
-        return "is missing"
+        in_list = error["loc"][-1] == "type" and isinstance(error["loc"][-2:][0], int)
+        return (
+            'is missing: it says which component this is, like type = "filter"' if in_list else "is missing"
+        )
     if kind in ("too_short", "string_too_short"):
         return "should not be empty"
     if kind == "json_invalid":

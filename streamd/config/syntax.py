@@ -13,6 +13,11 @@ _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]*?)\s*\]\]?\s*(?:#.*)?$")
 _YAML = re.compile(r"""\s*(?:-\s+)?["']?[\w.-]+["']?:(?:\s+\S.*)?$""")
 _INNER_WORD = re.compile(r"(?<![\w\"'.-])(True|False|None|null|TRUE|FALSE)(?![\w\"'.-])")
 _INNER_TEXT = re.compile(r"[=\[,{]\s*([A-Za-z][\w:./-]*|\d+[.:][\d.]*[.:/][\w:./]*)\s*(?=[,\]}])")
+_COMMENT = re.compile(r"\s*(?://|;|/\*|--\s)")
+_ASSIGNMENT = re.compile(r"\s*([\w.-]+)\s*(?:==+|:=|=>|->|\+=)(.+)")
+_OPEN_HEADER = re.compile(r"\s*\[+([^\]#=\"']+)")
+_QUOTES_WITHIN = re.compile(r"=\s*\"[^\"]*\"[^\s,}\]]")
+_NUMBER_WITH_ZEROS = re.compile(r"0+\d+")
 _CURLY = str.maketrans({"“": '"', "”": '"', "„": '"', "\u2018": "'", "\u2019": "'"})
 
 
@@ -71,7 +76,27 @@ def _key(written: str) -> object:
         return written
 
 
+def _sign(line: str, error: str) -> str:
+    """Of signs that mean something in other languages, or at another place."""
+    assigned, header = _ASSIGNMENT.match(line), _OPEN_HEADER.match(line)
+    found = ""
+    if _COMMENT.match(line):
+        found = f"a comment begins with #: write # {line.strip(' /;*-')}"
+    elif assigned is not None:
+        found = f"between a key and its value there is one =: write {assigned[1]} = {assigned[2].strip()}"
+    elif "immutable namespace" in error:
+        found = "what stands in {braces} is complete: add the key inside them"
+    elif "Unclosed" in error and _QUOTES_WITHIN.search(line):
+        found = 'a text in "…" cannot hold ": write \'…\' within it'
+    elif header is not None and "table declaration" in error:
+        words = re.sub(r"[^A-Za-z0-9_.-]+", "_", header[1].strip())
+        found = f"the name of a table has letters, digits, _ and -, and ends with ]: write [{words}]"
+    return found
+
+
 def _of_line(line: str, error: str) -> str:
+    if found := _sign(line, error):
+        return found
     straight = line.translate(_CURLY)
     if straight != line and "=" in line:
         return f"the quotes are typographic: write {straight.strip()}"
@@ -94,6 +119,10 @@ def _of_value(key: str, value: str, error: str) -> str:
         found = f"TOML has no word for nothing: leave {key} out"
     elif value[0] in "\"'":
         found = _of_text(key, value, error)
+    elif value[0] == "{" and re.search(r",\s*\}$", value):
+        found = "nothing stands behind the last comma in {braces}: take it away"
+    elif _NUMBER_WITH_ZEROS.fullmatch(bare):
+        found = f"a number has no zeros before it: write {key} = {int(bare)}, or a text in quotes"
     elif value[0] == "{" and "}" not in value:
         found = f"a table in {{braces}} stands on one line: write a table [….{key}] instead"
     elif not re.search(r"^[\[{+-]|[\"']", value):

@@ -1,6 +1,7 @@
 """Each table of a document as its class: what is valid is kept, what is not is told, nothing stops early."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -85,6 +86,11 @@ def _unusable_paths(document: dict[str, Any]) -> Iterator[Problem]:
             continue
         if why := unexpanded(value):
             yield Problem(place, f"{why}; this is {quoted(value)}")
+        elif value == ":memory:":
+            yield Problem(place, "a database in memory would end with the daemon: write the path of a file")
+        elif url := re.match(r"[a-z0-9+]+://(?:localhost(?=/))?", value):
+            path = value[url.end() :].removeprefix("/" if value.startswith("sqlite:") else "")
+            yield Problem(place, f"a path is meant, and no URL: write {path}; this is {quoted(value)}")
         elif unnameable(value):
             yield Problem(place, f"{quoted(value)} {UNNAMEABLE}")
 
@@ -210,7 +216,9 @@ def _tables(
         if isinstance(table, dict):
             yield name, table
         else:
-            problems.append(Problem((key, name), f"should be a table, and is {quoted(table)}"))
+            doubled = isinstance(table, list) and table and isinstance(table[0], dict)
+            hint = f": write [{dotted((key, name))}] in single brackets" if doubled else ""
+            problems.append(Problem((key, name), f"should be a table, and is {quoted(table)}{hint}"))
 
 
 def _component_table(kind: str, name: str, table: dict[str, Any], problems: list[Problem]) -> Settings | None:

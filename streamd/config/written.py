@@ -22,6 +22,10 @@ MOST_FILES = 10_000
 
 FOLDER = "conf.d"
 
+_KEY = r"'([^']*)'"
+_TUPLE = re.compile(rf"\({_KEY}(?:, {_KEY})*,?\)")
+"""Keys as the parser's errors show them."""
+
 _NAMED = frozenset({"schemas", "sources", "pipelines", "sinks"})
 """Tables of tables with names: every file may add to them."""
 
@@ -199,7 +203,7 @@ def parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        what = str(error)
+        what = _TUPLE.sub(lambda keys: f"[{'.'.join(re.findall(_KEY, keys[0]))}]", str(error))
         found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", what, re.DOTALL)
         if found and found[2]:
             more = printable(hint(text, int(found[2]), what), sys.maxsize)

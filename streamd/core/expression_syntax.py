@@ -191,7 +191,9 @@ class Translation(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if not isinstance(node.func, ast.Name):
-            raise self.refusal(node, "only the functions of the language can be called, by name")
+            method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            instead = f": write {method}(x, …) for x.{method}(…)" if method in FUNCTIONS else ""
+            raise self.refusal(node, f"only the functions of the language can be called, by name{instead}")
         name = node.func.id
         if name in ("field", "meta"):
             return self.read(node)

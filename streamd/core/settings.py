@@ -27,6 +27,10 @@ def _unit(value: Any, units: dict[str, float], example: str) -> str:
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,15}(\.\d{1,9})?([ \w]*)", text, re.ASCII):
         return ""
+    if len(parts := re.findall(r"(\d+)\s*([a-z]+)", text)) > 1 and all(u in units for _, u in parts):
+        smallest = min((u for _, u in parts), key=lambda u: units[u])
+        total = sum(int(n) * units[u] for n, u in parts) / units[smallest]
+        return f'; write "{total:.15g}{smallest}"'
     number, unit = re.match(r"([\d.]+)\s*(.*)", text).groups()  # type: ignore[union-attr]  # it has matched
     if not unit:
         return f'; write "{number}{example.lstrip("0123456789.")}" or another unit'
@@ -85,6 +89,8 @@ def _meant(value: Any) -> str:
     if not isinstance(value, bool) and port.isascii() and port.isdigit() and int(port) <= _LAST_PORT:
         return f'; write "127.0.0.1:{port}", or "0.0.0.0:{port}" to listen on every interface'
     host, _, port = text.rpartition(":")
+    if port.isascii() and port.isdigit() and int(port[:6]) > _LAST_PORT:
+        return f"; a port is at most {_LAST_PORT}"
     if host.count(":") > 1 and "[" not in host and port.isascii() and port.isdigit():
         return f'; write "[{host}]:{port}"'
     if "://" in text:

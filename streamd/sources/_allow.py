@@ -10,10 +10,22 @@ _CACHE_SIZE = 65536
 
 def _networks(value: Any) -> Any:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError('allow is a list of networks, like ["127.0.0.0/8", "fd00::/8"]')
+        instead = f'; write ["{value}"]' if isinstance(value, str) else ""
+        raise ValueError(f'allow is a list of networks, like ["127.0.0.0/8", "fd00::/8"]{instead}')
     for item in value:
-        ipaddress.ip_network(item)
+        try:
+            ipaddress.ip_network(item)
+        except ValueError:
+            raise ValueError(_no_network(item)) from None
     return value
+
+
+def _no_network(text: str) -> str:
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return f'"{text}" is no network or address; write numbers, like "192.168.1.0/24" or "::1"'
+    return f'"{text}" is an address in a network; write "{meant}", or "{text.partition("/")[0]}" for it alone'
 
 
 Networks = Annotated[list[str], BeforeValidator(_networks)]

@@ -1,11 +1,30 @@
 import io
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamd.cli._layout import cells, laid_out, width_of
+from streamd.cli import main
+from streamd.cli._layout import cells, folded, laid_out, width_of
 from streamd.cli._table import write_rows
 
+CONFIG = """
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+framing = "newline"
+codec = "auto"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+[pipelines.main]
+sources = ["lab", "floor"]
+steps = [{ type = "filter", where = "value > 20 and sensor != 'test' and not startswith(sensor, 'x')" }]
+sinks = ["records"]
+[sinks.records]
+type = "sqlite"
+"""
 NAMES = ["id", "received_at", "source", "kernel drops", "detail"]
 ROWS = [
     ["1", "2026-01-31 08:00:00Z", "lab", "188", "数据" * 30],
@@ -76,3 +95,41 @@ def test_the_width_is_that_of_columns_even_without_a_terminal(monkeypatch: pytes
     assert width_of(io.StringIO(), 200) == 100
     monkeypatch.delenv("COLUMNS")
     assert width_of(io.StringIO(), 200) == 200
+
+
+def test_prose_is_folded_at_blanks_and_a_path_stays_whole() -> None:
+    path = "/var/lib/streamd/a-name-of-many-characters.db"
+    line = f"fine     ports  one two three {path} four \u6570\u636e five"
+    assert list(folded(line, 30, 16)) == [
+        "fine     ports  one two three",
+        f"    {path}",
+        "    four \u6570\u636e five",
+    ]
+    assert list(folded(line, 40, 16))[-1] == " " * 16 + "four \u6570\u636e five"
+    assert list(folded(line, 400, 16)) == [line]
+    assert list(folded("", 40)) == [""]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize("command", ["check", "doctor"])
+def test_no_word_of_check_and_doctor_is_broken_by_the_terminal(
+    command: str,
+    width: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    (tmp_path / "c.toml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    main([command, "c.toml"])
+    wide = capsysbinary.readouterr().out.decode()
+    assert any(len(line) > 80 for line in wide.split("\n"))
+    monkeypatch.setenv("COLUMNS", str(width))
+    main([command, "c.toml"])
+    narrow = capsysbinary.readouterr().out.decode()
+    pasted = [line for line in wide.split("\n") if line.startswith("    ") and command == "doctor"]
+    for line in narrow.split("\n"):
+        assert cells(line) <= width or len(line.split()) == 1 or line in pasted, line
+    measured = re.compile(r"[\d.,]+")  # doctor measures anew
+    assert measured.sub("0", narrow).split() == measured.sub("0", wide).split()

@@ -161,7 +161,12 @@ def test_without_the_folder_the_main_file_is_all(tmp_path: Path) -> None:
         ),
         (
             {"a.toml": SINK, "b.toml": "[daemon\n"},
-            ["conf.d/b.toml:1:8: Expected ']' at the end of a table declaration"],
+            [
+                (
+                    "conf.d/b.toml:1:8: Expected ']' at the end of a table declaration: the name of a table"
+                    " has letters, digits, _ and -, and ends with ]: write [daemon]"
+                )
+            ],
         ),
         (
             {"a.toml": "= 1\n", "b.toml": "= 2\n" + SINK},

@@ -3,12 +3,14 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from streamd import config
 from streamd.cli import CONFIG_HELP, _units
+from streamd.cli._layout import folded, width_of
 from streamd.cli._table import escape
 from streamd.cli.doctor import (
     backlog,
@@ -78,8 +80,11 @@ def examine(path: Path, host: Host) -> list[Finding]:
 
 
 def _print(findings: Sequence[Finding]) -> None:
+    width = width_of(sys.stdout, sys.maxsize)
     for finding in findings:
-        print(f"{finding.severity:<8} {finding.check:<14} {escape(finding.text)}")
+        head = f"{finding.severity:<8} {finding.check:<14} "
+        for part in folded(head + escape(finding.text), width, len(head)):
+            print(part)
         for line in finding.paste:
             print(f"    {escape(line)}")
     numbers = [(sum(f.severity == severity for f in findings), severity) for severity in SEVERITIES]

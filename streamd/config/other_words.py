@@ -1,0 +1,58 @@
+"""What other systems call things, and what the word is here."""
+
+from collections.abc import Iterable
+
+_KEYS = {
+    "address": "listen", "addr": "listen", "bind": "listen", "bind_address": "listen", "endpoint": "listen",
+    "host": "listen", "hostname": "listen", "ip": "listen", "port": "listen", "url": "listen",
+    "input": "sources", "inputs": "sources", "in": "sources", "from": "sources",
+    "output": "sinks", "outputs": "sinks", "out": "sinks", "to": "sinks", "destination": "sinks",
+    "transforms": "steps", "transform": "steps", "processors": "steps", "filters": "steps",
+    "decoder": "codec", "encoding": "codec", "format": "codec", "parser": "codec",
+    "delimiter": "framing", "separator": "framing",
+    "file": "path", "filename": "path", "database": "path", "db": "path", "dir": "path",
+    "script": "function", "func": "function", "callable": "function", "module": "function",
+    "condition": "where", "expr": "where", "expression": "where", "when": "where", "if": "where",
+    "optional": "required", "nullable": "required",
+    "days": "max_age", "age": "max_age", "ttl": "max_age", "size": "max_size",
+    "threads": "workers", "data_dir": "state_dir", "enabled": "listen",
+    "whitelist": "allow", "allowed": "allow", "acl": "allow",
+    "min": "ge", "minimum": "ge", "max": "le", "maximum": "le",
+}  # fmt: skip
+"""Keys, and the one that is meant where the table has it."""
+
+_VALUES = {
+    "integer": "int", "bigint": "int", "long": "int", "number": "float", "double": "float", "real": "float",
+    "decimal": "float", "numeric": "float", "string": "str", "text": "str", "varchar": "str", "char": "str",
+    "boolean": "bool", "datetime": "timestamp", "date": "timestamp", "time": "timestamp", "blob": "bytes",
+    "binary": "bytes", "object": "json", "dict": "json", "list": "json", "array": "json",
+    "warn": "warning", "verbose": "debug", "trace": "debug", "critical": "error", "fatal": "error",
+    "wait": "block", "backpressure": "block",
+    "line": "newline", "lines": "newline", "lf": "newline", "\n": "newline", "crlf": "newline",
+    "ndjson": "json", "jsonl": "json", "plain": "text", "utf-8": "text",
+    "sqlite3": "sqlite", "db": "sqlite", "socket": "tcp", "console": "stdout",
+}  # fmt: skip
+"""Values, and the one that is meant where it is among those that can be."""
+
+_SPELT = {
+    "listen": 'listen = "127.0.0.1:9999"',
+    "function": 'function = "steps.py:NAME"',
+    "required": "required = false",
+    "max_age": 'max_age = "30d"',
+    "max_size": 'max_size = "10GiB"',
+}
+"""Keys whose values look otherwise than those of the words they stand for."""
+
+
+def key_meant(word: str, known: Iterable[str]) -> str:
+    """` (here it is …)` for a key that `known` has under another name; else nothing."""
+    meant = _KEYS.get(word.lower())
+    if meant is None or meant not in known:
+        return ""
+    return f" (here it is {_SPELT.get(meant, meant)})"
+
+
+def value_meant(word: object, known: Iterable[str]) -> str | None:
+    """The value among `known` that is called `word` elsewhere."""
+    meant = _VALUES.get(word.lower()) if isinstance(word, str) else None
+    return meant if meant is not None and meant in known else None
