@@ -20,7 +20,8 @@ class Text(Codec):
     before the frame is skipped too. Line ends and NULs inside are content: a datagram of several lines is one
     message, unless its source has the framing `newline`.
 
-    Rejects what is not in the encoding (`text:utf8`, `text:encoding`) and what is `empty`.
+    Rejects what is not in the encoding (`text:utf8`, `text:encoding`) and what is `empty`: nothing, or
+    nothing but line ends and NULs.
     """
 
     weight: ClassVar[int] = 4
@@ -57,6 +58,9 @@ class Text(Codec):
         return read_message(payload, self.config.encoding)
 
 
+_BLANK = b"\r\n\0"
+
+
 def _without_line_end(body: bytes) -> bytes:
     if body[-1:] == b"\n":
         return body[:-2] if body[-2:] == b"\r\n" else body[:-1]
@@ -72,7 +76,7 @@ def read_message(payload: bytes, encoding: str = "utf-8") -> Record:
             body = _without_line_end(body)
     if encoding == "utf-8":
         body = body.removeprefix(BYTE_ORDER_MARK)
-    if not body:
+    if not body or (body[0] in _BLANK and payload[-1] in b"\n\0" and not body.strip(_BLANK)):
         raise BadData("empty")
     try:
         return {"message": body.decode(encoding)}

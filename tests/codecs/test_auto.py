@@ -93,7 +93,7 @@ def test_a_line_that_is_invalid_utf_8_is_rejected_alone(codec: Codec, now: Now) 
     assert [(r.index, r.payload, r.element) for r in decoded.rejects] == [(0, b"\xff", True)]
 
 
-@pytest.mark.parametrize("payload", [b"", b"\n", b"\r\n"])
+@pytest.mark.parametrize("payload", [b"", b"\n", b"\r\n", b"\n\n", b"\0\0"])
 def test_nothing_is_empty(codec: Codec, now: Now, payload: bytes) -> None:
     decoded = codec.decode([b"x", payload], now)
     assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "empty")]

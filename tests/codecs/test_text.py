@@ -63,7 +63,20 @@ def test_the_bytes_of_a_mark_are_text_in_another_encoding(new_codec: Any, now: N
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"\n", b"\r\n", b"\0", b"\0\n", b"\n\0", b"\xef\xbb\xbf", b"\xef\xbb\xbf\0"]
+    "payload",
+    [
+        b"",
+        b"\n",
+        b"\r\n",
+        b"\0",
+        b"\0\n",
+        b"\n\0",
+        b"\xef\xbb\xbf",
+        b"\xef\xbb\xbf\0",
+        b"\n\n",
+        b"\r\n\r\n",
+        b"\n\0\n",
+    ],
 )
 def test_nothing_is_empty(new_codec: Any, now: Now, payload: bytes) -> None:
     decoded = new_codec("text").decode([b"x", payload], now)
