@@ -6,28 +6,26 @@ from typing import Any
 
 from streamd.bench.row import Row
 
-_HEAD = ("What", "Figure", "Baseline", "Ratio", "Goal", "Reached")
+HEAD = ("What", "Figure", "Baseline", "Ratio", "Goal", "Reached")
 _VERDICT = {True: "yes", False: "NO", None: ""}
 _WHOLE, _TENTHS = 1000, 10
 
 
-def text(rows: Sequence[Row]) -> str:
-    """A table of aligned columns, and the notes below it."""
-    lines = [_HEAD, *map(_cells, rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
-    lines.insert(1, tuple("─" * width for width in widths))
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*table, "", *(f"{row.name}: {_note(row)}" for row in rows if _note(row))])
+def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Of each row the texts below `HEAD`."""
+    return [_cells(row) for row in rows]
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What has to be said of a figure, a sentence for each."""
+    return [f"{row.name}: {_note(row)}" for row in rows if _note(row)]
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The same for a document."""
-    lines = [_HEAD, tuple("---" for _ in _HEAD), *map(_cells, rows)]
-    table = [f"| {' | '.join(line)} |" for line in lines]
-    return "\n".join([*table, "", *(f"- `{row.name}`: {_note(row)}" for row in rows if _note(row))])
+    lines = [HEAD, tuple("---" for _ in HEAD), *table(rows)]
+    drawn = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([*drawn, "", *(f"- `{row.name}`: {_note(row)}" for row in rows if _note(row))])
 
 
 def document(rows: Sequence[Row], machine: dict[str, Any], at: str, quick: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from streamd.bench import (
 )
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
+from streamd.cli._layout import folded, laid_out, width_of
 from streamd.core.errors import EnvironmentFault
 
 SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
@@ -84,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
         output.write_text(json.dumps(document, indent=1))
     except OSError as error:
         trouble = f"{trouble}{'; ' * bool(trouble)}cannot write {output}: {error.strerror}"
-    print(report.markdown(rows) if options.markdown else report.text(rows))
+    print(report.markdown(rows) if options.markdown else text(rows, width_of(sys.stdout, sys.maxsize)))
     print(
         f"\n{', '.join(f'{key} {value}' for key, value in facts.items())}\nwritten to {output}",
         file=sys.stderr,
@@ -92,6 +93,15 @@ def main(options: argparse.Namespace) -> int:
     if trouble:
         raise EnvironmentFault(trouble)
     return 0
+
+
+def text(rows: Sequence[Row], width: int) -> str:
+    """A table by the width of the terminal, and the notes below it."""
+    lines = list(laid_out(report.HEAD, report.table(rows), [False] * len(report.HEAD), width))
+    lines.append("")
+    for note in report.notes(rows):
+        lines += folded(note, width, 2)
+    return "\n".join(lines)
 
 
 def _writable(folder: Path, output: Path) -> Path:

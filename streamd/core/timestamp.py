@@ -164,7 +164,10 @@ def _from_text(text: str, unit: str, timezone: str | None) -> str:
         raise BadData("timestamp:syntax", f"not an RFC 3339 or ISO 8601 time: {text[:64]!r}")
     day, minute, second, fraction, offset = found.groups("")
     if not offset and timezone is None:
-        raise BadData("timestamp:naive", f"a time without an offset needs a timezone: {text[:64]!r}")
+        raise BadData(
+            "timestamp:naive",
+            f'a time without an offset needs a timezone (of a field: timezone = "UTC"): {text[:64]!r}',
+        )
     try:
         start = _minute_in_utc(f"{day}T{minute}", offset.upper(), timezone)
     except (ValueError, OverflowError) as error:

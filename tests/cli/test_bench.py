@@ -102,3 +102,24 @@ def running_in(folder: Path) -> list[str]:
         if f"{folder}/streamd-bench-" in line:
             found.append(line)
     return found
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_table_goes_by_the_width_of_the_terminal(width: int) -> None:
+    rows = [
+        Row(name="tcp_typed", what="TCP, 1,000,000 JSON lines → table", value=4.684, unit="CPU s/M",
+            note="medians of 3", baseline=3.9, baseline_what="executemany", goal="ratio ≤ 1.3", reached=True),
+        Row(name="udp_highest", what="UDP, highest", value=175_000, unit="datagrams/s"),
+    ]  # fmt: skip
+    text = bench.text(rows, width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    for words in ("What", "Baseline", "Reached", "4.68 CPU s/M", "3.90 CPU s/M", "175,000 datagrams/s"):
+        assert words in text
+    assert " ".join(lines[lines.index("", len(lines) - 4) :]).split() == [
+        "tcp_typed:", "medians", "of", "3;", "baseline:", "executemany",
+    ]  # fmt: skip
+    if width == 200:
+        assert {line.index(figure) for line, figure in zip(lines[2:], ("4.68", "175,000"), strict=False)} == {
+            lines[0].index("Figure")
+        }
