@@ -263,7 +263,15 @@ class Sqlite(Sink):
 
     def _check_free(self) -> None:
         least_bytes = self.config.retention.min_free
-        if least_bytes and (left_bytes := free_bytes(self.path.parent)) < least_bytes:
+        if not least_bytes:
+            return
+        try:
+            left_bytes = free_bytes(self.path.parent)
+        except FileNotFoundError:  # the folder is gone: the files are known to be, and are made anew in time
+            return
+        except OSError as error:
+            raise SinkError("unreadable", f"cannot look at {self.path.parent}: {error.strerror}") from error
+        if left_bytes < least_bytes:
             raise SinkError(
                 "min_free",
                 f"{left_bytes >> 20} MiB are free on the file system of {self.path}, retention.min_free"

@@ -169,6 +169,16 @@ def fault_of(path: Path, uri: str | None = None) -> str | None:
     return None if verdict == "ok" else str(verdict)
 
 
+def name_for(path: Path, why: str, suffix: str = "") -> Path:
+    """A name beside the path that nothing has."""
+    stem = f"{path}.{why}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    target, attempt = Path(f"{stem}{suffix}"), 1
+    while target.exists():
+        attempt += 1
+        target = Path(f"{stem}.{attempt}{suffix}")
+    return target
+
+
 def set_aside(path: Path) -> Path:
     """Rename the database and what belongs to it; returns the new path. Nothing is deleted or overwritten."""
     stem = f"{path}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"

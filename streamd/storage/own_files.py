@@ -3,17 +3,21 @@
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from streamd.storage.files import NO_FILE, identity
+from streamd.storage.contents import Contents, descriptor
+from streamd.storage.files import NO_FILE, identity, name_for
 
 _SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
 """The bytes of a database file on which SQLite's locks stand: https://sqlite.org/fileformat.html"""
 _FLOCK = "hhqqi4x"
 """`struct flock` of Linux on 64 bits: type, whence, start, length, process."""
+REST_NS = 10**9
+"""So long after the last write a database that was written over is opened: a copy takes its time."""
 
 
 class Fault(NamedTuple):
@@ -32,9 +36,12 @@ class OwnFiles:
     def __init__(self, path: Path) -> None:
         """The three files that are at the path now."""
         self.path = path
-        self._log_path, self._index_path = Path(f"{path}-wal"), Path(f"{path}-shm")
+        real = os.path.realpath(path)  # SQLite follows links before it names the log
+        self._log_path, self._index_path = Path(f"{real}-wal"), Path(f"{real}-shm")
         self._database, self._log, self._index = self._identities()
         self._changed_ns = _changed_ns(path)
+        self._contents = Contents(self._database, self._log, self._index)
+        self._overwritten: Fault | None = None
 
     @property
     def are_whole(self) -> bool:
@@ -42,11 +49,12 @@ class OwnFiles:
         return NO_FILE not in (self._database, self._log, self._index)
 
     def fault(self) -> Fault | None:
-        """What has been removed or replaced since; None where all is as it was. 4 µs."""
+        """What has been removed, replaced or written over since; None where all is as it was. 20 µs."""
+        if self._overwritten is not None:
+            return self._overwritten
         now = self._identities()
         if now == (self._database, self._log, self._index):
-            self._changed_ns = _changed_ns(self.path)
-            return None
+            return self._fault_of_contents()
         for at, was, path, reason in zip(
             now, (self._database, self._log, self._index), (self.path, self._log_path, self._index_path),
             ("moved", "log_removed", "log_removed"), strict=True,
@@ -55,6 +63,33 @@ class OwnFiles:
                 what = "removed" if at == NO_FILE else "replaced"
                 return Fault(reason, f"{path} was {what} while in use")
         return None
+
+    def _fault_of_contents(self) -> Fault | None:
+        try:
+            database, log = self.path.stat(), self._log_path.stat()
+        except OSError:
+            return None  # the next look finds it gone
+        what = self._contents.overwritten(database, log)
+        if what is not None and not self._contents.are_open():
+            self._contents, what = Contents(self._database, self._log, self._index), None
+        if what is not None:
+            name = self.path if what == "database" else self._log_path
+            self._overwritten = Fault(
+                "overwritten", f"{name} was written over by another program while in use"
+            )
+        else:
+            self._changed_ns = database.st_mtime_ns
+        return self._overwritten
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether what is in the files is not what SQLite has written there."""
+        return self._overwritten is not None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nobody has written the database for `REST_NS`."""
+        return time.time_ns() - _changed_ns(self.path) > REST_NS
 
     @property
     def is_removed(self) -> bool:
@@ -77,6 +112,8 @@ class OwnFiles:
         Not where another program may have written the file since our log was removed: it knows nothing of
         our rows, and pages of two histories make no database. `just_committed`: all was well a commit ago.
         """
+        if self.is_overwritten:
+            return False
         if not self.database_is_there:
             return True  # whoever has it under another name has no log of ours
         log = identity(self._log_path)
@@ -85,8 +122,8 @@ class OwnFiles:
         if just_committed or _changed_ns(self.path) == self._changed_ns:
             return True
         # The program that removes the log brings it into the file before. Ours lost its name at that time.
-        descriptor = _descriptor(self._log)
-        return descriptor is not None and _changed_ns(self.path) <= Path(descriptor).stat().st_ctime_ns
+        number = descriptor(self._log)
+        return number is not None and _changed_ns(self.path) <= os.fstat(number).st_ctime_ns
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -97,8 +134,8 @@ class OwnFiles:
         """
         held = None
         with suppress(OSError):
-            if (name := _descriptor(self._database)) is not None:
-                held = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            if (number := descriptor(self._database)) is not None:
+                held = os.open(f"/proc/self/fd/{number}", os.O_RDONLY | os.O_CLOEXEC)
                 shared = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_BYTES, 0)
                 fcntl.fcntl(held, fcntl.F_OFD_SETLK, shared)
         try:
@@ -120,6 +157,17 @@ class OwnFiles:
                     if identity(path) == ours:
                         path.unlink()
 
+    def set_log_aside(self) -> Path | None:
+        """Once nobody has them open: rename a log that does not belong to what is in the database now."""
+        aside = None
+        with suppress(OSError):
+            if identity(self._log_path) == self._log and self._log_path.stat().st_size:
+                aside = name_for(self.path, "overwritten", "-wal")
+                self._log_path.rename(aside)
+            if identity(self._index_path) == self._index:
+                self._index_path.unlink()
+        return aside
+
     def _identities(self) -> tuple[tuple[int, int], ...]:
         return identity(self.path), identity(self._log_path), identity(self._index_path)
 
@@ -129,12 +177,3 @@ def _changed_ns(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _descriptor(wanted: tuple[int, int]) -> str | None:
-    """The name by which an open file of this process can be reached, also when it has no other any more."""
-    for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 - as strings
-        name = f"/proc/self/fd/{number}"
-        if identity(Path(name)) == wanted:
-            return name
-    return None

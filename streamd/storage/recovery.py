@@ -51,6 +51,8 @@ class Recovery:
       opened anew. Where another program may have written the file since, both cannot become one: a copy of
       what we had is made beside it.
     - The file was replaced: the one that is there is opened. What was committed before is in the other one.
+    - The file or its log was written over: our log does not belong to what is in the file now. It is put
+      aside, and the file is opened as it is.
     - The file was removed: it may come back, and writers try again. Then a new one is made for them.
     """
 
@@ -93,7 +95,7 @@ class Recovery:
             self._users.remove(prepare)
 
     def check(self) -> None:
-        """Before a transaction. Raises `SinkError` where the files are not those that were opened. 5 µs."""
+        """Before a transaction. Raises `SinkError` where the files are not those that were opened. 20 µs."""
         fault = None if self._files is None else self._files.fault()
         if fault is None and self._is_over:
             return
@@ -194,6 +196,8 @@ class Recovery:
                 if files.is_removed and (patient or not self._is_wanted):
                     await self._complete(just_committed=False)  # it is read elsewhere, without our log
                     return False
+                if files.is_overwritten and not files.is_at_rest:
+                    return False
                 if not await self._leave(files, patient=patient):
                     return False
                 await self._database.disconnect()
@@ -203,6 +207,18 @@ class Recovery:
 
     async def _leave(self, files: OwnFiles, *, patient: bool = False) -> bool:
         """Save what only our log holds, and disconnect; False where a reader held that up and may yet end."""
+        if files.is_overwritten:
+            with files.kept():
+                await self._database.disconnect()
+            aside = files.set_log_aside()
+            log.error(
+                "database_overwritten",
+                path=str(self._database.path),
+                log=None if aside is None else str(aside),
+                hint="streamd goes on with what the other program has written: rows that were stored before"
+                " may be missing there, and the log does not belong to it",
+            )
+            return True
         saved, copy = await self._complete(just_committed=False), None
         if not saved:
             if patient and files.may_be_completed(just_committed=False):

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from streamd.core.books import Entry
 from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.storage import recovery
 
 
 async def test_while_another_connection_writes_the_sink_says_locked(bench: Any, batch_of: Any) -> None:
@@ -103,3 +105,25 @@ async def test_a_rollback_leaves_neither_rows_nor_ledger(bench: Any, batch_of: A
     bench.query("DROP TRIGGER full")
     await sink.write([batch_of([{"k": 1}])])
     assert bench.query("SELECT (SELECT count(*) FROM t), (SELECT count(*) FROM ledger)") == [(1, 1)]
+
+
+async def test_a_folder_that_is_removed_is_made_anew(
+    bench: Any, batch_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(recovery, "LOOK_EVERY_S", 0.05)
+    sink = await bench.open(path="sub/data.db", retention={"min_free": "1MiB"})
+    shutil.rmtree(bench.folder / "sub")
+    refused: list[str] = []
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                written = await sink.write([batch_of([{"a": 1}])])
+            except SinkError as error:
+                refused.append(error.reason)
+                await asyncio.sleep(0.01)
+            else:
+                break
+    assert set(refused) == {"moved"}
+    assert written.rejected == [0]
+    assert bench.query("SELECT count(*) FROM records", "sub/data.db") == [(1,)]

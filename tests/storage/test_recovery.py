@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.core.errors import SinkError
-from streamd.storage import files, recovery
+from streamd.storage import files, own_files, recovery
 from streamd.storage.database import Database
 from streamd.storage.databases import Databases
 
@@ -32,6 +32,7 @@ def look_every_s(request: pytest.FixtureRequest) -> float:
 def in_haste(monkeypatch: pytest.MonkeyPatch, look_every_s: float) -> None:
     monkeypatch.setattr(recovery, "PATIENCE_S", 0.2)
     monkeypatch.setattr(recovery, "LOOK_EVERY_S", look_every_s)
+    monkeypatch.setattr(own_files, "REST_NS", 50_000_000)
 
 
 @pytest.fixture
@@ -249,3 +250,122 @@ async def test_trouble_is_told_while_it_lasts_and_for_a_while_after(
     assert databases.troubles() == [f"{database.path}-wal was removed while in use"]
     monkeypatch.setattr(recovery, "TOLD_S", 0.0)
     assert databases.troubles() == []
+
+
+def put_back(path: Path) -> None:
+    backup = path.with_name("backup")
+    subprocess.run(["cp", backup, path], check=True)
+
+
+def empty(suffix: str) -> Callable[[Path], None]:
+    def act(path: Path) -> None:
+        os.truncate(f"{path}{suffix}", 0)
+
+    act.__name__ = f"empty{suffix}"
+    return act
+
+
+def scribble_in_the_log(path: Path) -> None:
+    log = Path(f"{path}-wal")
+    subprocess.run(
+        ["dd", "if=/dev/zero", f"of={log}", "bs=64", "count=1", "conv=notrunc", "status=none"], check=True
+    )
+
+
+@pytest.mark.parametrize("look_every_s", [0.05, NEVER_S], indirect=True, ids=["at rest", "by writers"])
+@pytest.mark.parametrize(
+    ("overwrite", "kept"),
+    [(put_back, [0]), (empty(""), []), (empty("-wal"), [0, 1]), (scribble_in_the_log, [0, 1])],
+    ids=lambda act: getattr(act, "__name__", None),
+)
+async def test_a_file_written_over_in_its_place_is_noticed_and_opened_as_it_is(
+    used: Database, look_every_s: float, overwrite: Callable[[Path], None], kept: list[int]
+) -> None:
+    await used.execute(INSERT, (0,))
+    await used.write_ahead_log.checkpoint_now()
+    subprocess.run(["cp", used.path, used.path.with_name("backup")], check=True)  # noqa: ASYNC221 - short
+    if overwrite is put_back:
+        await used.execute("DELETE FROM t WHERE a = 1")
+        subprocess.run(["cp", used.path, used.path.with_name("backup")], check=True)  # noqa: ASYNC221
+        await used.execute("CREATE TABLE more (b)")
+        await used.write_ahead_log.checkpoint_now()
+        kept = [0, 1]
+    await used.execute(INSERT, (2,))
+    with capture_logs() as told:
+        await asyncio.to_thread(overwrite, used.path)
+        if look_every_s < NEVER_S:
+            async with asyncio.timeout(20):
+                while [event["event"] for event in told][-1:] != ["database_recovered"]:
+                    await asyncio.sleep(0.01)
+            await insert(used, 3)
+        else:
+            assert [error.reason for error in await insert(used, 3)][:1] == ["overwritten"]
+    assert [event["event"] for event in told] == [
+        "database_files_lost", "database_overwritten", "database_recovered",
+    ]  # fmt: skip
+    assert await asyncio.to_thread(there, used.path) == [*kept, 3]
+
+
+async def test_a_commit_into_a_log_that_was_emptied_meanwhile_is_none(used: Database) -> None:
+    async def write() -> None:
+        async with used.transaction():
+            await used.execute(INSERT, (2,))
+            empty("-wal")(used.path)
+
+    with pytest.raises(SinkError, match="overwritten"):
+        await write()
+    await insert(used, 2)
+    assert 2 in await asyncio.to_thread(there, used.path)
+
+
+async def test_a_log_that_is_written_over_is_not_brought_into_the_file_by_a_close(used: Database) -> None:
+    await used.write_ahead_log.checkpoint_now()
+    before = used.path.stat().st_size
+    await used.execute("CREATE TABLE more (b)")
+    empty("")(used.path)
+    await used.close()
+    assert before > 0 == used.path.stat().st_size
+    assert [path.name for path in used.path.parent.glob("*.overwritten-*-wal")]
+
+
+async def test_what_sqlite_itself_does_to_its_files_is_no_fault(used: Database) -> None:
+    """Programs that write, vacuum, restore through SQLite, bring the log into the file, and `touch` it."""
+    path = used.path
+    acts = [
+        "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA wal_checkpoint(RESTART)",
+        "DELETE FROM t WHERE a % 3 = 0", "PRAGMA wal_checkpoint(PASSIVE)",
+        "CREATE TABLE IF NOT EXISTS more (b)", "VACUUM",
+    ]  # fmt: skip
+
+    def beside() -> None:
+        with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+            for act in acts * 3:
+                try:
+                    connection.execute(act).fetchall()
+                except sqlite3.OperationalError as error:
+                    assert "locked" in str(error)  # noqa: PT017 - another writer came first
+                os.utime(path)
+
+    with capture_logs() as told:
+        other = asyncio.create_task(asyncio.to_thread(beside))
+        a = 2
+        while not other.done() or a < 100:
+            await insert(used, a)
+            if a % 10 == 0:
+                await used.write_ahead_log.checkpoint_now()
+            a += 1
+        await other
+    assert told == []
+    assert a - 1 in await asyncio.to_thread(there, path)
+
+
+async def test_a_link_that_leads_to_another_file_is_followed(used: Database) -> None:
+    other = used.path.with_name("other.db")
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute(TABLE)
+    link = used.path.with_name("link")
+    link.symlink_to(other)
+    link.replace(used.path)
+    assert [error.reason for error in await insert(used, 2)][:1] == ["moved"]
+    assert await asyncio.to_thread(there, other) == [2]
+    assert await asyncio.to_thread(elsewhere, other, "SELECT count(*) FROM t") == "[(1,)]"
