@@ -39,7 +39,7 @@ class Odd:
 POISON = {
     "huge_int": 2**70, "nan": float("nan"), "infinity": float("-inf"), "surrogate": "\\ud800",
     "nested_surrogate": ["\\ud800"], "nested_huge_int": {"a": 2**70}, "set_of_objects": {Odd()},
-    "object": Odd(), "complex": 1j, "function": print,
+    "object": Odd(), "surrogate_key": {"\\ud800": 1}, "complex": 1j, "function": print,
 }
 cycle = []
 cycle.append(cycle)
@@ -407,6 +407,7 @@ POISONS = (
     "nested_surrogate",
     "nested_huge_int",
     "object",
+    "surrogate_key",
     "complex",
     "function",
     "set_of_objects",
@@ -416,7 +417,7 @@ POISONS = (
 HUGE = f'{{"a":{2**70}}}'  # JSON text holds an integer of any size
 
 
-REFUSED_BY_THE_STEP = {"python[0] bad_result": 6}
+REFUSED_BY_THE_STEP = {"python[0] bad_result": 7}
 """`object` and those behind it in `POISONS`: no value of any record. The others are; a sink judges them."""
 
 

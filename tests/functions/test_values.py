@@ -104,6 +104,7 @@ class Model:
         (decimal.Decimal("0.1234567890123456789"), "v: a Decimal of 19 digits is no float"),
         (decimal.Decimal("NaN"), "v: a Decimal that is NaN"),
         ({(1, 2): 3}, "v: the key (1, 2) is a tuple, not text"),
+        ({"a": {"\ud800é": 3}}, r"v.a: the key '\ud800é' holds half of a surrogate pair"),
         ({1: "a", "1": "b"}, "v: two keys are '1' as text"),
         (np.zeros(1, dtype=[("a", "i4")]), "v: a structured array"),
         (dt.datetime(1, 1, 1, tzinfo=ZONE), "v: a datetime outside the years"),
@@ -137,11 +138,14 @@ def test_plain_records_are_seen_at_once_at_every_depth() -> None:
         deep = [deep]
     good = {"a": 1, "b": "x", "c": None, "d": 1.5, "e": True, "f": b"x", "g": {"h": [1, {"i": [2]}]}}
     assert all_plain([good, {}, {"deep": deep}])
+    assert all_plain([good, {"数据": {"é": "\ud800"}}])
     assert all_plain([])
     bad_ones: list[Any] = [
         {"g": {"h": [1, {"i": (1,)}]}},
         {"g": {1: 2}},
         {1: 2},
+        {"\ud800": 2},
+        {"g": {"数": {"\udfff": 2}}},
         {"n": np.float64(1)},
         {"n": True, "s": {1}},
     ]
