@@ -1,6 +1,7 @@
 """The commands, one file each: `add(parser)` declares arguments, `main(args)` returns the exit code."""
 
 import argparse
+import difflib
 import importlib
 import shutil
 import sys
@@ -107,6 +108,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
                     "config_file", nargs="?", metavar="FILE", help="the same as --config FILE"
                 )
             command.epilog = _with_examples(name, command.epilog)
+    word = arguments[0] if arguments else ""
+    if chosen is None and (close := difflib.get_close_matches(word.lower(), COMMANDS, 1)):
+        parser.error(f"there is no command {printable(word)} (did you mean {close[0]}?)")
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         commands.choices[options.command].error(_unknown(unknown))

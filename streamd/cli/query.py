@@ -64,7 +64,7 @@ MOST_DIGITS = 18
 def positive(text: str) -> int:
     """A whole number above 0 that SQLite can hold, for argparse."""
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {10**MOST_DIGITS - 1:,}")
     return int(text)
 
 

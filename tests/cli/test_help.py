@@ -80,3 +80,16 @@ def test_a_configuration_of_the_environment_is_refused_likewise(
 def test_a_text_that_begins_with_a_tilde_is_no_path(tmp_path: Path) -> None:
     assert parse(["query", "~x"]).sql == "~x"
     assert parse(["tail", "--where", "$x", "--db", str(tmp_path)]).where == "$x"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("chekc", "check"), ("Status", "status"), ("deadletters", "dead-letters"), ("runs", "run")],
+)
+def test_a_misspelt_command_is_answered_with_the_one_that_is_meant(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main([word, "--config", "x.toml"])
+    assert exited.value.code == 2
+    assert f"there is no command {word} (did you mean {meant}?)" in capsys.readouterr().err
