@@ -1,4 +1,4 @@
-"""The books as people read them when the daemon stops: every sum on a line, and whether all is told."""
+"""The books as people read them when the daemon stops: a line for each sum, and whether they balance."""
 
 from collections.abc import Iterable, Mapping
 

@@ -61,7 +61,7 @@ Reload = Callable[[bool, Peer], Awaitable[dict[str, Any]]]
 
 class ControlServer:
     """Serves `GET /status`, `POST /reload` (`?dry_run=1`), `GET /dead-letters`, `/dead-letters/count` and
-    `/dead-letters/<id>` to whoever may open the socket: `group`, or else only this user.
+    `/dead-letters/<id>` to users who may open the socket: `group`, or else only this user.
 
     An answer to `/reload` comes when it is over, however long that takes, and a client that goes away does
     not end it. `refused` counts what `Exchange` does.

@@ -1,4 +1,4 @@
-"""What keeps an eye on the loop and the queues, for whoever asks whether data flows."""
+"""Watches the event loop and the queues, to answer whether data flows."""
 
 from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness

@@ -1,4 +1,4 @@
-"""How much is measured, where, and who is told."""
+"""How much is measured, where, and who gets the progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

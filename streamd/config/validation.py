@@ -1,4 +1,4 @@
-"""Each table of a document as its class: what is valid is kept, what is not is told, nothing stops early."""
+"""Each table of a document as its class: valid ones are kept, and every fault is reported."""
 
 import json
 import re

@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 class FrameBook:
     """What became of the frames of one source.
 
-    `notes` counts what stands beside the sum, by (counter, reason): `discarded_bytes`, `kernel_dropped`,
+    `notes` counts what is in no sum, by (counter, reason): `discarded_bytes`, `kernel_dropped`,
     `truncated`, `unterminated`, `connections`, `connections_refused`, `auto_fallback` and the like.
     """
 

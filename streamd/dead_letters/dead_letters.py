@@ -27,7 +27,7 @@ from streamd.storage.rehearsal import rehearsed, try_statements
 log = structlog.get_logger()
 
 COMMIT_PATIENCE_S = 5.0
-"""How long a sink waits for its letters while the store is in trouble, before it is told to try again."""
+"""How long a sink waits for its letters while the store is in trouble, before it retries its batch."""
 
 _INSERT = f"INSERT INTO dead_letters ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 - our own words
 _PLACES = f"({', '.join('?' for _ in COLUMNS)})"
@@ -40,7 +40,7 @@ _EVICTED_SHARE = 16
 
 @dataclass(slots=True, eq=False)
 class _Handed:
-    """The letters of one call: they are written together, and their fate is told together."""
+    """The letters of one call: they are written together, and all succeed or fail together."""
 
     count: int
     granted: int

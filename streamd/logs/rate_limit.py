@@ -1,4 +1,4 @@
-"""A bound on the log: so many lines of one kind, and what was held back is told."""
+"""Limits the rate of log lines of one kind, and reports how many were held back."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ BURST = 20
 PER_SECOND = 1.0
 """Lines of one kind a second in the long run."""
 MAX_KINDS = 256
-"""Kinds that are told apart; all others share one allowance and one count."""
+"""Kinds with an allowance of their own; all others share one allowance and one count."""
 MAX_KIND_CHARS = 64
 
 START_UP = frozenset({

@@ -11,7 +11,7 @@ _PIPE_CHUNK_BYTES = 4096  # what a pipe that polls as writable takes without blo
 class Stderr:
     """Writes whole lines to a file descriptor and never waits for it.
 
-    A line that finds it full, closed or failing is lost and counted in `lost`; the number is told in front
+    A line that finds it full, closed or failing is lost and counted in `lost`; the number is written in front
     of the next line that gets through. Of a line that was begun the rest is kept and goes first.
     """
 

@@ -1,4 +1,4 @@
-"""Every reload of a running daemon, whoever asks for it."""
+"""Every reload of a running daemon, by SIGHUP or the control socket."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 class Reloads:
-    """One at a time: each is told to systemd and to the log, and its outcome is remembered for `status`.
+    """One at a time: each is reported to systemd and the log, and its outcome is remembered for `status`.
 
     `reload` is given whether it only tries; it raises `ConfigError` or `EnvironmentFault` where everything
     stays as it was. Whoever holds `lock` keeps reloads waiting.

@@ -89,7 +89,7 @@ class Swap:
     ) -> None:
         """Swap. Batches under way in steps are waited for up to `timeout_s`, then given up and counted.
 
-        `on_gone` is told the name of each sink that has written its last, before its successor begins.
+        `on_gone` is called with the name of each sink after its last write, before its successor opens.
         """
         old, new = self._old, self._new
         gone = self._changes.sources["removed"]

@@ -102,7 +102,7 @@ def letters_of(rows: list[tuple[Any, ...]], kind: str, edited: Mapping[int, byte
 
 
 class KeptRecord(Codec):
-    """Makes a record of the JSON it was kept as; its metadata stands beside it."""
+    """Makes a record of the JSON it was kept as; its metadata is in the letter's other columns."""
 
     def decode_one(self, payload: bytes, now: Now) -> Record:
         """The record as it was when it was refused; bytes in it have become base64 text."""

@@ -1,4 +1,4 @@
-"""The buffer behind a source: senders take turns, and a drop is the loss of whoever holds the most."""
+"""The buffer behind a source: senders take turns, and a drop takes from the sender that holds the most."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable

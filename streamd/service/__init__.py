@@ -1,1 +1,1 @@
-"""What the process has of whoever started it: sockets, notification, watchdog."""
+"""The link to the service manager: inherited sockets, notifications, watchdog."""

@@ -1,4 +1,4 @@
-"""The listening sockets of this process: taken over from whoever started it, and kept across a reload."""
+"""The listening sockets of this process: inherited or opened, and kept across a reload."""
 
 import errno
 import os

@@ -14,7 +14,7 @@ _MOST_DAYS = 999
 
 
 class DiskOutlook:
-    """When the disk is full if it goes on filling as it did in the last hour, whoever fills it."""
+    """When the disk will be full at the pace of the last hour, with all programs that write to it."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()  # (monotonic seconds, bytes free), a minute apart

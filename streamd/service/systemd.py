@@ -1,4 +1,4 @@
-"""What systemd is told, and what it tells: a datagram to `$NOTIFY_SOCKET`, and the watchdog's interval."""
+"""Messages to and settings from systemd: a datagram to `$NOTIFY_SOCKET`, and the watchdog's interval."""
 
 import os
 import socket

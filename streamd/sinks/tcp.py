@@ -1,4 +1,4 @@
-"""Records as frames of JSON to whoever listens on a TCP address, another streamd for one."""
+"""Sends records as frames of JSON to a TCP address, such as another streamd."""
 
 import asyncio
 from collections.abc import Sequence

@@ -23,7 +23,7 @@ _MAX_UNSENT_BYTES = 65536
 _HEADER_BYTES = 5
 """Of a record: its type, the version, and two bytes that say how long the rest is."""
 _HANDSHAKE = 0x16
-"""The first byte of whoever speaks TLS."""
+"""The first byte of a TLS client's first record."""
 
 _REASONS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no_certificate",

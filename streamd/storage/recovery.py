@@ -26,7 +26,7 @@ PATIENCE_S = 10.0
 """How long a database that was moved away may come back before a new one is made, and a reader may hold up
 the saving of rows."""
 TOLD_S = 10.0
-"""How long trouble that is over is still told, so that whoever asks every few seconds learns of it."""
+"""How long trouble that is over is still reported, so that a poll every few seconds sees it."""
 
 Prepare = Callable[[], Awaitable[None]]
 """Makes in a file that was opened anew what its user needs there."""

@@ -31,7 +31,7 @@ def name_fault(name: str) -> str | None:
 
 
 class Fetches(Protocol):
-    """A database that answers a query, whoever may write to it."""
+    """A database that answers a query, read-only or not."""
 
     async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows."""

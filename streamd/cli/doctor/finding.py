@@ -1,4 +1,4 @@
-"""What a check found, and how it is told."""
+"""The finding of one check, and its text."""
 
 from dataclasses import dataclass
 from typing import Literal
