@@ -6,17 +6,21 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
+import structlog
+
 from streamd.core.batch import Batch
 from streamd.core.books import Entry
 from streamd.core.contracts import Written
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
-from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.errors import EnvironmentFault, SinkError, StreamdError
 from streamd.storage.catch_all import CatchAllRows
 from streamd.storage.database import Database
 from streamd.storage.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
 from streamd.storage.rows import Reject, Rows
 from streamd.storage.table import Table
 from streamd.storage.typed_rows import JSON_COLUMN, TypedRows
+
+log = structlog.get_logger()
 
 
 class TableWriter:
@@ -68,6 +72,18 @@ class TableWriter:
         if isinstance(self._rows, TypedRows) and self._rows.extra == "add_column":
             self._rows = self._rows.with_columns(there)
 
+    async def _prepare_again(self, why: SinkError) -> None:
+        try:
+            changes = await self._table.changes(self.database)
+            await self._prepare()
+        except (StreamdError, sqlite3.Error) as error:
+            raise SinkError("schema", str(error)) from error
+        self._inserts.clear()
+        if changes:
+            log.warning(
+                "table_prepared_again", path=str(self.database.path), table=self._table.name, why=why.detail
+            )
+
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Commit all batches in one transaction; what cannot be stored is in the dead letters before.
 
@@ -75,16 +91,24 @@ class TableWriter:
         connection's thread.
         """
         try:
-            written = await self._write_at_once(batches) or await self._write(batches, careful=False)
-        except DATA_ERRORS:
-            # Statements behind the failed one have run by now; from the start, so that order is kept.
-            written = await self._write(batches, careful=True)
+            written = await self._written(batches)
+        except SinkError as error:
+            if error.reason == "schema":  # another program changed the table: the next attempt finds one
+                await self._prepare_again(error)
+            raise
         self._letters_kept.clear()
         log_pinned = self.database.write_ahead_log.pinned
         if log_pinned > self._log_pinned:
             self._notes["wal_pinned"] += log_pinned - self._log_pinned
             self._log_pinned = log_pinned
         return written
+
+    async def _written(self, batches: Sequence[Batch]) -> Written:
+        try:
+            return await self._write_at_once(batches) or await self._write(batches, careful=False)
+        except DATA_ERRORS:
+            # Statements behind the failed one have run by now; from the start, so that order is kept.
+            return await self._write(batches, careful=True)
 
     async def _write_at_once(self, batches: Sequence[Batch]) -> Written | None:
         """All in one trip to the database's thread; None where there is more to do than inserting."""

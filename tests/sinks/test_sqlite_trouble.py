@@ -127,3 +127,19 @@ async def test_a_folder_that_is_removed_is_made_anew(
     assert set(refused) == {"moved"}
     assert written.rejected == [0]
     assert bench.query("SELECT count(*) FROM records", "sub/data.db") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "change", ["DROP TABLE t", "ALTER TABLE t RENAME TO old", "ALTER TABLE t DROP COLUMN b"]
+)
+@pytest.mark.parametrize("config", [{}, {"unique": ["a"]}], ids=["plain", "unique"])
+async def test_a_table_that_another_program_takes_away_is_made_anew(
+    bench: Any, batch_of: Any, change: str, config: dict[str, Any]
+) -> None:
+    sink = await bench.open(table="t", columns={"a": "int", "b": "int"}, **config)
+    await sink.write([batch_of([{"a": 1, "b": 1}])])
+    bench.query(change)
+    with pytest.raises(SinkError, match="schema"):
+        await sink.write([batch_of([{"a": 2, "b": 2}])])
+    await sink.write([batch_of([{"a": 2, "b": 2}])])
+    assert (2, 2) in bench.query("SELECT a, b FROM t")
