@@ -213,7 +213,9 @@ class Connection:
             take = self._session.take
         if take is not None and not isinstance(error, ssl.SSLError):
             try:
-                while received := self._sock.recv(_READ_BYTES):
+                for _ in range(_READS):
+                    if not (received := self._sock.recv(_READ_BYTES)):
+                        break
                     take(received)
             except ssl.SSLError as said:
                 return said
