@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> int:
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are ended
         cleanup.callback(signal.signal, signal.SIGTERM, before)
         step = _progress(cleanup)
-        plan = (Plan.quick if options.quick else Plan)(step=step, parent=options.dir)
+        plan = (Plan.quick if options.quick else Plan)(step=step, parent=options.dir.absolute())
         for name in options.only:
             try:
                 rows += SCENARIOS[name](plan)

@@ -104,6 +104,16 @@ def running_in(folder: Path) -> list[str]:
     return found
 
 
+def test_the_folder_may_be_relative(tmp_path: Path) -> None:
+    arguments = ["--quick", "--only", "start", "--dir", ".", "--json", "x.json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "streamd", "bench", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_table_goes_by_the_width_of_the_terminal(width: int) -> None:
     rows = [
