@@ -4,6 +4,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from streamd.sinks.tcp import Tcp
 
 BatchOf = Callable[..., Batch]
 Serve = Callable[[ssl.SSLContext], "Server"]
+TCP_CLOSE = b"\x07"
+"""The state of a connection that was reset."""
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +282,24 @@ async def test_a_peer_that_does_not_take_our_certificate_costs_no_record(
     own = {} if shown is None else {"cert": str(cert), "key": str(key)}
     await refused(sink(server.port, **own), batch_of([{"n": 1}]), "the peer refused: ")
     assert b"".join(server.got) == b""
+
+
+async def test_the_alert_of_a_peer_that_has_reset_the_connection_before_its_end_is_the_reason(
+    sink: Any, serve: Serve, authority: Any, batch_of: BatchOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TLS 1.3 the client ends an empty session before the server has looked at its certificate."""
+
+    class EndsAfterTheReset(socket.socket):
+        def shutdown(self, how: int) -> None:
+            deadline_s = time.monotonic() + 5
+            while self.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != TCP_CLOSE:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.001)
+            super().shutdown(how)
+
+    server = serve(server_context(authority, mutual=True))
+    monkeypatch.setattr(socket, "socket", EndsAfterTheReset)
+    await refused(sink(server.port), batch_of([{"n": 1}]), "the peer refused: ")
 
 
 async def test_a_certificate_that_was_replaced_is_shown_from_the_next_connection(
