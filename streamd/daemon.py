@@ -193,13 +193,12 @@ class Daemon:
 
     def _holds(self) -> list[Place]:
         """What no other daemon may have while this one runs."""
-        config = self.loaded.config
         found = list(gauges.places(self.parts))
         found += [("database", str(path)) for path in self.databases.paths]
         if self.loaded.control_path is not None:
             found.append(("unix", str(self.loaded.control_path)))
-        if config.admin.listen is not None:
-            found.append(("tcp", str(config.admin.listen)))
+        if self.admin is not None:
+            found += [("tcp", str(at)) for at in (self.loaded.config.admin.listen, *self.admin.listening)]
         return found
 
     def refresh(self) -> None:

@@ -72,8 +72,8 @@ class Tcp(StreamSource):
 
     @property
     def places(self) -> list[Place]:
-        """Its address."""
-        return [place_of(self.config.listen, socket.SOCK_STREAM)]
+        """Its address, as it was written and as it is bound."""
+        return [place_of(at, socket.SOCK_STREAM) for at in {self.config.listen, self.address}]
 
     def can_become(self, config: Any) -> bool:
         """It keeps its socket and its connections while it listens where it did."""

@@ -141,8 +141,8 @@ class Udp(Source):
 
     @property
     def places(self) -> list[Place]:
-        """Its address."""
-        return [place_of(self.config.listen, socket.SOCK_DGRAM)]
+        """Its address, as it was written and as it is bound."""
+        return [place_of(at, socket.SOCK_DGRAM) for at in {self.config.listen, self.address}]
 
     def can_become(self, config: Any) -> bool:
         """It keeps its socket while that listens where it did."""

@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FATES = ROOT / "build" / "mutate.jsonl"
 GOAL = 0.95
-NOTICED, EQUIVALENT, NOT_NOTICED = "noticed", "equivalent", "NOT NOTICED"
+NOTICED, EQUIVALENT, NOT_NOTICED, STALE = "noticed", "equivalent", "NOT NOTICED", "stale"
 
 
 class Mutation(NamedTuple):
@@ -104,6 +104,15 @@ def mutated(mutation: Mutation, root: Path) -> str:
     if (found := text.count(mutation.old)) != 1:
         raise TableFault(f"{mutation.name}: its old text is in the file {found} times, not once")
     return text.replace(mutation.old, mutation.new)
+
+
+def misfit(mutation: Mutation, root: Path) -> str | None:
+    """Why the mistake can no longer be made in the code; None where it can."""
+    try:
+        mutated(mutation, root)
+    except TableFault as fault:
+        return str(fault)
+    return None
 
 
 class Tree:
@@ -314,17 +323,18 @@ def main() -> int:
         return 0
     if arguments.first:
         mutations = [mutation._replace(wider=()) for mutation in mutations]
+    stale = [fault for mutation in mutations if (fault := misfit(mutation, ROOT))]
+    for fault in stale:
+        say(f"{STALE:11}  {fault}")
     try:
-        for mutation in mutations:
-            mutated(mutation, ROOT)
-        run = Run(mutations, arguments)
+        run = Run([each for each in mutations if misfit(each, ROOT) is None], arguments)
         run.all()
     except TableFault as fault:
         sys.stderr.write(f"mutate: {fault}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("mutate: interrupted; go on with --resume\n")
-    return run.summary()
+    return run.summary() or bool(stale)
 
 
 if __name__ == "__main__":
