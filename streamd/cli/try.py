@@ -233,7 +233,9 @@ def _print_sums(
     else:
         for lost in trial.lost:
             print(f"lost: {escape(lost)}", file=out)
-        words = ", ".join(f"{sums[name]:,} {name}" for name in names if name != "unmatched" or sums[name])
+        frames = "1 frame" if sums["frames"] == 1 else f"{sums['frames']:,} frames"
+        fates = [f"{sums[name]:,} {name}" for name in names[1:] if name != "unmatched" or sums[name]]
+        words = ", ".join([frames, *fates])
         balance = "the books balance" if not differences else "books do not balance"
         print(f"{words}; {balance}", file=out)
     for difference in differences:
