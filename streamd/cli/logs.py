@@ -3,8 +3,10 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -55,17 +57,35 @@ def main(options: argparse.Namespace) -> int:
         raise ConfigError("nothing to read: try `journalctl -u streamd -o cat | streamd logs`")
     out = for_programs() if options.json else sys.stdout
     render = console_renderer(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
-    for line in map(parse, _lines(options.files)):
-        if not _is_wanted(line, options):
-            continue
-        if options.json:
-            shown = escape_json(line.text.translate(_BLANKS), out.encoding or "utf-8")
-        elif line.event is not None:
-            shown = str(render(None, "", shown_again(line.event)))
-        else:
-            shown = "\n".join(map(escape, line.text.split("\n")))
-        print(shown, file=out, flush=True)
+    with _ended_by_ctrl_c():
+        for line in map(parse, _lines(options.files)):
+            if not _is_wanted(line, options):
+                continue
+            if options.json:
+                shown = escape_json(line.text.translate(_BLANKS), out.encoding or "utf-8")
+            elif line.event is not None:
+                shown = str(render(None, "", shown_again(line.event)))
+            else:
+                shown = "\n".join(map(escape, line.text.split("\n")))
+            print(shown, file=out, flush=True)
     return 0
+
+
+@contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """While inside, SIGINT ends the process at once. Every line is flushed, so nothing is lost.
+
+    Python's own handler runs between two steps of the interpreter: a signal that comes just before a read
+    begins would wait with it for the next line.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def parse(data: bytes) -> Line:
