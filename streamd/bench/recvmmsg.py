@@ -53,5 +53,5 @@ def count(receiving: socket.socket, wanted: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     listening = bound()
-    print(listening.getsockname()[1], flush=True)  # noqa: T201 - whoever started this reads it
+    print(listening.getsockname()[1], flush=True)  # noqa: T201 - the parent process reads it
     print(json.dumps(count(listening, int(sys.argv[1]))))  # noqa: T201 - this is its result

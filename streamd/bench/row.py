@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class Row:
-    """A figure with what stands beside it. `reached` is None where there is no goal, or none is judged."""
+    """A figure, its baseline and its goal. `reached` is None if there is no goal, or none is judged."""
 
     name: str
     what: str

@@ -109,9 +109,9 @@ class UnitSockets:
             try_bound_socket(listen, kind, owner)
 
     def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
-        """Nobody takes a socket here."""
+        """Never called: a rehearsal takes no socket."""
         raise NotImplementedError
 
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
-        """Nothing was taken."""
+        """Never called, as `take`."""
         raise NotImplementedError

@@ -100,7 +100,7 @@ def in_plain_words(
         ):
             problems.append(Problem((*here[:-1], typo), unknown_key(typo, [str(loc[-1])])))
         elif any(problem.place == here for problem in problems):
-            continue  # the other branch of a union, or a typo that is told already
+            continue  # the other branch of a union, or a typo that is reported already
         elif error["type"] == "extra_forbidden":
             key, known = str(loc[-1]), _keys_at(model, loc[:-1])
             elsewhere = _elsewhere(key, model, tuple(map(str, loc[:-1])))

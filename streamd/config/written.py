@@ -91,7 +91,7 @@ class Written:
         return positions.line(place)
 
     def _add(self, file: Path, document: dict[str, Any]) -> list[str]:
-        """Add what the file holds; what stands in an earlier one already is told, with both lines."""
+        """Add the file's tables; the problem of a table that an earlier file has names both lines."""
         twice: list[str] = []
         for place, value in _tables(document):
             other = self._holder(place)
@@ -180,7 +180,7 @@ def _read_beside(path: Path) -> str:
 
 
 def read(path: Path) -> str:
-    """The text of the file. Raises `ConfigError`: whoever named it can name another."""
+    """The text of the file. Raises `ConfigError`: the user can name another file."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)

@@ -18,7 +18,7 @@ class Status(IntEnum):
 class Ack:
     """Counts the holders of one batch and reports the worst of their verdicts when the last one settles.
 
-    Every holder settles exactly once; whoever hands a batch to n receivers forks n - 1 times first.
+    Every holder settles exactly once; code that hands a batch to n receivers forks n - 1 times first.
     """
 
     __slots__ = ("_done", "_holders", "_worst")
