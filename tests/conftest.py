@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ hypothesis.settings.register_profile(
     "streamd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("streamd")
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a daemon that compiles itself at each start costs a fifth of all
 
 
 def pytest_asyncio_loop_factories(
