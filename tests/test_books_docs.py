@@ -7,7 +7,7 @@ import pytest
 
 from streamd.ledger.tables import STATEMENTS
 
-TEXT = (Path(__file__).parent.parent / "docs" / "books.md").read_text()
+TEXT = (Path(__file__).parent.parent / "docs/reference/books.md").read_text()
 QUERIES = [
     *re.findall(r'streamd query "(.*)"', TEXT),
     *(block for block in re.findall(r"(?:^    .*\n)+", TEXT, re.MULTILINE) if block.startswith("    select")),

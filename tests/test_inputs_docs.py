@@ -1,4 +1,4 @@
-"""docs/inputs.md holds what the code does: every row of its tables is run."""
+"""docs/reference/inputs.md holds what the code does: every row of its tables is run."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from streamd.codecs.json import Json
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
 
-TEXT = (Path(__file__).parent.parent / "docs" / "inputs.md").read_text()
+TEXT = (Path(__file__).parent.parent / "docs/reference/inputs.md").read_text()
 NOW = Now(0.0, 0.0)
 STREAMS = (("tcp", {"listen": "127.0.0.1:0"}), ("unix", {"path": "s"}), ("file", {"path": "f"}))
 DATAGRAMS = (("udp", {"listen": "127.0.0.1:0"}), ("unix", {"path": "s", "mode": "datagram"}))
@@ -95,5 +95,6 @@ def test_framings() -> None:
 
 def test_the_pages_that_describe_inputs_lead_here() -> None:
     docs = Path(__file__).parent.parent / "docs"
-    for page in ("configuration.md", "files.md", "dead-letters.md", "python-step.md", "try.md"):
-        assert "](inputs.md" in (docs / page).read_text(), page
+    assert "](inputs.md" in (docs / "reference" / "configuration.md").read_text()
+    for page in ("files.md", "dead-letters.md", "python-step.md", "try.md"):
+        assert "](../reference/inputs.md" in (docs / "how-to" / page).read_text(), page

@@ -12,7 +12,7 @@ from streamd.core.now import Now
 
 
 def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str, Any]:
-    """The whole document; its keys are described in docs/operations.md and only ever added to."""
+    """The whole document; its keys are described in docs/reference/status.md and only ever added to."""
     view.refresh()
     entries = list(view.books.entries())
     buffers = {(buffer.kind, buffer.name): buffer for buffer in view.buffers()}

@@ -93,7 +93,7 @@ class ReloadFailure(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """What this page needs of the answer of `/status`; docs/operations.md has all of it."""
+    """What this page needs of the answer of `/status`; docs/reference/status.md has all of it."""
 
     version: str
     run_id: str

@@ -197,5 +197,5 @@ A component is a name, `codec = "json"`, or a table, `codec = { type = "json" }`
 Files that the configuration names are looked for beside it; what the daemon writes goes to `state_dir`.
 The file is the one given by `--config`, else by `$STREAMD_CONFIG`, else `config/streamd.toml` in the
 current folder, else `/etc/streamd/streamd.toml`; files `conf.d/*.toml` beside it add tables
-([reload.md](reload.md#confd)). `streamd check` shows every path in full. [inputs.md](inputs.md) shows which
-spellings of times and numbers, and which frames, are accepted."""
+([reload.md](../how-to/reload.md#confd)). `streamd check` shows every path in full. [inputs.md](inputs.md)
+shows which spellings of times and numbers, and which frames, are accepted."""

@@ -1,4 +1,4 @@
-"""The ledger's table and views in SQL. What their columns mean to a reader is in docs/books.md."""
+"""The ledger's table and views in SQL. What their columns mean to a reader is in docs/reference/books.md."""
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS ledger (

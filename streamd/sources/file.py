@@ -35,7 +35,7 @@ SAVE_S = 1.0
 
 
 class File(Source):
-    """A file, followed as it grows, through rotation and restarts. More in docs/files.md.
+    """A file, followed as it grows, through rotation and restarts. More in docs/how-to/files.md.
 
     **At least once: the remembered position never passes what is committed; exactly once with `unique`.**
     Up to where everything is committed (or filtered out, a dead letter, or a counted loss) is remembered in

@@ -11,7 +11,7 @@ from streamd.admin.metrics import Metrics
 from streamd.admin.readiness import Readiness
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = ROOT / "docs" / "operations.md"
+METRICS_PAGE = ROOT / "docs/reference/metrics.md"
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_the_documentation_lists_exactly_the_metrics_that_are_served(world: Any,
         for name in re.findall(r"^# TYPE (\S+)", metrics.render("")[0].decode(), re.MULTILINE)
         if name.startswith("streamd_")
     }
-    assert set(re.findall(r"`(streamd_[a-z_]+)", OPERATIONS.read_text("utf-8"))) == served
+    assert set(re.findall(r"`(streamd_[a-z_]+)", METRICS_PAGE.read_text("utf-8"))) == served
 
 
 def test_every_count_a_component_keeps_is_documented_as_a_metric() -> None:
@@ -106,6 +106,6 @@ def test_every_count_a_component_keeps_is_documented_as_a_metric() -> None:
         for file in (ROOT / "streamd" / floor).glob("*.py")
         for name in re.findall(r'\.(?:note|count)\(\s*"([a-z_]+)"', file.read_text("utf-8"))
     }
-    documented = set(re.findall(r"`streamd_source_([a-z_]+)_total`", OPERATIONS.read_text("utf-8")))
+    documented = set(re.findall(r"`streamd_source_([a-z_]+)_total`", METRICS_PAGE.read_text("utf-8")))
     assert noted
     assert noted <= documented

@@ -488,5 +488,5 @@ def test_the_picture_in_the_documentation_is_what_is_drawn(
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/streamd")
     assert main(["check", "--offline", "--config", str(project / "config" / "sensors.toml")]) == 0
     _, told = capsys.readouterr().out.split("\n\n", 1)
-    shown = [line[4:] for line in (project / "docs" / "check.md").read_text().splitlines()]
+    shown = [line[4:] for line in (project / "docs/how-to/check.md").read_text().splitlines()]
     assert told in "\n".join(shown) + "\n"

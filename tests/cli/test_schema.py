@@ -50,9 +50,11 @@ def test_every_key_of_the_file_is_described() -> None:
 
 
 def test_the_reference_page_is_the_generated_one() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
 
-    assert page == reference.markdown(), "run: bin/streamd schema --markdown > docs/configuration.md"
+    assert page == reference.markdown(), (
+        "run: bin/streamd schema --markdown > docs/reference/configuration.md"
+    )
 
 
 @pytest.mark.parametrize("name", SECTIONS)

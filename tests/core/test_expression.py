@@ -16,7 +16,7 @@ from streamd.core.expression import Expression, ExpressionText
 from streamd.core.expression_functions import FUNCTIONS, MAX_TEXT_CHARS
 from streamd.core.settings import Settings
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "expressions.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs/reference/expressions.md").read_text()
 EXAMPLES = re.findall(r"^>>> (.+?) +# (\{.*\})\n(.+)$", DOCUMENT, re.MULTILINE)
 
 

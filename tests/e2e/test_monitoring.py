@@ -107,7 +107,7 @@ def documented() -> dict[str, set[str]]:
     """Labels by metric, from the table that another test holds to what is served."""
     rows = re.findall(
         r"^\| `(streamd_\w+)` \| ([\w, ]*) ?\|",
-        (ROOT / "docs/operations.md").read_text("utf-8"),
+        (ROOT / "docs/reference/metrics.md").read_text("utf-8"),
         re.MULTILINE,
     )
     return {name: set(labels.replace(",", " ").split()) for name, labels in rows}

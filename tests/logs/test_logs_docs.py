@@ -1,4 +1,4 @@
-"""docs/logs.md names every event of the code, and none that is gone."""
+"""docs/reference/logs.md names every event of the code, and none that is gone."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from streamd.logs.journal import FIELDS, PRIORITIES
 from streamd.logs.rate_limit import START_UP
 
 ROOT = Path(__file__).parents[2]
-LOGS = (ROOT / "docs" / "logs.md").read_text()
+LOGS = (ROOT / "docs/reference/logs.md").read_text()
 METHODS = {level: level for level in PRIORITIES} | {"exception": "error"}
 
 

@@ -9,7 +9,7 @@ from streamd.core.contracts import StepContext
 from streamd.core.now import Now
 from streamd.processors.python import Python
 
-TEXT = (Path(__file__).parents[2] / "docs" / "python-step.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs/how-to/python-step.md").read_text()
 FOUND: list[tuple[str, str]] = re.findall(r"```(toml|python)\n(.*?)```", TEXT, re.DOTALL)
 BLOCKS = dict(reversed(FOUND))
 CLASS = dict(FOUND)
