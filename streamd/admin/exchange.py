@@ -1,158 +1,101 @@
-"""HTTP/1.1 of a server: one request a connection, every step of it bounded in size and time."""
+"""The connections of an admin server, and the HTTP stack behind them, imported at the first request."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
-from urllib.parse import parse_qsl
+from collections.abc import Callable
 
-import h11
+import structlog
 
-MAX_REQUEST_BYTES = 16 * 1024
-"""Request line and headers together."""
+from streamd.admin.client_connection import ClientConnection, MakeParser
+
 TIMEOUT_S = 5.0
-"""For the whole request to come, and again for the whole answer to be taken."""
-LINGER_S = 1.0
-"""For the client to close first: closing over what it still sends would destroy the answer on its way."""
+"""For the whole request to come, and for the client to take everything that was written to it."""
 
-_READ_BYTES = 4096
-_TEXT = "text/plain; charset=utf-8"
-
-
-class Request(NamedTuple):
-    """The head of a request. A body is not read: nothing here needs one."""
-
-    method: bytes
-    path: bytes
-    """As it was sent: nothing is decoded."""
-    query: bytes
-    headers: dict[bytes, bytes]
-    """By name in small letters; of several with one name the first."""
-    transport: asyncio.BaseTransport
-
-    def header(self, name: bytes) -> str:
-        """Its value, or an empty text."""
-        return self.headers.get(name, b"").decode("latin-1")
-
-    def parameters(self) -> dict[str, str]:
-        """The query, decoded; of several with one name the last. Raises `ValueError`."""
-        if not self.query:
-            return {}
-        return dict(parse_qsl(self.query.decode(), keep_blank_values=True, strict_parsing=True))
-
-
-class Answer(NamedTuple):
-    """What one request gets."""
-
-    code: int
-    body: bytes
-    content_type: str = _TEXT
-    allow: str = ""
-    """With code 405 the methods that are."""
+log = structlog.get_logger()
 
 
 class Exchange:
-    """Reads the request of each connection, asks `answer` for the answer, and closes.
+    """Answers one request on each connection.
 
-    `refused` counts by reason what got no answer of `answer`: `connections` (too many at once), `timeout` (a
-    request or a reader too slow), `request` (no HTTP, or too large) and `closed` (the client went away).
-    How long `answer` may take is its own affair.
+    `load` makes what parses and answers requests. It runs in a thread when the first bytes arrive: importing
+    an HTTP stack takes too long for the loop, and no start should pay for it. `answer_timeout_s` is how long
+    an answer may take to begin; None: as long as it likes. At most `max_streams` answers at a time may be
+    ones that do not end.
+
+    `refused` counts by reason what got no answer, or not all of it: `connections` (too many at once),
+    `streams` (the same of answers without an end), `timeout` (a request or a reader too slow), `request` (no
+    HTTP, or too large) and `closed` (the client went away).
     """
 
     def __init__(
         self,
-        answer: Callable[[Request], Awaitable[Answer]],
+        load: Callable[[], MakeParser],
         refused: Counter[str],
-        max_connections: int,
         *,
+        max_connections: int,
+        max_streams: int,
         timeout_s: float = TIMEOUT_S,
+        answer_timeout_s: float | None = None,
     ) -> None:
-        self.connections: set[asyncio.Task[None]] = set()
-        self._answer = answer
-        self._refused = refused
+        self.connections: set[ClientConnection] = set()
+        self.refused = refused
+        self.timeout_s = timeout_s
+        self.answer_timeout_s = answer_timeout_s
         self._max_connections = max_connections
-        self._timeout_s = timeout_s
+        self._max_streams = max_streams
+        self._load = load
+        self._make_parser: MakeParser | None = None
+        self._loading: asyncio.Task[None] | None = None
+
+    def protocol(self) -> ClientConnection:
+        """For the next connection."""
+        return ClientConnection(self)
+
+    def admit(self, connection: ClientConnection) -> bool:
+        """Whether there is room for it."""
+        if len(self.connections) >= self._max_connections:
+            self.refused["connections"] += 1
+            return False
+        self.connections.add(connection)
+        return True
+
+    def has_room_for_a_stream(self) -> bool:
+        """Whether one more answer may go on without an end: the other connections are for short answers."""
+        if sum(other.is_stream for other in self.connections) >= self._max_streams:
+            self.refused["streams"] += 1
+            return False
+        return True
+
+    def forget(self, connection: ClientConnection) -> None:
+        """It has ended, and what it asked for too."""
+        self.connections.discard(connection)
+
+    def begin(self, connection: ClientConnection) -> None:
+        """Give it a parser, now or when the stack is there."""
+        if self._make_parser is not None:
+            connection.begin(self._make_parser)
+        elif self._loading is None:
+            self._loading = asyncio.create_task(self._loaded())
 
     async def close(self) -> None:
         """End every connection. Safe to call twice."""
-        tasks = list(self.connections)
+        tasks = set() if self._loading is None else {self._loading}
+        for connection in list(self.connections):
+            tasks |= connection.tasks
+            connection.abort()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its first byte to its end."""
-        task = asyncio.current_task()
-        if task is None or len(self.connections) >= self._max_connections:
-            self._refused["connections"] += 1
-            writer.transport.abort()
-            return
-        self.connections.add(task)
+    async def _loaded(self) -> None:
         try:
-            await self._serve(reader, writer)
-        except TimeoutError:
-            self._refused["timeout"] += 1
-        except OSError:
-            self._refused["closed"] += 1
-        except asyncio.CancelledError:
-            return  # by `close`: asyncio's streams would log a task that ends as cancelled, with a traceback
-        finally:
-            writer.transport.abort()  # what was to be sent has been sent, or never will be
-            self.connections.discard(task)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)
-        head = False
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                asked = await _read_request(http, reader)
-        except h11.RemoteProtocolError as error:
-            self._refused["request"] += 1
-            answer = Answer(error.error_status_hint, b"not a request this address understands\n")
+            self._make_parser = await asyncio.to_thread(self._load)
+        except Exception:
+            log.exception("admin_stack_failed")
+            for connection in list(self.connections):
+                connection.abort()
         else:
-            if asked is None:
-                self._refused["closed"] += 1
-                return
-            head = asked.method == b"HEAD"
-            path, _, query = asked.target.partition(b"?")
-            headers = dict(reversed([(name, value) for name, value in asked.headers]))
-            answer = await self._answer(Request(asked.method, path, query, headers, writer.transport))
-        writer.transport.set_write_buffer_limits(high=0)  # so that drain waits until all of it is sent
-        writer.write(_encode(http, answer, head=head))
-        async with asyncio.timeout(self._timeout_s):
-            await writer.drain()
-        writer.write_eof()
-        await _linger(reader)
-
-
-async def _read_request(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
-    """The request line and headers; None where the client closed."""
-    while (event := http.next_event()) is h11.NEED_DATA:
-        http.receive_data(await reader.read(_READ_BYTES))
-    return event if isinstance(event, h11.Request) else None
-
-
-def _encode(http: h11.Connection, answer: Answer, *, head: bool) -> bytes:
-    headers = [
-        ("Content-Type", answer.content_type),
-        ("Content-Length", str(len(answer.body))),
-        ("Cache-Control", "no-store"),
-        ("X-Content-Type-Options", "nosniff"),
-        ("Connection", "close"),
-    ]
-    if answer.allow:
-        headers.append(("Allow", answer.allow))
-    parts = [http.send(h11.Response(status_code=answer.code, headers=headers))]
-    if not head:
-        parts.append(http.send(h11.Data(data=answer.body)))
-    return b"".join(part or b"" for part in [*parts, http.send(h11.EndOfMessage())])
-
-
-async def _linger(reader: asyncio.StreamReader) -> None:
-    try:
-        async with asyncio.timeout(LINGER_S):
-            for _ in range(MAX_REQUEST_BYTES // _READ_BYTES):
-                if not await reader.read(_READ_BYTES):
-                    return
-    except (TimeoutError, OSError):
-        return  # the answer is sent; how the client ends is its own affair
+            for connection in list(self.connections):
+                connection.begin(self._make_parser)
+        finally:
+            self._loading = None

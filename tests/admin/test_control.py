@@ -150,6 +150,54 @@ async def test_a_client_that_goes_away_does_not_end_its_reload(
     await until(lambda: reloading.done == 1)
 
 
+async def test_a_reload_with_a_broken_body_is_refused_and_not_done(
+    control: ControlServer, reloading: Reloading
+) -> None:
+    head = b"POST /reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert (await raw(control, head + b"no chunk\r\n")).startswith(b"HTTP/1.1 400 ")
+    assert reloading.asked == []
+    assert control.refused == {"request": 1}
+
+
+async def test_the_status_can_be_watched(control: ControlServer, world: Any) -> None:
+    world.fill_books()
+    reader, writer = await asyncio.open_unix_connection(control.path)
+    try:
+        writer.write(b"GET /status?watch=1 HTTP/1.0\r\n\r\n")
+        assert b"content-type: text/event-stream" in await reader.readuntil(b"\r\n\r\n")
+        found: list[tuple[int, int]] = []
+        for received in (1001, 1002):
+            name, number, data = (await reader.readuntil(b"\n\n")).split(b"\n", 2)
+            assert name == b"event: status"
+            document = json.loads(data.removeprefix(b"data: "))
+            found.append((int(number.split()[1]), document["sources"][0]["frames"]["received"]))
+            world.books.source("lab").received = received
+    finally:
+        writer.close()
+    (first, before), (second, after) = found
+    assert (before, after) == (1000, 1001)
+    assert second > first
+
+
+async def test_those_who_watch_get_one_and_the_same_document(
+    control: ControlServer, world: Any, until: Until
+) -> None:
+    opened = [await asyncio.open_unix_connection(control.path) for _ in range(8)]
+    for reader, writer in opened:
+        writer.write(b"GET /status?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+    before = world.refreshed
+    for _ in range(2):
+        for reader, _writer in opened:
+            await reader.readuntil(b"\n\n")
+    assert world.refreshed - before <= 3
+    assert (await ask(control, "/status?watch=1"))[0] == 503
+    for _, writer in opened:
+        writer.close()
+    await until(lambda: not control._exchange.connections)
+    assert control.refused == {"streams": 1}
+
+
 @pytest.mark.usefixtures("letters")
 @pytest.mark.parametrize(
     ("method", "target", "code"),
@@ -159,7 +207,11 @@ async def test_a_client_that_goes_away_does_not_end_its_reload(
         ("POST", "/status", 405),
         ("DELETE", "/dead-letters/1", 405),
         ("GET", "/", 404),
-        ("GET", "/healthz", 404),
+        ("GET", "/healthz", 200),
+        ("GET", "/readyz", 200),
+        ("GET", "/metrics", 200),
+        ("GET", "/status?watch=2", 400),
+        ("GET", "/status?wach=1", 400),
         ("GET", "/dead-lettersx", 404),
         ("POST", "/reload?dry_run=yes", 400),
         ("POST", "/reload?dryrun=1", 400),

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from streamd.admin import server as server_module
-from streamd.admin.exchange import Answer
+from streamd.admin.open_routes import OpenRoutes
 from streamd.admin.server import AdminServer
 from streamd.admin.watch import Watch
 from streamd.core.errors import EnvironmentFault
@@ -192,10 +193,10 @@ async def test_a_client_that_goes_away_early_is_counted(server: AdminServer, unt
 async def test_a_reader_that_takes_nothing_is_cut_off(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:
-    async def long(_request: object) -> Answer:
-        return Answer(200, b"x" * 50_000_000)
+    async def long(_self: object, _request: object) -> Response:
+        return Response(b"x" * 50_000_000)
 
-    monkeypatch.setitem(server._routes, b"/healthz", long)
+    monkeypatch.setattr(OpenRoutes, "_healthz", long)
     reader, writer = await asyncio.open_connection(*server.listening[0], limit=1024)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await until(lambda: server.refused == {"timeout": 1})

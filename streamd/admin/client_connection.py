@@ -1,0 +1,228 @@
+"""One connection of the admin server: how much it may send, and how long each part may take."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    from streamd.admin.exchange import Exchange
+
+MAX_REQUEST_BYTES = 16 * 1024
+"""Request line and headers together. As much of a body is read, and dropped."""
+LINGER_S = 1.0
+"""For the client to close first: closing over what it still sends would destroy the answer on its way."""
+
+_PIECE_BYTES = 4096
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 52\r\nConnection: close\r\n\r\nthe request line and the headers exceed 16384 bytes\n"
+)
+
+Parser = tuple[asyncio.Protocol, set[asyncio.Task[None]]]
+"""Reads a request and writes the answer; the set gets the task that answers when the headers have ended."""
+MakeParser = Callable[["ClientConnection"], Parser]
+
+
+class ClientConnection(asyncio.Protocol):
+    """Stands between a socket and the HTTP parser of a library, which reads one request and nothing after it.
+
+    The parser does not limit time, bytes before it has a request, or connections, and it closes a socket over
+    bytes that are still coming. All of that is decided here.
+    """
+
+    def __init__(self, exchange: "Exchange") -> None:
+        self.is_stream = False
+        """The answer does not end by itself; the client may end it at any time."""
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.transport: asyncio.Transport
+        self._exchange = exchange
+        self._state: Literal["reading", "answering", "written", "sent", "closed"] = "reading"
+        self._parser: asyncio.Protocol | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._held = b""
+        self._room_bytes = MAX_REQUEST_BYTES
+        self._is_parsing = False
+        self._is_write_paused = False
+        self._has_half_closed = False
+
+    @property
+    def is_closing(self) -> bool:
+        """The parser has nothing more to write."""
+        return self._state not in {"reading", "answering"} or self.transport.is_closing()
+
+    def try_stream(self) -> bool:
+        """Let the answer go on without an end; False where too many do."""
+        self.is_stream = self._exchange.has_room_for_a_stream()
+        return self.is_stream
+
+    def begin(self, make_parser: MakeParser) -> None:
+        """Read the request, where bytes of it wait for a parser."""
+        if self._parser is not None or not self._held or self.is_closing:
+            return
+        self._parser, self.tasks = make_parser(self)
+        self._parser.connection_made(_Guarded(self))
+        self._limit(self._exchange.timeout_s)
+        self.transport.resume_reading()
+        self._parse(self._parser, self._held)
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """From the parser: a part of the answer; while it reads, that it refuses the request."""
+        if self.is_closing:
+            return
+        if self._is_parsing:
+            self._refuse()
+        elif not self._is_write_paused:
+            self._unlimit()
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """From the parser: everything is written."""
+        if not self.is_closing:
+            self._state = "written"
+            if not self._is_write_paused:
+                self._half_close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._state = "closed"
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        if not self._exchange.admit(self):
+            self.abort()
+            return
+        self.transport.set_write_buffer_limits(high=0)  # `resume_writing` then says that all of it is sent
+        self._limit(self._exchange.timeout_s)
+
+    def data_received(self, data: bytes) -> None:
+        if self._state != "reading":
+            self._drop(len(data))
+        elif self._parser is not None:
+            self._parse(self._parser, data)
+        else:
+            self._held = data
+            self._unlimit()  # that the import takes long is not the client's fault
+            self.transport.pause_reading()
+            self._exchange.begin(self)
+
+    def eof_received(self) -> bool:
+        self._has_half_closed = True
+        return self._state == "written" or (self._state == "answering" and not self.is_stream)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unlimit()
+        if self._state not in {"sent", "closed"} and not self.is_stream:
+            self._exchange.refused["closed"] += 1
+        self._state = "closed"
+        if self._parser is not None:
+            self._parser.connection_lost(exc)
+        for task in self.tasks:  # what has begun ends by itself, and takes a place until then
+            task.add_done_callback(lambda _: self._exchange.forget(self))
+        if not self.tasks:
+            self._exchange.forget(self)
+
+    def pause_writing(self) -> None:
+        self._is_write_paused = True
+        self._limit(self._exchange.timeout_s)
+        if self._parser is not None:
+            self._parser.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._is_write_paused = False
+        self._unlimit()
+        if self._parser is not None:
+            self._parser.resume_writing()
+        if self._state == "written":
+            self._half_close()
+
+    def _parse(self, parser: asyncio.Protocol, data: bytes) -> None:
+        while data and self._state == "reading":
+            piece = data[: min(_PIECE_BYTES, self._room_bytes)]
+            if not piece:
+                self._refuse()
+                self.transport.write(_TOO_LARGE)
+                self.finish()
+                return
+            self._room_bytes -= len(piece)
+            self._is_parsing = True
+            parser.data_received(piece)
+            self._is_parsing = False
+            data = data[len(piece) :]
+            if self.tasks and self._state == "reading":
+                self._state = "answering"
+                self._room_bytes = MAX_REQUEST_BYTES
+                self._limit(self._exchange.answer_timeout_s)
+
+    def _refuse(self) -> None:
+        if self._state == "reading":
+            self._state = "answering"
+            self._unlimit()
+            self._exchange.refused["request"] += 1
+            for task in self.tasks:  # the headers were a request, the body is none: nothing has begun yet
+                task.cancel()
+
+    def _half_close(self) -> None:
+        self._state = "sent"
+        if self._has_half_closed or self.transport.is_closing():
+            self.transport.close()
+            return
+        with suppress(OSError):  # the client has gone
+            self.transport.write_eof()
+        self._room_bytes = MAX_REQUEST_BYTES
+        self.transport.resume_reading()
+        self._limit(LINGER_S)
+
+    def _drop(self, size: int) -> None:
+        self._room_bytes -= size
+        if self._room_bytes > 0:
+            return
+        if self._state == "sent":
+            self.abort()
+        else:
+            self.transport.pause_reading()
+
+    def _limit(self, seconds: float | None) -> None:
+        self._unlimit()
+        if seconds is not None:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _unlimit(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        if self._state != "sent":  # how the client ends then is its own affair
+            self._exchange.refused["timeout"] += 1
+        self.abort()
+
+
+class _Guarded(asyncio.Transport):
+    """The connection, as its parser may use it. Reading goes on whatever it says: else nobody would notice
+    that the client has gone.
+    """
+
+    def __init__(self, connection: ClientConnection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._connection.transport.get_extra_info(name, default)
+
+    def is_closing(self) -> bool:
+        return self._connection.is_closing
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._connection.write(bytes(data))
+
+    def close(self) -> None:
+        self._connection.finish()
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
