@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import structlog
+
 from streamd.admin.client_connection import MakeParser
 from streamd.admin.exchange import TIMEOUT_S, Exchange
 from streamd.admin.view import View
@@ -19,6 +21,8 @@ from streamd.service.unix_socket import PATH_BYTES, UnixSocket
 MAX_CONNECTIONS = 16
 MAX_STREAMS = 8
 _OWNER = "[control]"
+
+log = structlog.get_logger()
 
 
 class Peer(NamedTuple):
@@ -118,4 +122,8 @@ def _stack(view: View, watch: Watch, reload: Reload, dead_letters: Path) -> Make
         *open_routes.OpenRoutes(view, watch).routes(),
         *control_routes.ControlRoutes(view, watch, reload, dead_letters).routes(),
     ]
-    return stack.make_parser(stack.Application(routes, "control_answer_failed"))
+    return stack.make_parser(stack.Application(routes, _log_fault))
+
+
+def _log_fault(path: str, error: Exception) -> None:
+    log.error("control_answer_failed", path=path, exc_info=error)

@@ -131,7 +131,7 @@ class BooksCollector(Collector):
         for fate, n in self._view.dead_letters.items():
             letters.add_metric([fate], n)
         refused = CounterMetricFamily(
-            "streamd_admin_refused", "requests to this address that got no answer of it", labels=["reason"]
+            "streamd_admin_refused", "admin requests that got no answer, or not all of it", labels=["reason"]
         )
         for reason, n in self._refused.items():
             refused.add_metric([reason], n)

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 
+import structlog
+
 from streamd.admin.client_connection import MakeParser
 from streamd.admin.exchange import TIMEOUT_S, Exchange
 from streamd.admin.view import View
@@ -13,6 +15,8 @@ from streamd.sources._listen import bound_socket, numeric, try_bound_socket
 MAX_CONNECTIONS = 64
 MAX_STREAMS = 16
 _OWNER = "[admin]"
+
+log = structlog.get_logger()
 
 
 class AdminServer:
@@ -65,5 +69,9 @@ class AdminServer:
         from streamd.admin import open_routes, own_names, stack  # noqa: PLC0415 - too heavy for a start
 
         routes = open_routes.OpenRoutes(self._view, self._watch).routes()
-        app = stack.Application(routes, "admin_answer_failed")
+        app = stack.Application(routes, _log_fault)
         return stack.make_parser(own_names.OwnNames(app, self._address.host, self.refused))
+
+
+def _log_fault(path: str, error: Exception) -> None:
+    log.error("admin_answer_failed", path=path, exc_info=error)

@@ -3,9 +3,8 @@
 Of uvicorn only the protocol of a connection is used: no signals, no log, no timer that wakes an idle daemon.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -20,8 +19,6 @@ from streamd.core.errors import ConfigError, StreamdError
 from streamd.core.printable import printable
 
 _HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("Connection", "close")]
-
-log = structlog.get_logger()
 
 
 def connection_of(request: Request) -> ClientConnection:
@@ -68,13 +65,14 @@ class WrongRequest(Exception):  # noqa: N818 - it is a verdict on the request
 class Application:
     """Routes, and an answer for everything that is none of them or goes wrong in one.
 
-    A path is compared as it was sent: nothing in it is decoded. A fault of ours is logged as `event`.
+    A path is compared as it was sent: nothing in it is decoded. `log_fault` gets the path and the exception
+    of a fault of ours.
     """
 
-    def __init__(self, routes: Sequence[Route], event: str) -> None:
+    def __init__(self, routes: Sequence[Route], log_fault: Callable[[str, Exception], None]) -> None:
         paths = [route.path for route in routes if "{" not in route.path]
         self._existing = f"there are {', '.join(paths[:-1])} and {paths[-1]}\n"
-        self._event = event
+        self._log_fault = log_fault
         self._app = Starlette(
             routes=routes,
             exception_handlers={
@@ -91,8 +89,8 @@ class Application:
         scope["path"] = scope["raw_path"].decode("latin-1")
         try:
             await self._app(scope, receive, send)
-        except Exception:
-            log.exception(self._event, path=scope["path"])
+        except Exception as error:  # noqa: BLE001 - the client has its 500, or a stream that breaks off
+            self._log_fault(scope["path"], error)
 
     async def _not_found(self, request: Request, error: Exception) -> Response:
         del request, error

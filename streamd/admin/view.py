@@ -94,7 +94,7 @@ class View:
     reload_failure: ReloadFailure | None = None
     """Of the newest reload, where it failed."""
     admin_refused: Counter[str] = field(default_factory=Counter)
-    """Requests to the admin address that got no answer of it, by reason."""
+    """Requests to the admin address that got no answer, or not all of it, by reason."""
     control_refused: Counter[str] = field(default_factory=Counter)
     """The same of the control socket."""
     ledger_trouble: Callable[[], str | None] = lambda: None
