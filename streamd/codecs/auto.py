@@ -13,14 +13,14 @@ from streamd.core.schema import Schema
 
 
 class Auto(Json):
-    """Fields of JSON; anything else that is UTF-8 is `{"message": …}`.
+    """Decodes JSON into fields; any other UTF-8 text becomes `{"message": …}`.
 
-    A JSON object, an array of objects or lines with objects among them give fields, as the codec `json`
-    takes them. What that refuses, be it broken or against its rules, is a message, whole: a line among lines
-    alone, an array with all its elements. A message that begins like JSON, with `{` or `[`, is counted as
-    `auto_fallback`. Invalid UTF-8 is rejected (`text:utf8`). A byte order mark before the frame and one NUL
-    at its end are skipped, as the codecs `json` and `text` do. Lines without an object among them are one
-    message: to make each a message of its own, give a source of datagrams the framing `newline`.
+    A JSON object, an array of objects, or lines of which one is an object are decoded as by the codec `json`.
+    If `json` refuses one of them, the text is one message: a line alone among lines, an array with all its
+    elements. A message that begins with `{` or `[` is counted as `auto_fallback`. Invalid UTF-8 is rejected
+    (`text:utf8`). A byte order mark before the frame and one NUL at its end are skipped. Lines without an
+    object among them are one message; to make each line a message, set the framing `newline` at a source of
+    datagrams.
     """
 
     def __init__(self, config: Any, schema: Schema | None) -> None:

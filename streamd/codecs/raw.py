@@ -10,7 +10,7 @@ from streamd.core.schema import Schema
 
 
 class Raw(Codec):
-    """One frame is `{"data": bytes}`, whatever it holds; an empty one is rejected (`empty`)."""
+    """Makes `{"data": bytes}` of a frame, whatever it holds. An empty frame is rejected (`empty`)."""
 
     weight: ClassVar[int] = 4
 

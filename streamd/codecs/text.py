@@ -14,14 +14,14 @@ from streamd.core.settings import Settings
 
 
 class Text(Codec):
-    """One frame is `{"message": …}`, without one line end (LF or CRLF) and one NUL behind it.
+    """Makes `{"message": …}` of a frame, without one line end (LF or CRLF) and one NUL at its end.
 
-    The NUL is the end of a C string; it may stand before or behind the line end. A UTF-8 byte order mark
-    before the frame is skipped too. Line ends and NULs inside are content: a datagram of several lines is one
+    The NUL is the end of a C string; it may be before or after the line end. A UTF-8 byte order mark before
+    the frame is skipped too. Line ends and NULs inside are content: a datagram of several lines is one
     message, unless its source has the framing `newline`.
 
-    Rejects what is not in the encoding (`text:utf8`, `text:encoding`) and what is `empty`: nothing, or
-    nothing but line ends and NULs.
+    A frame that is not valid in the encoding is rejected (`text:utf8`, `text:encoding`), and so is an empty
+    frame, or one that holds only line ends and NULs (`empty`).
     """
 
     weight: ClassVar[int] = 4
@@ -31,7 +31,7 @@ class Text(Codec):
 
         encoding: Literal[
             "utf-8", "latin-1", "cp1252", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "koi8-r"
-        ] = Field("utf-8", description="how the bytes are to be read")
+        ] = Field("utf-8", description="encoding of the bytes")
 
     def __init__(self, config: Any, schema: Schema | None) -> None:
         """Raises ValueError for a schema: a message has one field only."""

@@ -1,6 +1,7 @@
 """The configuration language as its classes declare it: samples of tables, and the reference page."""
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable
 from types import NoneType, UnionType
@@ -125,7 +126,8 @@ def markdown() -> str:
     """The reference page."""
     text = [_INTRODUCTION]
     for section in sections():
-        text += ["", f"## {section.name}", "", section.summary, "", f"In the file: `{section.header}`", ""]
+        summary = re.sub(r"docs/([\w/-]+\.md)", r"[docs/\1](../\1)", section.summary.replace("\n", "\n\n"))
+        text += ["", f"## {section.name}", "", summary, "", f"In the file: `{section.header}`", ""]
         text += ["| key | holds | default | what it does |", "|---|---|---|---|"]
         for row in section.rows:
             default = "required" if row.required else f"`{row.default}`" if row.default else ""
@@ -191,11 +193,14 @@ def _placeholder(holds: str) -> str:
 _INTRODUCTION = """\
 # Configuration reference
 
-Written by `streamd schema --markdown` from the classes that read the file; a test compares the two.
-The language is TOML. A key nobody reads is an error. Durations and sizes carry a unit (`5s`, `64MiB`).
-A component is a name, `codec = "json"`, or a table, `codec = { type = "json" }`.
-Files that the configuration names are looked for beside it; what the daemon writes goes to `state_dir`.
-The file is the one given by `--config`, else by `$STREAMD_CONFIG`, else `config/streamd.toml` in the
-current folder, else `/etc/streamd/streamd.toml`; files `conf.d/*.toml` beside it add tables
-([reload.md](../how-to/reload.md#confd)). `streamd check` shows every path in full. [inputs.md](inputs.md)
-shows which spellings of times and numbers, and which frames, are accepted."""
+Look up a table of the configuration and its keys. `streamd schema sources.udp` prints one table as TOML.
+The page is written by `streamd schema --markdown`, and a test compares the two.
+
+- The language is TOML. An unknown key is an error. Durations and sizes have a unit (`5s`, `64MiB`).
+- A component is a name, `codec = "json"`, or a table, `codec = { type = "json" }`.
+- Files that the configuration names (Python, certificates) are looked for in its folder. Relative paths of
+  outputs are below `daemon.state_dir`. `streamd check` shows every path in full.
+- The configuration is the file named by `--config`, else by `$STREAMD_CONFIG`, else `config/streamd.toml` in
+  the current folder, else `/etc/streamd/streamd.toml`. Files `conf.d/*.toml` in the folder of that file add
+  tables ([conf.d](../how-to/reload.md#confd)).
+- [Input formats](inputs.md) lists the accepted frames and the accepted spellings of times and numbers."""

@@ -29,20 +29,27 @@ class DaemonSettings(Settings):
     """The process as a whole."""
 
     workers: int = Field(
-        5, ge=1, le=1024, description="worker coroutines: they overlap waiting and add no CPU"
+        5,
+        ge=1,
+        le=1024,
+        description="batches of a pipeline, or of pipelines that share a source, that may be under "
+        "way at a time; more of them do not use more CPU",
     )
     max_batch: int = Field(
-        1024, ge=1, le=65536, description="records a batch: the knob between latency and cost"
+        1024,
+        ge=1,
+        le=65536,
+        description="most records in a batch: larger batches cost less CPU, smaller ones less delay",
     )
     state_dir: str = Field(
         default_factory=_default_state_dir,
         min_length=1,
-        description="where outputs with a relative path go; default $STATE_DIRECTORY, else ./var",
+        description="folder of all outputs with a relative path; default $STATE_DIRECTORY, else ./var",
     )
     drain_timeout: DurationS = Field(
         "30s",  # type: ignore[assignment]  # parsed by the validator
         gt=0,
-        description="longest time a stop may take to commit what was read",
+        description="longest time that a stop may take to commit the records that were read",
     )
 
 
@@ -50,10 +57,10 @@ class LogSettings(Settings):
     """The log on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="the least serious that is shown"
+        "info", description="the lowest level that is written"
     )
     format: Literal["auto", "json", "console"] = Field(
-        "auto", description="auto: console where stderr is a terminal, json elsewhere"
+        "auto", description="json, console, or auto: console if stderr is a terminal, else json"
     )
 
 
@@ -103,50 +110,53 @@ def _default_control_path() -> str:
 
 
 class ControlSettings(Settings):
-    """The Unix socket that `streamd status` and `streamd reload` ask."""
+    """The Unix socket that answers `streamd status` and `streamd reload`."""
 
     path: str = Field(
         default_factory=_default_control_path,
         min_length=1,
-        description=f'relative to state_dir; "{CONTROL_OFF}" turns it off; default'
+        description=f'file of the socket, relative to state_dir; "{CONTROL_OFF}" turns it off; default'
         f" $RUNTIME_DIRECTORY/{CONTROL_SOCKET}, else {CONTROL_SOCKET}",
     )
     group: str | None = Field(
         None,
         min_length=1,
-        description="who may use it beside the daemon's user; default under systemd the daemon's group, else"
-        " nobody",
+        description="a group that may use the socket, besides the daemon's user; default under systemd the"
+        " daemon's group, else none",
     )
 
 
 class LedgerSettings(Settings):
-    """The books, written beside the data."""
+    """The books, as a table that queries can read."""
 
     path: str = Field("streamd.db", min_length=1, description="SQLite file, relative to state_dir")
     interval: DurationS = Field(
         "5s",  # type: ignore[assignment]  # parsed by the validator
         ge=0.1,
-        description="time between two entries",
+        description="time between two entries in the ledger",
     )
     max_age: DurationS | None = Field(
         None,
         ge=60,
-        description="entries older than this are added up to one for each number of a run: sums stay exact,"
-        " the completeness of those minutes is forgotten; by default all are kept",
+        description="older entries are added up to one for each number of a run: sums stay exact, "
+        "but the completeness of those minutes is no longer known. Default: all entries"
+        " are kept",
     )
 
 
 class DeadLetterSettings(Settings):
-    """The store of what could not be used."""
+    """The store of rejected frames and records."""
 
     path: str = Field("dead-letters.db", min_length=1, description="SQLite file, relative to state_dir")
     max_size: SizeBytes = Field(
         "256MiB",  # type: ignore[assignment]  # parsed by the validator
         ge=1 << 20,
-        description="size of the file; beyond it the oldest are evicted and counted",
+        description="largest size of the file; beyond it the oldest dead letters are deleted and counted",
     )
-    rate: int = Field(1000, ge=1, description="dead letters kept a second; what is over is counted, not kept")
-    burst: int = Field(10000, ge=1, description="dead letters kept at once before the rate counts")
+    rate: int = Field(
+        1000, ge=1, description="dead letters kept a second; further ones are counted but not kept"
+    )
+    burst: int = Field(10000, ge=1, description="dead letters kept at once before the rate applies")
 
 
 class SinkReference(Settings):
@@ -154,7 +164,7 @@ class SinkReference(Settings):
 
     name: str = Field(description="a sink by name")
     where: ExpressionText | None = Field(
-        None, description="an expression: only a record for which it is true goes to this sink"
+        None, description="an expression: only records for which it is true go to this sink"
     )
 
 
@@ -163,18 +173,18 @@ def _reference(value: Any) -> Any:
 
 
 class PipelineSettings(Settings):
-    """The way from sources through steps to sinks."""
+    """The way of records from sources through steps to sinks."""
 
-    sources: list[str] = Field(min_length=1, description="where its records come from, by name")
+    sources: list[str] = Field(min_length=1, description="names of the sources")
     sink_references: list[
         Annotated[SinkReference, BeforeValidator(_reference, json_schema_input_type=str | SinkReference)]
     ] = Field(
         alias="sinks",
         min_length=1,
-        description='where they go, by name: "x" or { name = "x", where = "…" }; each sink gets every record,'
-        " or those for which `where` is true",
+        description='names of the sinks, as "x" or { name = "x", where = "…" }; each sink gets '
+        "every record, or those for which `where` is true",
     )
-    steps: list[Component] = Field([], description="what is done to them on the way, in this order")
+    steps: list[Component] = Field([], description="steps that process the records, in this order")
 
     @property
     def sinks(self) -> list[str]:
@@ -191,14 +201,14 @@ class Config(Settings):
     control: ControlSettings = Field(
         default_factory=ControlSettings, description="the Unix socket for status, reload and dead letters"
     )
-    ledger: LedgerSettings = Field(LedgerSettings(), description="the books, written beside the data")
+    ledger: LedgerSettings = Field(LedgerSettings(), description="the books, as a table for queries")
     dead_letters: DeadLetterSettings = Field(
-        DeadLetterSettings(), description="the store of what could not be used"
+        DeadLetterSettings(), description="the store of rejected frames and records"
     )
     schemas: dict[str, dict[str, SchemaField]] = Field({}, description="fields, declared once and named")
     sources: dict[str, SourceSettings] = Field(description="where records come from")
-    pipelines: dict[str, PipelineSettings] = Field(description="which way they go")
-    sinks: dict[str, SinkSettings] = Field(description="where they are stored")
+    pipelines: dict[str, PipelineSettings] = Field(description="the ways from sources to sinks")
+    sinks: dict[str, SinkSettings] = Field(description="where records are stored or sent")
 
 
 def groups(config: Config) -> list[list[str]]:

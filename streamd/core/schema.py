@@ -42,19 +42,21 @@ class FieldSettings(Settings):
     """One field: a type as a text, or a table with `type` and the keys below."""
 
     type: FieldType = Field(
-        description="str, int (64 bits; 5.0 and 1e3 are 5 and 1000, a text is refused), float, bool,"
-        " timestamp (RFC 3339, ISO 8601 or an epoch number, also as text; kept as UTC text), bytes"
-        " (base64 in JSON), json (any value, stored as JSON text) or any"
+        description="str, int (64 bits; 5.0 and 1e3 become 5 and 1000, a text is rejected), float, "
+        "bool, timestamp (RFC 3339, ISO 8601 or an epoch number, also as text; stored "
+        "as UTC text), bytes (base64 in JSON), json (any value, stored as JSON text) or"
+        " any"
     )
     required: bool = Field(True, description="a record without it, or with null in it, is rejected")
-    ge: int | float | None = Field(None, description="int and float: the least value allowed")
-    le: int | float | None = Field(None, description="int and float: the greatest value allowed")
+    ge: int | float | None = Field(None, description="int and float: the lowest accepted value")
+    le: int | float | None = Field(None, description="int and float: the highest accepted value")
     unit: Literal["s", "ms", "us", "ns"] = Field(
-        "s", description="timestamp: unit of an epoch number, also of one that is a text"
+        "s", description="timestamp: unit of an epoch number, also if it is a text"
     )
     timezone: str | None = Field(
         None,
-        description="timestamp: zone of a time without an offset, like Asia/Shanghai; default: rejected",
+        description="timestamp: time zone of a time without an offset, like Asia/Shanghai. Default:"
+        " such a time is rejected",
     )
 
     @model_validator(mode="after")

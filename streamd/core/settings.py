@@ -142,12 +142,15 @@ WhenFull = Literal["block", "drop_newest", "drop_oldest"]
 class BufferSettings(Settings):
     """A bounded queue. Both bounds hold; the one that is reached first decides."""
 
-    max_records: int = Field(65536, ge=1, description="most frames or records that wait")
-    max_bytes: SizeBytes = Field("64MiB", description="most memory they take", validate_default=True)
+    max_records: int = Field(
+        65536, ge=1, description="most frames (source) or records (sink) that wait in the buffer"
+    )
+    max_bytes: SizeBytes = Field("64MiB", description="most memory that they take", validate_default=True)
     when_full: WhenFull | None = Field(
         None,
-        description="block (the sender waits), drop_newest or drop_oldest; default block, and drop_oldest"
-        " behind datagrams (udp, unix), whose senders cannot be made to wait",
+        description="when the buffer is full: block (the sender waits), drop_newest or drop_oldest."
+        " Default: block, but drop_oldest for sources of datagrams (udp, unix), whose "
+        "senders cannot wait",
     )
 
 
@@ -159,8 +162,9 @@ class SourceDeadLetterSettings(Settings):
 
     payload: DeadLetterPayload = Field(
         "keep",
-        description="keep (all of it: it can be replayed), hash (its SHA-256: equal ones show) or none;"
-        " with hash and none the detail, which may quote it, is not kept either",
+        description="content of a rejected frame or record: keep (whole, can be replayed), hash "
+        "(its SHA-256, so that equal contents can be recognised) or none. With hash and"
+        " none the detail, which may quote the content, is not kept either",
     )
 
 
@@ -168,9 +172,11 @@ class SourceSettings(Settings):
     """What every source understands."""
 
     type: str = Field(description="which source")
-    codec: Component = Field("auto", description="how a frame becomes records")  # type: ignore[assignment]  # parsed by the validator
+    codec: Component = Field("auto", description="the codec, which turns a frame into records")  # type: ignore[assignment]  # parsed by the validator
     schema_name: str | None = Field(
-        None, alias="schema", description="a schema by name: fields are typed and checked while decoding"
+        None,
+        alias="schema",
+        description="name of a schema, by which fields are typed and checked while decoding",
     )
     buffer: BufferSettings = Field(BufferSettings(), description="the queue behind this source")
     dead_letters: SourceDeadLetterSettings = Field(
@@ -204,12 +210,12 @@ class FramingSettings(NamedTuple):
 class StreamSettings(SourceSettings):
     """What every source of a byte stream understands."""
 
-    framing: Component = Field("newline", description="how the stream is cut into frames")  # type: ignore[assignment]  # parsed by the validator
+    framing: Component = Field("newline", description="the framing, which cuts the stream into frames")  # type: ignore[assignment]  # parsed by the validator
     max_frame: SizeBytes = Field("64KiB", description="longest frame")  # type: ignore[assignment]  # parsed by the validator
     oversize: Literal["truncate", "drop", "close"] = Field(
         "truncate",
-        description="a longer frame: truncate (kept up to max_frame and flagged), drop (counted) or close"
-        " (the connection, counted)",
+        description="what happens to a longer frame: truncate (keep max_frame bytes, with a flag), "
+        "drop (and count it) or close (the connection, and count it)",
     )
 
     @property
@@ -224,10 +230,13 @@ class BatchSettings(Settings):
     max_records: int = Field(
         4000,
         ge=1,
-        description="records that are worth a commit of their own; where more wait, a commit takes up to four"
-        " times as many, half of the buffer at most",
+        description="number of waiting records at which a commit begins before max_wait; if more "
+        "wait, one commit takes up to four times as many, but at most half of the "
+        "buffer",
     )
-    max_wait: DurationS = Field("200ms", description="longest time a record waits for company")  # type: ignore[assignment]  # parsed by the validator
+    max_wait: DurationS = Field(
+        "200ms", description="longest time that a record waits for others before a commit"
+    )  # type: ignore[assignment]  # parsed by the validator
 
 
 class SinkSettings(Settings):

@@ -12,19 +12,19 @@ _COUNT_AFTER_LINE = re.compile(rb"[\n\0]" + _COUNT)
 
 
 class Auto(Framer):
-    """Octet counting, lines or texts that end with NUL, decided for each frame.
+    """Cuts octet-counted frames, lines and texts that end with NUL, and recognises the kind of each frame.
 
-    One listener so serves every syslog sender, Python's `SysLogHandler` among them, which ends a message with
-    NUL. LF, CRLF or NUL ends a line, whichever comes first, so no frame ever waits for the other one. A NUL
-    inside a line therefore makes two of it, and a message of several lines that ends with NUL is a frame a
-    line: the framing `nul` keeps those whole. In a counted frame both are content.
+    One listener can therefore serve every syslog sender, including Python's `SysLogHandler`, which ends a
+    message with NUL. A line ends with LF, CRLF or NUL, whichever is first. So a NUL inside a line makes two
+    frames of it, and a message of several lines that ends with NUL becomes a frame for each line; the framing
+    `nul` keeps such messages whole. In a counted frame both are content.
 
-    A frame is counted where one to nine digits (no leading 0) and a space are followed by `<` or `{`;
-    everything else is a line, also a text that begins with a number. A count that octet counting would
-    never skip over, since it is too large, is text at the start of a line. After a counted frame spaces
-    are passed over (Cisco ASA). A beginning that is not decided yet is held: at most eleven bytes.
+    A frame is counted if one to nine digits (no leading 0) and a space are followed by `<` or `{`. Everything
+    else is a line, including a text that begins with a number. A count that is too large for `octet_counting`
+    is text at the start of a line. Spaces after a counted frame are skipped (Cisco ASA). While the kind of a
+    frame is undecided, at most eleven bytes are held.
 
-    Cost: for lines two searches more than `newline`, about twice its time; about 0.9 µs a counted frame.
+    Cost: about twice the time of `newline` for lines; about 0.9 µs for a counted frame.
     """
 
     def __init__(self, config: Any, max_frame: int, oversize: str) -> None:

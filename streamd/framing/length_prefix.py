@@ -8,9 +8,9 @@ from streamd.framing.octet_counting import Counted
 
 
 class LengthPrefix(Counted):
-    """A binary length of 1, 2 or 4 bytes, and that many bytes.
+    """Cuts frames that follow their length as a binary number of 1, 2 or 4 bytes.
 
-    A length of zero is a sign of life and no frame; it is counted as `empty_frames`.
+    A length of zero is a keep-alive and not a frame; it is counted as `empty_frames`.
     """
 
     nul_is_data = True
@@ -18,9 +18,9 @@ class LengthPrefix(Counted):
     class Config(Settings):
         """How the length is written."""
 
-        size: Literal[1, 2, 4] = Field(4, description="bytes of the length, which is unsigned")
-        order: Literal["big", "little"] = Field("big", description="which byte of the length comes first")
-        inclusive: bool = Field(False, description="the length counts its own bytes too")
+        size: Literal[1, 2, 4] = Field(4, description="size of the length in bytes; it is unsigned")
+        order: Literal["big", "little"] = Field("big", description="byte order of the length")
+        inclusive: bool = Field(False, description="whether the length includes its own bytes")
 
     config: Config
 

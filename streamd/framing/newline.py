@@ -111,9 +111,10 @@ class Delimited(Framer):
 
 
 class Newline(Delimited):
-    """One line is one frame: LF or CRLF ends it (RFC 6587 section 3.4.2). An empty line is no frame.
+    """Makes a frame of each line, which ends with LF or CRLF (RFC 6587 section 3.4.2). Empty lines are
+    skipped.
 
-    A CR elsewhere is content. What is cut off an overlong line is discarded up to its LF.
+    A CR elsewhere is content. If an overlong line is cut, the rest of it up to its LF is discarded.
     """
 
     delimiter = b"\n"

@@ -129,11 +129,11 @@ class Counted(Framer):
 
 
 class OctetCounting(Counted):
-    """A decimal count, a space, and that many bytes (RFC 6587 section 3.4.1, RFC 5425).
+    """Cuts frames that follow their length in decimal digits and a space (RFC 6587 section 3.4.1, RFC 5425).
 
-    A count has one to nine digits and does not begin with 0; anything else breaks the stream
-    (`count:zero`, `count:too_long`, `count:syntax`), since nothing shows where the next frame begins.
-    A space (Cisco ASA) or an LF that the sender did not count is passed over before a frame.
+    A length has one to nine digits and does not begin with 0. Any other text breaks the stream (`count:zero`,
+    `count:too_long`, `count:syntax`), since the beginning of the next frame is then unknown. An uncounted
+    space (Cisco ASA) or LF before a frame is skipped.
     """
 
     between = b" \n"

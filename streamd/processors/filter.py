@@ -9,12 +9,12 @@ from streamd.core.settings import Settings
 
 
 class Filter(Processor):
-    """Keeps the records for which an expression is true; the others are counted as filtered."""
+    """Keeps the records for which an expression is true, and counts the others as filtered."""
 
     class Config(Settings):
         """What the configuration may say of a filter."""
 
-        where: ExpressionText = Field(description="an expression: a record for which it is true goes on")
+        where: ExpressionText = Field(description="an expression: records for which it is true are kept")
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)

@@ -23,26 +23,26 @@ DEFAULT_TIMEOUT_S = 30.0
 
 
 class Python(Processor):
-    """Calls a function or an object of yours with each record, or with each batch.
+    """Calls your own function or object with each record, or with each batch.
 
-    It is given shallow copies, so a record it changed before it failed is rejected as it came; only what
-    it changed inside nested values shows. A dict of its own that it returns is copied likewise, so it may
-    return that again. Whatever it raises costs the record (in batch mode, the batch) and nothing else.
+    The function gets a shallow copy of the record. If it fails after changing the record, the record is
+    rejected unchanged, except for changes inside nested values. A dict that it returns is copied too, so it
+    may return the same dict again. An exception costs the record (in batch mode, the batch) and nothing else.
 
-    A class is made into one object with `params`, in the process that calls it.
+    If a class is named, one object of it is made with `params`, in the process that calls it.
     """
 
     class Config(Settings):
         """What the configuration may say of a python step."""
 
         function: Annotated[str, StringConstraints(pattern=r"^.+\.py:\w+$|^\w+(\.\w+)*:\w+$")] = Field(
-            description="a function or class: `steps.py:name`, a path relative to this file, or"
-            " `package.module:name`"
+            description="a function or class: `steps.py:name`, with a path relative to the "
+            "configuration file, or `package.module:name`"
         )
         params: dict[str, Any] = Field(
             {},
-            description="keyword arguments for the function at each call; of a class, for its one object,"
-            " which is then called with the records",
+            description="keyword arguments: a function gets them at each call, a class when its one "
+            "object is made, which is then called with the records",
         )
         mode: Literal["record", "batch"] = Field(
             "record",
@@ -51,24 +51,28 @@ class Python(Processor):
         )
         executor: Literal["inline", "thread", "process"] = Field(
             "inline",
-            description="where it runs: inline (on the loop, which stands still meanwhile; an async function"
-            " is awaited there), thread, or process (one that hangs, dies or grows costs its batch only)",
+            description="where it runs: inline (in the daemon's event loop, which does nothing else "
+            "meanwhile; an async function is awaited there), thread, or process (if the "
+            "process hangs, dies or grows, only its batch is lost)",
         )
         concurrency: int = Field(
             1,
             ge=1,
             le=256,
-            description="batches that thread, process or an async function has under way; their order stays."
-            " Each brings one more worker coroutine",
+            description="batches under way at a time in threads, processes or an async function; their "
+            "order is kept",
         )
         timeout: DurationS | None = Field(
             None,
             gt=0,
-            description="a batch that takes longer in a thread, a process or an async function is rejected;"
-            " default 30s",
+            description="longest time for a batch in a thread, a process or an async function; beyond "
+            "it the batch is rejected. Default: 30s",
         )
         max_batches: int | None = Field(
-            None, ge=1, description="a worker process is replaced after so many batches, if it leaks memory"
+            None,
+            ge=1,
+            description="number of batches after which a worker process is replaced, for code that "
+            "leaks memory",
         )
 
     def __init__(self, config: Config, context: StepContext) -> None:

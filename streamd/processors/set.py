@@ -11,18 +11,21 @@ from streamd.core.settings import Settings
 
 
 class Set(Processor):
-    """Gives fields the values of expressions, in order: a later one sees what an earlier one has set.
+    """Sets fields to the values of expressions, in order: a later expression sees the fields that an earlier
+    one has set.
 
-    A record on which an expression fails is rejected as it came.
+    If an expression fails on a record, the record is rejected unchanged.
     """
 
     class Config(Settings):
         """What the configuration may say of a set step."""
 
         fields: dict[str, ExpressionText] = Field(
-            {}, description="name = expression, evaluated in order; a name is taken as it is, dots included"
+            {}, description="name = expression, evaluated in order; a name is one key, dots included"
         )
-        remove: list[str] = Field([], description="names removed afterwards; one that is missing is no fault")
+        remove: list[str] = Field(
+            [], description="names of fields that are removed afterwards; a missing field is ignored"
+        )
 
         @model_validator(mode="after")
         def _check(self) -> Self:

@@ -28,24 +28,29 @@ class TlsSettings(Settings):
 
     ca: File | None = Field(
         None,
-        description="PEM file with the authorities that may have signed the peer's certificate, or that"
-        ' certificate itself, or { credential = … }, or "system" for those that the system trusts;'
-        " given: the connection has to speak TLS",
+        description="PEM file with the authorities that may have signed the peer's certificate, or "
+        'that certificate itself, or { credential = … }, or "system" for the '
+        "authorities that the system trusts. If set, the connection uses TLS",
     )
     server_name: (
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:_-]*$", max_length=253)] | None
-    ) = Field(None, description="name that the peer's certificate has to be for. Default: the address's host")
+    ) = Field(
+        None, description="name that the peer's certificate must contain. Default: the host of the address"
+    )
     cert: File | None = Field(
         None,
-        description="PEM file with our certificate and the chain below its root, where the peer asks for one",
+        description="PEM file with the sink's own certificate and the chain below its root, for a "
+        "peer that asks for one",
     )
-    key: File | None = Field(None, description="PEM file with its private key, not encrypted")
+    key: File | None = Field(
+        None, description="PEM file with the private key of the certificate, not encrypted"
+    )
     handshake_timeout: DurationS = Field(
         "10s",  # type: ignore[assignment]  # parsed by the validator
         gt=0,
-        description="longest time to agree on TLS, and for the peer to say that it takes our certificate",
+        description="longest time to agree on TLS, and for the peer to accept the sink's certificate",
     )
-    min_version: Version = Field("1.2", description="oldest version of TLS that is spoken")
+    min_version: Version = Field("1.2", description="oldest accepted version of TLS")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -21,43 +21,50 @@ from streamd.sinks._rotating_file import RotatingFile
 class File(Sink):
     """Appends each record as one line to a file, NDJSON or CSV (RFC 4180, with a header line in each file).
 
-    A file that is over `max_size` is renamed to `<name>.000001`, `.000002` and so on. What is committed
-    together goes to one file whole: the one of the time (UTC) its first record was received.
+    A file that would exceed `max_size` is renamed to `<name>.000001`, `.000002` and so on. Records that are
+    committed together go to the same file: that of the time (UTC) at which the first of them was received.
 
-    A last line that a crash has torn is cut when the file is opened, which is logged and counted as
-    `torn_bytes`. `notes` also counts `files_rotated` and `files_removed`. A flagged record (`truncated`,
-    `unterminated`) has its flag as `_flag`.
+    If a crash has left an incomplete last line, it is removed when the file is opened, which is logged and
+    counted as `torn_bytes`. The sink also counts `files_rotated` and `files_removed`. A flagged record
+    (`truncated`, `unterminated`) has its flag as `_flag`.
     """
 
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
 
         path: str = Field(
-            description="the file, relative to daemon.state_dir; its name may carry %Y, %m, %d and %H, like"
-            " readings-%Y-%m-%d.ndjson",
+            description="the file, relative to daemon.state_dir; its name may contain %Y, %m, %d and "
+            "%H, like readings-%Y-%m-%d.ndjson",
             min_length=1,
         )
-        format: Literal["ndjson", "csv"] = Field("ndjson", description="one JSON object a line, or CSV")
+        format: Literal["ndjson", "csv"] = Field(
+            "ndjson", description="ndjson (one JSON object on each line) or csv"
+        )
         columns: list[str] = Field(
             [],
-            description="with csv, and required there: the fields in order, each an exact key or a dotted"
-            " path; a field that is missing is empty, one that is not named is left out",
+            description="the fields of a line in order, each an exact key or a dotted path; for csv "
+            "only, and required there. A missing field is empty; other fields are left out",
         )
         metadata: bool = Field(
             False, description="add the fields (with csv: columns) _received_at, _source and _peer"
         )
         max_size: SizeBytes | None = Field(
-            None, gt=0, description="begin a new file before this size; one commit is never cut in two"
+            None,
+            gt=0,
+            description="begin a new file before this size; the records of one commit stay in one file",
         )
         keep: int | None = Field(
-            None, ge=1, description="how many finished files are kept; older ones are deleted; not set: all"
+            None,
+            ge=1,
+            description="number of finished files to keep; older ones are deleted. Default: all are kept",
         )
         gzip: bool = Field(
             False, description="compress finished files (<name>.000001.gz), also those of earlier days"
         )
         synchronous: Literal["normal", "full"] = Field(
             "normal",
-            description="full: a committed record survives power loss; normal: a crash of the daemon only",
+            description="normal (a committed record survives a crash of the daemon) or full (it also "
+            "survives power loss)",
         )
 
         @model_validator(mode="after")

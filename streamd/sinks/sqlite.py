@@ -40,31 +40,32 @@ class RetentionSettings(Settings):
     """What is kept, and what is kept free."""
 
     max_age: DurationS | None = Field(
-        None, gt=0, description="rows older than this are deleted, the age counted from received_at"
+        None, gt=0, description="rows older than this are deleted; the age is counted from received_at"
     )
     age_column: str | None = Field(
         None,
-        description="a timestamp column to count max_age from instead; it gets an index",
+        description="a timestamp column from which the age is counted instead; it gets an index",
     )
     max_size: SizeBytes | None = Field(
         None,
         ge=1 << 20,
-        description="of the database file, or of all files of a dated path: beyond it the oldest rows or"
-        " files are deleted",
+        description="largest size of the database file, or of all files of a dated path; beyond it "
+        "the oldest rows or files are deleted",
     )
     min_free: SizeBytes = Field(
         "64MiB",  # type: ignore[assignment]  # parsed by the validator
-        description="stop writing while the file system has less than this left",
+        description="writing stops while the file system has less free space than this",
     )
 
 
 class Sqlite(Sink):
-    """Stores records in one table of one SQLite file, every write in one transaction.
+    """Stores records in a table of a SQLite file, each commit in one transaction.
 
-    With a `schema` or `columns` the table is STRICT and typed, without it is the catch-all of JSON records.
-    A path with `%Y-%m-%d` names a file for each day. `notes` counts `extra_dropped` (fields given up because
-    they have no column), `extra_as_json` (fields that `add_column` keeps as JSON, since they can be none),
-    `expired` (rows deleted by retention) and `wal_pinned` (times a reader held the write-ahead log).
+    With a `schema` or `columns` the table is STRICT and has a typed column for each field. Without them it
+    stores each record as JSON. A path with `%Y-%m-%d` names a file for each day. The sink also counts
+    `extra_dropped` (fields dropped because they have no column), `extra_as_json` (fields that `add_column`
+    keeps as JSON because they cannot become columns), `expired` (rows deleted by retention) and `wal_pinned`
+    (times a reader kept SQLite from restarting the write-ahead log).
     """
 
     opens_beside = True
@@ -74,34 +75,40 @@ class Sqlite(Sink):
 
         path: str = Field(
             "streamd.db",
-            description="the database file, relative to daemon.state_dir; with %Y, %m, %d, %H in its name a"
-            " file for each span of time, by received time in UTC",
+            description="the database file, relative to daemon.state_dir; with %Y, %m, %d, %H in its "
+            "name, a file for each period, by the time of receipt in UTC",
             min_length=1,
         )
-        table: str = Field("records", description="the table; made when it is not there")
+        table: str = Field("records", description="the table; it is created if it does not exist")
         schema_name: str | None = Field(
-            None, alias="schema", description="a schema by name: a column for each field"
+            None,
+            alias="schema",
+            description="name of a schema: the table has a column for each of its fields",
         )
         columns: dict[str, Column] = Field(
-            {}, description="columns by name, added to those of the schema or in place of them"
+            {}, description="columns by name, added to those of the schema or replacing them"
         )
         metadata: bool = Field(False, description="add the columns received_at, source and peer")
         extra: Extra = Field(
             "json",
-            description="fields without a column: json (kept in the column extra), add_column (of type ANY; a"
-            " field that can be no column of its own, like ID beside id or source beside the metadata, is"
-            " kept in the column extra), reject (the record) or drop (counted)",
+            description="what happens to a field without a column: json (it is kept in the column "
+            "extra), add_column (a column of type ANY is added; a field that cannot become "
+            "a column, like ID if there is id, or source with metadata, is kept in the "
+            "column extra), reject (the record) or drop (and count it)",
         )
         unique: list[str] = Field(
-            [], description="columns that name a row: a later record replaces an earlier one"
+            [],
+            description="columns that identify a row: a later record with the same values replaces the "
+            "earlier one",
         )
         indexes: list[list[str]] = Field([], description="indexes, each a list of columns")
         synchronous: Literal["normal", "full"] = Field(
             "normal",
-            description="full: a committed record survives power loss; normal: a crash of the daemon only",
+            description="normal (a committed record survives a crash of the daemon) or full (it also "
+            "survives power loss)",
         )
         retention: RetentionSettings = Field(
-            RetentionSettings(), description="what is kept, and what is kept free"
+            RetentionSettings(), description="how long and how much data is kept"
         )
 
     config: "Sqlite.Config"

@@ -77,12 +77,12 @@ _OUTPUT = _Output()
 
 
 class Stdout(Sink):
-    """Prints each record as one line of JSON on standard output; logs and books go to standard error, and so
-    does what anything else in the process prints meanwhile: a step of yours, a library, a program it starts.
+    """Prints each record as one line of JSON on standard output. Logs and books go to standard error, and so
+    does the output of steps, libraries and programs that they start.
 
-    A slow reader fills this sink's buffer, whose `when_full` decides what follows. When the reader is gone
-    (`| head`) nothing can be printed any more: that is logged once, the other sinks go on, and what was
-    meant for this one is counted as dropped, with the reason `closed`.
+    A slow reader fills this sink's buffer, and `when_full` decides what happens then. If the reader closes
+    standard output (`| head`), that is logged once, the other sinks continue, and records for this sink are
+    counted as dropped with the reason `closed`.
 
     A flagged record (`truncated`, `unterminated`) has its flag as `_flag`.
     """

@@ -31,17 +31,20 @@ def _peer_address(value: Any) -> Address:
 class Tcp(Sink):
     """Sends each record as one frame of JSON over a TCP connection, at most once.
 
-    TCP acknowledges nothing: `stored` means that the kernel took the record. A connection is ended in order
-    when it is `confirm_every` old: a peer that answers that end with its own has read everything. When a
-    connection is over in any other way, also by an orderly end of the peer that came first, all that it
-    carried is counted as `unconfirmed`: no more than that was lost, and none of it is sent again.
+    TCP does not acknowledge records: `stored` means that the kernel accepted the record. The sink ends each
+    connection in order when it is `confirm_every` old. If the peer answers that end with its own, it has read
+    everything. If a connection ends in any other way, also if the peer closes it first, all records that it
+    carried are counted as `unconfirmed`: at most that many were lost, and none is sent again.
 
-    What was not handed to the kernel is sent again on the next connection, for ever. With `tls` nothing is
-    sent before both sides have agreed on it, and the files are read anew for each connection. An empty one
-    goes first, whose orderly end says that the peer lets us in: where it refuses our certificate, or misses
-    one, its word may come too late for what was sent meanwhile. A flagged record
-    (`truncated`, `unterminated`) has its flag as `_flag`.
+    Records that the kernel did not accept are sent on the next connection; the sink tries again for ever.
+    With `tls` no record is sent before both sides have agreed on TLS, and the certificate files are read
+    again for each connection. Before each connection with records the sink makes and ends an empty one, to
+    learn whether the peer accepts its certificate. A flagged record (`truncated`, `unterminated`) has its
+    flag as `_flag`.
     """
+
+    # The empty connection: where a peer refuses our certificate, or misses one, its alert may arrive only
+    # after records were sent.
 
     opens_beside = True
 
@@ -49,22 +52,24 @@ class Tcp(Sink):
         """What the configuration may say of this sink."""
 
         address: Annotated[Address, BeforeValidator(_peer_address, json_schema_input_type=str)] = Field(
-            description="where to connect to: host:port"
+            description="address of the receiver: host:port"
         )
         framing: Literal["newline", "octet_counting"] = Field(
-            "newline", description="a line each, or each behind its length in bytes and a space (RFC 6587)"
+            "newline",
+            description="newline (each record is a line) or octet_counting (each follows its length in "
+            "bytes and a space, RFC 6587)",
         )
         metadata: bool = Field(False, description="add the fields _received_at, _source and _peer")
         connect_timeout: DurationS = Field(
             "10s",  # type: ignore[assignment]  # parsed by the validator
             gt=0,
-            description="longest time for a connection to be made, or to be ended in order",
+            description="longest time to make a connection, or to end it in order",
         )
         confirm_every: DurationS = Field(
             "10s",  # type: ignore[assignment]  # parsed by the validator
             gt=0,
-            description="how long one connection is used before its orderly end confirms what it carried;"
-            " the longer, the more records are `unconfirmed` when it is over otherwise",
+            description="how long a connection is used before its orderly end confirms its records; the"
+            " longer, the more records are `unconfirmed` if the connection ends otherwise",
         )
         tls: TlsSettings = Field(TlsSettings(), description="TLS; off without ca")
 

@@ -36,33 +36,36 @@ class ConnectionSettings(StreamSettings):
     max_connections: int = Field(
         1024,
         ge=1,
-        description="connections at one time; more are closed at once and counted. Beside the buffer each may"
-        " hold one unfinished frame, max_frame at most",
+        description="connections at one time; further ones are closed at once and counted. In "
+        "addition to the buffer, each may hold one unfinished frame of at most "
+        "max_frame",
     )
     max_connections_per_sender: int | None = Field(
         None,
         ge=1,
-        description="connections at one time of one IP address (unix: of one user); more are closed at once"
-        " and counted. Hosts behind one gateway are one sender. Default: no such limit",
+        description="connections at one time from one IP address (unix: from one user); further "
+        "ones are closed at once and counted. Hosts behind one gateway are one sender. "
+        "Default: no limit",
     )
     max_accept_rate: int | None = Field(
         None,
         ge=1,
-        description="new connections a second, of all senders together, and at most so many at once; more are"
-        " closed at once and counted. Default: no such limit",
+        description="new connections a second from all senders together, and the largest burst; "
+        "further ones are closed at once and counted. Default: no limit",
     )
     first_byte_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
-        "60s", description="a connection that has sent nothing by then is closed and counted"
+        "60s", description="a connection that has sent no byte after this time is closed and counted"
     )
     frame_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
         "60s",
-        description="a frame that has begun must end by then, however its bytes trickle in, or the connection"
-        " is closed and counted",
+        description="longest time from the beginning of a frame to its end, even if bytes still "
+        "trickle in; beyond it the connection is closed and counted",
     )
     idle_timeout: DurationS | None = Field(
         None,
-        description="a connection that has sent something, and then nothing for so long, is closed and"
-        " counted. Default: never (tcp: the kernel's keepalive finds those whose host is gone)",
+        description="a connection that was silent for this time after its first byte is closed and "
+        "counted. Default: never (tcp: the kernel's keepalive finds connections whose "
+        "host is gone)",
     )
 
 

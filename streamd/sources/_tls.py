@@ -33,22 +33,26 @@ class TlsSettings(Settings):
 
     cert: File | None = Field(
         None,
-        description="PEM file with the certificate and the chain below its root, or { credential = … };"
-        " given: connections have to speak TLS",
+        description="PEM file with the certificate and the chain below its root, or { credential = "
+        "… }. If set, connections must use TLS",
     )
-    key: File | None = Field(None, description="PEM file with its private key, not encrypted")
+    key: File | None = Field(
+        None, description="PEM file with the private key of the certificate, not encrypted"
+    )
     client_ca: File | None = Field(
-        None, description="PEM file; given: a client needs a certificate that one of these has signed"
+        None,
+        description="PEM file with authorities. If set, a client needs a certificate signed by one of them",
     )
     allow_names: list[Annotated[str, StringConstraints(min_length=1)]] = Field(
         [],
-        description="with client_ca: a client's certificate has to name one of these (DNS, IP or URI as"
-        " alternative name, or CN); empty: all that are signed",
+        description="with client_ca: names of which a client's certificate must contain one (DNS, "
+        "IP or URI as alternative name, or CN); empty: every signed certificate is "
+        "accepted",
     )
     handshake_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
-        "10s", description="a connection that has not agreed on TLS by then is closed and counted"
+        "10s", description="a connection that has not agreed on TLS after this time is closed and counted"
     )
-    min_version: Version = Field("1.2", description="oldest version of TLS that is spoken")
+    min_version: Version = Field("1.2", description="oldest accepted version of TLS")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

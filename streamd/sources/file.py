@@ -35,45 +35,47 @@ SAVE_S = 1.0
 
 
 class File(Source):
-    """A file, followed as it grows, through rotation and restarts. More in docs/how-to/files.md.
+    """Follows a file as it grows, through rotation and restarts. More in docs/how-to/files.md.
 
-    **At least once: the remembered position never passes what is committed; exactly once with `unique`.**
-    Up to where everything is committed (or filtered out, a dead letter, or a counted loss) is remembered in
-    `positions/<source>.json` under `state_dir`, about once a second. After a crash what came behind that is
-    read again. A full buffer stops the reading. A last line without its end waits until it has one, over
-    restarts too; only when its file was rotated away is it delivered as it is and flagged `unterminated`.
+    **At least once: the remembered position never passes what is committed; exactly once with `unique`.** A
+    frame counts as committed when its records are stored, filtered out, dead letters, or counted as lost. The
+    position behind the last such frame is saved in `positions/<source>.json` under `state_dir`, about once a
+    second. After a crash the lines behind it are read again. A full buffer stops the reading. A last line
+    without its end waits until it has one, also over restarts. If its file is rotated away, it is delivered
+    as it is, with the flag `unterminated`.
 
-    A file is known by its inode, its beginning and what stands before the position. One that was renamed is
-    read to its end first, and so are those that came between it and the one at `path`: their names say so
-    (`app.log.1`, `app.log-20260131`, `app-20260131.log`). Those that are compressed already are not read:
-    each is counted (`files_skipped`) and named in a warning. After copying and truncating, what was not read
-    yet is read from the copy, if it is there and not compressed.
+    A file is recognised by its inode, its beginning and the bytes before the position. A renamed file is read
+    to its end first, then the files that followed it, in the order of their names (`app.log.1`,
+    `app.log-20260131`, `app-20260131.log`), then the file at `path`. Compressed files are not read: each is
+    counted (`files_skipped`) and named in a warning. After copying and truncating, unread lines are read from
+    the copy, if it is in the same folder and not compressed.
 
-    The file is touched in a thread of this source's own, 64 KiB at a time (about 80 µs of CPU for each): a
-    slow disk holds up this source and nothing else.
+    A slow disk delays this source only. Reading 64 KiB takes about 80 µs of CPU.
     """
+
+    # The file is read in a thread of the source's own, 64 KiB at a time.
 
     address: str
 
     class Config(StreamSettings):
         """A file that grows."""
 
-        path: str = Field(
-            pattern=r"^[^\x00]+$", description="the file, relative to the file that configures it"
-        )
+        path: str = Field(pattern=r"^[^\x00]+$", description="the file, relative to the configuration file")
         start: Literal["beginning", "end"] = Field(
             "beginning",
-            description="where to begin in a file that is there at the very first start: at its first frame,"
-            " or with the first one that is not finished yet; later its position is remembered",
+            description="where the very first start begins in an existing file: beginning (at its first"
+            " frame) or end (with the first frame that is not finished yet). Later starts "
+            "continue at the remembered position",
         )
         rotate_wait: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
             "1s",
-            description="how long a file that was rotated away or deleted must be quiet before it is closed"
-            " and the new one is read: its writer may not have noticed yet",
+            description="how long a rotated or deleted file must be quiet before it is closed and the "
+            "next one is read; its writer may still write to it",
         )
         oversize: Literal["truncate", "drop"] = Field(
             "truncate",
-            description="a longer frame: truncate (kept up to max_frame and flagged) or drop (counted)",
+            description="what happens to a longer frame: truncate (keep max_frame bytes, with a flag) "
+            "or drop (and count it)",
         )
 
     def __init__(self, config: Any, context: SourceContext) -> None:

@@ -19,11 +19,11 @@ PEER = "generate"
 
 
 class Generate(Source):
-    """Readings of sensors as JSON lines, at a steady rate, with the faults that real sensors have.
+    """Makes readings of sensors as JSON lines, at a steady rate, with the faults of real sensors.
 
-    `seq` runs from 1 over the whole stream, so that a missing number shows a reading that is missing. The
-    time in the readings is the stream's own, a millisecond for each: the same seed gives the same bytes. A
-    full buffer pauses it, and what was not due meanwhile is not made up for.
+    `seq` counts from 1 over the whole stream, so a missing number shows a missing reading. The time in the
+    readings belongs to the stream, a millisecond for each reading: the same seed gives the same bytes. A full
+    buffer pauses the stream; readings that were due meanwhile are not made up for.
     """
 
     class Config(SourceSettings):
@@ -31,10 +31,10 @@ class Generate(Source):
 
         rate: float = Field(100.0, gt=0, le=1e6, description="readings a second")
         count: int | None = Field(
-            None, ge=1, description="how many readings in all, missing ones included; default no end"
+            None, ge=1, description="number of readings in all, including missing ones. Default: no end"
         )
         seed: int = Field(0, ge=0, description="the same seed gives the same readings")
-        sensors: int = Field(1000, ge=1, le=10**6, description="sensors that take turns")
+        sensors: int = Field(1000, ge=1, le=10**6, description="number of sensors, which take turns")
         gaps: float = Field(0.0, ge=0, le=1, description="probability that a reading is missing")
         spikes: float = Field(0.0, ge=0, le=1, description="probability that a value is 50 to 150 °C off")
         drift: float = Field(

@@ -24,7 +24,9 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP
 
 
 class Tcp(StreamSource):
-    """A TCP listener. A full buffer stops all its connections, so that the senders wait."""
+    """Listens for TCP connections. A full buffer stops all connections of the source, so that their senders
+    wait.
+    """
 
     opens_beside = True
     address: Address
@@ -34,7 +36,9 @@ class Tcp(StreamSource):
 
         listen: ListenAddress = Field(description="address and port, like 127.0.0.1:9999 or [::]:601")
         allow: Networks = Field(
-            [], description="networks (CIDR) that may connect; empty: all. Others are closed and counted"
+            [],
+            description="networks (CIDR) that may connect; empty: all. Connections from others are "
+            "closed and counted",
         )
         tls: TlsSettings = Field(TlsSettings(), description="TLS; off without cert")
 

@@ -44,15 +44,16 @@ MAX_PEERS = 65536
 
 
 class Udp(Source):
-    """Reads datagrams in bulk from its own socket.
+    """Receives UDP datagrams.
 
-    Without `framing` a datagram is one frame, and the codec says what several lines in it are: several
-    records of JSON (`json`, `auto`), one message of text (`text`, `auto`). With it each line or counted
-    message is a frame by itself; the limits by sender go on counting datagrams.
-
-    asyncio's and uvloop's datagram transports read one or a few datagrams a loop turn and cannot be paused;
-    this reads up to 512 in one system call whenever the socket is readable, then lets the loop turn.
+    Without `framing` a datagram is one frame, and the codec decides about several lines in it: several
+    records of JSON (`json`, `auto`), or one message of text (`text`, `auto`). With `framing` each line or
+    counted message is a frame; limits by sender still count datagrams.
     """
+
+    # The transports of asyncio and uvloop read one or a few datagrams in each turn of the loop and cannot
+    # be paused. This source reads up to 512 in one system call whenever the socket is readable, then lets
+    # the loop turn.
 
     opens_beside = True
     address: Address
@@ -62,30 +63,33 @@ class Udp(Source):
 
         listen: ListenAddress = Field(description="address and port, like 127.0.0.1:9999 or [::]:514")
         receive_buffer: SizeBytes = Field(  # type: ignore[assignment]  # parsed by the validator
-            "8MiB", description="kernel memory for datagrams not yet read; what the kernel grants is logged"
+            "8MiB",
+            description="kernel memory for unread datagrams; a warning is logged if the kernel grants less",
         )
         allow: Networks = Field(
-            [], description="networks (CIDR) that may send; empty: all. Others are counted and dropped"
+            [],
+            description="networks (CIDR) that may send; empty: all. Datagrams from others are counted "
+            "and dropped",
         )
         max_rate_per_sender: int | None = Field(
             None,
             ge=1,
-            description="datagrams a second of one IP address, and at most so many at once; more are counted"
-            " and dropped (rate_limited). Default: no such limit",
+            description="datagrams a second from one IP address, and the largest burst; further ones "
+            "are counted and dropped (rate_limited). Default: no limit",
         )
 
         framing: Component | None = Field(
             None,
-            description="how a datagram is cut into frames, like newline. Default: it is one frame. The end"
-            " of the datagram ends its last line",
+            description="the framing, which cuts a datagram into frames, like newline. Default: a "
+            "datagram is one frame. The end of a datagram ends its last line",
         )
         max_frame: SizeBytes = Field(  # type: ignore[assignment]  # parsed by the validator
-            "64KiB", description="longest frame of a datagram; needs framing"
+            "64KiB", description="longest frame in a datagram; needs framing"
         )
         oversize: Literal["truncate", "drop"] = Field(
             "truncate",
-            description="a longer frame: truncate (kept up to max_frame and flagged) or drop (counted); needs"
-            " framing",
+            description="what happens to a longer frame: truncate (keep max_frame bytes, with a flag) "
+            "or drop (and count it); needs framing",
         )
 
         @model_validator(mode="after")

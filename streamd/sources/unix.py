@@ -18,10 +18,11 @@ _ONLY_STREAM = sorted(ConnectionSettings.__annotations__)
 
 
 class Unix(Source):
-    """A unix socket, for streams of frames or for datagrams.
+    """Receives streams of frames, or datagrams, on a unix socket.
 
-    The peer of a record is what the kernel says of the process: `pid=123,uid=1000,gid=1000` (of a stream:
-    of the one that connected). For fairness all processes are one sender, the source.
+    Each record's `peer` holds the sender's pid, uid and gid as the kernel reports them:
+    `pid=123,uid=1000,gid=1000` (of a stream: those of the process that connected). In fair queueing all
+    processes are one sender.
     """
 
     class Config(ConnectionSettings):
@@ -30,18 +31,21 @@ class Unix(Source):
         path: str = Field(pattern=r"^[^\x00]+$", description="file of the socket, relative to state_dir")
         mode: Literal["stream", "datagram"] = Field(
             "stream",
-            description="stream (connections, cut by `framing`) or datagram (each is a frame, or several"
-            " with a framing; max_frame and oversize hold for a frame)",
+            description="stream (connections, cut by `framing`) or datagram (each is one frame, or "
+            "several with `framing`; max_frame and oversize apply to a frame)",
         )
         framing: Component | None = Field(  # type: ignore[assignment]  # a datagram may have none
             None,
-            description="how the stream or a datagram is cut into frames. Default: newline for a stream; a"
-            " datagram is one frame. The end of a datagram ends its last line",
+            description="the framing, which cuts the stream or a datagram into frames. Default: newline"
+            " for a stream; a datagram is one frame. The end of a datagram ends its last "
+            "line",
         )
         permissions: str = Field(
-            "0660", pattern="^0?[0-7]{3}$", description="who may send, in octal digits as chmod takes them"
+            "0660",
+            pattern="^0?[0-7]{3}$",
+            description="permissions of the socket, which decide who may send, in octal digits as for chmod",
         )
-        group: str | None = Field(None, description="group of the file; default that of the daemon")
+        group: str | None = Field(None, description="group of the socket. Default: the daemon's group")
 
         @model_validator(mode="after")
         def _datagrams_have_no_connections(self) -> Self:
