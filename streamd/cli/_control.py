@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ SEARCH_TIMEOUT_S = 1.0
 _COLUMNS = 8
 _ACCEPTS = b"00010000"
 _NAMED = f"/{CONTROL_SOCKET}"
+_DATA = b"data: "
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
@@ -150,12 +153,40 @@ def _is_installed(path: Path) -> bool:
 
 def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Answer:
     """The daemon's answer, None: whenever it comes. Raises `EnvironmentFault` where there is none."""
+    with _answer(path, method, target, timeout_s) as answer:
+        return Answer(answer.status, answer.read(_MAX_ANSWER_BYTES))
+
+
+def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
+    """The data of each event of a stream, until the daemon ends. Raises `EnvironmentFault` as `ask` does.
+
+    `timeout_s` is for each event.
+    """
+    with _answer(path, "GET", target, timeout_s) as answer:
+        if answer.status != http.client.OK:
+            raise refused(path, Answer(answer.status, answer.read(_MAX_ANSWER_BYTES)))
+        if answer.headers.get_content_type() != "text/event-stream":
+            raise EnvironmentFault(f"{escape(str(path))} gives no events: its program is not this streamd")
+        with suppress(http.client.IncompleteRead, ConnectionError):  # the daemon has ended
+            while line := answer.readline(_MAX_ANSWER_BYTES):
+                if line.startswith(_DATA):
+                    yield line.removeprefix(_DATA)
+
+
+def refused(path: Path, answer: Answer) -> EnvironmentFault:
+    """What to raise where the answer is not the wanted one."""
+    return EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
+
+
+@contextmanager
+def _answer(
+    path: Path, method: str, target: str, timeout_s: float | None
+) -> Iterator[http.client.HTTPResponse]:
     connection = _Connection(path, timeout_s)
     shown = escape(str(path))
     try:
         connection.request(method, target)
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.read(_MAX_ANSWER_BYTES))
+        yield connection.getresponse()
     except TimeoutError as error:
         raise EnvironmentFault(f"no answer from {shown} within {timeout_s:.0f} s") from error
     except PermissionError as error:

@@ -10,7 +10,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     ),
     "try": ("streamd try --config config/streamd.toml --source lines < sample.txt",),
     "schema": ("streamd schema sources.udp", "streamd schema steps.python"),
-    "status": ("streamd status", "streamd status --json | jq .sources"),
+    "status": ("streamd status", "streamd status --watch", "streamd status --json | jq .sources"),
     "reload": ("streamd reload --dry-run", "streamd reload"),
     "tail": ("streamd tail -n 20", "streamd tail readings -f --where 'value > 90'"),
     "query": (

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
 from streamd.balance import beside, parts
-from streamd.cli._control import STATUS_TIMEOUT_S, add_place, ask, place
+from streamd.cli._control import STATUS_TIMEOUT_S, add_place, ask, events, place, refused
 from streamd.cli._layout import laid_out, width_of
 from streamd.cli._table import escape
 from streamd.core.errors import EnvironmentFault
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PLAIN_WIDTH = 200  # where there is no terminal to fit into
 
+_WATCH_TIMEOUT_S = 10.0
+"""For the next event: a step whose import takes long holds the daemon up for so long."""
+_CLEAR = "\x1b[H\x1b[2J"
 _WITHOUT_END = 1 << 20
 _EMPTY = frozenset({"", "0", "0%"})
 _TEXTS = frozenset({"source", "listening", "pipeline", "sink", "state"})
@@ -115,11 +118,18 @@ class Status(msgspec.Struct):
 def add(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
     parser.add_argument("--json", action="store_true", help="the whole document instead of a page")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="a new page each second until Ctrl-C or the daemon's end; with --json a line",
+    )
     parser.epilog = "Exit code: 0 ready, 1 not ready or no answer, 2 wrong use."
 
 
 def main(args: argparse.Namespace) -> int:
     """0 where the daemon is ready, 1 where it is not. Raises `EnvironmentFault` where none answers."""
+    if args.watch:
+        _watch(place(args), as_json=args.json)
     status, body = fetch(place(args))
     if args.json:
         print(json.dumps(json.loads(body), indent=2))
@@ -132,9 +142,26 @@ def fetch(path: Path) -> tuple[Status, bytes]:
     """What the daemon at this socket says, and all of it as it came. Raises `EnvironmentFault`."""
     answer = ask(path, "GET", "/status", STATUS_TIMEOUT_S)
     if answer.code != http.client.OK:
-        raise EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
+        raise refused(path, answer)
+    return _decoded(path, answer.body), answer.body
+
+
+def _watch(path: Path, *, as_json: bool) -> NoReturn:
+    """Show what comes. Raises `EnvironmentFault` when nothing more does."""
+    for body in events(path, "/status?watch=1", _WATCH_TIMEOUT_S):
+        status = _decoded(path, body)
+        if as_json:
+            print(json.dumps(json.loads(body)), flush=True)
+            continue
+        print(_CLEAR if sys.stdout.isatty() else "", end="")
+        _show(status)
+        print(end="" if sys.stdout.isatty() else "\n", flush=True)
+    raise EnvironmentFault(f"the daemon at {escape(str(path))} has ended")
+
+
+def _decoded(path: Path, body: bytes) -> Status:
     try:
-        return msgspec.json.decode(answer.body, type=Status), answer.body
+        return msgspec.json.decode(body, type=Status)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error
 

@@ -4,7 +4,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from streamd.cli import main
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
 from streamd.core.histogram import Histogram
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def view() -> View:
 
 
 @pytest.fixture
-async def place(view: View, tmp_path: Path) -> AsyncIterator[str]:
+async def server(view: View, tmp_path: Path) -> AsyncIterator[ControlServer]:
     async def reload(dry_run: bool, peer: Peer) -> dict[str, Any]:
         raise AssertionError((dry_run, peer))
 
@@ -62,8 +64,13 @@ async def place(view: View, tmp_path: Path) -> AsyncIterator[str]:
         view, Watch(view), path, group=None, reload=reload, dead_letters=tmp_path / "dead-letters.db"
     )
     await server.open()
-    yield str(path)
+    yield server
     await server.close()
+
+
+@pytest.fixture
+async def place(server: ControlServer) -> str:
+    return str(server.path)
 
 
 async def run(*arguments: str) -> int:
@@ -207,8 +214,55 @@ async def test_another_program_there_is_one_safe_line_and_exit_1(
 
     path = str(tmp_path / "other.sock")
     server = await asyncio.start_unix_server(talk, path)
-    assert await run("--socket", path) == 1
+    for options in ((), ("--watch",)):
+        assert await run("--socket", path, *options) == 1
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert error.removesuffix("\n").isprintable()
     server.close()
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert error.removesuffix("\n").isprintable()
+
+
+async def test_watching_shows_a_page_a_second_until_the_daemon_ends(
+    place: str, server: ControlServer, view: View, capsys: pytest.CaptureFixture[str], until: Until
+) -> None:
+    watching = asyncio.create_task(run("--watch", "--socket", place))
+    shown = ""
+
+    def has(text: str) -> bool:
+        nonlocal shown
+        shown += capsys.readouterr().out
+        return text in shown
+
+    await until(lambda: has("running for"))
+    view.phase = "draining"
+    await until(lambda: has("draining for"))
+    assert "\x1b[2J" not in shown, "only a terminal is cleared"
+    await server.close()
+    assert await watching == 1
+    assert f"the daemon at {place} has ended\n" in capsys.readouterr().err
+
+
+async def test_watching_as_json_is_a_document_a_line(
+    place: str, server: ControlServer, capsys: pytest.CaptureFixture[str], until: Until
+) -> None:
+    watching = asyncio.create_task(run("--watch", "--json", "--socket", place))
+    shown = ""
+
+    def has_two_lines() -> bool:
+        nonlocal shown
+        shown += capsys.readouterr().out
+        return shown.count("\n") >= 2
+
+    await until(has_two_lines)
+    await server.close()
+    assert await watching == 1
+    for line in shown.splitlines():
+        assert json.loads(line)["sources"][0]["frames"]["received"] == 1_234_567
+
+
+async def test_one_who_watches_too_many_is_told(
+    place: str, server: ControlServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server._exchange, "_max_streams", 0)
+    assert await run("--watch", "--socket", place) == 1
+    assert "answered 503: too many clients" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -145,6 +146,31 @@ def test_dead_letters_can_be_read_and_counted(start: Any, conf_d: Path) -> None:
     (count,) = json.loads(daemon.control("GET", "/dead-letters/count")[1])
     assert count["count"] == 1
     daemon.stop()
+
+
+def test_a_watched_daemon_shows_what_it_stores_and_its_drain(
+    start: Any, conf_d: Path, wait_until: Callable[..., Any]
+) -> None:
+    def stored(line: str) -> int:
+        (sink,) = json.loads(line)["sinks"]
+        return sum(delivery["records"]["stored"] for delivery in sink["deliveries"])
+
+    (conf_d / "lab.toml").write_text(LAB)
+    daemon = start(MAIN)
+    command = [sys.executable, "-m", "streamd", "status", "--watch", "--json", "--socket", "var/control.sock"]
+    with subprocess.Popen(command, cwd=daemon.folder, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert stored(other.stdout.readline()) == 0
+        daemon.udp(b'{"n":1}')
+        daemon.wait_rows(1)
+        wait_until(lambda: stored(other.stdout.readline()) == 1, "the row in the status that is watched")
+        other.send_signal(signal.SIGINT)
+        assert other.wait(30) == 130
+    with subprocess.Popen(command, cwd=daemon.folder, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        assert json.loads(other.stdout.readline())["phase"] == "running"
+        daemon.stop()
+        assert other.wait(30) == 1
 
 
 def test_many_that_ask_at_once_are_answered_one_after_the_other(
