@@ -119,6 +119,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = "closed"
         if self._parser is not None:
             self._parser.connection_lost(exc)
+            self._parser = None  # it holds this connection
         for task in self.tasks:  # what has begun ends by itself, and takes a place until then
             task.add_done_callback(lambda _: self._exchange.forget(self))
         if not self.tasks:
@@ -148,7 +149,11 @@ class ClientConnection(asyncio.Protocol):
                 return
             self._room_bytes -= len(piece)
             self._is_parsing = True
-            parser.data_received(piece)
+            try:
+                parser.data_received(piece)
+            except Exception:  # noqa: BLE001 - uvicorn fails where it refuses the body of a HEAD
+                self._refuse()
+                self.finish()
             self._is_parsing = False
             data = data[len(piece) :]
             if self.tasks and self._state == "reading":

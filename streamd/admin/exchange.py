@@ -95,7 +95,7 @@ class Exchange:
             for connection in list(self.connections):
                 connection.abort()
         else:
-            for connection in list(self.connections):
-                connection.begin(self._make_parser)
+            for connection in self.connections:  # each in a callback of its own: a fault in one is no other's
+                asyncio.get_running_loop().call_soon(connection.begin, self._make_parser)
         finally:
             self._loading = None

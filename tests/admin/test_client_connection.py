@@ -44,6 +44,8 @@ def code(answer: bytes) -> int:
         (b"GET http://evil.example/healthz HTTP/1.1\r\n" + HOST + b"\r\n", 404),
         (b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200),
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n", 400),
+        (b"HEAD /healthz HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\na", 400),
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: 99\r\nExpect: 100-continue\r\n\r\n", 200),
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", 200),
@@ -57,8 +59,11 @@ def code(answer: bytes) -> int:
 async def test_a_connection_gets_one_answer_whatever_follows_the_request(
     server: AdminServer, sent: bytes, expected: int
 ) -> None:
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     answer = await raw(server, sent)
     assert (code(answer), answer.count(b"HTTP/1.1 ")) == (expected, 1)
+    assert faults == []
     assert server.refused == ({"request": 1} if expected in {400, 431} else {})
 
 
