@@ -7,24 +7,24 @@ from dataclasses import dataclass, field, replace
 
 from streamd import registry
 from streamd.config import Loaded, Problem, component
-from streamd.core.contracts import Codec, Framer, Processor, Sink, SinkContext, StepContext
+from streamd.core.contracts import Codec, Framer, Sink, SinkContext, Step, StepContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression
 from streamd.core.settings import FramingSettings
-from streamd.storage.databases import Databases
+from streamd.sqlite.databases import Databases
 
 
 @dataclass(slots=True)
 class Components:
-    """Codecs and framers by source, processors by pipeline, sinks by name; and what was found wrong.
+    """Codecs and framers by source, steps by pipeline, sinks by name; and what was found wrong.
 
     Making them is what finds it: expressions compile, Python is imported, columns fit or do not.
     """
 
     codecs: dict[str, Codec] = field(default_factory=dict)
     framers: dict[str, Callable[[], Framer]] = field(default_factory=dict)
-    processors: dict[str, list[tuple[str, Processor]]] = field(default_factory=dict)
+    steps: dict[str, list[tuple[str, Step]]] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
     conditions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     """Of a pipeline's sink, where it has one."""
@@ -45,7 +45,7 @@ class Before:
     """What runs already, of an earlier state of the configuration."""
 
     loaded: Loaded
-    processors: dict[str, list[Processor]]
+    steps: dict[str, list[Step]]
     """By pipeline, in order."""
     sinks: dict[str, Sink]
 
@@ -56,17 +56,17 @@ class Before:
         same_schema = loaded.schemas.get(schema) is self.loaded.schemas.get(schema)
         return self.sinks[name] if settings == was and same_schema else None
 
-    def processor(self, made: list[Processor], options: object, context: StepContext) -> Processor | None:
+    def step(self, made: list[Step], options: object, context: StepContext) -> Step | None:
         """The first one of the pipeline, not used in `made` yet, that would be made the same again."""
-        for processor in self.processors.get(context.pipeline, []):
+        for step in self.steps.get(context.pipeline, []):
             if (
-                processor not in made
-                and type(processor.config) is type(options)
-                and processor.config == options
-                and replace(processor.context, name=context.name) == context
-                and processor.is_current()
+                step not in made
+                and type(step.config) is type(options)
+                and step.config == options
+                and replace(step.context, name=context.name) == context
+                and step.is_current()
             ):
-                return processor
+                return step
         return None
 
 
@@ -91,7 +91,7 @@ def make(
             with made.at("sources", name, "framing"):
                 made.framers[name] = _framers(cut_by)
     for name in config.pipelines:
-        made.processors[name] = _processors(loaded, name, made, before)
+        made.steps[name] = _steps(loaded, name, made, before)
     for name, sink in config.sinks.items():
         with made.at("sinks", name):
             kept = before.sink(name, loaded) if before is not None else None
@@ -113,27 +113,23 @@ def _framers(cut_by: FramingSettings) -> Callable[[], Framer]:
     return new_framer
 
 
-def _processors(
-    loaded: Loaded, pipeline: str, made: Components, before: Before | None
-) -> list[tuple[str, Processor]]:
+def _steps(loaded: Loaded, pipeline: str, made: Components, before: Before | None) -> list[tuple[str, Step]]:
     settings = loaded.config.pipelines[pipeline]
     schemas = {loaded.config.sources[source].schema_name for source in settings.sources}
     schema = loaded.schemas.get(schemas.pop() or "") if len(schemas) == 1 else None
     fields = frozenset(schema.fields) if schema is not None else None
-    processors: list[tuple[str, Processor]] = []
+    steps: list[tuple[str, Step]] = []
     for index, spec in enumerate(settings.steps):
         with made.at("pipelines", pipeline, "steps", index):
-            cls, options = component("processors", spec)
+            cls, options = component("steps", spec)
             name = f"{spec.type}[{index}]"
             context = StepContext(name, pipeline, schema, loaded.base_dir, fields)
-            kept = (
-                before.processor([p for _, p in processors], options, context) if before is not None else None
-            )
-            processor: Processor = kept or cls(options, context)
-            processors.append((name, processor))
-            fields = processor.fields_after()
+            kept = before.step([p for _, p in steps], options, context) if before is not None else None
+            step: Step = kept or cls(options, context)
+            steps.append((name, step))
+            fields = step.fields_after()
     for index, reference in enumerate(settings.sink_references):
         if reference.where is not None:
             with made.at("pipelines", pipeline, "sinks", index, "where"):
                 made.conditions[pipeline, reference.name] = Expression(reference.where, fields)
-    return processors
+    return steps

@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 
-from streamd import __version__, gauges
+from streamd import __version__
+from streamd import live_view as gauges
 from streamd.admin.control import ControlServer, Peer
 from streamd.admin.server import AdminServer
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
-from streamd.balance import summary
+from streamd.assembly import Assembly, assemble
+from streamd.closing_books import summary
 from streamd.config import Loaded, load
 from streamd.core.books import Books, Entry
 from streamd.core.clock import read_clock
@@ -27,16 +29,15 @@ from streamd.core.settings import DeadLetterPayload
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.logs import logs
-from streamd.pipeline import Assembly, assemble
+from streamd.net.sockets import Sockets, inherited
 from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
 from streamd.reload.rehearsal import rehearse
 from streamd.reload.reloads import Reloads
 from streamd.reload.swap import Swap
 from streamd.service.announcer import Announcer, parts_of
-from streamd.service.sockets import Sockets, inherited
 from streamd.service.systemd import watchdog_s
-from streamd.storage.databases import Databases
-from streamd.storage.files import free_bytes
+from streamd.sqlite.databases import Databases
+from streamd.sqlite.files import free_bytes
 
 log = structlog.get_logger()
 
@@ -156,8 +157,8 @@ class Daemon:
         for sink in self.parts.sinks.values():
             await sink.open()
         for pipeline in self.parts.pipelines.values():  # behind the sinks: what they print is no record
-            for step in pipeline.steps:
-                step.open()
+            for stage in pipeline.stages:
+                stage.open()
         for name, delivery in self.parts.deliveries.items():
             self._start(f"sink {name}", delivery.run())
         for name, workers in self.parts.workers.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from streamd.core.errors import ConfigError
 
-KINDS = ("sources", "framing", "codecs", "processors", "sinks")
+KINDS = ("sources", "framing", "codecs", "steps", "sinks")
 """The kinds of component, in the order a record meets them."""
 
 
@@ -28,7 +28,10 @@ def load(kind: str, type_name: str) -> Any:
     if own and importlib.util.find_spec(f"streamd.{kind}.{type_name}"):
         module = importlib.import_module(f"streamd.{kind}.{type_name}")
         wanted = type_name.replace("_", "")
-        return next(cls for name, cls in vars(module).items() if name.lower() == wanted)
+        for name, found in vars(module).items():
+            if name.lower() == wanted and getattr(found, "__module__", "") == module.__name__:
+                return found
+        raise ConfigError(f"{module.__name__} defines no class {wanted}")
     for point in entry_points(group=f"streamd.{kind}", name=type_name):
         return point.load()
     known = names(kind)

@@ -7,15 +7,18 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import uvloop
 
-from streamd.storage import connection
-from streamd.storage.database import Database
+from streamd.core.batch import Batch
+from streamd.core.frames import Frames
+from streamd.sqlite import connection
+from streamd.sqlite.database import Database
 
 # How fast texts are made, or a body runs, says something of the machine that the tests share.
 hypothesis.settings.register_profile(
@@ -32,7 +35,7 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     del config
     factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
-    if "/sources/" in item.nodeid:
+    if "/sources/" in item.nodeid or "/net/" in item.nodeid:
         factories["asyncio"] = asyncio.new_event_loop
     return factories
 
@@ -129,3 +132,46 @@ def new_authority() -> Callable[..., Authority]:
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make certificates")
     return Authority
+
+
+class Capture:
+    """Keeps every frame; `accepting` False says stop."""
+
+    def __init__(self) -> None:
+        self.offered: list[Frames] = []
+        self.accepting = True
+        self.resume: Callable[[], None] = lambda: None
+
+    def offer(self, frames: Frames) -> bool:
+        self.offered.append(frames)
+        return self.accepting
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        self.resume = callback
+
+    @property
+    def payloads(self) -> list[bytes]:
+        return [payload for frames in self.offered for payload in frames.payloads]
+
+    @property
+    def peers(self) -> list[str]:
+        return [frames.peer(i) for frames in self.offered for i in range(len(frames))]
+
+
+@pytest.fixture
+def capture() -> Capture:
+    return Capture()
+
+
+@pytest.fixture
+def batch_of() -> Callable[..., Batch]:
+    def make(records: Sequence[Any], **more: Any) -> Batch:
+        usual: dict[str, Any] = {
+            "source": "lab", "pipeline": "readings", "peers": "127.0.0.1:5", "received_at": 0.0,
+        }  # fmt: skip
+        schema = more.pop("schema", None)
+        if schema is None:
+            return Batch(list(records), **usual | more)
+        return Batch(schema.flatten(records), fields=schema.names, **usual | more)
+
+    return make

@@ -24,9 +24,9 @@ import pytest
 import streamd
 from streamd import config, registry
 from streamd.cli import main
-from streamd.cli._socket_unit import first_unprivileged_port
 from streamd.core.errors import StreamdError
 from streamd.daemon import Daemon
+from streamd.host.socket_unit import first_unprivileged_port
 
 NOBODY = 65534
 DEADLINE_S = 20.0
@@ -322,16 +322,16 @@ REFUSALS = [
                  lambda f: os.link(f / "var" / "streamd.db", f / "var" / "data.db"))),
     Refusal("sinks.tcp", "no_ca", "ca.pem cannot be read", sink=TLS_SINK),
     Refusal("sinks.tcp", "no_pem", "holds no certificate", writes("ca.pem", b"x"), sink=TLS_SINK),
-    Refusal("processors.python", "no_file", "steps.py", steps='{ type = "python", function = "steps.py:f" }'),
-    Refusal("processors.python", "no_import", "no_such_module",
+    Refusal("steps.python", "no_file", "steps.py", steps='{ type = "python", function = "steps.py:f" }'),
+    Refusal("steps.python", "no_import", "no_such_module",
             writes("steps.py", b"import no_such_module\n"),
             steps='{ type = "python", function = "steps.py:f" }'),
-    Refusal("processors.python", "no_import_in_a_process", "no_such_module",
+    Refusal("steps.python", "no_import_in_a_process", "no_such_module",
             writes("steps.py", b"import no_such_module\n"),
             steps='{ type = "python", function = "steps.py:f", executor = "process" }'),
-    Refusal("processors.python", "no_function", "steps.py", writes("steps.py", b"x = 1\n"),
+    Refusal("steps.python", "no_function", "steps.py", writes("steps.py", b"x = 1\n"),
             steps='{ type = "python", function = "steps.py:f" }'),
-    Refusal("processors.python", "of_root", "Permission denied",
+    Refusal("steps.python", "of_root", "Permission denied",
             writes("steps.py", b"def f(r):\n    return r\n", 0o600),
             steps='{ type = "python", function = "steps.py:f" }', uid=NOBODY),
     Refusal("admin", "taken", "the port is taken", TAKE_ADMIN, more=f'[admin]\nlisten = "{TAKEN_ADMIN}"'),
@@ -364,7 +364,7 @@ REFUSALS = [
             locked("dead-letters.db", "BEGIN IMMEDIATE", "PRAGMA journal_mode=WAL", "CREATE TABLE x (y)")),
 ]  # fmt: skip
 
-NO_REFUSAL = {"sources.generate", "sinks.stdout", "processors.filter", "processors.set"}
+NO_REFUSAL = {"sources.generate", "sinks.stdout", "steps.filter", "steps.set"}
 """`stdout` has a test of its own; the others open nothing."""
 
 
@@ -484,7 +484,7 @@ print(json.dumps(here.words_of_run(pathlib.Path(sys.argv[2]))))
 
 def test_every_component_that_opens_something_is_tried() -> None:
     tried = {refusal.component for refusal in REFUSALS} | NO_REFUSAL
-    for kind in ("sources", "sinks", "processors"):
+    for kind in ("sources", "sinks", "steps"):
         assert {f"{kind}.{name}" for name in registry.names(kind)} <= tried
     for kind in ("codecs", "framing"):
         for name in registry.names(kind):
@@ -492,7 +492,7 @@ def test_every_component_that_opens_something_is_tried() -> None:
 
 
 INSIDE = {"Database", "DatedWriter", "TableWriter", "Swap"}
-"""Parts of others, which rehearse for them (`storage/rehearsal.py`), and a reload, which rehearses first."""
+"""Parts of others, which rehearse for them (`sqlite/rehearsal.py`), and a reload, which rehearses first."""
 
 
 def test_whatever_has_an_open_to_await_can_be_rehearsed() -> None:

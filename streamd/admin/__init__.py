@@ -1,0 +1,1 @@
+"""How a running daemon is seen and asked: metrics, health, the control socket, and its client."""

@@ -16,7 +16,7 @@ from streamd.admin.view import View
 from streamd.admin.watch import Watch
 from streamd.core.errors import Taken
 from streamd.core.trial_paths import try_folder
-from streamd.service.unix_socket import PATH_BYTES, UnixSocket
+from streamd.net.unix_socket import PATH_BYTES, UnixSocket
 
 MAX_CONNECTIONS = 16
 MAX_STREAMS = 8

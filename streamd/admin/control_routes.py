@@ -23,8 +23,8 @@ from streamd.admin.watch import Watch
 from streamd.core.moment import moment
 from streamd.dead_letters import reader as dead_letter_reader
 from streamd.dead_letters.filter import LetterFilter
-from streamd.service.unix_socket import CREDENTIALS
-from streamd.storage.read_only import only_reading, open_read_only
+from streamd.net.unix_socket import CREDENTIALS
+from streamd.sqlite.read_only import only_reading, open_read_only
 
 MOST_LETTERS = 1000
 """Listed in one answer."""

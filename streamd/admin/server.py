@@ -10,7 +10,7 @@ from streamd.admin.exchange import TIMEOUT_S, Exchange
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
 from streamd.core.settings import Address
-from streamd.sources._listen import bound_socket, numeric, try_bound_socket
+from streamd.net.listen import bound_socket, numeric, try_bound_socket
 
 MAX_CONNECTIONS = 64
 MAX_STREAMS = 16

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-from streamd.sources._recvmmsg import BATCH, SLOT_BYTES, IoVec, MMsgHdr
+from streamd.net.recvmmsg import BATCH, SLOT_BYTES, IoVec, MMsgHdr
 
 RECEIVE_BUFFER_BYTES = 8 * 2**20
 SO_RCVBUFFORCE = 33

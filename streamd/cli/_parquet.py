@@ -8,7 +8,7 @@ from typing import Any
 
 from streamd.cli._table import distinct
 from streamd.core.errors import EnvironmentFault
-from streamd.storage.read_only import QueryRefused
+from streamd.sqlite.read_only import QueryRefused
 
 ROW_GROUP_ROWS = 65_536
 """Rows in memory at a time. The first so many say what type a column has."""

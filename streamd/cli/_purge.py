@@ -10,7 +10,7 @@ from streamd.cli._replay import refuse_missing
 from streamd.cli.query import QueryRefused
 from streamd.core.errors import EnvironmentFault
 from streamd.dead_letters.filter import LetterFilter
-from streamd.storage.read_only import is_there
+from streamd.sqlite.read_only import is_there
 
 _BUSY_TIMEOUT_S = 5.0
 _LETTERS_PER_COMMIT = 1000

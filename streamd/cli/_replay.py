@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
     """Replay the letters meant. 0 where none of them is left; raises `ConfigError`, `EnvironmentFault`."""
-    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - only this action loads components
+    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - only this action loads components
     from streamd.replay.letters import plan  # noqa: PLC0415
 
     loaded = loaded_where_it_runs(options.config)

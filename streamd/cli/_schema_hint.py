@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from streamd.cli._table import escape
-from streamd.storage.read_only import QueryRefused, only_reading
-from streamd.storage.table import quote
+from streamd.core.printable import escape
+from streamd.sqlite.read_only import QueryRefused, only_reading
+from streamd.sqlite.table import quote
 
 _WRONG = re.compile(r"no such (table|column): (.*)", re.DOTALL)
 _MOST_SHOWN = 40

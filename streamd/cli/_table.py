@@ -15,7 +15,7 @@ import msgspec
 
 from streamd.cli._layout import laid_out, width_of
 from streamd.cli._standard_streams import for_programs
-from streamd.core.printable import printable
+from streamd.core.printable import escape
 
 Style = Literal["auto", "table", "json", "csv"]
 """`auto`: a table on a terminal, TSV (tab-separated, one header line) elsewhere."""
@@ -25,11 +25,6 @@ _ROWS_PER_TABLE = 200
 
 _PLAIN_WIDTH = 200
 """Of a table where there is no terminal to fit into."""
-
-
-def escape(text: str) -> str:
-    """`text` whole, on one line, with nothing in it that a terminal would act on."""
-    return printable(text, sys.maxsize)
 
 
 def text_of(value: object) -> str:

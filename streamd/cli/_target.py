@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
-from streamd.cli._table import escape
 from streamd.core.errors import ConfigError
+from streamd.core.printable import escape
 from streamd.core.settings import Address, parse_address
 
 Protocol = Literal["udp", "tcp", "unix"]

@@ -4,13 +4,13 @@ import os
 from typing import Any
 
 from streamd.cli._drawing import drawing
-from streamd.cli._notes import buffers_bytes, notes, python_files, size
-from streamd.cli._table import escape
-from streamd.cli._trial import outputs
 from streamd.config import Loaded
 from streamd.config.problems import quoted
+from streamd.core.printable import escape
 from streamd.core.settings import ComponentSettings
-from streamd.core.tls_files import Credential
+from streamd.host.notes import buffers_bytes, notes, python_files, size
+from streamd.host.rehearsal import outputs
+from streamd.net.tls_files import Credential
 
 _COMMON = frozenset({"type", "buffer", "batch", "listen", "codec", "framing", "schema_name", "path"})
 """Fields of sources and sinks that have words of their own here."""

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamd import components, config
-from streamd.cli import CONFIG_HELP, _service, _socket_unit, _topology, _trial
+from streamd.cli import CONFIG_HELP, _topology
 from streamd.cli._layout import folded, width_of
-from streamd.cli._socket_unit import SocketUnit, UnitSockets
 from streamd.components import Components
 from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.dead_letters.dead_letters import DeadLetters
-from streamd.storage.databases import Databases
+from streamd.host import installed_service, rehearsal
+from streamd.host import socket_unit as socket_units
+from streamd.host.socket_unit import SocketUnit, UnitSockets
+from streamd.sqlite.databases import Databases
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +40,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
     path = config.find(args.config)
-    service = _service.installed(path.absolute())
+    service = installed_service.installed(path.absolute())
     if service is not None:
         service.set_folders()
         tries = not args.offline and not args.resolved
-        if tries and os.geteuid() == 0 and not _service.is_inside():
+        if tries and os.geteuid() == 0 and not installed_service.is_inside():
             more = ["--json"] if args.json else []
             try:
                 return service.check_inside(["--config", str(path.absolute()), *more])
@@ -63,12 +65,12 @@ def main(args: argparse.Namespace) -> int:
     if args.resolved:
         _print_resolved(loaded, as_json=args.json)
         return 0
-    socket_unit = None if args.offline else _socket_unit.installed(loaded.config, path.absolute())
+    socket_unit = None if args.offline else socket_units.installed(loaded.config, path.absolute())
     faults: list[str] = []
     changes: list[str] = []
     if not args.offline:
         sockets = None if socket_unit is None else UnitSockets(socket_unit)
-        trial = _trial.rehearse(loaded, made, dead_letters, databases, sockets, service)
+        trial = rehearsal.rehearse(loaded, made, dead_letters, databases, sockets, service)
         faults, changes = trial.faults, trial.changes
     if args.json:
         told = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}

@@ -11,10 +11,10 @@ from typing import Any
 
 from streamd.cli import _edit, _purge, _replay
 from streamd.cli._standard_streams import for_programs
-from streamd.cli._table import escape, json_line, text_of, write_rows
+from streamd.cli._table import json_line, text_of, write_rows
 from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
 from streamd.core.moment import moment
-from streamd.core.printable import printable
+from streamd.core.printable import escape, printable
 from streamd.dead_letters.filter import LetterFilter
 from streamd.dead_letters.reader import (
     ALL_COLUMNS,
@@ -99,7 +99,7 @@ def main(options: argparse.Namespace) -> int:
 def _file(options: argparse.Namespace) -> Path:
     if options.db:
         return Path(options.db)
-    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
+    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 
     loaded = loaded_where_it_runs(options.config)
     return loaded.state_dir / loaded.config.dead_letters.path

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import streamd
 from streamd import config
-from streamd.cli import _units
 from streamd.core.errors import EnvironmentFault
+from streamd.host import units
 
 EXAMPLE = Path(streamd.__file__).parent / "example.toml"
 
@@ -29,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         type=Path,
-        help=f"the service's configuration (default {_units.CONFIG}, an example where there is none)",
+        help=f"the service's configuration (default {units.CONFIG}, an example where there is none)",
     )
     add_prefix(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the files, write none")
@@ -45,7 +45,7 @@ def add_prefix(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Write the files and say what to run next. Raises `ConfigError` or `EnvironmentFault`."""
     prefix: Path = args.prefix.absolute()
-    path: Path = (args.config or _units.CONFIG).absolute()
+    path: Path = (args.config or units.CONFIG).absolute()
     staged = below(prefix, path)
     files: dict[Path, str] = {}
     if args.config is not None or staged.exists():
@@ -58,18 +58,16 @@ def main(args: argparse.Namespace) -> int:
     refuse_unreachable([python, Path(sys.base_prefix), Path(streamd.__file__).parent])
     refuse_incomplete(python)
     if hidden := _hidden(path):
-        raise EnvironmentFault(
-            f"{path}: the service could not read it ({hidden}): move it to {_units.CONFIG}"
-        )
-    files[_units.SERVICE] = _units.service_unit(loaded.config, python, path)
-    if (socket_unit := _units.socket_unit(loaded.config)) is not None:
-        files[_units.SOCKET] = socket_unit
-    files[_units.SYSUSERS] = _units.SYSUSERS_TEXT
+        raise EnvironmentFault(f"{path}: the service could not read it ({hidden}): move it to {units.CONFIG}")
+    files[units.SERVICE] = units.service_unit(loaded.config, python, path)
+    if (socket_unit := units.socket_unit(loaded.config)) is not None:
+        files[units.SOCKET] = socket_unit
+    files[units.SYSUSERS] = units.SYSUSERS_TEXT
     if args.dry_run:
         for place, text in files.items():
             print(f"# {below(prefix, place)}\n{text}")
         return 0
-    again = below(prefix, _units.SERVICE).exists()
+    again = below(prefix, units.SERVICE).exists()
     became = {}
     for place, text in files.items():
         became[place] = _written(below(prefix, place), text)
@@ -77,11 +75,14 @@ def main(args: argparse.Namespace) -> int:
     if path not in files:
         print(f"kept    {staged}")
     if socket_unit is None:
-        below(prefix, _units.SOCKET).unlink(missing_ok=True)
-    units = [place for place in (_units.SOCKET, _units.SERVICE) if place in files]
-    old = [_units.SOCKET] if became.get(_units.SOCKET) == _SAME else []
+        below(prefix, units.SOCKET).unlink(missing_ok=True)
+    unit_files = [place for place in (units.SOCKET, units.SERVICE) if place in files]
+    old = [units.SOCKET] if became.get(units.SOCKET) == _SAME else []
     _say_next(
-        path, _units.outside(loaded.config), units, [unit for unit in units if again and unit not in old]
+        path,
+        units.outside(loaded.config),
+        unit_files,
+        [unit for unit in unit_files if again and unit not in old],
     )
     return 0
 
@@ -152,7 +153,7 @@ def _written(path: Path, text: str) -> str:
     return made
 
 
-def _say_next(path: Path, outside: list[Path], units: list[Path], restarted: list[Path]) -> None:
+def _say_next(path: Path, outside: list[Path], unit_files: list[Path], restarted: list[Path]) -> None:
     """`restarted`: which of the units may run as they were before; none where nothing was installed."""
     print(f"\nLook at {path}, then run")
     print("  systemd-sysusers")
@@ -160,9 +161,9 @@ def _say_next(path: Path, outside: list[Path], units: list[Path], restarted: lis
         print(f"  install -d -o streamd -g streamd -m 0750 {folder}    # the configuration writes there")
     print("  systemctl daemon-reload")
     if restarted:  # both at once: a socket cannot start beside a service that holds its port
-        print(f"  systemctl enable {' '.join(unit.name for unit in units)}")
+        print(f"  systemctl enable {' '.join(unit.name for unit in unit_files)}")
         print(f"  systemctl restart {' '.join(unit.name for unit in restarted)}")
         return
-    print(f"  systemctl enable --now {' '.join(unit.name for unit in units)}")
+    print(f"  systemctl enable --now {' '.join(unit.name for unit in unit_files)}")
     print("and to read the databases, as a member of its group")
     print("  usermod -aG streamd NAME")

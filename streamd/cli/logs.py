@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamd.cli._standard_streams import for_programs, input_bytes
-from streamd.cli._table import escape, escape_json
+from streamd.cli._table import escape_json
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.printable import escape
 from streamd.logs.journal import FIELDS, PRIORITIES
 from streamd.logs.line import console_renderer, shown_again
 

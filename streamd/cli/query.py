@@ -14,9 +14,9 @@ from streamd.cli._standard_streams import argument, read_text
 from streamd.cli._table import Style, write_rows
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import printable
-from streamd.storage.attached import open_schemas
-from streamd.storage.files import COMPANIONS, foreign
-from streamd.storage.read_only import QueryRefused, only_reading, open_read_only
+from streamd.sqlite.attached import open_schemas
+from streamd.sqlite.files import COMPANIONS, foreign
+from streamd.sqlite.read_only import QueryRefused, only_reading, open_read_only
 
 __all__ = ["QueryRefused", "add", "add_file_options", "main", "only_reading", "open_read_only", "positive"]
 
@@ -151,7 +151,7 @@ def _beside(path: Path) -> dict[str, Path]:
 
 def _configured(config_file: str | None) -> dict[str, Path]:
     """Schema → file: the first SQLite sink's file is `main`, those of others have their sink's name."""
-    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
+    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 
     loaded = loaded_where_it_runs(config_file)
     config, state_dir = loaded.config, loaded.state_dir

@@ -6,10 +6,10 @@ import sys
 
 import msgspec
 
-from streamd.cli._control import Answer, add_place, ask, place
+from streamd.admin.client import Answer, add_place, ask, place
 from streamd.cli._layout import folded, width_of
-from streamd.cli._table import escape
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.printable import escape
 
 _OK, _REFUSED = 200, 422
 

@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
 
-from streamd.cli._table import escape
 from streamd.cli._target import Target, is_url, target
 from streamd.client.connection import Connection, TcpConnection, UdpConnection
 from streamd.client.line_reader import read_lines
 from streamd.client.stop import Stop, Stopped
 from streamd.client.transfer import finish, transfer
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.printable import escape
 from streamd.core.settings import parse_address
 from streamd.sensors import LINES_A_SECOND, SensorStream
 

@@ -1,7 +1,6 @@
 """`streamd status`: a running daemon's books and queues."""
 
 import argparse
-import http.client
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import msgspec
-
-from streamd.balance import beside, parts
-from streamd.cli._control import STATUS_TIMEOUT_S, add_place, ask, events, place, refused
+from streamd.admin.client import add_place, events, place
+from streamd.admin.status_answer import Book, Buffer, Delivery, Source, Status, decoded, fetch
 from streamd.cli._layout import laid_out, width_of
-from streamd.cli._table import escape
+from streamd.closing_books import beside, parts
 from streamd.core.errors import EnvironmentFault
+from streamd.core.printable import escape
 
 if TYPE_CHECKING:
     import rich.console
@@ -30,89 +28,6 @@ _EMPTY = frozenset({"", "0", "0%"})
 _TEXTS = frozenset({"source", "listening", "pipeline", "sink", "state"})
 """Columns of words; the others hold numbers."""
 _IN_THE_TABLE = ("received", "decoded", "rejected", "dropped", "kernel_dropped", "waiting")
-
-Book = dict[str, int | dict[str, int]]
-
-
-class Buffer(msgspec.Struct):
-    """One queue of the answer."""
-
-    records: int
-    max_records: int
-    bytes: int
-    max_bytes: int
-
-
-class Source(msgspec.Struct):
-    """One source of the answer."""
-
-    name: str
-    listening: list[str]
-    connections: int
-    frames: Book
-    buffer: Buffer | None
-    certificate_expires_at: datetime | None
-
-
-class Pipeline(msgspec.Struct):
-    """One source in one pipeline of the answer."""
-
-    name: str
-    source: str
-    records: Book
-
-
-class Delivery(msgspec.Struct):
-    """What one pipeline handed to a sink."""
-
-    records: Book
-
-
-class Latency(msgspec.Struct):
-    """Seconds from receive to commit."""
-
-    p50: float | None
-    p99: float | None
-
-
-class Sink(msgspec.Struct):
-    """One sink of the answer."""
-
-    name: str
-    state: str
-    reason: str | None
-    last_commit_age_s: float | None
-    commit_latency_s: Latency
-    notes: dict[str, int]
-    buffer: Buffer | None
-    deliveries: list[Delivery]
-
-
-class ReloadFailure(msgspec.Struct):
-    """Of the newest reload, where it failed."""
-
-    at: datetime
-    why: list[str]
-
-
-class Status(msgspec.Struct):
-    """What this page needs of the answer of `/status`; docs/reference/status.md has all of it."""
-
-    version: str
-    run_id: str
-    config: str
-    config_loaded_at: datetime
-    reload_failure: ReloadFailure | None
-    phase: str
-    ready: bool
-    reasons: list[str]
-    uptime_s: float
-    imbalances: list[str]
-    sources: list[Source]
-    pipelines: list[Pipeline]
-    sinks: list[Sink]
-    dead_letters: dict[str, int]
-    holds: list[tuple[str, str]] = []
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -138,18 +53,10 @@ def main(args: argparse.Namespace) -> int:
     return 0 if status.ready else 1
 
 
-def fetch(path: Path) -> tuple[Status, bytes]:
-    """What the daemon at this socket says, and all of it as it came. Raises `EnvironmentFault`."""
-    answer = ask(path, "GET", "/status", STATUS_TIMEOUT_S)
-    if answer.code != http.client.OK:
-        raise refused(path, answer)
-    return _decoded(path, answer.body), answer.body
-
-
 def _watch(path: Path, *, as_json: bool) -> NoReturn:
     """Show what comes. Raises `EnvironmentFault` when nothing more does."""
     for body in events(path, "/status?watch=1", _WATCH_TIMEOUT_S):
-        status = _decoded(path, body)
+        status = decoded(path, body)
         if as_json:
             print(json.dumps(json.loads(body)), flush=True)
             continue
@@ -157,13 +64,6 @@ def _watch(path: Path, *, as_json: bool) -> NoReturn:
         _show(status)
         print(end="" if sys.stdout.isatty() else "\n", flush=True)
     raise EnvironmentFault(f"the daemon at {escape(str(path))} has ended")
-
-
-def _decoded(path: Path, body: bytes) -> Status:
-    try:
-        return msgspec.json.decode(body, type=Status)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error
 
 
 def _show(status: Status) -> None:

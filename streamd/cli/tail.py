@@ -11,14 +11,15 @@ from typing import Any
 
 from streamd.cli._schema_hint import tables_of, with_hint
 from streamd.cli._standard_streams import argument, for_programs
-from streamd.cli._table import distinct, escape, json_line, text_of
+from streamd.cli._table import distinct, json_line, text_of
 from streamd.cli.query import add_file_options, positive
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.printable import escape
 from streamd.reading.stored import Stored, in_file, of_configuration
-from streamd.storage.condition import bracketed
-from streamd.storage.files import identity
-from streamd.storage.read_only import QueryRefused, only_reading, open_read_only, read_only_uri
-from streamd.storage.table import ROW_NUMBER, quote
+from streamd.sqlite.condition import bracketed
+from streamd.sqlite.files import identity
+from streamd.sqlite.read_only import QueryRefused, only_reading, open_read_only, read_only_uri
+from streamd.sqlite.table import ROW_NUMBER, quote
 
 POLL_S = 0.2
 _ROWS_AT_ONCE = 1000
@@ -250,7 +251,7 @@ def _stored(options: argparse.Namespace) -> Stored:
         if options.table is None:
             raise ConfigError("with --db the table has to be named: streamd tail TABLE --db FILE")
         return in_file(options.db, options.table)
-    from streamd.cli._running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
+    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 
     loaded = loaded_where_it_runs(options.config, may_be_missing=options.follow)
     return of_configuration(loaded, options.table)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from streamd.cli import CONFIG_HELP
-from streamd.cli._table import escape, escape_json, text_of
+from streamd.cli._table import escape_json, text_of
 from streamd.core.errors import ConfigError
+from streamd.core.printable import escape
 
 if TYPE_CHECKING:  # these load every component
     from streamd.config import Loaded

@@ -4,9 +4,9 @@ import argparse
 import subprocess
 from pathlib import Path
 
-from streamd.cli import _units
 from streamd.cli.install_service import add_prefix, below
 from streamd.core.errors import EnvironmentFault
+from streamd.host import units
 
 _BOOTED = Path("/run/systemd/system")
 """There where systemd runs: see sd_booted(3)."""
@@ -23,23 +23,23 @@ def main(args: argparse.Namespace) -> int:
     running = prefix == Path("/") and _BOOTED.is_dir()
     found = [
         path
-        for place in (_units.SOCKET, _units.SERVICE, _units.SYSUSERS)
+        for place in (units.SOCKET, units.SERVICE, units.SYSUSERS)
         if (path := below(prefix, place)).exists()
     ]
-    units = [path.name for path in found if path.suffix != _units.SYSUSERS.suffix]
-    if running and units:
-        _systemctl("disable", "--now", *units)
+    unit_files = [path.name for path in found if path.suffix != units.SYSUSERS.suffix]
+    if running and unit_files:
+        _systemctl("disable", "--now", *unit_files)
     for path in found:
         try:
             path.unlink()
         except OSError as error:
             raise EnvironmentFault(f"cannot remove {path}: {error.strerror}") from None
         print(f"removed {path}")
-    if running and units:
+    if running and unit_files:
         _systemctl("daemon-reload")
     if not found:
         print("nothing was installed")
-    stay = f"{below(prefix, _units.STATE_DIR)}, {below(prefix, _units.CONFIG.parent)} and the user streamd"
+    stay = f"{below(prefix, units.STATE_DIR)}, {below(prefix, units.CONFIG.parent)} and the user streamd"
     print(f"kept    {stay}")
     return 0
 

@@ -32,7 +32,7 @@ def json_schema() -> dict[str, Any]:
         schema["properties"][kind]["additionalProperties"] = {"$ref": f"#/$defs/{kind}"}
     field = schema["properties"]["schemas"]["additionalProperties"]["additionalProperties"]
     field["anyOf"] = [field["anyOf"][0], {"$ref": "#/$defs/FieldSettings"}]
-    definitions["PipelineSettings"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/processors"}
+    definitions["PipelineSettings"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/steps"}
     for table in definitions.values():
         for key, kind in NESTED.items():
             if key in table.get("properties", {}):

@@ -13,7 +13,7 @@ from streamd.config.tables import CONTROL_OFF
 from streamd.config.validation import Parts
 from streamd.core.errors import ConfigError
 from streamd.core.settings import Address
-from streamd.storage.dated import DatedPath, is_dated
+from streamd.files.dated import DatedPath, is_dated
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 

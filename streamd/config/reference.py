@@ -23,7 +23,7 @@ HEADERS = {
     "sources": "[sources.example]",
     "framing": "[sources.example.framing]",
     "codecs": "[sources.example.codec]",
-    "processors": "[[pipelines.example.steps]]",
+    "steps": "[[pipelines.example.steps]]",
     "sinks": "[sinks.example]",
     "schemas": "[schemas.example.field]",
     "pipelines": "[pipelines.example]",

@@ -13,7 +13,7 @@ from streamd.config.tables import ADMIN_OFF, AdminSettings
 from streamd.config.validation import component
 from streamd.core.settings import Address, ComponentSettings, parse_duration_s, parse_size_bytes
 
-_KINDS = {"codec": "codecs", "framing": "framing", "steps": "processors"}
+_KINDS = {"codec": "codecs", "framing": "framing", "steps": "steps"}
 """Keys that hold components, and of which kind."""
 
 _ONLY_WHERE_SAID = frozenset({"extra", "metadata"})

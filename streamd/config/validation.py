@@ -30,10 +30,8 @@ from streamd.core.settings import ComponentSettings, Settings
 
 Model = TypeVar("Model", bound=Settings)
 
-WORDS = {"processors": "steps", "codecs": "codec"}
+WORDS = {"codecs": "codec"}
 """What the configuration calls a kind, where the code has another word."""
-
-_PLURAL = {"processors": "steps"}
 
 NESTED = {"codec": "codecs", "framing": "framing"}
 """Keys of a source that name a component, and its kind."""
@@ -121,7 +119,7 @@ def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
         parts.pipelines[name] = validated(PipelineSettings, table, ("pipelines", name), problems)
         steps = table.get("steps")
         for number, step in enumerate(steps if isinstance(steps, list) else []):
-            _nested("processors", step, ("pipelines", name, "steps", number), problems)
+            _nested("steps", step, ("pipelines", name, "steps", number), problems)
     for name, table in _tables(document, "sinks", problems):
         parts.sinks[name] = _component_table("sinks", name, table, problems)
     return parts
@@ -193,7 +191,7 @@ def class_of(kind: str, type_name: str) -> Any:
         if type_name in LATER_TYPES:
             raise ConfigError(f"{quoted(type_name)} is not available in this version")
         hint = did_you_mean(type_name, known) or f"; there are {', '.join(known)}"
-        raise ConfigError(f"there is no {quoted(type_name)} among the {_PLURAL.get(kind, kind)}{hint}")
+        raise ConfigError(f"there is no {quoted(type_name)} among the {kind}{hint}")
     try:
         return registry.load(kind, type_name)
     except ConfigError:
@@ -245,9 +243,7 @@ def _resolved(
         return None
     if not isinstance(type_name, str):
         known = ", ".join(registry.names(kind))
-        problems.append(
-            Problem(type_place, f"should be one of the {_PLURAL.get(kind, kind)} in quotes: {known}")
-        )
+        problems.append(Problem(type_place, f"should be one of the {kind} in quotes: {known}"))
         return None
     try:
         cls = class_of(kind, type_name)

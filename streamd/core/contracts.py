@@ -198,7 +198,7 @@ class Offload:
     """How a step is run that must not hold up the loop.
 
     `loop` awaits `process_async` on the loop; `thread` calls `process` in threads; `process` makes the
-    processor anew in worker processes, of its class, config, name and folder, and calls `process` there.
+    step anew in worker processes, of its class, config, name and folder, and calls `process` there.
     """
 
     executor: Literal["loop", "thread", "process"]
@@ -210,7 +210,7 @@ class Offload:
     """After so many a worker process is replaced."""
 
 
-class Processor(ABC):
+class Step(ABC):
     """One step's logic; one instance in each pipeline that names it. Pure logic, always sees dicts.
 
     Where `offload` is set, batches of it may be under way at the same time; they go on in order.
@@ -431,7 +431,7 @@ class SinkContext:
     state_dir: Path
     dead_letters: DeadLetterOffice
     databases: Any
-    """The process's `streamd.storage.databases.Databases`: one writer for each file."""
+    """The process's `streamd.sqlite.databases.Databases`: one writer for each file."""
     notes: Counter[str] = field(default_factory=Counter)
     """Numbers beside the books, by name; they go on where a reload makes the sink anew."""
     base_dir: Path = Path()

@@ -1,5 +1,7 @@
 """Text of unknown origin made safe to show: on a terminal, in a log line, in an HTTP answer."""
 
+import sys
+
 
 def printable(text: str | bytes, max_chars: int = 1024) -> str:
     r"""The text with all that is not printable as visible escapes (`\n`, `\x1b`, `\u202e`).
@@ -16,3 +18,8 @@ def printable(text: str | bytes, max_chars: int = 1024) -> str:
         kept = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in kept)
     missing = len(text) - max_chars
     return f"{kept}… [{missing} more]" if missing > 0 else kept
+
+
+def escape(text: str) -> str:
+    """`text` whole, on one line, with nothing in it that a terminal would act on."""
+    return printable(text, sys.maxsize)

@@ -20,9 +20,9 @@ from streamd.core.now import Now
 from streamd.core.settings import DeadLetterPayload
 from streamd.dead_letters.row import COLUMNS, TABLE, Row, row_of, size_bytes_of
 from streamd.runtime.backoff import Backoff
-from streamd.storage.database import Database, Synchronous
-from streamd.storage.databases import Databases
-from streamd.storage.rehearsal import rehearsed, try_statements
+from streamd.sqlite.database import Database, Synchronous
+from streamd.sqlite.databases import Databases
+from streamd.sqlite.rehearsal import rehearsed, try_statements
 
 log = structlog.get_logger()
 

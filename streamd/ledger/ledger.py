@@ -16,8 +16,8 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
 from streamd.ledger.tables import FOLD, FOLD_UNTIL, STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES, WRITTEN
-from streamd.storage.database import Database
-from streamd.storage.rehearsal import rehearsed, try_statements
+from streamd.sqlite.database import Database
+from streamd.sqlite.rehearsal import rehearsed, try_statements
 
 log = structlog.get_logger()
 

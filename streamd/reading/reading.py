@@ -18,11 +18,11 @@ from streamd.core.timestamp import canonical, from_epoch
 from streamd.ledger.tables import completeness
 from streamd.reading import frames
 from streamd.reading.stored import Stored, in_file, of_configuration
-from streamd.storage.columns import FIELD_TYPES
-from streamd.storage.condition import bracketed
-from streamd.storage.read_only import is_there, only_reading, open_read_only
-from streamd.storage.rows import METADATA_COLUMNS
-from streamd.storage.table import quote
+from streamd.sqlite.columns import FIELD_TYPES
+from streamd.sqlite.condition import bracketed
+from streamd.sqlite.read_only import is_there, only_reading, open_read_only
+from streamd.sqlite.rows import METADATA_COLUMNS
+from streamd.sqlite.table import quote
 
 Moment = datetime | timedelta | str | float
 """A time with its zone, RFC 3339 text or epoch seconds; or how long ago: a timedelta or `"10m"`."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from streamd.config import Loaded
 from streamd.core.errors import ConfigError
 from streamd.core.schema import FieldType
+from streamd.files.dated import DatedPath, is_dated
 from streamd.sinks.sqlite import Sqlite
-from streamd.storage.attached import existing
-from streamd.storage.dated import DatedPath, is_dated
-from streamd.storage.files import foreign
-from streamd.storage.rows import METADATA_COLUMNS
+from streamd.sqlite.attached import existing
+from streamd.sqlite.files import foreign
+from streamd.sqlite.rows import METADATA_COLUMNS
 
 CATCH_ALL_TYPES: dict[str, FieldType] = {
     "id": "int", "received_at": "timestamp", "source": "str", "peer": "str", "record": "json",

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from streamd.assembly import Assembly
 from streamd.config import Loaded
 from streamd.core.errors import ConfigError
 from streamd.core.schema import Schema
-from streamd.pipeline import Assembly
 
 _FIXED = ("admin", "control", "ledger", "dead_letters")
 _FIXED_KEYS = (("daemon", "state_dir"), ("log", "format"))
@@ -78,11 +78,11 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
     ]
     changes.sources["kept"] = [name for name in same if name not in changed]
     changes.sources["changed"] = changed
-    was = {id(p): place for place, p in _processors(old)}
-    now_there = {id(p) for _, p in _processors(parts)}
-    kept = [place for place, p in _processors(parts) if id(p) in was]
-    gone = [place for place, p in _processors(old) if id(p) not in now_there]
-    made = [place for place, p in _processors(parts) if id(p) not in was]
+    was = {id(p): place for place, p in _steps(old)}
+    now_there = {id(p) for _, p in _steps(parts)}
+    kept = [place for place, p in _steps(parts) if id(p) in was]
+    gone = [place for place, p in _steps(old) if id(p) not in now_there]
+    made = [place for place, p in _steps(parts) if id(p) not in was]
     changes.steps = {
         "kept": kept,
         "replaced": [place for place in made if place in gone],
@@ -106,8 +106,8 @@ def _sorted(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def _processors(parts: Assembly) -> Iterable[tuple[str, object]]:
+def _steps(parts: Assembly) -> Iterable[tuple[str, object]]:
     return chain.from_iterable(
-        ((f"{name} > {step.name}", step.processor) for step in pipeline.steps)
+        ((f"{name} > {stage.name}", stage.step) for stage in pipeline.stages)
         for name, pipeline in parts.pipelines.items()
     )

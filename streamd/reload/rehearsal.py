@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from streamd.assembly import Assembly
 from streamd.core.errors import EnvironmentFault, Place, StreamdError, Taken
 from streamd.core.places import is_held
-from streamd.pipeline import Assembly
 from streamd.reload.changes import Changes
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import structlog
 
+from streamd.assembly import Assembly
 from streamd.core.books import Books
 from streamd.core.contracts import Sink, Source
 from streamd.core.errors import ConfigError, EnvironmentFault
-from streamd.pipeline import Assembly
 from streamd.reload.changes import Changes
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
-from streamd.runtime.pipeline import Step
+from streamd.runtime.pipeline import Stage
 
 log = structlog.get_logger()
 
@@ -50,17 +50,17 @@ class Swap:
             return False
         return name not in old or new.opens_beside
 
-    def _new_steps(self) -> list[Step]:
-        before = {step.processor for pipeline in self._old.pipelines.values() for step in pipeline.steps}
-        steps = [step for pipeline in self._new.pipelines.values() for step in pipeline.steps]
-        return [step for step in steps if step.processor not in before]
+    def _new_stages(self) -> list[Stage]:
+        before = {stage.step for pipeline in self._old.pipelines.values() for stage in pipeline.stages}
+        stages = [stage for pipeline in self._new.pipelines.values() for stage in pipeline.stages]
+        return [stage for stage in stages if stage.step not in before]
 
     async def open(self) -> None:
         """Open what is new, where what it replaces lets it. Raises `EnvironmentFault` or `ConfigError`."""
-        opened: list[Sink | Source | Step] = []
+        opened: list[Sink | Source | Stage] = []
         resuming = {name: intake.buffer.on_room for name, intake in self._old.intakes.items()}
         try:
-            for step in self._new_steps():
+            for step in self._new_stages():
                 step.open()
                 opened.append(step)
             for name in self._sinks:
@@ -142,11 +142,11 @@ class Swap:
 
     async def _retire_workers(self, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
         old = self._old
-        kept = {step.processor for pipeline in self._new.pipelines.values() for step in pipeline.steps}
+        kept = {stage.step for pipeline in self._new.pipelines.values() for stage in pipeline.stages}
         ending = [old.intakes[name].buffer for name in self._changes.sources["removed"]]
         for workers in old.workers.values():
             for pipeline in workers.pipelines:
-                pipeline.handed_on = [step for step in pipeline.steps if step.processor in kept]
+                pipeline.handed_on = [stage for stage in pipeline.stages if stage.step in kept]
             workers.retire(lambda feed: any(feed.buffer is buffer for buffer in ending))
         if not tasks:
             return

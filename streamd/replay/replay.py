@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from streamd import components
-from streamd.balance import differences
+from streamd.closing_books import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack, Status
 from streamd.core.books import Entry
@@ -30,10 +30,10 @@ from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.intake import Intake
-from streamd.runtime.pipeline import Pipeline, Step
+from streamd.runtime.pipeline import Pipeline, Stage
 from streamd.runtime.worker import Feed, Route, Workers
-from streamd.storage.database import Database
-from streamd.storage.databases import Databases
+from streamd.sqlite.database import Database
+from streamd.sqlite.databases import Databases
 
 log = structlog.get_logger()
 
@@ -241,9 +241,9 @@ class Replay:
             )
             for sink in self.loaded.config.pipelines[name].sinks
         ]
-        steps = [Step(stage, processor) for stage, processor in self.parts.processors[name]]
+        stages = [Stage(label, step) for label, step in self.parts.steps[name]]
         fanout = Fanout(outputs, self.books, self.dead_letters)
-        return Pipeline(name, steps, fanout, self.dead_letters, read_clock)
+        return Pipeline(name, stages, fanout, self.dead_letters, read_clock)
 
     def _delivery(self, name: str) -> Delivery:
         settings = self.loaded.config.sinks[name]

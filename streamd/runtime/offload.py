@@ -7,7 +7,7 @@ from typing import Protocol
 import structlog
 
 from streamd.core.batch import Record
-from streamd.core.contracts import BadRecord, Offload, Processed, Processor
+from streamd.core.contracts import BadRecord, Offload, Processed, Step
 from streamd.core.failure import failure_of
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost
@@ -31,7 +31,7 @@ class Executor(Protocol):
         """End everything."""
 
 
-EXECUTORS: dict[str, Callable[[Processor, Offload], Executor]] = {
+EXECUTORS: dict[str, Callable[[Step, Offload], Executor]] = {
     "loop": LoopExecutor,
     "thread": ThreadExecutor,
     "process": ProcessExecutor,
@@ -41,10 +41,10 @@ EXECUTORS: dict[str, Callable[[Processor, Offload], Executor]] = {
 class Offloaded:
     """One waiting step. Whatever happens to a batch, its records come back: made, or as rejects."""
 
-    def __init__(self, processor: Processor, settings: Offload) -> None:
+    def __init__(self, step: Step, settings: Offload) -> None:
         self.concurrency = settings.concurrency
-        self._context = processor.context
-        self._executor = EXECUTORS[settings.executor](processor, settings)
+        self._context = step.context
+        self._executor = EXECUTORS[settings.executor](step, settings)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self.line = Line()
         """Behind the step: batches leave it in the order they came."""

@@ -1,7 +1,7 @@
 import asyncio
 
 from streamd.core.batch import Record, copied
-from streamd.core.contracts import Offload, Processed, Processor
+from streamd.core.contracts import Offload, Processed, Step
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost, Unended
 
@@ -16,15 +16,15 @@ class LoopExecutor:
     unended; it has copies, so the records are rejected as they came.
     """
 
-    def __init__(self, processor: Processor, settings: Offload) -> None:
-        self._processor = processor
+    def __init__(self, step: Step, settings: Offload) -> None:
+        self._step = step
         self._timeout_s = settings.timeout_s
         self._unended = Unended(settings.concurrency)
         self._calls: set[_Call] = set()
 
     async def run(self, records: list[Record], now: Now) -> Processed:
         self._unended.check()
-        call = _Call(self._processor, list(map(copied, records)), now)
+        call = _Call(self._step, list(map(copied, records)), now)
         self._calls.add(call)
         call.task.add_done_callback(lambda _: self._calls.discard(call))
         try:
@@ -49,9 +49,9 @@ class LoopExecutor:
 class _Call:
     """A batch under way; it knows whose a cancellation is."""
 
-    def __init__(self, processor: Processor, records: list[Record], now: Now) -> None:
+    def __init__(self, step: Step, records: list[Record], now: Now) -> None:
         self._ended = False
-        self.task = asyncio.create_task(processor.process_async(records, now, self._is_cancelled))
+        self.task = asyncio.create_task(step.process_async(records, now, self._is_cancelled))
 
     def cancel(self) -> None:
         self._ended = True

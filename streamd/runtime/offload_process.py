@@ -9,7 +9,7 @@ from contextlib import suppress
 import msgspec
 
 from streamd.core.batch import Record
-from streamd.core.contracts import BadRecord, Offload, Processed, Processor
+from streamd.core.contracts import BadRecord, Offload, Processed, Step
 from streamd.core.errors import describe
 from streamd.core.now import Now
 from streamd.core.traceback_lines import RaisedElsewhere
@@ -37,8 +37,8 @@ class ProcessExecutor:
     gone.
     """
 
-    def __init__(self, processor: Processor, settings: Offload) -> None:
-        self._processor = processor
+    def __init__(self, step: Step, settings: Offload) -> None:
+        self._step = step
         self._settings = settings
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -90,14 +90,14 @@ class ProcessExecutor:
             raise
         except OSError as error:
             raise Lost("worker_died", f"the worker process cannot start: {error}") from None
-        context = self._processor.context
+        context = self._step.context
         recipe = (
-            type(self._processor),
-            self._processor.config,
+            type(self._step),
+            self._step.config,
             context.name,
             context.pipeline,
             context.base_dir,
-            self._processor.files(),
+            self._step.files(),
         )
         fault: Fault | None
         try:

@@ -6,7 +6,7 @@ from functools import partial
 from queue import SimpleQueue
 
 from streamd.core.batch import Record, copied
-from streamd.core.contracts import Offload, Processed, Processor
+from streamd.core.contracts import Offload, Processed, Step
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost, Unended
 
@@ -21,16 +21,16 @@ class ThreadExecutor:
     threads are daemons: one that hangs for ever does not keep the process from ending.
     """
 
-    def __init__(self, processor: Processor, settings: Offload) -> None:
-        self._processor = processor
+    def __init__(self, step: Step, settings: Offload) -> None:
+        self._step = step
         self._timeout_s = settings.timeout_s
         self._unended = Unended(settings.concurrency)
         self._idle: list[_Thread] = []
 
     async def run(self, records: list[Record], now: Now) -> Processed:
         self._unended.check()
-        thread = self._idle.pop() if self._idle else _Thread(self._processor.context.name)
-        future = thread.start(partial(self._processor.process, list(map(copied, records)), now))
+        thread = self._idle.pop() if self._idle else _Thread(self._step.context.name)
+        future = thread.start(partial(self._step.process, list(map(copied, records)), now))
         future.add_done_callback(lambda _: self._idle.append(thread))
         try:
             await asyncio.wait({future}, timeout=self._timeout_s)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from streamd.core.ack import Status
 from streamd.core.batch import Batch, peer_of, received_at_of
 from streamd.core.books import RecordBook
-from streamd.core.contracts import BadRecord, Processed, Processor
+from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
@@ -20,29 +20,29 @@ CLOSE_TIMEOUT_S = 3.0
 """How long a step's own `close` may wait for something."""
 
 
-class Step:
-    """One processor in its place; `name` is its stage in the books."""
+class Stage:
+    """One step in its place; `name` is its stage in the books."""
 
-    def __init__(self, name: str, processor: Processor, before: "Step | None" = None) -> None:
-        """`before` is the same processor's place in the pipeline that this one's takes over from."""
+    def __init__(self, name: str, step: Step, before: "Stage | None" = None) -> None:
+        """`before` is the same step's place in the pipeline that this one's takes over from."""
         self.name = name
-        self.processor = processor
+        self.step = step
         self.offloaded: Offloaded | None = None
         if before is not None:
             self.offloaded = before.offloaded
-        elif processor.offload is not None:
-            self.offloaded = Offloaded(processor, processor.offload)
+        elif step.offload is not None:
+            self.offloaded = Offloaded(step, step.offload)
         self.log: StepLog = before.log if before is not None else StepLog()
 
     def open(self) -> None:
-        """Make what the processor needs, unless it runs in other processes. Raises `EnvironmentFault`."""
-        if self.processor.offload is not None and self.processor.offload.executor == "process":
+        """Make what the step needs, unless it runs in other processes. Raises `EnvironmentFault`."""
+        if self.step.offload is not None and self.step.offload.executor == "process":
             return
         try:
-            self.processor.open()
+            self.step.open()
         except EnvironmentFault as fault:
             if fault.__cause__ is not None:
-                self.log.cannot_open(self.processor.context.pipeline, self.name, fault, fault.__cause__)
+                self.log.cannot_open(self.step.context.pipeline, self.name, fault, fault.__cause__)
             raise
 
     async def close(self) -> None:
@@ -51,11 +51,11 @@ class Step:
             await self.offloaded.close()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self.processor.close()
+                await self.step.close()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - a step is anybody's code
-            context = self.processor.context
+            context = self.step.context
             kind, detail = failure_of(error, context.base_dir)
             self.log.say(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])
 
@@ -71,15 +71,15 @@ class Pipeline:
     def __init__(
         self,
         name: str,
-        steps: list[Step],
+        stages: list[Stage],
         fanout: Fanout,
         dead_letters: DeadLetterOffice,
         clock: Callable[[], Now],
     ) -> None:
         self.name = name
-        self.steps = steps
+        self.stages = stages
         self.fanout = fanout
-        self.handed_on: list[Step] = []
+        self.handed_on: list[Stage] = []
         """Steps that another pipeline has gone on with: `close` leaves them alone."""
         self.line = Line()
         """Before the first step that waits, or the sinks: batches come there as they were decoded."""
@@ -89,16 +89,16 @@ class Pipeline:
     @property
     def wants_dicts(self) -> bool:
         """Whether something of it reads or changes records."""
-        return bool(self.steps) or self.fanout.has_conditions
+        return bool(self.stages) or self.fanout.has_conditions
 
     @property
     def concurrency(self) -> int:
         """The most batches that its waiting steps may have under way."""
-        return sum(step.offloaded.concurrency for step in self.steps if step.offloaded is not None)
+        return sum(stage.offloaded.concurrency for stage in self.stages if stage.offloaded is not None)
 
     def enter(self, batch: Batch, book: RecordBook, now: Now) -> int:
         """Run the steps before the first one that waits; its index, which `carry` wants."""
-        if self.steps and batch.records:
+        if self.stages and batch.records:
             batch.lift()
         return self._run(0, batch, book, now)
 
@@ -115,7 +115,7 @@ class Pipeline:
                 turn = place
                 done = await offloaded.process(batch.records, self._clock())
                 await turn.come()
-                self._book(self.steps[index], done, batch, book)
+                self._book(self.stages[index], done, batch, book)
                 index = self._run(index + 1, batch, book, self._clock())
             if batch.records:
                 self.fanout.put(batch, book)
@@ -130,46 +130,46 @@ class Pipeline:
 
     async def close(self) -> None:
         """End what the steps still have running, and close them."""
-        for step in self.steps:
-            if step not in self.handed_on:
-                await step.close()
+        for stage in self.stages:
+            if stage not in self.handed_on:
+                await stage.close()
 
     def _waiting_at(self, index: int) -> Offloaded | None:
         """The step that waits there; None behind the last one."""
-        return self.steps[index].offloaded if index < len(self.steps) else None
+        return self.stages[index].offloaded if index < len(self.stages) else None
 
     def _run(self, index: int, batch: Batch, book: RecordBook, now: Now) -> int:
         """Run steps until one that waits; its index."""
-        while index < len(self.steps) and batch.records:
-            step = self.steps[index]
-            if step.offloaded is not None:
+        while index < len(self.stages) and batch.records:
+            stage = self.stages[index]
+            if stage.offloaded is not None:
                 break
             try:
-                done = step.processor.process(batch.records, now)
+                done = stage.step.process(batch.records, now)
             except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
-                kind, detail = failure_of(error, step.processor.context.base_dir)
+                kind, detail = failure_of(error, stage.step.context.base_dir)
                 done = Processed(
                     [], rejects=[BadRecord(r, "exception", detail, error, kind) for r in batch.records]
                 )
-            self._book(step, done, batch, book)
+            self._book(stage, done, batch, book)
             index += 1
         return index
 
-    def _book(self, step: Step, done: Processed, batch: Batch, book: RecordBook) -> None:
+    def _book(self, stage: Stage, done: Processed, batch: Batch, book: RecordBook) -> None:
         book.emitted += done.emitted
         book.filtered += done.filtered
         book.absorbed += done.absorbed
         if done.rejects:
-            book.rejected[step.name] += len(done.rejects)
-            self._reject(step, done.rejects, batch)
+            book.rejected[stage.name] += len(done.rejects)
+            self._reject(stage, done.rejects, batch)
         batch.records = done.records
 
-    def _reject(self, step: Step, rejects: list[BadRecord], batch: Batch) -> None:
-        step.log.say(self.name, step.name, rejects)
+    def _reject(self, stage: Stage, rejects: list[BadRecord], batch: Batch) -> None:
+        stage.log.say(self.name, stage.name, rejects)
         letters = [
             DeadLetter(
                 bad.record,
-                step.name,
+                stage.name,
                 bad.reason,
                 bad.detail,
                 source=batch.source,

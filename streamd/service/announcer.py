@@ -8,13 +8,13 @@ from pathlib import Path
 import structlog
 
 from streamd.admin.view import View
+from streamd.assembly import Assembly
 from streamd.config import Config
 from streamd.core.now import Now
-from streamd.pipeline import Assembly
 from streamd.service.progress import Part, Progress
 from streamd.service.status_line import DiskOutlook, status_line
 from streamd.service.systemd import microseconds, notify
-from streamd.storage.files import free_bytes
+from streamd.sqlite.files import free_bytes
 
 EVERY_S = 3.0
 """Time between two status lines; less where the watchdog wants to hear more often."""
@@ -117,8 +117,8 @@ def parts_of(assembly: Assembly, config: Config, patience_s: float) -> Iterator[
         due = in_files and attempt is not None and not attempt.done()
         yield Part(f"sink {name}", "a commit has been under way", due, attempt, patience_s)
     for name, workers in assembly.workers.items():
-        steps = [step for pipeline in workers.pipelines for step in pipeline.steps]
-        offloads = [step.processor.offload for step in steps if step.processor.offload is not None]
+        stages = [stage for pipeline in workers.pipelines for stage in pipeline.stages]
+        offloads = [stage.step.offload for stage in stages if stage.step.offload is not None]
         outputs = [output for pipeline in workers.pipelines for output in pipeline.fanout.outputs]
         held_up = any(output.buffer.when_full == "block" and output.buffer.full for output in outputs)
         yield Part(

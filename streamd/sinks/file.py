@@ -13,9 +13,9 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, Place, SinkError, Taken
 from streamd.core.settings import SinkSettings, SizeBytes
-from streamd.sinks._csv import CsvLines
-from streamd.sinks._lines import Lines, json_lines
-from streamd.sinks._rotating_file import RotatingFile
+from streamd.encoding.csv import CsvLines
+from streamd.encoding.lines import Lines, json_lines
+from streamd.files.rotating_file import RotatingFile
 
 
 class File(Sink):

@@ -13,16 +13,16 @@ from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import ConfigError, SinkError
 from streamd.core.schema import FieldSettings, FieldType, Schema
 from streamd.core.settings import DurationS, Settings, SinkSettings, SizeBytes
-from streamd.storage.catch_all import CatchAllRows
-from streamd.storage.columns import ColumnSettings
-from streamd.storage.dated import DatedPath, is_dated
-from streamd.storage.dated_writer import DatedWriter
-from streamd.storage.files import free_bytes
-from streamd.storage.rehearsal import rehearse_table
-from streamd.storage.retention import Age, Retention, keep
-from streamd.storage.table import CATCH_ALL_COLUMNS, Table
-from streamd.storage.table_writer import TableWriter
-from streamd.storage.typed_rows import Extra, TypedRows
+from streamd.files.dated import DatedPath, is_dated
+from streamd.sqlite.catch_all import CatchAllRows
+from streamd.sqlite.columns import ColumnSettings
+from streamd.sqlite.dated_writer import DatedWriter
+from streamd.sqlite.files import free_bytes
+from streamd.sqlite.rehearsal import rehearse_table
+from streamd.sqlite.retention import Age, Retention, keep
+from streamd.sqlite.table import CATCH_ALL_COLUMNS, Table
+from streamd.sqlite.table_writer import TableWriter
+from streamd.sqlite.typed_rows import Extra, TypedRows
 
 _RECEIVED_AT = "received_at"
 

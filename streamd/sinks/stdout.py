@@ -18,7 +18,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.settings import SinkSettings
-from streamd.sinks._lines import json_lines
+from streamd.encoding.lines import json_lines
 
 log = structlog.get_logger()
 

@@ -11,9 +11,9 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.settings import Address, DurationS, SinkSettings, parse_address
-from streamd.sinks._connection import Broken, Connection, connect
-from streamd.sinks._lines import json_lines
-from streamd.sinks._tls import Session, Tls, TlsSettings
+from streamd.encoding.lines import json_lines
+from streamd.net.client_tls import Session, Tls, TlsSettings
+from streamd.net.confirmed_connection import Broken, Connection, connect
 
 log = structlog.get_logger()
 

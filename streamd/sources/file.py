@@ -16,14 +16,14 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError
 from streamd.core.settings import DurationS, StreamSettings
-from streamd.sources._file_events import FileEvents
-from streamd.sources._file_frames import FileFrames
-from streamd.sources._first_place import go_to_end
-from streamd.sources._lineage import Found, Lineage
-from streamd.sources._position import Position, PositionFile, Progress
-from streamd.sources._saver import Saver
-from streamd.sources._tail import Look, Tail, rehearse
-from streamd.sources._take_over import take_over
+from streamd.files.events import FileEvents
+from streamd.files.first_place import go_to_end
+from streamd.files.frames import FileFrames
+from streamd.files.lineage import Found, Lineage
+from streamd.files.position import Position, PositionFile, Progress
+from streamd.files.position_saver import Saver
+from streamd.files.tail import Look, Tail, rehearse
+from streamd.files.take_over import take_over
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

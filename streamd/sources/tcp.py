@@ -11,12 +11,12 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.core.errors import Place
 from streamd.core.settings import Address, ListenAddress
-from streamd.sources._allow import AllowList, Networks
-from streamd.sources._limits import host_of
-from streamd.sources._listen import OwnSockets, place_of
-from streamd.sources._stream import Connection, ConnectionSettings, StreamSource
-from streamd.sources._tls import DAY_S, Tls, TlsSettings
-from streamd.sources._tls_connection import TlsConnection
+from streamd.net.allow import AllowList, Networks
+from streamd.net.limits import host_of
+from streamd.net.listen import OwnSockets, place_of
+from streamd.net.listener_tls import DAY_S, Tls, TlsSettings
+from streamd.net.stream_source import Connection, ConnectionSettings, StreamSource
+from streamd.net.tls_connection import TlsConnection
 
 log = structlog.get_logger()
 

@@ -23,12 +23,12 @@ from streamd.core.settings import (
     SourceSettings,
     WhenFull,
 )
-from streamd.sources._allow import AllowList, Networks
-from streamd.sources._cutting import DatagramCutter
-from streamd.sources._flood_filter import SO_MEMINFO, FloodFilter
-from streamd.sources._limits import SenderRates, host_of
-from streamd.sources._listen import OwnSockets, place_of
-from streamd.sources._recvmmsg import BATCH, Datagrams, new_receiver
+from streamd.net.allow import AllowList, Networks
+from streamd.net.datagram_cutter import DatagramCutter
+from streamd.net.flood_filter import SO_MEMINFO, FloodFilter
+from streamd.net.limits import SenderRates, host_of
+from streamd.net.listen import OwnSockets, place_of
+from streamd.net.recvmmsg import BATCH, Datagrams, new_receiver
 
 log = structlog.get_logger()
 

@@ -8,9 +8,9 @@ from pydantic import Field, model_validator
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.errors import Place
 from streamd.core.settings import Component, ComponentSettings, FramingSettings, WhenFull
-from streamd.sources._stream import ConnectionSettings
-from streamd.sources._unix_datagrams import UnixDatagrams
-from streamd.sources._unix_streams import UnixStreams
+from streamd.net.stream_source import ConnectionSettings
+from streamd.net.unix_datagrams import UnixDatagrams
+from streamd.net.unix_streams import UnixStreams
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from streamd import registry
 from streamd.core.settings import SinkSettings
-from streamd.storage.table import quote
+from streamd.sqlite.table import quote
 
 
 @dataclass(slots=True)

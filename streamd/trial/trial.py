@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from streamd import components, registry
-from streamd.balance import differences
+from streamd.assembly import all_accept
+from streamd.closing_books import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch
@@ -22,16 +23,15 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Framer, Processed
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import FramingError
+from streamd.core.framer_counts import book_counts
 from streamd.core.frames import Frames
 from streamd.core.settings import BufferSettings
-from streamd.pipeline import all_accept
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.intake import Intake
-from streamd.runtime.pipeline import Pipeline, Step
+from streamd.runtime.pipeline import Pipeline, Stage
 from streamd.runtime.worker import Feed, Route, Workers
-from streamd.sources._cutting import book_counts
-from streamd.storage.databases import Databases
+from streamd.sqlite.databases import Databases
 from streamd.trial.output import Stored, TrialOutput
 
 SAMPLE = "sample"
@@ -83,10 +83,10 @@ class _TracedPipeline(Pipeline):
 
     filtered: list[Filtered]
 
-    def _book(self, step: Step, done: Processed, batch: Batch, book: RecordBook) -> None:
+    def _book(self, stage: Stage, done: Processed, batch: Batch, book: RecordBook) -> None:
         if done.filtered:
-            self.filtered.append(Filtered(self.name, step.name, done.filtered))
-        super()._book(step, done, batch, book)
+            self.filtered.append(Filtered(self.name, stage.name, done.filtered))
+        super()._book(stage, done, batch, book)
 
 
 class Trial:
@@ -158,8 +158,8 @@ class Trial:
                 self._outputs[name].begin()
                 closing.callback(self._outputs[name].end)
             for pipeline in self._pipelines:
-                for step in pipeline.steps:
-                    step.open()
+                for stage in pipeline.stages:
+                    stage.open()
             async with asyncio.TaskGroup() as group:
                 for delivery in self._deliveries.values():
                     group.create_task(delivery.run())
@@ -227,9 +227,9 @@ class Trial:
             Output(sink, self._deliveries[sink].buffer, self._parts.conditions.get((name, sink)))
             for sink in self._loaded.config.pipelines[name].sinks
         ]
-        steps = [Step(stage, processor) for stage, processor in self._parts.processors[name]]
+        stages = [Stage(label, step) for label, step in self._parts.steps[name]]
         pipeline = _TracedPipeline(
-            name, steps, Fanout(outputs, self.books, self._office), self._office, read_clock
+            name, stages, Fanout(outputs, self.books, self._office), self._office, read_clock
         )
         pipeline.filtered = self._traced
         return pipeline

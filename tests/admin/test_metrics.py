@@ -87,7 +87,11 @@ def test_names_with_quotes_and_line_ends_stay_within_their_label(world: Any, met
 
 
 def test_the_documentation_lists_exactly_the_metrics_that_are_served(world: Any, metrics: Metrics) -> None:
-    files = [file for floor in ("sinks", "storage") for file in (ROOT / "streamd" / floor).glob("*.py")]
+    files = [
+        file
+        for floor in ("sinks", "sqlite", "files", "net", "encoding")
+        for file in (ROOT / "streamd" / floor).glob("*.py")
+    ]
     for file in files:
         noted = re.findall(r'notes\["([a-z_]+)"\]', file.read_text("utf-8"))
         world.sinks[0].notes.update(dict.fromkeys(noted, 1))
@@ -102,7 +106,7 @@ def test_the_documentation_lists_exactly_the_metrics_that_are_served(world: Any,
 def test_every_count_a_component_keeps_is_documented_as_a_metric() -> None:
     noted = {
         name
-        for floor in ("framing", "codecs", "sources", "runtime")
+        for floor in ("framing", "codecs", "sources", "net", "files", "runtime")
         for file in (ROOT / "streamd" / floor).glob("*.py")
         for name in re.findall(r'\.(?:note|count)\(\s*"([a-z_]+)"', file.read_text("utf-8"))
     }

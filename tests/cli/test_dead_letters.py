@@ -12,7 +12,7 @@ from streamd.cli import main
 from streamd.config import DeadLetterSettings
 from streamd.core.dead_letter import DeadLetter
 from streamd.dead_letters.dead_letters import DeadLetters
-from streamd.storage.databases import Databases
+from streamd.sqlite.databases import Databases
 
 EIGHT = 1_769_846_400.0
 """2026-01-31T08:00:00Z"""

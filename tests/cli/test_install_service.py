@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from streamd import config
-from streamd.cli import _units, install_service, main
+from streamd.cli import install_service, main
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.host import units
 
 SHIPPED = Path(__file__).parents[2] / "systemd"
 CATCH_ALL = """
@@ -48,21 +49,21 @@ def write_config(path: Path, *sources: str, more: str = "") -> Path:
 
 def test_the_shipped_units_are_what_is_installed() -> None:
     example = config.load(install_service.EXAMPLE).config
-    service = _units.service_unit(example, Path("/opt/streamd/bin/python3"), _units.CONFIG)
+    service = units.service_unit(example, Path("/opt/streamd/bin/python3"), units.CONFIG)
     assert (SHIPPED / "streamd.service").read_text() == service
-    assert (SHIPPED / "streamd.socket").read_text() == _units.socket_unit(example)
-    assert (SHIPPED / "sysusers.d" / "streamd.conf").read_text() == _units.SYSUSERS_TEXT
+    assert (SHIPPED / "streamd.socket").read_text() == units.socket_unit(example)
+    assert (SHIPPED / "sysusers.d" / "streamd.conf").read_text() == units.SYSUSERS_TEXT
 
 
 def test_everything_is_written_and_what_to_run_next_is_said(
     root: Path, install: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert install() == 0
-    service = under(root, _units.SERVICE).read_text()
+    service = under(root, units.SERVICE).read_text()
     assert f"ExecStart={sys.executable} -I" in service
     assert "--config /etc/streamd/streamd.toml" in service
-    assert under(root, _units.CONFIG).read_text() == install_service.EXAMPLE.read_text()
-    assert under(root, _units.SYSUSERS).exists()
+    assert under(root, units.CONFIG).read_text() == install_service.EXAMPLE.read_text()
+    assert under(root, units.SYSUSERS).exists()
     said = capsys.readouterr().out
     for command in ("systemd-sysusers", "daemon-reload", "enable --now streamd.socket streamd.service"):
         assert command in said
@@ -77,7 +78,7 @@ def test_where_it_was_installed_before_it_says_to_restart_and_the_sockets_only_w
     said = capsys.readouterr().out
     assert "systemctl restart streamd.service\n" in said
     assert "--now" not in said
-    write_config(under(root, _units.CONFIG), 'a]\ntype = "udp"\nlisten = "0.0.0.0:514"')
+    write_config(under(root, units.CONFIG), 'a]\ntype = "udp"\nlisten = "0.0.0.0:514"')
     assert install() == 0
     assert "systemctl restart streamd.socket streamd.service\n" in capsys.readouterr().out
 
@@ -85,12 +86,12 @@ def test_where_it_was_installed_before_it_says_to_restart_and_the_sockets_only_w
 def test_a_changed_configuration_is_kept_and_its_listeners_installed(
     root: Path, install: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write_config(under(root, _units.CONFIG), 'a]\ntype = "udp"\nlisten = "0.0.0.0:514"')
+    path = write_config(under(root, units.CONFIG), 'a]\ntype = "udp"\nlisten = "0.0.0.0:514"')
     before = path.read_text()
     assert install() == 0
     assert path.read_text() == before
     assert f"kept    {path}" in capsys.readouterr().out
-    socket_unit = under(root, _units.SOCKET).read_text()
+    socket_unit = under(root, units.SOCKET).read_text()
     assert "ListenDatagram=0.0.0.0:514\n" in socket_unit
     assert "FileDescriptorName=a\n" in socket_unit
 
@@ -104,19 +105,19 @@ def test_a_dry_run_prints_and_writes_nothing(
 
 
 def test_a_wrong_configuration_writes_nothing(root: Path, install: Callable[..., int]) -> None:
-    path = under(root, _units.CONFIG)
+    path = under(root, units.CONFIG)
     path.parent.mkdir(parents=True)
     path.write_text("[sources.a]\n")
     assert install() == 2
-    assert not under(root, _units.SERVICE).exists()
+    assert not under(root, units.SERVICE).exists()
 
 
 def test_the_socket_unit_goes_when_no_source_listens(root: Path, install: Callable[..., int]) -> None:
     assert install() == 0
-    write_config(under(root, _units.CONFIG), 'a]\ntype = "generate"\nrate = 1')
+    write_config(under(root, units.CONFIG), 'a]\ntype = "generate"\nrate = 1')
     assert install() == 0
-    assert not under(root, _units.SOCKET).exists()
-    assert "streamd.socket" not in under(root, _units.SERVICE).read_text()
+    assert not under(root, units.SOCKET).exists()
+    assert "streamd.socket" not in under(root, units.SERVICE).read_text()
 
 
 def test_uninstall_takes_away_the_units_and_keeps_the_configuration(
@@ -125,7 +126,7 @@ def test_uninstall_takes_away_the_units_and_keeps_the_configuration(
     install()
     assert main(["uninstall-service", "--prefix", str(root)]) == 0
     left = [path for path in root.rglob("*") if path.is_file()]
-    assert left == [under(root, _units.CONFIG)]
+    assert left == [under(root, units.CONFIG)]
     assert "kept" in capsys.readouterr().out
     assert main(["uninstall-service", "--prefix", str(root)]) == 0
     assert "nothing was installed" in capsys.readouterr().out
@@ -202,7 +203,7 @@ def test_only_fixed_addresses_stand_in_the_socket_unit(tmp_path: Path) -> None:
         'e]\ntype = "udp"\nlisten = "127.0.0.1:9001"\nreceive_buffer = "2MiB"',
         'f]\ntype = "generate"\nrate = 1',
     )
-    unit = _units.socket_unit(loaded)
+    unit = units.socket_unit(loaded)
     assert unit is not None
     assert [line for line in unit.splitlines() if line.startswith(("Listen", "ReceiveBuffer"))] == [
         "ListenDatagram=[::]:514",
@@ -215,7 +216,7 @@ def test_only_fixed_addresses_stand_in_the_socket_unit(tmp_path: Path) -> None:
 def test_a_privileged_port_at_a_name_is_refused(
     install: Callable[..., int], root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_config(under(root, _units.CONFIG), 'a]\ntype = "udp"\nlisten = "localhost:514"')
+    write_config(under(root, units.CONFIG), 'a]\ntype = "udp"\nlisten = "localhost:514"')
     assert install() == 2
     assert "write the IP address" in capsys.readouterr().err
 
@@ -227,7 +228,7 @@ def test_folders_beyond_the_state_folder_become_writable(tmp_path: Path) -> None
         more='[ledger]\npath = "/data/100% of it/ledger.db"\n'
         '[dead_letters]\npath = "/var/lib/streamd/d.db"\n',
     )
-    unit = _units.service_unit(loaded, Path("/opt/py thon"), Path("/etc/a b.toml"))
+    unit = units.service_unit(loaded, Path("/opt/py thon"), Path("/etc/a b.toml"))
     assert 'ReadWritePaths=-"/data/100%% of it"\n' in unit
     assert unit.count("ReadWritePaths") == 1
     assert 'ExecStart="/opt/py thon" -I -X faulthandler -m streamd run --config "/etc/a b.toml"\n' in unit
@@ -240,19 +241,19 @@ def test_a_path_cannot_smuggle_in_a_line(tmp_path: Path) -> None:
         more='[ledger]\npath = "/data\\nUser=root/ledger.db"\n',
     )
     with pytest.raises(ConfigError, match="cannot stand in a unit file"):
-        _units.service_unit(loaded, Path("/opt/python"), _units.CONFIG)
+        units.service_unit(loaded, Path("/opt/python"), units.CONFIG)
 
 
 def test_a_unix_source_sees_who_its_senders_are(tmp_path: Path) -> None:
     loaded = load(tmp_path, 'a]\ntype = "unix"\npath = "/run/streamd/in.sock"')
-    unit = _units.service_unit(loaded, Path("/x"), _units.CONFIG)
+    unit = units.service_unit(loaded, Path("/x"), units.CONFIG)
     assert "PrivateUsers=no\n" in unit
     assert "PrivateUsers=yes\n" not in unit
 
 
 def test_a_stop_may_take_as_long_as_the_configuration_says(tmp_path: Path) -> None:
     loaded = load(tmp_path, 'a]\ntype = "generate"\nrate = 1', more='[daemon]\ndrain_timeout = "5m"\n')
-    assert "TimeoutStopSec=330s\n" in _units.service_unit(loaded, Path("/x"), _units.CONFIG)
+    assert "TimeoutStopSec=330s\n" in units.service_unit(loaded, Path("/x"), units.CONFIG)
 
 
 needs_analyze = pytest.mark.skipif(
@@ -261,28 +262,33 @@ needs_analyze = pytest.mark.skipif(
 
 
 @pytest.fixture
-def units(tmp_path: Path) -> Path:
-    """The shipped units, with an interpreter that exists here."""
+def shipped_units(tmp_path: Path) -> Path:
+    """The shipped shipped_units, with an interpreter that exists here."""
     text = (SHIPPED / "streamd.service").read_text()
     (tmp_path / "streamd.service").write_text(text.replace("/opt/streamd/bin/python3", "/bin/sh"))
     shutil.copy(SHIPPED / "streamd.socket", tmp_path)
     return tmp_path
 
 
-def analyze(units: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def analyze(shipped_units: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "LC_ALL": "C.UTF-8", "SYSTEMD_COLORS": "0"}
     return subprocess.run(
-        ["systemd-analyze", *command], cwd=units, env=environ, check=False, capture_output=True, text=True
+        ["systemd-analyze", *command],
+        cwd=shipped_units,
+        env=environ,
+        check=False,
+        capture_output=True,
+        text=True,
     )
 
 
 @needs_analyze
-def test_systemd_has_nothing_to_say_against_the_units(units: Path) -> None:
-    done = analyze(units, "verify", "./streamd.service", "./streamd.socket")
+def test_systemd_has_nothing_to_say_against_the_units(shipped_units: Path) -> None:
+    done = analyze(shipped_units, "verify", "./streamd.service", "./streamd.socket")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @needs_analyze
-def test_the_sandbox_is_as_tight_as_it_was(units: Path) -> None:
-    done = analyze(units, "security", "--offline=true", "--threshold=12", "./streamd.service")
+def test_the_sandbox_is_as_tight_as_it_was(shipped_units: Path) -> None:
+    done = analyze(shipped_units, "security", "--offline=true", "--threshold=12", "./streamd.service")
     assert done.returncode == 0, done.stdout

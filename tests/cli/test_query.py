@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from streamd.cli import main, query
-from streamd.cli._table import distinct, escape, text_of, write_rows
+from streamd.cli._table import distinct, text_of, write_rows
+from streamd.core.printable import escape
 
 
 class Terminal(io.StringIO):
@@ -203,7 +204,7 @@ def test_reads_while_a_writer_is_in_its_transaction(
 def test_a_locked_file_is_exit_1(
     database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamd.storage.read_only.BUSY_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("streamd.sqlite.read_only.BUSY_TIMEOUT_S", 0.0)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("BEGIN EXCLUSIVE")

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from streamd.cli import _control, main
-from streamd.cli._control import place_of
+from streamd.admin import client
+from streamd.admin.client import place_of
+from streamd.cli import main
 from streamd.cli.reload import Changes, lines
 from streamd.config import ControlSettings, DaemonSettings
 
@@ -35,7 +36,7 @@ async def answering(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             await writer.drain()
             writer.close()
 
-        path = str(tmp_path / "control.sock")
+        path = str(tmp_path / "client.sock")
         servers.append(await asyncio.start_unix_server(talk, path))
         return path, asked
 
@@ -125,12 +126,12 @@ def test_the_installed_configuration_s_daemon_is_looked_for_where_its_unit_has_t
     installed, own = Path("/etc/streamd/streamd.toml"), Path("streamd.toml")
     daemon = DaemonSettings(state_dir=str(tmp_path))
     default = ControlSettings()
-    assert place_of(installed, daemon, default) == Path("/run/streamd/control.sock")
-    assert place_of(own, daemon, default) == tmp_path / "control.sock"
+    assert place_of(installed, daemon, default) == Path("/run/streamd/client.sock")
+    assert place_of(own, daemon, default) == tmp_path / "client.sock"
     assert place_of(installed, daemon, ControlSettings(path="c.sock")) == tmp_path / "c.sock"
     assert place_of(installed, daemon, ControlSettings(path="none")) is None
-    (tmp_path / "control.sock").touch()
-    assert place_of(installed, daemon, default) == tmp_path / "control.sock"
+    (tmp_path / "client.sock").touch()
+    assert place_of(installed, daemon, default) == tmp_path / "client.sock"
 
 
 async def test_a_file_of_wrong_syntax_is_told_as_the_daemon_would(
@@ -151,8 +152,8 @@ async def test_a_file_of_wrong_syntax_hides_the_installed_daemon_from_nobody(
     path, asked = await answering(422, b"a.toml:1: x\n")
     config = tmp_path / "streamd.toml"
     config.write_text("[daemon\n")
-    monkeypatch.setattr(_control, "SEARCHED", (str(config),))
-    monkeypatch.setattr(_control, "UNDER_SYSTEMD", Path(path))
+    monkeypatch.setattr(client, "SEARCHED", (str(config),))
+    monkeypatch.setattr(client, "UNDER_SYSTEMD", Path(path))
     assert await run("--config", str(config)) == 2
     assert capsys.readouterr().err.endswith("the daemon keeps the previous one\na.toml:1: x\n")
     assert len(asked) == 1, "the daemon, so that its log and status have it too"

@@ -92,7 +92,7 @@ def test_the_defaults_a_sample_shows_are_accepted(kind: str, name: str) -> None:
         assert settings == plain
 
 
-@pytest.mark.parametrize("name", ["steps.python", "processors.python", "codec.json", "codecs.json"])
+@pytest.mark.parametrize("name", ["steps.python", "codec.json", "codecs.json"])
 def test_components_have_the_words_of_the_configuration(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,7 +54,7 @@ def test_the_steps_in_the_document_are_accepted() -> None:
     steps = pipeline["steps"]
     assert [step["type"] for step in steps] == ["filter", "set"]
     for step in steps:
-        registry.load("processors", step.pop("type")).Config(**step)
+        registry.load("steps", step.pop("type")).Config(**step)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import FlaggedFrame
 from streamd.core.now import Now
 from streamd.dead_letters.dead_letters import DeadLetters
-from streamd.storage.databases import Databases
+from streamd.sqlite.databases import Databases
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 

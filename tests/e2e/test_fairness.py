@@ -150,7 +150,7 @@ def test_with_block_the_kernel_drops_blindly_and_quiet_senders_lose_too(start: C
 
 FULL_SPEED = """
 import ctypes, socket, sys
-from streamd.sources._recvmmsg import IoVec, MMsgHdr
+from streamd.net.recvmmsg import IoVec, MMsgHdr
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind((sys.argv[1], 0))
 sock.connect(("127.0.0.1", int(sys.argv[2])))

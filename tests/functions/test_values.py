@@ -126,7 +126,7 @@ def test_what_cannot_be_stored_is_refused_with_its_type_and_place(value: Any, wh
 def test_no_library_is_imported_to_know_its_types() -> None:
     import subprocess  # noqa: PLC0415
 
-    code = "import sys, streamd.processors.python; print({'numpy', 'pandas'} & set(sys.modules))"
+    code = "import sys, streamd.steps.python; print({'numpy', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "numpy" not in done.stdout
     assert "pandas" not in done.stdout

@@ -19,8 +19,8 @@ from streamd.core.frames import FlaggedFrame
 from streamd.core.now import Now
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.timestamp import canonical
-from streamd.storage.catch_all import CatchAllRows
-from streamd.storage.typed_rows import TypedRows
+from streamd.sqlite.catch_all import CatchAllRows
+from streamd.sqlite.typed_rows import TypedRows
 
 NOW = Now(1.8e9, 0.0)
 LIMITS = (1, 2, 8, 64, 1024)

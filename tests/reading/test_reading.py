@@ -15,7 +15,7 @@ import streamd
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.timestamp import canonical
 from streamd.ledger.tables import STATEMENTS
-from streamd.storage.read_only import QueryRefused
+from streamd.sqlite.read_only import QueryRefused
 
 CONFIG = """
 [daemon]

@@ -72,7 +72,7 @@ def test_a_schema_that_did_not_change_is_the_very_one_that_is_in_use(loaded: Any
 
 @dataclass(eq=False)
 class Part:
-    """A source, a sink or a processor that is compared by identity."""
+    """A source, a sink or a step that is compared by identity."""
 
     name: str = ""
 
@@ -80,11 +80,11 @@ class Part:
 def assembly(
     sources: dict[str, Part], sinks: dict[str, Part], steps: dict[str, Part], files: Any = None
 ) -> Any:
-    made = [SimpleNamespace(name=name, processor=part) for name, part in steps.items()]
+    made = [SimpleNamespace(name=name, step=part) for name, part in steps.items()]
     return SimpleNamespace(
         sources=sources,
         sinks=sinks,
-        pipelines={"main": SimpleNamespace(steps=made)},
+        pipelines={"main": SimpleNamespace(stages=made)},
         contexts={name: SimpleNamespace(files=files) for name in sources},
     )
 

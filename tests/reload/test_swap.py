@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamd.balance import differences
+from streamd.closing_books import differences
 from streamd.config import load
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import Frames
@@ -183,7 +183,7 @@ async def test_a_step_that_stays_goes_on_with_what_it_has_and_one_that_goes_is_c
 ) -> None:
     await running.begin(until, steps=f"{step('pass_on')}, {step('wait')}")
     closed: list[str] = []
-    for each in running.daemon.parts.pipelines["main"].steps:
+    for each in running.daemon.parts.pipelines["main"].stages:
         assert each.offloaded is not None
         real = each.offloaded.close
 

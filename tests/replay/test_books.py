@@ -9,7 +9,7 @@ from streamd.core.books import Books
 from streamd.core.now import Now
 from streamd.ledger.ledger import Ledger
 from streamd.replay.books import ReplayBooks, ReplayLedger
-from streamd.storage.database import Database
+from streamd.sqlite.database import Database
 
 EIGHT = 1_769_846_400.0
 """2026-01-31T08:00:00Z"""

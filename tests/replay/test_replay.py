@@ -16,7 +16,7 @@ from streamd.replay.letters import Origin, plan
 from streamd.replay.outcome import Outcome
 from streamd.replay.replay import Replay
 from streamd.replay.ways import why_not
-from streamd.storage.databases import Databases
+from streamd.sqlite.databases import Databases
 
 EIGHT = 1_769_846_400.25
 """2026-01-31T08:00:00.250000Z"""

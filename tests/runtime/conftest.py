@@ -13,9 +13,9 @@ from streamd.core.contracts import (
     BadElement,
     Codec,
     Processed,
-    Processor,
     Sink,
     SinkContext,
+    Step,
     StepContext,
     Written,
 )
@@ -28,7 +28,7 @@ from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.intake import Intake
-from streamd.runtime.pipeline import Pipeline, Step
+from streamd.runtime.pipeline import Pipeline, Stage
 from streamd.runtime.worker import Feed, Route, Workers
 
 
@@ -56,7 +56,7 @@ class WordCodec(Codec):
         return [BadElement(w, "test:word") if w == b"bad" else {"word": w.decode()} for w in payload.split()]
 
 
-class Script(Processor):
+class Script(Step):
     """Runs the function it is made with."""
 
     function: Any = None
@@ -124,7 +124,7 @@ class Bench:
             context = StepContext(f"step[{n}]", "p", None, Path())
             step = Script(None, context)
             step.function = function
-            steps.append(Step(f"step[{n}]", step))
+            steps.append(Stage(f"step[{n}]", step))
 
         self.intake = Intake(
             BufferSettings.model_validate({"max_records": 1000}), "block", self.books.source("s")

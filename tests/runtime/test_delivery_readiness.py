@@ -23,8 +23,8 @@ from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
 from streamd.sinks.sqlite import Sqlite
 from streamd.sinks.tcp import Tcp
-from streamd.storage import recovery
-from streamd.storage.databases import Databases
+from streamd.sqlite import recovery
+from streamd.sqlite.databases import Databases
 
 RETRIES = 6
 

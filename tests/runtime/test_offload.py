@@ -12,8 +12,8 @@ import pytest
 
 from streamd.core.contracts import Processed, StepContext
 from streamd.core.now import Now
-from streamd.processors.python import Python
 from streamd.runtime.offload import Offloaded
+from streamd.steps.python import Python
 
 NOW = Now(1e9, 100.0)
 HANG = "threading.Event().wait()"
@@ -334,7 +334,7 @@ async def test_batches_go_on_in_the_order_they_came(
     body = f"{nap}(len(record['word']) % 7 / 2000)\nreturn record"
     slow, fast = (offloaded(body, executor, head, concurrency=n) for n in (3, 2))
     b = bench(_same, _same, _same, workers=2)
-    b.pipeline.steps[0].offloaded, b.pipeline.steps[2].offloaded = slow, fast
+    b.pipeline.stages[0].offloaded, b.pipeline.stages[2].offloaded = slow, fast
     b.workers.count = 7
     rng = random.Random(5)  # noqa: S311 - a test's own dice
     words = [f"{n:04}" + "x" * rng.randrange(7) for n in range(60)]
@@ -354,7 +354,7 @@ async def test_a_drain_that_runs_out_of_time_leaves_what_is_under_way_in_flight(
 ) -> None:
     step = offloaded(HANG, concurrency=2)
     b = bench(_same, workers=3)
-    b.pipeline.steps[0].offloaded = step
+    b.pipeline.stages[0].offloaded = step
     for n in range(9):
         b.intake.offer(b.frames(b"w%d" % n))
     running = asyncio.create_task(b.workers.run())

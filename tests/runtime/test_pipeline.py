@@ -3,7 +3,7 @@ from typing import Any
 
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadRecord, Processed, StepContext
-from streamd.runtime.pipeline import Step
+from streamd.runtime.pipeline import Stage
 from streamd.runtime.turn import Line
 
 
@@ -36,7 +36,7 @@ def same(_: Any, records: list[Any]) -> Processed:
 
 def waiting(b: Any, index: int = 0, function: Any = Processed) -> Elsewhere:
     elsewhere = Elsewhere(function)
-    b.pipeline.steps[index].offloaded = elsewhere
+    b.pipeline.stages[index].offloaded = elsewhere
     b.workers.count = 8
     return elsewhere
 
@@ -156,17 +156,17 @@ async def test_a_batch_that_leaves_early_lets_the_next_one_pass(bench: Any) -> N
 def test_a_step_that_takes_over_goes_on_with_the_executor_and_the_log_of_the_one_before(
     bench: Any, tmp_path: Any
 ) -> None:
-    before = bench(same).pipeline.steps[0]
+    before = bench(same).pipeline.stages[0]
     before.offloaded = Elsewhere()
 
-    class Waiting(type(before.processor)):  # type: ignore[misc]  # a class that a fixture made
+    class Waiting(type(before.step)):  # type: ignore[misc]  # a class that a fixture made
         offload = "never looked at"
 
     context = StepContext("step[0]", "p", None, tmp_path)
-    after = Step("step[0]", Waiting(None, context), before)
+    after = Stage("step[0]", Waiting(None, context), before)
     assert after.offloaded is before.offloaded
     assert after.log is before.log
-    anew = Step("step[0]", type(before.processor)(None, context))
+    anew = Stage("step[0]", type(before.step)(None, context))
     assert anew.offloaded is None
     assert anew.log is not before.log
 

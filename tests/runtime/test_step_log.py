@@ -8,9 +8,9 @@ import structlog
 
 from streamd.core.contracts import StepContext
 from streamd.core.now import Now
-from streamd.processors.python import Python
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import MAX_KINDS, StepLog
+from streamd.steps.python import Python
 
 NOW = Now(1e9, 100.0)
 EXECUTORS = [("inline", "def"), ("inline", "async def"), ("thread", "def"), ("process", "def")]
@@ -88,7 +88,7 @@ async def test_each_kind_of_failure_of_a_step_is_logged_once_with_its_traceback(
         lines = event["exception"]
         assert lines[0] == "Traceback (most recent call last):"
         assert 'steps.py", line ' in lines[1]
-        assert not any("processors/python.py" in line for line in lines)
+        assert not any("steps/python.py" in line for line in lines)
     assert "KeyError: 'x'" in logged[2]["exception"]
     assert logged[2]["exception"][-1] == "RuntimeError: three"
     assert json.dumps(logged)

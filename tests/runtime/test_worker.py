@@ -403,7 +403,7 @@ async def test_what_comes_from_any_source_wakes_a_worker(bench: Any) -> None:
 
 def test_there_is_a_worker_more_for_each_batch_that_waits_in_a_step_of_each_pipeline_once(bench: Any) -> None:
     b = bench(lambda _, records: Processed(records))
-    b.pipeline.steps[0].offloaded = type("Waiting", (), {"concurrency": 5})()
+    b.pipeline.stages[0].offloaded = type("Waiting", (), {"concurrency": 5})()
     twice = Feed(b.intake.buffer, b.feed.codec, b.books.source("second"), b.feed.routes)
     workers = Workers([b.feed, twice], b.office, b.now, count=2, max_batch=3)
     assert workers.count == 2 + 5
@@ -425,9 +425,9 @@ async def test_waiting_steps_are_closed_however_the_workers_end(bench: Any) -> N
     for cancel in (False, True):
         closed.clear()
         b = bench(*[lambda _, records: Processed(records)] * 3)
-        for step, name in zip(b.pipeline.steps[:2], ("own", "handed on"), strict=True):
+        for step, name in zip(b.pipeline.stages[:2], ("own", "handed on"), strict=True):
             step.offloaded = Waiting(name)
-        b.pipeline.handed_on = [b.pipeline.steps[1]]
+        b.pipeline.handed_on = [b.pipeline.stages[1]]
         running = asyncio.create_task(b.workers.run())
         await asyncio.sleep(0)
         if cancel:
@@ -621,7 +621,7 @@ def typed_feed(b: Any) -> Schema:
 async def test_flat_records_of_two_pipelines_are_flat_in_both_and_take_half_the_memory(bench: Any) -> None:
     b = bench()
     second_pipeline(b, lambda _, records: Processed(records))
-    b.feed.routes[1].pipeline.steps.clear()
+    b.feed.routes[1].pipeline.stages.clear()
     typed_feed(b)
     payloads = [b'{"n": 1, "t": "x"}', b'{"n": 2, "t": "y"}']
     frames = b.frames(*payloads)
@@ -737,7 +737,7 @@ async def test_a_worker_that_had_to_wait_for_room_is_not_ended_when_others_retir
         async def close(self) -> None: ...
 
     b = bench(lambda _, records: Processed(records), workers=1)
-    b.pipeline.steps[0].offloaded = Waiting()
+    b.pipeline.stages[0].offloaded = Waiting()
     gate.set()
     running = asyncio.create_task(b.workers.run())
     stuck_with(b, 40)

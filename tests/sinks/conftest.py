@@ -1,5 +1,5 @@
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from streamd.core.ack import Ack
-from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import SinkError
 from streamd.core.schema import FieldSettings, Schema
 from streamd.sinks.sqlite import Sqlite
-from streamd.storage.databases import Databases
+from streamd.sqlite.databases import Databases
 
 
 class Office:
@@ -97,17 +96,3 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
     await bench.close()
-
-
-@pytest.fixture
-def batch_of() -> Callable[..., Batch]:
-    def make(records: Sequence[Any], **more: Any) -> Batch:
-        usual: dict[str, Any] = {
-            "source": "lab", "pipeline": "readings", "peers": "127.0.0.1:5", "received_at": 0.0,
-        }  # fmt: skip
-        schema = more.pop("schema", None)
-        if schema is None:
-            return Batch(list(records), **usual | more)
-        return Batch(schema.flatten(records), fields=schema.names, **usual | more)
-
-    return make

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from streamd.core.errors import SinkError
 from streamd.core.now import Now
-from streamd.storage.dated_writer import remove_table
+from streamd.sqlite.dated_writer import remove_table
 
 LAST_S = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 FIRST_S = LAST_S + 1
@@ -141,7 +141,7 @@ async def test_what_is_being_removed_when_the_sink_stops_is_counted_too(
         may_go_on.wait(30)
         return remove_table(path, table)
 
-    monkeypatch.setattr("streamd.storage.dated_writer.remove_table", slowly)
+    monkeypatch.setattr("streamd.sqlite.dated_writer.remove_table", slowly)
     expiring = asyncio.create_task(sink._writer.expire())
     await asyncio.to_thread(begun.wait, 30)
     with pytest.raises(SinkError, match="expiring"):

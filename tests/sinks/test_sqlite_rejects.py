@@ -12,8 +12,8 @@ from streamd.core.batch import Batch
 from streamd.core.books import Entry
 from streamd.core.errors import SinkError
 from streamd.core.schema import FieldSettings
-from streamd.storage.rows import Rows
-from streamd.storage.typed_rows import TypedRows
+from streamd.sqlite.rows import Rows
+from streamd.sqlite.typed_rows import TypedRows
 
 ALL_TYPES = {
     "t": "str", "i": "int", "f": "float", "b": "bool",

@@ -12,7 +12,7 @@ from streamd.core.books import Books
 from streamd.core.errors import ConfigError, SinkError
 from streamd.core.now import Now
 from streamd.ledger.ledger import Ledger
-from streamd.storage import retention
+from streamd.sqlite import retention
 
 DAY_S = 86400.0
 TIMED = {"at": "timestamp"}

@@ -9,7 +9,7 @@ import pytest
 
 from streamd.core.books import Entry
 from streamd.core.errors import EnvironmentFault, SinkError
-from streamd.storage import recovery
+from streamd.sqlite import recovery
 
 
 async def test_while_another_connection_writes_the_sink_says_locked(bench: Any, batch_of: Any) -> None:

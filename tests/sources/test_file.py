@@ -16,8 +16,8 @@ from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FlaggedFrame
+from streamd.files.tail import Tail
 from streamd.sources import file as file_module
-from streamd.sources._tail import Tail
 from streamd.sources.file import File
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -72,7 +72,7 @@ async def test_it_waits_for_a_file_that_is_not_there_and_says_so_once(
 ) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(
-        "streamd.sources._file_events.log.warning", lambda _, **fields: warnings.append(fields["error"])
+        "streamd.files.events.log.warning", lambda _, **fields: warnings.append(fields["error"])
     )
     source = following(tmp_path, start="end")
     await source.open(capture)
@@ -274,7 +274,7 @@ async def test_what_was_compressed_before_it_was_read_is_counted_and_named(
 ) -> None:
     warned: list[tuple[str, Any]] = []
     monkeypatch.setattr(
-        "streamd.sources._file_events.log.warning", lambda event, **fields: warned.append((event, fields))
+        "streamd.files.events.log.warning", lambda event, **fields: warned.append((event, fields))
     )
     append(tmp_path, b"read\n")
     source = following(tmp_path)
@@ -463,7 +463,7 @@ async def test_a_position_that_cannot_be_saved_is_tried_again(
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", full)
-    monkeypatch.setattr("streamd.sources._file_events.log.warning", lambda event, **_: warned.append(event))
+    monkeypatch.setattr("streamd.files.events.log.warning", lambda event, **_: warned.append(event))
     append(tmp_path, b"one\n")
     source = following(tmp_path)
     await source.open(capture)

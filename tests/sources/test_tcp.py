@@ -14,7 +14,7 @@ from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
 from streamd.core.frames import FlaggedFrame
 from streamd.core.now import Now
-from streamd.sources import _stream
+from streamd.net import stream_source as stream
 from streamd.sources.tcp import Tcp
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -246,7 +246,7 @@ async def test_frames_the_framing_dropped_are_in_the_books(capture: Any, until: 
 async def test_a_silent_connection_is_closed_after_the_first_byte_timeout(
     capture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_stream, "SWEEP_S", 0.01)
+    monkeypatch.setattr(stream, "SWEEP_S", 0.01)
     source = tcp(first_byte_timeout="50ms")
     await source.open(capture)
     reader, writer = await connect(source)
@@ -298,7 +298,7 @@ async def test_lost_and_empty_frames_that_end_in_time_close_no_connection(
     capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(_stream, "read_clock", lambda: Now(0.0, now[0]))
+    monkeypatch.setattr(stream, "read_clock", lambda: Now(0.0, now[0]))
     source = tcp(frame_timeout="10s", max_frame="16B", oversize="drop")
     await source.open(capture)
     _, writer = await connect(source)
@@ -329,7 +329,7 @@ async def test_time_in_which_we_did_not_read_counts_against_no_timeout(
 ) -> None:
     """A connection that has begun a frame and one that has sent nothing, while a full buffer stops both."""
     now = [100.0]
-    monkeypatch.setattr(_stream, "read_clock", lambda: Now(0.0, now[0]))
+    monkeypatch.setattr(stream, "read_clock", lambda: Now(0.0, now[0]))
     source = tcp(frame_timeout="10s", first_byte_timeout="10s")
     await source.open(capture)
     writers = [(await connect(source))[1] for _ in range(3)]
@@ -368,7 +368,7 @@ async def test_after_a_pause_the_timeouts_begin_anew_and_hold(
     capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(_stream, "read_clock", lambda: Now(0.0, now[0]))
+    monkeypatch.setattr(stream, "read_clock", lambda: Now(0.0, now[0]))
     source = tcp(frame_timeout="10s", first_byte_timeout="20s")
     await source.open(capture)
     (_, begun), (_, silent) = [await connect(source) for _ in range(2)]

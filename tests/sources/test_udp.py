@@ -14,7 +14,7 @@ from streamd.core.contracts import Framer, SourceContext
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FRAME_OVERHEAD_BYTES
 from streamd.core.settings import Address
-from streamd.sources import _recvmmsg
+from streamd.net import recvmmsg
 from streamd.sources import udp as udp_module
 from streamd.sources.udp import SO_RCVBUFFORCE, Udp, peer_text
 
@@ -45,7 +45,7 @@ async def test_each_datagram_is_one_frame_with_its_sender(
     capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch, bulk: bool
 ) -> None:
     if not bulk:
-        monkeypatch.setattr("streamd.sources.udp.new_receiver", _recvmmsg._one_by_one)
+        monkeypatch.setattr("streamd.sources.udp.new_receiver", recvmmsg._one_by_one)
     source = udp()
     await source.open(capture)
     sent = [b"a", b"line\nline\n", b"", b"\x00\xff", b"x" * 65507]
@@ -64,7 +64,7 @@ async def test_each_datagram_is_one_frame_with_its_sender(
 @pytest.mark.parametrize("bulk", [True, False], ids=["recvmmsg", "recvfrom"])
 async def test_ipv6(capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch, bulk: bool) -> None:
     if not bulk:
-        monkeypatch.setattr("streamd.sources.udp.new_receiver", _recvmmsg._one_by_one)
+        monkeypatch.setattr("streamd.sources.udp.new_receiver", recvmmsg._one_by_one)
     source = udp(listen="[::]:0")
     await source.open(capture)
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
@@ -409,9 +409,9 @@ async def test_a_read_of_strangers_only_is_offered_to_nobody(capture: Any, until
 
 def test_an_error_of_the_socket_is_no_silence() -> None:
     with pytest.raises(OSError, match="Bad file"):
-        _recvmmsg._raise_unless_empty(errno.EBADF)
+        recvmmsg._raise_unless_empty(errno.EBADF)
     for code in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
-        _recvmmsg._raise_unless_empty(code)
+        recvmmsg._raise_unless_empty(code)
 
 
 def test_one_by_one_reads_as_many_as_in_bulk_and_keeps_what_came_before_the_end() -> None:
@@ -422,11 +422,11 @@ def test_one_by_one_reads_as_many_as_in_bulk_and_keeps_what_came_before_the_end(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         sock.bind(("127.0.0.1", 0))
         sock.setblocking(False)
-        for n in range(_recvmmsg.BATCH + 3):
+        for n in range(recvmmsg.BATCH + 3):
             out.sendto(b"%d" % n, sock.getsockname())
-        receive = _recvmmsg._one_by_one(sock)
+        receive = recvmmsg._one_by_one(sock)
         counts = [len(receive()[0]) for _ in range(3)]
-        assert counts == [_recvmmsg.BATCH, 3, 0]
+        assert counts == [recvmmsg.BATCH, 3, 0]
 
 
 async def test_senders_outside_the_allowed_networks_are_counted_and_dropped(

@@ -227,7 +227,7 @@ async def test_a_framing_cuts_datagrams_and_the_limit_holds_for_each_line(
 async def test_a_framed_datagram_longer_than_is_read_is_flagged_where_it_was_cut(
     capture: Any, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamd.sources._unix_datagrams.MOST_BYTES", 10)
+    monkeypatch.setattr("streamd.net.unix_datagrams.MOST_BYTES", 10)
     source = unix(tmp_path, mode="datagram", framing="newline", max_frame="8B", oversize="drop")
     await source.open(capture)
     with connected(source) as sender:

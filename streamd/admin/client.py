@@ -1,0 +1,212 @@
+"""Asking a running daemon by its control socket."""
+
+import argparse
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from streamd.admin.control import short
+from streamd.config import ControlSettings, DaemonSettings, Problem, find
+from streamd.config.loading import SEARCHED, control_path
+from streamd.config.tables import CONTROL_SOCKET
+from streamd.config.validation import validated
+from streamd.config.written import Written, glimpse
+from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.printable import escape
+
+STATUS_TIMEOUT_S = 3.0
+UNDER_SYSTEMD = Path("/run/streamd/control.sock")
+"""Where the installed unit's daemon has it, whose configuration is the last of `SEARCHED`."""
+
+SEARCH_TIMEOUT_S = 1.0
+"""For the answer of each socket that may be a daemon's."""
+
+_COLUMNS = 8
+_ACCEPTS = b"00010000"
+_NAMED = f"/{CONTROL_SOCKET}"
+_DATA = b"data: "
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+
+class Answer(NamedTuple):
+    """What the daemon said."""
+
+    code: int
+    body: bytes
+
+    def lines(self) -> str:
+        """The text of a refusal, harmless on a terminal."""
+        return "\n".join(escape(line) for line in self.body.decode("utf-8", "replace").splitlines())
+
+
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """`--config` or `--socket`: which daemon is meant."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", metavar="FILE", help="the configuration of the daemon to ask")
+    where.add_argument("--socket", type=Path, metavar="PATH", help="its control socket")
+
+
+def place(args: argparse.Namespace) -> Path:
+    """The socket that is meant. Raises `ConfigError`.
+
+    Only [daemon] and [control] are looked at: a daemon can be asked while its file is being edited. That of
+    the installed unit can be asked whatever its file has become: it says why it refuses it.
+    """
+    if args.socket is not None:
+        named: Path = args.socket
+        return named
+    try:
+        path = find(args.config)
+    except ConfigError as error:
+        return the_only_daemon(error).socket
+    problems: list[Problem] = []
+    try:
+        written = {table: glimpse(path, table) for table in ("daemon", "control")}
+    except ConfigError:
+        if _is_installed(path) and os.path.exists(UNDER_SYSTEMD):  # noqa: PTH110 - no error where nobody may look
+            return UNDER_SYSTEMD
+        raise
+    daemon = validated(DaemonSettings, written["daemon"], ("daemon",), problems)
+    control = validated(ControlSettings, written["control"], ("control",), problems)
+    if daemon is None or control is None:
+        raise Written(path).error(problems)
+    found = place_of(path, daemon, control)
+    if found is None:
+        raise ConfigError(f"{path}: control.path turns the control socket off: there is nobody to ask")
+    if not os.path.exists(found) and (running := daemon_of(path)) is not None:  # noqa: PTH110 - the same
+        return running.socket
+    return found
+
+
+class RunningDaemon(NamedTuple):
+    """A daemon of this host that answers."""
+
+    socket: Path
+    config: Path
+    state_dir: Path
+
+
+def plain(path: str | Path) -> Path:
+    """The whole path without `..`; a link is not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - which would follow it
+
+
+def daemons() -> list[RunningDaemon]:
+    """Every daemon whose control socket has its usual name, wherever that is, and which this user may ask."""
+    found: list[RunningDaemon] = []
+    for socket_path in _listening_sockets():
+        try:
+            told = json.loads(ask(socket_path, "GET", "/status", SEARCH_TIMEOUT_S).body)
+            found.append(RunningDaemon(socket_path, plain(told["config"]), Path(told["state_dir"])))
+        except (EnvironmentFault, ValueError, TypeError, KeyError):
+            continue  # another program's, or one that this user may not ask
+    return found
+
+
+def daemon_of(config: Path) -> RunningDaemon | None:
+    """The daemon that runs on this configuration, where there is just one."""
+    found = [daemon for daemon in daemons() if daemon.config == plain(config)]
+    return found[0] if len(found) == 1 else None
+
+
+def the_only_daemon(no_configuration: ConfigError) -> RunningDaemon:
+    """The daemon of this host, where there is just one. Raises `ConfigError`."""
+    found = daemons()
+    if len(found) == 1:
+        return found[0]
+    shown = ", ".join(escape(str(daemon.config)) for daemon in found)
+    running = f"several daemons run, on {shown}" if found else "no daemon was found running"
+    raise ConfigError(f"{no_configuration}; {running}")
+
+
+def _listening_sockets() -> list[Path]:
+    """From unix(7): number, references, protocol, flags, type, state, inode, and the path, if it has one."""
+    try:
+        lines = Path("/proc/net/unix").read_bytes().splitlines()
+    except OSError:
+        return []
+    parts = [line.split(None, 7) for line in lines]
+    paths = [os.fsdecode(part[7]) for part in parts if len(part) == _COLUMNS and part[3] == _ACCEPTS]
+    return [Path(path) for path in dict.fromkeys(paths) if path.startswith("/") and path.endswith(_NAMED)]
+
+
+def place_of(path: Path, daemon: DaemonSettings, control: ControlSettings) -> Path | None:
+    """The socket of the daemon that runs on the configuration at `path`; None where it has none.
+
+    By default systemd tells the daemon a folder for it, and not us: it is where the installed unit has it.
+    """
+    found = control_path(daemon, control)
+    is_installed = _is_installed(path) and "path" not in control.model_fields_set
+    if is_installed and found is not None and not os.path.exists(found):  # noqa: PTH110 - no error where nobody may look
+        return UNDER_SYSTEMD
+    return found
+
+
+def _is_installed(path: Path) -> bool:
+    return path.absolute() == Path(SEARCHED[-1])
+
+
+def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Answer:
+    """The daemon's answer, None: whenever it comes. Raises `EnvironmentFault` where there is none."""
+    with _answer(path, method, target, timeout_s) as answer:
+        return Answer(answer.status, answer.read(_MAX_ANSWER_BYTES))
+
+
+def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
+    """The data of each event of a stream, until the daemon ends. Raises `EnvironmentFault` as `ask` does.
+
+    `timeout_s` is for each event.
+    """
+    with _answer(path, "GET", target, timeout_s) as answer:
+        if answer.status != http.client.OK:
+            raise refused(path, Answer(answer.status, answer.read(_MAX_ANSWER_BYTES)))
+        if answer.headers.get_content_type() != "text/event-stream":
+            raise EnvironmentFault(f"{escape(str(path))} gives no events: its program is not this streamd")
+        with suppress(http.client.IncompleteRead, ConnectionError):  # the daemon has ended
+            while line := answer.readline(_MAX_ANSWER_BYTES):
+                if line.startswith(_DATA):
+                    yield line.removeprefix(_DATA)
+
+
+def refused(path: Path, answer: Answer) -> EnvironmentFault:
+    """What to raise where the answer is not the wanted one."""
+    return EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
+
+
+@contextmanager
+def _answer(
+    path: Path, method: str, target: str, timeout_s: float | None
+) -> Iterator[http.client.HTTPResponse]:
+    connection = _Connection(path, timeout_s)
+    shown = escape(str(path))
+    try:
+        connection.request(method, target)
+        yield connection.getresponse()
+    except TimeoutError as error:
+        raise EnvironmentFault(f"no answer from {shown} within {timeout_s:.0f} s") from error
+    except PermissionError as error:
+        raise EnvironmentFault(f"{shown} is not for this user: join its group, or become its user") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = escape(getattr(error, "strerror", None) or str(error)) or type(error).__name__
+        raise EnvironmentFault(
+            f"no daemon answers at {shown} ({reason}); is it running? --socket names another"
+        ) from error
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """To the socket instead of a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(short(self._path)))

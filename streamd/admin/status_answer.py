@@ -1,0 +1,110 @@
+"""The answer of `/status`, as its readers need it."""
+
+import http.client
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from streamd.admin.client import STATUS_TIMEOUT_S, ask, refused
+from streamd.core.errors import EnvironmentFault
+from streamd.core.printable import escape
+
+Book = dict[str, int | dict[str, int]]
+
+
+class Buffer(msgspec.Struct):
+    """One queue of the answer."""
+
+    records: int
+    max_records: int
+    bytes: int
+    max_bytes: int
+
+
+class Source(msgspec.Struct):
+    """One source of the answer."""
+
+    name: str
+    listening: list[str]
+    connections: int
+    frames: Book
+    buffer: Buffer | None
+    certificate_expires_at: datetime | None
+
+
+class Pipeline(msgspec.Struct):
+    """One source in one pipeline of the answer."""
+
+    name: str
+    source: str
+    records: Book
+
+
+class Delivery(msgspec.Struct):
+    """What one pipeline handed to a sink."""
+
+    records: Book
+
+
+class Latency(msgspec.Struct):
+    """Seconds from receive to commit."""
+
+    p50: float | None
+    p99: float | None
+
+
+class Sink(msgspec.Struct):
+    """One sink of the answer."""
+
+    name: str
+    state: str
+    reason: str | None
+    last_commit_age_s: float | None
+    commit_latency_s: Latency
+    notes: dict[str, int]
+    buffer: Buffer | None
+    deliveries: list[Delivery]
+
+
+class ReloadFailure(msgspec.Struct):
+    """Of the newest reload, where it failed."""
+
+    at: datetime
+    why: list[str]
+
+
+class Status(msgspec.Struct):
+    """The fields of the answer of `/status` that the commands read; docs/reference/status.md has all of it."""
+
+    version: str
+    run_id: str
+    config: str
+    config_loaded_at: datetime
+    reload_failure: ReloadFailure | None
+    phase: str
+    ready: bool
+    reasons: list[str]
+    uptime_s: float
+    imbalances: list[str]
+    sources: list[Source]
+    pipelines: list[Pipeline]
+    sinks: list[Sink]
+    dead_letters: dict[str, int]
+    holds: list[tuple[str, str]] = []
+
+
+def fetch(path: Path) -> tuple[Status, bytes]:
+    """What the daemon at this socket says, and all of it as it came. Raises `EnvironmentFault`."""
+    answer = ask(path, "GET", "/status", STATUS_TIMEOUT_S)
+    if answer.code != http.client.OK:
+        raise refused(path, answer)
+    return decoded(path, answer.body), answer.body
+
+
+def decoded(path: Path, body: bytes) -> Status:
+    """An answer of the daemon at this socket. Raises `EnvironmentFault`."""
+    try:
+        return msgspec.json.decode(body, type=Status)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error

@@ -1,0 +1,149 @@
+"""Components connected into pipelines, nothing opened yet."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from streamd import components, registry
+from streamd.config import Loaded, groups
+from streamd.core.books import Books
+from streamd.core.contracts import Sink, Sockets, Source, SourceContext
+from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.errors import EnvironmentFault
+from streamd.core.now import Now
+from streamd.core.schema import Schema
+from streamd.core.settings import SourceSettings
+from streamd.runtime.delivery import Delivery
+from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.intake import Intake
+from streamd.runtime.pipeline import Pipeline, Stage
+from streamd.runtime.worker import Feed, Route, Workers
+from streamd.sqlite.databases import Databases
+
+
+@dataclass(slots=True)
+class Assembly:
+    """Everything a configuration names, connected: sources, intakes and codecs by source, and so on."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    intakes: dict[str, Intake] = field(default_factory=dict)
+    workers: dict[str, Workers] = field(default_factory=dict)
+    """By the names of their pipelines."""
+    sinks: dict[str, Sink] = field(default_factory=dict)
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    settings: dict[str, SourceSettings] = field(default_factory=dict)
+    """Of each source."""
+    contexts: dict[str, SourceContext] = field(default_factory=dict)
+    """What each source is given, also one that is kept and has another so far."""
+
+
+def assemble(
+    loaded: Loaded,
+    books: Books,
+    dead_letters: DeadLetterOffice,
+    databases: Databases,
+    clock: Callable[[], Now],
+    sockets: Sockets,
+    notes: Callable[[str], Counter[str]],
+    before: tuple[Loaded, Assembly] | None = None,
+) -> Assembly:
+    """Make every component and connect them. Raises `ConfigError` for what only a component can see, and
+    `EnvironmentFault` for files of a source that are missing or do not fit.
+
+    With `before`, what runs and would be made the same again is taken from there: sinks with their buffers,
+    steps with their state, listeners with their sockets, connections and queues. Nothing of it is changed.
+    """
+    was = before[1] if before is not None else Assembly()
+    made = components.make(loaded, dead_letters, databases, _running(before), notes)
+    if made.problems:
+        raise loaded.error(made.problems)
+    config = loaded.config
+    parts = Assembly(sinks=made.sinks)
+    for name, sink in config.sinks.items():
+        kept = made.sinks[name] is was.sinks.get(name)
+        parts.deliveries[name] = (
+            was.deliveries[name]
+            if kept
+            else Delivery(name, made.sinks[name], sink.batch, sink.buffer, books, clock)
+        )
+    for name, source in config.sources.items():
+        cls: type[Source] = registry.load("sources", source.type)
+        book = books.source(name)
+        context = parts.contexts[name] = SourceContext(
+            name,
+            book,
+            made.framers.get(name),
+            loaded.base_dir,
+            loaded.state_dir,
+            sockets,
+            _files(cls, name, source, loaded),
+            frozenset(config.sources),
+        )
+        parts.settings[name] = source
+        running = was.sources.get(name)
+        parts.sources[name] = (
+            running
+            if running is not None and type(running) is cls and running.can_become(source)
+            else cls(source, context)
+        )
+        parts.intakes[name] = was.intakes.get(name) or Intake(source.buffer, source.when_full, book)
+    pipelines = parts.pipelines = {
+        name: _pipeline(name, loaded, made, parts, books, dead_letters, clock, was)
+        for name in config.pipelines
+    }
+    for group in groups(config):
+        feeds = []
+        for source_name in dict.fromkeys(s for name in group for s in config.pipelines[name].sources):
+            readers = [name for name in group if source_name in config.pipelines[name].sources]
+            routes = [Route(pipelines[name], books.pipeline(source_name, name)) for name in readers]
+            codec = made.codecs[source_name]
+            sinks = [made.sinks[sink] for name in readers for sink in config.pipelines[name].sinks]
+            wanted = any(route.pipeline.wants_dicts for route in routes)
+            codec.typed = not wanted and all_accept(codec.schema, sinks)
+            intake = parts.intakes[source_name]
+            feeds.append(Feed(intake.buffer, codec, intake.book, routes))
+        parts.workers[", ".join(group)] = Workers(
+            feeds, dead_letters, clock, count=config.daemon.workers, max_batch=config.daemon.max_batch
+        )
+    return parts
+
+
+def _files(cls: type[Source], name: str, source: SourceSettings, loaded: Loaded) -> Any:
+    try:
+        return cls.read_files(source, loaded.base_dir)
+    except EnvironmentFault as fault:
+        raise EnvironmentFault(f"source {name}: {fault}") from None
+
+
+def _running(before: tuple[Loaded, Assembly] | None) -> components.Before | None:
+    if before is None:
+        return None
+    loaded, parts = before
+    steps = {name: [stage.step for stage in pipeline.stages] for name, pipeline in parts.pipelines.items()}
+    return components.Before(loaded, steps, parts.sinks)
+
+
+def _pipeline(
+    name: str,
+    loaded: Loaded,
+    made: components.Components,
+    parts: Assembly,
+    books: Books,
+    dead_letters: DeadLetterOffice,
+    clock: Callable[[], Now],
+    was: Assembly,
+) -> Pipeline:
+    outputs = [
+        Output(sink, parts.deliveries[sink].buffer, made.conditions.get((name, sink)))
+        for sink in loaded.config.pipelines[name].sinks
+    ]
+    running = {stage.step: stage for stage in was.pipelines[name].stages} if name in was.pipelines else {}
+    stages = [Stage(label, step, running.get(step)) for label, step in made.steps[name]]
+    return Pipeline(name, stages, Fanout(outputs, books, dead_letters), dead_letters, clock)
+
+
+def all_accept(schema: Schema | None, sinks: list[Sink]) -> bool:
+    """Whether records can go as structs of the schema from decode to every sink."""
+    return schema is not None and all(sink.accepts_typed(schema) for sink in sinks)

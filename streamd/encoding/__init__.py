@@ -1,0 +1,1 @@
+"""Records as lines and as values of columns: the way out that several sinks share."""

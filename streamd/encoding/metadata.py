@@ -1,0 +1,39 @@
+"""The metadata of a batch's records, in columns."""
+
+from collections.abc import Iterable
+from itertools import repeat
+from typing import Any
+
+from streamd.core.batch import PEER, RECEIVED_AT, Batch
+from streamd.core.errors import BadData
+from streamd.core.timestamp import canonical, from_epoch
+
+
+def metadata(batch: Batch) -> tuple[Iterable[str | None], Iterable[str], Iterable[str | None]]:
+    """received_at, source and peer of every record of the batch. The text of a time is made once."""
+    if batch.lifted:
+        return (
+            [_time(record.get(RECEIVED_AT)) for record in batch.records],
+            repeat(batch.source),
+            [_text(record.get(PEER)) for record in batch.records],
+        )
+    peers = repeat(batch.peers) if isinstance(batch.peers, str) else batch.peers
+    times: Iterable[str]
+    if isinstance(batch.received_at, float):
+        times = repeat(from_epoch(batch.received_at), len(batch))
+    else:
+        texts = {time_s: from_epoch(time_s) for time_s in set(batch.received_at)}
+        times = map(texts.__getitem__, batch.received_at)
+    return times, repeat(batch.source), peers
+
+
+def _time(value: Any) -> str | None:
+    """What stands as `@received_at` in a record: a step may have put anything there."""
+    try:
+        return None if value is None else canonical(value)
+    except BadData:
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

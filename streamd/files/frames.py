@@ -1,0 +1,99 @@
+"""What is read of files, cut into frames and handed on, each batch with the position behind it."""
+
+from collections.abc import Callable
+
+from streamd.core.books import FrameBook
+from streamd.core.clock import read_clock
+from streamd.core.contracts import Framer, Outlet
+from streamd.core.errors import FramingError
+from streamd.core.framer_counts import book_counts
+from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
+from streamd.files.position import Position, Progress
+from streamd.files.tail import Tail
+
+
+class FileFrames:
+    """One framer for one file after the other; a frame may go on in a copy of its file."""
+
+    def __init__(
+        self, address: str, book: FrameBook, new_framer: Callable[[], Framer], progress: Progress
+    ) -> None:
+        self._address = address
+        self._book = book
+        self._progress = progress
+        self._new_framer = new_framer
+        self._framer = new_framer()
+        self._framing_changed = False
+        self._reached = Position(address, 0, 0, b"")
+
+    def open(self, outlet: Outlet, when_full: Callable[[], None]) -> None:
+        """Offer to `outlet`; where it is full, `when_full` is called."""
+        self._outlet = outlet
+        self._when_full = when_full
+        self._framer = self._new_framer()
+
+    def begin_at(self, position: Position) -> None:
+        """What is fed next begins there."""
+        self._reached = position
+        self._progress.passed(position)
+
+    def become(self, new_framer: Callable[[], Framer]) -> None:
+        """Another framing begins once what was read ends with a frame."""
+        self._new_framer = new_framer
+        self._framing_changed = True
+        self._change_framing()
+
+    def _change_framing(self) -> None:
+        if self._framing_changed and self._framer.between_frames and not self._framer.waiting_bytes:
+            self._framer = self._new_framer()
+            self._framing_changed = False
+
+    def feed(self, tail: Tail, data: bytes, skip_rest: FramingError | None = None) -> FramingError | None:
+        """Hand on the frames that `data`, read from `tail`, completes.
+
+        Where the framing breaks nothing is handed on but returned: the caller passes over the rest of the
+        file, and feeds the error in place of the data.
+        """
+        framer = self._framer
+        if skip_rest is None:
+            self._fed_bytes = framer.waiting_bytes + len(data)
+            try:
+                frames = framer.feed(data)
+            except FramingError as error:
+                return error
+        else:
+            frames = skip_rest.frames
+            self._framer = self._new_framer()
+        waiting_bytes = self._framer.waiting_bytes
+        position = self._reached  # in a frame that is cut off there is no place to come back to
+        if waiting_bytes or self._framer.between_frames:
+            position = tail.position(self._address, tail.offset - waiting_bytes)
+        self._hand_on(framer, frames, self._fed_bytes - waiting_bytes, position)
+        self._change_framing()
+        return None
+
+    def end(self, following: Position) -> None:
+        """Hand on what has no end and will have none; then `following` is reached."""
+        framer, self._framer = self._framer, self._new_framer()
+        size_bytes = framer.waiting_bytes
+        frames = framer.feed_eof()
+        self._hand_on(framer, frames, size_bytes, following)
+
+    def _hand_on(self, framer: Framer, frames: list[bytes], size_bytes: int, position: Position) -> None:
+        """Offer frames; once they are settled, everything before `position` is."""
+        flagged = bool(framer.counts)
+        book_counts(framer, self._book)
+        self._reached = position
+        if not frames:
+            self._progress.passed(position)
+            return
+        batch = Frames(
+            frames,
+            self._address,
+            read_clock().wall_s,
+            ack=self._progress.waiting(position),
+            flagged=flagged,
+            size_bytes=size_bytes + FRAME_OVERHEAD_BYTES * len(frames),
+        )
+        if not self._outlet.offer(batch):
+            self._when_full()

@@ -1,0 +1,345 @@
+"""A file of lines that is appended to, set aside when it is full or its day is over, and mended at open.
+
+Everything here blocks: it runs on a thread of its own.
+"""
+
+import contextlib
+import errno
+import fcntl
+import gzip
+import os
+import re
+import stat
+import threading
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from streamd.core.errors import SinkError
+from streamd.core.trial_paths import try_access, try_file
+from streamd.files.dated import DatedPath, is_dated
+from streamd.files.torn_end import end_of_last_line
+
+log = structlog.get_logger()
+
+_REASONS = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    errno.EACCES: "readonly",
+    errno.EPERM: "readonly",
+    errno.EROFS: "readonly",
+}
+_NUMBERED = re.compile(r"(.+)\.(\d{6,})(\.gz)?", re.ASCII)
+_BLOCK_BYTES = 2**20
+_ANY_TIME = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def fault(path: Path, error: OSError) -> SinkError:
+    """The error as one that a later attempt may not meet."""
+    return SinkError(_REASONS.get(error.errno or 0, "io"), f"{path}: {error.strerror}")
+
+
+class RotatingFile:
+    """Appends whole writes to the file of their time; what does not fit is not there.
+
+    A full file becomes `<name>.000001` and so on. `notes` gets `files_rotated`, `files_removed` and
+    `torn_bytes`, what was cut from the end of a file that a crash had left in the middle of a line.
+    """
+
+    def __init__(
+        self,
+        pattern: Path,
+        notes: "Counter[str]",
+        *,
+        header: bytes = b"",
+        max_size_bytes: int | None,
+        keep: int | None,
+        compress: bool,
+        synchronous: bool,
+    ) -> None:
+        """`header` begins every file; a file that begins otherwise is somebody else's."""
+        self._pattern = pattern
+        self._dated = DatedPath(pattern) if is_dated(pattern) else None
+        self._notes = notes
+        self._header = header
+        self._max_size_bytes = max_size_bytes
+        self._keep = keep
+        self._compress = compress
+        self._synchronous = synchronous
+        self._path: Path | None = None
+        self._fd = -1
+        self._lock = threading.Lock()
+        """Held while files change their names, so that a tidy never sees the open file as a finished one."""
+        self._torn_at: int | None = None
+        """Where a write began that failed and could not be taken back yet."""
+        self.stopping = False
+
+    def path_at(self, wall_s: float) -> Path:
+        """The file of this moment."""
+        if self._dated is None:
+            return self._pattern
+        return self._dated.file_of(datetime.fromtimestamp(wall_s, UTC))
+
+    def open(self, wall_s: float) -> None:
+        """Finish what an earlier run left, and open the file of this moment. Raises `SinkError`."""
+        path = self.path_at(wall_s)
+        with self._lock:
+            self._switch_to(path)
+            for other in self._others() if self._compress else []:
+                if _NUMBERED.fullmatch(other.name) is None and self._is_earlier(other, path):
+                    self._switch_to(other)  # which mends it
+                    self._set_aside(other)
+            self._switch_to(path)
+
+    def rehearse(self, wall_s: float) -> None:
+        """Raises what `open` would, and makes, locks and cuts nothing. Raises `SinkError`."""
+        path = self.path_at(wall_s)
+        held: SinkError | None = None
+        try:
+            unfinished = self._others() if self._compress and path.parent.is_dir() else []
+            for other in unfinished:
+                if _NUMBERED.fullmatch(other.name) is None and self._is_earlier(other, path):
+                    held = self._look_at(other) or held
+        except OSError as error:
+            raise fault(path, error) from None
+        held = self._look_at(path) or held
+        if held is not None:
+            raise held
+
+    def _look_at(self, path: Path) -> SinkError | None:
+        """Raises `SinkError` for what cannot be written; returns the one for a lock that somebody holds."""
+        try:
+            if try_file(path) is None:
+                return None
+            if self._synchronous:
+                try_access(path.parent, os.R_OK)
+            if not stat.S_ISREG(path.stat(follow_symlinks=False).st_mode):
+                raise _no_file(path)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise fault(path, error) from None
+        try:
+            self._beginning(fd, path)
+            self._claim(fd, path)
+        except SinkError as error:
+            if error.reason != "locked":
+                raise
+            return error
+        finally:
+            os.close(fd)  # and with it the lock
+        return None
+
+    def write(self, data: bytes, wall_s: float) -> bool:
+        """Append all of it; whether a file is finished. Raises `SinkError`: nothing of it is there."""
+        path = self.path_at(wall_s)
+        try:
+            with self._lock:
+                return self._write(data, path)
+        except OSError as error:
+            raise fault(path, error) from None
+
+    def _write(self, data: bytes, path: Path) -> bool:
+        finished = False
+        if self._path is not None and path != self._path:
+            finished = self._leave(path)
+        if self._fd < 0 or not self._is_where_it_was():
+            self._switch_to(path)
+        size = self._take_back()
+        full = self._max_size_bytes is not None and size + len(data) > self._max_size_bytes
+        if full and size > len(self._header):
+            self._set_aside(path)
+            self._switch_to(path)
+            size, finished = 0, True
+        self._append(data if size else self._header + data, size)
+        return finished
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0 and self._torn_at is not None:
+            with contextlib.suppress(OSError):  # the next open cuts it
+                self._take_back()
+        self._close()
+
+    def tidy(self) -> None:
+        """Compress what was set aside and delete what is over `keep`. Takes as long as it takes."""
+        try:
+            with self._lock:
+                others = self._others()
+                for path in others[: -self._keep] if self._keep is not None else []:
+                    path.unlink()
+                    self._notes["files_removed"] += 1
+                    others.remove(path)
+            for path in others if self._compress else []:
+                if not self.stopping and path.suffix != ".gz" and _NUMBERED.fullmatch(path.name):
+                    self._gzip(path)
+        except OSError as error:
+            log.warning("file_not_tidied", path=str(self._pattern), error=str(error))
+
+    def _append(self, data: bytes, size: int) -> None:
+        self._torn_at = size
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+            if self._synchronous:
+                os.fdatasync(self._fd)
+        except OSError:
+            with contextlib.suppress(OSError):  # then the next attempt takes it back
+                self._take_back()
+            raise
+        self._torn_at = None
+
+    def _take_back(self) -> int:
+        """The size of the file, less what a write that failed has left there."""
+        size = os.fstat(self._fd).st_size
+        if self._torn_at is not None:
+            if size > self._torn_at:
+                os.ftruncate(self._fd, self._torn_at)
+            size, self._torn_at = min(size, self._torn_at), None
+        return size
+
+    def _leave(self, path: Path) -> bool:
+        """The time of the open file is over, or a late record belongs to an earlier one."""
+        before = self._path
+        self.close()
+        if before is None or not self._is_earlier(before, path):
+            return False
+        if self._compress and before.exists():
+            self._set_aside(before)
+        return True
+
+    def _is_earlier(self, one: Path, other: Path) -> bool:
+        return self._start_of(one) < self._start_of(other)
+
+    def _start_of(self, path: Path) -> datetime:
+        """When the span of a file began; the same for all where there is one file only."""
+        start = self._dated.start_of_file(path) if self._dated is not None else _ANY_TIME
+        return start or _ANY_TIME
+
+    def _switch_to(self, path: Path) -> None:
+        self._close()
+        fd = -1
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(path, flags, 0o640)
+            self._claim(fd, path)
+            self._mend(fd, path)
+            if self._synchronous:
+                _sync_folder(path.parent)
+            self._fd, self._path, fd = fd, path, -1
+        except OSError as error:
+            raise fault(path, error) from None
+        finally:
+            if fd >= 0:
+                os.close(fd)
+
+    def _claim(self, fd: int, path: Path) -> None:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise _no_file(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SinkError("locked", f"{path} is being written by another sink or daemon") from None
+
+    def _mend(self, fd: int, path: Path) -> None:
+        """Cut a last line that a crash has torn; what does not begin as ours is left alone."""
+        size = os.fstat(fd).st_size
+        end = end_of_last_line(fd, size, quoted=bool(self._header)) if self._beginning(fd, path) else 0
+        if end < size:
+            os.ftruncate(fd, end)
+            self._notes["torn_bytes"] += size - end
+            log.warning("torn_line_cut", path=str(path), cut_bytes=size - end, size_bytes=end)
+
+    def _beginning(self, fd: int, path: Path) -> bool:
+        """Whether all of what begins a file of ours is there. Raises `SinkError` for somebody else's file."""
+        begin = self._header or b"{"
+        there = os.pread(fd, len(begin), 0)
+        if not begin.startswith(there):
+            raise SinkError(
+                "foreign_file",
+                f"{path} does not begin like a file of this sink: move it away or name another path",
+            )
+        return there == begin
+
+    def _is_where_it_was(self) -> bool:
+        """Whether the path still names the open file: somebody may have moved or deleted it."""
+        if self._path is None:
+            return False
+        try:
+            there = self._path.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            there = None
+        ours = os.fstat(self._fd)
+        if there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+            return True
+        log.warning(
+            "file_moved", path=str(self._path), hint="somebody moved or deleted it; a new one is begun"
+        )
+        self.close()
+        return False
+
+    def _set_aside(self, path: Path) -> None:
+        """Give the file the next number. Its name says which one is written now."""
+        numbers = [
+            int(found[2])
+            for other in path.parent.iterdir()
+            if (found := _NUMBERED.fullmatch(other.name)) and found[1] == path.name
+        ]
+        path.rename(path.with_name(f"{path.name}.{max(numbers, default=0) + 1:06d}"))
+        if self._synchronous:
+            _sync_folder(path.parent)
+        self._notes["files_rotated"] += 1
+
+    def _others(self) -> list[Path]:
+        """Files of this sink that are not written now, oldest first."""
+        found: list[tuple[datetime, float, Path]] = []
+        for path in self._pattern.parent.iterdir():
+            numbered = _NUMBERED.fullmatch(path.name)
+            base = path.with_name(numbered[1]) if numbered else path
+            if self._dated is not None:
+                start = self._dated.start_of_file(base)
+            else:
+                start = _ANY_TIME if base == self._pattern else None
+            if start is not None and path != self._path:
+                found.append((start, float(numbered[2]) if numbered else float("inf"), path))
+        return [path for *_, path in sorted(found)]
+
+    def _gzip(self, path: Path) -> None:
+        """`<name>.gz` in place of the file; at every moment one of the two is whole."""
+        half_made = path.with_name(f"{path.name}.gz.tmp")
+        done = path.with_name(f"{path.name}.gz")
+        try:
+            with path.open("rb") as plain, half_made.open("wb") as raw:
+                os.fchmod(raw.fileno(), stat.S_IMODE(os.fstat(plain.fileno()).st_mode))
+                with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6) as packed:
+                    while not self.stopping and (block := plain.read(_BLOCK_BYTES)):
+                        packed.write(block)
+                raw.flush()
+                os.fsync(raw.fileno())
+            if not self.stopping:
+                half_made.replace(done)
+                _sync_folder(path.parent)
+                path.unlink()
+        finally:
+            half_made.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        fd, self._fd, self._path, self._torn_at = self._fd, -1, None, None
+        if fd >= 0:
+            os.close(fd)
+
+
+def _no_file(path: Path) -> SinkError:
+    return SinkError("not_a_file", f"{path} is not a regular file: name another path")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make names in it survive power loss."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,63 @@
+"""What the kernel has already thrown away."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from streamd.config import Loaded
+from streamd.core.settings import Address
+from streamd.host.doctor.finding import Finding
+from streamd.host.doctor.host import Host
+
+CHECK = "kernel_drops"
+
+
+def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
+    """By port of each UDP source, and of the whole host since it started."""
+    tables = [host.text(f"/proc/self/net/{name}") for name in ("udp", "udp6")]
+    if tables[0] is None:
+        yield Finding("unknown", CHECK, "what the kernel dropped cannot be read here")
+        return
+    dropped = drops_by_port("\n".join(table or "" for table in tables))
+    for name, source in loaded.config.sources.items():
+        address: Any = getattr(source, "listen", None)
+        if source.type == "udp" and isinstance(address, Address) and address.port in dropped:
+            yield judge(name, address.port, dropped[address.port])
+    errors = receive_buffer_errors(host.text("/proc/self/net/snmp") or "")
+    if errors is not None:
+        yield judge_host(errors)
+
+
+def judge(source: str, port: int, dropped: int) -> Finding:
+    """Since the socket was opened."""
+    text = f"sources.{source}: the kernel has dropped {dropped:,} datagrams at port {port}"
+    if not dropped:
+        return Finding("fine", CHECK, text)
+    return Finding(
+        "problem", CHECK, f"{text} since its socket was opened: a larger receive_buffer holds more"
+    )
+
+
+def judge_host(errors: int) -> Finding:
+    """Since the host, or its network namespace, was started; by any program."""
+    text = f"{errors:,} datagrams were dropped on this host for full receive buffers, of whatever program"
+    return Finding("advice" if errors else "fine", CHECK, text)
+
+
+def drops_by_port(table: str) -> dict[int, int]:
+    """Of the text of /proc/net/udp: the last column of its rows, by local port."""
+    found: dict[int, int] = {}
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) > 2 and fields[0].endswith(":") and fields[-1].isdigit():  # noqa: PLR2004 - a row
+            port = int(fields[1].rpartition(":")[2], 16)
+            found[port] = found.get(port, 0) + int(fields[-1])
+    return found
+
+
+def receive_buffer_errors(snmp: str) -> int | None:
+    """`RcvbufErrors` of the text of /proc/net/snmp; None where it is not there."""
+    rows = [line.split() for line in snmp.splitlines() if line.startswith("Udp:")]
+    if len(rows) != 2:  # noqa: PLR2004 - the names and the numbers
+        return None
+    value = dict(zip(*rows, strict=False)).get("RcvbufErrors", "")
+    return int(value) if value.isdigit() else None

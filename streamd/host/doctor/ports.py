@@ -1,0 +1,67 @@
+"""Whether the addresses are free, or in the right hands."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from streamd.config import Loaded
+from streamd.core.errors import EnvironmentFault
+from streamd.core.settings import Address
+from streamd.host import units
+from streamd.host.doctor.finding import Finding
+from streamd.host.doctor.host import Host
+from streamd.host.running import running
+from streamd.host.socket_unit import first_unprivileged_port
+from streamd.net.listen import bound_socket, privileged
+
+CHECK = "ports"
+Holder = Literal["nobody", "daemon", "socket_unit", "other"]
+_KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+
+
+def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
+    """One finding for each listener; each is bound and let go at once."""
+    config = loaded.config
+    daemon = running(loaded)
+    unit = host.socket_unit(config)
+    for name, source in config.sources.items():
+        address: Any = getattr(source, "listen", None)
+        if source.type not in _KINDS or not isinstance(address, Address):
+            continue
+        if unit is not None and unit.holds(source.type, address):
+            yield judge(f"sources.{name}", f"{source.type} {address}", "socket_unit", None)
+            continue
+        fault = _fault(address, _KINDS[source.type], f"source {name}")
+        if host.is_service and not host.may_bind_every_port and 0 < address.port < first_unprivileged_port():
+            fault = str(privileged(address, _KINDS[source.type], f"source {name}"))
+        holder: Holder = "nobody" if fault is None else "other"
+        if holder == "other" and daemon.holds((source.type, str(address))):
+            holder = "daemon"
+        yield judge(f"sources.{name}", f"{source.type} {address}", holder, fault)
+    if config.admin.listen is not None:
+        fault = _fault(config.admin.listen, socket.SOCK_STREAM, "[admin]")
+        held = daemon.holds(("tcp", str(config.admin.listen)))
+        holder = "nobody" if fault is None else "daemon" if held else "other"
+        yield judge("[admin]", f"tcp {config.admin.listen}", holder, fault)
+
+
+def judge(owner: str, address: str, holder: Holder, fault: str | None) -> Finding:
+    """`fault`: why it could not be bound; None where it could."""
+    match holder:
+        case "daemon":
+            return Finding("fine", CHECK, f"{owner}: {address} is held by the running daemon")
+        case "socket_unit":
+            return Finding("fine", CHECK, f"{owner}: {address} is held by {units.SOCKET.name}")
+        case "nobody":
+            return Finding("fine", CHECK, f"{owner}: {address} is free")
+    port = address.rpartition(":")[2]
+    return Finding("problem", CHECK, fault or address, (f"ss -lnptu 'sport = :{port}'",))
+
+
+def _fault(address: Address, kind: socket.SocketKind, owner: str) -> str | None:
+    try:
+        sock, _ = bound_socket(address, kind, owner)
+    except EnvironmentFault as fault:
+        return str(fault)
+    sock.close()
+    return None

@@ -1,0 +1,153 @@
+"""What a configuration allows and yet may surprise."""
+
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from streamd.config import Config, Loaded, groups
+from streamd.config.tables import is_loopback
+from streamd.core.clock import read_clock
+from streamd.core.errors import EnvironmentFault
+from streamd.core.settings import Address
+from streamd.net.listener_tls import Tls
+
+MUCH_UNFINISHED_BYTES = 1 << 30
+"""What the connections of one source may hold beside its buffer before it is worth a word."""
+
+
+def notes(loaded: Loaded) -> list[str]:
+    """A sentence for each; what of it this host decides is looked up."""
+    config = loaded.config
+    found: list[str] = []
+    for name, source in config.sources.items():
+        address = getattr(source, "listen", None)
+        is_open = isinstance(address, Address) and not is_loopback(address.host)
+        if is_open and not getattr(source, "allow", ()):
+            found.append(f"sources.{name}: everybody who reaches {address} may send; `allow` would say who")
+        if source.type == "udp" and source.buffer.when_full == "block":
+            found.append(f"sources.{name}: udp senders cannot wait; with block the kernel drops what comes")
+    found += _what_blocks(config)
+    used = {sink for pipeline in config.pipelines.values() for sink in pipeline.sinks}
+    found += [f"sinks.{name}: no pipeline writes to it" for name in config.sinks if name not in used]
+    found += _writable_by_others(loaded)
+    found += _doubtful_certificates(loaded)
+    found += _connections(config)
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if buffers_bytes(loaded) > memory_bytes // 2:
+        found.append(f"full buffers take more than half of this host's memory ({size(memory_bytes)})")
+    return found
+
+
+def _what_blocks(config: Config) -> list[str]:
+    """Of each sink that blocks: what stops with it."""
+    found: list[str] = []
+    together = {name: group for group in groups(config) for name in group}
+    for name, pipeline in config.pipelines.items():
+        waiting = [source for source in pipeline.sources if config.sources[source].when_full == "block"]
+        files = [source for source in waiting if config.sources[source].type == "file"]
+        sending = [source for source in waiting if source not in files]
+        dropping = [source for source in pipeline.sources if source not in waiting]
+        for sink in pipeline.sinks:
+            if (config.sinks[sink].buffer.when_full or "block") != "block":
+                continue
+            stopped = [f"the senders of {', '.join(sending)}"] if sending else []
+            stopped += [f"{', '.join(files)}, read no further"] if files else []
+            stopped += [f"{', '.join(dropping)}, which then drops"] if dropping else []
+            stopped += [f"{other}" for other in pipeline.sinks if other != sink]
+            stopped += [
+                f"pipeline {other}, which shares a source" for other in together[name] if other != name
+            ]
+            found.append(
+                f"sinks.{sink} blocks: while it is full, pipeline {name} stops: {'; '.join(stopped)}"
+            )
+    return found
+
+
+def _connections(config: Config) -> list[str]:
+    """Where connections may take more memory or files than one thinks."""
+    found: list[str] = []
+    connections = 0
+    for name, source in config.sources.items():
+        most = getattr(source, "max_connections", 0) if getattr(source, "mode", "stream") == "stream" else 0
+        connections += most
+        unfinished_bytes = most * getattr(source, "max_frame", 0)
+        if unfinished_bytes > MUCH_UNFINISHED_BYTES:
+            found.append(
+                f"sources.{name}: beside its buffer its connections may hold {size(unfinished_bytes)}"
+                " of unfinished frames (max_connections times max_frame)"
+            )
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, which the daemon takes
+    if connections > files:
+        found.append(f"sources take {connections:,} connections in all, this host's limit is {files:,} files")
+    return found
+
+
+def _writable_by_others(loaded: Loaded) -> list[str]:
+    """Python that somebody else could change or replace: what is in it runs as this daemon."""
+    found: list[str] = []
+    for place, path in python_files(loaded):
+        about, folder = path.stat(), path.parent.stat()
+        if about.st_mode & 0o022 or about.st_uid not in (0, os.getuid()):
+            found.append(
+                f"{place}: others than this user may change {path}, and what is in it runs as the daemon"
+            )
+        elif folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX:
+            found.append(
+                f"{place}: others than this user may replace {path}: its folder is open to them, and what is"
+                " in it runs as the daemon"
+            )
+    return found
+
+
+def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
+    """The files of python steps, and which step it is; of modules those beside the configuration."""
+    for name, pipeline in loaded.config.pipelines.items():
+        for number, step in enumerate(pipeline.steps):
+            place, _, _ = str(step.options.get("function", "")).rpartition(":")
+            if step.type != "python":
+                continue
+            module = Path(*place.split("."))
+            files = [place] if place.endswith(".py") else [f"{module}.py", f"{module}/__init__.py"]
+            for path in (loaded.base_dir / file for file in files):
+                if path.is_file():
+                    yield f"pipelines.{name}.steps[{number}]", path
+
+
+def _doubtful_certificates(loaded: Loaded) -> list[str]:
+    """Certificates that expire, keys that anybody can read. Files that do not fit are faults and no notes."""
+    found: list[str] = []
+    now_wall_s = read_clock().wall_s
+    for name, source in loaded.config.sources.items():
+        settings = getattr(source, "tls", None)
+        if settings is None:
+            continue
+        try:
+            tls = Tls.read(settings, loaded.base_dir)
+        except EnvironmentFault:
+            continue
+        found += [f"sources.{name}: {doubt}" for doubt in (tls.doubts(now_wall_s) if tls else ())]
+    return found
+
+
+def buffers_bytes(loaded: Loaded) -> int:
+    """The most that all buffers may hold."""
+    config = loaded.config
+    return sum(
+        buffer.max_bytes
+        for buffer in (
+            *(source.buffer for source in config.sources.values()),
+            *(sink.buffer for sink in config.sinks.values()),
+        )
+    )
+
+
+def size(size_bytes: int) -> str:
+    """`64 MiB`."""
+    number, unit = float(size_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - the last one tried is the answer
+        if number < 1024:  # noqa: PLR2004 - that is what these units are
+            break
+        number /= 1024
+    return f"{number:.4g} {unit}"

@@ -1,0 +1,146 @@
+"""What `check` tries on this host: everything that a start would open is rehearsed. Nothing is changed."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from streamd import registry
+from streamd.admin.control import ControlServer
+from streamd.admin.server import AdminServer
+from streamd.components import Components
+from streamd.config import Loaded
+from streamd.core.books import FrameBook
+from streamd.core.contracts import Sockets, SourceContext
+from streamd.core.errors import ConfigError, EnvironmentFault, Taken
+from streamd.dead_letters.dead_letters import DeadLetters
+from streamd.host import units
+from streamd.host.running import Running, running
+from streamd.ledger.ledger import Ledger
+from streamd.net.listen import OwnSockets
+from streamd.net.tls_files import MissingCredential
+from streamd.sqlite.databases import Databases
+
+if TYPE_CHECKING:  # doctor, which reads the units, reads from here too
+    from streamd.host.installed_service import Service
+
+
+@dataclass(slots=True)
+class Trial:
+    """What a start would refuse and change now."""
+
+    running: Running
+    """Whose addresses, sockets, locks and databases are no refusals: a reload keeps them."""
+    service: "Service | None" = None
+    faults: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    """Statements that would be run on tables that are there."""
+
+    def of(self, rehearse: Callable[[], Any], owner: str = "") -> None:
+        """Rehearse one part; `owner` is put before words that do not name it themselves."""
+        try:
+            found = rehearse() or ()
+        except MissingCredential as missing:
+            if self.service is not None and not self.service.has_credential(missing.name):
+                self._add(
+                    f"{missing}; {units.SERVICE.name} has none for it: write [Service] and"
+                    f" LoadCredential={missing.name}:/path/to/the/file into a drop-in"
+                    f" (`systemctl edit {units.SERVICE.name}`), and restart it",
+                    owner,
+                )
+            return  # only the service has its credentials
+        except Taken as taken:
+            if not self.running.holds(taken.place):
+                self._add(str(taken), owner)
+        except (ConfigError, EnvironmentFault) as fault:
+            self._add(str(fault), owner)
+        else:
+            self.changes += [f"{owner}: {change}" for change in found]
+
+    def _add(self, text: str, owner: str) -> None:
+        if self.service is not None:
+            text += self.service.hint(text)
+        if text not in self.faults:  # a file that several write to
+            self.faults.append(f"{owner}: {text}" if owner else text)
+
+
+def rehearse(
+    loaded: Loaded,
+    made: Components,
+    dead_letters: DeadLetters,
+    databases: Databases,
+    sockets: Sockets | None = None,
+    service: "Service | None" = None,
+) -> Trial:
+    """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds.
+
+    `service` is the one that runs the configuration, where it is installed.
+    """
+    config = loaded.config
+    trial = Trial(running(loaded), service)
+    _control(loaded, trial)
+    trial.of(dead_letters.rehearse)
+    ledger = loaded.state_dir / config.ledger.path
+    trial.of(lambda: databases.rehearse(ledger))
+    trial.of(lambda: Ledger.rehearse(ledger))
+    for name, sink in made.sinks.items():
+        trial.of(sink.rehearse, f"sinks.{name}")
+    if (address := config.admin.listen) is not None:
+        trial.of(lambda: AdminServer.rehearse(address))
+    for name in config.sources:
+        trial.of(partial(_rehearse_source, loaded, made, name, sockets or OwnSockets(), service))
+    return trial
+
+
+def _control(loaded: Loaded, trial: Trial) -> None:
+    path, group = loaded.control_path, loaded.config.control.group
+    if path is None:
+        return
+    other = trial.running.config
+    if other is not None and not is_same_file(other, loaded.path):
+        try:
+            ControlServer.rehearse(path, group)
+        except Taken as taken:
+            trial.faults.append(f"{taken}; the daemon there runs on {other}")
+            return
+    trial.of(lambda: ControlServer.rehearse(path, group))
+
+
+def _rehearse_source(
+    loaded: Loaded, made: Components, name: str, sockets: Sockets, service: "Service | None"
+) -> None:
+    settings = loaded.config.sources[name]
+    cls = registry.load("sources", settings.type)
+    missing: MissingCredential | None = None
+    try:
+        files = cls.read_files(settings, loaded.base_dir)
+    except MissingCredential as fault:
+        files, missing = None, fault
+    except EnvironmentFault as fault:
+        raise EnvironmentFault(f"source {name}: {fault}") from None
+    context = SourceContext(
+        name, FrameBook(name), made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets, files
+    )
+    source = cls(settings, context)
+    source.rehearse()
+    if service is not None:
+        service.refuse_private(f"source {name}", str(source.address))
+    if missing is not None:
+        raise missing
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file."""
+    return one == other.absolute() or one.resolve() == other.resolve()
+
+
+def outputs(loaded: Loaded) -> list[tuple[str, Path]]:
+    """Every file the daemon would write, absolute, and who writes it."""
+    config = loaded.config
+    named: Iterable[tuple[str, str]] = (
+        ("ledger", config.ledger.path),
+        ("dead_letters", config.dead_letters.path),
+        *((f"sinks.{name}", sink.path) for name, sink in config.sinks.items() if hasattr(sink, "path")),
+    )
+    return [(owner, loaded.state_dir / path) for owner, path in named]

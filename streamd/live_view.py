@@ -1,0 +1,52 @@
+"""What the assembled parts are at this moment, for those who look from outside."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge
+from streamd.assembly import Assembly
+from streamd.core.errors import Place
+from streamd.runtime.buffer import Buffer
+
+
+def buffers(parts: Assembly) -> Iterator[BufferGauge]:
+    """Every bounded queue: those behind the sources, then those before the sinks."""
+    queues: list[tuple[str, Literal["source", "sink"], Buffer[Any]]] = [
+        *((name, "source", intake.buffer) for name, intake in parts.intakes.items()),
+        *((name, "sink", delivery.buffer) for name, delivery in parts.deliveries.items()),
+    ]
+    for name, kind, queue in queues:
+        yield BufferGauge(
+            name, kind, queue.records, queue.size_bytes, queue.max_records, queue.max_bytes, queue.when_full
+        )
+
+
+def sinks(parts: Assembly) -> Iterator[SinkGauge]:
+    """Every sink, with its trouble and its latency."""
+    for name, delivery in parts.deliveries.items():
+        sink = parts.sinks[name]
+        trouble, since_mono_s = sink.trouble or (delivery.trouble, delivery.trouble_since_mono_s)
+        yield SinkGauge(
+            name,
+            trouble,
+            since_mono_s,
+            delivery.last_commit_mono_s,
+            delivery.latency_s,
+            sink.notes,
+        )
+
+
+def sources(parts: Assembly) -> Iterator[SourceGauge]:
+    """Every source, with where it listens."""
+    for name, source in parts.sources.items():
+        yield SourceGauge(
+            name, (str(source.address),), source.open_connections, source.certificate_expires_at_wall_s
+        )
+
+
+def places(parts: Assembly) -> Iterator[Place]:
+    """What the open sources and sinks hold."""
+    for source in parts.sources.values():
+        yield from source.places
+    for sink in parts.sinks.values():
+        yield from sink.places

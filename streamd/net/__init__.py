@@ -1,0 +1,1 @@
+"""Sockets of sources and sinks: listening, accepting, TLS, and limits for each sender."""

@@ -1,0 +1,70 @@
+"""Datagrams cut into frames like a stream, each by itself."""
+
+from collections.abc import Callable, Iterator
+
+import structlog
+
+from streamd.core.contracts import Framer, SourceContext
+from streamd.core.errors import FramingError
+from streamd.core.framer_counts import LOST_FRAMES, MOST_FRAMES, book_counts
+from streamd.core.frames import FlaggedFrame, Frames
+
+log = structlog.get_logger()
+
+
+class DatagramCutter:
+    """Cuts each datagram into frames by itself, with a framer of its own: none goes on in the next one.
+
+    The end of a datagram ends a line, so its last one needs no LF and is not flagged `unterminated`; a NUL
+    behind the last LF is the end of a C string and no line. A counted frame that is cut short is dropped as
+    `incomplete`; where a datagram breaks the framing, the rest of it is dropped as one frame (`framing`). A
+    datagram in which the framing finds no frame is one as it is: so every datagram is in the books.
+    """
+
+    def __init__(self, context: SourceContext, new_framer: Callable[[], Framer]) -> None:
+        self._source = context.name
+        self._book = context.book
+        self._new_framer = new_framer
+
+    def cut(self, payloads: list[bytes], peers: str | list[str], wall_s: float) -> Iterator[Frames]:
+        """The frames of all datagrams, in order; at most `MOST_FRAMES` and one datagram's at a time."""
+        frames: list[bytes] = []
+        of_peers: list[str] = []
+        for index, payload in enumerate(payloads):
+            found = self._of_datagram(payload, peers if isinstance(peers, str) else peers[index])
+            frames += found
+            if not isinstance(peers, str):
+                of_peers += [peers[index]] * len(found)
+            if len(frames) >= MOST_FRAMES:
+                yield _handed_on(frames, of_peers or peers, wall_s)
+                frames, of_peers = [], []
+        if frames:
+            yield _handed_on(frames, of_peers or peers, wall_s)
+
+    def _of_datagram(self, payload: bytes, peer: str) -> list[bytes]:
+        framer = self._new_framer()
+        try:
+            frames = framer.feed(payload) + framer.feed_eof()
+        except FramingError as error:
+            frames = error.frames
+            self._book.note("discarded_bytes", error.discarded_bytes)
+            self._book.note("framing_errors", reason=error.reason)
+            if LOST_FRAMES.keys().isdisjoint(framer.counts):
+                self._book.received += 1
+                self._book.dropped["framing"] += 1
+            log.warning("framing_error", source=self._source, peer=peer, reason=error.reason)
+        else:
+            if framer.counts.pop("unterminated", 0):
+                last = bytes(frames.pop())
+                if last != b"\0" or not frames:
+                    frames.append(last)
+            if not frames and not framer.counts:
+                return [payload]
+        if type(payload) is FlaggedFrame and frames:  # its end is lost
+            frames[-1] = FlaggedFrame(frames[-1], payload.flag)
+        book_counts(framer, self._book)
+        return frames
+
+
+def _handed_on(frames: list[bytes], peers: str | list[str], wall_s: float) -> Frames:
+    return Frames(frames, peers, wall_s, flagged=any(type(frame) is FlaggedFrame for frame in frames))

@@ -1,0 +1,61 @@
+"""The Unix socket of a source, where its configuration says."""
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from streamd.core.contracts import SourceContext
+from streamd.core.trial_paths import try_folder
+from streamd.net import unix_socket
+from streamd.net.unix_socket import CREDENTIALS
+
+__all__ = ["CREDENTIALS", "UnixSocket", "path_of", "peer_text"]
+
+
+def path_of(config: Any, context: SourceContext) -> str:
+    """The absolute path of the socket, links in it as they are written."""
+    path: str = config.path
+    return os.path.abspath(context.state_dir / path)  # noqa: PTH100 - pathlib's would follow links
+
+
+def peer_text(credentials: bytes) -> str:
+    """`pid=123,uid=1000,gid=1000` of what the kernel says of a sender."""
+    return "pid={},uid={},gid={}".format(*CREDENTIALS.unpack(credentials[: CREDENTIALS.size]))
+
+
+class UnixSocket(unix_socket.UnixSocket):
+    """The same, made as the source's own settings say."""
+
+    def __init__(self, config: Any, context: SourceContext, kind: socket.SocketKind) -> None:
+        path = Path(path_of(config, context))
+        if _is_in_state_dir(path, context):
+            with suppress(OSError):  # what is wrong there the socket says
+                path.parent.mkdir(parents=True, exist_ok=True)
+        super().__init__(
+            path,
+            kind,
+            permissions=int(config.permissions, 8),
+            group=config.group,
+            owner=f"source {context.name}",
+        )
+
+
+def rehearse(config: Any, context: SourceContext, kind: socket.SocketKind) -> None:
+    """Raises what making the socket would, and makes nothing."""
+    path = Path(path_of(config, context))
+    can_make_folder = _is_in_state_dir(path, context)
+    if can_make_folder:
+        try:
+            try_folder(path.parent)
+        except OSError:
+            can_make_folder = False
+    unix_socket.UnixSocket.rehearse(
+        path, kind, group=config.group, owner=f"source {context.name}", made_folder=can_make_folder
+    )
+
+
+def _is_in_state_dir(path: Path, context: SourceContext) -> bool:
+    """Whether its folder is the one that the daemon makes for itself."""
+    return str(path.parent) == os.path.abspath(context.state_dir)  # noqa: PTH100 - as `path_of`

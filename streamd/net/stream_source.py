@@ -1,0 +1,366 @@
+"""What listeners of byte streams share: each connection's bytes, cut into frames in bulk."""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import termios
+from abc import abstractmethod
+from typing import Any, cast
+
+import structlog
+from pydantic import Field
+
+from streamd.core.clock import read_clock
+from streamd.core.contracts import Framer, Outlet, Source, SourceContext
+from streamd.core.errors import ConfigError, FramingError
+from streamd.core.framer_counts import book_counts
+from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
+from streamd.core.settings import DurationS, StreamSettings
+from streamd.net.acceptor import Acceptor
+from streamd.net.limits import ConnectionLimits
+
+log = structlog.get_logger()
+
+READ_BYTES = 65536
+"""One read: a few hundred usual lines, small enough that what it becomes stays in the cache."""
+SWEEP_S = 1.0
+"""How often the timeouts are looked at; they hold to this."""
+_CLOSING_TURNS = 3
+"""Of the loop: what was accepted before a stop is handed to us in the next one, and is closed two later."""
+
+
+class ConnectionSettings(StreamSettings):
+    """What every source that accepts connections understands."""
+
+    max_connections: int = Field(
+        1024,
+        ge=1,
+        description="connections at one time; further ones are closed at once and counted. In "
+        "addition to the buffer, each may hold one unfinished frame of at most "
+        "max_frame",
+    )
+    max_connections_per_sender: int | None = Field(
+        None,
+        ge=1,
+        description="connections at one time from one IP address (unix: from one user); further "
+        "ones are closed at once and counted. Hosts behind one gateway are one sender. "
+        "Default: no limit",
+    )
+    max_accept_rate: int | None = Field(
+        None,
+        ge=1,
+        description="new connections a second from all senders together, and the largest burst; "
+        "further ones are closed at once and counted. Default: no limit",
+    )
+    first_byte_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
+        "60s", description="a connection that has sent no byte after this time is closed and counted"
+    )
+    frame_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
+        "60s",
+        description="longest time from the beginning of a frame to its end, even if bytes still "
+        "trickle in; beyond it the connection is closed and counted",
+    )
+    idle_timeout: DurationS | None = Field(
+        None,
+        description="a connection that was silent for this time after its first byte is closed and "
+        "counted. Default: never (tcp: the kernel's keepalive finds connections whose "
+        "host is gone)",
+    )
+
+
+class StreamSource(Source):
+    """A listener. A full buffer stops all its connections, so that the senders wait."""
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        super().__init__(config, context)
+        if context.new_framer is None:
+            raise ConfigError("a stream needs a framing")
+        self.new_framer = context.new_framer
+        self.connections: set[Connection] = set()
+        self.paused = False
+        self.stopped = False
+        # One buffer for all connections: it is filled and emptied within one callback.
+        self.read_buffer = memoryview(bytearray(READ_BYTES))
+        self._limits = ConnectionLimits(config, read_clock().mono_s)
+        self._acceptor: Acceptor | None = None
+        self._adopting: set[asyncio.Task[Any]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def become(self, config: Any, context: SourceContext) -> None:
+        """Go on with other settings; a connection that is open stays, with the framing it began with."""
+        if context.new_framer is None:
+            raise ConfigError("a stream needs a framing")
+        super().become(config, context)
+        self.new_framer = context.new_framer
+        self._limits.become(config, read_clock().mono_s)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections now."""
+        return len(self.connections)
+
+    @abstractmethod
+    def peer_of(self, sock: socket.socket, address: Any) -> str:
+        """Who is at the other end of a connection that was accepted from `address`."""
+
+    @abstractmethod
+    def sender_of(self, peer: str) -> str:
+        """Whose connections are counted together."""
+
+    def refuses(self, peer: str) -> str | None:
+        """The reason why `peer` may not connect, if there is one."""
+        del peer
+        return None
+
+    def new_connection(self, peer: str, sender: str) -> "Connection":
+        """The protocol of a connection that was admitted."""
+        return Connection(self, peer, sender)
+
+    def give_back(self) -> bool:
+        """Called once, when nothing is accepted any more: whether nobody else holds the socket."""
+        return True
+
+    def accept(self, outlet: Outlet, sock: socket.socket) -> None:
+        """Listen on the bound socket, which is ours from now on, and take connections."""
+        self.outlet = outlet
+        self._loop = asyncio.get_running_loop()
+        outlet.on_resume(self._resume)
+        self._acceptor = Acceptor(sock, self.context.name, self._admit, self._refuse)
+        self._acceptor.open()
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    async def stop(self) -> None:
+        """Accept and read no more; a frame that has begun is delivered as unterminated."""
+        if self._acceptor is None:
+            return
+        acceptor, self._acceptor = self._acceptor, None
+        self.stopped = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        acceptor.close(is_last=self.give_back())
+        for connection in list(self.connections):
+            connection.end()
+        for _ in range(_CLOSING_TURNS):
+            await asyncio.sleep(0)
+        for task in self._adopting:
+            task.cancel()
+        if self._adopting:
+            await asyncio.wait(self._adopting)
+
+    def _admit(self, sock: socket.socket, address: Any) -> None:
+        """Count a connection that was accepted and give it a transport, or close it at once."""
+        peer = self.peer_of(sock, address)
+        sender = self.sender_of(peer)
+        refused = self.refuses(peer) or self._limits.enter(sender, read_clock().mono_s)
+        if refused is not None:
+            self._refuse(refused)
+            sock.close()
+            return
+        connection = self.new_connection(peer, sender)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, sock))
+        self._adopting.add(task)
+
+        def adopted(_: asyncio.Task[Any]) -> None:
+            self._adopting.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._refuse("failed")
+                log.warning("connection_failed", source=self.context.name, peer=peer, error=repr(error))
+            if not connection.made:
+                sock.close()
+                self.leave(connection)
+
+        task.add_done_callback(adopted)
+
+    def _refuse(self, reason: str) -> None:
+        self.context.book.note("connections_refused", reason=reason)
+
+    def leave(self, connection: "Connection") -> None:
+        """A connection that was admitted is over."""
+        self.connections.discard(connection)
+        self._limits.leave(connection.sender)
+
+    def offer(self, frames: Frames) -> None:
+        """Hand on; where the buffer is full, stop every connection at once."""
+        if self.outlet.offer(frames) or self.paused:
+            return
+        self.paused = True
+        for connection in self.connections:
+            connection.pause()
+
+    def _resume(self) -> None:
+        self.paused = False
+        now_mono_s = read_clock().mono_s
+        for connection in self.connections:
+            connection.resume(now_mono_s)
+
+    def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        if not self.paused:
+            now_mono_s = read_clock().mono_s
+            for connection in list(self.connections):
+                connection.check_timeouts(now_mono_s)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One sender's stream."""
+
+    __slots__ = (
+        "_framer", "_idle_since_mono_s", "_peer", "_silent", "_since_mono_s", "_source", "_started",
+        "_transport", "made", "sender",
+    )  # fmt: skip
+
+    def __init__(self, source: StreamSource, peer: str, sender: str) -> None:
+        self.sender = sender
+        self.made = False
+        """Whether it has, or had, a transport."""
+        self._source = source
+        self._framer: Framer | None = None
+        self._transport: asyncio.Transport | None = None
+        self._peer = peer
+        self._started = False
+        self._silent = False
+        """Whether nothing has come between two looks at the timeouts; first so at the time below."""
+        self._idle_since_mono_s = 0.0
+        self._since_mono_s = 0.0
+        """When the connection opened; later, when the frame that is unfinished began (0: none is)."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless the source has stopped meanwhile."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        source, book = self._source, self._source.context.book
+        self.made = True
+        if source.stopped:
+            book.note("connections_refused", reason="stopping")
+            transport.abort()
+            return
+        book.note("connections")
+        self._transport = transport
+        self._framer = source.new_framer()
+        self._since_mono_s = read_clock().mono_s
+        source.connections.add(self)
+        # uvloop begins to read after this returns, so a pause asked for here would be none.
+        asyncio.get_running_loop().call_soon(self.pause)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next read goes."""
+        return self._source.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """One read."""
+        self.take(bytes(self._source.read_buffer[:nbytes]))
+
+    def take(self, data: bytes) -> None:
+        """Cut what the sender wrote and hand on what is whole."""
+        framer = self._framer
+        if framer is None:
+            return
+        fed_bytes = framer.waiting_bytes + len(data)
+        try:
+            frames = framer.feed(data)
+        except FramingError as error:
+            self._source.context.book.note("discarded_bytes", error.discarded_bytes)
+            self._source.context.book.note("framing_errors", reason=error.reason)
+            log.warning(
+                "framing_error", source=self._source.context.name, peer=self._peer, reason=error.reason
+            )
+            self._framer = None
+            self._hand_on(framer, error.frames, fed_bytes)
+            self._close()
+            return
+        if framer.between_frames:
+            self._since_mono_s = 0.0
+        elif not self._since_mono_s or frames or not self._started or _ended_a_frame(framer):
+            self._since_mono_s = read_clock().mono_s
+        self._started = True
+        self._silent = False
+        self._hand_on(framer, frames, fed_bytes - framer.waiting_bytes)
+
+    def eof_received(self) -> bool:
+        """The sender is done; the transport closes."""
+        self._flush()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Closed by either side, or reset."""
+        self._flush()
+        self._source.leave(self)
+
+    @property
+    def unread_bytes(self) -> int:
+        """What the kernel has taken from the sender and we have not read."""
+        if self._transport is None or self._transport.is_closing():
+            return 0
+        handle = self._transport.get_extra_info("socket").fileno()
+        (count,) = struct.unpack("i", fcntl.ioctl(handle, termios.FIONREAD, b"\0" * 4))
+        return int(count)
+
+    def end(self) -> None:
+        """The daemon stops. What it leaves unread is lost to a sender that does not look: it is counted."""
+        if unread_bytes := self.unread_bytes:
+            self._source.context.book.note("unread_bytes", unread_bytes)
+        self._flush()
+        self._close()
+
+    def pause(self) -> None:
+        """Stop reading while the buffer is full: the sender's window fills and it waits."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._source.paused and transport.is_reading():
+            transport.pause_reading()
+
+    def resume(self, now_mono_s: float) -> None:
+        """Read on; the pause was ours and counts against no timeout."""
+        if self._since_mono_s:
+            self._since_mono_s = now_mono_s
+        self._silent = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def check_timeouts(self, now_mono_s: float) -> None:
+        """Close where the first byte, the end of a frame or anything at all is overdue."""
+        reason = self._overdue(now_mono_s)
+        if reason is not None:
+            self._source.context.book.note("connections_closed", reason=reason)
+            self._flush()
+            self._close()
+
+    def _overdue(self, now_mono_s: float) -> str | None:
+        """The key of the timeout that has passed. A read costs no look at the clock for it."""
+        config = self._source.config
+        if self._since_mono_s:
+            reason = "frame_timeout" if self._started else "first_byte_timeout"
+            if now_mono_s - self._since_mono_s >= getattr(config, reason):
+                return reason
+        if not self._silent:
+            self._silent = self._started
+            self._idle_since_mono_s = now_mono_s
+        elif config.idle_timeout is not None and now_mono_s - self._idle_since_mono_s >= config.idle_timeout:
+            return "idle_timeout"
+        return None
+
+    def _flush(self) -> None:
+        framer, self._framer = self._framer, None
+        if framer is not None:
+            fed_bytes = framer.waiting_bytes
+            self._hand_on(framer, framer.feed_eof(), fed_bytes)
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _hand_on(self, framer: Framer, frames: list[bytes], fed_bytes: int) -> None:
+        """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
+        flagged = framer.counts != {} and any(type(frame) is FlaggedFrame for frame in frames)
+        book_counts(framer, self._source.context.book)
+        if frames:
+            size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
+            wall_s = read_clock().wall_s
+            self._source.offer(Frames(frames, self._peer, wall_s, flagged=flagged, size_bytes=size_bytes))
+            self.pause()  # a connection that came during the pause may have read once
+
+
+def _ended_a_frame(framer: Framer) -> bool:
+    """Whether a frame was lost or empty in the last read, so that another one is unfinished now."""
+    return any(counter != "discarded_bytes" for counter in framer.counts)

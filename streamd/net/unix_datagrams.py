@@ -1,0 +1,114 @@
+"""Datagrams of a unix socket: each whole, with the process that sent it."""
+
+import asyncio
+import socket
+from typing import Any
+
+from streamd.core.clock import read_clock
+from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.frames import FlaggedFrame, Frames
+from streamd.net.datagram_cutter import DatagramCutter
+from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text, rehearse
+
+MOST = 256
+"""Datagrams read before the loop turns again: less than a millisecond's worth."""
+MOST_BYTES = 256 * 1024
+"""Read of a datagram that is cut into frames, or max_frame if that is more. Linux lets a process without
+privileges send 208 KiB."""
+_ROOM = socket.CMSG_SPACE(CREDENTIALS.size)
+
+
+class UnixDatagrams(Source):
+    """A unix socket that takes datagrams, read whenever it is readable. Their peer is who sent each."""
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        super().__init__(config, context)
+        self.address = path_of(config, context)
+        self._bound: UnixSocket | None = None
+        self._reading = False
+        self._cutter = None if context.new_framer is None else DatagramCutter(context, context.new_framer)
+        room_bytes = config.max_frame if self._cutter is None else max(config.max_frame, MOST_BYTES)
+        self._room = memoryview(bytearray(room_bytes))
+
+    async def open(self, outlet: Outlet) -> None:
+        """Bind and begin to read. Raises `EnvironmentFault`."""
+        self._outlet = outlet
+        self._loop = asyncio.get_running_loop()
+        self._bound = UnixSocket(self.config, self.context, socket.SOCK_DGRAM)
+        self._socket = self._bound.socket
+        outlet.on_resume(self._resume)
+        self._resume()
+
+    def rehearse(self) -> None:
+        """Look at the path. Raises `EnvironmentFault`."""
+        rehearse(self.config, self.context, socket.SOCK_DGRAM)
+
+    def _resume(self) -> None:
+        if not self._reading and self._bound is not None:
+            self._loop.add_reader(self._socket.fileno(), self._read)
+            self._reading = True
+
+    def _pause(self) -> None:
+        if self._reading:
+            self._loop.remove_reader(self._socket.fileno())
+            self._reading = False
+
+    async def stop(self) -> None:
+        """Take the path away, refuse what is sent from now on, read what the kernel holds, and close."""
+        if self._bound is None:
+            return
+        self._pause()
+        bound, self._bound = self._bound, None
+        bound.remove()
+        self._socket.shutdown(socket.SHUT_RD)
+        while self._read():
+            await asyncio.sleep(0)
+        self._socket.close()
+
+    def _read(self) -> int:
+        """Up to `MOST` datagrams to the outlet; how many there were."""
+        payloads: list[bytes] = []
+        peers: list[str] = []
+        book = self.context.book
+        count = 0
+        flagged = False
+        try:
+            for _ in range(MOST):
+                nbytes, ancillary, flags, _ = self._socket.recvmsg_into([self._room], _ROOM)
+                if nbytes == 0 and not ancillary:
+                    break  # what a socket that was shut down says when it is empty
+                count += 1
+                payload = bytes(self._room[:nbytes])
+                if flags & socket.MSG_TRUNC:
+                    if self.config.oversize == "drop" and self._cutter is None:
+                        book.received += 1
+                        book.dropped["oversize"] += 1
+                        continue
+                    book.note("truncated")
+                    payload, flagged = FlaggedFrame(payload, "truncated"), True
+                payloads.append(payload)
+                peers.append(_sender(ancillary))
+        except (BlockingIOError, InterruptedError):
+            pass
+        if payloads:
+            same = peers.count(peers[0]) == len(peers)
+            self._hand_on(payloads, peers[0] if same else peers, flagged)
+        return count
+
+    def _hand_on(self, payloads: list[bytes], peers: str | list[str], flagged: bool) -> None:
+        wall_s = read_clock().wall_s
+        cut = (
+            (Frames(payloads, peers, wall_s, flagged=flagged),)
+            if self._cutter is None
+            else self._cutter.cut(payloads, peers, wall_s)
+        )
+        for frames in cut:
+            if not self._outlet.offer(frames):
+                self._pause()
+
+
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> str:
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
+            return peer_text(data)
+    return ""  # the kernel adds it to everything that reaches a socket which asked before it was bound

@@ -1,0 +1,42 @@
+"""Connections over a unix socket."""
+
+import socket
+from typing import Any
+
+from streamd.core.contracts import Outlet, SourceContext
+from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text, rehearse
+from streamd.net.stream_source import StreamSource
+
+
+class UnixStreams(StreamSource):
+    """A unix socket that takes connections. Their peer is the process that connected."""
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        super().__init__(config, context)
+        self.address = path_of(config, context)
+        self._bound: UnixSocket | None = None
+
+    async def open(self, outlet: Outlet) -> None:
+        """Bind and begin to accept. Raises `EnvironmentFault`."""
+        self._bound = UnixSocket(self.config, self.context, socket.SOCK_STREAM)
+        self.accept(outlet, self._bound.socket)
+
+    def rehearse(self) -> None:
+        """Look at the path. Raises `EnvironmentFault`."""
+        rehearse(self.config, self.context, socket.SOCK_STREAM)
+
+    def peer_of(self, sock: socket.socket, address: Any) -> str:
+        """The process that connected."""
+        del address
+        return peer_text(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+
+    def sender_of(self, peer: str) -> str:
+        """`uid=1000`: the user that connected."""
+        return peer.split(",")[1]
+
+    async def stop(self) -> None:
+        """Take the path away, then stop as every stream does."""
+        if self._bound is not None:
+            self._bound.remove()
+            await super().stop()
+            self._bound = None

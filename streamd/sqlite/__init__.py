@@ -1,0 +1,1 @@
+"""SQLite files: opened, written, recovered, kept in bounds and read."""

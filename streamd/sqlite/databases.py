@@ -1,0 +1,89 @@
+"""The writer connections of this process: one for each file, however many write to it."""
+
+import asyncio
+from pathlib import Path
+
+from streamd.core.errors import EnvironmentFault
+from streamd.sqlite import files
+from streamd.sqlite.database import Database, Synchronous
+
+
+class Databases:
+    """Hands out one `Database` for a path to everybody who asks. Made once in a process."""
+
+    def __init__(self) -> None:
+        self._users: dict[Path, int] = {}
+        self._open: dict[Path, Database] = {}
+        self._reclaimed: set[Path] = set()
+        self._rehearsed: set[Path] = set()
+        self._closed: list[Database] = []
+        """Databases that were in trouble when they were closed."""
+        self._lock = asyncio.Lock()
+
+    def troubles(self) -> list[str]:
+        """What has happened to files of databases that are or were open, for as long as that is told."""
+        found = [database.recovery.trouble for database in (*self._open.values(), *self._closed)]
+        self._closed = [database for database in self._closed if database.recovery.trouble is not None]
+        return [trouble.why for trouble in found if trouble is not None]
+
+    def reclaim(self, path: Path) -> None:
+        """Where this file is made, make it so that pages freed by retention go back to the disk.
+
+        Said before anybody opens it, because only a file without tables can be made so.
+        """
+        self._reclaimed.add(path.resolve())
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are open."""
+        return list(self._open)
+
+    async def acquire(self, path: Path, synchronous: Synchronous = "normal") -> Database:
+        """The open database at `path`; the stricter `synchronous` wins. Raises `EnvironmentFault`."""
+        path = path.resolve()  # noqa: ASYNC240 - a few lookups, at start
+        async with self._lock:
+            database = self._open.get(path)
+            if database is None:
+                self._refuse_second_name(path)
+                database = Database(path, synchronous, reclaim=path in self._reclaimed)
+                await database.open()
+                self._open[path] = database
+            await database.require(synchronous)
+            self._users[path] = self._users.get(path, 0) + 1
+            return database
+
+    def rehearse(self, path: Path) -> None:
+        """Raises `EnvironmentFault` for a second name of a file that is open, or was rehearsed here."""
+        path = path.resolve()
+        self._refuse_second_name(path)
+        self._rehearsed.add(path)
+
+    def has(self, path: Path) -> bool:
+        """Whether the file is a database that is open or was rehearsed here, by whatever name.
+
+        Nobody else may open and close it: that would drop the locks of this process on it.
+        """
+        found = files.identity(path)
+        return found != files.NO_FILE and any(
+            found == files.identity(other) for other in (*self._open, *self._rehearsed)
+        )
+
+    def _refuse_second_name(self, path: Path) -> None:
+        """A file that is open by another name: each name would get a write-ahead log of its own."""
+        found = files.identity(path)
+        for other in {*self._open, *self._rehearsed} - {path}:
+            if found != files.NO_FILE and found == files.identity(other):
+                raise EnvironmentFault(
+                    f"{path} and {other} are one file under two names, which would ruin the database:"
+                    " use one of them everywhere"
+                )
+
+    async def release(self, database: Database) -> None:
+        """Give it back; the last one closes it."""
+        async with self._lock:
+            self._users[database.path] -= 1
+            if self._users[database.path] == 0:
+                del self._users[database.path], self._open[database.path]
+                await database.close()
+                if database.recovery.trouble is not None:
+                    self._closed = [*self._closed[-7:], database]

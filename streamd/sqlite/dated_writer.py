@@ -1,0 +1,312 @@
+"""Batches into the file of the time they were received, and old files removed whole."""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from itertools import compress
+from operator import itemgetter
+from pathlib import Path
+from urllib.parse import quote as quoted_path
+
+import structlog
+
+from streamd.core.batch import RECEIVED_AT, Batch
+from streamd.core.contracts import Written
+from streamd.core.errors import BadData, SinkError, StreamdError
+from streamd.core.timestamp import canonical
+from streamd.files.dated import DatedPath
+from streamd.sqlite.faults import environment_fault
+from streamd.sqlite.files import foreign
+from streamd.sqlite.retention import Retention
+from streamd.sqlite.table import quote
+from streamd.sqlite.table_writer import TableWriter
+
+log = structlog.get_logger()
+
+_MOST_OPEN = 4
+_UNUSED_S = 60.0
+"""A file nothing was written to for that long is closed with the next write: its day is over."""
+_COMPANIONS = ("", "-wal", "-shm")
+
+
+class _Parts:
+    """The batches of one write, split by file; what is committed stays done when the write is tried again."""
+
+    def __init__(self, batches: Sequence[Batch], path_of: Callable[[Batch], Path | list[Path]]) -> None:
+        self.batches = batches
+        self.written = Written([0] * len(batches), [0] * len(batches))
+        self.waiting: dict[Path, list[tuple[int, Batch]]] = {}
+        for place, batch in enumerate(batches):
+            paths = path_of(batch)
+            if isinstance(paths, Path):
+                self.waiting.setdefault(paths, []).append((place, batch))
+                continue
+            for path in dict.fromkeys(paths):
+                part = _where(batch, [each == path for each in paths])
+                self.waiting.setdefault(path, []).append((place, part))
+
+    def are_of(self, batches: Sequence[Batch]) -> bool:
+        """Whether the same batches are handed in again."""
+        return len(batches) == len(self.batches) and all(
+            one is other for one, other in zip(batches, self.batches, strict=True)
+        )
+
+    def done(self, path: Path, written: Written) -> None:
+        """A file's part is committed."""
+        for (place, _), rejected, replaced in zip(
+            self.waiting.pop(path), written.rejected, written.replaced, strict=True
+        ):
+            self.written.rejected[place] += rejected
+            self.written.replaced[place] += replaced
+
+
+class DatedWriter:
+    """Writes each record into the file of the span of time (UTC) in which it was received.
+
+    A batch that spans midnight is committed file by file. `open_file` gives a writer whose database is open
+    and whose table is there, `close_file` takes it back.
+    """
+
+    def __init__(
+        self,
+        dated: DatedPath,
+        open_file: Callable[[Path], Awaitable[TableWriter]],
+        close_file: Callable[[TableWriter], Awaitable[None]],
+        table: str,
+        retention: Retention,
+        max_bytes: int | None,
+    ) -> None:
+        self._dated = dated
+        self._open_file = open_file
+        self._close_file = close_file
+        self._table = table
+        self._retention = retention
+        self._max_bytes = max_bytes
+        self._open: dict[Path, TableWriter] = {}
+        self._used_s: dict[Path, float] = {}
+        self._lock = asyncio.Lock()
+        self._leaving: Path | None = None
+        self._ours: set[Path] = set()
+        """Files that were looked at and may be removed."""
+        self._not_ours: set[Path] = set()
+        """Files that stay: no databases, or ones with the tables of others."""
+        self._to_come: set[Path] = set()
+        """Files dated in the future, which were named."""
+        self._parts: _Parts | None = None
+
+    async def open(self) -> None:
+        """Make the file of this moment, so that what is wrong shows at start."""
+        async with self._lock:
+            await self._writer(self._dated.file_of(datetime.now(UTC)))
+
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """Of the file that has been in trouble for longest."""
+        return min(
+            filter(None, (writer.trouble for writer in self._open.values())), key=itemgetter(1), default=None
+        )
+
+    async def close(self) -> None:
+        """Close every file."""
+        async with self._lock:
+            for path in list(self._open):
+                await self._close(path)
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Commit all batches, each file in one transaction.
+
+        Raises `SinkError` where a file could not be written; the same batches handed in again go on there.
+        """
+        if self._parts is None or not self._parts.are_of(batches):
+            self._parts = _Parts(batches, self._paths_of)
+        parts = self._parts
+        async with self._lock:
+            for path in sorted(parts.waiting):
+                if path == self._leaving:
+                    raise SinkError("expiring", f"{path} is being removed by retention")
+                try:
+                    writer = await self._writer(path)
+                    written = await writer.write([batch for _, batch in parts.waiting[path]])
+                except SinkError as error:
+                    if (
+                        error.reason == "moved"
+                    ):  # a file of a day may be taken away: the next attempt makes it
+                        await self._close(path)
+                    raise
+                except StreamdError as error:
+                    raise SinkError("cannot_open", str(error)) from error
+                parts.done(path, written)
+            self._parts = None
+            await self._close_unused()
+        return parts.written
+
+    async def expire(self) -> bool:
+        """Remove the oldest file where it is too old or all are too much; else some rows of the only one.
+
+        All that goes by the present: a file of a time to come is neither counted nor removed before that.
+        """
+        moment = self._retention.now
+        files = self._files(moment)
+        now = self._dated.file_of(moment)
+        oldest = next((path for path in files if path != now), None)
+        cutoff = self._retention.cutoff
+        if oldest is not None:
+            start = self._dated.start_of_file(oldest)
+            old = cutoff is not None and start is not None and self._dated.end_of(start) <= cutoff
+            if old or (self._max_bytes is not None and sum(map(_size_bytes, files)) > self._max_bytes):
+                await self._remove(oldest)
+                return True
+        elif self._max_bytes is not None and now in self._open:
+            return await self._retention.step(self._open[now].database, self._max_bytes)
+        return False
+
+    def _files(self, moment: datetime) -> list[Path]:
+        """The databases up to the present one, oldest first. Others are named once and left alone."""
+        every = self._dated.files()
+        there = [path for path in every if not self._dated.is_to_come(path, moment)]
+        to_come = set(every) - set(there)
+        for path in sorted(to_come - self._to_come):
+            log.warning(
+                "file_of_the_future",
+                path=str(path),
+                hint="retention neither counts nor removes it before its time: look at the clock of this host"
+                " or at the received_at that a step gives, and rename it or move it away",
+            )
+        self._to_come = to_come
+        self._ours &= set(there)
+        self._not_ours &= set(there)
+        for path in there:
+            if path not in self._ours and path not in self._not_ours:
+                why = foreign(path)
+                if why is None:
+                    self._ours.add(path)
+                else:
+                    self._leave(path, why)
+        return [path for path in there if path in self._ours]
+
+    def _leave(self, path: Path, why: str | None) -> None:
+        self._ours.discard(path)
+        self._not_ours.add(path)
+        if why is not None:
+            hint = "retention leaves it alone: move it away, or give it another name"
+            log.warning("foreign_file", path=str(path), why=why, hint=hint)
+
+    async def _remove(self, path: Path) -> None:
+        async with self._lock:
+            self._leaving = path
+            await self._close(path)
+        removing = asyncio.ensure_future(asyncio.to_thread(remove_table, path, self._table))
+        try:
+            await asyncio.shield(removing)
+        except SinkError as error:
+            if error.reason != "corrupt":
+                raise
+            self._leave(path, str(error))
+        finally:  # a stop does not keep the thread from removing: what is gone is counted whatever happens
+            await asyncio.wait((removing,))
+            self._leaving = None
+            if removing.exception() is None:
+                gone, is_gone = removing.result()
+                self._retention.expired(gone)
+                if not is_gone:
+                    self._leave(path, None)
+                log.info("file_expired", path=str(path), rows=gone)
+
+    async def _writer(self, path: Path) -> TableWriter:
+        self._used_s[path] = time.monotonic()
+        if path not in self._open:
+            self._open[path] = await self._open_file(path)
+            self._not_ours.discard(path)
+        return self._open[path]
+
+    async def _close(self, path: Path) -> None:
+        self._used_s.pop(path, None)
+        writer = self._open.pop(path, None)
+        if writer is not None:
+            await self._close_file(writer)
+
+    async def _close_unused(self) -> None:
+        now_s = time.monotonic()
+        by_use = sorted(self._used_s, key=self._used_s.__getitem__)
+        for place, path in enumerate(by_use):
+            if len(by_use) - place > _MOST_OPEN or now_s - self._used_s[path] > _UNUSED_S:
+                await self._close(path)
+
+    def _paths_of(self, batch: Batch) -> Path | list[Path]:
+        """The file of all records of a batch, or of each."""
+        if batch.lifted:
+            each = [self._path_of_text(record.get(RECEIVED_AT)) for record in batch.records]
+        elif isinstance(batch.received_at, float):
+            return self._path_of(batch.received_at)
+        else:
+            first, last = self._path_of(min(batch.received_at)), self._path_of(max(batch.received_at))
+            each = [first] if first == last else [self._path_of(at) for at in batch.received_at]
+        return each[0] if len(set(each)) == 1 else each
+
+    def _path_of(self, wall_s: float) -> Path:
+        return self._dated.file_of(datetime.fromtimestamp(wall_s, UTC))
+
+    def _path_of_text(self, received_at: object) -> Path:
+        """A record made by a step of nothing that was received belongs to the time in which it is stored."""
+        with contextlib.suppress(BadData):
+            if received_at is not None:
+                return self._dated.file_of(datetime.fromisoformat(canonical(received_at)))
+        return self._dated.file_of(datetime.now(UTC))
+
+
+def remove_table(path: Path, table: str) -> tuple[int, bool]:
+    """Drop the table from a file nobody writes to, and the file where no other table is left in it.
+
+    Returns how many rows it had (it reads them all) and whether the file is gone. Raises `SinkError`.
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quoted_path(str(path))}?mode=rw", uri=True, isolation_level=None)
+        ) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            known = (
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'"
+            )
+            tables = {name.lower() for (name,) in connection.execute(known)}
+            rows = 0
+            if table.lower() in tables:
+                (rows,) = connection.execute(f"SELECT count(*) FROM {quote(table)}").fetchone()  # noqa: S608 - quoted
+                if len(tables) > 1:
+                    connection.execute(f"DROP TABLE {quote(table)}")
+            connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        fault = environment_fault(error)
+        raise SinkError(fault.reason if fault else "expire", f"{path}: {error}") from error
+    alone = tables == {table.lower()}
+    if alone:
+        for suffix in _COMPANIONS:
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+    return int(rows), alone
+
+
+def _size_bytes(path: Path) -> int:
+    size_bytes = 0
+    for suffix in _COMPANIONS:
+        with contextlib.suppress(FileNotFoundError):  # a log goes when its database is closed
+            size_bytes += Path(f"{path}{suffix}").stat().st_size
+    return size_bytes
+
+
+def _where(batch: Batch, chosen: list[bool]) -> Batch:
+    """The chosen records as a batch of their own, which settles nothing."""
+    width = len(batch.fields) if batch.fields else 1
+    every = [flag for flag in chosen for _ in range(width)]
+    return Batch(
+        list(compress(batch.records, every)),
+        batch.source,
+        batch.pipeline,
+        batch.peers if isinstance(batch.peers, str) else list(compress(batch.peers, chosen)),
+        batch.received_at
+        if isinstance(batch.received_at, float)
+        else list(compress(batch.received_at, chosen)),
+        fields=batch.fields,
+        lifted=batch.lifted,
+    )

@@ -1,0 +1,246 @@
+"""Batches into one table of one open database, every write in one transaction."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+import structlog
+
+from streamd.core.batch import Batch
+from streamd.core.books import Entry
+from streamd.core.contracts import Written
+from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.errors import EnvironmentFault, SinkError, StreamdError
+from streamd.sqlite.catch_all import CatchAllRows
+from streamd.sqlite.database import Database
+from streamd.sqlite.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
+from streamd.sqlite.rows import Reject, Rows
+from streamd.sqlite.table import Table
+from streamd.sqlite.typed_rows import JSON_COLUMN, TypedRows
+
+log = structlog.get_logger()
+
+
+class TableWriter:
+    """Writes what one sink stores into one file. `notes` are the sink's numbers beside the books."""
+
+    def __init__(
+        self,
+        database: Database,
+        table: Table,
+        rows: TypedRows | CatchAllRows,
+        sink: str,
+        dead_letters: DeadLetterOffice,
+        notes: Counter[str],
+    ) -> None:
+        self.database = database
+        self._table = table
+        self._rows = rows
+        self._unique = table.unique
+        self._sink = sink
+        self._office = dead_letters
+        self._notes = notes
+        self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
+        self._letters_kept: dict[tuple[int, int], Batch] = {}
+        self._log_pinned = database.write_ahead_log.pinned
+
+    async def open(self) -> None:
+        """Make the table or bring it up to date. Raises `EnvironmentFault`, `ConfigError`."""
+        await self._prepare()
+        self.database.recovery.add_user(self._prepare)
+
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """Why files of the database were lost, and since when on the monotonic clock."""
+        trouble = self.database.recovery.trouble
+        return None if trouble is None else (trouble.reason, trouble.since_mono_s)
+
+    def close(self) -> None:
+        """The database goes on without this table."""
+        self.database.recovery.remove_user(self._prepare)
+
+    async def _prepare(self) -> None:
+        """Also in another file that has come to the path."""
+        try:
+            there = await self._table.ensure(self.database)
+        except (SinkError, sqlite3.Error) as error:
+            raise EnvironmentFault(
+                f"cannot prepare the table {self._table.name!r} in {self.database.path}: {error}"
+            ) from error
+        if isinstance(self._rows, TypedRows) and self._rows.extra == "add_column":
+            self._rows = self._rows.with_columns(there)
+
+    async def _prepare_again(self, why: SinkError) -> None:
+        try:
+            changes = await self._table.changes(self.database)
+            await self._prepare()
+        except (StreamdError, sqlite3.Error) as error:
+            raise SinkError("schema", str(error)) from error
+        self._inserts.clear()
+        if changes:
+            log.warning(
+                "table_prepared_again", path=str(self.database.path), table=self._table.name, why=why.detail
+            )
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Commit all batches in one transaction; what cannot be stored is in the dead letters before.
+
+        Raises `SinkError`: nothing is committed. About 1.3 µs a record of seven columns, 1.1 of it on the
+        connection's thread.
+        """
+        try:
+            written = await self._written(batches)
+        except SinkError as error:
+            if error.reason == "schema":  # another program changed the table: the next attempt finds one
+                await self._prepare_again(error)
+            raise
+        self._letters_kept.clear()
+        log_pinned = self.database.write_ahead_log.pinned
+        if log_pinned > self._log_pinned:
+            self._notes["wal_pinned"] += log_pinned - self._log_pinned
+            self._log_pinned = log_pinned
+        return written
+
+    async def _written(self, batches: Sequence[Batch]) -> Written:
+        try:
+            return await self._write_at_once(batches) or await self._write(batches, careful=False)
+        except DATA_ERRORS:
+            # Statements behind the failed one have run by now; from the start, so that order is kept.
+            return await self._write(batches, careful=True)
+
+    async def _write_at_once(self, batches: Sequence[Batch]) -> Written | None:
+        """All in one trip to the database's thread; None where there is more to do than inserting."""
+        if self._unique:
+            return None
+        runs: list[Iterable[tuple[str, list[Any]]]] = []
+        parts: list[Iterable[Any]] = []
+        count = fields_as_json = 0
+        last: Insert | None = None
+        for batch in batches:
+            stream = self._rows.stream(batch) if batch.records else None
+            if stream is None:
+                rows = self._rows.of(batch)
+                if rows.rejects or rows.new_columns or rows.dropped_fields:
+                    return None
+                stream = (rows.columns, chain.from_iterable(rows.rows))
+                fields_as_json += rows.fields_as_json
+            insert = self._insert(stream[0], self._rows)
+            if last is not None and insert is not last:
+                runs.append(last.statements(chain.from_iterable(parts), count))
+                parts, count = [], 0
+            last = insert
+            parts.append(stream[1])
+            count += len(batch)
+        if last is not None:
+            runs.append(last.statements(chain.from_iterable(parts), count))
+        written = Written([0] * len(batches), [0] * len(batches))
+        await self.database.write(chain.from_iterable(runs), self._entries(batches, written))
+        if fields_as_json:
+            self._notes["extra_as_json"] += fields_as_json
+        return written
+
+    async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
+        database, maker = self.database, self._rows
+        written = Written([0] * len(batches), [0] * len(batches))
+        refused: list[tuple[Batch, Reject]] = []
+        dropped_fields = fields_as_json = 0
+        async with database.transaction() as entries:
+            gathered = Gathered(database)
+            tops = [database.submit(self._table.top_sql)] if self._unique else []
+            for place, batch in enumerate(batches):
+                rows, maker = await self._rows_of(batch, maker)
+                statement = self._insert(rows.columns, maker)
+                if careful:
+                    bad = await insert_what_can_be(database, statement, rows.rows)
+                    rows.rejects += [Reject(rows.indexes[row], reason, detail) for row, reason, detail in bad]
+                else:
+                    await gathered.put(statement, rows.rows)
+                if self._unique:
+                    await gathered.flush()
+                    tops.append(database.submit(self._table.top_sql))
+                written.rejected[place] = len(rows.rejects)
+                refused += [(batch, reject) for reject in rows.rejects]
+                dropped_fields += rows.dropped_fields
+                fields_as_json += rows.fields_as_json
+            await gathered.flush()
+            await database.settle()
+            for place, (before, after) in enumerate(pairwise(top.result()[0][0] or 0 for top in tops)):
+                stored = len(batches[place]) - written.rejected[place]
+                written.replaced[place] = stored - (after - before)
+            await self._keep(refused)
+            entries.extend(self._entries(batches, written))
+        if dropped_fields:
+            self._notes["extra_dropped"] += dropped_fields
+        if fields_as_json:
+            self._notes["extra_as_json"] += fields_as_json
+        self._rows = maker
+        return written
+
+    async def _rows_of(
+        self, batch: Batch, maker: TypedRows | CatchAllRows
+    ) -> tuple[Rows, TypedRows | CatchAllRows]:
+        """The rows of a batch, and the maker that made them: another where the table had to get columns."""
+        rows = maker.of(batch)
+        if rows.new_columns and isinstance(maker, TypedRows):
+            await self.database.settle()
+            there = await self._table.columns_there(self.database)
+            maker = maker.with_columns(there)  # another sink may have added some, perhaps in other letters
+            rows = maker.of(batch)
+            taken = set(map(str.lower, there))
+            new = {column: JSON_COLUMN.get(column, "ANY") for column in rows.new_columns}
+            for column, kind in new.items():
+                if column.lower() not in taken:  # a computed one is, and takes no values
+                    await self.database.execute(self._table.add_column_sql(column, kind))
+            if new:
+                maker = maker.with_columns(new)
+                rows = maker.of(batch)
+            self._inserts.clear()  # whoever adds columns one by one shall not make us keep a text for each
+        return rows, maker
+
+    def _insert(self, columns: tuple[str, ...], maker: TypedRows | CatchAllRows) -> Insert:
+        every = tuple(maker.columns)
+        found = self._inserts.get((columns, every))
+        if found is None:
+            found = self._inserts[columns, every] = Insert(
+                self._table.name, columns, self._unique, every, maker.bools
+            )
+        return found
+
+    async def _keep(self, refused: list[tuple[Batch, Reject]]) -> None:
+        """Commit the dead letters. A second attempt at the same batches brings none a second time."""
+        letters = [
+            self._letter(batch, reject)
+            for batch, reject in refused
+            if (id(batch), reject.index) not in self._letters_kept
+        ]
+        if letters:
+            await self._office.commit(letters)
+        for batch, reject in refused:  # holding the batch keeps its id from being given to another
+            self._letters_kept[id(batch), reject.index] = batch
+
+    def _letter(self, batch: Batch, reject: Reject) -> DeadLetter:
+        return DeadLetter(
+            batch.record(reject.index),
+            "sink",
+            reject.reason,
+            reject.detail,
+            source=batch.source,
+            peer=batch.peer(reject.index),
+            received_at=batch.time(reject.index),
+            pipeline=batch.pipeline,
+            sink=self._sink,
+        )
+
+    def _entries(self, batches: Sequence[Batch], written: Written) -> list[Entry]:
+        """What the ledger writes in the same transaction."""
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for batch, rejected, replaced in zip(batches, written.rejected, written.replaced, strict=True):
+            counts[batch.source, batch.pipeline, "stored"] += len(batch) - rejected
+            counts[batch.source, batch.pipeline, "replaced"] += replaced
+        return [
+            Entry(source, pipeline, self._sink, counter, "", n)
+            for (source, pipeline, counter), n in counts.items()
+            if n
+        ]

@@ -1,0 +1,1 @@
+"""The steps a pipeline can name: each changes, filters or adds records. One file, one type."""

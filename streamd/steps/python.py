@@ -1,0 +1,235 @@
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from streamd.core.batch import Record
+from streamd.core.contracts import DROP, BadRecord, Drop, Offload, Processed, Step, StepContext
+from streamd.core.errors import BadData, ConfigError, EnvironmentFault
+from streamd.core.failure import failure_of, text_of
+from streamd.core.now import Now
+from streamd.core.settings import DurationS, Settings
+from streamd.functions.files import Sources
+from streamd.functions.modules import use_sources
+from streamd.functions.reference import Named
+from streamd.functions.results import BadResult, batch_made, records_of, settle
+
+DEFAULT_TIMEOUT_S = 30.0
+"""How long a batch may take in a thread, a process or an async function."""
+
+
+class Python(Step):
+    """Calls your own function or object with each record, or with each batch.
+
+    The function gets a shallow copy of the record. If it fails after changing the record, the record is
+    rejected unchanged, except for changes inside nested values. A dict that it returns is copied too, so it
+    may return the same dict again. An exception costs the record (in batch mode, the batch) and nothing else.
+
+    If a class is named, one object of it is made with `params`, in the process that calls it.
+    """
+
+    class Config(Settings):
+        """What the configuration may say of a python step."""
+
+        function: Annotated[str, StringConstraints(pattern=r"^.+\.py:\w+$|^\w+(\.\w+)*:\w+$")] = Field(
+            description="a function or class: `steps.py:name`, with a path relative to the "
+            "configuration file, or `package.module:name`"
+        )
+        params: dict[str, Any] = Field(
+            {},
+            description="keyword arguments: a function gets them at each call, a class when its one "
+            "object is made, which is then called with the records",
+        )
+        mode: Literal["record", "batch"] = Field(
+            "record",
+            description="record: called with one dict, returns a dict, a list of dicts or streamd.DROP;"
+            " batch: called with a list of dicts, returns a list of dicts",
+        )
+        executor: Literal["inline", "thread", "process"] = Field(
+            "inline",
+            description="where it runs: inline (in the daemon's event loop, which does nothing else "
+            "meanwhile; an async function is awaited there), thread, or process (if the "
+            "process hangs, dies or grows, only its batch is lost)",
+        )
+        concurrency: int = Field(
+            1,
+            ge=1,
+            le=256,
+            description="batches under way at a time in threads, processes or an async function; their "
+            "order is kept",
+        )
+        timeout: DurationS | None = Field(
+            None,
+            gt=0,
+            description="longest time for a batch in a thread, a process or an async function; beyond "
+            "it the batch is rejected. Default: 30s",
+        )
+        max_batches: int | None = Field(
+            None,
+            ge=1,
+            description="number of batches after which a worker process is replaced, for code that "
+            "leaks memory",
+        )
+
+    def __init__(self, config: Config, context: StepContext) -> None:
+        super().__init__(config, context)
+        self._named = Named(config.function, context.base_dir, config.params)
+        self.offload = _offload(config, awaited=self._named.is_async)
+        self._function: Callable[[Any], Any] | None = None if self._named.is_class else self._named.make()
+
+    def open(self) -> None:
+        """Make the object of a class. Raises `EnvironmentFault` with what its constructor raised as cause."""
+        if self._function is None:
+            self._function = self._opened()
+
+    async def close(self) -> None:
+        """Call the object's `close`, where it has one. What that raises is raised."""
+        if not self._named.is_class or self._function is None:
+            return
+        close, self._function = getattr(self._function, "close", None), None
+        if callable(close):
+            done = close()
+            if inspect.isawaitable(done):
+                await done
+
+    def is_current(self) -> bool:
+        """Whether its files are as they were; an installed package is what it was until a restart."""
+        return self._named.is_current()
+
+    def files(self) -> tuple[Path, Sources]:
+        """Its modules as they were read."""
+        return self._named.root, self._named.sources
+
+    @classmethod
+    def take_files(cls, files: tuple[Path, Sources]) -> None:
+        """Read its modules from these."""
+        root, sources = files
+        if sources:
+            use_sources(root, sources)
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        try:
+            function = self._function or self._opened()
+        except EnvironmentFault as fault:
+            return self._all_rejected(records, fault.__cause__ or fault)
+        if self.config.mode == "batch":
+            given = [record.copy() for record in records]
+            try:
+                return batch_made(given, function(given.copy()))
+            except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
+                return self._all_rejected(records, error)
+        done = Processed([])
+        made, owners = done.records, []
+        for record in records:
+            own = record.copy()
+            try:
+                result = function(own)
+                if result is own:
+                    made.append(own)
+                    owners.append(record)
+                else:
+                    _add(done, owners, record, records_of(result, own))
+            except BaseException as error:  # noqa: BLE001 - the same
+                done.rejects.append(self._reject(record, error))
+        settle(done, owners)
+        return done
+
+    async def process_async(
+        self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
+    ) -> Processed:
+        try:
+            function = self._function or self._opened()
+        except EnvironmentFault as fault:
+            return self._all_rejected(records, fault.__cause__ or fault)
+        if self.config.mode == "batch":
+            given = [record.copy() for record in records]
+            try:
+                return batch_made(given, await function(given.copy()))
+            except BaseException as error:
+                if is_cancelled():
+                    raise
+                return self._all_rejected(records, error)
+        done = Processed([])
+        owners: list[Record] = []
+        for record in records:
+            own = record.copy()
+            try:
+                _add(done, owners, record, records_of(await function(own), own))
+            except BaseException as error:
+                if is_cancelled():
+                    raise
+                done.rejects.append(self._reject(record, error))
+            if is_cancelled():  # the function went on all the same: nobody waits for the rest any more
+                break
+        settle(done, owners)
+        return done
+
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
+        done = self.process([record], now)
+        for bad in done.rejects:
+            raise BadData(bad.reason, bad.detail) from bad.error
+        if done.filtered:
+            return DROP
+        return done.records if done.emitted else done.records[0]
+
+    def _opened(self) -> Callable[[Any], Any]:
+        try:
+            with contextlib.redirect_stdout(
+                sys.stderr
+            ):  # what is printed there is no part of anybody's output
+                self._function = self._named.make()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            text = failure_of(error, self.context.base_dir).text
+            raise EnvironmentFault(
+                f"pipelines.{self.context.pipeline}: {self.context.name}: {self.config.function}: {text}"
+            ) from error
+        return self._function
+
+    def _all_rejected(self, records: list[Record], error: BaseException) -> Processed:
+        return Processed([], rejects=[self._reject(record, error) for record in records])
+
+    def _reject(self, record: Record, error: BaseException) -> BadRecord:
+        kind = type(error)  # what `isinstance` asks, the class itself may answer with anybody's code
+        if issubclass(kind, BadResult):
+            told = vars(error)
+            return BadRecord(record, told["reason"], told["detail"], kind=told["kind"])
+        if issubclass(kind, BadData):  # a reason of the user's own would be a metric label of the user's own
+            return BadRecord(record, "rejected", text_of(error).removeprefix("rejected: "))
+        failure = failure_of(error, self.context.base_dir)
+        return BadRecord(record, "exception", failure.text, error, failure.kind)
+
+
+def _add(done: Processed, owners: list[Record], record: Record, made: list[Record]) -> None:
+    """Add what one call made of its record."""
+    done.records += made
+    owners += [record] * len(made)
+    done.emitted += max(0, len(made) - 1)
+    done.filtered += not made
+
+
+def _offload(config: Python.Config, *, awaited: bool) -> Offload | None:
+    """How the step is run, where not inline. Raises `ConfigError` for options that would do nothing."""
+    if config.max_batches is not None and config.executor != "process":
+        raise ConfigError('max_batches: only executor = "process" has worker processes to replace')
+    timeout_s = DEFAULT_TIMEOUT_S if config.timeout is None else config.timeout
+    if awaited:
+        if config.executor != "inline":
+            raise ConfigError(
+                f'executor: an async function runs on the loop: write def for "{config.executor}"'
+            )
+        return Offload("loop", config.concurrency, timeout_s)
+    if config.executor == "inline":
+        for key, is_set in (("concurrency", config.concurrency > 1), ("timeout", config.timeout is not None)):
+            if is_set:
+                raise ConfigError(
+                    f'{key}: a function that runs inline cannot be left waiting: set executor = "thread" or'
+                    ' "process", or write async def'
+                )
+        return None
+    return Offload(config.executor, config.concurrency, timeout_s, config.max_batches)

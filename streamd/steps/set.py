@@ -1,0 +1,69 @@
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from streamd.core.batch import Record
+from streamd.core.contracts import Step, StepContext
+from streamd.core.errors import BadData, ConfigError
+from streamd.core.expression import Expression, ExpressionText
+from streamd.core.now import Now
+from streamd.core.settings import Settings
+
+
+class Set(Step):
+    """Sets fields to the values of expressions, in order: a later expression sees the fields that an earlier
+    one has set.
+
+    If an expression fails on a record, the record is rejected unchanged.
+    """
+
+    class Config(Settings):
+        """What the configuration may say of a set step."""
+
+        fields: dict[str, ExpressionText] = Field(
+            {}, description="name = expression, evaluated in order; a name is one key, dots included"
+        )
+        remove: list[str] = Field(
+            [], description="names of fields that are removed afterwards; a missing field is ignored"
+        )
+
+        @model_validator(mode="after")
+        def _check(self) -> Self:
+            if not self.fields and not self.remove:
+                raise ValueError("a set step without fields or remove does nothing")
+            for name in (*self.fields, *self.remove):
+                if not name:
+                    raise ValueError("a field has a name")
+                if name.startswith("@"):
+                    raise ValueError(f"{name!r} is metadata, which steps do not change")
+                if name in self.fields and name in self.remove:
+                    raise ValueError(f"{name!r} would be set and removed")
+            return self
+
+    def __init__(self, config: Config, context: StepContext) -> None:
+        super().__init__(config, context)
+        self.remove = config.remove
+        self.assignments: list[tuple[str, Expression]] = []
+        known = context.fields
+        for name, text in config.fields.items():
+            try:
+                self.assignments.append((name, Expression(text, known)))
+            except ValueError as error:
+                raise ConfigError(f"fields.{name}: {error}") from None
+            if known is not None:
+                known |= {name}
+        self._fields_after = None if known is None else known - set(config.remove)
+
+    def process_one(self, record: Record, now: Now) -> Record:
+        changed = record.copy()  # so that what is rejected is the record as it came
+        for name, expression in self.assignments:
+            try:
+                changed[name] = expression.evaluate(changed)
+            except BadData as bad:
+                raise BadData(bad.reason, f"{name}: {bad.detail}") from None
+        for name in self.remove:
+            changed.pop(name, None)
+        return changed
+
+    def fields_after(self) -> frozenset[str] | None:
+        return self._fields_after

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+
+from streamd import config
+from streamd.host.doctor.host import Host
+from streamd.host.doctor.ports import judge, look
+from streamd.host.socket_unit import first_unprivileged_port
+
+FAULT = "source lab: cannot listen on 127.0.0.1:9999: Address already in use"
+
+
+def test_a_port_in_strange_hands_is_a_problem_with_the_way_to_find_them() -> None:
+    finding = judge("sources.lab", "udp [::1]:9999", "other", FAULT)
+    assert (finding.severity, finding.text) == ("problem", FAULT)
+    assert finding.paste == ("ss -lnptu 'sport = :9999'",)
+
+
+def test_free_and_held_by_our_own_is_fine() -> None:
+    assert judge("sources.lab", "udp 127.0.0.1:9999", "nobody", None).text.endswith("is free")
+    for holder, word in (("daemon", "running daemon"), ("socket_unit", "streamd.socket")):
+        finding = judge("sources.lab", "udp 127.0.0.1:9999", holder, FAULT)  # type: ignore[arg-type]  # a loop's words are plain texts
+        assert finding.severity == "fine"
+        assert word in finding.text
+
+
+@pytest.mark.parametrize(
+    ("held", "drop_in", "severity"),
+    [
+        ("", "", "problem"),
+        ("ListenDatagram=127.0.0.1:514", "", "fine"),
+        ("", "AmbientCapabilities=CAP_NET_BIND_SERVICE\nPrivateUsers=no", "fine"),
+        ("", "AmbientCapabilities=CAP_NET_BIND_SERVICE\nPrivateUsers=yes", "problem"),
+    ],
+)
+def test_a_privileged_port_is_a_problem_unless_systemd_holds_it_or_the_unit_lets_the_service_bind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str, drop_in: str, severity: str
+) -> None:
+    if first_unprivileged_port() <= 514:
+        pytest.skip("every user may bind the port here")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "streamd.toml"
+    path.write_text(
+        '[admin]\nlisten = "none"\n[sources.lab]\ntype = "udp"\nlisten = "127.0.0.1:514"\n'
+        '[pipelines.main]\nsources = ["lab"]\nsinks = ["db"]\n[sinks.db]\ntype = "sqlite"\n'
+    )
+    units = tmp_path / "etc/systemd/system"
+    (units / "streamd.service.d").mkdir(parents=True)
+    (units / "streamd.service").write_text(
+        f"[Service]\nExecStart=/usr/bin/python3 -m streamd run --config {path}\nPrivateUsers=yes\n"
+    )
+    (units / "streamd.service.d" / "mine.conf").write_text(f"[Service]\n{drop_in}\n")
+    (units / "streamd.socket").write_text(f"[Socket]\n{held}\n")
+    (finding,) = look(config.load(path), Host(path, tmp_path))
+    assert finding.severity == severity
+    assert ("streamd install-service" in finding.text) == (severity == "problem")
