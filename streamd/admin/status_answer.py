@@ -75,7 +75,7 @@ class ReloadFailure(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The fields of the answer of `/status` that the commands read; docs/reference/status.md has all of it."""
+    """The fields of `/status` that the commands read; docs/reference/status.md has all of it."""
 
     version: str
     run_id: str

@@ -1,1 +1,1 @@
-"""This host as `check`, `doctor` and the service commands see it: units, sockets, the running daemon."""
+"""The host as `check`, `doctor` and the service commands see it: units, sockets, the running daemon."""

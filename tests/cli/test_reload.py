@@ -36,7 +36,7 @@ async def answering(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             await writer.drain()
             writer.close()
 
-        path = str(tmp_path / "client.sock")
+        path = str(tmp_path / "control.sock")
         servers.append(await asyncio.start_unix_server(talk, path))
         return path, asked
 
@@ -126,12 +126,12 @@ def test_the_installed_configuration_s_daemon_is_looked_for_where_its_unit_has_t
     installed, own = Path("/etc/streamd/streamd.toml"), Path("streamd.toml")
     daemon = DaemonSettings(state_dir=str(tmp_path))
     default = ControlSettings()
-    assert place_of(installed, daemon, default) == Path("/run/streamd/client.sock")
-    assert place_of(own, daemon, default) == tmp_path / "client.sock"
+    assert place_of(installed, daemon, default) == Path("/run/streamd/control.sock")
+    assert place_of(own, daemon, default) == tmp_path / "control.sock"
     assert place_of(installed, daemon, ControlSettings(path="c.sock")) == tmp_path / "c.sock"
     assert place_of(installed, daemon, ControlSettings(path="none")) is None
-    (tmp_path / "client.sock").touch()
-    assert place_of(installed, daemon, default) == tmp_path / "client.sock"
+    (tmp_path / "control.sock").touch()
+    assert place_of(installed, daemon, default) == tmp_path / "control.sock"
 
 
 async def test_a_file_of_wrong_syntax_is_told_as_the_daemon_would(
