@@ -121,7 +121,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def said() -> Iterator[list[Any]]:
     """The log, as it comes."""
     capture = LogCapture()
-    before = structlog.get_config()["steps"]
+    before = structlog.get_config()["processors"]
     structlog.configure(processors=[capture])
     yield capture.entries
     structlog.configure(processors=before)
