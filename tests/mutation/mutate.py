@@ -32,6 +32,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FATES = ROOT / "build" / "mutate.jsonl"
 GOAL = 0.95
+ONE_TEST_S = 40
+"""A test that takes longer waits for something that the mistake has taken away."""
 NOTICED, EQUIVALENT, NOT_NOTICED, STALE = "noticed", "equivalent", "NOT NOTICED", "stale"
 
 
@@ -150,7 +152,7 @@ class Tree:
         """The first test that fails, or that there was a hang; None: all pass."""
         command = [
             sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "--tb=no", "--no-header", "-p", "no:randomly",
-            "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests,
+            "-p", "no:cacheprovider", "--hypothesis-seed=0", "-o", f"timeout={ONE_TEST_S}", *tests,
         ]  # fmt: skip
         env = {**os.environ, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "500"}
         with tempfile.TemporaryFile("w+") as output:
@@ -302,7 +304,7 @@ def main() -> int:
         "--only", default="", metavar="PATTERN", help="mistakes whose file or note has this in it"
     )
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="how many at a time"
+        "--jobs", type=int, default=2 * (os.cpu_count() or 1), metavar="N", help="how many at a time"
     )
     parser.add_argument(
         "--each-s", type=float, default=120, metavar="S", help="a test run longer than this hangs"
