@@ -1,0 +1,43 @@
+"""docs/how-to/syslog.md, typed under a real systemd."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(60)
+
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "syslog.md").read_text()
+TOML, STEP, LOSSES = re.findall(r"^```(?:toml|python|sh)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"^    ((?:logger|cd) .*)$", TEXT, re.MULTILINE)
+
+
+def typed(service: Any, command: str, check: bool = True) -> str:
+    """Output of a command of the page; the program is not on the PATH of that machine."""
+    command = re.sub(r"\S*streamd query", "/opt/streamd/bin/python3 -m streamd query", command)
+    output: str = service.machine.run("sh", "-c", command, check=check)
+    return output
+
+
+def test_syslog_is_collected_on_port_514_and_losses_are_printed(service: Any) -> None:
+    service.machine.write("/etc/streamd/priority.py", STEP)
+    service.install(TOML)
+    service.start()
+    logger, query = COMMANDS
+    typed(service, logger)
+    typed(service, logger.replace("--udp", "--tcp --octet-count"))
+    service.until(lambda: typed(service, query).count("disk failure") == 2, "both messages")
+    for line in typed(service, query).splitlines()[1:]:
+        _, peer, severity, message = line.split("\t")
+        assert peer.startswith("127.0.0.1:")
+        assert severity == "3"
+        assert message.endswith("disk failure")
+
+    assert typed(service, LOSSES) == ""
+    service.kill("KILL")
+    service.until(lambda: typed(service, LOSSES) != "", "the time of the crash")
+    assert {json.loads(line)["percent"] for line in typed(service, LOSSES).splitlines()} == {None}
+    service.stop()
+    assert "books balance" in service.log()
