@@ -65,6 +65,26 @@ def test_every_record_without_a_fate_is_named() -> None:
     assert summary(found, {})[-1] == f"books do not balance: {'; '.join(differences(found))}"
 
 
+def test_a_record_with_two_fates_is_named_like_one_without_any() -> None:
+    found = books()
+    found.frames["lab"].decoded += 1
+    found.records["lab", "main"].rejected["check"] += 2
+    found.deliveries["lab", "main", "db"].stored += 3
+    assert differences(found) == [
+        "source lab: -1 frames waiting",
+        "lab > main: -2 records in flight",
+        "lab > main > db: -3 records pending",
+    ]
+
+
+def test_a_sink_that_was_offered_less_than_was_handed_out_is_named() -> None:
+    found = books()
+    found.deliveries["lab", "main", "db"].offered -= 1
+    found.deliveries["lab", "main", "db"].stored -= 1
+    assert differences(found) == ["lab > main > db: offered -1 against what was handed out"]
+    assert summary(found, {})[-1].startswith("books do not balance: ")
+
+
 def test_empty_books_balance() -> None:
     assert summary(Books(), {}) == ["books balance"]
 

@@ -85,3 +85,27 @@ def test_elements_of_an_array_are_taken_apart() -> None:
         decode_frame(b"[]")
     with pytest.raises(BadData, match="json:syntax"):
         decode_frame(b"[1,")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [(b'{"a":1}', {"a": 1}), (b'[{"a":1},2]', [b'{"a":1}', b"2"]), (b'{"a":1}\nx', [b'{"a":1}', b"x"])],
+)
+def test_a_byte_order_mark_before_the_text_and_one_nul_behind_it_are_skipped(text: bytes, found: Any) -> None:
+    for before, behind in ((b"\xef\xbb\xbf", b""), (b"", b"\0"), (b"\xef\xbb\xbf", b"\0"), (b"", b"\0\r\n")):
+        assert decode_frame(before + text + behind) == found
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"a":1}\0\0',
+        b'{"a":1}\0 \0',
+        b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}',
+        b'{"a":1}\xef\xbb\xbf',
+        b'{"a"\0:1}',
+    ],
+)
+def test_a_second_mark_or_nul_or_one_in_another_place_is_a_syntax_error(payload: bytes) -> None:
+    with pytest.raises(BadData, match="json:syntax"):
+        decode_frame(payload)

@@ -192,8 +192,17 @@ def test_a_whole_number_in_float_notation_is_an_int(value: float, expected: int)
 def test_the_bounds_of_an_int_hold_for_float_notation_too() -> None:
     schema = make(n={"type": "int", "ge": 0, "le": 10})
     assert schema.check({"n": 10.0}) == {"n": 10}
-    with pytest.raises(BadData, match="schema:range"):
-        schema.check({"n": 11.0})
+    for value in (11.0, -1.0):
+        with pytest.raises(BadData, match="schema:range"):
+            schema.check({"n": value})
+
+
+@pytest.mark.parametrize("kind", ["int", "float"])
+def test_the_lowest_and_the_highest_value_are_accepted(kind: str) -> None:
+    schema = make(n={"type": kind, "ge": -2, "le": 3})
+    for value in (-2, 3):
+        assert schema.check({"n": value}) == schema.check({"n": float(value)}) == {"n": value}
+        assert schema.to_dict(decode(schema, {"n": value})) == {"n": value}
 
 
 def test_a_missing_required_field_is_named() -> None:
