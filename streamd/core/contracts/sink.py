@@ -1,0 +1,95 @@
+"""The contract of sinks, and of what they are given."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from streamd.core.batch import Batch
+from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.errors import Place
+from streamd.core.schema import Schema
+from streamd.core.settings import SinkSettings
+
+
+@dataclass(slots=True)
+class Written:
+    """What one write did, now that it is committed: per batch the number rejected, and the rows replaced.
+
+    `dropped` is given by a sink whose way out is gone for good: per batch what it gave up (reason `closed`).
+    """
+
+    rejected: list[int]
+    replaced: list[int]
+    dropped: list[int] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class SinkContext:
+    """What a sink is given. `state_dir` is where relative output paths start."""
+
+    name: str
+    schemas: "dict[str, Schema]"
+    state_dir: Path
+    dead_letters: DeadLetterOffice
+    databases: Any
+    """The process's `streamd.sqlite.databases.Databases`: one writer for each file."""
+    notes: Counter[str] = field(default_factory=Counter)
+    """Numbers beside the books, by name; they go on where a reload makes the sink anew."""
+    base_dir: Path = Path()
+    """Folder of the file that configured it: relative paths of what it reads start here."""
+
+
+class Sink(ABC):
+    """An edge that writes. One `write` at a time; it returns when everything in it is committed."""
+
+    opens_beside: ClassVar[bool] = False
+    """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
+
+    class Config(SinkSettings):
+        """What the configuration may say of this sink."""
+
+    def __init__(self, config: Any, context: SinkContext) -> None:
+        self.config = config
+        self.context = context
+        self.notes = context.notes
+
+    def accepts_typed(self, schema: Schema) -> bool:
+        """Whether structs of this schema can be written without a dict being made of them."""
+        del schema
+        return False
+
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """What is wrong though nothing may be written just now, and since when on the monotonic clock."""
+        return None
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready. Raises `EnvironmentFault` or `ConfigError`."""
+
+    @abstractmethod
+    def rehearse(self) -> list[str]:
+        """Raise what `open` would, in the same words, and change nothing: no file, table or lock is made.
+
+        Returns what `open` would change in what is there (SQL statements). It blocks. Raises `Taken` last:
+        what a running daemon of this configuration holds is no refusal.
+        """
+
+    @property
+    def places(self) -> list[Place]:
+        """What it holds while it is open, as `Taken` names it; databases are known to the process."""
+        return []
+
+    @abstractmethod
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Commit all batches; records that cannot be stored go to the dead letters first.
+
+        Raises `SinkError` where nothing was committed and the same batches should be tried again.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release everything."""

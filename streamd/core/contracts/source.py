@@ -1,0 +1,123 @@
+"""The contract of sources, and of what they are given."""
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from streamd.core.books import FrameBook
+from streamd.core.contracts.framer import Framer
+from streamd.core.errors import Place
+from streamd.core.frames import Frames
+from streamd.core.settings import Address, SourceSettings
+
+
+class Outlet(Protocol):
+    """Where a source puts what it reads. Counting, policy and buffering happen behind it."""
+
+    def offer(self, frames: Frames) -> bool:
+        """Take the frames. False: full, stop reading until the callback comes. Nothing offered is refused."""
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        """Called each time there is room again after `offer` said False."""
+
+
+class Sockets(Protocol):
+    """The listening sockets of the process; some outlive the source that reads them."""
+
+    def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
+        """A bound, non-blocking socket and the address it has. Raises `EnvironmentFault`."""
+
+    def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
+        """The taken one is read no more. Whether nobody else holds the socket."""
+
+    def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
+        """Raises what `take` would, and binds nothing that stays bound."""
+
+
+@dataclass(slots=True, frozen=True)
+class SourceContext:
+    """What a source is given: its name, its book, and a maker of framers where it reads a byte stream."""
+
+    name: str
+    book: FrameBook
+    new_framer: Callable[[], Framer] | None
+    base_dir: Path = Path()
+    """Folder of the file that configured it: relative paths of what it reads start here."""
+    state_dir: Path = Path()
+    """Where relative paths of what it makes start (sockets, remembered positions)."""
+    sockets: Sockets | None = None
+    """None: a listener makes its own."""
+    files: Any = None
+    """What the source's `read_files` has made."""
+    configured: frozenset[str] = frozenset()
+    """The names of all sources of the configuration."""
+
+
+class Source(ABC):
+    """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
+
+    opens_beside: ClassVar[bool] = False
+    """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
+    address: Address | str
+    """Where it listens or reads; after `open`, with the port the system chose."""
+
+    class Config(SourceSettings):
+        """What the configuration may say of this source."""
+
+    def __init__(self, config: Any, context: SourceContext) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    async def open(self, outlet: Outlet) -> None:
+        """Bind and begin to read. Raises `EnvironmentFault`."""
+
+    @abstractmethod
+    def rehearse(self) -> None:
+        """Raise what `open` would, in the same words, and change nothing: no file, lock or address is kept.
+
+        It blocks. Raises `Taken` last: what a running daemon of this configuration holds is no refusal.
+        """
+
+    @property
+    def open_connections(self) -> int:
+        """Connections now; 0 where the kind of source has none."""
+        return 0
+
+    @property
+    def certificate_expires_at_wall_s(self) -> float | None:
+        """Until when its own certificate holds; None where it has none."""
+        return None
+
+    @classmethod
+    def read_files(cls, config: Any, base_dir: Path) -> Any:
+        """What it needs of files that its settings name and somebody may replace (certificates).
+
+        It is read before anything is changed and given as `context.files`; it compares equal where they are
+        as they were, and a reload need do nothing. Raises `EnvironmentFault`.
+        """
+        del config, base_dir
+
+    @property
+    def places(self) -> list[Place]:
+        """What it holds while it is open, as `Taken` names it."""
+        return []
+
+    def refresh(self) -> None:  # noqa: B027 - most sources count everything themselves
+        """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
+
+    def can_become(self, config: Any) -> bool:
+        """Whether a reload with these settings of its type keeps it, with all it has open."""
+        return bool(config == self.config)
+
+    def become(self, config: Any, context: SourceContext) -> None:
+        """Go on with settings that `can_become` has agreed to."""
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Take no more, offer what was read, close. Safe to call twice."""

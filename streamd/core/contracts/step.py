@@ -1,0 +1,158 @@
+"""The contract of steps."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from streamd.core.batch import Record
+from streamd.core.errors import BadData
+from streamd.core.now import Now
+from streamd.core.schema import Schema
+from streamd.core.settings import Settings
+
+
+class Drop:
+    """The type of `DROP`."""
+
+    def __repr__(self) -> str:
+        return "streamd.DROP"
+
+
+DROP = Drop()
+"""What a step returns to filter a record out."""
+
+
+@dataclass(slots=True)
+class BadRecord:
+    """A record a step could not use; `error` is set where the step's own code failed.
+
+    `kind` names what such rejects have in common (`ValueError (steps.py:12)`): the first of each kind is
+    logged. Empty: none is, because rejecting is what the step is for.
+    """
+
+    record: Any
+    reason: str
+    detail: str = ""
+    error: BaseException | None = None
+    kind: str = ""
+
+
+@dataclass(slots=True)
+class Processed:
+    """What a step made of records: len(in) + emitted = len(records) + filtered + absorbed + len(rejects)."""
+
+    records: list[Record]
+    filtered: int = 0
+    absorbed: int = 0
+    emitted: int = 0
+    rejects: list[BadRecord] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class Offload:
+    """How a step is run that must not hold up the loop.
+
+    `loop` awaits `process_async` on the loop; `thread` calls `process` in threads; `process` makes the
+    step anew in worker processes, of its class, config, name and folder, and calls `process` there.
+    """
+
+    executor: Literal["loop", "thread", "process"]
+    concurrency: int
+    """Most batches under way."""
+    timeout_s: float
+    """What takes longer costs its batch."""
+    max_batches: int | None = None
+    """After so many a worker process is replaced."""
+
+
+class Step(ABC):
+    """One step's logic; one instance in each pipeline that names it. Pure logic, always sees dicts.
+
+    Where `offload` is set, batches of it may be under way at the same time; they go on in order.
+    """
+
+    offload: Offload | None = None
+
+    class Config(Settings):
+        """What the configuration may say of this step."""
+
+    def __init__(self, config: Any, context: "StepContext") -> None:
+        self.config = config
+        self.context = context
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        """All records of a batch. Raises `BadData` for none of them: a bad record is in `rejects`."""
+        done = Processed([])
+        for record in records:
+            try:
+                result = self.process_one(record, now)
+            except BadData as bad:
+                done.rejects.append(BadRecord(record, bad.reason, bad.detail))
+                continue
+            if result is DROP:
+                done.filtered += 1
+            elif isinstance(result, list):
+                done.records += result
+                done.emitted += max(0, len(result) - 1)
+                done.filtered += not result
+            elif isinstance(result, dict):
+                done.records.append(result)
+            else:
+                done.rejects.append(
+                    BadRecord(record, "no_result", f"the step returned {type(result).__name__}")
+                )
+        return done
+
+    async def process_async(
+        self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
+    ) -> Processed:
+        """The same for a step that awaits something on the loop. `is_cancelled` tells whether whoever runs it
+        has cancelled it: what it raises then must be let through.
+        """
+        return self.process(records, now)
+
+    @abstractmethod
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
+        """The record, changed or not; several; or `DROP`. Raises `BadData` to reject it."""
+
+    def open(self) -> None:  # noqa: B027 - most steps need nothing
+        """Make what it needs, once, in the process where it runs. Raises `EnvironmentFault`.
+
+        Its constructor makes nothing that is large or slow: checking a configuration constructs every step.
+        """
+
+    async def close(self) -> None:  # noqa: B027 - most steps hold nothing
+        """Give back what `open` has made. It may be opened again."""
+
+    def is_current(self) -> bool:
+        """Whether what it was made of beside its configuration (files) has not changed since."""
+        return True
+
+    def files(self) -> Any:
+        """What a worker process takes for the files the step was made of, whatever they have become since."""
+        return None
+
+    @classmethod
+    def take_files(cls, files: Any) -> None:
+        """Take what `files` gave in another process, before the step is made here."""
+        del files
+
+    def fields_after(self) -> frozenset[str] | None:
+        """The names a record may have behind this step; None where that cannot be known."""
+        return None
+
+
+@dataclass(slots=True, frozen=True)
+class StepContext:
+    """What a step may know of its place. `schema` is set where all sources of the pipeline share one."""
+
+    name: str
+    pipeline: str
+    schema: Schema | None
+    base_dir: Path
+    """Folder of the file that configured it: relative paths start here."""
+    fields: frozenset[str] | None = None
+    """The names a record may have here (the schema's, then what each step's `fields_after` says); None where
+    that is not known."""
