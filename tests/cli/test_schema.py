@@ -57,6 +57,20 @@ def test_the_reference_page_is_the_generated_one() -> None:
     )
 
 
+def test_the_reference_speaks_of_no_part_of_the_code() -> None:
+    """A reader of the page knows tables and keys, but no functions, modules or libraries of the daemon."""
+    code = "".join(path.read_text() for path in (ROOT / "streamd").rglob("*.py"))
+    functions = {name for name in re.findall(r"def (\w+)\(", code) if "_" in name.strip("_")}
+    keys = {key for section in reference.sections() for row in section.rows for key in row.key.split(".")}
+    page = reference.markdown()
+
+    assert sorted(name for name in functions - keys if f"`{name}`" in page) == []
+    assert (
+        re.findall(r"\b(?:asyncio|uvloop|coroutine|ctypes|msgspec|pydantic)|`(?:core|streamd)\.\w+", page)
+        == []
+    )
+
+
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_sample_is_toml_with_every_key(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", name]) == 0
