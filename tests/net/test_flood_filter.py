@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from streamd.net.flood_filter import FIRST_PART, OTHERS_S, SO_MEMINFO, FloodFilter, host_of
+from streamd.net.flood_filter import (
+    CALM_PER_S,
+    FIRST_PART,
+    LEAST_PART,
+    OTHERS_S,
+    SO_MEMINFO,
+    FloodFilter,
+    host_of,
+)
 
 SO_LOCK_FILTER = 44
 
@@ -55,6 +63,15 @@ def flooded(filter_: FloodFilter, queues: list[float], host: str, *others: str, 
     for queue in queues:
         filter_._queue = lambda queue=queue: queue  # type: ignore[method-assign, misc]  # the kernel's word
         filter_.saw([raw(host)] * 500 + [raw(other) for other in others], mono_s)
+
+
+def tenth(filter_: FloodFilter, number: int, queue: float, passed: int = 10_000) -> float:
+    """A tenth of a second in which so much of the host passed; the part that passes from now on."""
+    filter_._queue = lambda: queue  # type: ignore[method-assign]  # the kernel's word
+    filter_.look_at_queue()
+    filter_.saw([raw("10.0.0.1")] * passed + [raw("10.0.0.2")], 1.0)
+    filter_.relax(1.0 + number / 10)
+    return filter_.part
 
 
 @pytest.fixture
@@ -137,16 +154,27 @@ def test_more_passes_while_the_queue_is_short_less_while_it_is_long_and_all_when
 ) -> None:
     flooded(v4, [0.1, 0.3], "10.0.0.1", "10.0.0.2", mono_s=1.0)
 
-    def tenth(number: int, queue: float, reads: int) -> float:
-        v4._queue = lambda: queue  # type: ignore[method-assign]  # the kernel's word
-        v4.look_at_queue()
-        for _ in range(reads):
-            v4.saw([raw("10.0.0.1")] * 500 + [raw("10.0.0.2")], 1.0)
-        v4.relax(1.0 + number / 10)
-        return v4.part
-
-    parts: list[Any] = [tenth(1, 0.05, 20), tenth(2, 0.2, 20), tenth(3, 0.3, 20)]
-    assert parts == pytest.approx([FIRST_PART * 1.1, FIRST_PART * 1.1, FIRST_PART * 1.1 / 2])
+    parts: list[Any] = [tenth(v4, 1, 0.05), tenth(v4, 2, 0.2), tenth(v4, 3, 0.3), tenth(v4, 4, 0.05)]
+    assert parts == pytest.approx(
+        [FIRST_PART * 1.1, FIRST_PART * 1.1, FIRST_PART * 1.1 / 2, FIRST_PART * 1.1**2 / 2]
+    )
     assert v4.engaged
-    assert tenth(4, 0.0, 0) == 1.0
+    assert tenth(v4, 5, 0.0, passed=0) == 1.0
+    assert not v4.engaged
+
+
+def test_however_long_the_queue_stays_full_a_least_part_passes_and_later_more(v4: FloodFilter) -> None:
+    flooded(v4, [0.1, 0.3], "10.0.0.1", "10.0.0.2", mono_s=1.0)
+    parts = [tenth(v4, number, 1.0) for number in range(1, 20)]
+    assert parts == sorted(parts, reverse=True)
+    assert parts[-1] == LEAST_PART
+    assert tenth(v4, 20, 0.0) == pytest.approx(LEAST_PART * 1.1)
+
+
+def test_the_flood_is_over_when_little_is_sent_not_when_little_passes(v4: FloodFilter) -> None:
+    flooded(v4, [0.1, 0.3], "10.0.0.1", "10.0.0.2", mono_s=1.0)
+    passes_per_tenth = round(CALM_PER_S * FIRST_PART / 10)
+    assert tenth(v4, 1, 0.2, passed=passes_per_tenth + 1) == FIRST_PART
+    assert v4.engaged
+    assert tenth(v4, 2, 0.2, passed=passes_per_tenth - 2) == 1.0
     assert not v4.engaged

@@ -245,3 +245,20 @@ async def test_a_commit_begins_before_those_who_wait_for_room_go_on(bench: Any) 
     delivery.buffer.close()
     await running
     assert b.books.delivery("s", "p", "list0").stored == 10
+
+
+@pytest.mark.parametrize(
+    ("age_s", "latency_s"), [(0.25, 0.25), (30.0, 30.0), (-5.0, 0.0)], ids=["short", "long", "clock set back"]
+)
+async def test_the_latency_of_a_stored_record_is_counted_from_its_receipt_on_the_wall_clock(
+    bench: Any, age_s: float, latency_s: float
+) -> None:
+    b = bench()
+    b.sinks[0].poison = {"bad"}
+    records = [{"word": word} for word in ("a", "bad", "c")]
+    offer(b, Batch(records, "s", "p", "127.0.0.1:5", b.now().wall_s - age_s, size_bytes=100))
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    histogram = b.deliveries[0].latency_s
+    assert histogram.count == b.books.delivery("s", "p", "list0").stored == 2
+    assert histogram.sum == pytest.approx(2 * latency_s, abs=1e-5)

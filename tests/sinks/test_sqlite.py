@@ -129,6 +129,30 @@ async def test_lifted_metadata_is_not_in_the_json(bench: Any, batch_of: Any) -> 
     assert record == before
 
 
+@pytest.mark.parametrize(
+    ("extra", "columns", "row", "notes"),
+    [
+        ("json", ["a", "extra"], (1, '{"b":2}'), {}),
+        ("add_column", ["a", "b"], (1, 2), {}),
+        ("drop", ["a"], (1,), {"extra_dropped": 1}),
+        ("reject", ["a"], None, {}),
+    ],
+)
+async def test_lifted_metadata_is_no_field_without_a_column(
+    bench: Any, batch_of: Any, extra: str, columns: list[str], row: Any, notes: dict[str, int]
+) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"}, extra=extra)
+    batch = batch_of([{"a": 1, "b": 2}, {"a": 3}])
+    batch.lift()
+    written = await sink.write([batch])
+    assert written.rejected == [int(row is None)]
+    assert [letter.detail for letter in bench.office.letters] == ["'b' has no column"] * (row is None)
+    assert [name for (name,) in bench.query("SELECT name FROM pragma_table_info('t')")] == columns
+    empty = (3, *[None] * (len(columns) - 1))
+    assert bench.query("SELECT * FROM t ORDER BY a") == [row, empty][row is None :]
+    assert sink.notes == notes
+
+
 async def test_columns_take_paths_and_other_names(bench: Any, batch_of: Any) -> None:
     columns = {
         "temp": {"type": "float", "from": "payload.temp"},

@@ -61,6 +61,21 @@ async def test_a_value_that_does_not_fit_rejects_its_record_only(
     assert bench.query("SELECT n FROM t") == [(1,), (3,)]
 
 
+@pytest.mark.parametrize("column", [{"type": "int", "from": "v"}, {"type": "int", "from": "deep.v"}])
+@pytest.mark.parametrize("kind", ["int", "float"])
+async def test_the_bounds_of_a_number_hold_at_both_ends(
+    bench: Any, batch_of: Any, kind: str, column: dict[str, Any]
+) -> None:
+    sink = await bench.open(table="t", columns={"v": column | {"type": kind, "ge": -3, "le": 9}})
+    values = [-4, -3, 0, 9, 10] if kind == "int" else [-3.001, -3.0, 0.5, 9.0, 9.001]
+    records = [{"v": value} if column["from"] == "v" else {"deep": {"v": value}} for value in values]
+    for batch in [batch_of(records), *(batch_of([record]) for record in records)]:
+        await sink.write([batch])
+    assert [letter.payload for letter in bench.office.letters] == [records[0], records[-1]] * 2
+    assert {letter.reason for letter in bench.office.letters} == {"schema:range"}
+    assert bench.query("SELECT v FROM t ORDER BY rowid") == [(value,) for value in values[1:-1] * 2]
+
+
 async def test_a_whole_number_in_float_notation_is_stored_as_an_integer(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(
         table="t", columns={"n": "int", "deep": {"type": "int", "from": "a.b"}, "any": "any"}

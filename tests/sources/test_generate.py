@@ -87,6 +87,47 @@ async def test_it_pauses_at_every_full_buffer_and_goes_on_after_it(capture: Any,
     await source.stop()
 
 
+async def test_a_tick_makes_no_more_than_a_thousand_readings_so_that_the_loop_turns(
+    capture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(generate_module, "read_clock", lambda: Now(now_s, now_s))
+    source = generate(rate=1_000_000)
+    capture.accepting = False
+    await source.open(capture)
+    now_s += 3600.0
+    capture.resume()
+    assert [len(frames) for frames in capture.offered] == [1, 1000]
+    await source.stop()
+
+
+async def test_a_call_for_more_while_it_is_not_paused_starts_no_second_stream(
+    capture: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(generate_module, "read_clock", lambda: Now(now_s, now_s))
+    source = generate(rate=10)
+    await source.open(capture)
+    timer = source._timer
+    assert timer is not None
+    now_s += 0.1
+    capture.resume()
+    assert source._timer is timer
+    assert len(capture.payloads) == 1
+    await source.stop()
+
+
+async def test_after_the_stop_no_tick_is_left_to_come(capture: Any) -> None:
+    source = generate(rate=10)
+    await source.open(capture)
+    timer = source._timer
+    assert timer is not None
+    await source.stop()
+    assert timer.cancelled()
+    assert source._timer is timer
+    assert len(capture.payloads) == 1
+
+
 async def test_it_may_be_stopped_twice_and_before_it_is_opened() -> None:
     source = generate()
     await source.stop()

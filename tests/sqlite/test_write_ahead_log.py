@@ -1,5 +1,6 @@
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,9 +62,49 @@ async def test_a_checkpoint_comes_with_the_thousandth_row_and_no_sooner_than_a_s
     assert log.checkpoint is first
     monkeypatch.setattr(module, "_CHECKPOINT_EVERY_S", 0.0)
     log.committed(1)
-    assert log.checkpoint is not first
+    second = log.checkpoint
+    assert second is not first
+    assert second is not None
+    await second
+    log.committed(999)
+    assert log.checkpoint is second, "the rows are counted from the checkpoint on"
+    log.committed(1)
+    assert log.checkpoint is not second
     assert log.checkpoint is not None
     await log.checkpoint
+
+
+async def test_a_log_that_stays_long_for_five_seconds_is_an_alarm_and_each_time_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s, pages = 100.0, 0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now_s))
+
+    async def fetch(sql: str) -> list[tuple[Any, ...]]:
+        return [(0, pages, 10)] if "checkpoint" in sql else [(4096,)]
+
+    log = WriteAheadLog(Path("data.db"), fetch)
+    bound = module._ALARM_BYTES // 4096
+    with capture_logs() as told:
+        for pages, later_s, alarms in (  # noqa: B007 - `fetch` tells it
+            (bound, 60.0, 0),  # not longer than the bound
+            (bound + 1, 60.0, 0),
+            (bound + 1, 4.9, 0),
+            (bound, 60.0, 0),  # begun anew in time
+            (bound + 1, 60.0, 0),
+            (bound + 1, 4.9, 0),
+            (bound + 1, 0.1, 1),
+            (bound + 1, 60.0, 1),  # said once
+            (bound, 1.0, 1),
+            (bound + 1, 1.0, 1),
+            (bound + 1, 5.0, 2),
+        ):
+            now_s += later_s
+            await log.checkpoint_now()
+            assert log.pinned == alarms
+    assert [event["event"] for event in told] == ["wal_pinned", "wal_released", "wal_pinned"]
+    assert told[0]["log_bytes"] == (bound + 1) * 4096
+    assert told[0]["not_in_file_bytes"] == (bound - 9) * 4096
 
 
 async def test_a_checkpoint_that_finds_the_file_locked_is_left_to_the_next() -> None:
