@@ -1,10 +1,12 @@
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch
+from streamd.core.contracts import Written
 from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime import delivery as delivery_module
 from streamd.runtime.backoff import Backoff
@@ -41,18 +43,74 @@ async def test_a_fault_that_passes_is_retried_until_everything_is_stored(bench: 
     assert (book.stored, book.pending) == (2, 0)
 
 
-async def test_a_sink_in_trouble_says_since_when_and_why(bench: Any, sink_error: Any, until: Any) -> None:
+@pytest.mark.parametrize("reason", ["locked", "exception"])
+async def test_a_sink_in_trouble_says_since_when_and_why(
+    bench: Any, sink_error: Any, until: Any, reason: str
+) -> None:
     b = bench()
-    b.sinks[0].faults = [sink_error("locked")] * 1000
+    b.sinks[0].faults = [sink_error("locked") if reason == "locked" else RuntimeError("a bug")] * 1000
     offer(b, batch("a"))
     running = asyncio.create_task(b.deliveries[0].run())
+    await until(lambda: b.sinks[0].calls == 1)
     await until(lambda: b.deliveries[0].trouble is not None)
-    assert b.deliveries[0].trouble == "locked"
+    assert b.deliveries[0].trouble == reason
     assert b.deliveries[0].trouble_since_mono_s == 100.0
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert b.books.delivery("s", "p", "list0").pending == 1
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_trouble_begins_with_its_first_fault_and_the_next_trouble_with_its_own(
+    bench: Any, sink_error: Any
+) -> None:
+    b = bench()
+    delivery = b.deliveries[0]
+    write, seen = b.sinks[0].write, []
+
+    async def noted(batches: Any) -> Any:
+        seen.append((delivery.trouble, delivery.trouble and delivery.trouble_since_mono_s))
+        b.mono_s += 10.0
+        return await write(batches)
+
+    b.sinks[0].write = noted
+    b.sinks[0].faults = [sink_error("locked"), RuntimeError("a bug"), sink_error("disk_full")]
+    offer(b, batch("a", "b", "c", "d"))
+    running = asyncio.create_task(delivery.run())
+    while delivery.commits < 1:
+        await asyncio.sleep(0)
+    assert seen == [(None, None), ("locked", 110.0), ("exception", 110.0), ("disk_full", 110.0)]
+    assert delivery.trouble is None
+    b.sinks[0].faults = [sink_error("locked")]
+    offer(b, batch("e", "f", "g", "h"))
+    delivery.buffer.close()
+    await running
+    assert seen[4:] == [(None, None), ("locked", 150.0)]
+    assert delivery.trouble is None
+    assert b.books.delivery("s", "p", "list0").stored == 8
+
+
+async def test_a_retry_comes_after_the_wait_and_not_before(
+    bench: Any, sink_error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backoff, "next_s", lambda _: 0.05)
+    b = bench()
+    began_s: list[float] = []
+    write = b.sinks[0].write
+
+    async def noted(batches: Any) -> Any:
+        began_s.append(asyncio.get_running_loop().time())
+        return await write(batches)
+
+    b.sinks[0].write = noted
+    b.sinks[0].faults = [sink_error("locked"), RuntimeError("a bug")]
+    offer(b, batch("a"))
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    assert len(began_s) == 3
+    assert min(later - before for before, later in pairwise(began_s)) > 0.04
+    assert b.books.delivery("s", "p", "list0").stored == 1
 
 
 async def test_what_the_sink_rejects_is_counted_and_settled_as_rejected(bench: Any) -> None:
@@ -65,6 +123,51 @@ async def test_what_the_sink_rejects_is_counted_and_settled_as_rejected(bench: A
     book = b.books.delivery("s", "p", "list0")
     assert (book.offered, book.stored, book.rejected, book.pending) == (3, 2, 1, 0)
     assert told == [Status.REJECTED]
+
+
+async def test_each_record_of_a_commit_has_its_fate_in_the_book_the_ack_and_the_latency(bench: Any) -> None:
+    b = bench()
+    now = b.now()
+    told: list[Status] = []
+    fates = {"stored": (0, 2, 0), "rejected": (1, 0, 0), "dropped": (0, 1, 2), "both": (1, 0, 1)}
+
+    async def mixed(batches: Any) -> Written:
+        columns = zip(*(fates[each.records[0]["word"]] for each in batches), strict=True)
+        rejected, replaced, dropped = map(list, columns)
+        return Written(rejected, replaced, dropped)
+
+    b.sinks[0].write = mixed
+    for word in fates:
+        item = batch(word, "-", ack=Ack(told.append))
+        item.received_at = now.wall_s - 0.02
+        offer(b, item)
+    assert b.deliveries[0].last_commit_mono_s is None
+    b.mono_s += 0.01
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    book = b.books.delivery("s", "p", "list0")
+    assert (book.offered, book.stored, book.replaced, book.rejected, book.pending) == (8, 3, 3, 2, 0)
+    assert book.dropped == {"closed": 3}
+    assert told == [Status.DELIVERED, Status.REJECTED, Status.DROPPED, Status.DROPPED]
+    assert [n for _, n in b.deliveries[0].latency_s.buckets()][4:6] == [0, 3], "0.03 s each"
+    assert b.deliveries[0].latency_s.count == 3
+    assert b.deliveries[0].last_commit_mono_s == b.mono_s == 100.01
+
+
+async def test_only_a_commit_sets_the_time_of_the_last_one(bench: Any, sink_error: Any, until: Any) -> None:
+    b = bench()
+    running = asyncio.create_task(b.deliveries[0].run())
+    offer(b, batch("a"))
+    await until(lambda: b.deliveries[0].commits == 1)
+    b.mono_s += 60.0
+    b.sinks[0].faults = [sink_error("locked")] * 1000
+    offer(b, batch("b"))
+    await until(lambda: b.deliveries[0].trouble is not None)
+    assert b.deliveries[0].last_commit_mono_s == 100.0
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert b.books.delivery("s", "p", "list0").stored == b.books.delivery("s", "p", "list0").pending == 1
 
 
 async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any, until: Any) -> None:
@@ -262,3 +365,69 @@ async def test_the_latency_of_a_stored_record_is_counted_from_its_receipt_on_the
     histogram = b.deliveries[0].latency_s
     assert histogram.count == b.books.delivery("s", "p", "list0").stored == 2
     assert histogram.sum == pytest.approx(2 * latency_s, abs=1e-5)
+
+
+def patient(b: Any) -> tuple[Delivery, list[int]]:
+    """A delivery that may wait an hour for company, and the sizes of its commits."""
+    sizes: list[int] = []
+    write = b.sinks[0].write
+
+    async def noted(batches: Any) -> Any:
+        sizes.append(sum(map(len, batches)))
+        return await write(batches)
+
+    b.sinks[0].write = noted
+    batches = BatchSettings.model_validate({"max_records": 4, "max_wait": "1h"})
+    settings = BufferSettings.model_validate({"max_records": 10})
+    b.deliveries[0] = Delivery("list0", b.sinks[0], batches, settings, b.books, b.now)
+    return b.deliveries[0], sizes
+
+
+async def test_the_first_record_is_committed_at_once_and_the_next_ones_in_company(
+    bench: Any, until: Any
+) -> None:
+    b = bench()
+    delivery, sizes = patient(b)
+    running = asyncio.create_task(delivery.run())
+    offer(b, batch("a"))
+    await until(lambda: sizes == [1])
+    for word in "bcd":
+        offer(b, batch(word))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert sizes == [1]
+    offer(b, batch("e"))
+    await until(lambda: sizes == [1, 4])
+    delivery.buffer.close()
+    await running
+    assert b.books.delivery("s", "p", "list0").stored == 5
+
+
+async def test_nobody_waits_for_company_that_cannot_come_any_more(bench: Any, until: Any) -> None:
+    b = bench()
+    delivery, sizes = patient(b)
+    running = asyncio.create_task(delivery.run())
+    offer(b, batch("a"))
+    await until(lambda: sizes == [1])
+    offer(b, batch("b"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sizes == [1]
+    delivery.buffer.close()
+    await asyncio.wait_for(running, 20)
+    assert sizes == [1, 1]
+    assert b.books.delivery("s", "p", "list0").pending == 0
+
+
+async def test_who_waits_for_company_has_enough_when_max_wait_is_over(bench: Any, until: Any) -> None:
+    b = bench()
+    delivery, sizes = patient(b)
+    running = asyncio.create_task(delivery.run())
+    offer(b, batch("a"))
+    await until(lambda: sizes == [1])
+    b.mono_s += 3599.99
+    offer(b, batch("b"))
+    await until(lambda: sizes == [1, 1])
+    delivery.buffer.close()
+    await running
+    assert b.books.delivery("s", "p", "list0").stored == 2
