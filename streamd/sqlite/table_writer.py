@@ -191,7 +191,7 @@ class TableWriter:
             taken = set(map(str.lower, there))
             new = {column: JSON_COLUMN.get(column, "ANY") for column in rows.new_columns}
             for column, kind in new.items():
-                if column.lower() not in taken:  # a computed one is, and takes no values
+                if column.lower() not in taken:  # one of a type that is not ours is
                     await self.database.execute(self._table.add_column_sql(column, kind))
             if new:
                 maker = maker.with_columns(new)

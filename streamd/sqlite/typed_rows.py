@@ -44,6 +44,7 @@ class TypedRows:
     With `extra = "add_column"` a field that can be no column of its own (`ID` beside `id`, `source` beside
     the metadata, an odd name) is kept as JSON in the column `extra`; `json_column` says whether the table has
     it. Where another field is the column of that name, the record is rejected (`row:column_name`).
+    `computed` are columns of the table, in lower case, that take no value: no field can become one.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TypedRows:
         metadata: bool,
         extra: Extra,
         json_column: bool = False,
+        computed: frozenset[str] = frozenset(),
     ) -> None:
         try:
             self._schema = Schema("columns", dict(fields))
@@ -71,7 +73,8 @@ class TypedRows:
         self.columns = {name: SQL_TYPES[settings.type] for name, settings in fields.items()} | more
         self._columns = tuple(self.columns)
         self.bools = [name for name, settings in fields.items() if settings.type == "bool"]
-        self._lower = frozenset(column.lower() for column in self.columns)
+        self._computed = computed
+        self._lower = frozenset(column.lower() for column in self.columns) | computed
         self._paths = Paths({name: key_of(name, settings) for name, settings in fields.items()})
         self._known = self._paths.known
         self._no_columns: set[str] = set()
@@ -82,7 +85,7 @@ class TypedRows:
         self._flat: dict[tuple[str, ...], tuple[tuple[str, ...], Encoders]] = {}
 
     def with_columns(self, there: Mapping[str, str]) -> "TypedRows":
-        """The same with the other columns that the table has, given with their types."""
+        """The same with the other columns that the table has, by type; '' is that of a computed one."""
         json_column = self.json_column or (there.get(_EXTRA) == JSON_COLUMN[_EXTRA] and self._may_have_json)
         added = {
             column: FieldSettings(type=FIELD_TYPES[kind], required=False)
@@ -91,15 +94,19 @@ class TypedRows:
         }
         if json_column:
             added.pop(_EXTRA, None)
-        return self.extended(added, json_column=json_column)
+        computed = frozenset(column.lower() for column, kind in there.items() if not kind)
+        return self._extended(added, json_column=json_column, computed=computed)
 
-    def extended(self, fields: Mapping[str, FieldSettings], *, json_column: bool = False) -> "TypedRows":
+    def _extended(
+        self, fields: Mapping[str, FieldSettings], *, json_column: bool, computed: frozenset[str]
+    ) -> "TypedRows":
         """The same with more columns."""
         more = TypedRows(
             self.fields | dict(fields),
             metadata=self.metadata,
             extra=self.extra,
             json_column=self.json_column or json_column,
+            computed=self._computed | computed,
         )
         more._flat = self._flat  # flat records have no fields that these columns could take
         return more
@@ -326,7 +333,7 @@ def _column_name_fault(name: Any, taken: set[str]) -> str | None:
     if not isinstance(name, str):
         return "a name is a text"
     if name.lower() in taken:
-        return "a column differs from it in case only"
+        return "the table has a column of that name"
     if name.lower() in ROW_NUMBER:
         return "it would hide the number of a row"
     return field_name_fault(name) or name_fault(name)

@@ -365,6 +365,15 @@ async def test_extra_drop_counts_what_it_gives_up_once(bench: Any, batch_of: Any
     assert sink.notes["extra_dropped"] == 2
 
 
+async def test_extra_drop_counts_what_good_records_give_up(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"}, extra="drop")
+    written = await sink.write([batch_of([{"a": 1, "b": 1, "c": 2}, {"a": 2}]), batch_of([{"d": 1}])])
+    assert (written.rejected, sink.notes) == ([0, 0], {"extra_dropped": 3})
+    await sink.write([batch_of([{"a": 3}])])
+    assert sink.notes == {"extra_dropped": 3}
+    assert bench.query("SELECT a FROM t") == [(1,), (2,), (None,), (3,)]
+
+
 async def test_batches_of_one_write_may_fill_different_columns(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"sensor": "str", "hot": "float", "cold": "float"})
     batches = []

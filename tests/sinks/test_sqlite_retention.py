@@ -56,6 +56,31 @@ async def test_rows_older_than_max_age_go_and_are_counted(bench: Any, batch_of: 
     assert sink.notes["expired"] == 2000
 
 
+@pytest.mark.parametrize("path", ["data.db", "data-%Y.db"])
+@pytest.mark.parametrize("bound", [{"max_age": "1h"}, {"max_size": "1MiB"}])
+async def test_retention_goes_on_from_the_open_to_the_close(
+    bench: Any, batch_of: Any, until: Any, monkeypatch: pytest.MonkeyPatch, path: str, bound: dict[str, str]
+) -> None:
+    monkeypatch.setattr(retention, "_LOOK_EVERY_S", 0.001)
+    sink = bench.sink(path=path, retention={"min_free": "0B"} | bound)
+    await sink.open()
+    for _ in range(2):
+        before = sink.notes["expired"]
+        await sink.write([batch_of(rows(1000, 2000))])
+        await until(lambda: sink.notes["expired"] > before)  # noqa: B023 - awaited in its own turn
+    keeper = sink._keeper
+    assert keeper is not None
+    assert not keeper.done()
+    await sink.close()
+    assert keeper.cancelled()
+    assert bench.databases.paths == []
+
+
+async def test_without_a_bound_nothing_expires(bench: Any) -> None:
+    for path in ("data.db", "data-%Y.db"):
+        assert (await bench.open(path=path))._keeper is None
+
+
 async def test_rows_of_the_catch_all_go_by_age_too(bench: Any, batch_of: Any, expire: Any) -> None:
     sink = await bench.open(retention={"min_free": "0B", "max_age": "1h"})
     await sink.write([batch_of([{"a": 1}], received_at=NOW_S - 3601)])

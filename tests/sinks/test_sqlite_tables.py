@@ -107,7 +107,91 @@ async def test_a_table_of_somebody_else_is_refused(bench: Any, made: str, compla
     bench.query(made)
     with pytest.raises(ConfigError, match=complaint):
         await bench.open(table="t", columns={"a": "int"})
+    assert bench.databases.paths == []
     assert bench.query("SELECT count(*) FROM sqlite_schema WHERE name = 't'") == [(1,)]
+
+
+async def test_a_column_of_somebody_else_that_has_a_default_need_not_be_filled(
+    bench: Any, batch_of: Any
+) -> None:
+    bench.query("CREATE TABLE t (a INTEGER, z TEXT NOT NULL DEFAULT 'zero', y INTEGER) STRICT")
+    sink = await bench.open(table="t", columns={"a": "int"}, extra="drop")
+    assert (await sink.write([batch_of([{"a": 1}, {"a": 2}])])).rejected == [0]
+    assert bench.query("SELECT * FROM t") == [(1, "zero", None), (2, "zero", None)]
+
+
+@pytest.mark.parametrize("stored", ["", " STORED"])
+async def test_a_computed_column_takes_no_value_and_a_field_of_its_name_is_kept_as_json(
+    bench: Any, batch_of: Any, stored: str
+) -> None:
+    bench.query(
+        f"CREATE TABLE t (a INTEGER, twice INTEGER AS (a * 2){stored}, z TEXT DEFAULT 'zero', i INT) STRICT"
+    )
+    sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
+    assert (await sink.write([batch_of([{"a": 1}, {"a": 2, "z": "own"}])])).rejected == [0]
+    assert bench.query("SELECT * FROM t") == [(1, 2, None, None), (2, 4, "own", None)]
+    batches = [
+        batch_of([{"a": 3, "twice": 5}, {"a": 4, "TWICE": "no", "i": 4}]),
+        batch_of([{"a": 5, "b": 1}]),
+    ]
+    assert (await sink.write(batches)).rejected == [0, 0]
+    assert bench.query("SELECT a, twice, i, extra, b FROM t WHERE a > 2") == [
+        (3, 6, None, '{"twice":5}', None),
+        (4, 8, 4, '{"TWICE":"no"}', None),
+        (5, 10, None, None, 1),
+    ]
+    assert sink.notes == {"extra_as_json": 2}
+    again = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
+    assert (await again.write([batch_of([{"a": 6, "twice": 5, "b": 2}])])).rejected == [0]
+    assert bench.query("SELECT a, twice, extra, b FROM t WHERE a > 5") == [(6, 12, '{"twice":5}', 2)]
+
+
+INDEX_COUNT = "SELECT count(*) FROM pragma_index_list('t')"
+
+
+@pytest.mark.parametrize(
+    ("made", "serves_unique", "serves_plain"),
+    [
+        ("CREATE UNIQUE INDEX mine ON t (k)", True, True),
+        ("CREATE UNIQUE INDEX mine ON T (K)", True, True),
+        ("CREATE UNIQUE INDEX mine ON t (k DESC)", True, True),
+        ("CREATE INDEX mine ON t (k)", False, True),
+        ("CREATE UNIQUE INDEX mine ON t (k) WHERE v > 0", False, False),
+        ("CREATE INDEX mine ON t (k) WHERE k IS NOT NULL", False, False),
+        ("CREATE UNIQUE INDEX mine ON t (k COLLATE NOCASE)", False, False),
+        ("CREATE INDEX mine ON t (k COLLATE RTRIM)", False, False),
+        ("CREATE UNIQUE INDEX mine ON t (lower(k))", False, False),
+        ("CREATE UNIQUE INDEX mine ON t (k, v)", False, False),
+        ("CREATE INDEX mine ON t (v, k)", False, False),
+    ],
+)
+async def test_an_index_of_somebody_else_serves_only_where_it_does_the_same(
+    bench: Any, batch_of: Any, made: str, serves_unique: bool, serves_plain: bool
+) -> None:
+    bench.query("CREATE TABLE t (k TEXT NOT NULL, v INTEGER) STRICT")
+    bench.query(made)
+    config = {"table": "t", "columns": {"k": "str", "v": "int"}, "extra": "drop"}
+    await bench.open(**config, indexes=[["k"]])
+    assert bench.query(INDEX_COUNT) == [(1 if serves_plain else 2,)]
+    sink = await bench.open(**config, unique=["k"])
+    ours = (not serves_plain) + (not serves_unique)
+    assert bench.query(INDEX_COUNT) == [(1 + ours,)]
+    written = await sink.write([batch_of([{"k": "a", "v": -1}, {"k": "b", "v": 1}, {"k": "a", "v": -2}])])
+    assert (written.rejected, written.replaced) == ([0], [1])
+    assert bench.query("SELECT k, v FROM t ORDER BY k") == [("a", -2), ("b", 1)]
+    await bench.open(**config, unique=["k"], indexes=[["k"]])
+    assert bench.query(INDEX_COUNT) == [(1 + ours,)]
+
+
+async def test_a_column_that_names_a_row_is_required_of_each_record(bench: Any, batch_of: Any) -> None:
+    bench.schema(k={"type": "int", "required": False}, v={"type": "int", "required": False})
+    sink = await bench.open(table="t", schema="reading", columns={"l": "str"}, unique=["k", "l"])
+    records = [{"k": 1, "l": "a"}, {"v": 1, "l": "a"}, {"k": None, "l": "a"}, {"k": 1}, {"k": 1, "l": None}]
+    assert (await sink.write([batch_of(records)])).rejected == [4]
+    assert [(letter.payload, letter.reason) for letter in bench.office.letters] == [
+        (record, "schema:required") for record in records[1:]
+    ]
+    assert bench.query("SELECT k, l, v FROM t") == [(1, "a", None)]
 
 
 async def test_a_typed_table_is_no_catch_all(bench: Any) -> None:
@@ -181,6 +265,23 @@ async def test_a_row_that_is_replaced_has_all_values_of_the_new_one_also_those_t
     assert bench.query("SELECT k, v, w, extra FROM t ORDER BY k") == [
         ("a", 2, None, None),
         ("b", 1, None, None),
+    ]
+
+
+async def test_a_row_that_is_replaced_by_a_record_of_fewer_columns_keeps_nothing_in_the_others(
+    bench: Any, batch_of: Any
+) -> None:
+    columns = {"k": "str", "v": "int", "w": "int", "b": "bool"}
+    sink = await bench.open(table="t", columns=columns, unique=["k"])
+    schema = bench.schema(k="str", v="int")
+    assert sink.accepts_typed(schema)
+    full = {"v": 1, "w": 1, "b": True, "more": 1}
+    await sink.write([batch_of([{"k": "a"} | full, {"k": "b"} | full])])
+    written = await sink.write([batch_of([schema.struct(k="a", v=2)], schema=schema)])
+    assert written.replaced == [1]
+    assert bench.query("SELECT k, v, w, b, extra FROM t ORDER BY k") == [
+        ("a", 2, None, None, None),
+        ("b", 1, 1, 1, '{"more":1}'),
     ]
 
 

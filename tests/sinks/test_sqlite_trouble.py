@@ -95,6 +95,20 @@ async def test_the_ledger_counts_in_the_same_transaction(bench: Any, batch_of: A
     assert ledger.told == expected
 
 
+async def test_the_ledger_counts_what_is_stored_and_not_what_is_rejected_however_it_was_written(
+    bench: Any, batch_of: Any, ledger: _Ledger
+) -> None:
+    sink = await bench.open(table="t", columns={"k": "int"})
+    await sink.write([batch_of([{"k": 1}, {"k": 2}]), batch_of([], source="floor")])  # at once
+    await sink.write([batch_of([{"k": 3}, {"k": "bad"}]), batch_of([{"k": "bad"}], source="floor")])
+    bench.query("CREATE UNIQUE INDEX mine ON t (k)")
+    await sink.write([batch_of([{"k": 4}, {"k": 4}, {"k": 1}, {"k": 5}])])  # row by row
+    expected = [("lab", "readings", "store", "stored", "", n) for n in (2, 1, 2)]
+    assert bench.query("SELECT * FROM ledger") == expected
+    assert ledger.told == expected
+    assert bench.query("SELECT count(*) FROM t") == [(5,)]
+
+
 async def test_a_rollback_leaves_neither_rows_nor_ledger(bench: Any, batch_of: Any, ledger: _Ledger) -> None:
     sink = await bench.open(table="t", columns={"k": "int"})
     bench.query("CREATE TRIGGER full BEFORE INSERT ON ledger BEGIN SELECT RAISE(ROLLBACK, 'stop'); END")

@@ -52,3 +52,18 @@ async def test_a_trigger_that_ends_the_transaction_loses_nothing_silently(databa
         async with database.transaction():
             await insert_what_can_be(database, Insert("t", ["a"]), [(a,) for a in range(10)])
     assert await database.fetch("SELECT a FROM t") == []
+
+
+@pytest.mark.parametrize("unique", [["k"], ["k", "l"]])
+async def test_a_row_that_is_replaced_has_nothing_left_of_the_old_one(
+    database: Database, unique: list[str]
+) -> None:
+    await database.execute("CREATE TABLE u (k INTEGER, l INTEGER DEFAULT 7, v TEXT, w TEXT)")
+    await database.execute(f"CREATE UNIQUE INDEX keys ON u ({', '.join(unique)})")
+    every = ["k", "l", "v", "w"]
+    async with database.transaction():
+        gathered = Gathered(database)
+        await gathered.put(Insert("u", every, unique, every), [(1, 7, "old", "old"), (2, 7, "old", "old")])
+        await gathered.put(Insert("u", ["k", "v"], unique, every), [(1, "new")])
+        await gathered.flush()
+    assert await database.fetch("SELECT * FROM u ORDER BY k") == [(1, 7, "new", None), (2, 7, "old", "old")]
