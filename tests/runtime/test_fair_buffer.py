@@ -1,5 +1,7 @@
+import asyncio
 import random
 from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -368,3 +370,112 @@ def test_what_is_taken_at_once_is_bounded_by_bytes_too() -> None:
         assert 0 < sum(item.size_bytes for item in items) < 2 * 50_000
         taken += sum(map(len, items))
     assert taken == 4000
+
+
+@pytest.mark.parametrize("first_waits", [True, False])
+def test_frames_that_nobody_waits_for_have_no_part_in_the_fate_of_those_that_somebody_does(
+    first_waits: bool,
+) -> None:
+    told: list[Status] = []
+    buffer, _ = buffer_of("block")
+    reads = [mixed("a", "b"), mixed("a", "b")]
+    reads[not first_waits].ack = Ack(told.append)
+    for n, read in enumerate(reads):
+        read.payloads = [b"%d" % n] * 2
+        buffer.put(read)
+    taken = buffer.take(10)
+    assert [(item.payloads, item.ack is not None) for item in taken] == [
+        ([b"0"], first_waits), ([b"1"], not first_waits),
+    ] * 2  # fmt: skip
+    for ack in [item.ack for item in taken if item.ack is not None]:
+        assert told == []
+        ack.settle(Status.DELIVERED)
+    assert told == [Status.DELIVERED]
+
+
+def test_small_parts_are_put_together_up_to_a_bound() -> None:
+    buffer, _ = buffer_of("block", max_records=4000)
+    for _ in range(1300):
+        buffer.put(mixed("a", "b"))
+    left = buffer.drain()
+    assert sum(map(len, left)) == 2600
+    for sender in "ab":
+        sizes = [len(item) for item in left if item.peer(0) == f"{sender}:5"]
+        assert max(sizes) == fair_buffer.GROWN_RECORDS
+        assert len(sizes) <= 4
+
+
+LARGE = numbered("flood", 0, 1, fill=1000).size_bytes
+"""One turn serves about 15 such frames."""
+
+
+@pytest.mark.parametrize("size", [(160, 10**9), (100_000, 60 * LARGE * 15)])
+def test_after_a_reload_to_smaller_bounds_what_waits_is_served_in_turns(size: tuple[int, int]) -> None:
+    for reloaded in (False, True):
+        buffer, dropped = buffer_of("block", max_records=1600)
+        buffer.put(numbered("flood", 0, 60, fill=1000))
+        buffer.put(numbered("quiet", 0, 1))
+        if reloaded:
+            buffer.resize(*size, "block")
+        first = by_sender(frames_of(buffer.take(30)))
+        assert ("quiet" in first) is reloaded
+        assert first + by_sender(take_all(buffer)) == {"flood": 60, "quiet": 1}
+        assert not dropped
+
+
+@pytest.mark.parametrize(
+    ("max_records", "max_bytes", "flood", "sorted_"),
+    [
+        (160_000, 10**9, fair_buffer.FIFO_RECORDS - 1, False),
+        (160_000, 10**9, fair_buffer.FIFO_RECORDS, True),
+        (160, 10**9, 9, False),
+        (160, 10**9, 60, True),
+        (100_000, 62 * LARGE * fair_buffer.FIFO_FRACTION, 60, False),
+        (100_000, 58 * LARGE * fair_buffer.FIFO_FRACTION, 60, True),
+    ],
+)
+def test_senders_have_turns_where_more_waits_than_a_small_part_of_a_bound_or_a_fixed_number_of_frames(
+    max_records: int, max_bytes: int, flood: int, sorted_: bool
+) -> None:
+    buffer, _ = buffer_of("block", max_records, max_bytes)
+    for first in range(flood):
+        buffer.put(numbered("flood", first, 1, fill=1000))
+    buffer.put(numbered("quiet", 0, 1))
+    assert ("quiet" in by_sender(frames_of(buffer.take(min(flood, 30))))) is sorted_
+
+
+@pytest.mark.parametrize("senders", ["a", "ab", "abcde"])
+async def test_who_waits_for_room_hears_of_it_however_many_senders_are_served(
+    senders: str, until: Callable[[Callable[[], bool]], Awaitable[None]]
+) -> None:
+    buffer, _ = buffer_of("block")
+    called: list[int] = []
+    buffer.on_room = lambda: called.append(buffer.records)
+    assert buffer.put(mixed(*(senders[n % len(senders)] for n in range(9))))
+    assert not buffer.put(numbered("a", 9, 1))
+    writer = asyncio.create_task(buffer.room())
+    await asyncio.sleep(0)
+    assert not writer.done()
+    while buffer.records > 6:
+        buffer.take(1)
+    await until(writer.done)
+    assert called == []
+    buffer.take(1)
+    assert called == [5]
+    buffer.take(10)
+    assert buffer.records == 0
+    assert called == [5]
+
+
+@pytest.mark.parametrize("bound", ["records", "bytes"])
+def test_what_the_last_sender_was_served_does_not_count_for_it_at_the_next_drop(bound: str) -> None:
+    frame_bytes = numbered("a", 0, 1, fill=100).size_bytes
+    records, size_bytes = (100, 10**12) if bound == "records" else (10**9, 100 * frame_bytes)
+    buffer, dropped = buffer_of("drop_oldest", records, size_bytes)
+    for first in range(0, 90, 10):
+        buffer.put(numbered("served", first, 10, fill=100))
+    while buffer.records > 20:
+        buffer.take(10)
+    buffer.put(numbered("next", 0, 85, fill=100))
+    assert by_sender(dropped) == {"next": 5}
+    assert by_sender(take_all(buffer)) == {"served": 20, "next": 80}
