@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from streamd.core.books import Books, DeliveryBook, FrameBook, RecordBook
+from streamd.core.books import Books, FrameBook
+from streamd.core.sums import Book, Term
 
 _OF_STORED = {"unconfirmed": "unconfirmed", "expired": "expired since"}
 """What sinks count beside the books that says something of what is in `stored`, and stays in it."""
@@ -11,12 +12,10 @@ _OF_STORED = {"unconfirmed": "unconfirmed", "expired": "expired since"}
 def summary(books: Books, notes: Mapping[str, Mapping[str, int]]) -> list[str]:
     """The lines to print. The last one says `books balance` or names every record without a fate.
 
-    `notes` is what the sinks count beside the books, by sink. Parts that are zero are left out, but for
-    those everybody asks about.
+    `notes` is what the sinks count beside the books, by sink. Terms that are zero and seldom anything
+    else are left out.
     """
-    lines = [_frames(frames) for frames in books.frames.values()]
-    lines += [_records(records) for records in books.records.values()]
-    lines += [_deliveries(deliveries) for deliveries in books.deliveries.values()]
+    lines = [_line(book) for book in books.every()]
     lines += beside(notes)
     found = differences(books)
     return [*lines, f"books do not balance: {'; '.join(found)}" if found else "books balance"]
@@ -39,61 +38,50 @@ def beside(notes: Mapping[str, Mapping[str, int]]) -> list[str]:
 def differences(books: Books) -> list[str]:
     """What should be zero after a stop and is not. Empty: every record has a named fate."""
     found = [
-        f"source {frames.source}: {frames.waiting:,} frames waiting"
-        for frames in books.frames.values()
-        if frames.waiting
-    ]
-    found += [
-        f"{_way(records)}: {records.in_flight:,} records in flight"
-        for records in books.records.values()
-        if records.in_flight
+        f"{_way(book)}: {book.left:,} {book.noun} {_words(book.terms[-1])}"
+        for book in (*books.frames.values(), *books.records.values())
+        if book.left
     ]
     for deliveries in books.deliveries.values():
-        if deliveries.pending:
-            found.append(f"{_way(deliveries)}: {deliveries.pending:,} records pending")
-        handed = books.records.get((deliveries.source, deliveries.pipeline))
-        if handed is not None and (more := deliveries.offered - deliveries.due(handed.out)):
+        if deliveries.left:
+            found.append(f"{_way(deliveries)}: {deliveries.left:,} {deliveries.noun} pending")
+        if more := deliveries.offered - books.owed(deliveries):
             found.append(f"{_way(deliveries)}: offered {more:+,} against what was handed out")
     return found
 
 
-def _way(book: RecordBook | DeliveryBook) -> str:
-    sink = f" > {book.sink}" if isinstance(book, DeliveryBook) else ""
-    return f"{book.source} > {book.pipeline}{sink}"
+def _way(book: Book) -> str:
+    return f"source {book.source}" if isinstance(book, FrameBook) else " > ".join(book.place)
 
 
-def _frames(book: FrameBook) -> str:
-    beside: dict[str, int] = {}
+def _words(term: Term) -> str:
+    return term.name.replace("_", " ")
+
+
+def _line(book: Book) -> str:
+    """`lab > main: in 10 = out 9 + rejected 1 (utf8 1) + dropped 0 + in flight 0`."""
+    came: list[str] = []
+    gone: list[str] = []
+    for term in book.terms:
+        n = book.total(term)
+        if term.seldom and not n:
+            continue
+        reasons = getattr(book, term.attribute).items() if term.by else (("", n),)
+        if term.side == "part":
+            gone[-1] += f" ({parts(_words(term), reasons)})"
+        elif term.side == "in":
+            came.append(parts(_words(term), reasons))
+        else:
+            gone.append(parts(_words(term), reasons))
+    line = f"{_way(book)}: {' + '.join(came)} = {' + '.join(gone)}"
+    return line + _noted(book) if isinstance(book, FrameBook) else line
+
+
+def _noted(book: FrameBook) -> str:
+    total: dict[str, int] = {}
     for (counter, _), n in book.notes.items():
-        beside[counter] = beside.get(counter, 0) + n
-    text = "".join(f"; {counter.replace('_', ' ')} {n:,}" for counter, n in beside.items())
-    return (
-        f"source {book.source}: received {book.received:,} = decoded {book.decoded:,}"
-        f" + {parts('rejected', book.rejected.items())} + {parts('dropped', book.dropped.items())}"
-        f" + waiting {book.waiting:,}{text}"
-    )
-
-
-def _records(book: RecordBook) -> str:
-    optional = (("filtered", book.filtered), ("absorbed", book.absorbed))
-    return (
-        f"{_way(book)}: in {book.taken_in:,}{_more([('emitted', book.emitted)])} = out {book.out:,}"
-        f"{_more(optional)} + {parts('rejected', book.rejected.items())}"
-        f" + {parts('dropped', book.dropped.items())} + in flight {book.in_flight:,}"
-    )
-
-
-def _deliveries(book: DeliveryBook) -> str:
-    replaced = f" (replaced {book.replaced:,})" if book.replaced else ""
-    return (
-        f"{_way(book)}: offered {book.offered:,} = stored {book.stored:,}{replaced}"
-        f"{_more([('unmatched', book.unmatched)])} + rejected {book.rejected:,}"
-        f" + {parts('dropped', book.dropped.items())} + pending {book.pending:,}"
-    )
-
-
-def _more(terms: Iterable[tuple[str, int]]) -> str:
-    return "".join(f" + {name} {n:,}" for name, n in terms if n)
+        total[counter] = total.get(counter, 0) + n
+    return "".join(f"; {counter.replace('_', ' ')} {n:,}" for counter, n in total.items())
 
 
 def parts(name: str, reasons: Iterable[tuple[str, int]]) -> str:

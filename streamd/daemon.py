@@ -22,10 +22,11 @@ from streamd.admin.watch import Watch
 from streamd.assembly import Assembly, assemble
 from streamd.closing_books import summary
 from streamd.config import Loaded, load
-from streamd.core.books import Books, Entry
+from streamd.core.books import Books
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, Place, StreamdError
 from streamd.core.settings import DeadLetterPayload
+from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.logs import logs
@@ -335,15 +336,8 @@ class Daemon:
     def _abandon(self) -> int:
         """Enter what could not be finished as dropped, each in its book; how many entries it was."""
         frames = sum(intake.abandon() for intake in self.parts.intakes.values())
-        records = deliveries = 0
-        for record_book in self.books.records.values():
-            if record_book.in_flight:
-                records += record_book.in_flight
-                record_book.dropped["shutdown"] += record_book.in_flight
-        for delivery_book in self.books.deliveries.values():
-            if delivery_book.pending:
-                deliveries += delivery_book.pending
-                delivery_book.dropped["shutdown"] += delivery_book.pending
+        records = sum(book.give_up("shutdown") for book in self.books.records.values())
+        deliveries = sum(book.give_up("shutdown") for book in self.books.deliveries.values())
         if frames or records or deliveries:
             log.error(
                 "drain_timeout",

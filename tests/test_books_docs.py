@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from streamd.ledger.tables import STATEMENTS
+from streamd.core.books import SUMS
+from streamd.core.sums import equation
+from streamd.ledger.tables import statements
 
 TEXT = (Path(__file__).parent.parent / "docs/reference/books.md").read_text()
 QUERIES = [
@@ -18,7 +20,7 @@ QUERIES = [
 def database(tmp_path: Path) -> Path:
     path = tmp_path / "streamd.db"
     with closing(sqlite3.connect(path)) as connection:
-        for statement in STATEMENTS:
+        for statement in statements():
             connection.execute(statement)
         connection.execute("CREATE TABLE records (received_at TEXT, source TEXT)")
         connection.execute("INSERT INTO records VALUES ('2026-01-31T08:01:30.000000Z', 'lab')")
@@ -55,3 +57,14 @@ def test_the_book_has_queries_and_the_balance_finds_what_is_missing(database: Pa
         assert connection.execute(balance).fetchall() == []
         connection.execute("UPDATE ledger SET n = 969 WHERE counter = 'stored'")
         assert connection.execute(balance).fetchall() == [("one", "lab", "main", "db", 979, 978)]
+
+
+def test_the_page_has_each_sum_and_each_of_its_terms_as_the_books_declare_them() -> None:
+    rows = [
+        f"| {book.unit} | `{term.name}` | {term.meaning}{f', by {term.by}' if term.by else ''} |"
+        for book in SUMS
+        for term in book.terms
+    ]
+    sums = [f" | {equation(book)} |" for book in SUMS]
+    assert [row for row in TEXT.splitlines() if re.match(r"\| \w+ \| `", row)] == rows
+    assert [line for line in sums if line not in TEXT] == []

@@ -21,20 +21,9 @@ from prometheus_client.registry import Collector
 from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
 from streamd.admin.view import View
-from streamd.core.books import Entry
 
 _OPENMETRICS = "application/openmetrics-text"
-_ON_THE_WAY = {"waiting", "in_flight", "pending"}
-_OF_FRAMES = {"received", "decoded", "rejected", "dropped", "waiting"}
 _NOT_OF_A_NAME = re.compile("[^a-z0-9_]")
-_HELP = {
-    "source": "counted by the source beside the sum of its frames",
-    "frames": "frames, by source: received = decoded + rejected + dropped + waiting",
-    "records": "records, by source and pipeline:"
-    " in + emitted = out + filtered + absorbed + rejected + dropped + in_flight",
-    "deliveries": "records handed to a sink, by source, pipeline and sink:"
-    " offered = stored + unmatched + rejected + dropped + pending",
-}
 
 
 class BooksCollector(Collector):
@@ -55,17 +44,28 @@ class BooksCollector(Collector):
         yield from self._process()
 
     def _books(self) -> Iterable[Metric]:
-        families: dict[str, Metric] = {}
-        for entry in self._view.books.entries():
-            unit = _unit(entry)
-            labels = _labels(entry, unit)
-            name = _name(unit, entry.counter)
-            if name not in families:
-                kind = GaugeMetricFamily if entry.counter in _ON_THE_WAY else CounterMetricFamily
-                families[name] = kind(name, f"{entry.counter}: {_HELP[unit]}", labels=list(labels))
-            family = families[name]
-            if isinstance(family, GaugeMetricFamily | CounterMetricFamily):
-                family.add_metric(list(labels.values()), entry.n)
+        """Each term of each sum with the labels and the meaning that its book declares."""
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for book in self._view.books.every():
+            for term in book.terms:
+                name = _name(book.unit, term.name)
+                labels = [*book.keys, term.by] if term.by else [*book.keys]
+                if name not in families:
+                    kind = GaugeMetricFamily if term.side == "left" else CounterMetricFamily
+                    families[name] = kind(name, term.meaning, labels=labels)
+                for reason, n in getattr(book, term.attribute).items() if term.by else ():
+                    families[name].add_metric([*book.place, reason], n)
+                if not term.by:
+                    families[name].add_metric(book.place, book.total(term))
+        for frames in self._view.books.frames.values():
+            for (counter, reason), n in frames.notes.items():
+                name = _name("source", counter)
+                if name not in families:
+                    families[name] = CounterMetricFamily(
+                        name, f"{counter}: counted by the source beside the sum of its frames",
+                        labels=["source", "reason"],
+                    )  # fmt: skip
+                families[name].add_metric([frames.source, reason], n)
         return families.values()
 
     def _queues(self) -> Iterable[Metric]:
@@ -168,24 +168,3 @@ class Metrics:
 
 def _name(unit: str, counter: str) -> str:
     return f"streamd_{unit}_{_NOT_OF_A_NAME.sub('_', counter)}"
-
-
-def _unit(entry: Entry) -> str:
-    if entry.sink:
-        return "deliveries"
-    if entry.pipeline:
-        return "records"
-    return "frames" if entry.counter in _OF_FRAMES else "source"
-
-
-def _labels(entry: Entry, unit: str) -> dict[str, str]:
-    labels = {"source": entry.source}
-    if entry.pipeline:
-        labels["pipeline"] = entry.pipeline
-    if entry.sink:
-        labels["sink"] = entry.sink
-    if unit == "source" or entry.counter == "dropped" or (unit == "frames" and entry.counter == "rejected"):
-        labels["reason"] = entry.reason
-    elif unit == "records" and entry.counter == "rejected":
-        labels["stage"] = entry.reason
-    return labels

@@ -1,25 +1,25 @@
 """What the control socket answers at `/status`: books, queues and trouble, for people and for programs."""
 
-from collections.abc import Iterable
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
 from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
 from streamd.admin.view import BufferGauge, SinkGauge, View
-from streamd.core.books import Entry
+from streamd.core.books import Books, FrameBook
 from streamd.core.now import Now
+from streamd.core.sums import Book
 
 
 def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str, Any]:
     """The whole document; its keys are described in docs/reference/status.md and only ever added to."""
     view.refresh()
-    entries = list(view.books.entries())
     buffers = {(buffer.kind, buffer.name): buffer for buffer in view.buffers()}
     reasons = readiness.reasons(now)
-    unbalanced = imbalances(entries, list(buffers.values()))
+    unbalanced = imbalances(view.books, list(buffers.values()))
     failure = view.reload_failure
-    frames = {book.source: _counts(book.entries()) for book in view.books.frames.values()}
+    frames = {book.source: _counts(book) for book in view.books.frames.values()}
     return {
         "version": view.version,
         "run_id": view.run_id,
@@ -47,7 +47,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
             for source in view.sources()
         ],
         "pipelines": [
-            {"name": book.pipeline, "source": book.source, "records": _counts(book.entries())}
+            {"name": book.pipeline, "source": book.source, "records": _counts(book)}
             for book in view.books.records.values()
         ],
         "sinks": [
@@ -58,7 +58,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
                     {
                         "pipeline": book.pipeline,
                         "source": book.source,
-                        "records": _counts(book.entries()),
+                        "records": _counts(book),
                     }
                     for book in view.books.deliveries.values()
                     if book.sink == sink.name
@@ -77,21 +77,17 @@ def _utc(wall_s: float | None) -> str | None:
     return None if wall_s is None else datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="seconds")
 
 
-def imbalances(entries: list[Entry], buffers: list[BufferGauge]) -> list[str]:
-    """Sums of the books that cannot be: less than nothing on the way, or less than stands in the buffer."""
+def imbalances(books: Books, buffers: list[BufferGauge]) -> list[str]:
+    """Sums of the books that cannot be: less than nothing left, or less than stands in the buffer."""
     found = []
-    on_the_way: dict[tuple[str, str], int] = {}
-    for entry in entries:
-        if entry.counter not in {"waiting", "in_flight", "pending"}:
-            continue
-        if entry.n < 0:
-            place = "/".join(part for part in (entry.source, entry.pipeline, entry.sink) if part)
-            found.append(f"{place}: {entry.counter} is {entry.n}")
-        key = ("sink", entry.sink) if entry.sink else ("source", entry.source)
-        if entry.counter != "in_flight":
-            on_the_way[key] = on_the_way.get(key, 0) + entry.n
+    left: Counter[tuple[str, str]] = Counter()
+    for book in books.every():
+        if book.left < 0:
+            found.append(f"{'/'.join(book.place)}: {book.terms[-1].name} is {book.left}")
+        if book.buffer is not None:
+            left[book.buffer, book.place[-1]] += book.left
     for buffer in buffers:
-        counted = on_the_way.get((buffer.kind, buffer.name), 0)
+        counted = left[buffer.kind, buffer.name]
         if buffer.records > counted:
             found.append(
                 f"{buffer.kind} {buffer.name}: {buffer.records} in the buffer, {counted} in the books"
@@ -99,13 +95,14 @@ def imbalances(entries: list[Entry], buffers: list[BufferGauge]) -> list[str]:
     return found
 
 
-def _counts(entries: Iterable[Entry]) -> dict[str, Any]:
+def _counts(book: Book) -> dict[str, Any]:
     """{counter: n}, or {counter: {reason: n}} for what has reasons."""
-    by_reason: dict[str, dict[str, int]] = {"rejected": {}, "dropped": {}}
-    for entry in entries:
-        by_reason.setdefault(entry.counter, {})[entry.reason] = entry.n
-    return {
-        counter: reasons[""] if list(reasons) == [""] else reasons for counter, reasons in by_reason.items()
+    counts: dict[str, Any] = book.numbers()
+    noted: dict[str, dict[str, int]] = {}
+    for (counter, reason), n in book.notes.items() if isinstance(book, FrameBook) else ():
+        noted.setdefault(counter, {})[reason] = n
+    return counts | {
+        counter: reasons[""] if list(reasons) == [""] else reasons for counter, reasons in noted.items()
     }
 
 

@@ -12,6 +12,7 @@ from streamd.admin.client import add_place, events, place
 from streamd.admin.status_answer import Book, Buffer, Delivery, Source, Status, decoded, fetch
 from streamd.cli._layout import laid_out, width_of
 from streamd.closing_books import beside, parts
+from streamd.core.books import DeliveryBook, FrameBook, RecordBook
 from streamd.core.errors import EnvironmentFault
 from streamd.core.printable import escape
 
@@ -27,7 +28,10 @@ _WITHOUT_END = 1 << 20
 _EMPTY = frozenset({"", "0", "0%"})
 _TEXTS = frozenset({"source", "listening", "pipeline", "sink", "state"})
 """Columns of words; the others hold numbers."""
-_IN_THE_TABLE = ("received", "decoded", "rejected", "dropped", "kernel_dropped", "waiting")
+_OF_FRAMES = tuple(term.name for term in FrameBook.terms)
+_IN_THE_TABLE = (*_OF_FRAMES[:-1], "kernel_dropped", _OF_FRAMES[-1])
+_OF_RECORDS = tuple(term.name for term in RecordBook.terms)
+_OF_DELIVERIES = tuple(term.name for term in DeliveryBook.terms if term.side != "part")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +92,7 @@ def _show(status: Status) -> None:
         console.print(Text(f"  {escape(reason)}", "red"))
     _table(
         console,
-        ("source", "listening", "connections", "received", "decoded", "rejected", "dropped", "kernel drops",
-         "waiting", "buffer"),
+        ("source", "listening", "connections", *_headings(_IN_THE_TABLE), "buffer"),
         (
             (source.name, " ".join(source.listening), _number(source.connections),
              *_numbers(source.frames, *_IN_THE_TABLE),
@@ -99,23 +102,15 @@ def _show(status: Status) -> None:
     )  # fmt: skip
     _table(
         console,
-        ("pipeline", "source", "in", "emitted", "out", "filtered", "absorbed", "rejected", "dropped",
-         "in flight"),
-        (
-            (line.name, line.source,
-             *_numbers(line.records, "in", "emitted", "out", "filtered", "absorbed", "rejected", "dropped",
-                       "in_flight"))
-            for line in status.pipelines
-        ),
-    )  # fmt: skip
+        ("pipeline", "source", *_headings(_OF_RECORDS)),
+        ((line.name, line.source, *_numbers(line.records, *_OF_RECORDS)) for line in status.pipelines),
+    )
     _table(
         console,
-        ("sink", "state", "offered", "stored", "unmatched", "rejected", "dropped", "pending", "buffer",
-         "last commit", "p50", "p99"),
+        ("sink", "state", *_headings(_OF_DELIVERIES), "buffer", "last commit", "p50", "p99"),
         (
             (sink.name, f"{sink.state} ({sink.reason})" if sink.reason else sink.state,
-             *_numbers(_sum(sink.deliveries), "offered", "stored", "unmatched", "rejected", "dropped",
-                       "pending"),
+             *_numbers(_sum(sink.deliveries), *_OF_DELIVERIES),
              _fill(sink.buffer),
              "never" if sink.last_commit_age_s is None else f"{_span(sink.last_commit_age_s)} ago",
              _ms(sink.commit_latency_s.p50), _ms(sink.commit_latency_s.p99))
@@ -169,6 +164,10 @@ def _table(console: "rich.console.Console", names: Sequence[str], rows: Iterable
 
 def _right(names: Sequence[str]) -> list[bool]:
     return [name not in _TEXTS for name in names]
+
+
+def _headings(counters: Iterable[str]) -> list[str]:
+    return [counter.replace("kernel_dropped", "kernel_drops").replace("_", " ") for counter in counters]
 
 
 def _total(book: Book, counter: str) -> int:

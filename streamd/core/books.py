@@ -1,129 +1,117 @@
-"""The books: three units of account, exact whenever the loop stands between batches.
+"""The books: three sums, exact whenever the loop stands between batches.
 
-frames      per source:                     received = decoded + rejected + dropped + waiting
-records     per (source, pipeline):         in + emitted = out + filtered + absorbed + rejected
-                                                           + dropped + in_flight
-deliveries  per (source, pipeline, sink):   offered = stored + unmatched + rejected + dropped + pending
-
-The right side's last term is never counted but derived, so that a sum which does not hold shows as a
-number of records that should not be there.
+Each class below declares the terms of its sum; everything that shows the books reads them from there (see
+`streamd.core.sums`). A new term is one line here, and its increment where it is counted.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Annotated
+
+from streamd.core.sums import Book, Entry, Left, Term
 
 
-class Entry(NamedTuple):
-    """One number of the books: `n` of `counter`, by `reason` where it has one."""
-
-    source: str
-    pipeline: str
-    sink: str
-    counter: str
-    reason: str
-    n: int
-
-
-class FrameBook:
+class FrameBook(Book):
     """What became of the frames of one source.
 
     `notes` counts what is in no sum, by (counter, reason): `discarded_bytes`, `kernel_dropped`,
     `truncated`, `unterminated`, `connections`, `connections_refused`, `auto_fallback` and the like.
     """
 
-    __slots__ = ("decoded", "dropped", "notes", "received", "rejected", "source")
+    unit = noun = "frames"
+    keys = ("source",)
+    buffer = "source"
+
+    received: Annotated[
+        int,
+        Term(
+            "in",
+            "frames that a source read, before any policy, including cut-off and oversize frames",
+            in_summary=True,
+        ),
+    ]
+    decoded: Annotated[int, Term("out", "frames that a codec turned into records", in_summary=True)]
+    rejected: Annotated[
+        Counter[str],
+        Term("out", "frames that could not be decoded; they become dead letters", "reason", in_summary=True),
+    ]
+    dropped: Annotated[
+        Counter[str],
+        Term("out", "frames lost to a full buffer, a limit or a shutdown", "reason", in_summary=True),
+    ]
+    waiting = Left("frames that wait in the source's buffer to be decoded")
 
     def __init__(self, source: str) -> None:
-        self.source = source
-        self.received = 0
-        self.decoded = 0
-        self.rejected: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
+        super().__init__(source)
         self.notes: Counter[tuple[str, str]] = Counter()
-
-    @property
-    def waiting(self) -> int:
-        """Frames read and neither decoded nor lost: they stand in the source's buffer."""
-        return self.received - self.decoded - self.rejected.total() - self.dropped.total()
 
     def note(self, counter: str, n: int = 1, reason: str = "") -> None:
         """Add to one of the numbers beside the sum."""
         self.notes[counter, reason] += n
 
+    def add(self, other: "FrameBook") -> None:
+        """Add each number of another book."""
+        super().add(other)
+        self.notes.update(other.notes)
+
     def entries(self) -> Iterator[Entry]:
         """Every number, the derived one included."""
-        yield Entry(self.source, "", "", "received", "", self.received)
-        yield Entry(self.source, "", "", "decoded", "", self.decoded)
-        for reason, n in self.rejected.items():
-            yield Entry(self.source, "", "", "rejected", reason, n)
-        for reason, n in self.dropped.items():
-            yield Entry(self.source, "", "", "dropped", reason, n)
-        yield Entry(self.source, "", "", "waiting", "", self.waiting)
+        yield from super().entries()
         for (counter, reason), n in self.notes.items():
             yield Entry(self.source, "", "", counter, reason, n)
 
 
-class RecordBook:
-    """What became of the records of one source in one pipeline. `rejected` is by stage."""
+class RecordBook(Book):
+    """What became of the records of one source in one pipeline."""
 
-    __slots__ = (
-        "absorbed", "dropped", "emitted", "filtered", "out", "pipeline", "rejected", "source", "taken_in",
-    )  # fmt: skip
+    unit = noun = "records"
+    keys = ("source", "pipeline")
+
+    taken_in: Annotated[int, Term("in", "records that codecs handed to the pipeline", name="in")]
+    emitted: Annotated[int, Term("in", "additional records that steps made", seldom=True)]
+    out: Annotated[int, Term("out", "records handed to the sinks")]
+    filtered: Annotated[
+        int, Term("out", "records that a step removed on purpose", seldom=True, in_summary=True)
+    ]
+    absorbed: Annotated[int, Term("out", "records that a step took into its state", seldom=True)]
+    rejected: Annotated[
+        Counter[str],
+        Term("out", "records that a stage could not use; they become dead letters", "stage", in_summary=True),
+    ]
+    dropped: Annotated[
+        Counter[str], Term("out", "records that the daemon lost in the pipeline", "reason", in_summary=True)
+    ]
+    in_flight = Left("records on their way through the steps")
 
     def __init__(self, source: str, pipeline: str) -> None:
-        self.source = source
-        self.pipeline = pipeline
-        self.taken_in = 0
-        self.emitted = 0
-        self.out = 0
-        self.filtered = 0
-        self.absorbed = 0
-        self.rejected: Counter[str] = Counter()
-        self.dropped: Counter[str] = Counter()
-
-    @property
-    def in_flight(self) -> int:
-        """Records decoded and not yet handed to the sinks or lost."""
-        gone = self.out + self.filtered + self.absorbed + self.rejected.total() + self.dropped.total()
-        return self.taken_in + self.emitted - gone
-
-    def entries(self) -> Iterator[Entry]:
-        """Every number, the derived one included."""
-        plain = (
-            ("in", self.taken_in), ("emitted", self.emitted), ("out", self.out),
-            ("filtered", self.filtered), ("absorbed", self.absorbed),
-        )  # fmt: skip
-        for counter, n in plain:
-            yield Entry(self.source, self.pipeline, "", counter, "", n)
-        for stage, n in self.rejected.items():
-            yield Entry(self.source, self.pipeline, "", "rejected", stage, n)
-        for reason, n in self.dropped.items():
-            yield Entry(self.source, self.pipeline, "", "dropped", reason, n)
-        yield Entry(self.source, self.pipeline, "", "in_flight", "", self.in_flight)
+        super().__init__(source, pipeline)
 
 
-class DeliveryBook:
-    """What became of the records one pipeline handed to one sink, by their source.
+class DeliveryBook(Book):
+    """What became of the records one pipeline handed to one sink, by their source."""
 
-    `replaced` says how many of `stored` took the place of an older row.
-    """
+    unit = "deliveries"
+    noun = "records"
+    keys = ("source", "pipeline", "sink")
+    buffer = "sink"
 
-    __slots__ = (
-        "_due", "_since", "dropped", "offered", "pipeline", "rejected", "replaced", "sink", "source",
-        "stored", "unmatched",
-    )  # fmt: skip
+    offered: Annotated[int, Term("in", "records handed to this sink")]
+    stored: Annotated[int, Term("out", "records that the sink committed", in_summary=True)]
+    replaced: Annotated[
+        int, Term("part", "stored records that replaced an older row", seldom=True, in_summary=True)
+    ]
+    unmatched: Annotated[int, Term("out", "records that the sink's `where` excluded", seldom=True)]
+    rejected: Annotated[
+        int,
+        Term("out", "records that the sink could not store; they become dead letters", in_summary=True),
+    ]
+    dropped: Annotated[
+        Counter[str], Term("out", "records that the daemon lost before this sink", "reason", in_summary=True)
+    ]
+    pending = Left("records that wait for their commit")
 
     def __init__(self, source: str, pipeline: str, sink: str) -> None:
-        self.source = source
-        self.pipeline = pipeline
-        self.sink = sink
-        self.offered = 0
-        self.stored = 0
-        self.replaced = 0
-        self.unmatched = 0
-        self.rejected = 0
-        self.dropped: Counter[str] = Counter()
+        super().__init__(source, pipeline, sink)
         self._due = 0
         self._since: int | None = 0
 
@@ -135,25 +123,17 @@ class DeliveryBook:
         """The pipeline, which has handed out so many records, offers the sink no more."""
         self._due, self._since = self.due(out), None
 
+    def owe(self, due: int, out: int) -> None:
+        """Of the records that the pipeline has handed out, so many should have been offered."""
+        self._due, self._since = due, out
+
     def due(self, out: int) -> int:
         """How many of the records that the pipeline has handed out should have been offered."""
         return self._due + (0 if self._since is None else out - self._since)
 
-    @property
-    def pending(self) -> int:
-        """Records offered to the sink and neither committed nor lost."""
-        return self.offered - self.stored - self.unmatched - self.rejected - self.dropped.total()
 
-    def entries(self) -> Iterator[Entry]:
-        """Every number, the derived one included."""
-        plain = (
-            ("offered", self.offered), ("stored", self.stored), ("replaced", self.replaced),
-            ("unmatched", self.unmatched), ("rejected", self.rejected), ("pending", self.pending),
-        )  # fmt: skip
-        for counter, n in plain:
-            yield Entry(self.source, self.pipeline, self.sink, counter, "", n)
-        for reason, n in self.dropped.items():
-            yield Entry(self.source, self.pipeline, self.sink, "dropped", reason, n)
+SUMS: tuple[type[Book], ...] = (FrameBook, RecordBook, DeliveryBook)
+"""Every unit of account, from the outside in."""
 
 
 class Books:
@@ -167,16 +147,17 @@ class Books:
 
     def source(self, source: str) -> FrameBook:
         """The book of frames of `source`."""
-        return self.frames.setdefault(source, FrameBook(source))
+        return self.frames.get(source) or self.frames.setdefault(source, FrameBook(source))
 
     def pipeline(self, source: str, pipeline: str) -> RecordBook:
         """The book of records of `source` in `pipeline`."""
-        return self.records.setdefault((source, pipeline), RecordBook(source, pipeline))
+        key = (source, pipeline)
+        return self.records.get(key) or self.records.setdefault(key, RecordBook(*key))
 
     def delivery(self, source: str, pipeline: str, sink: str) -> DeliveryBook:
         """The book of deliveries of `source` through `pipeline` to `sink`."""
         key = (source, pipeline, sink)
-        return self.deliveries.setdefault(key, DeliveryBook(*key))
+        return self.deliveries.get(key) or self.deliveries.setdefault(key, DeliveryBook(*key))
 
     def connect(self, pipeline: str, sinks: Iterable[str]) -> None:
         """From now on the pipeline hands out to these sinks. Not said: to those it always did."""
@@ -190,11 +171,35 @@ class Books:
                 for sink in before - now:
                     self.delivery(book.source, pipeline, sink).leave(book.out)
 
+    def owed(self, book: DeliveryBook) -> int:
+        """How many records the book's pipeline should have offered to its sink."""
+        handed = self.records.get((book.source, book.pipeline))
+        return book.offered if handed is None else book.due(handed.out)
+
+    def every(self) -> Iterator[Book]:
+        """Every book."""
+        yield from self.frames.values()
+        yield from self.records.values()
+        yield from self.deliveries.values()
+
     def entries(self) -> Iterator[Entry]:
         """Every number of every book."""
-        for frames in self.frames.values():
-            yield from frames.entries()
-        for records in self.records.values():
-            yield from records.entries()
-        for deliveries in self.deliveries.values():
-            yield from deliveries.entries()
+        for book in self.every():
+            yield from book.entries()
+
+    @staticmethod
+    def merge(parts: "Iterable[Books]") -> "Books":
+        """The books of several processes as one: each number is the sum of the parts'. It is a snapshot."""
+        merged = Books()
+        owed: Counter[tuple[str, str, str]] = Counter()
+        for part in parts:
+            for frames in part.frames.values():
+                merged.source(frames.source).add(frames)
+            for records in part.records.values():
+                merged.pipeline(*records.place).add(records)
+            for key, deliveries in part.deliveries.items():
+                merged.delivery(*key).add(deliveries)
+                owed[key] += part.owed(deliveries)
+        for key, book in merged.deliveries.items():
+            book.owe(owed[key], merged.pipeline(*key[:2]).out)
+        return merged

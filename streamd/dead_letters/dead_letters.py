@@ -12,12 +12,12 @@ import structlog
 
 from streamd.config import DeadLetterSettings
 from streamd.core.ack import Ack, Status
-from streamd.core.books import Entry
 from streamd.core.clock import read_clock
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
 from streamd.core.settings import DeadLetterPayload
+from streamd.core.sums import Entry
 from streamd.dead_letters.row import COLUMNS, TABLE, Row, row_of, size_bytes_of
 from streamd.runtime.backoff import Backoff
 from streamd.sqlite.database import Database, Synchronous

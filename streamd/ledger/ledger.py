@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from streamd.core.books import Books, Entry
+from streamd.core.books import Books
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
+from streamd.core.sums import Entry
 from streamd.core.timestamp import from_epoch
-from streamd.ledger.tables import FOLD, FOLD_UNTIL, STATEMENTS, UNENDED_RUNS, UPSERT, UPSERT_PLACES, WRITTEN
+from streamd.ledger.tables import FOLD, FOLD_UNTIL, UNENDED_RUNS, UPSERT, UPSERT_PLACES, WRITTEN, statements
 from streamd.sqlite.database import Database
 from streamd.sqlite.rehearsal import rehearsed, try_statements
 
@@ -91,7 +92,7 @@ class Ledger:
         now_s = self._flushed_wall_s = self._clock().wall_s
         try:
             async with self._db.transaction():
-                for statement in STATEMENTS:
+                for statement in statements():
                     await self._db.execute(statement)
                 await self._note_unended(now_s)
                 await self._mark("start", from_epoch(now_s), self.run_id, 0, 1, self.kind)
@@ -103,7 +104,7 @@ class Ledger:
     async def _go_on(self) -> None:
         """The file was opened anew and may be another: what it says of this run is what is written."""
         async with self._db.transaction():
-            for statement in STATEMENTS:
+            for statement in statements():
                 await self._db.execute(statement)
             there = {Key(*key): n for *key, n in await self._db.fetch(WRITTEN, (self.run_id,))}
             if not any(key.counter == "start" for key in there):
@@ -114,7 +115,7 @@ class Ledger:
     @staticmethod
     def rehearse(path: Path) -> None:
         """Raises what opening the file and `open` would, and changes nothing. It blocks."""
-        writing = (*STATEMENTS, f"EXPLAIN {UPSERT.format(_NULLS)}", f"EXPLAIN {UNENDED_RUNS}")
+        writing = (*statements(), f"EXPLAIN {UPSERT.format(_NULLS)}", f"EXPLAIN {UNENDED_RUNS}")
         with rehearsed(path) as connection:
             try_statements(connection, writing, path, _refusal(path))
 

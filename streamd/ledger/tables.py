@@ -1,5 +1,7 @@
 """The ledger's table and views in SQL. What their columns mean to a reader is in docs/reference/books.md."""
 
+from streamd.core.books import SUMS, DeliveryBook, FrameBook
+
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS ledger (
   at TEXT NOT NULL,
@@ -20,43 +22,51 @@ _RUN_ROWS = "counter IN ('start', 'stop', 'unclean')"
 
 _RUNS = f"CREATE INDEX IF NOT EXISTS ledger_runs ON ledger (run_id, counter) WHERE {_RUN_ROWS}"
 
-_SUMMARY = """
+_OF_STORED = ("unconfirmed", "expired")
+"""Counters of sinks that say something of what is in `stored`."""
+
+
+def _column(name: str, counters: str) -> str:
+    return f"  coalesce(sum(n) FILTER (WHERE counter IN ({counters})), 0) AS {name}"
+
+
+def _summary() -> str:
+    """The view of what became of each source's data: the terms in it, each added up over all units."""
+    columns: dict[str, str] = {}
+    for book in SUMS:
+        columns |= {term.name: f"'{term.name}'" for term in book.terms if term.in_summary}
+        if book is FrameBook:
+            columns["kernel_dropped"] = "'kernel_dropped'"
+    columns["in_flight"] = ", ".join(f"'{book.terms[-1].name}'" for book in SUMS)
+    listed = ",\n".join(_column(name, counters) for name, counters in columns.items())
+    return f"""
 CREATE VIEW ledger_summary AS
 SELECT
   run_id,
   source,
-  coalesce(sum(n) FILTER (WHERE counter = 'received'), 0) AS received,
-  coalesce(sum(n) FILTER (WHERE counter = 'decoded'), 0) AS decoded,
-  coalesce(sum(n) FILTER (WHERE counter = 'rejected'), 0) AS rejected,
-  coalesce(sum(n) FILTER (WHERE counter = 'dropped'), 0) AS dropped,
-  coalesce(sum(n) FILTER (WHERE counter = 'kernel_dropped'), 0) AS kernel_dropped,
-  coalesce(sum(n) FILTER (WHERE counter = 'filtered'), 0) AS filtered,
-  coalesce(sum(n) FILTER (WHERE counter = 'stored'), 0) AS stored,
-  coalesce(sum(n) FILTER (WHERE counter = 'replaced'), 0) AS replaced,
-  coalesce(sum(n) FILTER (WHERE counter IN ('waiting', 'in_flight', 'pending')), 0) AS in_flight
+{listed}
 FROM ledger
 WHERE source <> ''
 GROUP BY run_id, source
-"""
+"""  # noqa: S608 - our own words
 
-_SINKS = """
+
+def _sinks() -> str:
+    """The view of what became of each sink's deliveries."""
+    names: list[str] = []
+    for term in DeliveryBook.terms:
+        names += (term.name, *_OF_STORED) if term.name == "replaced" else (term.name,)
+    listed = ",\n".join(_column(name, f"'{name}'") for name in names)
+    return f"""
 CREATE VIEW ledger_sinks AS
 SELECT
   run_id,
   sink,
-  coalesce(sum(n) FILTER (WHERE counter = 'offered'), 0) AS offered,
-  coalesce(sum(n) FILTER (WHERE counter = 'stored'), 0) AS stored,
-  coalesce(sum(n) FILTER (WHERE counter = 'replaced'), 0) AS replaced,
-  coalesce(sum(n) FILTER (WHERE counter = 'unconfirmed'), 0) AS unconfirmed,
-  coalesce(sum(n) FILTER (WHERE counter = 'expired'), 0) AS expired,
-  coalesce(sum(n) FILTER (WHERE counter = 'unmatched'), 0) AS unmatched,
-  coalesce(sum(n) FILTER (WHERE counter = 'rejected'), 0) AS rejected,
-  coalesce(sum(n) FILTER (WHERE counter = 'dropped'), 0) AS dropped,
-  coalesce(sum(n) FILTER (WHERE counter = 'pending'), 0) AS pending
+{listed}
 FROM ledger
 WHERE sink <> ''
 GROUP BY run_id, sink
-"""
+"""  # noqa: S608 - our own words
 
 
 # An unclean end leaves a time in which records may have been lost uncounted: from the last moment known for
@@ -107,13 +117,16 @@ FROM counted
 
 _COMPLETENESS = f"CREATE VIEW completeness AS {completeness()}"
 
-STATEMENTS = (
-    _LEDGER, _RUNS,
-    "DROP VIEW IF EXISTS ledger_summary", _SUMMARY,
-    "DROP VIEW IF EXISTS ledger_sinks", _SINKS,
-    "DROP VIEW IF EXISTS completeness", _COMPLETENESS,
-)  # fmt: skip
-"""Make what is missing; views are made anew, as a newer version may know better."""
+
+def statements() -> tuple[str, ...]:
+    """Make the table, and every view anew, because a newer version may know more terms."""
+    return (
+        _LEDGER, _RUNS,
+        "DROP VIEW IF EXISTS ledger_summary", _summary(),
+        "DROP VIEW IF EXISTS ledger_sinks", _sinks(),
+        "DROP VIEW IF EXISTS completeness", _COMPLETENESS,
+    )  # fmt: skip
+
 
 UPSERT_PLACES = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 UPSERT = (

@@ -155,11 +155,7 @@ class Swap:
             for task in late:
                 task.cancel()
             await asyncio.wait(late, timeout=_CANCEL_S)
-            lost = 0
-            for book in self._books.records.values():
-                if book.in_flight:
-                    lost += book.in_flight
-                    book.dropped["reload"] += book.in_flight
+            lost = sum(book.give_up("reload") for book in self._books.records.values())
             log.error("reload_timeout", records_left=lost, waited_s=timeout_s)
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from streamd.core.books import Books, DeliveryBook, Entry, FrameBook, RecordBook
+from streamd.core.books import Books, DeliveryBook, FrameBook, RecordBook
+from streamd.core.sums import Entry
 from streamd.ledger.ledger import Ledger
 
 REPLAY = "replay"
@@ -28,27 +29,16 @@ class ReplayBooks(Books):
 
     def abandon(self) -> None:
         """Enter what has no fate as dropped: its letters are still there, but this run is over."""
-        for frames in self.frames.values():
-            frames.dropped["shutdown"] += frames.waiting
-        for records in self.records.values():
-            records.dropped["shutdown"] += records.in_flight
-        for deliveries in self.deliveries.values():
-            deliveries.dropped["shutdown"] += deliveries.pending
+        for book in self.every():
+            book.give_up("shutdown")
 
     def entries(self) -> Iterator[Entry]:
         """Every number of every book; the frames of all first sources together."""
         total = FrameBook(REPLAY)
         for book in self.frames.values():
-            total.received += book.received
-            total.decoded += book.decoded
-            total.rejected += book.rejected
-            total.dropped += book.dropped
-            total.notes += book.notes
-        yield from total.entries()
-        for records in self.records.values():
-            yield from records.entries()
-        for deliveries in self.deliveries.values():
-            yield from deliveries.entries()
+            total.add(book)
+        for whole in (total, *self.records.values(), *self.deliveries.values()):
+            yield from whole.entries()
 
 
 class ReplayLedger(Ledger):

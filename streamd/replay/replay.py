@@ -13,12 +13,12 @@ from streamd import components
 from streamd.closing_books import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack, Status
-from streamd.core.books import Entry
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.expression import Expression
 from streamd.core.frames import Frames
 from streamd.core.settings import BufferSettings
+from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.replay.books import ReplayBooks, ReplayLedger

@@ -12,8 +12,8 @@ from typing import Any, Literal, Protocol, cast
 import structlog
 
 from streamd.core import failpoints
-from streamd.core.books import Entry
 from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.sums import Entry
 from streamd.sqlite import files
 from streamd.sqlite.connection import Connection, Params
 from streamd.sqlite.faults import environment_fault

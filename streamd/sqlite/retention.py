@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import structlog
 
-from streamd.core.books import Entry
 from streamd.core.clock import read_clock
 from streamd.core.errors import SinkError
 from streamd.core.now import Now
+from streamd.core.sums import Entry
 from streamd.core.timestamp import from_epoch
 from streamd.sqlite.database import Database
 from streamd.sqlite.table import Table, quote

@@ -9,10 +9,10 @@ from typing import Any
 import structlog
 
 from streamd.core.batch import Batch
-from streamd.core.books import Entry
 from streamd.core.contracts import Written
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import EnvironmentFault, SinkError, StreamdError
+from streamd.core.sums import Entry
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.database import Database
 from streamd.sqlite.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be

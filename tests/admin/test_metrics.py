@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
 from streamd.admin.readiness import Readiness
+from streamd.core.books import SUMS
 
 ROOT = Path(__file__).parents[2]
 METRICS_PAGE = ROOT / "docs/reference/metrics.md"
@@ -113,3 +114,18 @@ def test_every_count_a_component_keeps_is_documented_as_a_metric() -> None:
     documented = set(re.findall(r"`streamd_source_([a-z_]+)_total`", METRICS_PAGE.read_text("utf-8")))
     assert noted
     assert noted <= documented
+
+
+def test_the_page_says_of_each_term_of_the_books_what_its_help_says() -> None:
+    page = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", METRICS_PAGE.read_text("utf-8"))
+    missing = [
+        row
+        for book in SUMS
+        for term in book.terms
+        if (
+            row := f"| `streamd_{book.unit}_{term.name}{'' if term.side == 'left' else '_total'}`"
+            f" | {', '.join(filter(None, (*book.keys, term.by)))} | {term.meaning} |"
+        )
+        not in page
+    ]
+    assert missing == []

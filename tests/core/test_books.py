@@ -1,8 +1,14 @@
 """Each book's sum, with a number of its own for each term, so that none can stand for another."""
 
-import pytest
+from typing import Any
 
-from streamd.core.books import Books, DeliveryBook, Entry, FrameBook, RecordBook
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamd.closing_books import differences
+from streamd.core.books import Books, DeliveryBook, FrameBook, RecordBook
+from streamd.core.sums import Entry
 
 
 def frame_book() -> FrameBook:
@@ -197,3 +203,77 @@ def test_the_first_sinks_that_are_named_are_those_it_always_handed_out_to() -> N
     records.out = 5
     books.connect("main", ["db"])
     assert books.delivery("lab", "main", "db").due(records.out) == 5
+
+
+COUNTS = st.integers(0, 50)
+REASONS = st.dictionaries(st.sampled_from(["full", "shutdown", "utf8"]), COUNTS)
+
+
+@st.composite
+def balanced(draw: st.DrawFn) -> Books:
+    """Books of one process whose sums all hold, with sinks that may join and leave."""
+    books = Books()
+    for source in draw(st.sets(st.sampled_from(["lab", "roof"]), min_size=1)):
+        frames = books.source(source)
+        frames.decoded = draw(COUNTS)
+        frames.rejected.update(draw(REASONS))
+        frames.dropped.update(draw(REASONS))
+        frames.received = -frames.left
+        frames.note("truncated", draw(COUNTS))
+    sinks = st.sets(st.sampled_from(["db", "copy"]))
+    books.connect("main", draw(sinks))
+    for source in books.frames:
+        records = books.pipeline(source, "main")
+        records.out, records.filtered, records.emitted = draw(COUNTS), draw(COUNTS), draw(COUNTS)
+        records.dropped.update(draw(REASONS))
+    books.connect("main", draw(sinks))
+    for records in books.records.values():
+        records.out += draw(COUNTS)
+        records.taken_in = -records.left
+        for sink in ("db", "copy"):
+            book = books.delivery(records.source, "main", sink)
+            book.offered = book.due(records.out)
+            book.stored = draw(st.integers(0, book.offered))
+            book.unmatched = book.left
+    return books
+
+
+@given(st.lists(balanced(), max_size=4))
+def test_books_that_balance_in_each_process_balance_when_they_are_merged(parts: list[Books]) -> None:
+    assert [differences(part) for part in parts] == [[] for _ in parts]
+    merged = Books.merge(parts)
+    assert differences(merged) == []
+    summed: dict[Any, int] = {}
+    for part in parts:
+        for entry in part.entries():
+            summed[entry[:5]] = summed.get(entry[:5], 0) + entry.n
+    assert {entry[:5]: entry.n for entry in merged.entries()} == summed
+
+
+@given(st.lists(balanced(), min_size=1, max_size=3), st.data())
+def test_a_number_that_is_wrong_in_one_process_is_wrong_by_as_much_in_the_merged_books(
+    parts: list[Books], data: st.DataObject
+) -> None:
+    book = data.draw(st.sampled_from(list(data.draw(st.sampled_from(parts)).every())))
+    term = data.draw(st.sampled_from([term for term in book.terms if term.side in {"in", "out"}]))
+    wrong = data.draw(st.integers(-9, 9).filter(bool))
+    if term.by:
+        getattr(book, term.attribute)["full"] += wrong
+    else:
+        setattr(book, term.attribute, getattr(book, term.attribute) + wrong)
+    sign = 1 if term.side == "in" else -1
+    merged = Books.merge(parts)
+    (same,) = (other for other in merged.every() if (type(other), other.place) == (type(book), book.place))
+    assert same.left == sign * wrong
+    assert differences(merged)
+
+
+def test_merged_books_are_a_snapshot_and_leave_their_parts_as_they_were() -> None:
+    one, other = Books(), Books()
+    one.source("lab").received = 3
+    other.source("lab").rejected["utf8"] = 0
+    merged = Books.merge([one, other])
+    merged.source("lab").rejected["utf8"] += 2
+    assert one.source("lab").received == 3
+    assert other.source("lab").rejected == {"utf8": 0}
+    assert list(Books.merge([]).entries()) == []

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from streamd.config import DeadLetterSettings
 from streamd.core.ack import Ack, Status
-from streamd.core.books import Entry
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import FlaggedFrame
 from streamd.core.now import Now
+from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.sqlite.databases import Databases
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamd.core.books import Books, Entry
+from streamd.core.books import Books
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
+from streamd.core.sums import Entry
 from streamd.ledger.ledger import Key, Ledger
 from streamd.sqlite.database import Database
 

@@ -14,7 +14,7 @@ import pytest
 import streamd
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.timestamp import canonical
-from streamd.ledger.tables import STATEMENTS
+from streamd.ledger.tables import statements
 from streamd.sqlite.read_only import QueryRefused
 
 CONFIG = """
@@ -95,7 +95,7 @@ def config(tmp_path: Path) -> Path:
     """A configuration whose daemon has stored three records, lost some and was killed in the third minute."""
     store(tmp_path / "streamd.db")
     with closing(connect(tmp_path / "streamd.db")) as connection:
-        for statement in STATEMENTS:
+        for statement in statements():
             connection.execute(statement)
         for at, interval_s, source, counter, n in LEDGER:
             connection.execute(

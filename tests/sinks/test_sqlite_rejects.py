@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamd.core.batch import Batch
-from streamd.core.books import Entry
 from streamd.core.errors import SinkError
 from streamd.core.schema import FieldSettings
+from streamd.core.sums import Entry
 from streamd.sqlite.rows import Rows
 from streamd.sqlite.typed_rows import TypedRows
 

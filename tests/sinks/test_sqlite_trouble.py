@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from streamd.core.books import Entry
 from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.sums import Entry
 from streamd.sqlite import recovery
 
 

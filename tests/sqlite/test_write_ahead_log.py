@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from streamd.core.books import Entry
 from streamd.core.errors import SinkError
+from streamd.core.sums import Entry
 from streamd.sqlite import write_ahead_log as module
 from streamd.sqlite.database import Database
 from streamd.sqlite.write_ahead_log import WriteAheadLog
