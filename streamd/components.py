@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from streamd import registry
 from streamd.config import Loaded, Problem, component
-from streamd.core.contracts import Codec, Framer, Sink, SinkContext, Step, StepContext
+from streamd.core.contracts import AnyFramer, Codec, Sink, SinkContext, Step, StepContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression
@@ -23,7 +23,7 @@ class Components:
     """
 
     codecs: dict[str, Codec] = field(default_factory=dict)
-    framers: dict[str, Callable[[], Framer]] = field(default_factory=dict)
+    framers: dict[str, Callable[[], AnyFramer]] = field(default_factory=dict)
     steps: dict[str, list[tuple[str, Step]]] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
     conditions: dict[tuple[str, str], Expression] = field(default_factory=dict)
@@ -102,11 +102,11 @@ def make(
     return made
 
 
-def _framers(cut_by: FramingSettings) -> Callable[[], Framer]:
+def _framers(cut_by: FramingSettings) -> Callable[[], AnyFramer]:
     framing, options = component("framing", cut_by.framing)
 
-    def new_framer() -> Framer:
-        framer: Framer = framing(options, cut_by.max_frame, cut_by.oversize)
+    def new_framer() -> AnyFramer:
+        framer: AnyFramer = framing(options, cut_by.max_frame, cut_by.oversize)
         return framer
 
     new_framer()

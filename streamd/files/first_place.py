@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer
 from streamd.core.errors import FramingError
 from streamd.files.tail import READ_BYTES, Tail
 
 
-def go_to_end(tail: Tail, new_framer: Callable[[], Framer]) -> None:
+def go_to_end(tail: Tail, new_framer: Callable[[], AnyFramer]) -> None:
     """Move `tail` to where its last frame ends; one that is not finished is read whole later.
 
     Where a byte ends each frame, that is looked for from the end; else the whole file is cut into frames
@@ -28,7 +28,7 @@ def _after_last(tail: Tail, delimiter: bytes) -> int:
     return 0
 
 
-def _cut(tail: Tail, new_framer: Callable[[], Framer]) -> int:
+def _cut(tail: Tail, new_framer: Callable[[], AnyFramer]) -> int:
     framer = new_framer()
     offset = last = 0
     while data := tail.read_at(offset, READ_BYTES):

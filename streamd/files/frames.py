@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from streamd.core.books import FrameBook
 from streamd.core.clock import read_clock
-from streamd.core.contracts import Framer, Outlet
+from streamd.core.contracts import AnyFramer, Outlet
 from streamd.core.errors import FramingError
 from streamd.core.framer_counts import book_counts
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
@@ -16,7 +16,7 @@ class FileFrames:
     """One framer for one file after the other; a frame may go on in a copy of its file."""
 
     def __init__(
-        self, address: str, book: FrameBook, new_framer: Callable[[], Framer], progress: Progress
+        self, address: str, book: FrameBook, new_framer: Callable[[], AnyFramer], progress: Progress
     ) -> None:
         self._address = address
         self._book = book
@@ -37,7 +37,7 @@ class FileFrames:
         self._reached = position
         self._progress.passed(position)
 
-    def become(self, new_framer: Callable[[], Framer]) -> None:
+    def become(self, new_framer: Callable[[], AnyFramer]) -> None:
         """Another framing begins once what was read ends with a frame."""
         self._new_framer = new_framer
         self._framing_changed = True
@@ -79,7 +79,7 @@ class FileFrames:
         frames = framer.feed_eof()
         self._hand_on(framer, frames, size_bytes, following)
 
-    def _hand_on(self, framer: Framer, frames: list[bytes], size_bytes: int, position: Position) -> None:
+    def _hand_on(self, framer: AnyFramer, frames: list[bytes], size_bytes: int, position: Position) -> None:
         """Offer frames; once they are settled, everything before `position` is."""
         flagged = bool(framer.counts)
         book_counts(framer, self._book)

@@ -1,8 +1,8 @@
 import re
-from typing import Any
 
 from streamd.core.contracts import Framer
 from streamd.core.errors import FramingError
+from streamd.core.settings import Settings
 from streamd.framing.newline import Newline
 from streamd.framing.octet_counting import OctetCounting
 
@@ -11,7 +11,7 @@ _COUNT_HERE = re.compile(_COUNT)
 _COUNT_AFTER_LINE = re.compile(rb"[\n\0]" + _COUNT)
 
 
-class Auto(Framer):
+class Auto(Framer[Settings]):
     """Cuts octet-counted frames, lines and texts that end with NUL, and recognises the kind of each frame.
 
     One listener can therefore serve every syslog sender, including Python's `SysLogHandler`, which ends a
@@ -27,7 +27,7 @@ class Auto(Framer):
     Cost: about twice the time of `newline` for lines; about 0.9 µs for a counted frame.
     """
 
-    def __init__(self, config: Any, max_frame: int, oversize: str) -> None:
+    def __init__(self, config: Settings, max_frame: int, oversize: str) -> None:
         super().__init__(config, max_frame, oversize)
         self._lines = Newline(config, max_frame, oversize)
         self._counted = OctetCounting(config, max_frame, oversize)

@@ -7,7 +7,7 @@ from streamd.core.settings import Settings
 from streamd.framing.octet_counting import Counted
 
 
-class LengthPrefix(Counted):
+class LengthPrefix(Counted["LengthPrefix.Config"]):
     """Cuts frames that follow their length as a binary number of 1, 2 or 4 bytes.
 
     A length of zero is a keep-alive and not a frame; it is counted as `empty_frames`.
@@ -21,8 +21,6 @@ class LengthPrefix(Counted):
         size: Literal[1, 2, 4] = Field(4, description="size of the length in bytes; it is unsigned")
         order: Literal["big", "little"] = Field("big", description="byte order of the length")
         inclusive: bool = Field(False, description="whether the length includes its own bytes")
-
-    config: Config
 
     def read_prefix(self, data: bytes, at: int) -> tuple[int, int] | None:
         body = at + self.config.size

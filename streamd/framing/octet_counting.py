@@ -1,9 +1,11 @@
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from streamd.core.contracts import Framer
+from streamd.core.contracts.framer import C
 from streamd.core.errors import BadData, FramingError
 from streamd.core.frames import FlaggedFrame
+from streamd.core.settings import Settings
 
 MAX_DIGITS = 9
 """Digits of a count. More is no length anybody sends, and how parsers have been broken."""
@@ -12,7 +14,7 @@ _MAX_SKIP_BYTES = 16 * 2**20
 _MAX_SKIP_FRAMES = 1024
 
 
-class Counted(Framer):
+class Counted(Framer[C]):
     """Frames that say their length first.
 
     A length is a claim of the sender: memory is taken for what has arrived, never for what was
@@ -25,7 +27,7 @@ class Counted(Framer):
     between: ClassVar[bytes] = b""
     """Bytes that are passed over before a frame."""
 
-    def __init__(self, config: Any, max_frame: int, oversize: str) -> None:
+    def __init__(self, config: C, max_frame: int, oversize: str) -> None:
         super().__init__(config, max_frame, oversize)
         self.longest_skipped = max_frame + min(_MAX_SKIP_BYTES, _MAX_SKIP_FRAMES * max_frame)
         self._held = bytearray()
@@ -128,7 +130,7 @@ class Counted(Framer):
         return at + skipped
 
 
-class OctetCounting(Counted):
+class OctetCounting(Counted[Settings]):
     """Cuts frames that follow their length in decimal digits and a space (RFC 6587 section 3.4.1, RFC 5425).
 
     A length has one to nine digits and does not begin with 0. Any other text breaks the stream (`count:zero`,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from streamd.core.contracts import Framer, SourceContext
+from streamd.core.contracts import AnyFramer, SourceContext
 from streamd.core.errors import FramingError
 from streamd.core.framer_counts import LOST_FRAMES, MOST_FRAMES, book_counts
 from streamd.core.frames import FlaggedFrame, Frames
@@ -21,7 +21,7 @@ class DatagramCutter:
     datagram in which the framing finds no frame is one as it is: so every datagram is in the books.
     """
 
-    def __init__(self, context: SourceContext, new_framer: Callable[[], Framer]) -> None:
+    def __init__(self, context: SourceContext, new_framer: Callable[[], AnyFramer]) -> None:
         self._source = context.name
         self._book = context.book
         self._new_framer = new_framer

@@ -12,7 +12,7 @@ import structlog
 from pydantic import Field
 
 from streamd.core.clock import read_clock
-from streamd.core.contracts import Framer, Outlet, Source, SourceContext
+from streamd.core.contracts import AnyFramer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
 from streamd.core.framer_counts import book_counts
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
@@ -215,7 +215,7 @@ class Connection(asyncio.BufferedProtocol):
         self.made = False
         """Whether it has, or had, a transport."""
         self._source = source
-        self._framer: Framer | None = None
+        self._framer: AnyFramer | None = None
         self._transport: asyncio.Transport | None = None
         self._peer = peer
         self._started = False
@@ -350,7 +350,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _hand_on(self, framer: Framer, frames: list[bytes], fed_bytes: int) -> None:
+    def _hand_on(self, framer: AnyFramer, frames: list[bytes], fed_bytes: int) -> None:
         """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
         flagged = framer.counts != {} and any(type(frame) is FlaggedFrame for frame in frames)
         book_counts(framer, self._source.context.book)
@@ -361,6 +361,6 @@ class Connection(asyncio.BufferedProtocol):
             self.pause()  # a connection that came during the pause may have read once
 
 
-def _ended_a_frame(framer: Framer) -> bool:
+def _ended_a_frame(framer: AnyFramer) -> bool:
     """Whether a frame was lost or empty in the last read, so that another one is unfinished now."""
     return any(counter != "discarded_bytes" for counter in framer.counts)

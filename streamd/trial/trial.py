@@ -20,7 +20,7 @@ from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch
 from streamd.core.books import Books, RecordBook
 from streamd.core.clock import read_clock
-from streamd.core.contracts import Framer, Processed
+from streamd.core.contracts import AnyFramer, Processed
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import FramingError
 from streamd.core.framer_counts import book_counts
@@ -194,12 +194,12 @@ class Trial:
         for reason, count in book.dropped.items():
             self.lost.append(f"{count} frames were dropped: {reason}")
 
-    def _framer(self) -> Framer:
+    def _framer(self) -> AnyFramer:
         new_framer = self._parts.framers.get(self.source)
         if new_framer is not None:
             return new_framer()
         newline = registry.load("framing", "newline")
-        framer: Framer = newline(newline.Config(), MAX_FRAME_BYTES, "truncate")
+        framer: AnyFramer = newline(newline.Config(), MAX_FRAME_BYTES, "truncate")
         return framer
 
     async def _send(self, number: int, payload: bytes, intake: Intake) -> Fate:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer, Framer
 from streamd.core.errors import FramingError
 from streamd.core.frames import FlaggedFrame
 
@@ -34,14 +34,14 @@ class Outcome:
         return sum(map(len, self.plain))
 
 
-def make_framer(name: str, max_frame: int = 64, oversize: str = "truncate", **options: Any) -> Framer:
+def make_framer(name: str, max_frame: int = 64, oversize: str = "truncate", **options: Any) -> AnyFramer:
     cls = registry.load("framing", name)
     framer = cls(cls.Config(**options), max_frame, oversize)
     assert isinstance(framer, Framer)
     return framer
 
 
-def run(framer: Framer, pieces: Iterable[bytes]) -> Outcome:
+def run(framer: AnyFramer, pieces: Iterable[bytes]) -> Outcome:
     """Feed all pieces and the end; after a fault the pieces left are lost unread."""
     outcome = Outcome()
 
@@ -69,10 +69,10 @@ def run(framer: Framer, pieces: Iterable[bytes]) -> Outcome:
 
 
 @pytest.fixture(scope="session")
-def new_framer() -> Callable[..., Framer]:
+def new_framer() -> Callable[..., AnyFramer]:
     return make_framer
 
 
 @pytest.fixture(scope="session")
-def feed_all() -> Callable[[Framer, Iterable[bytes]], Outcome]:
+def feed_all() -> Callable[[AnyFramer, Iterable[bytes]], Outcome]:
     return run

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer
 from streamd.core.errors import FramingError
 
 POLICIES = ["truncate", "drop", "close"]
-NewFramer = Callable[..., Framer]
+NewFramer = Callable[..., AnyFramer]
 FeedAll = Callable[..., Any]
 
 

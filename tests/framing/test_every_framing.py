@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamd import registry
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer, Framer
 from streamd.core.errors import FramingError
 
 
@@ -20,7 +20,7 @@ class Case(NamedTuple):
     options: dict[str, Any]
     oversize: str
 
-    def framer(self, max_frame: int) -> Framer:
+    def framer(self, max_frame: int) -> AnyFramer:
         cls = registry.load("framing", self.name)
         framer = cls(cls.Config(**self.options), max_frame, self.oversize)
         assert isinstance(framer, Framer)

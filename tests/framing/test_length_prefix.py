@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer
 from streamd.core.errors import FramingError
 from streamd.framing.length_prefix import LengthPrefix
 
-NewFramer = Callable[..., Framer]
+NewFramer = Callable[..., AnyFramer]
 FeedAll = Callable[..., Any]
 
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer
 from streamd.core.errors import FramingError
 from streamd.core.frames import FlaggedFrame
 
 POLICIES = ["truncate", "drop", "close"]
-NewFramer = Callable[..., Framer]
+NewFramer = Callable[..., AnyFramer]
 FeedAll = Callable[..., Any]
 
 

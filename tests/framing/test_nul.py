@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer
 from streamd.core.errors import FramingError
 
-NewFramer = Callable[..., Framer]
+NewFramer = Callable[..., AnyFramer]
 FeedAll = Callable[..., Any]
 
 

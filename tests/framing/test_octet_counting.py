@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.core.contracts import Framer
+from streamd.core.contracts import AnyFramer
 from streamd.core.errors import FramingError
 from streamd.core.frames import FlaggedFrame
 
 POLICIES = ["truncate", "drop", "close"]
-NewFramer = Callable[..., Framer]
+NewFramer = Callable[..., AnyFramer]
 FeedAll = Callable[..., Any]
 
 SYSLOG = b"<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - 'su root' failed"

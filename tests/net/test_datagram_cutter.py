@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streamd import registry
 from streamd.core.books import FrameBook
-from streamd.core.contracts import Framer, SourceContext
+from streamd.core.contracts import AnyFramer, SourceContext
 from streamd.core.frames import FlaggedFrame
 from streamd.net import datagram_cutter as cutting
 from streamd.net.datagram_cutter import DatagramCutter
@@ -20,8 +20,8 @@ FRAMINGS = sorted(registry.names("framing"))
 def cutter(framing: str, max_frame: int = 64, oversize: str = "truncate", **options: Any) -> DatagramCutter:
     cls = registry.load("framing", framing)
 
-    def new_framer() -> Framer:
-        framer: Framer = cls(cls.Config(**options), max_frame, oversize)
+    def new_framer() -> AnyFramer:
+        framer: AnyFramer = cls(cls.Config(**options), max_frame, oversize)
         return framer
 
     return DatagramCutter(SourceContext("lab", FrameBook("lab"), new_framer), new_framer)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from streamd import registry
 from streamd.core.books import FrameBook
-from streamd.core.contracts import Framer, SourceContext
+from streamd.core.contracts import AnyFramer, SourceContext
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FRAME_OVERHEAD_BYTES
 from streamd.core.settings import Address
@@ -26,8 +26,8 @@ def udp(**options: Any) -> Udp:
     config = Udp.Config.model_validate(options)
     framing = registry.load("framing", config.framing.type if config.framing else "newline")
 
-    def new_framer() -> Framer:
-        framer: Framer = framing(framing.Config(), config.max_frame, config.oversize)
+    def new_framer() -> AnyFramer:
+        framer: AnyFramer = framing(framing.Config(), config.max_frame, config.oversize)
         return framer
 
     made = new_framer if config.framing else None

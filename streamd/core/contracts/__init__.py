@@ -11,13 +11,14 @@ say it first. Framings, codecs and steps open nothing: making one reads its file
 """
 
 from streamd.core.contracts.codec import BadElement, BadFrame, Codec, Decoded
-from streamd.core.contracts.framer import Framer
+from streamd.core.contracts.framer import AnyFramer, Framer
 from streamd.core.contracts.sink import Sink, SinkContext, Written
 from streamd.core.contracts.source import Outlet, Sockets, Source, SourceContext
 from streamd.core.contracts.step import DROP, BadRecord, Drop, Offload, Processed, Step, StepContext
 
 __all__ = [
     "DROP",
+    "AnyFramer",
     "BadElement",
     "BadFrame",
     "BadRecord",

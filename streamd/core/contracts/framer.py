@@ -1,17 +1,21 @@
 """The contract of framings."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from streamd.core.settings import Settings
 
+C = TypeVar("C", bound=Settings)
 
-class Framer(ABC):
+
+class Framer(ABC, Generic[C]):
     """Cuts one connection's bytes into frames; one instance for each connection, pure logic.
 
     Any split of the same bytes gives the same frames. It holds at most `max_frame` bytes of an unfinished
     frame (and its prefix), whatever a length field may promise. What it counts it adds to `counts` under a
     name of the books (`truncated`, `oversize_dropped`, `discarded_bytes`, …); its owner empties that.
+
+    A framing with options is `Framer["Name.Config"]`, one without is `Framer[Settings]`.
     """
 
     delimiter: ClassVar[bytes] = b""
@@ -22,7 +26,7 @@ class Framer(ABC):
     class Config(Settings):
         """What the configuration may say of this framing."""
 
-    def __init__(self, config: Any, max_frame: int, oversize: str) -> None:
+    def __init__(self, config: C, max_frame: int, oversize: str) -> None:
         self.config = config
         self.max_frame = max_frame
         self.oversize = oversize
@@ -49,3 +53,7 @@ class Framer(ABC):
     def count(self, name: str, n: int = 1) -> None:
         """Add to what the owner will put in the books."""
         self.counts[name] = self.counts.get(name, 0) + n
+
+
+AnyFramer = Framer[Any]
+"""A framer for code that does not look at its options."""

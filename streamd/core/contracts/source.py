@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from streamd.core.books import FrameBook
-from streamd.core.contracts.framer import Framer
+from streamd.core.contracts.framer import AnyFramer
 from streamd.core.errors import Place
 from streamd.core.frames import Frames
 from streamd.core.settings import Address, SourceSettings
@@ -43,7 +43,7 @@ class SourceContext:
 
     name: str
     book: FrameBook
-    new_framer: Callable[[], Framer] | None
+    new_framer: Callable[[], AnyFramer] | None
     base_dir: Path = Path()
     """Folder of the file that configured it: relative paths of what it reads start here."""
     state_dir: Path = Path()
