@@ -1,19 +1,28 @@
 import asyncio
 import ctypes
+import fcntl
 import json
 import os
 import subprocess
+import sys
+import termios
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.sinks.stdout import Stdout
+
+
+def waiting_bytes(reader: int) -> int:
+    count = fcntl.ioctl(reader, termios.FIONREAD, bytes(4))
+    return int.from_bytes(count, sys.byteorder)
 
 
 class Pipe:
@@ -169,10 +178,12 @@ async def test_a_reader_that_has_seen_enough_is_told_once_and_what_follows_is_dr
     await out.open()
     await out.write([batch_of([{"n": 1}])])
     pipe.close_reader()
-    written = await out.write([batch_of([{"n": 2}, {"n": float("nan")}]), batch_of([{"n": 3}])])
-    assert (written.rejected, written.dropped) == ([1, 0], [1, 1])
-    written = await out.write([batch_of([{"n": 4}, {"n": 5}])])
-    assert (written.rejected, written.dropped) == ([0], [2])
+    with capture_logs() as told:
+        written = await out.write([batch_of([{"n": 2}, {"n": float("nan")}]), batch_of([{"n": 3}])])
+        assert (written.rejected, written.dropped) == ([1, 0], [1, 1])
+        written = await out.write([batch_of([{"n": 4}, {"n": 5}])])
+        assert (written.rejected, written.dropped) == ([0], [2])
+    assert [event["event"] for event in told] == ["stdout_closed"]
     await out.close()
 
 
@@ -188,10 +199,30 @@ async def test_lines_the_pipe_had_taken_when_its_reader_went_are_not_called_drop
         got += await asyncio.to_thread(os.read, pipe.reader, 65536)
     pipe.close_reader()
     written = await writing
-    await out.close()
     stored = 1000 - sum(written.dropped)
     assert got.count(b"\n") <= stored < 1000
     assert written.dropped == [max(0, 400 - stored), min(600, 1000 - stored)]
+    assert (await out.write([batch_of([{"n": 0}])])).dropped == [1], "shorter than what was out before"
+    await out.close()
+
+
+async def test_a_line_that_the_pipe_had_taken_in_part_is_dropped_with_those_behind_it(
+    sink: Any, pipe: Pipe, until: Any, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink()
+    await out.open()
+    records = [{"n": number, "fill": "x" * 1000} for number in range(200)]
+    room_bytes = fcntl.fcntl(pipe.reader, fcntl.F_GETPIPE_SZ)
+    lines = b"".join(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in records)
+    taken = lines[:room_bytes]
+    assert len(taken) < len(lines)
+    assert not taken.endswith(b"\n")
+    writing = asyncio.create_task(out.write([batch_of(records[:20]), batch_of(records[20:])]))
+    await until(lambda: waiting_bytes(pipe.reader) == room_bytes)
+    pipe.close_reader()
+    whole = taken.count(b"\n")
+    assert (await writing).dropped == [max(0, 20 - whole), min(180, 200 - whole)]
+    await out.close()
 
 
 async def test_a_file_as_standard_output_is_written_to_its_end(

@@ -1,6 +1,7 @@
 import array
 import asyncio
 import contextlib
+import errno
 import grp
 import os
 import socket
@@ -330,13 +331,69 @@ async def test_datagrams_are_read_on_after_every_full_buffer(
             sent.append(b"full %d" % cycle)
             sender.send(sent[-1])
             await until(lambda: capture.payloads == sent)
+            sender.send(b"waits")
+            for _ in range(10):  # turns of the loop in which it could be read
+                await asyncio.sleep(0)
+            assert capture.payloads == sent
+            sent.append(b"waits")
             capture.accepting = True
             capture.resume()
+            await until(lambda: capture.payloads == sent)
             for n in range(3):  # each in a read of its own
                 sent.append(b"%d after %d" % (n, cycle))
                 sender.send(sent[-1])
                 await until(lambda: capture.payloads == sent)
     await source.stop()
+
+
+@pytest.mark.parametrize("framing", [{}, {"framing": "newline"}])
+async def test_datagrams_of_two_processes_are_told_apart_in_one_read(
+    capture: Any, until: Until, tmp_path: Path, framing: dict[str, Any]
+) -> None:
+    source = unix(tmp_path, mode="datagram", **framing)
+    await source.open(capture)
+    capture.accepting = False
+    code = f"import socket; s = socket.socket(1, 2); s.connect({source.address!r}); s.send(b'theirs')"
+    with connected(source) as sender:
+        sender.send(b"full")
+        await until(lambda: capture.payloads == [b"full"])
+        sender.send(b"first")
+        process = await asyncio.create_subprocess_exec("/usr/bin/env", "python3", "-c", code)
+        assert await process.wait() == 0
+        sender.send(b"last")
+        capture.accepting = True
+        capture.resume()
+        await until(lambda: len(capture.payloads) == 4)
+    theirs = f"pid={process.pid},uid={os.getuid()},gid={os.getgid()}"
+    assert capture.payloads == [b"full", b"first", b"theirs", b"last"]
+    assert capture.peers == [ME, ME, theirs, ME]
+    await source.stop()
+
+
+async def test_what_is_sent_during_the_stop_is_refused_and_does_not_prolong_it(
+    capture: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = unix(tmp_path, mode="datagram")
+    await source.open(capture)
+    refused: list[OSError] = []
+    offer = capture.offer
+
+    with connected(source) as sender:
+
+        def offer_and_send(frames: Any) -> bool:
+            accepted: bool = offer(frames)
+            try:
+                if len(capture.offered) < 5:
+                    sender.send(b"late")
+            except OSError as error:
+                refused.append(error)
+            return accepted
+
+        monkeypatch.setattr(capture, "offer", offer_and_send)
+        sender.send(b"in time")
+        await source.stop()
+    assert capture.payloads == [b"in time"]
+    assert [error.errno for error in refused] == [errno.EPIPE]
 
 
 async def test_stop_offers_the_datagrams_the_kernel_holds_and_refuses_more(
