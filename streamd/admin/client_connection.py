@@ -1,6 +1,7 @@
 """One connection of the admin server: how much it may send, and how long each part may take."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,6 +13,8 @@ MAX_REQUEST_BYTES = 16 * 1024
 """Request line and headers together. As much of a body is read, and dropped."""
 LINGER_S = 1.0
 """For the client to close first: closing over what it still sends would destroy the answer on its way."""
+STREAM_BUFFER_BYTES = 8 * 1024
+"""What the kernel keeps (it doubles this) of a stream that its client does not read: old news."""
 
 _PIECE_BYTES = 4096
 _TOO_LARGE = (
@@ -54,6 +57,9 @@ class ClientConnection(asyncio.Protocol):
     def try_stream(self) -> bool:
         """Let the answer go on without an end; False where too many do."""
         self.is_stream = self._exchange.has_room_for_a_stream()
+        if self.is_stream:
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES)
         return self.is_stream
 
     def begin(self, make_parser: MakeParser) -> None:
@@ -166,8 +172,7 @@ class ClientConnection(asyncio.Protocol):
             self._state = "answering"
             self._unlimit()
             self._exchange.refused["request"] += 1
-            for task in self.tasks:  # the headers were a request, the body is none: nothing has begun yet
-                task.cancel()
+            self._give_up()  # the headers were a request, the body is none: nothing has begun yet
 
     def _half_close(self) -> None:
         self._state = "sent"
@@ -202,7 +207,12 @@ class ClientConnection(asyncio.Protocol):
     def _expire(self) -> None:
         if self._state != "sent":  # how the client ends then is its own affair
             self._exchange.refused["timeout"] += 1
+            self._give_up()
         self.abort()
+
+    def _give_up(self) -> None:
+        for task in self.tasks:
+            task.cancel()
 
 
 class _Guarded(asyncio.Transport):

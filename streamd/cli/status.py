@@ -67,7 +67,9 @@ def _watch(path: Path, *, as_json: bool) -> NoReturn:
         print(_CLEAR if sys.stdout.isatty() else "", end="")
         _show(status)
         print(end="" if sys.stdout.isatty() else "\n", flush=True)
-    raise EnvironmentFault(f"the daemon at {escape(str(path))} has ended")
+    raise EnvironmentFault(
+        f"{escape(str(path))} sends no more: the daemon has ended, or this command stood still for too long"
+    )
 
 
 def _show(status: Status) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamd.admin.client_connection import MAX_REQUEST_BYTES
+from streamd.admin.open_routes import OpenRoutes
 from streamd.admin.server import AdminServer
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -90,10 +92,16 @@ async def test_a_request_in_pieces_is_a_request(server: AdminServer) -> None:
     assert code(await raw(server, *[sent[i : i + 7] for i in range(0, len(sent), 7)])) == 200
 
 
-async def test_a_client_that_closes_its_half_gets_its_answer(server: AdminServer) -> None:
-    answer = await raw(server, b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n", eof=True)
-    assert code(answer) == 200
-    assert server.refused == {}
+async def test_a_client_that_still_sends_is_not_cut_off_before_it_has_the_answer(server: AdminServer) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.create_connection(server.listening[0]) as sock:
+        sock.setblocking(False)
+        await loop.sock_sendall(sock, b"GET /healthz HTTP/1.1\r\n" + HOST + b"Content-Length: 300\r\n\r\n")
+        answer = await loop.sock_recv(sock, 65536)
+        for _ in range(3):
+            await loop.sock_sendall(sock, b"x" * 100)  # an error where the socket is closed
+            await asyncio.sleep(0.02)
+        assert answer.endswith(b"ok\n")
 
 
 async def test_half_a_request_is_counted_as_a_client_that_went_away(server: AdminServer) -> None:
@@ -116,6 +124,16 @@ async def test_a_stream_goes_on_until_its_client_goes_away(
     await until(task.done)
     await until(lambda: not server._exchange.connections)
     assert server.refused == {}
+
+
+async def test_a_client_that_closes_its_half_ends_its_stream(server: AdminServer) -> None:
+    reader, writer = await asyncio.open_connection(*server.listening[0])
+    writer.write(WATCH)
+    await reader.readuntil(b"}\n\n")
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        await reader.read()
+    writer.close()
 
 
 async def test_more_streams_than_may_be_are_refused_and_short_requests_still_answered(
@@ -191,3 +209,42 @@ def test_the_stack_is_imported_by_no_start_and_no_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+async def test_an_answer_that_does_not_begin_is_given_up(
+    server: AdminServer, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    async def never(_self: object, _request: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(OpenRoutes, "_healthz", never)
+    assert await raw(server, b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n") == b""
+    assert server.refused == {"timeout": 1}
+    await until(lambda: not server._exchange.connections)
+
+
+async def test_a_stack_that_cannot_be_imported_is_logged_and_tried_again(
+    server: AdminServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise ImportError("No module named 'uvicorn'")
+
+    load = server._exchange._load
+    monkeypatch.setattr(server._exchange, "_load", missing)
+    with capture_logs() as logged:
+        assert await raw(server, b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n") == b""
+    assert [entry["event"] for entry in logged] == ["admin_stack_failed"]
+    monkeypatch.setattr(server._exchange, "_load", load)
+    assert code(await raw(server, b"GET /healthz HTTP/1.1\r\n" + HOST + b"\r\n")) == 200
+
+
+async def test_nothing_is_logged_of_what_clients_do(
+    server: AdminServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with capture_logs() as logged:
+        await raw(server, b"\x16\x03\x01\r\n\r\n")
+        await raw(
+            server, b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"
+        )
+        await raw(server, b"GET /hea", eof=True)
+    assert (logged, caplog.records) == ([], [])

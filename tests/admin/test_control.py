@@ -159,6 +159,24 @@ async def test_a_reload_with_a_broken_body_is_refused_and_not_done(
     assert control.refused == {"request": 1}
 
 
+async def test_what_follows_a_request_does_not_touch_what_it_has_begun(
+    control: ControlServer, reloading: Reloading, until: Until
+) -> None:
+    reloading.may_end.clear()
+    reader, writer = await asyncio.open_unix_connection(control.path)
+    writer.write(b"POST /reload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await until(lambda: bool(reloading.asked))
+    writer.write(b"no chunk\r\nPOST /reload HTTP/1.1\r\nHost: x\r\n\r\n")
+    writer.write_eof()
+    (connection,) = control._exchange.connections
+    await until(lambda: connection._has_half_closed)
+    reloading.may_end.set()
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    assert len(reloading.asked) == 1
+    assert control.refused == {}
+
+
 async def test_the_status_can_be_watched(control: ControlServer, world: Any) -> None:
     world.fill_books()
     reader, writer = await asyncio.open_unix_connection(control.path)
@@ -177,6 +195,31 @@ async def test_the_status_can_be_watched(control: ControlServer, world: Any) -> 
     (first, before), (second, after) = found
     assert (before, after) == (1000, 1001)
     assert second > first
+
+
+async def test_who_reads_slowly_misses_events_and_gets_no_old_ones(
+    make: Callable[..., ControlServer], world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamd.admin.repeated.INTERVAL_S", 0.01)
+    world.view.lost_files = lambda: ["x" * 1000]
+    control = make(timeout_s=30.0)
+    await control.open()
+    reader, writer = await asyncio.open_unix_connection(control.path, limit=16384)
+    try:
+        writer.write(b"GET /status?watch=1 HTTP/1.0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(1)  # a hundred events
+        ids = []
+        while not ids or ids[-1] - ids[0] < 100:
+            line = b""
+            while not line.startswith(b"id: "):
+                line = (await reader.readuntil(b"\n"))[:100]
+            ids.append(int(line[4:]))
+    finally:
+        writer.close()
+        await control.close()
+    assert len(ids) < 50
+    assert control.refused == {}
 
 
 async def test_those_who_watch_get_one_and_the_same_document(
