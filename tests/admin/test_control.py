@@ -209,7 +209,7 @@ async def test_who_reads_slowly_misses_events_and_gets_no_old_ones(
         writer.write(b"GET /status?watch=1 HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(1)  # a hundred events
-        ids = []
+        ids: list[int] = []
         while not ids or ids[-1] - ids[0] < 100:
             line = b""
             while not line.startswith(b"id: "):
