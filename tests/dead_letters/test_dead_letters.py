@@ -441,3 +441,46 @@ async def test_a_store_that_cannot_be_used_is_closed_again(store: DeadLetters, t
     with Lock(store.path), pytest.raises(EnvironmentFault, match=r"dead\.db"):
         await DeadLetters(tmp_path / "dead.db", bounds(), databases, clock=Clock()).open()
     assert list(databases.paths) == []
+
+
+@pytest.mark.parametrize(
+    ("max_size", "each_bytes", "committed"),
+    [
+        ("1MiB", 100_000, [2, 2, 4, 4, 6, 6]),
+        ("64MiB", 1_500_000, [2, 2, 4, 4, 6, 6]),
+        ("64MiB", 5_000_000, [1, 2, 3, 4, 5, 6]),
+        ("64MiB", 10, [6, 6, 6, 6, 6, 6]),
+    ],
+    ids=["a quarter of the file", "4 MiB", "one that is larger", "all"],
+)
+async def test_one_commit_takes_what_waits_up_to_a_bound(
+    tmp_path: Path, max_size: str, each_bytes: int, committed: list[int]
+) -> None:
+    store = DeadLetters(
+        tmp_path / "dead.db", bounds(max_size), Databases(), clock=Clock(), max_waiting_bytes=64 * MIB
+    )
+    await store.open()
+    there: list[int] = []
+    for n in range(6):
+        store.keep(
+            [letter(bytes([n]) * each_bytes)], Ack(lambda _: there.append(len(rows(store.path, "id"))))
+        )
+    await store.close()
+    assert there == committed
+    assert rows(store.path, "substr(payload, 1, 1)") == [(bytes([n]),) for n in range(6)]
+    assert store.counts["kept"] == 6
+
+
+@pytest.mark.usefixtures("no_database_stays_open")
+async def test_a_file_that_others_have_filled_keeps_the_newest_letters_all_the_same(
+    store: DeadLetters,
+) -> None:
+    with closing(sqlite3.connect(store.path)) as connection:
+        connection.execute("CREATE TABLE other AS SELECT zeroblob(2 * 1024 * 1024) AS x")
+        connection.commit()
+    await asyncio.wait_for(store.open(), 20)
+    for n in range(3):
+        await asyncio.wait_for(store.commit([letter(b"%d" % n)]), 20)
+    await store.close()
+    assert rows(store.path, "payload") == [(b"2",)]
+    assert (store.counts["kept"], store.counts["evicted"], store.waiting) == (3, 2, 0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.core.dead_letter import DeadLetter
-from streamd.dead_letters.row import json_text, row_of, size_bytes_of
+from streamd.dead_letters.row import COLUMNS, json_text, row_of, size_bytes_of
 
 
 class Broken:
@@ -85,3 +85,48 @@ def test_a_payload_that_is_private_is_a_hash_or_nothing_and_its_detail_is_not_ke
     assert hashed[7:] == ("", "hash", digest)
     assert nothing[7:] == ("", "none", "")
     assert hashed[:7] == nothing[:7] == row_of(letter)[:7], "who, where and why are kept"
+
+
+def test_each_part_of_a_letter_is_in_its_own_column() -> None:
+    letter = DeadLetter(
+        b"\xff",
+        "the stage",
+        "the reason",
+        "the detail",
+        "the source",
+        "the peer",
+        0.5,
+        "the pipeline",
+        "the sink",
+    )
+    assert dict(zip(COLUMNS, row_of(letter), strict=True)) == {
+        "received_at": "1970-01-01T00:00:00.500000Z",
+        "source": "the source",
+        "peer": "the peer",
+        "pipeline": "the pipeline",
+        "sink": "the sink",
+        "stage": "the stage",
+        "reason": "the reason",
+        "detail": "the detail",
+        "kind": "frame",
+        "payload": b"\xff",
+    }
+
+
+@pytest.mark.parametrize("missing", ["peer", "pipeline", "sink"])
+def test_a_part_that_a_letter_does_not_have_is_null_and_the_others_stay(missing: str) -> None:
+    parts = {"peer": "10.0.0.1", "pipeline": "main", "sink": "db"}
+    row = row_of(DeadLetter({"a": 1}, "sink", "type", **parts | {missing: None}))  # type: ignore[arg-type]  # texts
+    found = dict(zip(COLUMNS, row, strict=True))
+    assert {name: found[name] for name in parts} == parts | {missing: None}
+
+
+def test_a_detail_is_cut_where_it_is_long_and_nothing_else_is() -> None:
+    long = "ü" * 5000
+    row = row_of(DeadLetter({"a": long}, long, long, long, long, long, 0.0, long, long))
+    found = dict(zip(COLUMNS, row, strict=True))
+    assert found.pop("detail") == "ü" * 1000
+    assert found.pop("payload") == json.dumps({"a": long}, ensure_ascii=False, separators=(",", ":"))
+    assert {found[name] for name in ("source", "peer", "pipeline", "sink", "stage", "reason")} == {long}
+    shorter = row_of(DeadLetter(b"", "decode", "utf8", "d" * 1000))
+    assert dict(zip(COLUMNS, shorter, strict=True))["detail"] == "d" * 1000
