@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,12 +140,16 @@ class Capture:
 
     def __init__(self) -> None:
         self.offered: list[Frames] = []
+        self.refused: Counter[str] = Counter()
         self.accepting = True
         self.resume: Callable[[], None] = lambda: None
 
     def offer(self, frames: Frames) -> bool:
         self.offered.append(frames)
         return self.accepting
+
+    def refuse(self, n: int, reason: str) -> None:
+        self.refused[reason] += n
 
     def on_resume(self, callback: Callable[[], None]) -> None:
         self.resume = callback

@@ -82,7 +82,7 @@ class FileFrames:
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], size_bytes: int, position: Position) -> None:
         """Offer frames; once they are settled, everything before `position` is."""
         flagged = bool(framer.counts)
-        book_counts(framer, self._book)
+        book_counts(framer, self._outlet, self._book)
         self._reached = position
         if not frames:
             self._progress.passed(position)

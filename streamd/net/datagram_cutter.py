@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from streamd.core.contracts import AnyFramer, SourceContext
+from streamd.core.contracts import AnyFramer, Outlet, SourceContext
 from streamd.core.errors import FramingError
 from streamd.core.framer_counts import LOST_FRAMES, MOST_FRAMES, book_counts
 from streamd.core.frames import FlaggedFrame, Frames
@@ -26,12 +26,17 @@ class DatagramCutter:
         self._book = context.book
         self._new_framer = new_framer
 
-    def cut(self, payloads: list[bytes], peers: str | list[str], wall_s: float) -> Iterator[Frames]:
-        """The frames of all datagrams, in order; at most `MOST_FRAMES` and one datagram's at a time."""
+    def cut(
+        self, payloads: list[bytes], peers: str | list[str], wall_s: float, outlet: Outlet
+    ) -> Iterator[Frames]:
+        """The frames of all datagrams, in order; at most `MOST_FRAMES` and one datagram's at a time.
+
+        Frames that are lost are refused at the outlet.
+        """
         frames: list[bytes] = []
         of_peers: list[str] = []
         for index, payload in enumerate(payloads):
-            found = self._of_datagram(payload, peers if isinstance(peers, str) else peers[index])
+            found = self._of_datagram(payload, peers if isinstance(peers, str) else peers[index], outlet)
             frames += found
             if not isinstance(peers, str):
                 of_peers += [peers[index]] * len(found)
@@ -41,7 +46,7 @@ class DatagramCutter:
         if frames:
             yield _handed_on(frames, of_peers or peers, wall_s)
 
-    def _of_datagram(self, payload: bytes, peer: str) -> list[bytes]:
+    def _of_datagram(self, payload: bytes, peer: str, outlet: Outlet) -> list[bytes]:
         framer = self._new_framer()
         try:
             frames = framer.feed(payload) + framer.feed_eof()
@@ -50,8 +55,7 @@ class DatagramCutter:
             self._book.note("discarded_bytes", error.discarded_bytes)
             self._book.note("framing_errors", reason=error.reason)
             if LOST_FRAMES.keys().isdisjoint(framer.counts):
-                self._book.received += 1
-                self._book.dropped["framing"] += 1
+                outlet.refuse(1, "framing")
             log.warning("framing_error", source=self._source, peer=peer, reason=error.reason)
         else:
             if framer.counts.pop("unterminated", 0):
@@ -62,7 +66,7 @@ class DatagramCutter:
                 return [payload]
         if type(payload) is FlaggedFrame and frames:  # its end is lost
             frames[-1] = FlaggedFrame(frames[-1], payload.flag)
-        book_counts(framer, self._book)
+        book_counts(framer, outlet, self._book)
         return frames
 
 

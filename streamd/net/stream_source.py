@@ -353,7 +353,7 @@ class Connection(asyncio.BufferedProtocol):
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], fed_bytes: int) -> None:
         """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
         flagged = framer.counts != {} and any(type(frame) is FlaggedFrame for frame in frames)
-        book_counts(framer, self._source.context.book)
+        book_counts(framer, self._source.outlet, self._source.context.book)
         if frames:
             size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
             wall_s = read_clock().wall_s

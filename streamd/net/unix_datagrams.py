@@ -69,7 +69,6 @@ class UnixDatagrams(Source):
         """Up to `MOST` datagrams to the outlet; how many there were."""
         payloads: list[bytes] = []
         peers: list[str] = []
-        book = self.context.book
         count = 0
         flagged = False
         try:
@@ -81,10 +80,9 @@ class UnixDatagrams(Source):
                 payload = bytes(self._room[:nbytes])
                 if flags & socket.MSG_TRUNC:
                     if self.config.oversize == "drop" and self._cutter is None:
-                        book.received += 1
-                        book.dropped["oversize"] += 1
+                        self._outlet.refuse(1, "oversize")
                         continue
-                    book.note("truncated")
+                    self.context.book.note("truncated")
                     payload, flagged = FlaggedFrame(payload, "truncated"), True
                 payloads.append(payload)
                 peers.append(_sender(ancillary))
@@ -100,7 +98,7 @@ class UnixDatagrams(Source):
         cut = (
             (Frames(payloads, peers, wall_s, flagged=flagged),)
             if self._cutter is None
-            else self._cutter.cut(payloads, peers, wall_s)
+            else self._cutter.cut(payloads, peers, wall_s, self._outlet)
         )
         for frames in cut:
             if not self._outlet.offer(frames):

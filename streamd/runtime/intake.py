@@ -30,6 +30,11 @@ class Intake:
         self.book.received += len(frames)
         return self.buffer.put(frames)
 
+    def refuse(self, n: int, reason: str) -> None:
+        """Count frames that the source has read and gives up."""
+        self.book.received += n
+        self.book.dropped[reason] += n
+
     def on_resume(self, callback: Callable[[], None]) -> None:
         """Have `callback` called each time there is room again."""
         self.buffer.on_room = callback

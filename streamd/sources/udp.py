@@ -238,7 +238,7 @@ class Udp(Source):
         if self._rates is not None and payloads:
             payloads, peers = self._within_rates(self._rates, payloads, peers, now.mono_s)
         if self._cutter is not None:
-            for frames in self._cutter.cut(payloads, peers, now.wall_s):
+            for frames in self._cutter.cut(payloads, peers, now.wall_s, self._outlet):
                 self._offer(frames)
             return count
         if len(payloads) == count:
@@ -279,7 +279,7 @@ class Udp(Source):
         kept = [
             (payload, peer) for payload, peer in zip(payloads, each, strict=True) if self._allow.has(peer)
         ]
-        self._drop(len(payloads) - len(kept), "not_allowed")
+        self._refuse(len(payloads) - len(kept), "not_allowed")
         return [payload for payload, _ in kept], [peer for _, peer in kept]
 
     def _within_rates(
@@ -288,7 +288,7 @@ class Udp(Source):
         """Without what is over; of each sender the first ones of a read are kept."""
         if isinstance(peers, str):
             kept = rates.take(host_of(peers), len(payloads), now_mono_s)
-            self._drop(len(payloads) - kept, "rate_limited")
+            self._refuse(len(payloads) - kept, "rate_limited")
             return payloads[:kept] if kept < len(payloads) else payloads, peers
         sent = Counter(map(host_of, peers))
         left = {host: rates.take(host, count, now_mono_s) for host, count in sent.items()}
@@ -300,13 +300,12 @@ class Udp(Source):
             if left[host]:
                 left[host] -= 1
                 within.append(index)
-        self._drop(len(payloads) - len(within), "rate_limited")
+        self._refuse(len(payloads) - len(within), "rate_limited")
         return [payloads[index] for index in within], [peers[index] for index in within]
 
-    def _drop(self, count: int, reason: str) -> None:
+    def _refuse(self, count: int, reason: str) -> None:
         if count:
-            self.context.book.received += count
-            self.context.book.dropped[reason] += count
+            self._outlet.refuse(count, reason)
 
     def _grow_receive_buffer(self, sock: socket.socket) -> None:
         asked: int = self.config.receive_buffer

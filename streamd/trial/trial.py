@@ -164,7 +164,7 @@ class Trial:
                 for delivery in self._deliveries.values():
                     group.create_task(delivery.run())
                 working = group.create_task(workers.run())
-                for number, payload in enumerate(self._frames(chunks, whole=whole), 1):
+                for number, payload in enumerate(self._frames(chunks, intake, whole=whole), 1):
                     tell(await self._send(number, payload, intake))
                 workers.close()
                 await working
@@ -172,17 +172,17 @@ class Trial:
                     delivery.buffer.close()
         return differences(self.books)
 
-    def _frames(self, chunks: Iterable[bytes], *, whole: bool) -> Iterable[bytes]:
+    def _frames(self, chunks: Iterable[bytes], intake: Intake, *, whole: bool) -> Iterable[bytes]:
         if whole:
             data = b"".join(chunks)
             yield from [data] if data else []
             return
         framer = self._framer()
-        book = self.books.source(self.source)
+        book = intake.book
         try:
             for chunk in chunks:
                 yield from framer.feed(chunk)
-                book_counts(framer, book)
+                book_counts(framer, intake, book)
             yield from framer.feed_eof()
         except FramingError as error:
             yield from error.frames
@@ -190,7 +190,7 @@ class Trial:
             self.lost.append(
                 f"the framing broke off: {error}; {error.discarded_bytes} bytes and the rest were not read"
             )
-        book_counts(framer, book)
+        book_counts(framer, intake, book)
         for reason, count in book.dropped.items():
             self.lost.append(f"{count} frames were dropped: {reason}")
 

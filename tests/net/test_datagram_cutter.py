@@ -11,8 +11,10 @@ from streamd import registry
 from streamd.core.books import FrameBook
 from streamd.core.contracts import AnyFramer, SourceContext
 from streamd.core.frames import FlaggedFrame
+from streamd.core.settings import BufferSettings
 from streamd.net import datagram_cutter as cutting
 from streamd.net.datagram_cutter import DatagramCutter
+from streamd.runtime.intake import Intake
 
 FRAMINGS = sorted(registry.names("framing"))
 
@@ -27,9 +29,13 @@ def cutter(framing: str, max_frame: int = 64, oversize: str = "truncate", **opti
     return DatagramCutter(SourceContext("lab", FrameBook("lab"), new_framer), new_framer)
 
 
+def outlet(cut: DatagramCutter) -> Intake:
+    return Intake(BufferSettings(), "block", cut._book)
+
+
 def frames_of(cut: DatagramCutter, *datagrams: bytes) -> list[tuple[bytes, str]]:
     found: list[tuple[bytes, str]] = []
-    for frames in cut.cut(list(datagrams), "peer", 0.0):
+    for frames in cut.cut(list(datagrams), "peer", 0.0, outlet(cut)):
         flags = [f.flag if isinstance(f, FlaggedFrame) else "" for f in frames.payloads]
         assert frames.flagged == any(flags)
         found += zip(map(bytes, frames.payloads), flags, strict=True)
@@ -115,7 +121,7 @@ def test_many_frames_are_handed_on_in_parts_with_each_its_peer(monkeypatch: pyte
     monkeypatch.setattr(cutting, "MOST_FRAMES", 5)
     cut = cutter("newline")
     datagrams = [b"a\nb\nc", b"d\ne\nf\ng", b"h", b"i"]
-    parts = list(cut.cut(datagrams, ["one", "two", "one", "three"], 1.5))
+    parts = list(cut.cut(datagrams, ["one", "two", "one", "three"], 1.5, outlet(cut)))
     assert [len(part) for part in parts] == [7, 2]
     assert [bytes(payload) for part in parts for payload in part.payloads] == [
         b"%c" % c for c in b"abcdefghi"

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from streamd.core.ack import Ack, Status
 from streamd.core.books import FrameBook
 from streamd.core.frames import Frames
@@ -26,6 +29,15 @@ def test_every_frame_that_is_offered_is_received_whatever_becomes_of_it() -> Non
     assert (lab.book.received, lab.book.dropped, lab.book.waiting) == (10, {"buffer_full": 6}, 4)
     assert told == [Status.DROPPED], "the other one still has a frame that waits"
     assert lab.buffer.records == 4
+
+
+def test_frames_that_the_source_gives_up_are_received_and_dropped_by_their_reason() -> None:
+    lab = intake()
+    lab.offer(frames(1))
+    lab.refuse(3, "rate_limited")
+    lab.refuse(2, "oversize")
+    assert (lab.book.received, lab.book.waiting, lab.buffer.records) == (6, 1, 1)
+    assert lab.book.dropped == {"rate_limited": 3, "oversize": 2}
 
 
 def test_a_full_intake_says_stop_and_calls_once_there_is_room() -> None:
@@ -70,3 +82,16 @@ def test_one_take_is_no_more_than_is_decoded_in_one_go() -> None:
         lab.offer(frames(10, size_bytes=1000))
     taken = lab.buffer.take(10_000)
     assert MAX_BATCH_BYTES / 2 < sum(item.size_bytes for item in taken) <= MAX_BATCH_BYTES
+
+
+def test_no_source_writes_into_a_sum_of_the_books_itself() -> None:
+    streamd = Path(__file__).parents[2] / "streamd"
+    files = [file for room in ("sources", "net", "files") for file in (streamd / room).glob("*.py")]
+    writing = [
+        f"{file.name}: {line.strip()}"
+        for file in files
+        for line in file.read_text("utf-8").splitlines()
+        if re.search(r"\bbook\.(received|decoded|rejected|dropped)\b", line)
+    ]
+    assert len(files) > 20
+    assert writing == []

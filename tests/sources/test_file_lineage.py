@@ -44,6 +44,9 @@ class World:
         frames.ack.settle(Status.DELIVERED)
         return True
 
+    def refuse(self, n: int, reason: str) -> None:
+        raise AssertionError(f"{n} frames refused: {reason}")
+
     def on_resume(self, callback: Callable[[], None]) -> None:
         """Nothing stops it."""
 

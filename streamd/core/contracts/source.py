@@ -20,6 +20,9 @@ class Outlet(Protocol):
     def offer(self, frames: Frames) -> bool:
         """Take the frames. False: full, stop reading until the callback comes. Nothing offered is refused."""
 
+    def refuse(self, n: int, reason: str) -> None:
+        """Count `n` frames that were read and are given up, by a limit or by the framing."""
+
     def on_resume(self, callback: Callable[[], None]) -> None:
         """Called each time there is room again after `offer` said False."""
 
