@@ -171,6 +171,15 @@ def test_however_long_the_queue_stays_full_a_least_part_passes_and_later_more(v4
     assert tenth(v4, 20, 0.0) == pytest.approx(LEAST_PART * 1.1)
 
 
+def test_while_the_queue_stays_short_all_pass_in_the_end_and_no_more_than_all(v4: FloodFilter) -> None:
+    flooded(v4, [0.1, 0.3], "10.0.0.1", "10.0.0.2", mono_s=1.0)
+    parts = [tenth(v4, number, 0.0) for number in range(1, 30)]
+    assert parts == sorted(parts)
+    assert parts[-1] == 1.0
+    assert v4.engaged
+    assert tenth(v4, 30, 1.0) == 0.5
+
+
 def test_the_flood_is_over_when_little_is_sent_not_when_little_passes(v4: FloodFilter) -> None:
     flooded(v4, [0.1, 0.3], "10.0.0.1", "10.0.0.2", mono_s=1.0)
     passes_per_tenth = round(CALM_PER_S * FIRST_PART / 10)
