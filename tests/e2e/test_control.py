@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -171,6 +172,34 @@ def test_a_watched_daemon_shows_what_it_stores_and_its_drain(
         assert json.loads(other.stdout.readline())["phase"] == "running"
         daemon.stop()
         assert other.wait(30) == 1
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not there")
+def test_curl_watches_the_socket_and_the_admin_address(start: Any, conf_d: Path) -> None:
+    def curl(*arguments: str) -> str:
+        command = ["curl", "--silent", "--show-error", "--no-buffer", "--max-time", "2.5", *arguments]
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, cwd=daemon.folder, timeout=60
+        )
+        assert done.returncode == 28, done  # it was curl that gave up
+        return done.stdout
+
+    (conf_d / "lab.toml").write_text(LAB)
+    daemon = start(MAIN)
+    daemon.udp(b'{"n":1}')
+    daemon.wait_rows(1)
+    events = curl("--unix-socket", "var/control.sock", "http://streamd/status?watch=1").split("\n\n")
+    assert len(events) >= 3, events
+    name, number, data = events[1].splitlines()
+    assert (name, number[:4], data[:6]) == ("event: status", "id: ", "data: ")
+    assert json.loads(data[6:])["balanced"] is True
+    ready = 'data: {"ready": true, "reasons": []}'
+    assert curl(f"{daemon.admin()}/readyz?watch=1").count(ready) >= 2
+    done = subprocess.run(
+        ["curl", "-s", f"{daemon.admin()}/status"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "there are /metrics, /healthz and /readyz\n"
+    daemon.stop()
 
 
 def test_many_that_ask_at_once_are_answered_one_after_the_other(
