@@ -88,7 +88,7 @@ def assemble(
             if running is not None and type(running) is cls and running.can_become(source)
             else cls(source, context)
         )
-        parts.intakes[name] = was.intakes.get(name) or Intake(source.buffer, source.when_full, book)
+        parts.intakes[name] = was.intakes.get(name) or Intake(source.buffer, source.when_full, book, clock)
     pipelines = parts.pipelines = {
         name: _pipeline(name, loaded, made, parts, books, dead_letters, clock, was)
         for name in config.pipelines
@@ -103,9 +103,15 @@ def assemble(
             wanted = any(route.pipeline.wants_dicts for route in routes)
             codec.typed = not wanted and all_accept(codec.schema, sinks)
             intake = parts.intakes[source_name]
-            feeds.append(Feed(intake.buffer, codec, intake.book, routes))
-        parts.workers[", ".join(group)] = Workers(
-            feeds, dead_letters, clock, count=config.daemon.workers, max_batch=config.daemon.max_batch
+            feeds.append(Feed(intake.buffer, codec, intake.book, routes, taken=intake.taken))
+        name = ", ".join(group)
+        parts.workers[name] = Workers(
+            feeds,
+            dead_letters,
+            clock,
+            count=config.daemon.workers,
+            max_batch=config.daemon.max_batch,
+            meter=was.workers[name].meter if name in was.workers else None,
         )
     return parts
 
@@ -140,7 +146,7 @@ def _pipeline(
         for sink in loaded.config.pipelines[name].sinks
     ]
     running = {stage.step: stage for stage in was.pipelines[name].stages} if name in was.pipelines else {}
-    stages = [Stage(label, step, running.get(step)) for label, step in made.steps[name]]
+    stages = [Stage(label, step, running.get(step), clock) for label, step in made.steps[name]]
     return Pipeline(name, stages, Fanout(outputs, books, dead_letters), dead_letters, clock)
 
 

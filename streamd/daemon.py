@@ -76,6 +76,7 @@ class Daemon:
             buffers=lambda: gauges.buffers(self.parts),
             sinks=lambda: gauges.sinks(self.parts),
             sources=lambda: gauges.sources(self.parts),
+            stages=lambda: gauges.stages(self.parts, read_clock().mono_s),
             dead_letters=self.dead_letters.counts,
             clock=read_clock,
             version=__version__,

@@ -1,12 +1,14 @@
 """What the assembled parts are at this moment, for those who look from outside."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
-from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge
+from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, StageGauge
 from streamd.assembly import Assembly
 from streamd.core.errors import Place
 from streamd.runtime.buffer import Buffer
+from streamd.runtime.meter import Meter
 
 
 def buffers(parts: Assembly) -> Iterator[BufferGauge]:
@@ -42,6 +44,28 @@ def sources(parts: Assembly) -> Iterator[SourceGauge]:
         yield SourceGauge(
             name, (str(source.address),), source.open_connections, source.certificate_expires_at_wall_s
         )
+
+
+def stages(parts: Assembly, mono_s: float) -> Iterator[StageGauge]:
+    """Every stage, in the order in which records pass."""
+    for name, intake in parts.intakes.items():
+        yield _stage("source", name, intake.meter, mono_s)
+    for name, workers in parts.workers.items():
+        yield _stage("workers", name, workers.meter, mono_s)
+        for pipeline in workers.pipelines:
+            for step in pipeline.stages:
+                if step.offloaded is not None:
+                    meter = step.offloaded.meter
+                    gauge = _stage("step", f"{pipeline.name}.{step.name}", meter, mono_s)
+                    yield replace(gauge, under_way=meter.under_way)
+    for name, delivery in parts.deliveries.items():
+        yield replace(_stage("sink", name, delivery.meter, mono_s), entered=delivery.entered)
+
+
+def _stage(
+    kind: Literal["source", "workers", "step", "sink"], name: str, meter: Meter, mono_s: float
+) -> StageGauge:
+    return StageGauge(kind, name, meter.state, meter.entered, meter.left, *meter.times(mono_s))
 
 
 def places(parts: Assembly) -> Iterator[Place]:

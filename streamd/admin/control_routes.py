@@ -59,7 +59,8 @@ class ControlRoutes:
         return _json(self._document())
 
     def _document(self) -> dict[str, Any]:
-        return status(self._view, self._watch.readiness, self._watch.lag, self._view.clock())
+        watch = self._watch
+        return status(self._view, watch.readiness, watch.lag, watch.recent, self._view.clock())
 
     async def _reloaded(self, request: Request) -> Response:
         dry_run = _flag(_known(request, "dry_run"), "dry_run")

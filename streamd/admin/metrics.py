@@ -41,6 +41,7 @@ class BooksCollector(Collector):
         yield from self._books()
         yield from self._queues()
         yield from self._sinks()
+        yield from self._stages()
         yield from self._process()
 
     def _books(self) -> Iterable[Metric]:
@@ -123,6 +124,33 @@ class BooksCollector(Collector):
                     )
                 notes[name].add_metric([sink.name], n)
         return retrying, age, latency, *notes.values()
+
+    def _stages(self) -> Iterable[Metric]:
+        labels = ["kind", "stage"]
+        entered = CounterMetricFamily(
+            "streamd_stage_in", "records that came to a stage (source, workers: frames)", labels=labels
+        )
+        left = CounterMetricFamily(
+            "streamd_stage_out", "records that left a stage for the next (source: frames)", labels=labels
+        )
+        spent = CounterMetricFamily(
+            "streamd_stage_seconds",
+            "time of a stage by state: busy, blocked and idle sum to its elapsed time",
+            labels=[*labels, "state"],
+        )
+        under_way = GaugeMetricFamily(
+            "streamd_stage_batches", "batches that a step which waits works on now", labels=labels
+        )
+        for stage in self._view.stages():
+            place = [stage.kind, stage.name]
+            entered.add_metric(place, stage.entered)
+            left.add_metric(place, stage.left)
+            spent.add_metric([*place, "busy"], stage.busy_s)
+            spent.add_metric([*place, "blocked"], stage.blocked_s)
+            spent.add_metric([*place, "idle"], stage.idle_s)
+            if stage.under_way is not None:
+                under_way.add_metric(place, stage.under_way)
+        return entered, left, spent, under_way
 
     def _process(self) -> Iterable[Metric]:
         letters = CounterMetricFamily(

@@ -6,13 +6,14 @@ from typing import Any
 
 from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
-from streamd.admin.view import BufferGauge, SinkGauge, View
+from streamd.admin.recent import Recent
+from streamd.admin.view import BufferGauge, SinkGauge, StageGauge, View
 from streamd.core.books import Books, FrameBook
 from streamd.core.now import Now
 from streamd.core.sums import Book
 
 
-def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str, Any]:
+def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: Now) -> dict[str, Any]:
     """The whole document; its keys are described in docs/reference/status.md and only ever added to."""
     view.refresh()
     buffers = {(buffer.kind, buffer.name): buffer for buffer in view.buffers()}
@@ -66,6 +67,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, now: Now) -> dict[str
             }
             for sink in view.sinks()
         ],
+        "stages": [_stage(stage, recent, now) for stage in view.stages()],
         "holds": [list(place) for place in view.holds()],
         "dead_letters": dict(view.dead_letters),
         "admin": {"refused": dict(view.admin_refused)},
@@ -116,6 +118,28 @@ def _buffer(buffer: BufferGauge | None) -> dict[str, Any] | None:
         "max_bytes": buffer.max_bytes,
         "when_full": buffer.when_full,
         "full": buffer.full,
+    }
+
+
+def _stage(stage: StageGauge, recent: Recent, now: Now) -> dict[str, Any]:
+    shares = recent.shares(stage, now.mono_s)
+    return {
+        "kind": stage.kind,
+        "name": stage.name,
+        "state": stage.state,
+        "in": stage.entered,
+        "out": stage.left,
+        "under_way": stage.under_way,
+        "elapsed_s": round(stage.elapsed_s, 6),
+        "busy_s": round(stage.busy_s, 6),
+        "blocked_s": round(stage.blocked_s, 6),
+        "idle_s": round(stage.idle_s, 6),
+        "recent": {
+            "over_s": round(shares.over_s, 3),
+            "busy": round(shares.busy, 4),
+            "blocked": round(shares.blocked, 4),
+            "idle": round(shares.idle, 4),
+        },
     }
 
 

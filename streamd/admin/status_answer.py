@@ -67,6 +67,23 @@ class Sink(msgspec.Struct):
     deliveries: list[Delivery]
 
 
+class Shares(msgspec.Struct):
+    """Parts of the last seconds."""
+
+    busy: float
+    blocked: float
+    idle: float
+
+
+class Stage(msgspec.Struct):
+    """One stage of the answer."""
+
+    kind: str
+    name: str
+    recent: Shares
+    under_way: int | None = None
+
+
 class ReloadFailure(msgspec.Struct):
     """Of the newest reload, where it failed."""
 
@@ -92,6 +109,7 @@ class Status(msgspec.Struct):
     sinks: list[Sink]
     dead_letters: dict[str, int]
     holds: list[tuple[str, str]] = []
+    stages: list[Stage] = []
 
 
 def fetch(path: Path) -> tuple[Status, bytes]:

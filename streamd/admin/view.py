@@ -60,6 +60,27 @@ class SourceGauge:
 
 
 @dataclass(slots=True, frozen=True)
+class StageGauge:
+    """One stage now, and how it has spent its time; `runtime/meter.py` says what each state means.
+
+    `name` is that of the source or sink, of the pipeline (several that share a source: `a, b`), or of the
+    pipeline and the step (`main.python[0]`).
+    """
+
+    kind: Literal["source", "workers", "step", "sink"]
+    name: str
+    state: Literal["busy", "blocked", "idle"]
+    entered: int
+    left: int
+    elapsed_s: float
+    busy_s: float
+    blocked_s: float
+    idle_s: float
+    under_way: int | None = None
+    """Batches that a waiting step works on."""
+
+
+@dataclass(slots=True, frozen=True)
 class ReloadFailure:
     """A reload that was refused: when, and the lines that say why."""
 
@@ -93,6 +114,8 @@ class View:
     """When the configuration was last read again and taken."""
     reload_failure: ReloadFailure | None = None
     """Of the newest reload, where it failed."""
+    stages: Callable[[], Iterable[StageGauge]] = tuple
+    """In the order of the flow: sources, workers with their waiting steps, sinks."""
     admin_refused: Counter[str] = field(default_factory=Counter)
     """Requests to the admin address that got no answer, or not all of it, by reason."""
     control_refused: Counter[str] = field(default_factory=Counter)

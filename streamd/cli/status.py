@@ -26,7 +26,7 @@ _WATCH_TIMEOUT_S = 10.0
 _CLEAR = "\x1b[H\x1b[2J"
 _WITHOUT_END = 1 << 20
 _EMPTY = frozenset({"", "0", "0%"})
-_TEXTS = frozenset({"source", "listening", "pipeline", "sink", "state"})
+_TEXTS = frozenset({"source", "listening", "pipeline", "sink", "stage", "state"})
 """Columns of words; the others hold numbers."""
 _OF_FRAMES = tuple(term.name for term in FrameBook.terms)
 _IN_THE_TABLE = (*_OF_FRAMES[:-1], "kernel_dropped", _OF_FRAMES[-1])
@@ -119,6 +119,16 @@ def _show(status: Status) -> None:
             for sink in status.sinks
         ),
     )  # fmt: skip
+    if status.stages:
+        _table(
+            console,
+            ("stage", "busy", "blocked", "idle", "under way"),
+            (
+                (f"{stage.kind} {stage.name}", f"{stage.recent.busy:.0%}", f"{stage.recent.blocked:.0%}",
+                 f"{stage.recent.idle:.0%}", "" if stage.under_way is None else _number(stage.under_way))
+                for stage in status.stages
+            ),
+        )  # fmt: skip
     console.print()
     for line in (*_beside(status.sources), *beside({sink.name: sink.notes for sink in status.sinks})):
         console.print(Text(escape(line)))

@@ -77,6 +77,11 @@ class Buffer(Generic[T]):
         return True
 
     @property
+    def held_back(self) -> bool:
+        """`put` has said that the buffer is full, and `on_room` was not called since."""
+        return self._held_back
+
+    @property
     def must_wait(self) -> bool:
         """The buffer is full and its policy is `block`."""
         return self.when_full == "block" and self.full

@@ -16,6 +16,7 @@ from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.batcher import Batcher
 from streamd.runtime.buffer import Buffer
+from streamd.runtime.meter import Meter
 
 log = structlog.get_logger()
 
@@ -42,6 +43,7 @@ class Delivery:
         self.buffer: Buffer[Batch] = Buffer(
             buffer.max_records, buffer.max_bytes, buffer.when_full or "block", self._drop
         )
+        self.meter = Meter(clock().mono_s)
         self.latency_s = Histogram(LATENCY_BOUNDS_S)
         self.trouble: str | None = None
         self.trouble_since_mono_s = 0.0
@@ -52,6 +54,12 @@ class Delivery:
         self._clock = clock
         self._batcher = Batcher(settings, buffer.max_records)
         self._backoff = Backoff()
+        self._found_full = 0
+
+    @property
+    def entered(self) -> int:
+        """Records that came to the buffer, whatever became of them."""
+        return self.meter.entered + self.buffer.records + self._found_full
 
     async def run(self) -> None:
         """Deliver until the buffer is closed and empty."""
@@ -66,8 +74,11 @@ class Delivery:
                         await self.buffer.wait(self._batcher.enough)
                 except TimeoutError:
                     pass
-            self._batcher.started(self._clock().mono_s)
+            began_mono_s = self._clock().mono_s
+            self._batcher.started(began_mono_s)
+            self.meter.to("busy", began_mono_s)
             batches = self.buffer.take_quietly(self._batcher.most)
+            self.meter.entered += sum(map(len, batches))
             try:
                 self._settle(batches, await self._write(batches))
             except asyncio.CancelledError:
@@ -122,6 +133,7 @@ class Delivery:
     def _trouble(self, reason: str) -> None:
         if self.trouble is None:
             self.trouble_since_mono_s = self._clock().mono_s
+            self.meter.to("blocked", self.trouble_since_mono_s)
         self.trouble = reason
 
     def _settle(self, batches: Sequence[Batch], written: Written) -> None:
@@ -129,6 +141,7 @@ class Delivery:
         self.last_commit_mono_s = now.mono_s
         self._batcher.ended(now.mono_s)
         self.commits += 1
+        self.meter.to("idle", now.mono_s)
         gone = written.dropped or [0] * len(batches)
         for batch, rejected, replaced, dropped in zip(
             batches, written.rejected, written.replaced, gone, strict=True
@@ -136,6 +149,7 @@ class Delivery:
             book = self._books.delivery(batch.source, batch.pipeline, self.name)
             stored = len(batch) - rejected - dropped
             book.stored += stored
+            self.meter.left += stored
             book.replaced += replaced
             book.rejected += rejected
             if dropped:
@@ -146,6 +160,7 @@ class Delivery:
             self.latency_s.observe(max(0.0, now.wall_s - batch.first_received_at), stored)
 
     def _drop(self, batch: Batch, reason: str = "buffer_full") -> None:
+        self._found_full += len(batch)
         self._books.delivery(batch.source, batch.pipeline, self.name).dropped[reason] += len(batch)
         if batch.ack is not None:
             batch.ack.settle(Status.DROPPED)

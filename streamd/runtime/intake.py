@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 from streamd.core.ack import Status
 from streamd.core.books import FrameBook
+from streamd.core.clock import read_clock
 from streamd.core.frames import Frames
+from streamd.core.now import Now
 from streamd.core.settings import BufferSettings, WhenFull
 from streamd.runtime.fair_buffer import FairBuffer
+from streamd.runtime.meter import Meter
 
 MAX_BATCH_BYTES = 128 * 1024
 """Frames that are decoded in one go: a batch of usual ones, or two of the largest, which may each hold
@@ -16,19 +19,39 @@ thousands of records. The loop turns in between."""
 class Intake:
     """The outlet of one source, with the buffer behind it."""
 
-    def __init__(self, settings: BufferSettings, when_full: WhenFull, book: FrameBook) -> None:
+    def __init__(
+        self,
+        settings: BufferSettings,
+        when_full: WhenFull,
+        book: FrameBook,
+        clock: Callable[[], Now] = read_clock,
+    ) -> None:
         self.book = book
+        self.meter = Meter(clock().mono_s)
+        self._clock = clock
         self.buffer = FairBuffer(settings.max_records, settings.max_bytes, when_full, self._drop)
         self.buffer.max_taken_bytes = MAX_BATCH_BYTES
 
     def resize(self, settings: BufferSettings, when_full: WhenFull) -> None:
         """Other bounds and policy for what comes; nothing that waits is lost by it."""
         self.buffer.resize(settings.max_records, settings.max_bytes, when_full)
+        self._note_state(self._clock().mono_s)
 
     def offer(self, frames: Frames) -> bool:
         """Take the frames; False: stop reading until the callback of `on_resume` comes."""
-        self.book.received += len(frames)
-        return self.buffer.put(frames)
+        count = len(frames)
+        self.book.received += count
+        self.meter.entered += count
+        goes_on = self.buffer.put(frames)
+        if self.meter.state != ("busy" if goes_on else "blocked"):
+            self._note_state(self._clock().mono_s)
+        return goes_on
+
+    def taken(self, count: int, mono_s: float) -> None:
+        """A worker has taken so many frames out of the buffer."""
+        self.meter.left += count
+        if not self.buffer.records or self.meter.state == "blocked":
+            self._note_state(mono_s)
 
     def refuse(self, n: int, reason: str) -> None:
         """Count frames that the source has read and gives up."""
@@ -42,9 +65,15 @@ class Intake:
     def abandon(self, reason: str = "shutdown") -> int:
         """Drop what still waits when nobody will work on it any more; how many frames it was."""
         left = self.buffer.drain()
+        self._note_state(self._clock().mono_s)
         for frames in left:
             self._drop(frames, reason)
         return sum(map(len, left))
+
+    def _note_state(self, mono_s: float) -> None:
+        self.meter.to(
+            "blocked" if self.buffer.held_back else "busy" if self.buffer.records else "idle", mono_s
+        )
 
     def _drop(self, frames: Frames, reason: str = "buffer_full") -> None:
         self.book.dropped[reason] += len(frames)

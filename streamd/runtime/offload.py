@@ -7,9 +7,11 @@ from typing import Protocol
 import structlog
 
 from streamd.core.batch import Record
+from streamd.core.clock import read_clock
 from streamd.core.contracts import BadRecord, Offload, Processed, Step
 from streamd.core.failure import failure_of
 from streamd.core.now import Now
+from streamd.runtime.meter import SharedMeter
 from streamd.runtime.offload_errors import Lost
 from streamd.runtime.offload_loop import LoopExecutor
 from streamd.runtime.offload_process import ProcessExecutor
@@ -41,7 +43,9 @@ EXECUTORS: dict[str, Callable[[Step, Offload], Executor]] = {
 class Offloaded:
     """One waiting step. Whatever happens to a batch, its records come back: made, or as rejects."""
 
-    def __init__(self, step: Step, settings: Offload) -> None:
+    def __init__(self, step: Step, settings: Offload, clock: Callable[[], Now] = read_clock) -> None:
+        self.meter = SharedMeter(clock().mono_s)
+        """Kept by those who bring the batches: the pipeline."""
         self.concurrency = settings.concurrency
         self._context = step.context
         self._executor = EXECUTORS[settings.executor](step, settings)
@@ -49,9 +53,14 @@ class Offloaded:
         self.line = Line()
         """Behind the step: batches leave it in the order they came."""
 
-    async def process(self, records: list[Record], now: Now) -> Processed:
-        """Run the records through the step; waits for one of `concurrency` slots first."""
+    async def process(
+        self, records: list[Record], now: Now, begin: Callable[[], None] = lambda: None
+    ) -> Processed:
+        """Run the records through the step; waits for one of `concurrency` slots first and then calls
+        `begin`.
+        """
         async with self._slots:
+            begin()
             try:
                 done = await self._executor.run(records, now)
             except Lost as lost:

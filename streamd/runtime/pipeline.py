@@ -6,12 +6,14 @@ from collections.abc import Callable
 from streamd.core.ack import Status
 from streamd.core.batch import Batch, peer_of, received_at_of
 from streamd.core.books import RecordBook
+from streamd.core.clock import read_clock
 from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
 from streamd.core.now import Now
 from streamd.runtime.fanout import Fanout
+from streamd.runtime.meter import SharedMeter
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
 from streamd.runtime.turn import Line, Turn
@@ -23,7 +25,13 @@ CLOSE_TIMEOUT_S = 3.0
 class Stage:
     """One step in its place; `name` is its stage in the books."""
 
-    def __init__(self, name: str, step: Step, before: "Stage | None" = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Step,
+        before: "Stage | None" = None,
+        clock: Callable[[], Now] = read_clock,
+    ) -> None:
         """`before` is the same step's place in the pipeline that this one's takes over from."""
         self.name = name
         self.step = step
@@ -31,7 +39,7 @@ class Stage:
         if before is not None:
             self.offloaded = before.offloaded
         elif step.offload is not None:
-            self.offloaded = Offloaded(step, step.offload)
+            self.offloaded = Offloaded(step, step.offload, clock)
         self.log: StepLog = before.log if before is not None else StepLog()
 
     def open(self) -> None:
@@ -83,6 +91,8 @@ class Pipeline:
         """Steps that another pipeline has gone on with: `close` leaves them alone."""
         self.line = Line()
         """Before the first step that waits, or the sinks: batches come there as they were decoded."""
+        self.meter = SharedMeter(clock().mono_s)
+        """That of the workers, who set it."""
         self._dead_letters = dead_letters
         self._clock = clock
 
@@ -105,19 +115,24 @@ class Pipeline:
     async def carry(self, batch: Batch, book: RecordBook, index: int, turn: Turn) -> None:
         """Run the steps from `index` on, the waiting ones too, and hand the batch to the sinks.
 
-        `turn` is its place in `line`. A batch holds one turn at any time, so no other overtakes it.
+        `turn` is its place in `line`. A batch holds one turn at any time, so no other overtakes it. Whoever
+        calls this has told `meter` that the batch is worked on; it is so again when this returns.
         """
         try:
-            await turn.come()
+            if turn.waits:
+                await self._wait(turn, self.meter, worked_on=True)
+                self.meter.begin(self._clock().mono_s)
             while batch.records and (offloaded := self._waiting_at(index)) is not None:
                 place = offloaded.line.join()
                 turn.leave()
                 turn = place
-                done = await offloaded.process(batch.records, self._clock())
-                await turn.come()
+                done = await self._offload(offloaded, batch)
+                await self._wait(turn, offloaded.meter)
+                self.meter.begin(self._clock().mono_s)
                 self._book(self.stages[index], done, batch, book)
                 index = self._run(index + 1, batch, book, self._clock())
             if batch.records:
+                self.meter.left += len(batch)
                 self.fanout.put(batch, book)
             elif batch.ack is not None:
                 batch.ack.settle(Status.FILTERED)
@@ -127,6 +142,46 @@ class Pipeline:
             raise
         finally:
             turn.leave()
+
+    async def _offload(self, offloaded: Offloaded, batch: Batch) -> Processed:
+        """Have a waiting step work on the batch, which counts with the workers until it has a slot."""
+        now = self._clock()
+        meter = offloaded.meter
+        meter.entered += len(batch)
+        waits = True
+
+        def begin() -> None:
+            nonlocal waits
+            waits = False
+            mono_s = self._clock().mono_s
+            self.meter.release(mono_s)
+            meter.begin(mono_s)
+
+        self.meter.hold(now.mono_s)
+        self.meter.end(now.mono_s)
+        try:
+            done = await offloaded.process(batch.records, now, begin)
+        finally:
+            mono_s = self._clock().mono_s
+            if waits:
+                self.meter.release(mono_s)
+            else:
+                meter.end(mono_s)
+        meter.left += len(done.records)
+        return done
+
+    async def _wait(self, turn: Turn, meter: SharedMeter, *, worked_on: bool = False) -> None:
+        """Until those before have passed; meanwhile the batch is held up in the stage of this meter, which
+        counts it as worked on so far or not.
+        """
+        mono_s = self._clock().mono_s
+        meter.hold(mono_s)
+        if worked_on:
+            meter.end(mono_s)
+        try:
+            await turn.come()
+        finally:
+            meter.release(self._clock().mono_s)
 
     async def close(self) -> None:
         """End what the steps still have running, and close them."""

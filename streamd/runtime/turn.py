@@ -13,6 +13,16 @@ class Turn:
         self._gone = False
         self._next: asyncio.Future[None] | None = None
 
+    @property
+    def gone(self) -> bool:
+        """It has left."""
+        return self._gone
+
+    @property
+    def waits(self) -> bool:
+        """Whether `come` would wait."""
+        return self._before is not None and not self._before.gone
+
     async def come(self) -> None:
         """Wait until everybody before has left."""
         before, self._before = self._before, None

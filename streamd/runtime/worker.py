@@ -14,6 +14,7 @@ from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.runtime.buffer import Buffer
+from streamd.runtime.meter import SharedMeter
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.turn import Turn
 
@@ -39,6 +40,8 @@ class Feed:
     routes: list[Route]
     credit_bytes: int = 0
     """What it may still be served before the next source has its turn."""
+    taken: Callable[[int, float], None] = lambda _count, _mono_s: None
+    """Called with each number of frames taken out of the buffer, and when (`Intake.taken`)."""
 
 
 @dataclass(slots=True)
@@ -71,11 +74,16 @@ class Workers:
         *,
         count: int,
         max_batch: int,
+        meter: SharedMeter | None = None,
     ) -> None:
+        """`meter` is that of the workers these ones follow; without it there is a new one."""
         self.feeds = feeds
+        self.meter = meter or SharedMeter(clock().mono_s)
         self.pipelines = list(
             {route.pipeline.name: route.pipeline for f in feeds for route in f.routes}.values()
         )
+        for pipeline in self.pipelines:
+            pipeline.meter = self.meter
         self.count = count + sum(pipeline.concurrency for pipeline in self.pipelines)
         self.max_batch = max_batch
         self.progress = 0
@@ -127,16 +135,20 @@ class Workers:
             elif feed is not None:
                 self._had_its_turn = True
                 loop.call_soon(self._next_turn)
+                began_mono_s = self._clock().mono_s
+                self.meter.begin(began_mono_s)
                 frames = Frames.merge(feed.buffer.take(self.max_batch))
+                self.meter.entered += len(frames)
+                feed.taken(len(frames), began_mono_s)
                 feed.credit_bytes -= frames.size_bytes
                 passages = self.process(feed, frames)
                 if len(passages) == 1:
                     await _carry(passages[0])
                 elif passages:
-                    async with asyncio.TaskGroup() as carriers:
-                        for passage in passages:
-                            carriers.create_task(_carry(passage))
+                    await self._carry_all(passages)
                 self.progress += 1
+                backlog = any(feed.buffer.records for feed in self.feeds)
+                self.meter.end(self._clock().mono_s, backlog=backlog)
                 await asyncio.sleep(0)
             elif self._closed:
                 return
@@ -145,12 +157,26 @@ class Workers:
                 self._idle.append(idle)
                 await idle
 
+    async def _carry_all(self, passages: list[Passage]) -> None:
+        """Each in a task of its own, which begins with the next turn of the loop."""
+        self.meter.end(self._clock().mono_s, backlog=True)
+        async with asyncio.TaskGroup() as carriers:
+            for passage in passages:
+                carriers.create_task(self._carry_apart(passage))
+        self.meter.begin(self._clock().mono_s)
+
+    async def _carry_apart(self, passage: Passage) -> None:
+        self.meter.begin(self._clock().mono_s)
+        await _carry(passage)
+        self.meter.end(self._clock().mono_s)
+
     async def _room(self, feed: Feed) -> None:
         """Wait until no sink of the feed has a full buffer, or others go on with the feed; nothing is held
         meanwhile.
         """
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._waiting_for_room[task] = feed
+        self.meter.hold(self._clock().mono_s)
         try:
             for route in feed.routes:
                 await route.pipeline.fanout.room()
@@ -159,6 +185,7 @@ class Workers:
             if not self._closed or feed in self.feeds or task.uncancel():
                 raise
         finally:
+            self.meter.release(self._clock().mono_s)
             del self._waiting_for_room[task]
 
     def _next_turn(self) -> None:

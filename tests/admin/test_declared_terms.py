@@ -11,6 +11,7 @@ import pytest
 from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
 from streamd.admin.readiness import Readiness
+from streamd.admin.recent import Recent
 from streamd.admin.status import status
 from streamd.closing_books import differences, summary
 from streamd.core.books import SUMS, Books
@@ -56,11 +57,11 @@ def test_it_is_a_metric_with_its_meaning_and_its_labels(book: Book, world: Any) 
 
 def test_it_is_in_the_status_and_a_sum_that_does_not_hold_with_it_is_named(book: Book, world: Any) -> None:
     lag = LoopLag(world.clock)
-    made = status(world.view, Readiness(world.view, lag), lag, world.clock())
+    made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
     assert '"held": {"customs": 2, "police": 1}' in json.dumps(made)
     assert made["balanced"]
     book.held["customs"] += 1000  # type: ignore[attr-defined]
-    made = status(world.view, Readiness(world.view, lag), lag, world.clock())
+    made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
     assert made["imbalances"] == [f"{'/'.join(book.place)}: {book.terms[-1].name} is {book.left}"]
 
 

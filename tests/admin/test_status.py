@@ -4,13 +4,14 @@ from typing import Any
 
 from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
+from streamd.admin.recent import Recent
 from streamd.admin.status import status
 from streamd.admin.view import SinkGauge
 
 
 def document(world: Any) -> dict[str, Any]:
     lag = LoopLag(world.clock)
-    made = status(world.view, Readiness(world.view, lag), lag, world.clock())
+    made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
     return dict(json.loads(json.dumps(made, allow_nan=False)))
 
 

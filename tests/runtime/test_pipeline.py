@@ -3,6 +3,7 @@ from typing import Any
 
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadRecord, Processed, StepContext
+from streamd.runtime.meter import SharedMeter
 from streamd.runtime.pipeline import Stage
 from streamd.runtime.turn import Line
 
@@ -13,11 +14,13 @@ class Elsewhere:
     def __init__(self, function: Any = Processed) -> None:
         self.concurrency = 8
         self.line = Line()
+        self.meter = SharedMeter(0.0)
         self.function = function
         self.begun: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
 
-    async def process(self, records: list[Any], _: Any) -> Processed:
+    async def process(self, records: list[Any], _: Any, begin: Any) -> Processed:
+        begin()
         name = records[0]["word"]
         self.begun.append(name)
         await self.gates.setdefault(name, asyncio.Event()).wait()

@@ -11,6 +11,7 @@ from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import BufferSettings
 from streamd.runtime.intake import Intake
+from streamd.runtime.meter import SharedMeter
 from streamd.runtime.turn import Line
 from streamd.runtime.worker import QUANTUM_BYTES, Feed, Route, Workers
 
@@ -729,8 +730,10 @@ async def test_a_worker_that_had_to_wait_for_room_is_not_ended_when_others_retir
     class Waiting:
         concurrency = 1
         line = Line()
+        meter = SharedMeter(0.0)
 
-        async def process(self, records: list[Any], _: Any) -> Processed:
+        async def process(self, records: list[Any], _: Any, begin: Any) -> Processed:
+            begin()
             await gate.wait()
             return Processed(records)
 
