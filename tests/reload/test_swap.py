@@ -2,7 +2,11 @@
 
 import asyncio
 import gc
+import socket
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from streamd.core.frames import Frames
 from streamd.daemon import Daemon
 from streamd.reload.changes import Changes, compare
 from streamd.reload.swap import Swap, _same_place
+from streamd.runtime.backoff import Backoff
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -107,8 +112,9 @@ class Running:
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
+async def running(tmp_path: Path, no_database_stays_open: None) -> AsyncIterator[Running]:
     """A daemon that has not begun yet; it is ended whatever a test does."""
+    del no_database_stays_open
     thresholds = gc.get_threshold()
     one = Running(tmp_path)
     yield one
@@ -129,6 +135,17 @@ def hold(sink: Any) -> asyncio.Event:
 
     sink.write = held
     return gate
+
+
+def note_writes(sink: Any, happened: list[Any]) -> None:
+    """Each write of the sink adds its number of records when it begins."""
+    write = sink.write
+
+    async def noted(batches: Any) -> Any:
+        happened.append(sum(map(len, batches)))
+        return await write(batches)
+
+    sink.write = noted
 
 
 def step(name: str) -> str:
@@ -314,6 +331,120 @@ async def test_a_sink_on_the_place_of_one_before_begins_when_that_has_ended(
     assert await running.stop() == 0
     out = running.daemon.loaded.state_dir / "out.ndjson"
     assert out.read_text().splitlines() == ['{"n":1}', '{"n":2}', '{"n":3}']
+
+
+async def test_a_table_gets_the_rows_of_the_sink_before_first_whatever_the_next_one_is_called(
+    running: Running, until: Until
+) -> None:
+    table = '[sinks.{}]\ntype = "sqlite"\npath = "shared.db"\ntable = "{}"'
+    await running.begin(until, sinks='"main", "before"', sink=table.format("before", "readings"))
+    gate = hold(running.daemon.parts.sinks["before"])
+    running.offer(1, 2)
+    await until(lambda: running.daemon.parts.deliveries["before"].writing is not None)
+    await running.reload(sinks='"main", "after"', sink=table.format("after", "Readings"))
+    began: list[Any] = []
+    note_writes(running.daemon.parts.sinks["after"], began)
+    running.offer(3)
+    await running.stored(until, 3)
+    assert began == []
+    gate.set()
+    await running.stored(until, 1, "after")
+    assert began == [1]
+    assert await running.stop() == 0
+    with closing(sqlite3.connect(running.daemon.loaded.state_dir / "shared.db")) as connection:
+        rows = connection.execute("SELECT record ->> 'n' FROM readings ORDER BY id").fetchall()
+    assert rows == [(1,), (2,), (3,)]
+
+
+async def test_a_sink_that_writes_elsewhere_from_now_on_has_written_its_last_there_first(
+    running: Running, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await running.begin(until, sinks='"main", "copy"', sink=COPY)
+    gate = hold(running.daemon.parts.sinks["copy"])
+    running.offer(1, 2)
+    await until(lambda: running.daemon.parts.deliveries["copy"].writing is not None)
+    happened: list[Any] = []
+    monkeypatch.setattr(running.daemon, "_forget_sink", happened.append)
+    changes = await running.reload(sinks='"main", "copy"', sink=COPY.replace("copy.db", "other.db"))
+    assert changes.sinks["replaced"] == ["copy"]
+    note_writes(running.daemon.parts.sinks["copy"], happened)
+    running.offer(3)
+    await running.stored(until, 3)
+    assert happened == []
+    gate.set()
+    await running.stored(until, 3, "copy")
+    assert happened == ["copy", 1], "the ledger hears first that the one before is gone"
+    assert await running.stop() == 0
+    for name, wanted in (("copy", 2), ("other", 1)):
+        with closing(sqlite3.connect(running.daemon.loaded.state_dir / f"{name}.db")) as connection:
+            assert connection.execute("SELECT count(*) FROM records").fetchall() == [(wanted,)]
+
+
+class Waiting:
+    """A source `late` that a reload has sent to a port that is taken, and how often it has tried."""
+
+    def __init__(self, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.taken = socket.create_server(("127.0.0.2", 0))
+        self.port = self.taken.getsockname()[1]
+        self.tries = 0
+        self._running = running
+
+        def next_s(_: Backoff) -> float:
+            self.tries += 1
+            return 0.001
+
+        monkeypatch.setattr(Backoff, "next_s", next_s)
+
+    async def begin(self, until: Until) -> None:
+        for address in ("127.0.0.1", "[::]"):
+            settings = {"source": LATE.replace("127.0.0.1:0", f"{address}:{self.port}")}
+            change = self._running.reload if self._running.task else partial(self._running.begin, until)
+            await change(sources='"floor", "late"', **settings)
+        await until(lambda: self.tries > 3)
+
+    def send(self, payload: bytes) -> bool:
+        """False: nobody listens there."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sender:
+                sender.sendall(payload)
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+@pytest.fixture
+async def waiting(running: Running, until: Until, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Waiting]:
+    late = Waiting(running, monkeypatch)
+    with late.taken:
+        await late.begin(until)
+        yield late
+
+
+async def test_a_source_whose_port_is_taken_opens_as_soon_as_it_is_free(
+    running: Running, waiting: Waiting, until: Until
+) -> None:
+    running.offer(1)
+    await running.stored(until, 1)
+    assert not waiting.send(b"")
+    waiting.taken.close()
+    await until(lambda: waiting.send(b'{"n":2}\n'))
+    await running.stored(until, 2)
+    assert await running.stop() == 0
+    assert running.daemon.books.source("late").decoded == 1
+
+
+async def test_a_source_that_still_waits_for_its_port_tries_no_more_once_it_is_removed(
+    running: Running, waiting: Waiting, until: Until
+) -> None:
+    changes = await running.reload()
+    assert changes.sources["removed"] == ["late"]
+    tries = waiting.tries
+    waiting.taken.close()
+    running.offer(1)
+    await running.stored(until, 1)
+    assert not waiting.send(b"")
+    assert waiting.tries == tries
+    assert await running.stop() == 0
 
 
 def test_two_sinks_on_one_table_have_one_place_however_it_is_spelt(running: Running) -> None:
