@@ -147,7 +147,7 @@ def _pipeline(
     ]
     running = {stage.step: stage for stage in was.pipelines[name].stages} if name in was.pipelines else {}
     stages = [Stage(label, step, running.get(step), clock) for label, step in made.steps[name]]
-    return Pipeline(name, stages, Fanout(outputs, books, dead_letters), dead_letters, clock)
+    return Pipeline(name, stages, Fanout(outputs, books, dead_letters), dead_letters, clock, books)
 
 
 def all_accept(schema: Schema | None, sinks: list[Sink]) -> bool:

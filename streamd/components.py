@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from streamd import registry
 from streamd.config import Loaded, Problem, component
@@ -24,7 +25,7 @@ class Components:
 
     codecs: dict[str, Codec] = field(default_factory=dict)
     framers: dict[str, Callable[[], AnyFramer]] = field(default_factory=dict)
-    steps: dict[str, list[tuple[str, Step]]] = field(default_factory=dict)
+    steps: dict[str, list[tuple[str, Step[Any]]]] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)
     conditions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     """Of a pipeline's sink, where it has one."""
@@ -45,7 +46,7 @@ class Before:
     """What runs already, of an earlier state of the configuration."""
 
     loaded: Loaded
-    steps: dict[str, list[Step]]
+    steps: dict[str, list[Step[Any]]]
     """By pipeline, in order."""
     sinks: dict[str, Sink]
 
@@ -56,7 +57,7 @@ class Before:
         same_schema = loaded.schemas.get(schema) is self.loaded.schemas.get(schema)
         return self.sinks[name] if settings == was and same_schema else None
 
-    def step(self, made: list[Step], options: object, context: StepContext) -> Step | None:
+    def step(self, made: list[Step[Any]], options: object, context: StepContext) -> Step[Any] | None:
         """The first one of the pipeline, not used in `made` yet, that would be made the same again."""
         for step in self.steps.get(context.pipeline, []):
             if (
@@ -113,19 +114,30 @@ def _framers(cut_by: FramingSettings) -> Callable[[], AnyFramer]:
     return new_framer
 
 
-def _steps(loaded: Loaded, pipeline: str, made: Components, before: Before | None) -> list[tuple[str, Step]]:
+def _steps(
+    loaded: Loaded, pipeline: str, made: Components, before: Before | None
+) -> list[tuple[str, Step[Any]]]:
     settings = loaded.config.pipelines[pipeline]
     schemas = {loaded.config.sources[source].schema_name for source in settings.sources}
     schema = loaded.schemas.get(schemas.pop() or "") if len(schemas) == 1 else None
     fields = frozenset(schema.fields) if schema is not None else None
-    steps: list[tuple[str, Step]] = []
+    steps: list[tuple[str, Step[Any]]] = []
     for index, spec in enumerate(settings.steps):
         with made.at("pipelines", pipeline, "steps", index):
             cls, options = component("steps", spec)
             name = f"{spec.type}[{index}]"
             context = StepContext(name, pipeline, schema, loaded.base_dir, fields)
             kept = before.step([p for _, p in steps], options, context) if before is not None else None
-            step: Step = kept or cls(options, context)
+            step: Step[Any] = kept or cls(options, context)
+            if (
+                step.offload is not None
+                and step.offload.executor == "process"
+                and (step.is_timed or step.is_stateful)
+            ):
+                raise ConfigError(
+                    "executor: a step that keeps state cannot run in worker processes, which are replaced"
+                    ' when they hang or die: set executor = "thread"'
+                )
             steps.append((name, step))
             fields = step.fields_after()
     for index, reference in enumerate(settings.sink_references):

@@ -10,6 +10,9 @@ from typing import Annotated
 
 from streamd.core.sums import Book, Entry, Left, Term
 
+TICK = "@tick"
+"""The source of records that a step makes when it is ticked; no configured source can be called that."""
+
 
 class FrameBook(Book):
     """What became of the frames of one source.

@@ -243,7 +243,7 @@ class Replay:
         ]
         stages = [Stage(label, step) for label, step in self.parts.steps[name]]
         fanout = Fanout(outputs, self.books, self.dead_letters)
-        return Pipeline(name, stages, fanout, self.dead_letters, read_clock)
+        return Pipeline(name, stages, fanout, self.dead_letters, read_clock, self.books)
 
     def _delivery(self, name: str) -> Delivery:
         settings = self.loaded.config.sinks[name]

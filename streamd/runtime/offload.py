@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -20,6 +20,8 @@ from streamd.runtime.turn import Line
 
 log = structlog.get_logger()
 
+Result = TypeVar("Result")
+
 
 class Executor(Protocol):
     """Where batches of a step are run."""
@@ -29,11 +31,14 @@ class Executor(Protocol):
         can be ended.
         """
 
+    async def call(self, call: Callable[[], Result]) -> Result:
+        """What the call of a method of the step gives. Raises what that raises, or `Lost`."""
+
     async def close(self) -> None:
         """End everything."""
 
 
-EXECUTORS: dict[str, Callable[[Step, Offload], Executor]] = {
+EXECUTORS: dict[str, Callable[[Step[Any], Offload], Executor]] = {
     "loop": LoopExecutor,
     "thread": ThreadExecutor,
     "process": ProcessExecutor,
@@ -43,13 +48,14 @@ EXECUTORS: dict[str, Callable[[Step, Offload], Executor]] = {
 class Offloaded:
     """One waiting step. Whatever happens to a batch, its records come back: made, or as rejects."""
 
-    def __init__(self, step: Step, settings: Offload, clock: Callable[[], Now] = read_clock) -> None:
+    def __init__(self, step: Step[Any], settings: Offload, clock: Callable[[], Now] = read_clock) -> None:
         self.meter = SharedMeter(clock().mono_s)
         """Kept by those who bring the batches: the pipeline."""
         self.concurrency = settings.concurrency
         self._context = step.context
         self._executor = EXECUTORS[settings.executor](step, settings)
         self._slots = asyncio.Semaphore(settings.concurrency)
+        self._exclusive = asyncio.Lock()
         self.line = Line()
         """Behind the step: batches leave it in the order they came."""
 
@@ -79,6 +85,19 @@ class Offloaded:
                 kind, detail = failure_of(error, self._context.base_dir)
                 return _all_rejected(records, "exception", detail, error, kind)
         return done
+
+    async def alone(self, call: Callable[[], Result]) -> Result:
+        """Call something else of the step where the step runs, while none of its batches is under way."""
+        taken = 0
+        async with self._exclusive:
+            try:
+                while taken < self.concurrency:
+                    await self._slots.acquire()
+                    taken += 1
+                return await self._executor.call(call)
+            finally:
+                for _ in range(taken):
+                    self._slots.release()
 
     async def close(self) -> None:
         """End what is still running."""

@@ -1,9 +1,13 @@
 import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from streamd.core.batch import Record, copied
 from streamd.core.contracts import Offload, Processed, Step
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost, Unended
+
+Result = TypeVar("Result")
 
 GRACE_S = 0.1
 """How long a cancelled call may take to end before it counts as unended."""
@@ -16,7 +20,7 @@ class LoopExecutor:
     unended; it has copies, so the records are rejected as they came.
     """
 
-    def __init__(self, step: Step, settings: Offload) -> None:
+    def __init__(self, step: Step[Any], settings: Offload) -> None:
         self._step = step
         self._timeout_s = settings.timeout_s
         self._unended = Unended(settings.concurrency)
@@ -41,6 +45,9 @@ class LoopExecutor:
         await asyncio.wait({call.task}, timeout=GRACE_S)
         raise Lost("timeout", f"not done after {self._timeout_s:g} s")
 
+    async def call(self, call: Callable[[], Result]) -> Result:
+        return call()
+
     async def close(self) -> None:
         for call in self._calls:
             call.cancel()
@@ -49,7 +56,7 @@ class LoopExecutor:
 class _Call:
     """A batch under way; it knows whose a cancellation is."""
 
-    def __init__(self, step: Step, records: list[Record], now: Now) -> None:
+    def __init__(self, step: Step[Any], records: list[Record], now: Now) -> None:
         self._ended = False
         self.task = asyncio.create_task(step.process_async(records, now, self._is_cancelled))
 

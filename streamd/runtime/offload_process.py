@@ -4,7 +4,9 @@ import pickle
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +18,8 @@ from streamd.core.traceback_lines import RaisedElsewhere
 from streamd.runtime.offload_errors import Lost
 from streamd.runtime.offload_wire import from_extension, pack, portable
 from streamd.runtime.offload_worker import LENGTH, REASON_UNSENDABLE, Answer, Fault, Task
+
+Result = TypeVar("Result")
 
 START_TIMEOUT_S = 60.0
 """How long a worker process may take to import what it needs; models are loaded there."""
@@ -37,7 +41,7 @@ class ProcessExecutor:
     gone.
     """
 
-    def __init__(self, step: Step, settings: Offload) -> None:
+    def __init__(self, step: Step[Any], settings: Offload) -> None:
         self._step = step
         self._settings = settings
         self._idle: list[_Worker] = []
@@ -70,6 +74,9 @@ class ProcessExecutor:
             self._idle.append(worker)
         done.rejects += rejects
         return done
+
+    async def call(self, call: Callable[[], Result]) -> Result:
+        raise Lost("unsupported", "a step in worker processes has no clock and no state")
 
     async def close(self) -> None:
         workers = list(self._all)

@@ -2,15 +2,18 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from streamd.core.batch import Record, copied
 from streamd.core.contracts import Offload, Processed, Step
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost, Unended
 
-Call = tuple[Callable[[], Processed], "asyncio.Future[Processed]"]
+Result = TypeVar("Result")
+Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 class ThreadExecutor:
@@ -21,16 +24,19 @@ class ThreadExecutor:
     threads are daemons: one that hangs for ever does not keep the process from ending.
     """
 
-    def __init__(self, step: Step, settings: Offload) -> None:
+    def __init__(self, step: Step[Any], settings: Offload) -> None:
         self._step = step
         self._timeout_s = settings.timeout_s
         self._unended = Unended(settings.concurrency)
         self._idle: list[_Thread] = []
 
     async def run(self, records: list[Record], now: Now) -> Processed:
+        return await self.call(partial(self._step.process, list(map(copied, records)), now))
+
+    async def call(self, call: Callable[[], Result]) -> Result:
         self._unended.check()
         thread = self._idle.pop() if self._idle else _Thread(self._step.context.name)
-        future = thread.start(partial(self._step.process, list(map(copied, records)), now))
+        future = thread.start(partial(copy_context().run, call))
         future.add_done_callback(lambda _: self._idle.append(thread))
         try:
             await asyncio.wait({future}, timeout=self._timeout_s)
@@ -55,8 +61,8 @@ class _Thread:
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def start(self, call: Callable[[], Processed]) -> asyncio.Future[Processed]:
-        future: asyncio.Future[Processed] = self._loop.create_future()
+    def start(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
+        future: asyncio.Future[Result] = self._loop.create_future()
         self._calls.put((call, future))
         return future
 

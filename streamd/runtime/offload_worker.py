@@ -102,7 +102,7 @@ def main(parent: int) -> None:
         asyncio.run(step.close())
 
 
-def answer(step: Step, payload: bytes, told: set[str]) -> bytes:
+def answer(step: Step[Any], payload: bytes, told: set[str]) -> bytes:
     """The answer to one message. `told` are the kinds of errors whose traceback the daemon has already."""
     task = msgspec.msgpack.decode(payload, type=Task, ext_hook=from_extension)
     try:
@@ -175,10 +175,10 @@ def _fault(error: BaseException) -> bytes:
     return msgspec.msgpack.encode(Fault(_utf8(text), _utf8(kind), list(map(_utf8, lines))))
 
 
-def _made(recipe: bytes) -> Step:
+def _made(recipe: bytes) -> Step[Any]:
     cls, config, name, pipeline, base_dir, files = pickle.loads(recipe)  # noqa: S301 - the daemon made it
     cls.take_files(files)
-    step: Step = cls(config, StepContext(name, pipeline, None, base_dir))
+    step: Step[Any] = cls(config, StepContext(name, pipeline, None, base_dir))
     step.open()
     return step
 

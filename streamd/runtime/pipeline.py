@@ -1,23 +1,30 @@
 """One pipeline's steps and what stands behind them, from a decoded batch to the sinks' buffers."""
 
 import asyncio
+import math
 from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 from streamd.core.ack import Status
-from streamd.core.batch import Batch, peer_of, received_at_of
-from streamd.core.books import RecordBook
+from streamd.core.batch import PEER, RECEIVED_AT, SOURCE, Batch, Record, peer_of, received_at_of
+from streamd.core.books import TICK, Books, RecordBook
 from streamd.core.clock import read_clock
 from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
+from streamd.core.hold import Claim, Holding, joined
 from streamd.core.now import Now
+from streamd.core.timestamp import from_epoch
 from streamd.runtime.fanout import Fanout
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
 from streamd.runtime.turn import Line, Turn
 
+RECORD_BYTES, FIELD_BYTES = 232, 96
+"""About what a record takes, and each of its fields, where no frame says so."""
 CLOSE_TIMEOUT_S = 3.0
 """How long a step's own `close` may wait for something."""
 
@@ -28,7 +35,7 @@ class Stage:
     def __init__(
         self,
         name: str,
-        step: Step,
+        step: Step[Any],
         before: "Stage | None" = None,
         clock: Callable[[], Now] = read_clock,
     ) -> None:
@@ -41,6 +48,7 @@ class Stage:
         elif step.offload is not None:
             self.offloaded = Offloaded(step, step.offload, clock)
         self.log: StepLog = before.log if before is not None else StepLog()
+        self.holding: Holding = before.holding if before is not None else Holding()
 
     def open(self) -> None:
         """Make what the step needs, unless it runs in other processes. Raises `EnvironmentFault`."""
@@ -57,15 +65,65 @@ class Stage:
         """End what it has running, and what `open` has made. Never raises for what a step's own code does."""
         if self.offloaded is not None:
             await self.offloaded.close()
+        self.holding.fail()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.step.close()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001 - a step is anybody's code
-            context = self.step.context
-            kind, detail = failure_of(error, context.base_dir)
-            self.log.say(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])
+            self.failed(error)
+
+    def process(self, batch: Batch, now: Now) -> Processed:
+        """Run a step that does not wait on the batch. Whatever the step does, its records come back."""
+        try:
+            if batch.ack is None:
+                return self.step.process(batch.records, now)
+            with Claim(self.holding, batch.ack):
+                return self.step.process(batch.records, now)
+        except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
+            kind, detail = failure_of(error, self.step.context.base_dir)
+            return Processed(
+                [], rejects=[BadRecord(r, "exception", detail, error, kind) for r in batch.records]
+            )
+
+    async def process_waiting(self, batch: Batch, now: Now, begin: Callable[[], None]) -> Processed:
+        """The same for a step that waits; `begin` is called once it has a slot for the batch."""
+        offloaded = cast("Offloaded", self.offloaded)
+        if batch.ack is None:
+            return await offloaded.process(batch.records, now, begin)
+        with Claim(self.holding, batch.ack):
+            return await offloaded.process(batch.records, now, begin)
+
+    async def tick(self, now: Now) -> Processed:
+        """What the step makes of the time. What its own code raises is logged, and gives nothing."""
+        try:
+            if self.offloaded is not None:
+                done = await self.offloaded.alone(partial(self.step.tick, now))
+            else:
+                done = self.step.tick(now)
+            _check_made(done)
+        except Exception as error:  # noqa: BLE001 - a step is anybody's code
+            self.failed(error)
+            done = Processed([])
+        return done
+
+    def next_deadline(self) -> float | None:
+        """When the step is due (monotonic seconds); never again where its own code does not say so."""
+        try:
+            deadline = self.step.next_deadline()
+            if deadline is None:
+                return None
+            return _checked_deadline(deadline)
+        except Exception as error:  # noqa: BLE001 - a step is anybody's code
+            self.failed(error)
+            return None
+
+    def failed(self, error: BaseException) -> None:
+        """Log what the step raised when it was given no records."""
+        context = self.step.context
+        kind, detail = failure_of(error, context.base_dir)
+        self.log.say(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])
 
 
 class Pipeline:
@@ -83,6 +141,7 @@ class Pipeline:
         fanout: Fanout,
         dead_letters: DeadLetterOffice,
         clock: Callable[[], Now],
+        books: Books,
     ) -> None:
         self.name = name
         self.stages = stages
@@ -93,13 +152,21 @@ class Pipeline:
         """Before the first step that waits, or the sinks: batches come there as they were decoded."""
         self.meter = SharedMeter(clock().mono_s)
         """That of the workers, who set it."""
+        self.on_ran: Callable[[], None] | None = None
+        """Called whenever steps have run; their deadlines may be others now."""
         self._dead_letters = dead_letters
         self._clock = clock
+        self._books = books
 
     @property
     def wants_dicts(self) -> bool:
         """Whether something of it reads or changes records."""
         return bool(self.stages) or self.fanout.has_conditions
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether one of its steps has deadlines."""
+        return any(stage.step.is_timed for stage in self.stages)
 
     @property
     def concurrency(self) -> int:
@@ -126,7 +193,7 @@ class Pipeline:
                 place = offloaded.line.join()
                 turn.leave()
                 turn = place
-                done = await self._offload(offloaded, batch)
+                done = await self._offload(self.stages[index], offloaded, batch)
                 await self._wait(turn, offloaded.meter)
                 self.meter.begin(self._clock().mono_s)
                 self._book(self.stages[index], done, batch, book)
@@ -143,7 +210,7 @@ class Pipeline:
         finally:
             turn.leave()
 
-    async def _offload(self, offloaded: Offloaded, batch: Batch) -> Processed:
+    async def _offload(self, stage: Stage, offloaded: Offloaded, batch: Batch) -> Processed:
         """Have a waiting step work on the batch, which counts with the workers until it has a slot."""
         now = self._clock()
         meter = offloaded.meter
@@ -160,7 +227,7 @@ class Pipeline:
         self.meter.hold(now.mono_s)
         self.meter.end(now.mono_s)
         try:
-            done = await offloaded.process(batch.records, now, begin)
+            done = await stage.process_waiting(batch, now, begin)
         finally:
             mono_s = self._clock().mono_s
             if waits:
@@ -183,6 +250,40 @@ class Pipeline:
         finally:
             meter.release(self._clock().mono_s)
 
+    async def tick(self, index: int) -> int:
+        """Tick the step at `index` and hand on what it makes; how many records that was.
+
+        Its records take the place in line that a batch would have that the step has just been run on.
+        """
+        stage = self.stages[index]
+        book = self._books.pipeline(TICK, self.name)
+        meter = self.meter
+        turn: Turn | None = None
+        now = self._clock()
+        if stage.offloaded is not None:
+            meter = stage.offloaded.meter
+            turn = stage.offloaded.line.join()
+        meter.begin(now.mono_s)
+        try:
+            done = await stage.tick(now)
+            if turn is not None:
+                await self._wait(turn, meter, worked_on=True)
+                meter = self.meter
+                meter.begin(self._clock().mono_s)
+            made = done.emitted = len(done.records) + done.filtered + done.absorbed + len(done.rejects)
+            batch = _made(done.records, self.name, now)
+            self._book(stage, done, batch, book)
+            following = self._run(index + 1, batch, book, now)
+            if turn is None:
+                waits_before = any(before.offloaded is not None for before in self.stages[:index])
+                turn = Turn(None) if waits_before else self.line.join()
+            await self.carry(batch, book, following, turn)
+        finally:
+            meter.end(self._clock().mono_s)
+            if turn is not None:
+                turn.leave()
+        return made
+
     async def close(self) -> None:
         """End what the steps still have running, and close them."""
         for stage in self.stages:
@@ -199,15 +300,10 @@ class Pipeline:
             stage = self.stages[index]
             if stage.offloaded is not None:
                 break
-            try:
-                done = stage.step.process(batch.records, now)
-            except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
-                kind, detail = failure_of(error, stage.step.context.base_dir)
-                done = Processed(
-                    [], rejects=[BadRecord(r, "exception", detail, error, kind) for r in batch.records]
-                )
-            self._book(stage, done, batch, book)
+            self._book(stage, stage.process(batch, now), batch, book)
             index += 1
+        if self.on_ran is not None:
+            self.on_ran()
         return index
 
     def _book(self, stage: Stage, done: Processed, batch: Batch, book: RecordBook) -> None:
@@ -218,6 +314,8 @@ class Pipeline:
             book.rejected[stage.name] += len(done.rejects)
             self._reject(stage, done.rejects, batch)
         batch.records = done.records
+        if done.holds:
+            batch.ack = joined(batch.ack, done.holds)
 
     def _reject(self, stage: Stage, rejects: list[BadRecord], batch: Batch) -> None:
         stage.log.say(self.name, stage.name, rejects)
@@ -235,3 +333,25 @@ class Pipeline:
             for bad in rejects
         ]
         self._dead_letters.keep(letters, batch.ack.fork() if batch.ack is not None else None)
+
+
+def _check_made(done: Processed) -> None:
+    if not all(type(record) is dict for record in done.records):
+        raise TypeError("tick made a record that is no dict")
+
+
+def _checked_deadline(deadline: float) -> float:
+    if math.isnan(deadline):
+        raise ValueError("next_deadline is not a number")
+    return float(deadline)
+
+
+def _made(records: list[Record], pipeline: str, now: Now) -> Batch:
+    """Records that came from a step; what they say of their origin stays."""
+    at = from_epoch(now.wall_s)
+    for record in records:
+        record.setdefault(SOURCE, TICK)
+        record.setdefault(PEER, None)
+        record.setdefault(RECEIVED_AT, at)
+    size_bytes = sum(RECORD_BYTES + FIELD_BYTES * len(record) for record in records)
+    return Batch(records, TICK, pipeline, "", now.wall_s, lifted=True, size_bytes=size_bytes)

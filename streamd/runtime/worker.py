@@ -16,6 +16,7 @@ from streamd.core.now import Now
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.ticker import Ticker
 from streamd.runtime.turn import Turn
 
 QUANTUM_BYTES = 128 * 1024
@@ -99,10 +100,16 @@ class Workers:
         """Work until `close` was called and nothing is left."""
         for feed in self.feeds:
             feed.buffer.on_ready = self._wake
+        tickers = [Ticker(pipeline, self._clock) for pipeline in self.pipelines if pipeline.is_timed]
         try:
-            async with asyncio.TaskGroup() as workers:
-                for _ in range(self.count):
-                    workers.create_task(self._work())
+            async with asyncio.TaskGroup() as ticking:
+                for ticker in tickers:
+                    ticking.create_task(ticker.run())
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(self.count):
+                        workers.create_task(self._work())
+                for ticker in tickers:
+                    await ticker.end()
         finally:
             for pipeline in self.pipelines:
                 await pipeline.close()

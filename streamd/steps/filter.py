@@ -8,7 +8,7 @@ from streamd.core.now import Now
 from streamd.core.settings import Settings
 
 
-class Filter(Step):
+class Filter(Step["Filter.Config"]):
     """Keeps the records for which an expression is true, and counts the others as filtered."""
 
     class Config(Settings):

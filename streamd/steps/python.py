@@ -22,7 +22,7 @@ DEFAULT_TIMEOUT_S = 30.0
 """How long a batch may take in a thread, a process or an async function."""
 
 
-class Python(Step):
+class Python(Step["Python.Config"]):
     """Calls your own function or object with each record, or with each batch.
 
     The function gets a shallow copy of the record. If it fails after changing the record, the record is

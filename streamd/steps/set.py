@@ -10,7 +10,7 @@ from streamd.core.now import Now
 from streamd.core.settings import Settings
 
 
-class Set(Step):
+class Set(Step["Set.Config"]):
     """Sets fields to the values of expressions, in order: a later expression sees the fields that an earlier
     one has set.
 

@@ -229,7 +229,7 @@ class Trial:
         ]
         stages = [Stage(label, step) for label, step in self._parts.steps[name]]
         pipeline = _TracedPipeline(
-            name, stages, Fanout(outputs, self.books, self._office), self._office, read_clock
+            name, stages, Fanout(outputs, self.books, self._office), self._office, read_clock, self.books
         )
         pipeline.filtered = self._traced
         return pipeline

@@ -1,6 +1,8 @@
 """Components that do as a test tells them."""
 
-from collections.abc import Sequence
+import asyncio
+import selectors
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from streamd.core.errors import BadData, SinkError
 from streamd.core.expression import Expression
 from streamd.core.frames import Frames
 from streamd.core.now import Now
-from streamd.core.settings import BatchSettings, BufferSettings
+from streamd.core.settings import BatchSettings, BufferSettings, Settings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.intake import Intake
@@ -56,7 +58,7 @@ class WordCodec(Codec):
         return [BadElement(w, "test:word") if w == b"bad" else {"word": w.decode()} for w in payload.split()]
 
 
-class Script(Step):
+class Script(Step[Any]):
     """Runs the function it is made with."""
 
     function: Any = None
@@ -122,8 +124,12 @@ class Bench:
         steps = []
         for n, function in enumerate(functions):
             context = StepContext(f"step[{n}]", "p", None, Path())
-            step = Script(None, context)
-            step.function = function
+            step: Step[Any]
+            if isinstance(function, type):
+                step = function(Settings(), context)
+            else:
+                step = Script(Settings(), context)
+                step.function = function
             steps.append(Stage(f"step[{n}]", step))
 
         self.intake = Intake(
@@ -135,7 +141,7 @@ class Bench:
         ]
         fanout = Fanout(outputs, self.books, self.office)
         self.records = self.books.pipeline("s", "p")
-        self.pipeline = Pipeline("p", steps, fanout, self.office, self.now)
+        self.pipeline = Pipeline("p", steps, fanout, self.office, self.now, self.books)
         self.feed = Feed(
             self.intake.buffer,
             WordCodec(None, None),
@@ -162,6 +168,38 @@ class Bench:
             and all(book.in_flight == 0 for book in self.books.records.values())
             and all(book.pending == 0 for book in self.books.deliveries.values())
         )
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Its time passes only while everybody sleeps, and then at once; `turns` counts how often it looked."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.turns = 0
+        super().__init__(_Selector(self))
+
+    def time(self) -> float:
+        return self.now_s
+
+
+class _Selector(selectors.SelectSelector):
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._owner = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._owner.turns += 1
+        if timeout is None:
+            raise AssertionError("everybody waits, and nobody will wake anybody")
+        self._owner.now_s += max(0.0, timeout)
+        return super().select(0)
+
+
+@pytest.fixture
+def virtual_loop() -> Iterator[VirtualLoop]:
+    loop = VirtualLoop()
+    yield loop
+    loop.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from streamd import registry
 from streamd.core.contracts import Processed, Step, StepContext
 from streamd.core.now import Now
 
-NewStep = Callable[..., Step]
+NewStep = Callable[..., Step[Any]]
 
 
 @pytest.fixture
@@ -20,10 +20,10 @@ def now() -> Now:
 def new_step(tmp_path: Path) -> NewStep:
     """Makes a step of the options a configuration would give it; its folder is `tmp_path`."""
 
-    def make(type_name: str, known: frozenset[str] | None = None, **options: Any) -> Step:
+    def make(type_name: str, known: frozenset[str] | None = None, **options: Any) -> Step[Any]:
         cls = registry.load("steps", type_name)
         context = StepContext(f"{type_name}[0]", "readings", None, tmp_path, known)
-        step: Step = cls(cls.Config(**options), context)
+        step: Step[Any] = cls(cls.Config(**options), context)
         return step
 
     return make

@@ -13,7 +13,7 @@ from streamd.core.now import Now
 Records = list[dict[str, Any]]
 
 
-def test_what_is_true_goes_on_and_the_rest_is_filtered(new_step: Callable[..., Step], now: Now) -> None:
+def test_what_is_true_goes_on_and_the_rest_is_filtered(new_step: Callable[..., Step[Any]], now: Now) -> None:
     step = new_step("filter", where="value > 90")
     hot: dict[str, Any] = {"value": 95}
     done = step.process([hot, {"value": 5}, {}, {"value": None}, {"value": "x"}], now)
@@ -25,13 +25,13 @@ def test_what_is_true_goes_on_and_the_rest_is_filtered(new_step: Callable[..., S
     assert done.rejects[0].error is None  # bad data, not bad code
 
 
-def test_a_name_no_record_has_is_found_at_start(new_step: Callable[..., Step]) -> None:
+def test_a_name_no_record_has_is_found_at_start(new_step: Callable[..., Step[Any]]) -> None:
     with pytest.raises(ConfigError, match=r"where: there is no field 'valu': did you mean 'value'\?"):
         new_step("filter", frozenset({"value"}), where="valu > 90")
     assert new_step("filter", frozenset({"value"}), where="value > 90").fields_after() == frozenset({"value"})
 
 
-def test_a_fault_in_the_expression_is_at_its_key(new_step: Callable[..., Step]) -> None:
+def test_a_fault_in_the_expression_is_at_its_key(new_step: Callable[..., Step[Any]]) -> None:
     with pytest.raises(ValidationError) as refused:
         new_step("filter", where="value >")
     assert [fault["loc"] for fault in refused.value.errors()] == [("where",)]
@@ -47,7 +47,7 @@ def test_a_fault_in_the_expression_is_at_its_key(new_step: Callable[..., Step]) 
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )  # nothing is kept
 def test_one_by_one_and_the_batch_agree_and_the_sum_is_exact(
-    new_step: Callable[..., Step],
+    new_step: Callable[..., Step[Any]],
     now: Now,
     assert_exact: Callable[[int, Processed], None],
     records: Records,

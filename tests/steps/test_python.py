@@ -17,7 +17,7 @@ from streamd.core.contracts import DROP, Processed, Step
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.now import Now
 
-NewStep = Callable[..., Step]
+NewStep = Callable[..., Step[Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -32,17 +32,19 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def step_of(new_step: NewStep, tmp_path: Path) -> Callable[..., Step]:
+def step_of(new_step: NewStep, tmp_path: Path) -> Callable[..., Step[Any]]:
     """A step that calls the function `step` of this source text."""
 
-    def make(source: str, mode: str = "record") -> Step:
+    def make(source: str, mode: str = "record") -> Step[Any]:
         (tmp_path / "steps.py").write_text(textwrap.dedent(source))
         return new_step("python", function="steps.py:step", mode=mode)
 
     return make
 
 
-def test_a_function_returns_a_record_several_or_none_at_all(step_of: Callable[..., Step], now: Now) -> None:
+def test_a_function_returns_a_record_several_or_none_at_all(
+    step_of: Callable[..., Step[Any]], now: Now
+) -> None:
     step = step_of("""
         import streamd
 
@@ -110,7 +112,7 @@ def test_what_a_function_does_wrong_costs_its_record_and_nothing_else(
         step.process_one({"bad": True}, now)
 
 
-def test_what_is_rejected_is_the_record_as_it_came(step_of: Callable[..., Step], now: Now) -> None:
+def test_what_is_rejected_is_the_record_as_it_came(step_of: Callable[..., Step[Any]], now: Now) -> None:
     step = step_of("""
         def step(record):
             record["half"] = "done"
@@ -126,7 +128,7 @@ def test_what_is_rejected_is_the_record_as_it_came(step_of: Callable[..., Step],
     "raised", ["KeyboardInterrupt", "SystemExit", "GeneratorExit", "MemoryError", "Evil"]
 )
 def test_whatever_is_raised_costs_the_record_and_nothing_else(
-    step_of: Callable[..., Step], now: Now, mode: str, raised: str
+    step_of: Callable[..., Step[Any]], now: Now, mode: str, raised: str
 ) -> None:
     source = f"""
         class Evil(Exception):
@@ -158,7 +160,7 @@ def test_whatever_is_raised_costs_the_record_and_nothing_else(
     ],
 )
 def test_a_batch_is_taken_or_rejected_as_a_whole(
-    step_of: Callable[..., Step],
+    step_of: Callable[..., Step[Any]],
     now: Now,
     body: str,
     records: int,
@@ -173,7 +175,7 @@ def test_a_batch_is_taken_or_rejected_as_a_whole(
     assert [bad.record for bad in done.rejects] == ([] if reason is None else given_records)
 
 
-def test_one_record_of_a_batch_function(step_of: Callable[..., Step], now: Now) -> None:
+def test_one_record_of_a_batch_function(step_of: Callable[..., Step[Any]], now: Now) -> None:
     step = step_of("def step(records):\n    return records * records[0]['times']", "batch")
     assert step.process_one({"times": 1}, now) == {"times": 1}
     assert step.process_one({"times": 2}, now) == [{"times": 2}, {"times": 2}]
@@ -194,7 +196,7 @@ def test_one_record_of_a_batch_function(step_of: Callable[..., Step], now: Now) 
     ],
 )
 def test_no_two_records_that_come_out_are_the_same_object(
-    step_of: Callable[..., Step], now: Now, mode: str, body: str
+    step_of: Callable[..., Step[Any]], now: Now, mode: str, body: str
 ) -> None:
     name = "records" if mode == "batch" else "record"
     step = step_of(f"kept = {{}}\nseen = []\ndef step({name}):\n    {body}", mode)
@@ -218,7 +220,7 @@ RESULTS = st.sampled_from(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )  # nothing is kept
 def test_whatever_functions_do_the_sum_is_exact(
-    step_of: Callable[..., Step],
+    step_of: Callable[..., Step[Any]],
     now: Now,
     assert_exact: Callable[[int, Processed], None],
     results: list[Any],
@@ -284,7 +286,9 @@ def test_what_cannot_be_loaded_is_a_configuration_error_with_its_place(
         "import functools\nstep = functools.partial(max, 1)",
     ],
 )
-def test_what_can_be_called_with_one_argument_is_accepted(step_of: Callable[..., Step], source: str) -> None:
+def test_what_can_be_called_with_one_argument_is_accepted(
+    step_of: Callable[..., Step[Any]], source: str
+) -> None:
     assert step_of(source).fields_after() is None
 
 
@@ -312,14 +316,14 @@ def test_files_of_one_name_are_two_modules_and_a_file_named_twice_is_one(
     assert made == [{"a": 1}, {"b": 1}, {"a": 2}]
 
 
-def test_a_changed_file_is_another_module(step_of: Callable[..., Step], now: Now) -> None:
+def test_a_changed_file_is_another_module(step_of: Callable[..., Step[Any]], now: Now) -> None:
     old = step_of("def step(record):\n    return {'v': 1}")
     new = step_of("def step(record):\n    return {'v': 2}")
     assert old.process([{}], now).records == [{"v": 1}]
     assert new.process([{}], now).records == [{"v": 2}]
 
 
-def test_a_file_that_failed_is_run_again(step_of: Callable[..., Step], tmp_path: Path, now: Now) -> None:
+def test_a_file_that_failed_is_run_again(step_of: Callable[..., Step[Any]], tmp_path: Path, now: Now) -> None:
     source = "import beside\ndef step(record):\n    return {'v': beside.factor}"
     with pytest.raises(ConfigError, match="No module named 'beside'"):
         step_of(source)

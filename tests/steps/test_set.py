@@ -10,7 +10,7 @@ from streamd.core.contracts import Processed, Step
 from streamd.core.errors import ConfigError
 from streamd.core.now import Now
 
-NewStep = Callable[..., Step]
+NewStep = Callable[..., Step[Any]]
 
 
 def test_fields_are_set_in_order_and_then_removed(new_step: NewStep, now: Now) -> None:

@@ -1,0 +1,95 @@
+"""Wakes the steps of one pipeline when they are due."""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from streamd.core.now import Now
+from streamd.runtime.pipeline import Pipeline
+
+IDLE_S = 0.01
+"""A step whose tick has made nothing and that is due all the same is left alone for so long."""
+
+
+class _Due(NamedTuple):
+    mono_s: float
+    stage: int
+
+
+class Ticker:
+    """Sleeps until the earliest deadline of the steps, and ticks that step. Nothing is asked in between.
+
+    One tick is under way at a time, and none begins while a sink has no room.
+    """
+
+    def __init__(self, pipeline: Pipeline, clock: Callable[[], Now]) -> None:
+        self._pipeline = pipeline
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self._asleep_until_mono_s: float | None = None
+        self._not_before_mono_s: dict[int, float] = {}
+        """Of a step that was due again without having made anything."""
+        self._closed = False
+        self._ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Tick steps until `end` is called."""
+        self._pipeline.on_ran = self._look
+        try:
+            while not self._closed:
+                due = self._earliest()
+                wait_s = None if due is None else due.mono_s - self._clock().mono_s
+                if due is None or wait_s is None or wait_s > 0:
+                    await self._sleep(due, wait_s)
+                else:
+                    await self._tick(due.stage)
+        finally:
+            self._pipeline.on_ran = None
+            self._ended.set()
+
+    async def end(self) -> None:
+        """No batch comes any more: finish a tick that is under way, and tick for a last time what keeps
+        records and no snapshot.
+        """
+        self._closed = True
+        self._woken.set()
+        await self._ended.wait()
+        for index, stage in enumerate(self._pipeline.stages):
+            if stage.step.is_timed and not stage.step.is_stateful and stage not in self._pipeline.handed_on:
+                while await self._pipeline.tick(index) and self._is_due(index):
+                    await self._pipeline.fanout.room()
+
+    def _is_due(self, index: int) -> bool:
+        deadline = self._pipeline.stages[index].next_deadline()
+        return deadline is not None and deadline <= self._clock().mono_s
+
+    async def _tick(self, index: int) -> None:
+        await self._pipeline.fanout.room()
+        made = await self._pipeline.tick(index)
+        now_s = self._clock().mono_s
+        self._not_before_mono_s[index] = now_s if made else now_s + IDLE_S
+
+    async def _sleep(self, due: _Due | None, wait_s: float | None) -> None:
+        self._asleep_until_mono_s = float("inf") if due is None else due.mono_s
+        self._woken.clear()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._asleep_until_mono_s = None
+
+    def _look(self) -> None:
+        """Steps have run: wake up where one is due earlier now."""
+        if self._asleep_until_mono_s is not None:
+            due = self._earliest()
+            if due is not None and due.mono_s < self._asleep_until_mono_s:
+                self._woken.set()
+
+    def _earliest(self) -> _Due | None:
+        found = []
+        for index, stage in enumerate(self._pipeline.stages):
+            if stage.step.is_timed and (deadline := stage.next_deadline()) is not None:
+                found.append(_Due(max(deadline, self._not_before_mono_s.get(index, deadline)), index))
+        return min(found, default=None)
