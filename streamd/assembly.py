@@ -8,7 +8,7 @@ from typing import Any
 from streamd import components, registry
 from streamd.config import Loaded, groups
 from streamd.core.books import Books
-from streamd.core.contracts import Sink, Sockets, Source, SourceContext
+from streamd.core.contracts import AnyCodec, Sink, Sockets, Source, SourceContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
@@ -93,17 +93,25 @@ def assemble(
         name: _pipeline(name, loaded, made, parts, books, dead_letters, clock, was)
         for name in config.pipelines
     }
+    running_codecs = {
+        feed.frames.source: feed.codec for workers in was.workers.values() for feed in workers.feeds
+    }
     for group in groups(config):
         feeds = []
         for source_name in dict.fromkeys(s for name in group for s in config.pipelines[name].sources):
             readers = [name for name in group if source_name in config.pipelines[name].sources]
             routes = [Route(pipelines[name], books.pipeline(source_name, name)) for name in readers]
             codec = made.codecs[source_name]
+            running_codec = running_codecs.get(source_name)
             sinks = [made.sinks[sink] for name in readers for sink in config.pipelines[name].sinks]
             wanted = any(route.pipeline.wants_dicts for route in routes)
             codec.typed = not wanted and all_accept(codec.schema, sinks)
+            if running_codec is not None and running_codec.holds and _same(running_codec, codec):
+                codec = running_codec
             intake = parts.intakes[source_name]
-            feeds.append(Feed(intake.buffer, codec, intake.book, routes, taken=intake.taken))
+            feeds.append(
+                Feed(intake.buffer, codec, intake.book, routes, intake.connections, taken=intake.taken)
+            )
         name = ", ".join(group)
         parts.workers[name] = Workers(
             feeds,
@@ -114,6 +122,15 @@ def assemble(
             meter=was.workers[name].meter if name in was.workers else None,
         )
     return parts
+
+
+def _same(one: AnyCodec, other: AnyCodec) -> bool:
+    return (
+        type(one) is type(other)
+        and one.config == other.config
+        and one.schema is other.schema
+        and one.typed == other.typed
+    )
 
 
 def _files(cls: type[Source], name: str, source: SourceSettings, loaded: Loaded) -> Any:

@@ -42,6 +42,7 @@ def differences(books: Books) -> list[str]:
         for book in (*books.frames.values(), *books.records.values())
         if book.left
     ]
+    found += [f"{_way(book)}: {book.held:,} frames held" for book in books.frames.values() if book.held]
     for deliveries in books.deliveries.values():
         if deliveries.left:
             found.append(f"{_way(deliveries)}: {deliveries.left:,} {deliveries.noun} pending")

@@ -8,7 +8,7 @@ from typing import Any
 
 from streamd import registry
 from streamd.config import Loaded, Problem, component
-from streamd.core.contracts import AnyFramer, Codec, Sink, SinkContext, Step, StepContext
+from streamd.core.contracts import AnyCodec, AnyFramer, Sink, SinkContext, Step, StepContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression
@@ -23,7 +23,7 @@ class Components:
     Making them is what finds it: expressions compile, Python is imported, columns fit or do not.
     """
 
-    codecs: dict[str, Codec] = field(default_factory=dict)
+    codecs: dict[str, AnyCodec] = field(default_factory=dict)
     framers: dict[str, Callable[[], AnyFramer]] = field(default_factory=dict)
     steps: dict[str, list[tuple[str, Step[Any]]]] = field(default_factory=dict)
     sinks: dict[str, Sink] = field(default_factory=dict)

@@ -151,6 +151,8 @@ class Capture:
     def refuse(self, n: int, reason: str) -> None:
         self.refused[reason] += n
 
+    def ended(self, peer: str) -> None: ...
+
     def on_resume(self, callback: Callable[[], None]) -> None:
         self.resume = callback
 

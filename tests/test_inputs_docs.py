@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from streamd import registry
 from streamd.codecs.json import Json
+from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
 
@@ -18,6 +19,10 @@ TEXT = (Path(__file__).parent.parent / "docs/reference/inputs.md").read_text()
 NOW = Now(0.0, 0.0)
 STREAMS = (("tcp", {"listen": "127.0.0.1:0"}), ("unix", {"path": "s"}), ("file", {"path": "f"}))
 DATAGRAMS = (("udp", {"listen": "127.0.0.1:0"}), ("unix", {"path": "s", "mode": "datagram"}))
+
+
+def sent(frame: bytes) -> Frames:
+    return Frames([frame], "127.0.0.1:5", 1e9)
 
 
 def rows(title: str, table: int = 0) -> Iterator[list[str]]:
@@ -36,7 +41,7 @@ def spans(cell: str) -> list[str]:
 def field_of(kind: str, value: str) -> Any:
     """What a field of the type holds after `{"v": value}`, or the reason of the reject."""
     schema = Schema("s", TypeAdapter(dict[str, SchemaField]).validate_python({"v": kind}))
-    decoded = Json(Json.Config(), schema).decode([b'{"v":%b}' % value.encode()], NOW)
+    decoded = Json(Json.Config(), schema).decode(sent(b'{"v":%b}' % value.encode()), NOW)
     return decoded.rejects[0].reason if decoded.rejects else decoded.records[0]["v"]
 
 
@@ -68,7 +73,7 @@ def test_frames() -> None:
         frame = spans(written)[0].encode().decode("unicode_escape").encode("latin-1")
         for name, wanted in zip(("json", "text", "auto"), columns, strict=True):
             codec = registry.load("codecs", name)
-            decoded = codec(codec.Config(), None).decode([frame], NOW)
+            decoded = codec(codec.Config(), None).decode(sent(frame), NOW)
             found = decoded.records or [reject.reason for reject in decoded.rejects]
             assert found == [json.loads(part) if part[0] == "{" else part for part in spans(wanted)], (
                 frame,

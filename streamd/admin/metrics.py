@@ -52,7 +52,7 @@ class BooksCollector(Collector):
                 name = _name(book.unit, term.name)
                 labels = [*book.keys, term.by] if term.by else [*book.keys]
                 if name not in families:
-                    kind = GaugeMetricFamily if term.side == "left" else CounterMetricFamily
+                    kind = GaugeMetricFamily if term.side == "left" or term.gauge else CounterMetricFamily
                     families[name] = kind(name, term.meaning, labels=labels)
                 for reason, n in getattr(book, term.attribute).items() if term.by else ():
                     families[name].add_metric([*book.place, reason], n)

@@ -1,15 +1,15 @@
 """The codec `auto`."""
 
-from typing import Any
-
 from streamd.codecs.json import Json
 from streamd.codecs.text import read_message
 from streamd.core.batch import Record
 from streamd.core.contracts import BadElement, Decoded
 from streamd.core.errors import BadData
+from streamd.core.frames import Frames
 from streamd.core.json_rules import BYTE_ORDER_MARK
 from streamd.core.now import Now
 from streamd.core.schema import Schema
+from streamd.core.settings import Settings
 
 
 class Auto(Json):
@@ -23,7 +23,7 @@ class Auto(Json):
     datagrams.
     """
 
-    def __init__(self, config: Any, schema: Schema | None) -> None:
+    def __init__(self, config: Settings, schema: Schema | None) -> None:
         """Raises ValueError for a schema: a message would never fit it."""
         if schema is not None:
             raise ValueError(
@@ -32,10 +32,10 @@ class Auto(Json):
         super().__init__(config, None)
         self._fallbacks = 0
 
-    def decode(self, payloads: list[bytes], now: Now) -> Decoded:
+    def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order."""
         self._fallbacks = 0
-        decoded = super().decode(payloads, now)
+        decoded = super().decode(frames, now)
         if self._fallbacks:
             decoded.notes = {"auto_fallback": self._fallbacks}
         return decoded

@@ -8,6 +8,7 @@ import msgspec
 from streamd.core.batch import Record
 from streamd.core.contracts import BadElement, Codec, Decoded
 from streamd.core.errors import BadData
+from streamd.core.frames import Frames
 from streamd.core.json_rules import (
     decode_fast,
     decode_frame,
@@ -18,6 +19,7 @@ from streamd.core.json_rules import (
 )
 from streamd.core.now import Now
 from streamd.core.schema import Schema
+from streamd.core.settings import Settings
 
 
 class _Lane(Protocol):
@@ -51,6 +53,7 @@ class _Structs:
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
+        self.may_nest = schema.open
         self.read = msgspec.json.Decoder(schema.struct).decode
 
     def outlaws(self, items: list[Any], payloads: list[bytes]) -> set[int]:
@@ -88,7 +91,7 @@ CONTAINER_BYTES = 72
 """An empty dict or list, with its place in another."""
 
 
-class Json(Codec):
+class Json(Codec[Settings]):
     """Decodes a frame of JSON: an object, an array of objects, or several lines with an object each.
 
     A bad element or line is rejected alone. A byte order mark before the frame and one NUL at its end (the
@@ -102,19 +105,14 @@ class Json(Codec):
     # structs' lane; else they are all dicts. The record above costs 0.3 µs as struct, 0.4 without a schema,
     # 0.5 as dict of a schema.
 
-    def __init__(self, config: Any, schema: Schema | None) -> None:
+    def __init__(self, config: Settings, schema: Schema | None) -> None:
         super().__init__(config, schema)
         self._lane: _Lane = _Dicts() if schema is None else _Structs(schema)
         self._undeclared_lane = None if schema is None else _Pairs(schema)
 
-    def weigh(self, payloads: list[bytes], size_bytes: int) -> int:
-        """As `Codec.weigh`; every dict and list counts, as found in one frame of 32: `{}` is 2 bytes."""
-        some = payloads[::32]
-        containers = sum([payload.count(b"{") + payload.count(b"[") for payload in some])
-        return size_bytes * self.weight + CONTAINER_BYTES * containers * len(payloads) // max(len(some), 1)
-
-    def decode(self, payloads: list[bytes], now: Now) -> Decoded:
+    def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order."""
+        payloads = frames.payloads
         lane = self._lane
         items: list[Any] = []
         try:
@@ -126,16 +124,28 @@ class Json(Codec):
                 with suppress(ValueError, RecursionError):
                     items.extend(map(lane.read, payloads))
         if len(items) < len(payloads):
-            return self._decode_mixed(lane, items, payloads, now)
+            return self._decode_mixed(lane, items, frames, now)
         outlaws = lane.outlaws(items, payloads)
         if outlaws:
-            return self._merge(lane, items, list(range(len(items))), outlaws, payloads, now)
+            return self._merge(lane, items, list(range(len(items))), outlaws, frames, now)
         if self.typed and isinstance(lane, _Structs):
-            return Decoded(items, typed=True)
-        return Decoded(lane.dicts(items))
+            return Decoded(items, typed=True, size_bytes=self._size_bytes(frames, lane))
+        return Decoded(lane.dicts(items), size_bytes=self._size_bytes(frames, lane))
 
-    def _decode_mixed(self, lane: _Lane, items: list[Any], payloads: list[bytes], now: Now) -> Decoded:
+    def _size_bytes(self, frames: Frames, lane: _Lane) -> int:
+        """Memory of the dicts; every dict and list counts, as found in one frame of 32: `{}` is 2 bytes."""
+        count = len(frames)
+        if isinstance(lane, _Structs) and not lane.may_nest:
+            containers = count
+        else:
+            some = frames.payloads[::32]
+            found = sum([payload.count(b"{") + payload.count(b"[") for payload in some])
+            containers = found * count // max(len(some), 1)
+        return frames.size_bytes * self.weight + CONTAINER_BYTES * containers
+
+    def _decode_mixed(self, lane: _Lane, items: list[Any], frames: Frames, now: Now) -> Decoded:
         """Go on after `items` frame by frame."""
+        payloads = frames.payloads
         origins = list(range(len(items)))
         for index in range(len(items), len(payloads)):
             payload = payloads[index]
@@ -146,7 +156,7 @@ class Json(Codec):
                 except (ValueError, RecursionError):
                     continue
         outlaws = lane.outlaws(items, [payloads[index] for index in origins]) if items else set()
-        return self._merge(lane, items, origins, outlaws, payloads, now)
+        return self._merge(lane, items, origins, outlaws, frames, now)
 
     def _merge(
         self,
@@ -154,27 +164,26 @@ class Json(Codec):
         items: list[Any],
         origins: list[int],
         outlaws: set[int],
-        payloads: list[bytes],
+        frames: Frames,
         now: Now,
     ) -> Decoded:
         """The answer where some frames, those without an item and the outlaws, need `decode_one`."""
         if outlaws:
             items = [item for place, item in enumerate(items) if place not in outlaws]
             origins = [index for place, index in enumerate(origins) if place not in outlaws]
-        others = sorted(set(range(len(payloads))).difference(origins))
-        slow = super().decode([payloads[index] for index in others], now)
-        for reject in slow.rejects:
-            reject.index = others[reject.index]
+        others = sorted(set(range(len(frames))).difference(origins))
+        slow = self.decode_each(frames, others, now)
+        size_bytes = self._size_bytes(frames, lane)
         if not slow.records and self.typed and isinstance(lane, _Structs):
-            return Decoded(items, origins, slow.rejects, typed=True)
+            return Decoded(items, origins, slow.rejects, typed=True, size_bytes=size_bytes)
         records = lane.dicts(items)
         if slow.records:
-            origins = origins + [others[index] for index in slow.origins or ()]
+            origins = origins + (slow.origins or [])
             records = records + slow.records
             order = sorted(range(len(records)), key=origins.__getitem__)
             origins = [origins[place] for place in order]
             records = [records[place] for place in order]
-        return Decoded(records, origins, slow.rejects)
+        return Decoded(records, origins, slow.rejects, size_bytes=size_bytes)
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
         """The record of one object; a list for an array or lines."""

@@ -1,19 +1,20 @@
 """The codec `text`."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from streamd.core.batch import Record
 from streamd.core.contracts import Codec, Decoded
 from streamd.core.errors import BadData
+from streamd.core.frames import Frames
 from streamd.core.json_rules import BYTE_ORDER_MARK
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 
 
-class Text(Codec):
+class Text(Codec["Text.Config"]):
     """Makes `{"message": …}` of a frame, without one line end (LF or CRLF) and one NUL at its end.
 
     The NUL is the end of a C string; it may be before or after the line end. A UTF-8 byte order mark before
@@ -33,14 +34,15 @@ class Text(Codec):
             "utf-8", "latin-1", "cp1252", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "koi8-r"
         ] = Field("utf-8", description="encoding of the bytes")
 
-    def __init__(self, config: Any, schema: Schema | None) -> None:
+    def __init__(self, config: "Text.Config", schema: Schema | None) -> None:
         """Raises ValueError for a schema: a message has one field only."""
         if schema is not None:
             raise ValueError("a schema needs the codec json: text makes one field, message")
         super().__init__(config, None)
 
-    def decode(self, payloads: list[bytes], now: Now) -> Decoded:
+    def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order; at once where no frame is empty or loses its end."""
+        payloads = frames.payloads
         if all(payloads):
             try:
                 text = b"\n".join(payloads).decode(self.config.encoding)
@@ -50,7 +52,7 @@ class Text(Codec):
                 messages = text.split("\n")
                 if len(messages) == len(payloads) and "\0" not in text and "\ufeff" not in text:
                     return Decoded([{"message": message} for message in messages])
-        return super().decode(payloads, now)
+        return super().decode(frames, now)
 
     def decode_one(self, payload: bytes, now: Now) -> Record:
         """The message of one frame."""

@@ -42,6 +42,9 @@ class FrameBook(Book):
         Counter[str],
         Term("out", "frames lost to a full buffer, a limit or a shutdown", "reason", in_summary=True),
     ]
+    held: Annotated[
+        int, Term("out", "frames that the codec keeps for frames that follow", seldom=True, gauge=True)
+    ]
     waiting = Left("frames that wait in the source's buffer to be decoded")
 
     def __init__(self, source: str) -> None:

@@ -37,6 +37,8 @@ class Term:
     """Set by the book."""
     seldom: bool = False
     """A line for people leaves it out while it is zero."""
+    gauge: bool = False
+    """It may fall, because it counts things under way."""
     in_summary: bool = False
     """It is a column of the view `ledger_summary`."""
 

@@ -37,7 +37,8 @@ def _summary() -> str:
         columns |= {term.name: f"'{term.name}'" for term in book.terms if term.in_summary}
         if book is FrameBook:
             columns["kernel_dropped"] = "'kernel_dropped'"
-    columns["in_flight"] = ", ".join(f"'{book.terms[-1].name}'" for book in SUMS)
+    under_way = [term.name for book in SUMS for term in book.terms if term.gauge or term.side == "left"]
+    columns["in_flight"] = ", ".join(f"'{name}'" for name in under_way)
     listed = ",\n".join(_column(name, counters) for name, counters in columns.items())
     return f"""
 CREATE VIEW ledger_summary AS

@@ -284,6 +284,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Closed by either side, or reset."""
         self._flush()
+        self._source.outlet.ended(self._peer)
         self._source.leave(self)
 
     @property

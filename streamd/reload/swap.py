@@ -143,11 +143,12 @@ class Swap:
     async def _retire_workers(self, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
         old = self._old
         kept = {stage.step for pipeline in self._new.pipelines.values() for stage in pipeline.stages}
+        codecs = [feed.codec for workers in self._new.workers.values() for feed in workers.feeds]
         ending = [old.intakes[name].buffer for name in self._changes.sources["removed"]]
         for workers in old.workers.values():
             for pipeline in workers.pipelines:
                 pipeline.handed_on = [stage for stage in pipeline.stages if stage.step in kept]
-            workers.retire(lambda feed: any(feed.buffer is buffer for buffer in ending))
+            workers.retire(lambda feed: any(feed.buffer is buffer for buffer in ending), codecs)
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=timeout_s)

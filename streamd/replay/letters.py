@@ -11,6 +11,7 @@ from streamd.core.batch import METADATA_KEYS, PEER, RECEIVED_AT, Record
 from streamd.core.contracts import Codec
 from streamd.core.errors import BadData
 from streamd.core.now import Now
+from streamd.core.settings import Settings
 from streamd.core.timestamp import canonical
 from streamd.dead_letters.filter import LetterFilter
 
@@ -101,7 +102,7 @@ def letters_of(rows: list[tuple[Any, ...]], kind: str, edited: Mapping[int, byte
     return letters
 
 
-class KeptRecord(Codec):
+class KeptRecord(Codec[Settings]):
     """Makes a record of the JSON it was kept as; its metadata is in the letter's other columns."""
 
     def decode_one(self, payload: bytes, now: Now) -> Record:

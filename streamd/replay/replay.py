@@ -14,6 +14,7 @@ from streamd.closing_books import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack, Status
 from streamd.core.clock import read_clock
+from streamd.core.contracts import AnyCodec
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.expression import Expression
 from streamd.core.frames import Frames
@@ -167,7 +168,9 @@ class Replay:
         """Replay all letters of one origin."""
         book = self.books.source(origin.source)
         intake = Intake(BufferSettings(), "block", book)
-        codec = self.parts.codecs[origin.source] if origin.kind == "frame" else KeptRecord(None, None)
+        codec: AnyCodec = KeptRecord(KeptRecord.Config(), None)
+        if origin.kind == "frame":
+            codec = self.parts.codecs[origin.source]
         routes = [
             Route(self._pipeline(name, origin), self.books.pipeline(origin.source, name))
             for name in pipelines_of(self.loaded, origin)

@@ -8,6 +8,7 @@ from streamd.core.clock import read_clock
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.settings import BufferSettings, WhenFull
+from streamd.runtime.connections import Connections
 from streamd.runtime.fair_buffer import FairBuffer
 from streamd.runtime.meter import Meter
 
@@ -31,6 +32,7 @@ class Intake:
         self._clock = clock
         self.buffer = FairBuffer(settings.max_records, settings.max_bytes, when_full, self._drop)
         self.buffer.max_taken_bytes = MAX_BATCH_BYTES
+        self.connections = Connections()
 
     def resize(self, settings: BufferSettings, when_full: WhenFull) -> None:
         """Other bounds and policy for what comes; nothing that waits is lost by it."""
@@ -42,6 +44,8 @@ class Intake:
         count = len(frames)
         self.book.received += count
         self.meter.entered += count
+        if self.connections.counting:
+            self.connections.came(frames)
         goes_on = self.buffer.put(frames)
         if self.meter.state != ("busy" if goes_on else "blocked"):
             self._note_state(self._clock().mono_s)
@@ -62,13 +66,23 @@ class Intake:
         """Have `callback` called each time there is room again."""
         self.buffer.on_room = callback
 
+    def ended(self, peer: str) -> None:
+        """The connection of `peer` has ended: the codec hears of it behind the last frame."""
+        if self.connections.counting:
+            self.connections.ended(peer)
+            if self.buffer.on_ready is not None:
+                self.buffer.on_ready()
+
     def abandon(self, reason: str = "shutdown") -> int:
         """Drop what still waits when nobody will work on it any more; how many frames it was."""
         left = self.buffer.drain()
         self._note_state(self._clock().mono_s)
         for frames in left:
             self._drop(frames, reason)
-        return sum(map(len, left))
+        held, self.book.held = self.book.held, 0
+        if held:  # by a codec that had no time to give it up
+            self.book.dropped[reason] += held
+        return sum(map(len, left)) + held
 
     def _note_state(self, mono_s: float) -> None:
         self.meter.to(
@@ -77,5 +91,7 @@ class Intake:
 
     def _drop(self, frames: Frames, reason: str = "buffer_full") -> None:
         self.book.dropped[reason] += len(frames)
+        if self.connections.counting:
+            self.connections.went(frames)
         if frames.ack is not None:
             frames.ack.settle(Status.DROPPED)

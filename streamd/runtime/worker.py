@@ -2,18 +2,21 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from streamd.core.ack import Status
 from streamd.core.batch import FLAG, Batch, copied
 from streamd.core.books import FrameBook, RecordBook
-from streamd.core.contracts import Codec, Decoded
+from streamd.core.contracts import AnyCodec, Decoded
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
+from streamd.runtime.alarm import Alarm
 from streamd.runtime.buffer import Buffer
+from streamd.runtime.connections import Connections
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.ticker import Ticker
@@ -36,13 +39,16 @@ class Feed:
     """One source: its buffer, its codec, its book, and the pipelines that read it."""
 
     buffer: Buffer[Frames]
-    codec: Codec
+    codec: AnyCodec
     frames: FrameBook
     routes: list[Route]
+    connections: Connections = field(default_factory=Connections)
     credit_bytes: int = 0
     """What it may still be served before the next source has its turn."""
     taken: Callable[[int, float], None] = lambda _count, _mono_s: None
     """Called with each number of frames taken out of the buffer, and when (`Intake.taken`)."""
+    is_due: bool = False
+    """Whether the deadline of the codec has come."""
 
 
 @dataclass(slots=True)
@@ -62,6 +68,9 @@ class Workers:
     Between taking frames and the first step that waits nothing waits, so any number of workers keeps the
     order; more than one matters where they wait for a step or a sink, and bounds what is held meanwhile to
     one batch each. A worker takes the next frames once every pipeline is done with its last ones.
+
+    A codec that holds frames is called between two batches too: when a connection has ended, at its deadline,
+    and when its source or this group of workers ends. What it releases goes on like any frames.
 
     All workers together take one batch in a turn of the loop: what else is ready, a commit that has ended
     before all, waits for one batch and not for one of each worker.
@@ -95,11 +104,17 @@ class Workers:
         self._turn = 0
         self._had_its_turn = False
         self._closed = False
+        self._unfinished = [feed for feed in feeds if feed.codec.holds]
+        self._alarms: dict[int, Alarm] = {}
 
     async def run(self) -> None:
         """Work until `close` was called and nothing is left."""
         for feed in self.feeds:
             feed.buffer.on_ready = self._wake
+            feed.connections.count(on=feed.codec.holds)
+            if feed.codec.holds:
+                self._alarms[id(feed)] = Alarm(self._clock, partial(self._ring, feed))
+                self._set_alarm(feed)
         tickers = [Ticker(pipeline, self._clock) for pipeline in self.pipelines if pipeline.is_timed]
         try:
             async with asyncio.TaskGroup() as ticking:
@@ -111,6 +126,8 @@ class Workers:
                 for ticker in tickers:
                     await ticker.end()
         finally:
+            for alarm in self._alarms.values():
+                alarm.cancel()
             for pipeline in self.pipelines:
                 await pipeline.close()
 
@@ -120,13 +137,14 @@ class Workers:
         while self._idle:
             self._wake()
 
-    def retire(self, last: Callable[[Feed], bool]) -> None:
+    def retire(self, last: Callable[[Feed], bool], kept: Collection[AnyCodec] = ()) -> None:
         """Others go on: finish the batches under way and the `last` feeds, whose sources have stopped; take
-        no more of the others; return from `run`.
+        no more of the others; return from `run`. Codecs that are `kept` go on with what they hold.
         """
+        self._unfinished = [feed for feed in self._unfinished if last(feed) or feed.codec not in kept]
         self.feeds = [feed for feed in self.feeds if last(feed)]
         self.close()
-        left = any(feed.buffer.records for feed in self.feeds)
+        left = any(feed.buffer.records for feed in self.feeds) or self._unfinished
         for task, feed in self._waiting_for_room.items():
             if not left or feed not in self.feeds:
                 task.cancel()
@@ -134,7 +152,7 @@ class Workers:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            feed = self._ready_feed()
+            feed = self._called_feed() or self._ready_feed() or self._ending_feed()
             if feed is not None and any(route.pipeline.fanout.full for route in feed.routes):
                 await self._room(feed)
             elif feed is not None and self._had_its_turn:
@@ -142,13 +160,9 @@ class Workers:
             elif feed is not None:
                 self._had_its_turn = True
                 loop.call_soon(self._next_turn)
-                began_mono_s = self._clock().mono_s
-                self.meter.begin(began_mono_s)
-                frames = Frames.merge(feed.buffer.take(self.max_batch))
-                self.meter.entered += len(frames)
-                feed.taken(len(frames), began_mono_s)
-                feed.credit_bytes -= frames.size_bytes
-                passages = self.process(feed, frames)
+                now = self._clock()
+                self.meter.begin(now.mono_s)
+                passages = self._next(feed, now)
                 if len(passages) == 1:
                     await _carry(passages[0])
                 elif passages:
@@ -221,12 +235,74 @@ class Workers:
             feed = self.feeds[self._turn % len(self.feeds)]
             feed.credit_bytes = min(feed.credit_bytes + QUANTUM_BYTES, QUANTUM_BYTES)
 
+    def _called_feed(self) -> Feed | None:
+        """The first source whose codec is due to be called without frames."""
+        for feed in self.feeds:
+            if feed.codec.holds and (feed.is_due or feed.connections.over):
+                return feed
+        return None
+
+    def _ending_feed(self) -> Feed | None:
+        """A source with a codec that holds something to the last, once there is nothing else to do."""
+        return self._unfinished[0] if self._closed and self._unfinished else None
+
+    def _ring(self, feed: Feed) -> None:
+        feed.is_due = True
+        self._wake()
+
+    def _set_alarm(self, feed: Feed) -> None:
+        alarm = self._alarms.get(id(feed))
+        if alarm is not None and not feed.is_due:
+            alarm.set(feed.codec.next_deadline())
+
+    def _next(self, feed: Feed, now: Now) -> list[Passage]:
+        """Do what is next for the feed that has its turn: call its codec, or decode frames."""
+        if not feed.codec.holds:
+            return self._take(feed, now)
+        decoded: Decoded | None = None
+        if feed.is_due:
+            feed.is_due = False
+            decoded = feed.codec.tick(now)
+        elif feed.connections.over:
+            while feed.connections.over and decoded is None:
+                decoded = feed.codec.forget(feed.connections.over.popleft(), now)
+        elif feed.buffer.records:
+            passages = self._take(feed, now)
+            self._set_alarm(feed)
+            return passages
+        else:
+            self._unfinished.remove(feed)
+            decoded = feed.codec.finish(now)
+        self._set_alarm(feed)
+        if decoded is None or decoded.frames is None:
+            return []
+        feed.frames.held -= len(decoded.frames)
+        return self._go_on(feed, decoded.frames, decoded, now)
+
+    def _take(self, feed: Feed, now: Now) -> list[Passage]:
+        parts = feed.buffer.take(self.max_batch)
+        frames = Frames.merge(parts)
+        self.meter.entered += len(frames)
+        feed.taken(len(frames), now.mono_s)
+        feed.credit_bytes -= frames.size_bytes
+        passages = self.process(feed, frames)
+        for part in parts if feed.codec.holds else ():
+            feed.connections.went(part)
+        return passages
+
     def process(self, feed: Feed, frames: Frames) -> list[Passage]:
         """Decode frames and run the steps up to the first that waits; where records are left, and in which
         pipelines.
         """
         now = self._clock()
-        decoded = feed.codec.decode(frames.payloads, now)
+        decoded = feed.codec.decode(frames, now)
+        if decoded.frames is not None:
+            feed.frames.held += len(frames)
+            frames = decoded.frames
+            feed.frames.held -= len(frames)
+        return self._go_on(feed, frames, decoded, now)
+
+    def _go_on(self, feed: Feed, frames: Frames, decoded: Decoded, now: Now) -> list[Passage]:
         self._book_decoded(feed, frames, decoded)
         batch = self._batch(feed, frames, decoded)
         if batch.ack is not None:
@@ -278,6 +354,9 @@ class Workers:
 
     def _batch(self, feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
         records = decoded.records
+        size_bytes = decoded.size_bytes
+        if size_bytes is None:
+            size_bytes = frames.size_bytes * feed.codec.weight
         schema = feed.codec.schema if decoded.typed else None
         peers, received_at = frames.peers, frames.received_at
         origins = decoded.origins
@@ -302,7 +381,7 @@ class Workers:
             received_at,
             fields=None if schema is None else schema.names,
             ack=frames.ack,
-            size_bytes=feed.codec.weigh(frames.payloads, frames.size_bytes) // (1 if schema is None else 2),
+            size_bytes=size_bytes if schema is None else size_bytes // 2,
         )
 
 

@@ -123,7 +123,8 @@ def test_the_page_says_of_each_term_of_the_books_what_its_help_says() -> None:
         for book in SUMS
         for term in book.terms
         if (
-            row := f"| `streamd_{book.unit}_{term.name}{'' if term.side == 'left' else '_total'}`"
+            row := f"| `streamd_{book.unit}_{term.name}"
+            f"{'' if term.side == 'left' or term.gauge else '_total'}`"
             f" | {', '.join(filter(None, (*book.keys, term.by)))} | {term.meaning} |"
         )
         not in page

@@ -7,11 +7,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from streamd import registry
-from streamd.core.contracts import Codec
+from streamd.core.contracts import AnyCodec
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
 
-NewCodec = Callable[..., Codec]
+NewCodec = Callable[..., AnyCodec]
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +33,9 @@ def schema() -> Schema:
 
 @pytest.fixture(scope="session")
 def new_codec() -> NewCodec:
-    def make(name: str, schema: Schema | None = None, *, typed: bool = False, **options: Any) -> Codec:
+    def make(name: str, schema: Schema | None = None, *, typed: bool = False, **options: Any) -> AnyCodec:
         cls = registry.load("codecs", name)
-        codec: Codec = cls(cls.Config(**options), schema)
+        codec: AnyCodec = cls(cls.Config(**options), schema)
         codec.typed = typed
         return codec
 

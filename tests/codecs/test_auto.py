@@ -4,20 +4,24 @@ from typing import Any
 
 import pytest
 
-from streamd.core.contracts import Codec
+from streamd.core.contracts import AnyCodec
+from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
 
+def sent(payloads: list[bytes]) -> Frames:
+    return Frames(payloads, "127.0.0.1:5", 1e9)
+
+
 @pytest.fixture
-def codec(new_codec: Any) -> Codec:
+def codec(new_codec: Any) -> AnyCodec:
     return new_codec("auto")  # type: ignore[no-any-return]  # a fixture's type is not known here
 
 
-def test_json_gives_its_fields_and_the_rest_messages(codec: Codec, now: Now) -> None:
-    decoded = codec.decode(
-        [b'{"a":1}\n', "数据".encode(), b'[{"a":2},{"a":3}]', b'{"a":4}\n{"a":5}\n', b"6"], now
-    )
+def test_json_gives_its_fields_and_the_rest_messages(codec: AnyCodec, now: Now) -> None:
+    payloads = [b'{"a":1}\n', "数据".encode(), b'[{"a":2},{"a":3}]', b'{"a":4}\n{"a":5}\n', b"6"]
+    decoded = codec.decode(sent(payloads), now)
     assert decoded.records == [
         {"a": 1}, {"message": "数据"}, {"a": 2}, {"a": 3}, {"a": 4}, {"a": 5}, {"message": "6"},
     ]  # fmt: skip
@@ -37,9 +41,9 @@ def test_json_gives_its_fields_and_the_rest_messages(codec: Codec, now: Now) -> 
     ids=lambda payload: repr(payload)[:40],
 )  # fmt: skip
 def test_what_begins_like_json_and_is_none_is_a_message_and_counted(
-    codec: Codec, now: Now, payload: bytes
+    codec: AnyCodec, now: Now, payload: bytes
 ) -> None:
-    decoded = codec.decode([b'{"a":1}', payload, b'{"a":2}'], now)
+    decoded = codec.decode(sent([b'{"a":1}', payload, b'{"a":2}']), now)
     assert decoded.records == [{"a": 1}, {"message": payload.decode("utf-8-sig")}, {"a": 2}]
     assert decoded.notes == {"auto_fallback": 1}
     assert decoded.rejects == []
@@ -57,45 +61,45 @@ def test_what_begins_like_json_and_is_none_is_a_message_and_counted(
     ],
 )
 def test_one_nul_at_the_end_is_no_part_of_the_frame(
-    codec: Codec, now: Now, payload: bytes, records: list[Any]
+    codec: AnyCodec, now: Now, payload: bytes, records: list[Any]
 ) -> None:
-    decoded = codec.decode([payload, b"x"], now)
+    decoded = codec.decode(sent([payload, b"x"]), now)
     assert (decoded.records, decoded.rejects) == ([*records, {"message": "x"}], [])
 
 
-def test_the_count_is_of_one_call(codec: Codec, now: Now) -> None:
-    assert codec.decode([b"{", b"{"], now).notes == {"auto_fallback": 2}
-    assert codec.decode([b"{"], now).notes == {"auto_fallback": 1}
-    assert codec.decode([b"x"], now).notes is None
+def test_the_count_is_of_one_call(codec: AnyCodec, now: Now) -> None:
+    assert codec.decode(sent([b"{", b"{"]), now).notes == {"auto_fallback": 2}
+    assert codec.decode(sent([b"{"]), now).notes == {"auto_fallback": 1}
+    assert codec.decode(sent([b"x"]), now).notes is None
 
 
-def test_a_text_among_lines_of_json_is_a_message_of_its_own(codec: Codec, now: Now) -> None:
-    decoded = codec.decode([b'hello\r\n{"a":1}\n{broken\n'], now)
+def test_a_text_among_lines_of_json_is_a_message_of_its_own(codec: AnyCodec, now: Now) -> None:
+    decoded = codec.decode(sent([b'hello\r\n{"a":1}\n{broken\n']), now)
     assert decoded.records == [{"message": "hello\r"}, {"a": 1}, {"message": "{broken"}]
     assert decoded.notes == {"auto_fallback": 1}
 
 
-def test_lines_without_an_object_stay_one_message(codec: Codec, now: Now) -> None:
-    decoded = codec.decode([b"Traceback:\n  line 1 {\n}\n"], now)
+def test_lines_without_an_object_stay_one_message(codec: AnyCodec, now: Now) -> None:
+    decoded = codec.decode(sent([b"Traceback:\n  line 1 {\n}\n"]), now)
     assert decoded.records == [{"message": "Traceback:\n  line 1 {\n}"}]
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xfe", b'{"a":"\xff"}', b"[\xff"])
-def test_invalid_utf_8_is_rejected(codec: Codec, now: Now, payload: bytes) -> None:
-    decoded = codec.decode([payload, b"x"], now)
+def test_invalid_utf_8_is_rejected(codec: AnyCodec, now: Now, payload: bytes) -> None:
+    decoded = codec.decode(sent([payload, b"x"]), now)
     assert [(r.index, r.reason, r.element) for r in decoded.rejects] == [(0, "text:utf8", False)]
     assert decoded.notes is None
 
 
-def test_a_line_that_is_invalid_utf_8_is_rejected_alone(codec: Codec, now: Now) -> None:
-    decoded = codec.decode([b'{"a":1}\n\xff\n{"a":2}'], now)
+def test_a_line_that_is_invalid_utf_8_is_rejected_alone(codec: AnyCodec, now: Now) -> None:
+    decoded = codec.decode(sent([b'{"a":1}\n\xff\n{"a":2}']), now)
     assert decoded.records == [{"a": 1}, {"a": 2}]
     assert [(r.index, r.payload, r.element) for r in decoded.rejects] == [(0, b"\xff", True)]
 
 
 @pytest.mark.parametrize("payload", [b"", b"\n", b"\r\n", b"\n\n", b"\0\0"])
-def test_nothing_is_empty(codec: Codec, now: Now, payload: bytes) -> None:
-    decoded = codec.decode([b"x", payload], now)
+def test_nothing_is_empty(codec: AnyCodec, now: Now, payload: bytes) -> None:
+    decoded = codec.decode(sent([b"x", payload]), now)
     assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "empty")]
 
 

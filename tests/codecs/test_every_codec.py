@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd import registry
-from streamd.core.contracts import Codec, Decoded
+from streamd.core.contracts import AnyCodec, Codec, Decoded
+from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
@@ -31,14 +32,18 @@ FRAMES = st.lists(
 )
 
 
-def variants(new_codec: Any, schema: Schema) -> list[tuple[str, Codec]]:
+def sent(payloads: list[bytes]) -> Frames:
+    return Frames(payloads, "127.0.0.1:5", 1e9)
+
+
+def variants(new_codec: Any, schema: Schema) -> list[tuple[str, AnyCodec]]:
     found = [(name, new_codec(name)) for name in registry.names("codecs")]
     found.append(("json with a schema", new_codec("json", schema)))
     found.append(("json typed", new_codec("json", schema, typed=True)))
     return found
 
 
-def values(codec: Codec, decoded: Decoded) -> list[Any]:
+def values(codec: AnyCodec, decoded: Decoded) -> list[Any]:
     if not decoded.typed or codec.schema is None:
         return decoded.records
     return [codec.schema.to_dict(record) for record in decoded.records]
@@ -49,7 +54,7 @@ def test_every_frame_has_a_fate_and_records_stand_in_the_order_of_their_frames(
     frames: list[bytes], new_codec: Any, schema: Schema
 ) -> None:
     for name, codec in variants(new_codec, schema):
-        decoded = codec.decode(list(frames), NOW)
+        decoded = codec.decode(sent(list(frames)), NOW)
         origins = list(range(len(frames))) if decoded.origins is None else decoded.origins
         assert len(origins) == len(decoded.records), name
         assert origins == sorted(origins), name
@@ -65,8 +70,8 @@ def test_a_batch_and_its_frames_one_by_one_give_the_same(
     frames: list[bytes], new_codec: Any, schema: Schema
 ) -> None:
     for name, codec in variants(new_codec, schema):
-        at_once = codec.decode(list(frames), NOW)
-        one_by_one = Codec.decode(codec, list(frames), NOW)
+        at_once = codec.decode(sent(list(frames)), NOW)
+        one_by_one = Codec.decode(codec, sent(list(frames)), NOW)
         assert values(codec, at_once) == one_by_one.records, name
         assert (at_once.origins or list(range(len(at_once.records)))) == one_by_one.origins, name
         assert at_once.rejects == one_by_one.rejects, name
@@ -77,7 +82,7 @@ def test_no_record_carries_metadata_its_sender_forged(
     frames: list[bytes], new_codec: Any, schema: Schema
 ) -> None:
     for name, codec in variants(new_codec, schema):
-        decoded = codec.decode(frames, NOW)
+        decoded = codec.decode(sent(frames), NOW)
         for record in values(codec, decoded):
             assert not {"@source", "@peer", "@received_at", "@flag"} & record.keys(), name
 
@@ -86,20 +91,20 @@ def test_no_record_carries_metadata_its_sender_forged(
 @pytest.mark.parametrize("shape", [b"[", b'{"a":', b'{"a":[', b"[[],"])
 def test_no_depth_is_too_deep(depth: int, shape: bytes, new_codec: Any, schema: Schema) -> None:
     for name, codec in variants(new_codec, schema):
-        decoded = codec.decode([LINE, shape * depth, LINE], NOW)
+        decoded = codec.decode(sent([LINE, shape * depth, LINE]), NOW)
         assert len(decoded.records) + len(decoded.rejects) == 3, name
 
 
 def test_nothing_in_gives_nothing_out(new_codec: Any, schema: Schema) -> None:
     for name, codec in variants(new_codec, schema):
-        decoded = codec.decode([], NOW)
+        decoded = codec.decode(sent([]), NOW)
         assert (decoded.records, decoded.rejects) == ([], []), name
 
 
 def test_reasons_are_short_codes_and_never_quote_the_data(new_codec: Any, schema: Schema) -> None:
     for name, codec in variants(new_codec, schema):
         for piece in PIECES:
-            for reject in codec.decode([piece], NOW).rejects:
+            for reject in codec.decode(sent([piece]), NOW).rejects:
                 assert reject.reason.replace(":", "").replace("_", "").isalnum(), name
                 assert len(reject.reason) < 24, name
 
@@ -107,6 +112,6 @@ def test_reasons_are_short_codes_and_never_quote_the_data(new_codec: Any, schema
 @pytest.mark.parametrize("line", [b"x\n", b"{\n", b"{}}\n", b'{"\\ud800"}\n', b"\xff\n"])
 def test_no_bad_line_of_a_large_frame_is_lost(line: bytes, new_codec: Any) -> None:
     count = 60_000 // len(line)
-    decoded = new_codec("json").decode([b"{}\n" + line * count], NOW)
+    decoded = new_codec("json").decode(sent([b"{}\n" + line * count]), NOW)
     assert decoded.records == [{}]
     assert [reject.element for reject in decoded.rejects] == [True] * count

@@ -4,26 +4,30 @@ from typing import Any
 
 import pytest
 
-from streamd.core.frames import FlaggedFrame
+from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
 
+def sent(payloads: list[bytes]) -> Frames:
+    return Frames(payloads, "127.0.0.1:5", 1e9)
+
+
 def test_each_frame_is_its_bytes(new_codec: Any, now: Now) -> None:
     payloads = [bytes(range(256)), b"\n", b"x"]
-    decoded = new_codec("raw").decode(payloads, now)
+    decoded = new_codec("raw").decode(sent(payloads), now)
     assert decoded.records == [{"data": payload} for payload in payloads]
     assert decoded.origins is None
 
 
 def test_an_empty_frame_is_rejected(new_codec: Any, now: Now) -> None:
-    decoded = new_codec("raw").decode([b"x", b""], now)
+    decoded = new_codec("raw").decode(sent([b"x", b""]), now)
     assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "empty")]
     assert decoded.records == [{"data": b"x"}]
 
 
 def test_the_bytes_of_a_flagged_frame_are_plain_bytes(new_codec: Any, now: Now) -> None:
-    decoded = new_codec("raw").decode([FlaggedFrame(b"x", "truncated")], now)
+    decoded = new_codec("raw").decode(sent([FlaggedFrame(b"x", "truncated")]), now)
     assert type(decoded.records[0]["data"]) is bytes
 
 

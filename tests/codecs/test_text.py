@@ -4,12 +4,17 @@ from typing import Any
 
 import pytest
 
+from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
 
+def sent(payloads: list[bytes]) -> Frames:
+    return Frames(payloads, "127.0.0.1:5", 1e9)
+
+
 def test_each_frame_is_a_message(new_codec: Any, now: Now) -> None:
-    decoded = new_codec("text").decode([b"one", "数据".encode(), b" ", b"\x1b"], now)
+    decoded = new_codec("text").decode(sent([b"one", "数据".encode(), b" ", b"\x1b"]), now)
     assert decoded.records == [{"message": text} for text in ("one", "数据", " ", "\x1b")]
     assert decoded.origins is None
 
@@ -37,7 +42,10 @@ def test_each_frame_is_a_message(new_codec: Any, now: Now) -> None:
     ],
 )
 def test_one_line_end_and_one_nul_are_cut_off(new_codec: Any, now: Now, payload: bytes, message: str) -> None:
-    assert new_codec("text").decode([payload, b"z"], now).records == [{"message": message}, {"message": "z"}]
+    assert new_codec("text").decode(sent([payload, b"z"]), now).records == [
+        {"message": message},
+        {"message": "z"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -52,12 +60,12 @@ def test_one_line_end_and_one_nul_are_cut_off(new_codec: Any, now: Now, payload:
 def test_a_byte_order_mark_before_the_message_is_skipped_and_one_inside_is_kept(
     new_codec: Any, now: Now, name: str, payload: bytes, message: str
 ) -> None:
-    decoded = new_codec(name).decode([b"a", payload, b"z"], now)
+    decoded = new_codec(name).decode(sent([b"a", payload, b"z"]), now)
     assert decoded.records == [{"message": "a"}, {"message": message}, {"message": "z"}]
 
 
 def test_the_bytes_of_a_mark_are_text_in_another_encoding(new_codec: Any, now: Now) -> None:
-    assert new_codec("text", encoding="latin-1").decode([b"\xef\xbb\xbfx"], now).records == [
+    assert new_codec("text", encoding="latin-1").decode(sent([b"\xef\xbb\xbfx"]), now).records == [
         {"message": "\xef\xbb\xbfx"}
     ]
 
@@ -79,20 +87,20 @@ def test_the_bytes_of_a_mark_are_text_in_another_encoding(new_codec: Any, now: N
     ],
 )
 def test_nothing_is_empty(new_codec: Any, now: Now, payload: bytes) -> None:
-    decoded = new_codec("text").decode([b"x", payload], now)
+    decoded = new_codec("text").decode(sent([b"x", payload]), now)
     assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "empty")]
     assert decoded.origins == [0]
 
 
 @pytest.mark.parametrize("payload", [b"\xff", b"caf\xe9", b"\xed\xa0\x80", b"cut \xe6\x95"])
 def test_what_is_not_utf_8_is_rejected_alone(new_codec: Any, now: Now, payload: bytes) -> None:
-    decoded = new_codec("text").decode([b"x", payload, b"y"], now)
+    decoded = new_codec("text").decode(sent([b"x", payload, b"y"]), now)
     assert [(r.index, r.reason) for r in decoded.rejects] == [(1, "text:utf8")]
     assert decoded.records == [{"message": "x"}, {"message": "y"}]
 
 
 def test_two_halves_of_a_character_in_two_frames_do_not_join(new_codec: Any, now: Now) -> None:
-    decoded = new_codec("text").decode([b"\xe6\x95", b"\xb0"], now)
+    decoded = new_codec("text").decode(sent([b"\xe6\x95", b"\xb0"]), now)
     assert len(decoded.rejects) == 2
 
 
@@ -101,11 +109,14 @@ def test_two_halves_of_a_character_in_two_frames_do_not_join(new_codec: Any, now
 )
 def test_other_encodings_are_read(new_codec: Any, now: Now, encoding: str, text: str) -> None:
     payload = text.encode(encoding)
-    assert new_codec("text", encoding=encoding).decode([payload] * 2, now).records == [{"message": text}] * 2
+    assert (
+        new_codec("text", encoding=encoding).decode(sent([payload] * 2), now).records
+        == [{"message": text}] * 2
+    )
 
 
 def test_what_is_not_in_another_encoding_is_rejected(new_codec: Any, now: Now) -> None:
-    decoded = new_codec("text", encoding="gb18030").decode([b"\x81\x0a!", b"ok"], now)
+    decoded = new_codec("text", encoding="gb18030").decode(sent([b"\x81\x0a!", b"ok"]), now)
     assert [(r.index, r.reason) for r in decoded.rejects] == [(0, "text:encoding")]
 
 

@@ -104,6 +104,7 @@ def test_every_number_of_the_books_is_an_entry_under_its_own_names() -> None:
         Entry("lab", "", "", "decoded", "", 4),
         Entry("lab", "", "", "rejected", "utf8", 2),
         Entry("lab", "", "", "dropped", "shutdown", 1),
+        Entry("lab", "", "", "held", "", 0),
         Entry("lab", "", "", "waiting", "", 2),
         Entry("lab", "", "", "truncated", "", 7),
         Entry("lab", "", "", "connections_refused", "limit", 3),

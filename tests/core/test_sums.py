@@ -37,7 +37,7 @@ def test_the_terms_stand_in_the_order_in_which_they_are_declared_and_the_derived
     assert [term.name for term in Parcels.terms] == ["in", "returned", "sent", "heavy", "dropped", "stacked"]
     assert equation(Parcels) == "in + returned = sent + dropped + stacked"
     assert [equation(book) for book in SUMS] == [
-        "received = decoded + rejected + dropped + waiting",
+        "received = decoded + rejected + dropped + held + waiting",
         "in + emitted = out + filtered + absorbed + rejected + dropped + in_flight",
         "offered = stored + unmatched + rejected + dropped + pending",
     ]

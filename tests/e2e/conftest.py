@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 DEADLINE_S = 60.0
-FRAMES = ("decoded", "rejected", "dropped", "waiting")
+FRAMES = ("decoded", "rejected", "dropped", "held", "waiting")
 RECORDS = ("out", "filtered", "absorbed", "rejected", "dropped", "in_flight")
 DELIVERIES = ("stored", "unmatched", "rejected", "dropped", "pending")
 
@@ -191,7 +191,7 @@ class Daemon:
                 assert total["in_flight"] == 0, total
             else:
                 assert total["received"] == sum(total[c] for c in FRAMES), (source, total)
-                assert total["waiting"] == 0, total
+                assert total["waiting"] == total["held"] == 0, total
         assert "books balance" in self.stderr
 
 

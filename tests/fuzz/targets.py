@@ -15,7 +15,7 @@ from streamd import config, registry
 from streamd.core.batch import Batch
 from streamd.core.errors import BadData, ConfigError, FramingError
 from streamd.core.expression import Expression
-from streamd.core.frames import FlaggedFrame
+from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.timestamp import canonical
@@ -112,7 +112,7 @@ def codec(name: str, schema: Schema | None = None) -> Callable[[bytes], object]:
     def decode(payloads: list[bytes], *, typed: bool = False) -> tuple[list[Any], list[Any]]:
         made = cls(cls.Config(), schema)
         made.typed = typed
-        done = made.decode(payloads, NOW)
+        done = made.decode(Frames(payloads, "127.0.0.1:5", 1e9), NOW)
         assert len(done.records) == len(done.origins if done.origins is not None else payloads)
         records = list(done.records)
         if done.typed and schema is not None:

@@ -49,7 +49,7 @@ class Office:
         self.letters += letters
 
 
-class WordCodec(Codec):
+class WordCodec(Codec[Settings]):
     """Words of a frame are records; `bad` is a bad one, a frame of `BAD` no frame at all."""
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
@@ -144,7 +144,7 @@ class Bench:
         self.pipeline = Pipeline("p", steps, fanout, self.office, self.now, self.books)
         self.feed = Feed(
             self.intake.buffer,
-            WordCodec(None, None),
+            WordCodec(WordCodec.Config(), None),
             self.intake.book,
             [Route(self.pipeline, self.records)],
         )

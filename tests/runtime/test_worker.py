@@ -588,9 +588,9 @@ def test_what_a_codec_notes_is_in_the_book_of_its_source(bench: Any) -> None:
     b = bench()
     decode = b.feed.codec.decode
 
-    def noting(payloads: list[bytes], now: Any) -> Any:
-        done = decode(payloads, now)
-        done.notes = {"auto_fallback": len(payloads), "truncated": 1}
+    def noting(frames: Frames, now: Any) -> Any:
+        done = decode(frames, now)
+        done.notes = {"auto_fallback": len(frames), "truncated": 1}
         return done
 
     b.feed.codec.decode = noting
@@ -630,7 +630,7 @@ async def test_flat_records_of_two_pipelines_are_flat_in_both_and_take_half_the_
     assert [passage.batch.records for passage in passages] == [[1, "x", 2, "y"]] * 2
     assert [passage.batch.fields for passage in passages] == [("n", "t")] * 2
     assert [len(passage.batch) for passage in passages] == [2, 2]
-    whole = b.feed.codec.weigh(payloads, frames.size_bytes)
+    whole = b.feed.codec.decode(frames, b.now()).size_bytes
     assert [passage.batch.size_bytes for passage in passages] == [whole // 2] * 2
 
 

@@ -47,6 +47,8 @@ class World:
     def refuse(self, n: int, reason: str) -> None:
         raise AssertionError(f"{n} frames refused: {reason}")
 
+    def ended(self, peer: str) -> None: ...
+
     def on_resume(self, callback: Callable[[], None]) -> None:
         """Nothing stops it."""
 

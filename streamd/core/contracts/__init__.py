@@ -10,7 +10,7 @@ about without a change belongs into a piece that both call, so that `streamd che
 say it first. Framings, codecs and steps open nothing: making one reads its files and refuses what is wrong.
 """
 
-from streamd.core.contracts.codec import BadElement, BadFrame, Codec, Decoded
+from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, Decoded, Frame
 from streamd.core.contracts.framer import AnyFramer, Framer
 from streamd.core.contracts.sink import Sink, SinkContext, Written
 from streamd.core.contracts.source import Outlet, Sockets, Source, SourceContext
@@ -18,6 +18,7 @@ from streamd.core.contracts.step import DROP, BadRecord, Drop, Offload, Processe
 
 __all__ = [
     "DROP",
+    "AnyCodec",
     "AnyFramer",
     "BadElement",
     "BadFrame",
@@ -25,6 +26,7 @@ __all__ = [
     "Codec",
     "Decoded",
     "Drop",
+    "Frame",
     "Framer",
     "Offload",
     "Outlet",

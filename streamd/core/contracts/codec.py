@@ -1,19 +1,36 @@
 """The contract of codecs."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
+from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 
+C = TypeVar("C", bound=Settings)
+
+
+class Frame(NamedTuple):
+    """One frame with its sender."""
+
+    payload: bytes
+    peer: str
+    """Who sent it. One connection has one object: two connections of one process have equal texts."""
+    received_at: float
+    """When it was read (wall clock, seconds)."""
+
 
 @dataclass(slots=True)
 class BadFrame:
-    """A frame, or with `element` one part of a decoded frame, that could not be decoded."""
+    """A frame, or with `element` one part of a decoded frame, that could not be decoded.
+
+    `index` is its place in `Decoded.frames`, which hold its sender, time and ack.
+    """
 
     index: int
     payload: bytes
@@ -24,11 +41,15 @@ class BadFrame:
 
 @dataclass(slots=True)
 class Decoded:
-    """What a codec made of a list of frames.
+    """The records of some frames. Every frame in `frames` has a fate: records, a reject, or nothing to say.
+
+    `frames` is None where these are the frames that the codec was just given. A codec that holds frames
+    leaves them out, and puts those in that it releases: what is missing counts as held until it comes back.
 
     `records` are dicts, or structs of the schema where `typed`. `origins` holds the index of the frame of
-    each record; None says that record i came from frame i and nothing was rejected. `notes` are counters
-    for the source's book.
+    each record, in ascending order; None says that record i came from frame i and nothing was rejected.
+    `size_bytes` is about how much memory the records take as dicts; None: `Codec.weight` says it. `notes`
+    are counters for the source's book.
     """
 
     records: list[Any]
@@ -36,6 +57,8 @@ class Decoded:
     rejects: list[BadFrame] = field(default_factory=list)
     typed: bool = False
     notes: dict[str, int] | None = None
+    frames: Frames | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -47,48 +70,97 @@ class BadElement:
     detail: str = ""
 
 
-class Codec(ABC):
+class Codec(ABC, Generic[C]):
     """Makes records of frames. Pure logic.
+
+    A codec with options is `Codec["Name.Config"]`, one without is `Codec[Settings]`. The simplest one
+    overrides `decode_one`; one that looks at sender or time, `decode_frame`; a fast one, or one that holds
+    frames, `decode`.
 
     `typed` may be set by a pipeline before the first frame where it wants structs of the schema instead
     of dicts; a codec that has none ignores it and says so in `Decoded.typed`.
     """
 
     weight: ClassVar[int] = 8
-    """Memory of a record as a multiple of its frame's bytes, where it is not rich in containers."""
+    """Memory of a record as a multiple of its frame's bytes, where `Decoded.size_bytes` does not say it."""
+    holds: ClassVar[bool] = False
+    """Whether it keeps frames or anything about their senders between two calls.
+
+    Only then `forget`, `tick`, `next_deadline` and `finish` are called. Its frames stay in order for each
+    sender, not among senders. A reload keeps it with what it holds if its options and schema do not change.
+    """
 
     class Config(Settings):
         """What the configuration may say of this codec."""
 
-    def __init__(self, config: Any, schema: Schema | None) -> None:
+    def __init__(self, config: C, schema: Schema | None) -> None:
         self.config = config
         self.schema = schema
         self.typed = False
 
-    def weigh(self, payloads: list[bytes], size_bytes: int) -> int:
-        """About how many bytes of memory the dicts take that are made of these frames."""
-        del payloads
-        return size_bytes * self.weight
-
-    def decode(self, payloads: list[bytes], now: Now) -> Decoded:
+    def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order. Never raises for anything a frame holds."""
-        done = Decoded([], [])
+        return self.decode_each(frames, range(len(frames)), now)
+
+    def decode_each(self, frames: Frames, indexes: Sequence[int], now: Now) -> Decoded:
+        """The records of the frames at these indexes, one frame after the other."""
+        records: list[Record] = []
         origins: list[int] = []
-        for index, payload in enumerate(payloads):
+        rejects: list[BadFrame] = []
+        payloads = frames.payloads
+        plain = type(self).decode_frame is Codec.decode_frame  # then no frame has to be made
+        for index in indexes:
+            payload = payloads[index]
             try:
-                found = self.decode_one(payload, now)
+                found = (
+                    self.decode_one(payload, now)
+                    if plain
+                    else self.decode_frame(Frame(payload, frames.peer(index), frames.time(index)), now)
+                )
             except BadData as bad:
-                done.rejects.append(BadFrame(index, payload, bad.reason, bad.detail))
+                rejects.append(BadFrame(index, payload, bad.reason, bad.detail))
                 continue
             for part in found if isinstance(found, list) else (found,):
                 if isinstance(part, BadElement):
-                    done.rejects.append(BadFrame(index, part.payload, part.reason, part.detail, element=True))
+                    rejects.append(BadFrame(index, part.payload, part.reason, part.detail, element=True))
                 else:
-                    done.records.append(part)
+                    records.append(part)
                     origins.append(index)
-        done.origins = origins
-        return done
+        return Decoded(records, origins, rejects)
 
-    @abstractmethod
+    def decode_frame(self, frame: Frame, now: Now) -> Record | list[Record | BadElement]:
+        """As `decode_one`, for a codec that looks at the sender or the time."""
+        return self.decode_one(frame.payload, now)
+
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
         """The record or records of one frame. Raises `BadData` where the frame as a whole is none."""
+        raise NotImplementedError(f"{type(self).__name__} overrides none of decode_one, decode_frame, decode")
+
+    def forget(self, peer: str, now: Now) -> Decoded | None:
+        """A connection has ended, and all its frames were decoded: give up what is kept for it.
+
+        What was held of it is released as records, as rejects or without either.
+        """
+        del peer, now
+        return None
+
+    def tick(self, now: Now) -> Decoded | None:
+        """The time of `next_deadline` has come."""
+        del now
+        return None
+
+    def next_deadline(self) -> float | None:
+        """When `tick` should be called (monotonic clock, seconds); None: not at all.
+
+        It is asked after every call of another method.
+        """
+        return None
+
+    def finish(self, now: Now) -> Decoded | None:
+        """Nothing more comes, because of a stop or another codec in its place: release everything held."""
+        del now
+        return None
+
+
+AnyCodec = Codec[Any]
+"""A codec for code that does not look at its options."""

@@ -23,6 +23,9 @@ class Outlet(Protocol):
     def refuse(self, n: int, reason: str) -> None:
         """Count `n` frames that were read and are given up, by a limit or by the framing."""
 
+    def ended(self, peer: str) -> None:
+        """A connection has ended, and all its frames were offered; `peer` is the very object in them."""
+
     def on_resume(self, callback: Callable[[], None]) -> None:
         """Called each time there is room again after `offer` said False."""
 

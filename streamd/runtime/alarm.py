@@ -1,0 +1,42 @@
+"""A deadline that moves."""
+
+import asyncio
+from collections.abc import Callable
+
+from streamd.core.now import Now
+
+
+class Alarm:
+    """Calls `ring` once the deadline is reached on the given clock, which may be a test's own."""
+
+    def __init__(self, clock: Callable[[], Now], ring: Callable[[], None]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._deadline_mono_s: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, deadline_mono_s: float | None) -> None:
+        """Ring once at that time (monotonic clock, seconds); None: not at all."""
+        if deadline_mono_s == self._deadline_mono_s and (self._timer is not None or deadline_mono_s is None):
+            return
+        self.cancel()
+        self._deadline_mono_s = deadline_mono_s
+        if deadline_mono_s is not None:
+            wait_s = max(0.0, deadline_mono_s - self._clock().mono_s)
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
+
+    def cancel(self) -> None:
+        """Do not ring."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._deadline_mono_s = None
+
+    def _look(self) -> None:
+        self._timer = None
+        deadline_mono_s = self._deadline_mono_s
+        if deadline_mono_s is not None and self._clock().mono_s < deadline_mono_s:  # a timer may be early
+            self._deadline_mono_s = None
+            self.set(deadline_mono_s)
+            return
+        self._deadline_mono_s = None
+        self._ring()
