@@ -1,6 +1,5 @@
 """Components connected into pipelines, nothing opened yet."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +45,6 @@ def assemble(
     databases: Databases,
     clock: Callable[[], Now],
     sockets: Sockets,
-    notes: Callable[[str], Counter[str]],
     before: tuple[Loaded, Assembly] | None = None,
 ) -> Assembly:
     """Make every component and connect them. Raises `ConfigError` for what only a component can see, and
@@ -56,7 +54,7 @@ def assemble(
     steps with their state, listeners with their sockets, connections and queues. Nothing of it is changed.
     """
     was = before[1] if before is not None else Assembly()
-    made = components.make(loaded, dead_letters, databases, _running(before), notes)
+    made = components.make(loaded, dead_letters, databases, _running(before), books)
     if made.problems:
         raise loaded.error(made.problems)
     config = loaded.config
@@ -73,7 +71,7 @@ def assemble(
         book = books.source(name)
         context = parts.contexts[name] = SourceContext(
             name,
-            book,
+            book.counters,
             made.framers.get(name),
             loaded.base_dir,
             loaded.state_dir,

@@ -9,29 +9,32 @@ _OF_STORED = {"unconfirmed": "unconfirmed", "expired": "expired since"}
 """What sinks count beside the books that says something of what is in `stored`, and stays in it."""
 
 
-def summary(books: Books, notes: Mapping[str, Mapping[str, int]]) -> list[str]:
+def summary(books: Books) -> list[str]:
     """The lines to print. The last one says `books balance` or names every record without a fate.
 
-    `notes` is what the sinks count beside the books, by sink. Terms that are zero and seldom anything
-    else are left out.
+    Terms that are zero and seldom anything else are left out.
     """
     lines = [_line(book) for book in books.every()]
-    lines += beside(notes)
+    lines += beside(
+        {f"step {' > '.join(place)}": counters.numbers() for place, counters in books.steps.items()}
+        | {f"sink {name}": counters.numbers() for name, counters in books.sinks.items()}
+    )
     found = differences(books)
     return [*lines, f"books do not balance: {'; '.join(found)}" if found else "books balance"]
 
 
-def beside(notes: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """A line for each sink that counts something beside its sums."""
+def beside(counted: Mapping[str, Mapping[str, int | Mapping[str, int]]]) -> list[str]:
+    """A line for each step or sink that counts something beside the sums."""
     lines = []
-    for sink, counted in notes.items():
-        of_stored = [f"{n:,} {_OF_STORED[name]}" for name, n in counted.items() if n and name in _OF_STORED]
-        parts = [f"of stored, {', '.join(of_stored)}"] if of_stored else []
-        parts += [
-            f"{name.replace('_', ' ')} {n:,}" for name, n in counted.items() if n and name not in _OF_STORED
-        ]
-        if parts:
-            lines.append(f"sink {sink}: {'; '.join(parts)}")
+    for place, numbers in counted.items():
+        of_stored = [f"{n:,} {_OF_STORED[name]}" for name, n in numbers.items() if n and name in _OF_STORED]
+        found = [f"of stored, {', '.join(of_stored)}"] if of_stored else []
+        for name, n in numbers.items():
+            by_reason = {"": n} if isinstance(n, int) else n
+            if any(by_reason.values()) and name not in _OF_STORED:
+                found.append(parts(name.replace("_", " "), by_reason.items()))
+        if found:
+            lines.append(f"{place}: {'; '.join(found)}")
     return lines
 
 
@@ -79,10 +82,7 @@ def _line(book: Book) -> str:
 
 
 def _noted(book: FrameBook) -> str:
-    total: dict[str, int] = {}
-    for (counter, _), n in book.notes.items():
-        total[counter] = total.get(counter, 0) + n
-    return "".join(f"; {counter.replace('_', ' ')} {n:,}" for counter, n in total.items())
+    return "".join(f"; {name.replace('_', ' ')} {n:,}" for name, n in book.counters.totals().items())
 
 
 def parts(name: str, reasons: Iterable[tuple[str, int]]) -> str:

@@ -1,6 +1,5 @@
 """Every component a configuration names, made and checked; nothing is connected or opened yet."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -8,6 +7,7 @@ from typing import Any
 
 from streamd import registry
 from streamd.config import Loaded, Problem, component
+from streamd.core.books import Books
 from streamd.core.contracts import AnyCodec, AnyFramer, Sink, SinkContext, Step, StepContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
@@ -76,13 +76,14 @@ def make(
     dead_letters: DeadLetterOffice,
     databases: Databases,
     before: Before | None = None,
-    notes: Callable[[str], Counter[str]] = lambda _: Counter(),
+    books: Books | None = None,
 ) -> Components:
     """Make all of them, whatever is wrong with some; what would be as it was `before` is taken from there.
 
-    `notes` gives each sink the numbers it goes on with.
+    `books` has the counters with which steps and sinks go on.
     """
     config = loaded.config
+    books = books or Books()
     made = Components()
     for name, source in config.sources.items():
         with made.at("sources", name, "codec"):
@@ -92,12 +93,18 @@ def make(
             with made.at("sources", name, "framing"):
                 made.framers[name] = _framers(cut_by)
     for name in config.pipelines:
-        made.steps[name] = _steps(loaded, name, made, before)
+        made.steps[name] = _steps(loaded, name, made, before, books)
     for name, sink in config.sinks.items():
         with made.at("sinks", name):
             kept = before.sink(name, loaded) if before is not None else None
             context = SinkContext(
-                name, loaded.schemas, loaded.state_dir, dead_letters, databases, notes(name), loaded.base_dir
+                name,
+                loaded.schemas,
+                loaded.state_dir,
+                dead_letters,
+                databases,
+                books.sink(name),
+                loaded.base_dir,
             )
             made.sinks[name] = kept or registry.load("sinks", sink.type)(sink, context)
     return made
@@ -115,7 +122,7 @@ def _framers(cut_by: FramingSettings) -> Callable[[], AnyFramer]:
 
 
 def _steps(
-    loaded: Loaded, pipeline: str, made: Components, before: Before | None
+    loaded: Loaded, pipeline: str, made: Components, before: Before | None, books: Books
 ) -> list[tuple[str, Step[Any]]]:
     settings = loaded.config.pipelines[pipeline]
     schemas = {loaded.config.sources[source].schema_name for source in settings.sources}
@@ -126,7 +133,9 @@ def _steps(
         with made.at("pipelines", pipeline, "steps", index):
             cls, options = component("steps", spec)
             name = f"{spec.type}[{index}]"
-            context = StepContext(name, pipeline, schema, loaded.base_dir, fields)
+            context = StepContext(
+                name, pipeline, schema, loaded.base_dir, fields, counters=books.step(pipeline, name)
+            )
             kept = before.step([p for _, p in steps], options, context) if before is not None else None
             step: Step[Any] = kept or cls(options, context)
             if (

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import uuid
-from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -65,7 +64,6 @@ class Daemon:
             payloads=_payloads(loaded),
         )
         self.sockets = Sockets(inherited(os.environ))
-        self.notes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         """Of every sink there has been, by name."""
         self.parts = self._assemble(loaded, self.books)
         for name, pipeline in config.pipelines.items():
@@ -117,7 +115,6 @@ class Daemon:
             self.databases,
             read_clock,
             self.sockets,
-            self.notes.__getitem__,
             before,
         )
 
@@ -221,9 +218,6 @@ class Daemon:
     def _beside(self) -> Iterator[Entry]:
         """What the ledger holds beside the books."""
         yield from self.dead_letters.entries()
-        for name, notes in self.notes.items():
-            for counter, n in notes.items():
-                yield Entry("", "", name, counter, "", n)
 
     def _free_bytes(self) -> int | None:
         try:
@@ -331,7 +325,7 @@ class Daemon:
             await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S)
 
     def _print_books(self) -> None:
-        for line in summary(self.books, {name: sink.notes for name, sink in self.parts.sinks.items()}):
+        for line in summary(self.books):
             logs.print_line(line)
 
     def _abandon(self) -> int:

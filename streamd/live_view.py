@@ -34,7 +34,6 @@ def sinks(parts: Assembly) -> Iterator[SinkGauge]:
             since_mono_s,
             delivery.last_commit_mono_s,
             delivery.latency_s,
-            sink.notes,
         )
 
 

@@ -17,6 +17,7 @@ import pytest
 import uvloop
 
 from streamd.core.batch import Batch
+from streamd.core.counters import Counters
 from streamd.core.frames import Frames
 from streamd.sqlite import connection
 from streamd.sqlite.database import Database
@@ -163,6 +164,19 @@ class Capture:
     @property
     def peers(self) -> list[str]:
         return [frames.peer(i) for frames in self.offered for i in range(len(frames))]
+
+
+@pytest.fixture(autouse=True)
+def declared_counters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A component that counts a name which it has not declared fails its test."""
+    add = Counters.add
+
+    def strict(self: Counters, name: str, n: int = 1, reason: str = "") -> None:
+        if self.meanings is not None:
+            assert name in self.meanings, f"the counter {name!r} is not declared: {sorted(self.meanings)}"
+        add(self, name, n, reason)
+
+    monkeypatch.setattr(Counters, "add", strict)
 
 
 @pytest.fixture

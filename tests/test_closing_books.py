@@ -1,4 +1,4 @@
-from streamd.closing_books import beside, differences, summary
+from streamd.closing_books import differences, summary
 from streamd.core.books import Books
 
 
@@ -8,10 +8,10 @@ def books() -> Books:
     frames.received, frames.decoded = 1_000_000, 999_980
     frames.rejected.update({"json:syntax": 3, "utf8": 7})
     frames.dropped["buffer_full"] = 10
-    frames.note("kernel_dropped", 0)
-    frames.note("truncated", 2)
-    frames.note("connections_refused", 1, "cap")
-    frames.note("connections_refused", 1, "allow")
+    frames.counters.add("kernel_dropped", 0)
+    frames.counters.add("truncated", 2)
+    frames.counters.add("connections_refused", 1, "cap")
+    frames.counters.add("connections_refused", 1, "allow")
     records = found.pipeline("lab", "main")
     records.taken_in, records.out, records.filtered = 999_980, 999_900, 70
     records.rejected["check"] = 10
@@ -22,7 +22,7 @@ def books() -> Books:
 
 
 def test_every_sum_is_a_line_and_the_last_says_that_all_is_told() -> None:
-    assert summary(books(), {}) == [
+    assert summary(books()) == [
         (
             "source lab: received 1,000,000 = decoded 999,980 + rejected 10 (utf8 7, json:syntax 3)"
             " + dropped 10 (buffer_full 10) + waiting 0; kernel dropped 0; truncated 2; connections refused 2"
@@ -45,7 +45,7 @@ def test_terms_that_are_seldom_there_are_shown_when_they_are() -> None:
     found.records["lab", "main"].absorbed = 3
     found.deliveries["lab", "main", "db"].unmatched = 1
     found.deliveries["lab", "main", "db"].stored -= 1
-    _, records, deliveries, verdict = summary(found, {})
+    _, records, deliveries, verdict = summary(found)
     assert "in 999,980 + emitted 3 = out 999,900 + filtered 70 + absorbed 3 + rejected" in records
     assert "stored 999,894 (replaced 5) + unmatched 1 + rejected 1" in deliveries
     assert verdict == "books balance"
@@ -62,7 +62,7 @@ def test_every_record_without_a_fate_is_named() -> None:
         "lab > main > db: 1 records pending",
         "lab > main > db: offered +1 against what was handed out",
     ]
-    assert summary(found, {})[-1] == f"books do not balance: {'; '.join(differences(found))}"
+    assert summary(found)[-1] == f"books do not balance: {'; '.join(differences(found))}"
 
 
 def test_a_record_with_two_fates_is_named_like_one_without_any() -> None:
@@ -82,27 +82,32 @@ def test_a_sink_that_was_offered_less_than_was_handed_out_is_named() -> None:
     found.deliveries["lab", "main", "db"].offered -= 1
     found.deliveries["lab", "main", "db"].stored -= 1
     assert differences(found) == ["lab > main > db: offered -1 against what was handed out"]
-    assert summary(found, {})[-1].startswith("books do not balance: ")
+    assert summary(found)[-1].startswith("books do not balance: ")
 
 
 def test_empty_books_balance() -> None:
-    assert summary(Books(), {}) == ["books balance"]
+    assert summary(Books()) == ["books balance"]
 
 
-def test_what_a_sink_counts_beside_its_sums_has_a_line_where_it_is_not_zero() -> None:
-    notes = {
-        "onward": {"unconfirmed": 1_200},
-        "db": {"extra_dropped": 3, "expired": 20, "wal_pinned": 0},
-        "file": {"files_rotated": 2},
-        "quiet": {"unconfirmed": 0},
-        "new": {},
-    }
-    assert beside(notes) == [
+def test_what_a_step_or_a_sink_counts_beside_the_sums_has_a_line_where_it_is_not_zero() -> None:
+    found = books()
+    found.step("main", "window[0]").add("late", 1_700)
+    found.step("main", "window[0]").add("full", 2, "keys")
+    found.step("main", "window[0]").add("full", 3, "bytes")
+    found.step("main", "quiet[1]").add("late", 0)
+    found.sink("onward").add("unconfirmed", 1_200)
+    found.sink("db").take({("extra_dropped", ""): 3, ("expired", ""): 20, ("wal_pinned", ""): 0})
+    found.sink("file").add("files_rotated", 2)
+    found.sink("quiet").add("unconfirmed", 0)
+    found.sink("new")
+    assert summary(found) == [
+        *summary(books())[:-1],
+        "step main > window[0]: late 1,700; full 5 (bytes 3, keys 2)",
         "sink onward: of stored, 1,200 unconfirmed",
         "sink db: of stored, 20 expired since; extra dropped 3",
         "sink file: files rotated 2",
+        "books balance",
     ]
-    assert summary(books(), notes) == [*summary(books(), {})[:-1], *beside(notes), "books balance"]
 
 
 def test_a_sink_is_offered_what_is_handed_out_while_the_pipeline_has_it() -> None:

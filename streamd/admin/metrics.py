@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
 from streamd.admin.view import View
+from streamd.core.counters import Counters
 
 _OPENMETRICS = "application/openmetrics-text"
 _NOT_OF_A_NAME = re.compile("[^a-z0-9_]")
@@ -39,6 +40,7 @@ class BooksCollector(Collector):
         """Every metric, new."""
         self._view.refresh()
         yield from self._books()
+        yield from self._counters()
         yield from self._queues()
         yield from self._sinks()
         yield from self._stages()
@@ -58,16 +60,26 @@ class BooksCollector(Collector):
                     families[name].add_metric([*book.place, reason], n)
                 if not term.by:
                     families[name].add_metric(book.place, book.total(term))
-        for frames in self._view.books.frames.values():
-            for (counter, reason), n in frames.notes.items():
-                name = _name("source", counter)
-                if name not in families:
-                    families[name] = CounterMetricFamily(
-                        name, f"{counter}: counted by the source beside the sum of its frames",
-                        labels=["source", "reason"],
-                    )  # fmt: skip
-                families[name].add_metric([frames.source, reason], n)
         return families.values()
+
+    def _counters(self) -> Iterable[Metric]:
+        """What sources, steps and sinks count beside the sums, with the meanings that they declare."""
+        books = self._view.books
+        kinds: list[tuple[str, list[str], list[tuple[tuple[str, ...], Counters]]]] = [
+            ("source", ["source"], [(book.place, book.counters) for book in books.frames.values()]),
+            ("step", ["pipeline", "step"], list(books.steps.items())),
+            ("sink", ["sink"], [((name,), counters) for name, counters in books.sinks.items()]),
+        ]
+        for kind, labels, counted in kinds:
+            families: dict[str, CounterMetricFamily] = {}
+            for place, counters in counted:
+                for (counter, reason), n in list(counters.items()):
+                    name = _name(kind, counter)
+                    if name not in families:
+                        meaning = (counters.meanings or {}).get(counter, f"{counter}: counted by the {kind}")
+                        families[name] = CounterMetricFamily(name, meaning, labels=[*labels, "reason"])
+                    families[name].add_metric([*place, reason], n)
+            yield from families.values()
 
     def _queues(self) -> Iterable[Metric]:
         labels = ["kind", "buffer"]
@@ -105,7 +117,6 @@ class BooksCollector(Collector):
         latency = HistogramMetricFamily(
             "streamd_commit_latency_seconds", "from receive to commit, of what was stored", labels=["sink"]
         )
-        notes: dict[str, CounterMetricFamily] = {}
         now_s = self._view.clock().mono_s
         for sink in self._view.sinks():
             retrying.add_metric([sink.name], sink.trouble is not None)
@@ -116,14 +127,7 @@ class BooksCollector(Collector):
                 for bound, n in sink.latency_s.buckets()
             ]
             latency.add_metric([sink.name], buckets, sink.latency_s.sum)
-            for counter, n in sink.notes.items():
-                name = _name("sink", counter)
-                if name not in notes:
-                    notes[name] = CounterMetricFamily(
-                        name, f"{counter}: counted by the sink beside its books", labels=["sink"]
-                    )
-                notes[name].add_metric([sink.name], n)
-        return retrying, age, latency, *notes.values()
+        return retrying, age, latency
 
     def _stages(self) -> Iterable[Metric]:
         labels = ["kind", "stage"]

@@ -51,9 +51,14 @@ def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: 
             {"name": book.pipeline, "source": book.source, "records": _counts(book)}
             for book in view.books.records.values()
         ],
+        "steps": [
+            {"name": step, "pipeline": pipeline, "notes": counters.numbers()}
+            for (pipeline, step), counters in view.books.steps.items()
+        ],
         "sinks": [
             {
                 **_sink(sink, now),
+                "notes": view.books.sink(sink.name).numbers(),
                 "buffer": _buffer(buffers.get(("sink", sink.name))),
                 "deliveries": [
                     {
@@ -99,13 +104,7 @@ def imbalances(books: Books, buffers: list[BufferGauge]) -> list[str]:
 
 def _counts(book: Book) -> dict[str, Any]:
     """{counter: n}, or {counter: {reason: n}} for what has reasons."""
-    counts: dict[str, Any] = book.numbers()
-    noted: dict[str, dict[str, int]] = {}
-    for (counter, reason), n in book.notes.items() if isinstance(book, FrameBook) else ():
-        noted.setdefault(counter, {})[reason] = n
-    return counts | {
-        counter: reasons[""] if list(reasons) == [""] else reasons for counter, reasons in noted.items()
-    }
+    return book.numbers() | (book.counters.numbers() if isinstance(book, FrameBook) else {})
 
 
 def _buffer(buffer: BufferGauge | None) -> dict[str, Any] | None:
@@ -153,7 +152,6 @@ def _sink(sink: SinkGauge, now: Now) -> dict[str, Any]:
         "state": "ok" if sink.trouble is None else "retrying",
         "reason": sink.trouble,
         "retrying_for_s": None if sink.trouble is None else ago(sink.trouble_since_mono_s),
-        "notes": dict(sink.notes),
         "last_commit_age_s": ago(sink.last_commit_mono_s),
         "commit_latency_s": {
             "count": latency.count, "p50": latency.quantile(0.5), "p99": latency.quantile(0.99),

@@ -41,6 +41,14 @@ class Pipeline(msgspec.Struct):
     records: Book
 
 
+class Step(msgspec.Struct):
+    """One step of the answer."""
+
+    name: str
+    pipeline: str
+    notes: Book
+
+
 class Delivery(msgspec.Struct):
     """What one pipeline handed to a sink."""
 
@@ -62,7 +70,7 @@ class Sink(msgspec.Struct):
     reason: str | None
     last_commit_age_s: float | None
     commit_latency_s: Latency
-    notes: dict[str, int]
+    notes: Book
     buffer: Buffer | None
     deliveries: list[Delivery]
 
@@ -108,6 +116,7 @@ class Status(msgspec.Struct):
     pipelines: list[Pipeline]
     sinks: list[Sink]
     dead_letters: dict[str, int]
+    steps: list[Step] = []
     holds: list[tuple[str, str]] = []
     stages: list[Stage] = []
 

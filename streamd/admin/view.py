@@ -1,7 +1,7 @@
 """What the admin address and the control socket show, taken from the daemon when somebody asks."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,8 +42,6 @@ class SinkGauge:
     last_commit_mono_s: float | None
     latency_s: Histogram
     """Seconds from receive to commit of what was stored."""
-    notes: Mapping[str, int] = field(default_factory=dict)
-    """What the sink counts beside the books (`Sink.notes`)."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -130,7 +130,9 @@ def _show(status: Status) -> None:
             ),
         )  # fmt: skip
     console.print()
-    for line in (*_beside(status.sources), *beside({sink.name: sink.notes for sink in status.sinks})):
+    counted = {f"step {step.pipeline} > {step.name}": step.notes for step in status.steps}
+    counted |= {f"sink {sink.name}": sink.notes for sink in status.sinks}
+    for line in (*_beside(status.sources), *beside(counted)):
         console.print(Text(escape(line)))
     for source in status.sources:
         if source.certificate_expires_at is not None:

@@ -1,11 +1,13 @@
 """The codec `auto`."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from streamd.codecs.json import Json
 from streamd.codecs.text import read_message
 from streamd.core.batch import Record
-from streamd.core.contracts import BadElement, Decoded
+from streamd.core.contracts import BadElement
 from streamd.core.errors import BadData
-from streamd.core.frames import Frames
 from streamd.core.json_rules import BYTE_ORDER_MARK
 from streamd.core.now import Now
 from streamd.core.schema import Schema
@@ -23,6 +25,10 @@ class Auto(Json):
     datagrams.
     """
 
+    counters: ClassVar[Mapping[str, str]] = {
+        "auto_fallback": "frames that began like JSON and were kept as text",
+    }
+
     def __init__(self, config: Settings, schema: Schema | None) -> None:
         """Raises ValueError for a schema: a message would never fit it."""
         if schema is not None:
@@ -30,15 +36,6 @@ class Auto(Json):
                 "a schema needs the codec json: auto also makes messages, which have none of its fields"
             )
         super().__init__(config, None)
-        self._fallbacks = 0
-
-    def decode(self, frames: Frames, now: Now) -> Decoded:
-        """All records of all frames, in order."""
-        self._fallbacks = 0
-        decoded = super().decode(frames, now)
-        if self._fallbacks:
-            decoded.notes = {"auto_fallback": self._fallbacks}
-        return decoded
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
         """The fields of JSON or the message of a text; a list for an array or lines."""
@@ -62,7 +59,8 @@ class Auto(Json):
 
     def _message(self, payload: bytes) -> Record:
         record = read_message(payload)
-        self._fallbacks += _first_byte(payload) in (b"{", b"[")
+        if _first_byte(payload) in (b"{", b"["):
+            self.count("auto_fallback")
         return record
 
 

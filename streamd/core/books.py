@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
+from streamd.core.counters import Counters
 from streamd.core.sums import Book, Entry, Left, Term
 
 TICK = "@tick"
@@ -17,8 +18,8 @@ TICK = "@tick"
 class FrameBook(Book):
     """What became of the frames of one source.
 
-    `notes` counts what is in no sum, by (counter, reason): `discarded_bytes`, `kernel_dropped`,
-    `truncated`, `unterminated`, `connections`, `connections_refused`, `auto_fallback` and the like.
+    `counters` holds what the source, its framing and its codec count that is in no sum: `discarded_bytes`,
+    `kernel_dropped`, `connections_refused`, `auto_fallback` and the like.
     """
 
     unit = noun = "frames"
@@ -49,21 +50,17 @@ class FrameBook(Book):
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
-        self.notes: Counter[tuple[str, str]] = Counter()
-
-    def note(self, counter: str, n: int = 1, reason: str = "") -> None:
-        """Add to one of the numbers beside the sum."""
-        self.notes[counter, reason] += n
+        self.counters = Counters()
 
     def add(self, other: "FrameBook") -> None:
         """Add each number of another book."""
         super().add(other)
-        self.notes.update(other.notes)
+        self.counters.take(other.counters)
 
     def entries(self) -> Iterator[Entry]:
         """Every number, the derived one included."""
         yield from super().entries()
-        for (counter, reason), n in self.notes.items():
+        for (counter, reason), n in self.counters.items():
             yield Entry(self.source, "", "", counter, reason, n)
 
 
@@ -143,12 +140,15 @@ SUMS: tuple[type[Book], ...] = (FrameBook, RecordBook, DeliveryBook)
 
 
 class Books:
-    """All books of one run, made where they are first asked for."""
+    """All books of one run, and the counters of steps and sinks, made where they are first asked for."""
 
     def __init__(self) -> None:
         self.frames: dict[str, FrameBook] = {}
         self.records: dict[tuple[str, str], RecordBook] = {}
         self.deliveries: dict[tuple[str, str, str], DeliveryBook] = {}
+        self.steps: dict[tuple[str, str], Counters] = {}
+        """By pipeline and name of the step."""
+        self.sinks: dict[str, Counters] = {}
         self._sinks: dict[str, set[str]] = {}
 
     def source(self, source: str) -> FrameBook:
@@ -164,6 +164,14 @@ class Books:
         """The book of deliveries of `source` through `pipeline` to `sink`."""
         key = (source, pipeline, sink)
         return self.deliveries.get(key) or self.deliveries.setdefault(key, DeliveryBook(*key))
+
+    def step(self, pipeline: str, name: str) -> Counters:
+        """What the step of that name counts in `pipeline`."""
+        return self.steps.setdefault((pipeline, name), Counters())
+
+    def sink(self, name: str) -> Counters:
+        """What the sink counts beside its sums."""
+        return self.sinks.setdefault(name, Counters())
 
     def connect(self, pipeline: str, sinks: Iterable[str]) -> None:
         """From now on the pipeline hands out to these sinks. Not said: to those it always did."""
@@ -189,9 +197,19 @@ class Books:
         yield from self.deliveries.values()
 
     def entries(self) -> Iterator[Entry]:
-        """Every number of every book."""
+        """Every number of every book, and every counter of a step or sink."""
         for book in self.every():
             yield from book.entries()
+        yield from self.counted()
+
+    def counted(self) -> Iterator[Entry]:
+        """Every counter of a step or sink. That of a step has its name as the reason, or before one."""
+        for (pipeline, step), counters in self.steps.items():
+            for (counter, reason), n in list(counters.items()):
+                yield Entry("", pipeline, "", counter, f"{step}:{reason}" if reason else step, n)
+        for sink, counters in self.sinks.items():
+            for (counter, reason), n in list(counters.items()):
+                yield Entry("", "", sink, counter, reason, n)
 
     @staticmethod
     def merge(parts: "Iterable[Books]") -> "Books":
@@ -206,6 +224,10 @@ class Books:
             for key, deliveries in part.deliveries.items():
                 merged.delivery(*key).add(deliveries)
                 owed[key] += part.owed(deliveries)
+            for (pipeline, step), counters in part.steps.items():
+                merged.step(pipeline, step).take(counters)
+            for sink, counters in part.sinks.items():
+                merged.sink(sink).take(counters)
         for key, book in merged.deliveries.items():
             book.owe(owed[key], merged.pipeline(*key[:2]).out)
         return merged

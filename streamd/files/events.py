@@ -2,7 +2,7 @@
 
 import structlog
 
-from streamd.core.books import FrameBook
+from streamd.core.counters import Counters
 from streamd.files.lineage import Found
 from streamd.files.position import Position
 from streamd.files.tail import Tail
@@ -14,8 +14,8 @@ log = structlog.get_logger()
 class FileEvents:
     """Each event is logged, and counted where it costs records or stores them twice."""
 
-    def __init__(self, source: str, path: str, book: FrameBook) -> None:
-        self.book = book
+    def __init__(self, source: str, path: str, counters: Counters) -> None:
+        self.counters = counters
         self._names = {"source": source, "path": path}
         self._waiting_for = ""
 
@@ -55,7 +55,7 @@ class FileEvents:
     def next_file(self, found: Found, before: Position) -> None:
         """Another file is read than the one of the position `before`."""
         if found.missed:
-            self.book.note("files_missed")
+            self.counters.add("files_missed")
             log.warning(
                 "file_missed",
                 **self._names,
@@ -63,7 +63,7 @@ class FileEvents:
                 hint="the file read last is gone or was rewritten; what it had after this offset is not read",
             )
         if found.replaced:
-            self.book.note("files_replaced")
+            self.counters.add("files_replaced")
             log.warning(
                 "file_replaced",
                 **self._names,
@@ -73,7 +73,7 @@ class FileEvents:
                 else "it is read from its beginning; lines that were copied into it are stored twice",
             )
         for path in found.skipped:
-            self.book.note("files_skipped")
+            self.counters.add("files_skipped")
             log.warning(
                 "file_skipped",
                 source=self._names["source"],
@@ -83,7 +83,7 @@ class FileEvents:
 
     def truncated(self, found: Found, offset: int) -> None:
         """The file was cut off or written anew while it was followed."""
-        self.book.note("files_truncated")
+        self.counters.add("files_truncated")
         if found.copied is not None:
             log.info("file_truncated", **self._names, offset=offset, copy=str(found.copied))
             return
@@ -107,12 +107,12 @@ class FileEvents:
 
     def released(self, offset: int) -> None:
         """A deleted file is closed."""
-        self.book.note("files_deleted")
+        self.counters.add("files_deleted")
         log.info("file_released", **self._names, offset=offset)
 
     def hole(self, nul_bytes: int) -> None:
         """The beginning of a file holds nothing."""
-        self.book.note("discarded_bytes", nul_bytes)
+        self.counters.add("discarded_bytes", nul_bytes)
         log.warning(
             "file_hole",
             **self._names,
@@ -123,8 +123,8 @@ class FileEvents:
 
     def broken_framing(self, reason: str, discarded_bytes: int) -> None:
         """Frames cannot be told apart; the rest of what is in the file is passed over."""
-        self.book.note("discarded_bytes", discarded_bytes)
-        self.book.note("framing_errors", reason=reason)
+        self.counters.add("discarded_bytes", discarded_bytes)
+        self.counters.add("framing_errors", reason=reason)
         log.warning(
             "framing_error",
             source=self._names["source"],

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from streamd.core.books import FrameBook
 from streamd.core.clock import read_clock
 from streamd.core.contracts import AnyFramer, Outlet
+from streamd.core.counters import Counters
 from streamd.core.errors import FramingError
 from streamd.core.framer_counts import book_counts
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
@@ -16,10 +16,10 @@ class FileFrames:
     """One framer for one file after the other; a frame may go on in a copy of its file."""
 
     def __init__(
-        self, address: str, book: FrameBook, new_framer: Callable[[], AnyFramer], progress: Progress
+        self, address: str, counters: Counters, new_framer: Callable[[], AnyFramer], progress: Progress
     ) -> None:
         self._address = address
-        self._book = book
+        self._counters = counters
         self._progress = progress
         self._new_framer = new_framer
         self._framer = new_framer()
@@ -82,7 +82,7 @@ class FileFrames:
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], size_bytes: int, position: Position) -> None:
         """Offer frames; once they are settled, everything before `position` is."""
         flagged = bool(framer.counts)
-        book_counts(framer, self._outlet, self._book)
+        book_counts(framer, self._outlet, self._counters)
         self._reached = position
         if not frames:
             self._progress.passed(position)

@@ -11,12 +11,12 @@ import os
 import re
 import stat
 import threading
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from streamd.core.counters import Counters
 from streamd.core.errors import SinkError
 from streamd.core.trial_paths import try_access, try_file
 from streamd.files.dated import DatedPath, is_dated
@@ -44,14 +44,14 @@ def fault(path: Path, error: OSError) -> SinkError:
 class RotatingFile:
     """Appends whole writes to the file of their time; what does not fit is not there.
 
-    A full file becomes `<name>.000001` and so on. `notes` gets `files_rotated`, `files_removed` and
+    A full file becomes `<name>.000001` and so on. `counters` gets `files_rotated`, `files_removed` and
     `torn_bytes`, what was cut from the end of a file that a crash had left in the middle of a line.
     """
 
     def __init__(
         self,
         pattern: Path,
-        notes: "Counter[str]",
+        counters: Counters,
         *,
         header: bytes = b"",
         max_size_bytes: int | None,
@@ -62,7 +62,7 @@ class RotatingFile:
         """`header` begins every file; a file that begins otherwise is somebody else's."""
         self._pattern = pattern
         self._dated = DatedPath(pattern) if is_dated(pattern) else None
-        self._notes = notes
+        self._counters = counters
         self._header = header
         self._max_size_bytes = max_size_bytes
         self._keep = keep
@@ -169,7 +169,7 @@ class RotatingFile:
                 others = self._others()
                 for path in others[: -self._keep] if self._keep is not None else []:
                     path.unlink()
-                    self._notes["files_removed"] += 1
+                    self._counters.add("files_removed")
                     others.remove(path)
             for path in others if self._compress else []:
                 if not self.stopping and path.suffix != ".gz" and _NUMBERED.fullmatch(path.name):
@@ -250,7 +250,7 @@ class RotatingFile:
         end = end_of_last_line(fd, size, quoted=bool(self._header)) if self._beginning(fd, path) else 0
         if end < size:
             os.ftruncate(fd, end)
-            self._notes["torn_bytes"] += size - end
+            self._counters.add("torn_bytes", size - end)
             log.warning("torn_line_cut", path=str(path), cut_bytes=size - end, size_bytes=end)
 
     def _beginning(self, fd: int, path: Path) -> bool:
@@ -291,7 +291,7 @@ class RotatingFile:
         path.rename(path.with_name(f"{path.name}.{max(numbers, default=0) + 1:06d}"))
         if self._synchronous:
             _sync_folder(path.parent)
-        self._notes["files_rotated"] += 1
+        self._counters.add("files_rotated")
 
     def _others(self) -> list[Path]:
         """Files of this sink that are not written now, oldest first."""

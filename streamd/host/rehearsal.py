@@ -11,8 +11,8 @@ from streamd.admin.control import ControlServer
 from streamd.admin.server import AdminServer
 from streamd.components import Components
 from streamd.config import Loaded
-from streamd.core.books import FrameBook
 from streamd.core.contracts import Sockets, SourceContext
+from streamd.core.counters import Counters
 from streamd.core.errors import ConfigError, EnvironmentFault, Taken
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.host import units
@@ -120,7 +120,7 @@ def _rehearse_source(
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"source {name}: {fault}") from None
     context = SourceContext(
-        name, FrameBook(name), made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets, files
+        name, Counters(), made.framers.get(name), loaded.base_dir, loaded.state_dir, sockets, files
     )
     source = cls(settings, context)
     source.rehearse()

@@ -6,7 +6,7 @@ import structlog
 
 from streamd.core.contracts import AnyFramer, Outlet, SourceContext
 from streamd.core.errors import FramingError
-from streamd.core.framer_counts import LOST_FRAMES, MOST_FRAMES, book_counts
+from streamd.core.framer_counts import LOST_FRAMES, MOST_FRAMES, book_counts, book_error
 from streamd.core.frames import FlaggedFrame, Frames
 
 log = structlog.get_logger()
@@ -23,7 +23,7 @@ class DatagramCutter:
 
     def __init__(self, context: SourceContext, new_framer: Callable[[], AnyFramer]) -> None:
         self._source = context.name
-        self._book = context.book
+        self._counters = context.counters
         self._new_framer = new_framer
 
     def cut(
@@ -52,8 +52,7 @@ class DatagramCutter:
             frames = framer.feed(payload) + framer.feed_eof()
         except FramingError as error:
             frames = error.frames
-            self._book.note("discarded_bytes", error.discarded_bytes)
-            self._book.note("framing_errors", reason=error.reason)
+            book_error(error, self._counters)
             if LOST_FRAMES.keys().isdisjoint(framer.counts):
                 outlet.refuse(1, "framing")
             log.warning("framing_error", source=self._source, peer=peer, reason=error.reason)
@@ -66,7 +65,7 @@ class DatagramCutter:
                 return [payload]
         if type(payload) is FlaggedFrame and frames:  # its end is lost
             frames[-1] = FlaggedFrame(frames[-1], payload.flag)
-        book_counts(framer, outlet, self._book)
+        book_counts(framer, outlet, self._counters)
         return frames
 
 

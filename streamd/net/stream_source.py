@@ -6,7 +6,8 @@ import socket
 import struct
 import termios
 from abc import abstractmethod
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import structlog
 from pydantic import Field
@@ -14,7 +15,7 @@ from pydantic import Field
 from streamd.core.clock import read_clock
 from streamd.core.contracts import AnyFramer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
-from streamd.core.framer_counts import book_counts
+from streamd.core.framer_counts import CUTTING, book_counts, book_error
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.net.acceptor import Acceptor
@@ -71,6 +72,14 @@ class ConnectionSettings(StreamSettings):
 
 class StreamSource(Source):
     """A listener. A full buffer stops all its connections, so that the senders wait."""
+
+    counters: ClassVar[Mapping[str, str]] = {
+        **CUTTING,
+        "connections": "connections accepted",
+        "connections_refused": "connections refused, by the limit that refused them",
+        "connections_closed": "connections that the daemon closed, by the timeout",
+        "unread_bytes": "bytes of connected senders that the kernel still held when the source stopped",
+    }
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
@@ -173,7 +182,7 @@ class StreamSource(Source):
         task.add_done_callback(adopted)
 
     def _refuse(self, reason: str) -> None:
-        self.context.book.note("connections_refused", reason=reason)
+        self.context.counters.add("connections_refused", reason=reason)
 
     def leave(self, connection: "Connection") -> None:
         """A connection that was admitted is over."""
@@ -228,13 +237,13 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless the source has stopped meanwhile."""
         transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        source, book = self._source, self._source.context.book
+        source, counters = self._source, self._source.context.counters
         self.made = True
         if source.stopped:
-            book.note("connections_refused", reason="stopping")
+            counters.add("connections_refused", reason="stopping")
             transport.abort()
             return
-        book.note("connections")
+        counters.add("connections")
         self._transport = transport
         self._framer = source.new_framer()
         self._since_mono_s = read_clock().mono_s
@@ -259,8 +268,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             frames = framer.feed(data)
         except FramingError as error:
-            self._source.context.book.note("discarded_bytes", error.discarded_bytes)
-            self._source.context.book.note("framing_errors", reason=error.reason)
+            book_error(error, self._source.context.counters)
             log.warning(
                 "framing_error", source=self._source.context.name, peer=self._peer, reason=error.reason
             )
@@ -299,7 +307,7 @@ class Connection(asyncio.BufferedProtocol):
     def end(self) -> None:
         """The daemon stops. What it leaves unread is lost to a sender that does not look: it is counted."""
         if unread_bytes := self.unread_bytes:
-            self._source.context.book.note("unread_bytes", unread_bytes)
+            self._source.context.counters.add("unread_bytes", unread_bytes)
         self._flush()
         self._close()
 
@@ -323,7 +331,7 @@ class Connection(asyncio.BufferedProtocol):
         """Close where the first byte, the end of a frame or anything at all is overdue."""
         reason = self._overdue(now_mono_s)
         if reason is not None:
-            self._source.context.book.note("connections_closed", reason=reason)
+            self._source.context.counters.add("connections_closed", reason=reason)
             self._flush()
             self._close()
 
@@ -354,7 +362,7 @@ class Connection(asyncio.BufferedProtocol):
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], fed_bytes: int) -> None:
         """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
         flagged = framer.counts != {} and any(type(frame) is FlaggedFrame for frame in frames)
-        book_counts(framer, self._source.outlet, self._source.context.book)
+        book_counts(framer, self._source.outlet, self._source.context.counters)
         if frames:
             size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
             wall_s = read_clock().wall_s

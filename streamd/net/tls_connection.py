@@ -194,7 +194,7 @@ class TlsConnection(Connection):
 
     def _note_failure(self, reason: str, detail: str) -> None:
         source = self._source
-        source.context.book.note("tls_failed", reason=reason)
+        source.context.counters.add("tls_failed", reason=reason)
         log.warning("tls_failed", source=source.context.name, peer=self._peer, reason=reason, detail=detail)
 
     def _last_word(self) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.net.datagram_cutter import DatagramCutter
 from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text, rehearse
@@ -20,6 +22,11 @@ _ROOM = socket.CMSG_SPACE(CREDENTIALS.size)
 
 class UnixDatagrams(Source):
     """A unix socket that takes datagrams, read whenever it is readable. Their peer is who sent each."""
+
+    counters: ClassVar[Mapping[str, str]] = {
+        **CUTTING,
+        "truncated": "frames cut at `max_frame`",
+    }
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
@@ -82,7 +89,7 @@ class UnixDatagrams(Source):
                     if self.config.oversize == "drop" and self._cutter is None:
                         self._outlet.refuse(1, "oversize")
                         continue
-                    self.context.book.note("truncated")
+                    self.context.counters.add("truncated")
                     payload, flagged = FlaggedFrame(payload, "truncated"), True
                 payloads.append(payload)
                 peers.append(_sender(ancillary))

@@ -39,6 +39,7 @@ class ReplayBooks(Books):
             total.add(book)
         for whole in (total, *self.records.values(), *self.deliveries.values()):
             yield from whole.entries()
+        yield from self.counted()
 
 
 class ReplayLedger(Ledger):

@@ -76,7 +76,7 @@ class Replay:
             max_waiting_bytes=_MEMORY_BYTES,
             payloads={name: source.dead_letters.payload for name, source in config.sources.items()},
         )
-        self.parts = components.make(loaded, self.dead_letters, self.databases)
+        self.parts = components.make(loaded, self.dead_letters, self.databases, books=self.books)
         if self.parts.problems:
             raise loaded.error(self.parts.problems)
         self._deliveries = {name: self._delivery(name) for name in self.parts.sinks}
@@ -130,7 +130,7 @@ class Replay:
                 raise EnvironmentFault(
                     f"cannot read the dead letters {store.path}: {_first(faults)}"
                 ) from None
-        self.outcome.unconfirmed = sum(sink.notes["unconfirmed"] for sink in self.parts.sinks.values())
+        self.outcome.unconfirmed = sum(sink["unconfirmed", ""] for sink in self.books.sinks.values())
         self.outcome.differences = differences(self.books)
         return self.outcome
 
@@ -230,9 +230,6 @@ class Replay:
     def _beside(self) -> Iterator[Entry]:
         """What the ledger holds beside the books."""
         yield from self.dead_letters.entries()
-        for name, sink in self.parts.sinks.items():
-            for counter, n in sink.notes.items():
-                yield Entry("", "", name, counter, "", n)
 
     def _pipeline(self, name: str, origin: Origin) -> Pipeline:
         """The pipeline with steps of its own state; where one sink refused the letters, to that one only."""

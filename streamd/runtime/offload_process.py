@@ -55,7 +55,7 @@ class ProcessExecutor:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 answer = await worker.call(payload)
-            done = _judged(sendable, answer, now)
+            done, counted = _judged(sendable, answer, now)
         except TimeoutError:
             await self._end(worker)
             text = f"not done after {self._settings.timeout_s:g} s; its process was killed"
@@ -73,6 +73,8 @@ class ProcessExecutor:
         else:
             self._idle.append(worker)
         done.rejects += rejects
+        for name, reason, n in counted:
+            self._step.context.counters.add(name, n, reason)
         return done
 
     async def call(self, call: Callable[[], Result]) -> Result:
@@ -228,8 +230,8 @@ def _encoded(records: list[Record], now: Now) -> tuple[list[Record], list[BadRec
     return sendable, rejects, pack(Task(sent, now.wall_s, now.mono_s))
 
 
-def _judged(given: list[Record], payload: bytes, now: Now) -> Processed:
-    """What a worker said, held against the sum. Raises `ValueError`."""
+def _judged(given: list[Record], payload: bytes, now: Now) -> tuple[Processed, list[tuple[str, str, int]]]:
+    """What a worker said, held against the sum; and what its step has counted. Raises `ValueError`."""
     try:
         answer = msgspec.msgpack.decode(payload, type=Answer, ext_hook=from_extension)
     except RecursionError:
@@ -251,4 +253,6 @@ def _judged(given: list[Record], payload: bytes, now: Now) -> Processed:
         len(done.records) + done.filtered + done.absorbed + len(rejects)
     ):
         raise ValueError("the numbers of its records do not add up")
-    return done
+    if any(n < 0 for _, _, n in answer.counters):
+        raise ValueError("it counts backwards")
+    return done, answer.counters

@@ -72,6 +72,8 @@ class Answer(msgspec.Struct, gc=False):
     absorbed: int
     emitted: int
     rejects: list[Bad]
+    counters: list[tuple[str, str, int]] = []
+    """What the step has counted meanwhile: name, reason, number."""
 
 
 def main(parent: int) -> None:
@@ -111,10 +113,13 @@ def answer(step: Step[Any], payload: bytes, told: set[str]) -> bytes:
         kind, detail = failure_of(error, step.context.base_dir)
         rejects = [BadRecord(record, "exception", detail, error, kind) for record in task.records]
         done = Processed([], rejects=rejects)
-    return _encoded(task, done, told)
+    counters = step.context.counters
+    counted = [(name, reason, n) for (name, reason), n in counters.items()]
+    counters.clear()
+    return _encoded(task, done, told, counted)
 
 
-def _encoded(task: Task, done: Processed, told: set[str]) -> bytes:
+def _encoded(task: Task, done: Processed, told: set[str], counted: list[tuple[str, str, int]]) -> bytes:
     places = {id(record): n for n, record in enumerate(task.records)}
     rejects = []
     for bad in done.rejects:
@@ -128,7 +133,7 @@ def _encoded(task: Task, done: Processed, told: set[str]) -> bytes:
                 kind = ""
         record = {} if place >= 0 else _shown(bad.record)
         rejects.append(Bad(place, bad.reason, bad.detail, kind, lines, record))
-    answer = Answer(task.mono_s, done.records, done.filtered, done.absorbed, done.emitted, rejects)
+    answer = Answer(task.mono_s, done.records, done.filtered, done.absorbed, done.emitted, rejects, counted)
     try:
         return pack(answer)
     except Exception:  # noqa: BLE001 - whatever a step made

@@ -348,9 +348,11 @@ class Workers:
             route.records.taken_in += len(decoded.records) + bad_elements
             if bad_elements:
                 route.records.rejected["decode"] += bad_elements
-        if decoded.notes:
-            for counter, n in decoded.notes.items():
-                book.note(counter, n)
+        if counts := feed.codec.counts:
+            book.counters.declare(feed.codec.counters)
+            for name, n in counts.items():
+                book.counters.add(name, n)
+            counts.clear()
 
     def _batch(self, feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
         records = decoded.records

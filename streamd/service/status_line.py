@@ -42,7 +42,7 @@ class DiskOutlook:
 def status_line(books: Books, days_left: float | None) -> str:
     """What came, what of it was lost after it was read, what the kernel dropped before, and the disk."""
     received = sum(book.received for book in books.frames.values())
-    kernel = sum(book.notes["kernel_dropped", ""] for book in books.frames.values())
+    kernel = sum(book.counters["kernel_dropped", ""] for book in books.frames.values())
     lost = sum(book.dropped.total() for book in books.every())
     line = f"received {short(received)}, lost {short(lost)}, kernel {short(kernel)}"
     if days_left is None or days_left > _MOST_DAYS:

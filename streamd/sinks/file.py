@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,12 @@ class File(Sink):
     counted as `torn_bytes`. The sink also counts `files_rotated` and `files_removed`. A flagged record
     (`truncated`, `unterminated`) has its flag as `_flag`.
     """
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "files_rotated": "files that were full, or whose day was over, and were renamed to a number",
+        "files_removed": "finished files that were deleted because of `keep`",
+        "torn_bytes": "bytes cut from the end of files that a crash had left in the middle of a line",
+    }
 
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
@@ -95,7 +101,7 @@ class File(Sink):
             self._lines = json_lines(context, add_metadata=settings.metadata)
         self._file = RotatingFile(
             self.path,
-            self.notes,
+            self.context.counters,
             header=header,
             max_size_bytes=settings.max_size,
             keep=settings.keep,

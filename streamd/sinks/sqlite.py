@@ -1,10 +1,10 @@
 """Rows in a SQLite table, typed by a schema, or whole records as JSON."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -69,6 +69,15 @@ class Sqlite(Sink):
     """
 
     opens_beside = True
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "extra_as_json": "fields kept in the column `extra` because they cannot become columns "
+        '(`extra = "add_column"`)',
+        "extra_dropped": 'fields dropped because they have no column (`extra = "drop"`)',
+        "expired": "rows deleted by retention; they were stored, and `stored` stays",
+        "wal_pinned": "times a reader kept SQLite from restarting the file's write-ahead log (event "
+        "`wal_pinned`)",
+    }
 
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
@@ -137,7 +146,7 @@ class Sqlite(Sink):
             catch_all=not fields,
         )
         self._retention = Retention(
-            self._table, context.name, self.notes, age=age, max_age_s=retention.max_age
+            self._table, context.name, context.counters, age=age, max_age_s=retention.max_age
         )
         self._deletes = retention.max_age is not None or retention.max_size is not None
         if self._deletes and self._dated is None:
@@ -228,7 +237,12 @@ class Sqlite(Sink):
             databases.reclaim(path)
         database = await databases.acquire(path, self.config.synchronous)
         writer = TableWriter(
-            database, self._table, self._rows, self.context.name, self.context.dead_letters, self.notes
+            database,
+            self._table,
+            self._rows,
+            self.context.name,
+            self.context.dead_letters,
+            self.context.counters,
         )
         try:
             await writer.open()

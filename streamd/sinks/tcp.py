@@ -1,8 +1,8 @@
 """Sends records as frames of JSON to a TCP address, such as another streamd."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import structlog
 from pydantic import BeforeValidator, Field
@@ -47,6 +47,11 @@ class Tcp(Sink):
     # after records were sent.
 
     opens_beside = True
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "unconfirmed": "part of stored: records sent over TCP connections that ended before the peer was"
+        " known to have read them; at most this many were lost",
+    }
 
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
@@ -206,7 +211,7 @@ class Tcp(Sink):
             self._confirm_due.cancel()
         connection.close()
         if connection.unconfirmed:
-            self.notes["unconfirmed"] += connection.unconfirmed
+            self.context.counters.add("unconfirmed", connection.unconfirmed)
             log.warning(
                 "connection_lost",
                 sink=self.context.name,

@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 from pydantic import Field
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError
+from streamd.core.framer_counts import CUTTING
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.files.events import FileEvents
 from streamd.files.first_place import go_to_end
@@ -57,6 +58,19 @@ class File(Source):
 
     address: str
 
+    counters: ClassVar[Mapping[str, str]] = {
+        **CUTTING,
+        "files_rotated": "files that were renamed or replaced, read to their end, and followed by the next",
+        "files_replaced": "how many of these were not renamed by a rotation: deleted, replaced by an editor,"
+        " or a link that leads elsewhere (event `file_replaced`)",
+        "files_truncated": "times the file was truncated or rewritten (event `file_truncated`)",
+        "files_deleted": "deleted files that were read to their end and closed",
+        "files_missed": "starts at which the file read last was gone: its remaining lines are not read",
+        "files_skipped": "rotated files that were compressed before they were read to their end; the event "
+        "`file_skipped` names each, and `file_missed` the offset from which on the file read "
+        "last is lost",
+    }
+
     class Config(StreamSettings):
         """A file that grows."""
 
@@ -86,13 +100,13 @@ class File(Source):
         self.address = os.path.abspath(context.base_dir / config.path)  # noqa: PTH100 - keeps links as written
         self._nothing = Position(self.address, 0, 0, b"")
         """The position while nothing is at the path."""
-        self._events = FileEvents(context.name, self.address, context.book)
+        self._events = FileEvents(context.name, self.address, context.counters)
         self._lineage = Lineage(Path(self.address), nul_is_data=self._new_framer().nul_is_data)
         """Asked in the thread only."""
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
         self._saved_at_ns = 0
         self._progress = Progress(None)
-        self._frames = FileFrames(self.address, context.book, self._new_framer, self._progress)
+        self._frames = FileFrames(self.address, context.counters, self._new_framer, self._progress)
         self._saver = Saver(self._positions, self._to_save, self._events.not_saved)
         self._room = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, f"file-{context.name}")
@@ -259,7 +273,7 @@ class File(Source):
     async def _change_to(self, found: Found, old: Tail) -> None:
         self._quiet_since_mono_s = 0.0
         self._deleted = False
-        self.context.book.note("files_rotated")
+        self.context.counters.add("files_rotated")
         self._events.next_file(found, old.position(self.address, old.offset))
         self._events.following(found.tail)
         if not found.continues:

@@ -1,7 +1,8 @@
 """A stream of sensor readings made here, for trying out and for tests."""
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import structlog
 from pydantic import Field
@@ -25,6 +26,10 @@ class Generate(Source):
     readings belongs to the stream, a millisecond for each reading: the same seed gives the same bytes. A full
     buffer pauses the stream; readings that were due meanwhile are not made up for.
     """
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "generated_gaps": "readings that a `generate` source left out on purpose",
+    }
 
     class Config(SourceSettings):
         """A stream of sensor readings made here."""
@@ -84,7 +89,7 @@ class Generate(Source):
         self._pace.spend(due)
         lines = self._stream.lines(due)
         if due > len(lines):
-            self.context.book.note("generated_gaps", due - len(lines))
+            self.context.counters.add("generated_gaps", due - len(lines))
         if lines and not self._outlet.offer(Frames(lines, PEER, now.wall_s)):
             self._paused = True
         elif self._left == 0:

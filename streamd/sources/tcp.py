@@ -1,8 +1,9 @@
 """TCP: one connection is one sender's stream."""
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from pydantic import Field
@@ -30,6 +31,11 @@ class Tcp(StreamSource):
 
     opens_beside = True
     address: Address
+
+    counters: ClassVar[Mapping[str, str]] = {
+        **StreamSource.counters,
+        "tls_failed": "connections closed because of TLS",
+    }
 
     class Config(ConnectionSettings):
         """A TCP listener."""

@@ -4,8 +4,8 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import structlog
 from pydantic import Field, model_validator
@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.errors import Place
+from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import (
     Address,
@@ -56,6 +57,10 @@ class Udp(Source):
     # the loop turn.
 
     opens_beside = True
+    counters: ClassVar[Mapping[str, str]] = {
+        **CUTTING,
+        "kernel_dropped": "datagrams that the kernel dropped because its receive buffer was full",
+    }
     address: Address
 
     class Config(SourceSettings):
@@ -168,7 +173,7 @@ class Udp(Source):
             return
         drops = _kernel_drops(self._socket)
         if drops != self._kernel_drops:
-            self.context.book.note("kernel_dropped", (drops - self._kernel_drops) % 2**32)
+            self.context.counters.add("kernel_dropped", (drops - self._kernel_drops) % 2**32)
             self._kernel_drops = drops
 
     async def stop(self) -> None:

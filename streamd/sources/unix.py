@@ -1,6 +1,7 @@
 """Unix sockets: as TCP or UDP are, for processes on this host, with the kernel's word on who sends."""
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 import structlog
 from pydantic import Field, model_validator
@@ -8,7 +9,7 @@ from pydantic import Field, model_validator
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.errors import Place
 from streamd.core.settings import Component, ComponentSettings, FramingSettings, WhenFull
-from streamd.net.stream_source import ConnectionSettings
+from streamd.net.stream_source import ConnectionSettings, StreamSource
 from streamd.net.unix_datagrams import UnixDatagrams
 from streamd.net.unix_streams import UnixStreams
 
@@ -24,6 +25,11 @@ class Unix(Source):
     `pid=123,uid=1000,gid=1000` (of a stream: those of the process that connected). In fair queueing all
     processes are one sender.
     """
+
+    counters: ClassVar[Mapping[str, str]] = {
+        **StreamSource.counters,
+        **UnixDatagrams.counters,
+    }
 
     class Config(ConnectionSettings):
         """A unix socket."""

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from streamd.core.clock import read_clock
+from streamd.core.counters import Counters
 from streamd.core.errors import SinkError
 from streamd.core.now import Now
 from streamd.core.sums import Entry
@@ -80,7 +80,7 @@ class Retention:
         self,
         table: Table,
         sink: str,
-        notes: Counter[str],
+        counters: Counters,
         *,
         age: Age | None,
         max_age_s: float | None,
@@ -89,7 +89,7 @@ class Retention:
         self.max_age_s = max_age_s
         self._table = table
         self._sink = sink
-        self._notes = notes
+        self._counters = counters
         self._age = age
         self._clock = clock
         self._rows = _FIRST_ROWS
@@ -135,7 +135,7 @@ class Retention:
 
     def expired(self, n: int) -> None:
         """Count rows that are gone."""
-        self._notes["expired"] += n
+        self._counters.add("expired", n)
 
     async def _too_old(self, database: Database) -> tuple[str, str | int] | None:
         """Which rows go now because of their age, as a condition and its parameter."""

@@ -10,6 +10,7 @@ import structlog
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import Written
+from streamd.core.counters import Counters
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import EnvironmentFault, SinkError, StreamdError
 from streamd.core.sums import Entry
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 
 
 class TableWriter:
-    """Writes what one sink stores into one file. `notes` are the sink's numbers beside the books."""
+    """Writes what one sink stores into one file. `counters` are the sink's."""
 
     def __init__(
         self,
@@ -33,7 +34,7 @@ class TableWriter:
         rows: TypedRows | CatchAllRows,
         sink: str,
         dead_letters: DeadLetterOffice,
-        notes: Counter[str],
+        counters: Counters,
     ) -> None:
         self.database = database
         self._table = table
@@ -41,7 +42,7 @@ class TableWriter:
         self._unique = table.unique
         self._sink = sink
         self._office = dead_letters
-        self._notes = notes
+        self._counters = counters
         self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
         self._letters_kept: dict[tuple[int, int], Batch] = {}
         self._log_pinned = database.write_ahead_log.pinned
@@ -99,7 +100,7 @@ class TableWriter:
         self._letters_kept.clear()
         log_pinned = self.database.write_ahead_log.pinned
         if log_pinned > self._log_pinned:
-            self._notes["wal_pinned"] += log_pinned - self._log_pinned
+            self._counters.add("wal_pinned", log_pinned - self._log_pinned)
             self._log_pinned = log_pinned
         return written
 
@@ -138,7 +139,7 @@ class TableWriter:
         written = Written([0] * len(batches), [0] * len(batches))
         await self.database.write(chain.from_iterable(runs), self._entries(batches, written))
         if fields_as_json:
-            self._notes["extra_as_json"] += fields_as_json
+            self._counters.add("extra_as_json", fields_as_json)
         return written
 
     async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
@@ -172,9 +173,9 @@ class TableWriter:
             await self._keep(refused)
             entries.extend(self._entries(batches, written))
         if dropped_fields:
-            self._notes["extra_dropped"] += dropped_fields
+            self._counters.add("extra_dropped", dropped_fields)
         if fields_as_json:
-            self._notes["extra_as_json"] += fields_as_json
+            self._counters.add("extra_as_json", fields_as_json)
         self._rows = maker
         return written
 

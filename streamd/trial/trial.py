@@ -23,7 +23,7 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import AnyFramer, Processed
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import FramingError
-from streamd.core.framer_counts import book_counts
+from streamd.core.framer_counts import book_counts, book_error
 from streamd.core.frames import Frames
 from streamd.core.settings import BufferSettings
 from streamd.runtime.delivery import Delivery
@@ -182,15 +182,15 @@ class Trial:
         try:
             for chunk in chunks:
                 yield from framer.feed(chunk)
-                book_counts(framer, intake, book)
+                book_counts(framer, intake, book.counters)
             yield from framer.feed_eof()
         except FramingError as error:
             yield from error.frames
-            book.note("discarded_bytes", error.discarded_bytes)
+            book_error(error, book.counters)
             self.lost.append(
                 f"the framing broke off: {error}; {error.discarded_bytes} bytes and the rest were not read"
             )
-        book_counts(framer, intake, book)
+        book_counts(framer, intake, book.counters)
         for reason, count in book.dropped.items():
             self.lost.append(f"{count} frames were dropped: {reason}")
 

@@ -38,7 +38,7 @@ class World:
         self.refreshed = 0
         self.latency_s = Histogram((0.01, 0.1, 1.0))
         self.buffers: list[BufferGauge] = []
-        self.sinks = [SinkGauge("readings", None, 0.0, 999.0, self.latency_s, {"extra_dropped": 4})]
+        self.sinks = [SinkGauge("readings", None, 0.0, 999.0, self.latency_s)]
         self.sources = [SourceGauge("lab", ("127.0.0.1:9999",), 3)]
         self.dead_letters = Counter({"kept": 2, "evicted": 1})
         self.view = View(
@@ -72,7 +72,7 @@ class World:
             "files_missed", "files_skipped", "files_replaced", "files_deleted",
             "generated_gaps", "tls_failed",
         ):  # fmt: skip
-            frames.note(counter, 7)
+            frames.counters.add(counter, 7)
         records = self.books.pipeline("lab", "main")
         records.taken_in, records.emitted, records.out = 910, 5, 800
         records.filtered, records.absorbed = 90, 3
@@ -82,6 +82,7 @@ class World:
         delivery.offered, delivery.stored, delivery.replaced = 800, 700, 30
         delivery.unmatched, delivery.rejected = 20, 10
         delivery.dropped["buffer_full"] = 5
+        self.books.sink("readings").add("extra_dropped", 4)
         self.latency_s.observe(0.05, 700)
         self.buffers = [
             BufferGauge("lab", "source", 10, 1000, 65536, 1 << 26, "drop_oldest"),

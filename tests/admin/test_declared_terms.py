@@ -18,17 +18,17 @@ from streamd.core.books import SUMS, Books
 from streamd.core.sums import Book, Entry, Term
 from streamd.ledger.tables import statements
 
-HELD = Term("out", "held back for an inspection", "inspector", "held", "held", in_summary=True)
+IMPOUNDED = Term("out", "held back for an inspection", "inspector", "impounded", "impounded", in_summary=True)
 
 
 @pytest.fixture(params=SUMS, ids=lambda book: book.unit)
 def book(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, world: Any) -> Book:
     """The book of one unit, of a world in balance, with one more term that holds 3 of what was left."""
     kind: type[Book] = request.param
-    monkeypatch.setattr(kind, "terms", (*kind.terms[:-1], HELD, kind.terms[-1]))
+    monkeypatch.setattr(kind, "terms", (*kind.terms[:-1], IMPOUNDED, kind.terms[-1]))
     world.fill_books()
     (found,) = (made for made in world.books.every() if isinstance(made, kind))
-    found.held = Counter({"customs": 2, "police": 1})  # type: ignore[attr-defined]  # declared just now
+    found.impounded = Counter({"customs": 2, "police": 1})  # type: ignore[attr-defined]  # declared just now
     world.buffers.clear()
     return found
 
@@ -36,11 +36,11 @@ def book(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, world:
 def test_it_is_a_term_of_the_sum(book: Book, world: Any) -> None:
     before = {kind.unit: made for kind, made in zip(SUMS, (10, 19, 65), strict=True)}
     assert book.left == before[book.unit] - 3
-    held = [entry for entry in world.books.entries() if entry.counter == "held"]
+    found = [entry for entry in world.books.entries() if entry.counter == "impounded"]
     pipeline, sink = (*book.place, "", "")[1:3]
-    assert held == [
-        Entry("lab", pipeline, sink, "held", "customs", 2),
-        Entry("lab", pipeline, sink, "held", "police", 1),
+    assert found == [
+        Entry("lab", pipeline, sink, "impounded", "customs", 2),
+        Entry("lab", pipeline, sink, "impounded", "police", 1),
     ]
     assert type(book)(*book.place).left == 0
 
@@ -51,24 +51,24 @@ def test_it_is_a_metric_with_its_meaning_and_its_labels(book: Book, world: Any) 
     labels = ",".join(f'{key}="{value}"' for key, value in zip(book.keys, book.place, strict=True))
     # prometheus_client sorts the labels
     sample = ",".join(sorted([*labels.split(","), 'inspector="customs"']))
-    assert f"# HELP streamd_{book.unit}_held_total {HELD.meaning}\n" in text
-    assert f"streamd_{book.unit}_held_total{{{sample}}} 2.0\n" in text
+    assert f"# HELP streamd_{book.unit}_impounded_total {IMPOUNDED.meaning}\n" in text
+    assert f"streamd_{book.unit}_impounded_total{{{sample}}} 2.0\n" in text
 
 
 def test_it_is_in_the_status_and_a_sum_that_does_not_hold_with_it_is_named(book: Book, world: Any) -> None:
     lag = LoopLag(world.clock)
     made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
-    assert '"held": {"customs": 2, "police": 1}' in json.dumps(made)
+    assert '"impounded": {"customs": 2, "police": 1}' in json.dumps(made)
     assert made["balanced"]
-    book.held["customs"] += 1000  # type: ignore[attr-defined]
+    book.impounded["customs"] += 1000  # type: ignore[attr-defined]
     made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
     assert made["imbalances"] == [f"{'/'.join(book.place)}: {book.terms[-1].name} is {book.left}"]
 
 
 def test_it_is_in_the_line_at_the_stop(book: Book, world: Any) -> None:
-    (line,) = (line for line in summary(world.books, {}) if "held" in line)
+    (line,) = (line for line in summary(world.books) if "impounded" in line)
     left = book.terms[-1].name.replace("_", " ")
-    assert f" + held 3 (customs 2, police 1) + {left} {book.left}" in line
+    assert f" + impounded 3 (customs 2, police 1) + {left} {book.left}" in line
     assert any(f" {book.left} {book.noun} {left}" in found for found in differences(world.books))
 
 
@@ -80,12 +80,12 @@ def test_it_is_in_the_ledger_and_in_its_views(book: Book, world: Any) -> None:
             "INSERT INTO ledger VALUES ('2026-01-31T08:01:00.000000Z', 'one', 5, ?, ?, ?, ?, ?, ?)",
             world.books.entries(),
         )
-        assert ledger.execute("SELECT held FROM ledger_summary").fetchall() == [(3,)]
+        assert ledger.execute("SELECT impounded FROM ledger_summary").fetchall() == [(3,)]
         if book.unit == "deliveries":
-            assert ledger.execute("SELECT held FROM ledger_sinks").fetchall() == [(3,)]
+            assert ledger.execute("SELECT impounded FROM ledger_sinks").fetchall() == [(3,)]
 
 
 def test_it_is_added_up_over_processes(book: Book, world: Any) -> None:
     merged = Books.merge([world.books, world.books])
     (total,) = (made for made in merged.every() if type(made) is type(book))
-    assert total.numbers()["held"] == {"customs": 4, "police": 2}
+    assert total.numbers()["impounded"] == {"customs": 4, "police": 2}

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from streamd import registry
 from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
 from streamd.admin.readiness import Readiness
@@ -87,37 +88,68 @@ def test_names_with_quotes_and_line_ends_stay_within_their_label(world: Any, met
     assert ("streamd_forged_total",) not in found
 
 
+KINDS = {"sources": "source", "framing": "source", "codecs": "source", "steps": "step", "sinks": "sink"}
+"""The rooms of the catalogue, and the word in the metrics for what they count."""
+PROSE = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", METRICS_PAGE.read_text("utf-8"))
+
+
+def declared() -> dict[tuple[str, str], set[str]]:
+    """The meanings of every counter that a component of the catalogue declares, by kind and name."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for room, kind in KINDS.items():
+        for name in registry.names(room):
+            for counter, meaning in registry.load(room, name).counters.items():
+                found.setdefault((kind, counter), set()).add(meaning)
+    return found
+
+
 def test_the_documentation_lists_exactly_the_metrics_that_are_served(world: Any, metrics: Metrics) -> None:
-    files = [
-        file
-        for floor in ("sinks", "sqlite", "files", "net", "encoding")
-        for file in (ROOT / "streamd" / floor).glob("*.py")
-    ]
-    for file in files:
-        noted = re.findall(r'notes\["([a-z_]+)"\]', file.read_text("utf-8"))
-        world.sinks[0].notes.update(dict.fromkeys(noted, 1))
+    world.books.frames["lab"].counters.clear()
+    for kind, counter in declared():
+        counters = {
+            "source": world.books.frames["lab"].counters,
+            "step": world.books.step("main", "python[0]"),
+            "sink": world.books.sink("readings"),
+        }[kind]
+        counters.add(counter)
     served = {
         name
         for name in re.findall(r"^# TYPE (\S+)", metrics.render("")[0].decode(), re.MULTILINE)
         if name.startswith("streamd_")
     }
-    assert set(re.findall(r"`(streamd_[a-z_]+)", METRICS_PAGE.read_text("utf-8"))) == served
+    assert set(re.findall(r"^\| `(streamd_[a-z_]+)", METRICS_PAGE.read_text("utf-8"), re.MULTILINE)) == served
 
 
-def test_every_count_a_component_keeps_is_documented_as_a_metric() -> None:
-    noted = {
-        name
-        for floor in ("framing", "codecs", "sources", "net", "files", "runtime")
-        for file in (ROOT / "streamd" / floor).glob("*.py")
-        for name in re.findall(r'\.(?:note|count)\(\s*"([a-z_]+)"', file.read_text("utf-8"))
+def test_every_counter_that_a_component_declares_is_documented_with_its_meaning() -> None:
+    documented = {
+        (kind, counter): meaning
+        for kind, counter, meaning in re.findall(
+            r"^\| `streamd_(source|step|sink)_(\w+)_total` \| [^|]* \| (.*) \|$", PROSE, re.MULTILINE
+        )
     }
-    documented = set(re.findall(r"`streamd_source_([a-z_]+)_total`", METRICS_PAGE.read_text("utf-8")))
-    assert noted
-    assert noted <= documented
+    found = declared()
+    assert {key: meanings for key, meanings in found.items() if len(meanings) > 1} == {}
+    assert {
+        key: meaning for key, (meaning,) in found.items() if not documented.get(key, "").startswith(meaning)
+    } == {}
+
+
+def test_a_counter_is_a_metric_with_its_meaning_its_place_and_its_reason(world: Any) -> None:
+    late = world.books.step("main", "window[0]")
+    late.declare({"late": "records behind the window"})
+    late.add("late", 3, "closed")
+    world.books.step("main", "other[1]").add("odd", 2)
+    lag = LoopLag(world.clock)
+    text = Metrics(world.view, Readiness(world.view, lag), lag, {}).render("")[0].decode()
+    found = samples(text)
+    place = ("pipeline=main", "reason=closed", "step=window[0]")
+    assert found["streamd_step_late_total", *place] == 3
+    assert found["streamd_step_odd_total", "pipeline=main", "step=other[1]"] == 2
+    assert "# HELP streamd_step_late_total records behind the window\n" in text
+    assert "# HELP streamd_step_odd_total odd: counted by the step\n" in text
 
 
 def test_the_page_says_of_each_term_of_the_books_what_its_help_says() -> None:
-    page = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", METRICS_PAGE.read_text("utf-8"))
     missing = [
         row
         for book in SUMS
@@ -127,6 +159,6 @@ def test_the_page_says_of_each_term_of_the_books_what_its_help_says() -> None:
             f"{'' if term.side == 'left' or term.gauge else '_total'}`"
             f" | {', '.join(filter(None, (*book.keys, term.by)))} | {term.meaning} |"
         )
-        not in page
+        not in PROSE
     ]
     assert missing == []

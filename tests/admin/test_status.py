@@ -42,7 +42,7 @@ def test_the_document_holds_every_number_of_the_books(world: Any) -> None:
 
 
 def test_the_kernels_numbers_are_brought_in_first(world: Any) -> None:
-    world.view.refresh = lambda: world.books.source("lab").note("kernel_dropped", 188)
+    world.view.refresh = lambda: world.books.source("lab").counters.add("kernel_dropped", 188)
     assert document(world)["sources"][0]["frames"]["kernel_dropped"] == 188
 
 
@@ -67,8 +67,8 @@ def test_more_in_a_buffer_than_in_the_books_does_not_balance(world: Any) -> None
 
 
 def test_a_note_with_and_without_a_reason_shows_both(world: Any) -> None:
-    world.books.source("lab").note("connections_refused")
-    world.books.source("lab").note("connections_refused", 2, "not_allowed")
+    world.books.source("lab").counters.add("connections_refused")
+    world.books.source("lab").counters.add("connections_refused", 2, "not_allowed")
     assert document(world)["sources"][0]["frames"]["connections_refused"] == {"": 1, "not_allowed": 2}
 
 

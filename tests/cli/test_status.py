@@ -27,22 +27,23 @@ def view() -> View:
     frames = books.source("lab")
     frames.received, frames.decoded = 1_234_567, 1_234_500
     frames.rejected["json:syntax"] = 60
-    frames.note("kernel_dropped", 188)
-    frames.note("connections", 400)
-    frames.note("truncated", 1_500)
-    frames.note("connections_refused", 2, "not_allowed")
-    frames.note("connections_refused", 30, "max_connections_per_sender")
+    frames.counters.add("kernel_dropped", 188)
+    frames.counters.add("connections", 400)
+    frames.counters.add("truncated", 1_500)
+    frames.counters.add("connections_refused", 2, "not_allowed")
+    frames.counters.add("connections_refused", 30, "max_connections_per_sender")
     books.pipeline("lab", "main").taken_in = 7
     for pipeline, stored in (("main", 1000), ("other", 234)):
         delivery = books.delivery("lab", pipeline, "readings")
         delivery.offered = delivery.stored = stored
+    books.sink("readings").add("unconfirmed", 12)
     latency_s = Histogram((0.1, 0.2))
     latency_s.observe(0.15, 100)
     return View(
         books=books,
         refresh=lambda: None,
         buffers=lambda: [BufferGauge("lab", "source", 7, 100, 14, 1 << 26, "drop_oldest")],
-        sinks=lambda: [SinkGauge("readings", None, 0.0, read_clock().mono_s, latency_s, {"unconfirmed": 12})],
+        sinks=lambda: [SinkGauge("readings", None, 0.0, read_clock().mono_s, latency_s)],
         sources=lambda: [SourceGauge("lab", ("127.0.0.1:9999",), 3, read_clock().wall_s)],
         dead_letters=Counter({"kept": 60}),
         clock=read_clock,

@@ -65,14 +65,14 @@ def test_a_count_that_is_wrong_by_one_shows(count: int) -> None:
     assert book.waiting == -count
 
 
-def test_notes_add_up_by_counter_and_reason_and_are_no_part_of_the_sum() -> None:
+def test_counters_add_up_by_counter_and_reason_and_are_no_part_of_the_sum() -> None:
     book = frame_book()
     before = book.waiting
-    book.note("truncated")
-    book.note("truncated", 2)
-    book.note("connections_refused", 3, "limit")
-    book.note("connections_refused", 4, "tls")
-    assert book.notes == {
+    book.counters.add("truncated")
+    book.counters.add("truncated", 2)
+    book.counters.add("connections_refused", 3, "limit")
+    book.counters.add("connections_refused", 4, "tls")
+    assert book.counters == {
         ("truncated", ""): 3,
         ("connections_refused", "limit"): 3,
         ("connections_refused", "tls"): 4,
@@ -86,8 +86,8 @@ def test_every_number_of_the_books_is_an_entry_under_its_own_names() -> None:
     frames.received, frames.decoded = 9, 4
     frames.rejected["utf8"] = 2
     frames.dropped["shutdown"] = 1
-    frames.note("truncated", 7)
-    frames.note("connections_refused", 3, "limit")
+    frames.counters.add("truncated", 7)
+    frames.counters.add("connections_refused", 3, "limit")
     records = books.pipeline("lab", "main")
     records.taken_in, records.emitted, records.out = 20, 5, 8
     records.filtered, records.absorbed = 6, 4
@@ -220,7 +220,7 @@ def balanced(draw: st.DrawFn) -> Books:
         frames.rejected.update(draw(REASONS))
         frames.dropped.update(draw(REASONS))
         frames.received = -frames.left
-        frames.note("truncated", draw(COUNTS))
+        frames.counters.add("truncated", draw(COUNTS))
     sinks = st.sets(st.sampled_from(["db", "copy"]))
     books.connect("main", draw(sinks))
     for source in books.frames:

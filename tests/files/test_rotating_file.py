@@ -1,12 +1,12 @@
 import gzip
 import os
 import stat
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from streamd.core.counters import Counters
 from streamd.core.errors import SinkError
 from streamd.files import torn_end as torn
 from streamd.files.rotating_file import RotatingFile
@@ -16,10 +16,10 @@ DAY_S = 86_400.0
 NOON_S = 1_769_860_800.0  # 2026-01-31T12:00:00Z
 
 
-def rotating(path: Path, **options: Any) -> tuple[RotatingFile, Counter[str]]:
-    notes: Counter[str] = Counter()
+def rotating(path: Path, **options: Any) -> tuple[RotatingFile, Counters]:
+    counters = Counters()
     usual = {"max_size_bytes": None, "keep": None, "compress": False, "synchronous": False}
-    return RotatingFile(path, notes, **(usual | options)), notes
+    return RotatingFile(path, counters, **(usual | options)), counters
 
 
 def names(folder: Path) -> list[str]:
@@ -31,13 +31,13 @@ def line(size: int) -> bytes:
 
 
 def test_a_file_may_be_just_as_large_as_it_may(tmp_path: Path) -> None:
-    file, notes = rotating(tmp_path / "a", max_size_bytes=30)
+    file, counters = rotating(tmp_path / "a", max_size_bytes=30)
     file.open(NOON_S)
     assert [file.write(line(10), NOON_S) for _ in range(4)] == [False, False, False, True]
     file.close()
     assert names(tmp_path) == ["a", "a.000001"]
     assert (tmp_path / "a.000001").stat().st_size == 30
-    assert notes == {"files_rotated": 1}
+    assert counters.numbers() == {"files_rotated": 1}
 
 
 def test_a_file_with_nothing_but_its_header_is_written_into_however_much_it_is(tmp_path: Path) -> None:
@@ -59,15 +59,15 @@ def test_a_file_with_nothing_but_its_header_is_written_into_however_much_it_is(t
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_so_many_finished_files_are_kept_the_newest(tmp_path: Path, keep: int) -> None:
-    file, notes = rotating(tmp_path / "a", max_size_bytes=10, keep=keep)
+    file, counters = rotating(tmp_path / "a", max_size_bytes=10, keep=keep)
     file.open(NOON_S)
     for _ in range(6):
         file.write(line(10), NOON_S)
     file.tidy()
     assert names(tmp_path) == ["a", *(f"a.{n:06}" for n in range(6 - keep, 6))]
-    assert notes["files_removed"] == 5 - keep
+    assert counters["files_removed", ""] == 5 - keep
     file.tidy()
-    assert notes["files_removed"] == 5 - keep
+    assert counters["files_removed", ""] == 5 - keep
     file.close()
 
 
@@ -134,12 +134,12 @@ def test_a_compression_that_is_given_up_leaves_the_plain_file_and_nothing_else(t
 def test_days_that_an_earlier_run_left_are_mended_and_compressed_by_the_next(tmp_path: Path) -> None:
     (tmp_path / "a-2026-01-30").write_bytes(line(10) + b"{torn")
     (tmp_path / "a-2026-02-01").write_bytes(line(10))
-    file, notes = rotating(tmp_path / "a-%Y-%m-%d", compress=True)
+    file, counters = rotating(tmp_path / "a-%Y-%m-%d", compress=True)
     file.open(NOON_S)
     file.tidy()
     assert names(tmp_path) == ["a-2026-01-30.000001.gz", "a-2026-01-31", "a-2026-02-01"]
     assert gzip.decompress((tmp_path / "a-2026-01-30.000001.gz").read_bytes()) == line(10)
-    assert notes == {"torn_bytes": 5, "files_rotated": 1}
+    assert counters.numbers() == {"torn_bytes": 5, "files_rotated": 1}
     file.close()
 
 
@@ -148,10 +148,10 @@ def test_days_that_an_earlier_run_left_are_mended_and_compressed_by_the_next(tmp
 )
 def test_a_torn_header_is_written_anew(tmp_path: Path, begin: bytes, kept: bytes) -> None:
     (tmp_path / "a").write_bytes(begin)
-    file, notes = rotating(tmp_path / "a", header=b"a,b\r\n")
+    file, counters = rotating(tmp_path / "a", header=b"a,b\r\n")
     file.open(NOON_S)
     assert (tmp_path / "a").read_bytes() == kept
-    assert notes["torn_bytes"] == len(begin) - len(kept)
+    assert counters["torn_bytes", ""] == len(begin) - len(kept)
     file.write(b"1,2\r\n", NOON_S)
     assert (tmp_path / "a").read_bytes() == b"a,b\r\n1,2\r\n"
     file.close()

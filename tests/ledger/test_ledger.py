@@ -314,7 +314,7 @@ async def test_numbers_beside_the_books_are_written_without_a_source(path: Path)
 async def test_more_numbers_than_one_statement_takes(path: Path) -> None:
     async with Run(path, "one", Clock()) as run:
         for number in range(1201):
-            run.books.source("lab").note("x", number + 1, f"reason {number}")
+            run.books.source("lab").counters.add("x", number + 1, f"reason {number}")
         await run.ledger.flush()
         assert sums(path, "one") == told(run.books)
 
@@ -323,7 +323,7 @@ async def test_summary_has_one_row_a_run_and_source(path: Path) -> None:
     async with Run(path, "one", Clock()) as run:
         frames = run.books.source("lab")
         frames.received, frames.decoded, frames.rejected["utf8"], frames.dropped["full"] = 100, 90, 3, 2
-        frames.note("kernel_dropped", 8)
+        frames.counters.add("kernel_dropped", 8)
         records = run.books.pipeline("lab", "main")
         records.taken_in, records.out, records.filtered, records.rejected["step"] = 90, 70, 15, 1
         run.offer(70, "there")
@@ -359,7 +359,7 @@ async def test_completeness_by_minute(path: Path) -> None:
 
         async def minute(received: int, kernel: int, frames: int, deliveries: int) -> None:
             run.receive(received)
-            lab.note("kernel_dropped", kernel)
+            lab.counters.add("kernel_dropped", kernel)
             lab.dropped["full"] += frames
             run.books.delivery("lab", "main", "here").dropped["full"] += deliveries
             clock.now_s += 60

@@ -1,6 +1,7 @@
 """Datagrams that are cut into frames: every framing, every byte's fate."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,21 +20,29 @@ from streamd.runtime.intake import Intake
 FRAMINGS = sorted(registry.names("framing"))
 
 
-def cutter(framing: str, max_frame: int = 64, oversize: str = "truncate", **options: Any) -> DatagramCutter:
+class Cutter(DatagramCutter):
+    """A cutter with the book of its source."""
+
+    def __init__(self, new_framer: Callable[[], AnyFramer]) -> None:
+        self.book = FrameBook("lab")
+        super().__init__(SourceContext("lab", self.book.counters, new_framer), new_framer)
+
+
+def cutter(framing: str, max_frame: int = 64, oversize: str = "truncate", **options: Any) -> Cutter:
     cls = registry.load("framing", framing)
 
     def new_framer() -> AnyFramer:
         framer: AnyFramer = cls(cls.Config(**options), max_frame, oversize)
         return framer
 
-    return DatagramCutter(SourceContext("lab", FrameBook("lab"), new_framer), new_framer)
+    return Cutter(new_framer)
 
 
-def outlet(cut: DatagramCutter) -> Intake:
-    return Intake(BufferSettings(), "block", cut._book)
+def outlet(cut: Cutter) -> Intake:
+    return Intake(BufferSettings(), "block", cut.book)
 
 
-def frames_of(cut: DatagramCutter, *datagrams: bytes) -> list[tuple[bytes, str]]:
+def frames_of(cut: Cutter, *datagrams: bytes) -> list[tuple[bytes, str]]:
     found: list[tuple[bytes, str]] = []
     for frames in cut.cut(list(datagrams), "peer", 0.0, outlet(cut)):
         flags = [f.flag if isinstance(f, FlaggedFrame) else "" for f in frames.payloads]
@@ -42,7 +51,7 @@ def frames_of(cut: DatagramCutter, *datagrams: bytes) -> list[tuple[bytes, str]]
     return found
 
 
-def plain(cut: DatagramCutter, *datagrams: bytes) -> list[bytes]:
+def plain(cut: Cutter, *datagrams: bytes) -> list[bytes]:
     found = frames_of(cut, *datagrams)
     assert not any(flag for _, flag in found)
     return [frame for frame, _ in found]
@@ -69,8 +78,8 @@ def test_a_datagram_is_cut_and_its_end_ends_a_line(
 ) -> None:
     cut = cutter(framing)
     assert plain(cut, datagram, datagram) == expected * 2
-    assert not cut._book.notes
-    assert not cut._book.dropped
+    assert not cut.book.counters
+    assert not cut.book.dropped
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
@@ -78,8 +87,8 @@ def test_a_datagram_is_cut_and_its_end_ends_a_line(
 def test_a_datagram_without_a_frame_is_in_the_books(framing: str, datagram: bytes) -> None:
     cut = cutter(framing)
     frames = frames_of(cut, datagram)
-    assert len(frames) + cut._book.received == 1
-    assert cut._book.received == cut._book.dropped.total()
+    assert len(frames) + cut.book.received == 1
+    assert cut.book.received == cut.book.dropped.total()
 
 
 @pytest.mark.parametrize(
@@ -98,9 +107,9 @@ def test_what_is_cut_short_or_breaks_the_framing_is_dropped_and_the_next_datagra
     cut = cutter(framing)
     good = {"octet_counting": b"2 ok", "length_prefix": b"\0\0\0\2ok", "auto": b" ok"}[framing]
     assert plain(cut, datagram, good) == [*kept, good.removeprefix(b"2 ").lstrip(b"\0\2") or b"ok"]
-    book = cut._book
+    book = cut.book
     assert (book.received, dict(book.dropped)) == (1, dropped)
-    assert Counter({counter: n for (counter, _), n in book.notes.items()}) == notes
+    assert Counter({counter: n for (counter, _), n in book.counters.items()}) == notes
 
 
 @pytest.mark.parametrize("oversize", ["truncate", "drop"])
@@ -110,11 +119,15 @@ def test_the_limit_holds_for_each_frame_and_nothing_goes_on_in_the_next_datagram
     cut_off = [(b"too ", "truncated"), (b"endl", "truncated")] if oversize == "truncate" else [None] * 2
     expected = [(b"ok", ""), cut_off[0], (b"fine", ""), cut_off[1], (b"next", "")]
     assert found == [frame for frame in expected if frame]
-    book = cut._book
+    book, counters = cut.book, cut.book.counters
     if oversize == "truncate":
-        assert (book.received, book.notes["truncated", ""], book.notes["discarded_bytes", ""]) == (0, 2, 7)
+        assert (book.received, book.counters["truncated", ""], book.counters["discarded_bytes", ""]) == (
+            0,
+            2,
+            7,
+        )
     else:
-        assert (book.received, book.dropped["oversize"], book.notes["discarded_bytes", ""]) == (2, 2, 15)
+        assert (book.received, book.dropped["oversize"], counters["discarded_bytes", ""]) == (2, 2, 15)
 
 
 def test_many_frames_are_handed_on_in_parts_with_each_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,10 +165,10 @@ def test_every_datagram_is_cut_as_if_it_came_alone_and_has_a_fate(
     for datagram in datagrams:
         single = cutter(framing, 8, oversize)
         frames = frames_of(single, datagram)
-        assert frames or single._book.dropped or single._book.notes
-        assert single._book.received == single._book.dropped.total()
+        assert frames or single.book.dropped or single.book.counters
+        assert single.book.received == single.book.dropped.total()
         alone += frames
-        books.update(single._book.dropped)
+        books.update(single.book.dropped)
     assert found == alone
-    assert together._book.dropped == books
+    assert together.book.dropped == books
     assert all(flag in ("", "truncated") for _, flag in found)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.now import Now
 from streamd.net import acceptor, limits
 from streamd.net import stream_source as stream
@@ -29,7 +29,7 @@ def context_of(name: str, config: Any = None) -> SourceContext:
         framing = registry.load("framing", config.cut_by.framing.type)
         return framing(framing.Config(), config.max_frame, config.oversize)
 
-    return SourceContext(name, FrameBook(name), None if config is None else new_framer)
+    return SourceContext(name, Counters(), None if config is None else new_framer)
 
 
 def tcp(**options: Any) -> Tcp:
@@ -43,7 +43,7 @@ def udp(**options: Any) -> Udp:
 
 
 def noted(source: Any, counter: str) -> dict[str, int]:
-    notes = source.context.book.notes
+    notes = source.context.counters
     return {reason: n for (name, reason), n in notes.items() if name == counter}
 
 

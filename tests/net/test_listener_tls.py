@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from streamd import registry
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
 from streamd.net.certificate import names_in, normal
 from streamd.net.listener_tls import DAY_S, Tls, TlsSettings
@@ -47,7 +47,7 @@ def tcp(folder: Path, tls: dict[str, Any], **options: Any) -> Tcp:
         return framing(framing.Config(), config.max_frame, config.oversize)
 
     files = Tcp.read_files(config, folder)
-    return Tcp(config, SourceContext("floor", FrameBook("floor"), new_framer, files=files))
+    return Tcp(config, SourceContext("floor", Counters(), new_framer, files=files))
 
 
 def client(authority: Any, name: str | None = None, **options: Any) -> ssl.SSLContext:
@@ -77,7 +77,7 @@ async def refused(source: Tcp, context: ssl.SSLContext) -> None:
 
 
 def failures(source: Tcp) -> dict[str, int]:
-    notes = source.context.book.notes.items()
+    notes = source.context.counters.items()
     return {reason: n for (counter, reason), n in notes if counter == "tls_failed"}
 
 
@@ -100,7 +100,7 @@ async def test_frames_come_out_of_tls_however_they_were_written(
     writer.close()
     await until(lambda: not source.connections)
     assert capture.payloads[-1] == b"rest"
-    assert source.context.book.notes["unterminated", ""] == 1
+    assert source.context.counters["unterminated", ""] == 1
     assert failures(source) == {}
     assert reader is not None
     await source.stop()
@@ -260,7 +260,7 @@ async def test_a_silent_client_counts_from_its_accept_and_is_closed_at_the_timeo
     silent[1][1].write(b"\x16\3\1")
     await until(lambda: source.open_connections == 2)
     await refused(source, client(authority))
-    assert source.context.book.notes["connections_refused", "max_connections"] == 1
+    assert source.context.counters["connections_refused", "max_connections"] == 1
     async with asyncio.timeout(10):
         for reader, _ in silent:
             assert await reader.read() == b""
@@ -372,7 +372,9 @@ async def test_new_certificates_are_for_new_connections(
     source = tcp(authority.folder, SERVER)
     await source.open(capture)
     _, old = await connect(source, client(authority))
-    replaced = SourceContext("floor", source.context.book, source.new_framer, files=tls(tmp_path, **SERVER))
+    replaced = SourceContext(
+        "floor", source.context.counters, source.new_framer, files=tls(tmp_path, **SERVER)
+    )
     source.become(source.config, replaced)
     _, new = await connect(source, client(other))
     old.write(b"old\n")

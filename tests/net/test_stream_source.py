@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.now import Now
 from streamd.framing.newline import Newline
 from streamd.net import stream_source as stream
@@ -24,7 +24,7 @@ def tcp(framing: type[Newline] = Newline, **options: Any) -> Tcp:
     def new_framer() -> Newline:
         return framing(framing.Config(), config.max_frame, config.oversize)
 
-    return Tcp(config, SourceContext("floor", FrameBook("floor"), new_framer))
+    return Tcp(config, SourceContext("floor", Counters(), new_framer))
 
 
 def connect(source: Any) -> socket.socket:
@@ -32,7 +32,7 @@ def connect(source: Any) -> socket.socket:
 
 
 def noted(source: Tcp, counter: str) -> dict[str, int]:
-    return {reason: n for (name, reason), n in source.context.book.notes.items() if name == counter}
+    return {reason: n for (name, reason), n in source.context.counters.items() if name == counter}
 
 
 @pytest.fixture

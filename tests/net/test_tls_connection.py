@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.sources.tcp import Tcp
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -27,7 +27,7 @@ def tcp(folder: Path, **tls: str) -> Tcp:
         return framing(framing.Config(), config.max_frame, config.oversize)
 
     files = Tcp.read_files(config, folder)
-    return Tcp(config, SourceContext("floor", FrameBook("floor"), new_framer, files=files))
+    return Tcp(config, SourceContext("floor", Counters(), new_framer, files=files))
 
 
 def kernel_bytes(connection: Any) -> int:
@@ -56,7 +56,7 @@ async def test_a_certificate_with_a_name_that_is_no_text_is_refused_with_a_reaso
         assert await reader.read() == b""
     writer.close()
     await until(lambda: not source.connections)
-    assert source.context.book.notes["tls_failed", "protocol"] == 1
+    assert source.context.counters["tls_failed", "protocol"] == 1
     assert capture.payloads == []
     assert faults == []
     await source.stop()
@@ -94,6 +94,6 @@ async def test_what_came_of_an_unfinished_record_is_unread_at_the_stop(
     await until(lambda: connection.unread_bytes == cut)
     await until(lambda: kernel_bytes(connection) == 0)
     await source.stop()
-    assert source.context.book.notes["unread_bytes", ""] == cut
+    assert source.context.counters["unread_bytes", ""] == cut
     assert capture.payloads == [b"first"]
     writer.close()

@@ -584,19 +584,21 @@ async def test_each_sink_of_each_pipeline_holds_the_ack(bench: Any) -> None:
     assert b.balanced
 
 
-def test_what_a_codec_notes_is_in_the_book_of_its_source(bench: Any) -> None:
+def test_what_a_codec_counts_is_in_the_book_of_its_source(bench: Any) -> None:
     b = bench()
     decode = b.feed.codec.decode
 
     def noting(frames: Frames, now: Any) -> Any:
-        done = decode(frames, now)
-        done.notes = {"auto_fallback": len(frames), "truncated": 1}
-        return done
+        b.feed.codec.count("auto_fallback", len(frames))
+        b.feed.codec.count("truncated")
+        return decode(frames, now)
 
     b.feed.codec.decode = noting
+    b.feed.codec.counters = {"auto_fallback": "kept as text", "truncated": "cut"}
     b.process(b.frames(b"a", b"b"))
     b.process(b.frames(b"c"))
-    assert b.feed.frames.notes == {("auto_fallback", ""): 3, ("truncated", ""): 2}
+    assert b.feed.frames.counters.meanings == b.feed.codec.counters
+    assert b.feed.frames.counters == {("auto_fallback", ""): 3, ("truncated", ""): 2}
 
 
 def test_each_record_of_a_frame_has_its_flag_whatever_came_before(bench: Any) -> None:

@@ -27,7 +27,7 @@ def test_the_line_says_what_came_and_every_loss() -> None:
     for source, received in (("lab", 41_000_000), ("floor", 234_567)):
         books.source(source).received = received
     books.source("lab").dropped["buffer_full"] += 2
-    books.source("lab").note("kernel_dropped", 1500)
+    books.source("lab").counters.add("kernel_dropped", 1500)
     books.pipeline("lab", "main").dropped["shutdown"] += 3
     books.delivery("lab", "main", "db").dropped["closed"] += 5
     assert status_line(books, 12.3) == "received 41.2 M, lost 10, kernel 1.5 k, disk 12 d left"

@@ -75,7 +75,7 @@ async def test_records_are_lines_of_json_in_order_and_a_second_run_goes_on(
         await sink.write([batch_of([{"n": start}]), batch_of([{"n": start + 1}])])
         await folder.close()
     assert (folder.path / "out.ndjson").read_bytes() == b'{"n":0}\n{"n":1}\n{"n":2}\n{"n":3}\n'
-    assert sink.notes == {}
+    assert sink.context.counters.numbers() == {}
 
 
 async def test_csv_has_a_header_in_each_file_and_any_text_survives(folder: Folder, batch_of: BatchOf) -> None:
@@ -126,7 +126,7 @@ async def test_rotation_by_size_loses_and_repeats_nothing(
     for start in range(0, 3000, 10):
         await sink.write([batch_of([{"n": number} for number in range(start, start + 10)])])
     await folder.close()
-    rotated = sink.notes["files_rotated"]
+    rotated = sink.context.counters["files_rotated", ""]
     assert rotated == len(folder.names()) - 1 > 5
     assert sorted(json.loads(line)["n"] for line in folder.lines()) == list(range(3000))
     plain = [path for path in folder.path.iterdir() if path.suffix != ".gz"]
@@ -186,7 +186,7 @@ async def test_keep_deletes_the_oldest_and_counts_it(folder: Folder, batch_of: B
         await sink.write([batch_of([{"n": number, "fill": "x" * 80}])])
     there = ["out.ndjson", "out.ndjson.000007", "out.ndjson.000008"]
     await until(lambda: folder.names() == there)
-    assert sink.notes == {"files_rotated": 8, "files_removed": 6}
+    assert sink.context.counters.numbers() == {"files_rotated": 8, "files_removed": 6}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ async def test_a_torn_last_line_is_cut_and_counted(
     sink = await folder.open()
     await sink.write([batch_of([{"n": 3}])])
     assert (folder.path / "out.ndjson").read_bytes() == left + b'{"n":3}\n'
-    assert sink.notes == {"torn_bytes": len(found) - len(left)}
+    assert sink.context.counters.numbers() == {"torn_bytes": len(found) - len(left)}
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ async def test_a_torn_line_of_csv_is_cut_where_the_record_began(
     sink = await folder.open(path="out.csv", format="csv", columns=["a", "b"])
     await sink.write([batch_of([{"a": 7, "b": 8}])])
     assert (folder.path / "out.csv").read_bytes() == (left or b"a,b\r\n") + b"7,8\r\n"
-    assert sink.notes == {"torn_bytes": len(found) - len(left)}
+    assert sink.context.counters.numbers() == {"torn_bytes": len(found) - len(left)}
 
 
 @pytest.mark.parametrize("found", [b"SQLite format 3\0 and pages", b"a text of somebody", b"x,y\r\n1,2\r\n"])

@@ -150,7 +150,7 @@ async def test_lifted_metadata_is_no_field_without_a_column(
     assert [name for (name,) in bench.query("SELECT name FROM pragma_table_info('t')")] == columns
     empty = (3, *[None] * (len(columns) - 1))
     assert bench.query("SELECT * FROM t ORDER BY a") == [row, empty][row is None :]
-    assert sink.notes == notes
+    assert sink.context.counters.numbers() == notes
 
 
 async def test_columns_take_paths_and_other_names(bench: Any, batch_of: Any) -> None:
@@ -259,7 +259,7 @@ async def test_a_field_that_can_be_no_column_is_kept_as_json(bench: Any, batch_o
     assert bench.query("SELECT DISTINCT source, peer, typeof(received_at) FROM t") == [
         ("lab", "127.0.0.1:5", "text")
     ]
-    assert sink.notes["extra_as_json"] == 3
+    assert sink.context.counters["extra_as_json", ""] == 3
     again = await bench.open(**config)
     await again.write([batch_of([{"a": 6, name: [1]}])])
     assert bench.query("SELECT a, extra FROM t WHERE a = 6") == [
@@ -283,7 +283,7 @@ async def test_the_first_spelling_of_a_name_is_the_column_and_the_others_are_jso
     assert bench.query("SELECT id, extra FROM t ORDER BY rowid") == [
         (1, '{"ID":2}'), (None, '{"ID":3}'), (5, '{"Id":4}'), (6, None),
     ]  # fmt: skip
-    assert sink.notes["extra_as_json"] == 3
+    assert sink.context.counters["extra_as_json", ""] == 3
 
 
 async def test_two_sinks_that_add_one_name_in_two_spellings_lose_nothing(bench: Any, batch_of: Any) -> None:
@@ -362,15 +362,15 @@ async def test_extra_drop_counts_what_it_gives_up_once(bench: Any, batch_of: Any
         await sink.write(batches)
     assert (await sink.write(batches)).rejected == [1]
     assert bench.query("SELECT * FROM t") == [(1,)]
-    assert sink.notes["extra_dropped"] == 2
+    assert sink.context.counters["extra_dropped", ""] == 2
 
 
 async def test_extra_drop_counts_what_good_records_give_up(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="drop")
     written = await sink.write([batch_of([{"a": 1, "b": 1, "c": 2}, {"a": 2}]), batch_of([{"d": 1}])])
-    assert (written.rejected, sink.notes) == ([0, 0], {"extra_dropped": 3})
+    assert (written.rejected, sink.context.counters.numbers()) == ([0, 0], {"extra_dropped": 3})
     await sink.write([batch_of([{"a": 3}])])
-    assert sink.notes == {"extra_dropped": 3}
+    assert sink.context.counters.numbers() == {"extra_dropped": 3}
     assert bench.query("SELECT a FROM t") == [(1,), (2,), (None,), (3,)]
 
 
@@ -401,4 +401,4 @@ async def test_a_log_that_a_reader_pins_is_noted_once(bench: Any, batch_of: Any)
     sink._writer.database.write_ahead_log.pinned += 1
     for n in range(2):
         await sink.write([batch_of([{"n": n}])])
-    assert sink.notes["wal_pinned"] == 1
+    assert sink.context.counters["wal_pinned", ""] == 1

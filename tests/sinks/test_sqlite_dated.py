@@ -126,7 +126,7 @@ async def test_whole_files_go_when_they_are_too_old_and_are_counted_by_their_row
     assert not (bench.folder / ONE).exists()
     assert not (bench.folder / f"{ONE}-wal").exists()
     assert bench.query("SELECT count(*) FROM t", today()) == [(10,)]
-    assert sink.notes["expired"] == 100
+    assert sink.context.counters["expired", ""] == 100
 
 
 async def test_what_is_being_removed_when_the_sink_stops_is_counted_too(
@@ -150,7 +150,7 @@ async def test_what_is_being_removed_when_the_sink_stops_is_counted_too(
     may_go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await expiring
-    assert sink.notes["expired"] == 100
+    assert sink.context.counters["expired", ""] == 100
     await sink.write([batch_of([{"n": 1}], received_at=LAST_S)])
     assert bench.query("SELECT n FROM t", ONE) == [(1,)]
 
@@ -170,7 +170,7 @@ async def test_over_max_size_the_oldest_files_go_first_and_then_rows_of_the_last
     assert not (bench.folder / TWO).exists()
     ((count,),) = bench.query("SELECT count(*) FROM t", today())
     assert 1000 < count < 6000
-    assert sink.notes["expired"] == 18_000 - count
+    assert sink.context.counters["expired", ""] == 18_000 - count
     await bench.close()
     assert (bench.folder / today()).stat().st_size <= 2**20 * 9 // 8
 
@@ -223,7 +223,7 @@ async def test_what_is_no_database_is_named_once_and_never_removed(
     assert [event["path"] for event in told if event["log_level"] == "warning"] == [str(path)]
     assert path.lstat()
     assert not (bench.folder / ONE).exists()
-    assert sink.notes["expired"] == 100
+    assert sink.context.counters["expired", ""] == 100
 
 
 async def test_what_is_no_database_costs_no_rows_by_its_size(bench: Any, batch_of: Any) -> None:
@@ -267,7 +267,7 @@ async def test_two_sinks_on_one_pattern_expire_each_their_own_rows(bench: Any, b
     for sink, count in ((one, 10), (two, 20)):
         while await sink._writer.expire():
             pass
-        assert sink.notes["expired"] == count
+        assert sink.context.counters["expired", ""] == count
     assert not (bench.folder / ONE).exists()
 
 
@@ -299,7 +299,7 @@ async def test_a_file_stays_until_its_last_moment_is_too_old(
     at(sink, end + timedelta(days=500))
     assert await sink._writer.expire() is True
     assert not (bench.folder / name).exists()
-    assert sink.notes["expired"] == 1
+    assert sink.context.counters["expired", ""] == 1
 
 
 async def test_a_file_goes_only_when_all_are_more_than_max_size(bench: Any, batch_of: Any) -> None:
@@ -340,4 +340,4 @@ async def test_a_file_of_the_future_is_named_once_and_neither_counted_nor_remove
     assert await sink._writer.expire() is True  # first today's, which is older
     assert await sink._writer.expire() is True
     assert not (bench.folder / name).exists()
-    assert sink.notes["expired"] == 100_001
+    assert sink.context.counters["expired", ""] == 100_001

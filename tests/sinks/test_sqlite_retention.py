@@ -53,7 +53,7 @@ async def test_rows_older_than_max_age_go_and_are_counted(bench: Any, batch_of: 
         await sink.write([batch_of(rows(1000), received_at=NOW_S - age_days * DAY_S)])
     assert await expire(sink) >= 2
     assert bench.query("SELECT count(*), min(rowid) FROM t") == [(2000, 2001)]
-    assert sink.notes["expired"] == 2000
+    assert sink.context.counters["expired", ""] == 2000
 
 
 @pytest.mark.parametrize("path", ["data.db", "data-%Y.db"])
@@ -65,9 +65,9 @@ async def test_retention_goes_on_from_the_open_to_the_close(
     sink = bench.sink(path=path, retention={"min_free": "0B"} | bound)
     await sink.open()
     for _ in range(2):
-        before = sink.notes["expired"]
+        before = sink.context.counters["expired", ""]
         await sink.write([batch_of(rows(1000, 2000))])
-        await until(lambda: sink.notes["expired"] > before)  # noqa: B023 - awaited in its own turn
+        await until(lambda: sink.context.counters["expired", ""] > before)  # noqa: B023 - awaited in its own turn
     keeper = sink._keeper
     assert keeper is not None
     assert not keeper.done()
@@ -97,7 +97,7 @@ async def test_rows_of_unknown_age_go_with_the_next_whose_age_is_known(
     await sink.write([batch_of([{"a": 3}], lifted=True), batch_of([{"a": 4}], received_at=NOW_S)])
     await expire(sink)
     assert bench.query("SELECT id FROM records") == [(3,), (4,)]
-    assert sink.notes["expired"] == 2
+    assert sink.context.counters["expired", ""] == 2
 
 
 async def test_replaced_rows_keep_their_place_and_are_found_by_their_new_age(
@@ -111,7 +111,7 @@ async def test_replaced_rows_keep_their_place_and_are_found_by_their_new_age(
     await sink.write([batch_of(rows(1), received_at=NOW_S)])
     await expire(sink)
     assert bench.query("SELECT n FROM t") == [(0,)]
-    assert sink.notes["expired"] == 9
+    assert sink.context.counters["expired", ""] == 9
 
 
 async def test_the_age_can_be_that_of_a_column_in_any_order(bench: Any, batch_of: Any, expire: Any) -> None:
@@ -151,7 +151,7 @@ async def test_the_file_is_brought_within_max_size_and_the_newest_rows_stay(
     await expire(sink)
     ((count, first, last),) = bench.query("SELECT count(*), min(rowid), max(rowid) FROM t")
     assert (last, last - first + 1) == (20_000, count)
-    assert sink.notes["expired"] == 20_000 - count
+    assert sink.context.counters["expired", ""] == 20_000 - count
     assert count > 1000
     await bench.close()
     assert (bench.folder / "data.db").stat().st_size <= 2**20 * 9 // 8
@@ -184,7 +184,7 @@ async def test_no_more_goes_than_a_small_bound_asks_for(
         assert left < await used_bytes(sink) <= 2**20
     ((count, first, last),) = bench.query("SELECT count(*), min(rowid), max(rowid) FROM t")
     assert last - first + 1 == count
-    assert sink.notes["expired"] == last - count
+    assert sink.context.counters["expired", ""] == last - count
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def test_tables_of_others_are_in_the_bound_and_left_alone(
     await expire(sink)  # ends, though the file stays over its bound
     assert await used_bytes(sink) > 2**21
     assert bench.query("SELECT (SELECT count(*) FROM other), (SELECT count(*) FROM t)") == [(30, 0)]
-    assert sink.notes["expired"] == 10_000
+    assert sink.context.counters["expired", ""] == 10_000
 
 
 async def test_a_file_made_without_auto_vacuum_keeps_its_size_and_the_user_is_told_what_to_run(
@@ -263,7 +263,7 @@ async def ledger(bench: Any, tmp_path: Path) -> AsyncIterator[Ledger]:
     yield ledger
     await ledger.close()
     await bench.databases.release(database)
-    assert sink.notes == {}
+    assert sink.context.counters.numbers() == {}
 
 
 async def test_at_every_moment_the_ledger_says_how_many_rows_there_are(
@@ -287,10 +287,12 @@ async def test_at_every_moment_the_ledger_says_how_many_rows_there_are(
         ((count, told),) = bench.query(equation)
         assert count == told
         await ledger.flush()
-    assert sink.notes["expired"] > 1000
+    assert sink.context.counters["expired", ""] > 1000
     ((count, told),) = bench.query(equation)
     assert count == told
-    assert bench.query("SELECT sum(n) FROM ledger WHERE counter = 'expired'") == [(sink.notes["expired"],)]
+    assert bench.query("SELECT sum(n) FROM ledger WHERE counter = 'expired'") == [
+        (sink.context.counters["expired", ""],)
+    ]
 
 
 @pytest.mark.parametrize("more", [{}, {"indexes": [["received_at"]]}, {"unique": ["n"]}])
@@ -315,11 +317,11 @@ async def test_a_row_goes_for_size_only_when_the_bound_is_passed(
     del expire
     bound = await used_bytes(sink)
     assert await sink._retention.step(sink._writer.database, bound) is False
-    assert sink.notes["expired"] == 0
+    assert sink.context.counters["expired", ""] == 0
     assert await sink._retention.step(sink._writer.database, bound - 1) is True
     while await sink._retention.step(sink._writer.database, bound - 1):
         pass
-    assert sink.notes["expired"] > 0
+    assert sink.context.counters["expired", ""] > 0
     assert await used_bytes(sink) <= bound - 1
 
 

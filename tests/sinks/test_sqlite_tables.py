@@ -140,7 +140,7 @@ async def test_a_computed_column_takes_no_value_and_a_field_of_its_name_is_kept_
         (4, 8, 4, '{"TWICE":"no"}', None),
         (5, 10, None, None, 1),
     ]
-    assert sink.notes == {"extra_as_json": 2}
+    assert sink.context.counters.numbers() == {"extra_as_json": 2}
     again = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
     assert (await again.write([batch_of([{"a": 6, "twice": 5, "b": 2}])])).rejected == [0]
     assert bench.query("SELECT a, twice, extra, b FROM t WHERE a > 5") == [(6, 12, '{"twice":5}', 2)]

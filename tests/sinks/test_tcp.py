@@ -112,7 +112,7 @@ async def test_frames_are_what_the_other_end_expects(
     connection = await receiver.accept()
     expected = sent.replace(b"\\u20ac", "€".encode())
     assert await closed_in_order(out, receiver, connection) == expected
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 async def test_nobody_there_is_tried_again_and_nothing_is_sent_twice(sink: Any, batch_of: BatchOf) -> None:
@@ -123,7 +123,7 @@ async def test_nobody_there_is_tried_again_and_nothing_is_sent_twice(sink: Any, 
     for _ in range(3):
         with pytest.raises(SinkError, match="connect"):
             await out.write(batches)
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 async def test_a_name_that_does_not_exist_is_a_reason(sink: Any, batch_of: BatchOf) -> None:
@@ -142,7 +142,7 @@ async def test_a_peer_that_read_all_and_closed_first_is_not_known_to_have_read(
         assert await receiver.read(connection, b"\n") == b'{"n":%d}\n' % number
         connection.close()
     await out.close()
-    assert out.notes == {"unconfirmed": 3}
+    assert out.context.counters.numbers() == {"unconfirmed": 3}
 
 
 async def test_a_peer_that_shuts_down_its_side_unread_confirms_nothing_whether_it_closes_later_or_not(
@@ -156,7 +156,7 @@ async def test_a_peer_that_shuts_down_its_side_unread_confirms_nothing_whether_i
         if closes:
             connection.close()
     await out.close()
-    assert out.notes == {"unconfirmed": 1000}
+    assert out.context.counters.numbers() == {"unconfirmed": 1000}
 
 
 async def test_a_peer_that_shuts_down_its_side_and_reads_on_after_our_end_confirms_nothing(
@@ -167,7 +167,7 @@ async def test_a_peer_that_shuts_down_its_side_and_reads_on_after_our_end_confir
     connection = await receiver.accept()
     connection.shutdown(socket.SHUT_WR)
     assert (await closed_in_order(out, receiver, connection)).count(b"\n") == 5
-    assert out.notes == {"unconfirmed": 5}
+    assert out.context.counters.numbers() == {"unconfirmed": 5}
 
 
 @pytest.mark.parametrize("ended_by_us", [False, True])
@@ -183,7 +183,7 @@ async def test_a_peer_that_reads_half_and_closes_confirms_nothing(
         await our_end_has_come(connection)
     connection.close()
     await closing
-    assert out.notes == {"unconfirmed": 10}
+    assert out.context.counters.numbers() == {"unconfirmed": 10}
 
 
 READER = """
@@ -215,7 +215,7 @@ async def test_a_peer_that_is_killed_confirms_nothing_however_much_it_had_read(
     peer.kill()
     await peer.wait()
     await out.close()
-    assert out.notes == {"unconfirmed": 10}
+    assert out.context.counters.numbers() == {"unconfirmed": 10}
 
 
 async def test_what_an_idle_connection_carried_is_confirmed_without_another_write(
@@ -229,7 +229,7 @@ async def test_what_an_idle_connection_carried_is_confirmed_without_another_writ
     await out.write([batch_of([{"n": 2}])])
     second = await receiver.accept()
     assert await closed_in_order(out, receiver, second) == b'{"n":2}\n'
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 async def test_a_close_during_which_the_end_falls_due_confirms_what_the_connection_carried(
@@ -245,7 +245,7 @@ async def test_a_close_during_which_the_end_falls_due_confirms_what_the_connecti
         await asyncio.sleep(0.01)
     connection.close()
     await asyncio.wait_for(closing, 1)  # long before `connect_timeout`
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 async def test_a_reset_counts_all_that_the_connection_carried(
@@ -256,9 +256,9 @@ async def test_a_reset_counts_all_that_the_connection_carried(
     receiver.reset(await receiver.accept())
     await out.write([batch_of([{"n": 5}])])
     connection = await receiver.accept()
-    assert out.notes == {"unconfirmed": 5}
+    assert out.context.counters.numbers() == {"unconfirmed": 5}
     assert await closed_in_order(out, receiver, connection) == b'{"n":5}\n'
-    assert out.notes == {"unconfirmed": 5}
+    assert out.context.counters.numbers() == {"unconfirmed": 5}
 
 
 async def test_a_reset_between_the_connection_and_the_look_at_its_peer_is_a_failed_connection(
@@ -277,7 +277,7 @@ async def test_a_reset_between_the_connection_and_the_look_at_its_peer_is_a_fail
     assert failed.value.reason == "connect"
     await out.write([batch_of([{"n": 1}])])
     assert await closed_in_order(out, receiver, await receiver.accept()) == b'{"n":1}\n'
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 async def test_a_reset_just_before_the_orderly_end_confirms_nothing(
@@ -296,7 +296,7 @@ async def test_a_reset_just_before_the_orderly_end_confirms_nothing(
     await receiver.accept()
     await out.close()
     assert lost == ["connection"]
-    assert out.notes == {"unconfirmed": 3}
+    assert out.context.counters.numbers() == {"unconfirmed": 3}
 
 
 async def test_an_orderly_end_confirms_and_a_later_reset_counts_only_what_came_after(
@@ -311,7 +311,7 @@ async def test_an_orderly_end_confirms_and_a_later_reset_counts_only_what_came_a
     await writing
     receiver.reset(await receiver.accept())
     await out.close()
-    assert out.notes == {"unconfirmed": 2}
+    assert out.context.counters.numbers() == {"unconfirmed": 2}
 
 
 async def test_a_peer_that_does_not_end_its_side_confirms_nothing(
@@ -321,7 +321,7 @@ async def test_a_peer_that_does_not_end_its_side_confirms_nothing(
     await out.write([batch_of([{"n": 1}] * 3)])
     await receiver.accept()
     await out.close()
-    assert out.notes == {"unconfirmed": 3}
+    assert out.context.counters.numbers() == {"unconfirmed": 3}
 
 
 async def test_a_close_while_an_end_is_under_way_waits_for_the_same_answer(
@@ -332,7 +332,7 @@ async def test_a_close_while_an_end_is_under_way_waits_for_the_same_answer(
     connection = await receiver.accept()
     await our_end_has_come(connection)
     assert (await closed_in_order(out, receiver, connection)).count(b"\n") == 3
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 async def test_a_break_in_the_middle_of_a_write_sends_the_rest_on_the_next_connection_and_no_record_twice(
@@ -351,7 +351,7 @@ async def test_a_break_in_the_middle_of_a_write_sends_the_rest_on_the_next_conne
     receiver.reset(first)
     with pytest.raises(SinkError, match="connection"):
         await writing
-    carried = out.notes["unconfirmed"]  # counted at once, not when it is tried again
+    carried = out.context.counters["unconfirmed", ""]  # counted at once, not when it is tried again
     writing = asyncio.create_task(out.write(batches))
     second = await receiver.accept()
     rest = await receiver.read(second, b'"n":19999,"fill":"' + b"x" * 1000 + b'"}\n')
@@ -363,7 +363,7 @@ async def test_a_break_in_the_middle_of_a_write_sends_the_rest_on_the_next_conne
     assert one == list(range(len(one)))
     assert two == list(range(two[0], 20_000))
     lost = two[0] - len(one)
-    assert 0 < lost <= out.notes["unconfirmed"] == carried == 5 + two[0]
+    assert 0 < lost <= out.context.counters["unconfirmed", ""] == carried == 5 + two[0]
 
 
 async def test_a_peer_that_never_reads_stops_the_write_and_nothing_else(
@@ -382,7 +382,7 @@ async def test_a_peer_that_never_reads_stops_the_write_and_nothing_else(
     assert not writing.done()
     await out.close()
     assert writing.cancelled()
-    assert 0 < out.notes["unconfirmed"] < 300
+    assert 0 < out.context.counters["unconfirmed", ""] < 300
 
 
 async def test_what_a_peer_says_is_not_listened_to(sink: Any, receiver: Receiver, batch_of: BatchOf) -> None:

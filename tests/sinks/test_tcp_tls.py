@@ -125,7 +125,7 @@ async def refused(out: Tcp, batch: Batch, why: str) -> None:
         with pytest.raises(SinkError, match=why) as failed:
             await out.write([batch])
         assert failed.value.reason == "tls_failed"
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -144,7 +144,7 @@ async def test_what_was_sent_through_tls_is_confirmed_by_an_end_in_order(
     await out.close()
     assert [got.count(b"\n") for got in server.got] == [0, 10_001]
     assert server.got[-1].endswith(b'\n{"n":10000}\n')
-    assert out.notes == {}
+    assert out.context.counters.numbers() == {}
 
 
 async def test_a_peer_that_ends_the_connection_and_not_its_tls_confirms_nothing(
@@ -156,7 +156,7 @@ async def test_a_peer_that_ends_the_connection_and_not_its_tls_confirms_nothing(
     await out.write([batch_of([{"n": 1}] * 7)])
     await out.close()
     assert server.got[1].count(b"\n") == 7
-    assert out.notes == {"unconfirmed": 7}
+    assert out.context.counters.numbers() == {"unconfirmed": 7}
 
 
 async def test_a_peer_that_ends_its_tls_first_confirms_nothing_and_the_next_connection_goes_on(
@@ -177,7 +177,7 @@ async def test_a_peer_that_ends_its_tls_first_confirms_nothing_and_the_next_conn
     await out.close()
     server.close()
     assert ended == [b'{"n":1}\n', b'{"n":2}\n']
-    assert out.notes == {"unconfirmed": 2}
+    assert out.context.counters.numbers() == {"unconfirmed": 2}
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -192,7 +192,7 @@ async def test_a_peer_that_ends_its_tls_with_the_handshake_confirms_nothing(
     await out.write([batch_of([{"n": 1}] * 5)])
     await until(lambda: len(server.got) == 2)
     await out.close()
-    assert out.notes == {"unconfirmed": 5}
+    assert out.context.counters.numbers() == {"unconfirmed": 5}
 
 
 async def test_a_break_in_the_middle_sends_the_rest_on_the_next_connection_and_no_record_twice(
@@ -204,7 +204,7 @@ async def test_a_break_in_the_middle_sends_the_rest_on_the_next_connection_and_n
     batches = [batch_of([{"n": n, "fill": "x" * 1000} for n in range(20_000)])]
     with pytest.raises(SinkError, match="connection"):
         await out.write(batches)
-    sent_first = out.notes["unconfirmed"]
+    sent_first = out.context.counters["unconfirmed", ""]
     await out.write(batches)
     rest_bytes = sum(len(b'{"n":%d,"fill":"%b"}\n' % (n, b"x" * 1000)) for n in range(sent_first, 20_000))
     await until(lambda: len(server.got[-1]) == rest_bytes)  # else a slow machine could make the close wait
@@ -214,7 +214,7 @@ async def test_a_break_in_the_middle_sends_the_rest_on_the_next_connection_and_n
     )
     assert one == list(range(len(one)))
     assert two == list(range(sent_first, 20_000))
-    assert 0 < len(one) <= sent_first == out.notes["unconfirmed"]
+    assert 0 < len(one) <= sent_first == out.context.counters["unconfirmed", ""]
 
 
 @pytest.mark.parametrize("name", ["elsewhere.example", "10.0.0.1"])

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from streamd import registry
 from streamd.core.ack import Status
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FlaggedFrame
 from streamd.files.tail import Tail
@@ -37,7 +37,7 @@ def following(folder: Path, **options: Any) -> File:
     def new_framer() -> Any:
         return framing(framing.Config(), config.max_frame, config.oversize)
 
-    return File(config, SourceContext("app", FrameBook("app"), new_framer, folder, folder / "var"))
+    return File(config, SourceContext("app", Counters(), new_framer, folder, folder / "var"))
 
 
 def append(folder: Path, data: bytes, name: str = "app.log") -> None:
@@ -199,8 +199,8 @@ async def test_a_renamed_file_is_read_to_its_end_before_the_new_one(
     await until(lambda: len(capture.payloads) == 4)
     assert capture.payloads == [b"a", b"late", b"unfinished", b"new"]
     assert isinstance(capture.payloads[2], FlaggedFrame)
-    assert source.context.book.notes["files_rotated", ""] == 1
-    assert source.context.book.notes["unterminated", ""] == 1
+    assert source.context.counters["files_rotated", ""] == 1
+    assert source.context.counters["unterminated", ""] == 1
     settle(capture)
     await until(lambda: remembered(tmp_path) == 4)
     await source.stop()
@@ -225,8 +225,8 @@ async def test_files_rotated_while_away_are_read_in_order(capture: Any, until: U
     await again.open(capture)
     await until(lambda: len(capture.payloads) == 3)
     assert capture.payloads == [b"rest", b"between", b"now"]
-    assert again.context.book.notes["files_rotated", ""] == 2
-    assert ("files_missed", "") not in again.context.book.notes
+    assert again.context.counters["files_rotated", ""] == 2
+    assert ("files_missed", "") not in again.context.counters
     await again.stop()
 
 
@@ -244,7 +244,7 @@ async def test_a_file_that_was_replaced_and_is_gone_is_told_and_counted(
     again = following(tmp_path, start="end")
     await again.open(capture)
     await until(lambda: capture.payloads == [b"read", b"another"])
-    assert again.context.book.notes["files_missed", ""] == 1
+    assert again.context.counters["files_missed", ""] == 1
     await again.stop()
 
 
@@ -299,8 +299,8 @@ async def test_what_was_compressed_before_it_was_read_is_counted_and_named(
     await again.open(capture)
     await until(lambda: capture.payloads == [b"three", b"one", b"now"])
     await again.stop()
-    assert again.context.book.notes["files_missed", ""] == 1
-    assert again.context.book.notes["files_skipped", ""] == 3
+    assert again.context.counters["files_missed", ""] == 1
+    assert again.context.counters["files_skipped", ""] == 3
     skipped = [Path(fields["path"]).name for event, fields in warned if event == "file_skipped"]
     assert skipped == ["app.log.4.gz", "app.log.2.gz", "app.log.0.gz"]
     assert [fields["offset"] for event, fields in warned if event == "file_missed"] == [5]
@@ -348,7 +348,7 @@ async def test_a_file_copied_and_truncated_is_read_from_its_beginning(
     (tmp_path / "app.log").write_bytes(refilled)
     await until(lambda: len(capture.payloads) == 3)
     assert capture.payloads == [b"old line", b"half", refilled[:-1]]
-    assert source.context.book.notes["files_truncated", ""] == 1
+    assert source.context.counters["files_truncated", ""] == 1
     settle(capture)
     await until(lambda: remembered(tmp_path) == len(refilled))
     await source.stop()
@@ -406,7 +406,7 @@ async def test_an_overlong_line_is_cut_and_its_place_is_never_remembered_in_the_
     append(tmp_path, b"ok\n" + b"z" * 200_000)
     source = following(tmp_path, max_frame="1KiB")
     await source.open(capture)
-    await until(lambda: source.context.book.notes["discarded_bytes", ""] > 190_000)
+    await until(lambda: source.context.counters["discarded_bytes", ""] > 190_000)
     settle(capture)
     await source.stop()
     assert capture.payloads == [b"ok", b"z" * 1024]
@@ -427,8 +427,8 @@ async def test_broken_framing_skips_what_the_file_holds_and_goes_on_behind_it(
     source = following(tmp_path, framing="octet_counting")
     await source.open(capture)
     await until(lambda: capture.payloads == [b"one"])
-    book = source.context.book
-    assert book.notes["discarded_bytes", ""] == 140_000
+    counters = source.context.counters
+    assert counters["discarded_bytes", ""] == 140_000
     append(tmp_path, b"3 two")
     await until(lambda: capture.payloads == [b"one", b"two"])
     await source.stop()

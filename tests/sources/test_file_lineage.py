@@ -17,8 +17,8 @@ from structlog.testing import LogCapture
 
 from streamd import registry
 from streamd.core.ack import Status
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.frames import Frames
 from streamd.sources import file as file_module
 from streamd.sources.file import File
@@ -33,7 +33,7 @@ class World:
         self.folder = folder
         self.options = {"type": "file", "path": path, "rotate_wait": "5ms"} | options
         self.lines: list[str] = []
-        self.book = FrameBook("app")
+        self.counters = Counters()
         self.source: File | None = None
         self.name = "app"
         self.configured: frozenset[str] = frozenset()
@@ -60,7 +60,7 @@ class World:
             return framing(framing.Config(), config.max_frame, config.oversize)
 
         context = SourceContext(
-            self.name, self.book, new_framer, self.folder, self.folder / "var", configured=self.configured
+            self.name, self.counters, new_framer, self.folder, self.folder / "var", configured=self.configured
         )
         self.source = File(config, context)
         await self.source.open(self)
@@ -109,7 +109,7 @@ class World:
         self.write(*lines)
 
     def count(self, counter: str) -> int:
-        return self.book.notes[counter, ""]
+        return self.counters[counter, ""]
 
     @property
     def saved(self) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.now import Now
 from streamd.sensors import SensorStream
 from streamd.sources import generate as generate_module
@@ -18,7 +18,7 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 def generate(**options: Any) -> Generate:
     config = Generate.Config.model_validate({"type": "generate", "rate": 100_000} | options)
-    return Generate(config, SourceContext("sensors", FrameBook("sensors"), None))
+    return Generate(config, SourceContext("sensors", Counters(), None))
 
 
 async def test_a_given_number_of_readings_comes_as_send_makes_them(capture: Any, until: Until) -> None:
@@ -33,7 +33,7 @@ async def test_a_given_number_of_readings_comes_as_send_makes_them(capture: Any,
 async def test_missing_readings_show_in_seq_and_are_counted(capture: Any, until: Until) -> None:
     source = generate(count=5000, gaps=0.1)
     await source.open(capture)
-    notes = source.context.book.notes
+    notes = source.context.counters
     await until(lambda: len(capture.payloads) + notes["generated_gaps", ""] == 5000)
     await source.stop()
     assert 300 < notes["generated_gaps", ""] < 700

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.frames import FlaggedFrame
 from streamd.core.now import Now
 from streamd.net import stream_source as stream
@@ -28,7 +28,7 @@ def tcp(**options: Any) -> Tcp:
         own = framing.Config.model_validate(config.framing.options)
         return framing(own, config.max_frame, config.oversize)
 
-    return Tcp(config, SourceContext("floor", FrameBook("floor"), new_framer))
+    return Tcp(config, SourceContext("floor", Counters(), new_framer))
 
 
 async def connect(source: Tcp) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -45,7 +45,7 @@ async def closed(reader: asyncio.StreamReader) -> bool:
 
 def stays_open(source: Tcp) -> bool:
     """Whether no timeout has closed a connection; a close shows here at once, in the source a turn later."""
-    closed_any = any(counter == "connections_closed" for counter, _ in source.context.book.notes)
+    closed_any = any(counter == "connections_closed" for counter, _ in source.context.counters)
     return bool(source.connections) and not closed_any
 
 
@@ -70,7 +70,7 @@ async def test_lines_of_several_connections(capture: Any, until: Until) -> None:
     by_frame = dict(zip(capture.payloads, capture.peers, strict=True))
     host, port = one.get_extra_info("sockname")
     assert by_frame[b"half a line"] == f"{host}:{port}"
-    assert source.context.book.notes["connections", ""] == 2
+    assert source.context.counters["connections", ""] == 2
     one.close()
     two.close()
     await source.stop()
@@ -110,7 +110,7 @@ async def test_an_unfinished_line_is_delivered_and_flagged_at_eof_at_reset_and_a
     assert capture.payloads == [b"eof", b"reset", b"stop"]
     assert all(isinstance(p, FlaggedFrame) and p.flag == "unterminated" for p in capture.payloads)
     assert all(frames.flagged for frames in capture.offered)
-    assert source.context.book.notes["unterminated", ""] == 3
+    assert source.context.counters["unterminated", ""] == 3
     for writer in (polite, cut):
         writer.close()
 
@@ -181,7 +181,7 @@ async def test_what_the_kernel_holds_of_a_sender_at_the_stop_is_counted(capture:
     writer.write(b"y\n" * 500)
     await until(lambda: connection.unread_bytes == 1000)
     await source.stop()
-    assert source.context.book.notes["unread_bytes", ""] == 1000
+    assert source.context.counters["unread_bytes", ""] == 1000
     assert capture.payloads == [b"x"]
     writer.close()
 
@@ -194,7 +194,7 @@ async def test_connections_over_the_cap_are_closed_at_once_and_counted(capture: 
     refused = [await connect(source) for _ in range(4)]
     for reader, _ in refused:
         assert await closed(reader)
-    assert source.context.book.notes["connections_refused", "max_connections"] == 4
+    assert source.context.counters["connections_refused", "max_connections"] == 4
     held[0][1].close()
     await until(lambda: len(source.connections) == 2)
     _, writer = await connect(source)
@@ -211,7 +211,7 @@ async def test_peers_outside_the_allowed_networks_are_closed_and_counted(capture
     await source.open(capture)
     reader, writer = await connect(source)
     assert await closed(reader)
-    assert source.context.book.notes["connections_refused", "not_allowed"] == 1
+    assert source.context.counters["connections_refused", "not_allowed"] == 1
     writer.close()
     await source.stop()
 
@@ -223,22 +223,20 @@ async def test_broken_framing_closes_the_connection_and_keeps_earlier_frames(cap
     writer.write(b"5 hello" + b"garbage without a count")
     assert await closed(reader)
     assert capture.payloads == [b"hello"]
-    book = source.context.book
-    assert sum(n for (counter, _), n in book.notes.items() if counter == "framing_errors") == 1
-    assert book.notes["discarded_bytes", ""] > 0
+    counters = source.context.counters
+    assert sum(n for (counter, _), n in counters.items() if counter == "framing_errors") == 1
+    assert counters["discarded_bytes", ""] > 0
     writer.close()
     await source.stop()
 
 
-async def test_frames_the_framing_dropped_are_in_the_books(capture: Any, until: Until) -> None:
+async def test_frames_the_framing_dropped_are_refused(capture: Any, until: Until) -> None:
     source = tcp(max_frame="16B", oversize="drop")
     await source.open(capture)
     _, writer = await connect(source)
     writer.write(b"short\n" + b"long" * 20 + b"\nshort\n")
     await until(lambda: capture.payloads == [b"short", b"short"])
-    book = source.context.book
     assert capture.refused == {"oversize": 1}
-    assert book.waiting == 0
     writer.close()
     await source.stop()
 
@@ -251,7 +249,7 @@ async def test_a_silent_connection_is_closed_after_the_first_byte_timeout(
     await source.open(capture)
     reader, writer = await connect(source)
     assert await closed(reader)
-    assert source.context.book.notes["connections_closed", "first_byte_timeout"] == 1
+    assert source.context.counters["connections_closed", "first_byte_timeout"] == 1
     writer.close()
     await source.stop()
 
@@ -272,7 +270,7 @@ async def test_a_frame_that_trickles_is_closed_although_bytes_keep_coming(captur
     connection.check_timeouts(begun + 10)
     await until(lambda: not source.connections)
     assert capture.payloads == [b"whole", b"begi"]
-    assert source.context.book.notes["connections_closed", "frame_timeout"] == 1
+    assert source.context.counters["connections_closed", "frame_timeout"] == 1
     writer.close()
     await source.stop()
 
@@ -286,10 +284,10 @@ async def test_a_line_without_an_end_is_closed_while_its_rest_is_skipped(capture
     connection = next(iter(source.connections))
     begun = connection._since_mono_s
     writer.write(b"b" * 20)
-    await until(lambda: source.context.book.notes["discarded_bytes", ""] == 24)
+    await until(lambda: source.context.counters["discarded_bytes", ""] == 24)
     connection.check_timeouts(begun + 10)
     await until(lambda: not source.connections)
-    assert source.context.book.notes["connections_closed", "frame_timeout"] == 1
+    assert source.context.counters["connections_closed", "frame_timeout"] == 1
     writer.close()
     await source.stop()
 
@@ -382,7 +380,7 @@ async def test_after_a_pause_the_timeouts_begin_anew_and_hold(
         for connection in list(source.connections):
             connection.check_timeouts(now[0] + elapsed_s)
         await until(
-            lambda reason=reason: source.context.book.notes["connections_closed", reason] == 1  # type: ignore[misc]  # bound now
+            lambda reason=reason: source.context.counters["connections_closed", reason] == 1  # type: ignore[misc]  # bound now
         )
     await until(lambda: not source.connections)
     begun.close()
@@ -404,7 +402,7 @@ async def test_a_connection_that_waits_or_is_being_accepted_at_the_stop_is_close
         await asyncio.sleep(0)
     await source.stop()
     assert not source.connections
-    notes = source.context.book.notes
+    notes = source.context.counters
     assert notes["connections", ""] + notes["connections_refused", "stopping"] == 20
     for sender in senders:
         with contextlib.suppress(ConnectionResetError):

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from streamd import registry
-from streamd.core.books import FrameBook
 from streamd.core.contracts import AnyFramer, SourceContext
+from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FRAME_OVERHEAD_BYTES
 from streamd.core.settings import Address
@@ -31,7 +31,7 @@ def udp(**options: Any) -> Udp:
         return framer
 
     made = new_framer if config.framing else None
-    return Udp(config, SourceContext("lab", FrameBook("lab"), made))
+    return Udp(config, SourceContext("lab", Counters(), made))
 
 
 def sender(source: Udp, family: int = socket.AF_INET) -> socket.socket:
@@ -87,7 +87,7 @@ async def test_every_datagram_the_kernel_saw_is_offered_or_a_kernel_drop(capture
         for n in range(count):
             sock.send(b"%04d" % n * 100)
     await source.stop()
-    lost = source.context.book.notes["kernel_dropped", ""]
+    lost = source.context.counters["kernel_dropped", ""]
     assert lost > 0
     assert len(capture.payloads) + lost == count
 
@@ -161,7 +161,7 @@ async def test_a_framing_cuts_each_datagram_by_itself(capture: Any, until: Until
     assert capture.payloads == [b"a", b"b", b"c", b"d", b"much too", b"last", b""]
     assert capture.peers == [one, one, two, two, one, one, one]
     assert [frames.flagged for frames in capture.offered] == [True]
-    assert dict(source.context.book.notes) == {("truncated", ""): 1, ("discarded_bytes", ""): 5}
+    assert dict(source.context.counters) == {("truncated", ""): 1, ("discarded_bytes", ""): 5}
     await source.stop()
 
 
@@ -290,7 +290,7 @@ class Held:
 
 def held_udp(**options: Any) -> tuple[Udp, Held]:
     held = Held()
-    context = SourceContext("lab", FrameBook("lab"), None, sockets=held)  # type: ignore[arg-type]  # a part of it
+    context = SourceContext("lab", Counters(), None, sockets=held)  # type: ignore[arg-type]  # a part of it
     options = {"type": "udp", "listen": "127.0.0.1:0", "receive_buffer": "4KiB"} | options
     return Udp(Udp.Config.model_validate(options), context), held
 
@@ -305,14 +305,14 @@ async def test_what_the_kernel_dropped_of_a_socket_before_it_was_taken_is_not_th
         await source.open(capture)
         source._pause()
         source.refresh()
-        assert source.context.book.notes["kernel_dropped", ""] == 0
+        assert source.context.counters["kernel_dropped", ""] == 0
         for _ in range(200):
             sock.sendto(b"x" * 100, held.sock.getsockname())
         source.refresh()
-        dropped = source.context.book.notes["kernel_dropped", ""]
+        dropped = source.context.counters["kernel_dropped", ""]
         assert 0 < dropped <= 200
         source.refresh()
-        assert source.context.book.notes["kernel_dropped", ""] == dropped
+        assert source.context.counters["kernel_dropped", ""] == dropped
         await source.stop()
 
 
@@ -321,7 +321,7 @@ async def test_a_kernels_count_that_begins_anew_is_no_loss_less(capture: Any) ->
     await source.open(capture)
     source._kernel_drops = 2**32 - 2
     source.refresh()
-    assert source.context.book.notes["kernel_dropped", ""] == 2
+    assert source.context.counters["kernel_dropped", ""] == 2
     await source.stop()
 
 

@@ -15,8 +15,8 @@ import pytest
 from pydantic import ValidationError
 
 from streamd import registry
-from streamd.core.books import FrameBook
 from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FlaggedFrame
 from streamd.sources.unix import Unix
@@ -34,7 +34,7 @@ def unix(folder: Path, **options: Any) -> Unix:
         return framing(framing.Config(), config.max_frame, config.oversize)
 
     made = new_framer if config.cut_by else None
-    return Unix(config, SourceContext("local", FrameBook("local"), made, folder, folder))
+    return Unix(config, SourceContext("local", Counters(), made, folder, folder))
 
 
 def connected(source: Unix) -> socket.socket:
@@ -57,7 +57,7 @@ async def test_lines_of_a_stream_carry_the_process_that_connected(
     await until(lambda: len(capture.payloads) == 3)
     assert capture.peers == [ME] * 3
     assert capture.payloads[2].flag == "unterminated"
-    assert source.context.book.notes["connections", ""] == 1
+    assert source.context.counters["connections", ""] == 1
     await source.stop()
 
 
@@ -197,11 +197,11 @@ async def test_an_overlong_datagram_is_cut_or_dropped_and_counted(
         for payload in (b"x" * 16, b"y" * 1000, b"end"):
             sender.send(payload)
         await until(lambda: b"end" in capture.payloads)
-    book = source.context.book
+    counters = source.context.counters
     if oversize == "truncate":
         assert capture.payloads == [b"x" * 16, b"y" * 16, b"end"]
         assert isinstance(capture.payloads[1], FlaggedFrame)
-        assert book.notes["truncated", ""] == 1
+        assert counters["truncated", ""] == 1
     else:
         assert capture.payloads == [b"x" * 16, b"end"]
         assert capture.refused == {"oversize": 1}
@@ -221,7 +221,7 @@ async def test_a_framing_cuts_datagrams_and_the_limit_holds_for_each_line(
     assert [type(payload) is FlaggedFrame for payload in capture.payloads].index(True) == 4
     assert [frames.flagged for frames in capture.offered].count(True) == 1
     assert capture.peers == [ME] * 7
-    assert dict(source.context.book.notes) == {("truncated", ""): 1, ("discarded_bytes", ""): 4}
+    assert dict(source.context.counters) == {("truncated", ""): 1, ("discarded_bytes", ""): 4}
     await source.stop()
 
 
@@ -237,7 +237,7 @@ async def test_a_framed_datagram_longer_than_is_read_is_flagged_where_it_was_cut
     assert capture.payloads == [b"one", b"two", b"th"]
     assert capture.payloads[2].flag == "truncated"
     assert capture.offered[0].flagged
-    assert source.context.book.notes["truncated", ""] == 1
+    assert source.context.counters["truncated", ""] == 1
     await source.stop()
 
 
@@ -416,6 +416,6 @@ async def test_connections_over_the_cap_are_refused(capture: Any, until: Until, 
     with connected(source):
         await until(lambda: source.open_connections == 1)
         with connected(source) as late:
-            await until(lambda: source.context.book.notes["connections_refused", "max_connections"] == 1)
+            await until(lambda: source.context.counters["connections_refused", "max_connections"] == 1)
             assert await asyncio.to_thread(late.recv, 1) == b""
     await source.stop()

@@ -1,7 +1,7 @@
 """The contract of codecs."""
 
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -48,15 +48,13 @@ class Decoded:
 
     `records` are dicts, or structs of the schema where `typed`. `origins` holds the index of the frame of
     each record, in ascending order; None says that record i came from frame i and nothing was rejected.
-    `size_bytes` is about how much memory the records take as dicts; None: `Codec.weight` says it. `notes`
-    are counters for the source's book.
+    `size_bytes` is about how much memory the records take as dicts; None: `Codec.weight` says it.
     """
 
     records: list[Any]
     origins: list[int] | None = None
     rejects: list[BadFrame] = field(default_factory=list)
     typed: bool = False
-    notes: dict[str, int] | None = None
     frames: Frames | None = None
     size_bytes: int | None = None
 
@@ -89,6 +87,8 @@ class Codec(ABC, Generic[C]):
     Only then `forget`, `tick`, `next_deadline` and `finish` are called. Its frames stay in order for each
     sender, not among senders. A reload keeps it with what it holds if its options and schema do not change.
     """
+    counters: ClassVar[Mapping[str, str]] = {}
+    """The names it counts, each with its meaning in one sentence."""
 
     class Config(Settings):
         """What the configuration may say of this codec."""
@@ -97,6 +97,11 @@ class Codec(ABC, Generic[C]):
         self.config = config
         self.schema = schema
         self.typed = False
+        self.counts: dict[str, int] = {}
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to `counts`, which its owner empties into the counters of the source."""
+        self.counts[name] = self.counts.get(name, 0) + n
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order. Never raises for anything a frame holds."""

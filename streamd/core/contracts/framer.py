@@ -1,6 +1,7 @@
 """The contract of framings."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
 from streamd.core.settings import Settings
@@ -22,6 +23,16 @@ class Framer(ABC, Generic[C]):
     """What ends each frame and stands nowhere else; empty where the framing has no such bytes."""
     nul_is_data: ClassVar[bool] = False
     """Whether a NUL byte between two frames means something."""
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "truncated": "frames cut at `max_frame`",
+        "oversize_dropped": "frames over `max_frame`, dropped",
+        "unterminated": "last frames of a connection without their line end, kept",
+        "incomplete": "counted frames whose sender closed before their end, discarded",
+        "empty_frames": "frames of length 0, skipped",
+        "discarded_bytes": "bytes that never became a frame",
+    }
+    """The names that framings count, each with its meaning in one sentence; one may add others."""
 
     class Config(Settings):
         """What the configuration may say of this framing."""

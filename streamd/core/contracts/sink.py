@@ -1,13 +1,13 @@
 """The contract of sinks, and of what they are given."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from streamd.core.batch import Batch
+from streamd.core.counters import Counters
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import Place
 from streamd.core.schema import Schema
@@ -36,8 +36,8 @@ class SinkContext:
     dead_letters: DeadLetterOffice
     databases: Any
     """The process's `streamd.sqlite.databases.Databases`: one writer for each file."""
-    notes: Counter[str] = field(default_factory=Counter)
-    """Numbers beside the books, by name; they go on where a reload makes the sink anew."""
+    counters: Counters = field(default_factory=Counters)
+    """What the sink counts beside its sums; they go on where a reload makes the sink anew."""
     base_dir: Path = Path()
     """Folder of the file that configured it: relative paths of what it reads start here."""
 
@@ -47,6 +47,8 @@ class Sink(ABC):
 
     opens_beside: ClassVar[bool] = False
     """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
+    counters: ClassVar[Mapping[str, str]] = {}
+    """The names it counts beside its sums, each with its meaning in one sentence."""
 
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
@@ -54,7 +56,7 @@ class Sink(ABC):
     def __init__(self, config: Any, context: SinkContext) -> None:
         self.config = config
         self.context = context
-        self.notes = context.notes
+        context.counters.declare(self.counters)
 
     def accepts_typed(self, schema: Schema) -> bool:
         """Whether structs of this schema can be written without a dict being made of them."""

@@ -2,13 +2,13 @@
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from streamd.core.books import FrameBook
 from streamd.core.contracts.framer import AnyFramer
+from streamd.core.counters import Counters
 from streamd.core.errors import Place
 from streamd.core.frames import Frames
 from streamd.core.settings import Address, SourceSettings
@@ -45,10 +45,11 @@ class Sockets(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class SourceContext:
-    """What a source is given: its name, its book, and a maker of framers where it reads a byte stream."""
+    """What a source is given: its name, its counters, and a maker of framers where it reads a byte stream."""
 
     name: str
-    book: FrameBook
+    counters: Counters
+    """What the source counts beside the sum of its frames; they go on where a reload makes it anew."""
     new_framer: Callable[[], AnyFramer] | None
     base_dir: Path = Path()
     """Folder of the file that configured it: relative paths of what it reads start here."""
@@ -67,6 +68,8 @@ class Source(ABC):
 
     opens_beside: ClassVar[bool] = False
     """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
+    counters: ClassVar[Mapping[str, str]] = {}
+    """The names it counts beside the sum of its frames, each with its meaning in one sentence."""
     address: Address | str
     """Where it listens or reads; after `open`, with the port the system chose."""
 
@@ -76,6 +79,7 @@ class Source(ABC):
     def __init__(self, config: Any, context: SourceContext) -> None:
         self.config = config
         self.context = context
+        context.counters.declare(self.counters)
 
     @abstractmethod
     async def open(self, outlet: Outlet) -> None:

@@ -1,12 +1,13 @@
 """The contract of steps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from streamd.core.batch import Record
+from streamd.core.counters import Counters
 from streamd.core.errors import BadData
 from streamd.core.hold import Hold, hold
 from streamd.core.now import Now
@@ -101,6 +102,8 @@ class Step(ABC, Generic[C]):
     """
 
     offload: Offload | None = None
+    counters: ClassVar[Mapping[str, str]] = {}
+    """The names it counts with `context.counters`, each with its meaning in one sentence."""
 
     class Config(Settings):
         """What the configuration may say of this step."""
@@ -108,6 +111,7 @@ class Step(ABC, Generic[C]):
     def __init__(self, config: C, context: "StepContext") -> None:
         self.config = config
         self.context = context
+        context.counters.declare(self.counters)
 
     def process(self, records: list[Record], now: Now) -> Processed:
         """All records of a batch. Raises `BadData` for none of them: a bad record is in `rejects`."""
@@ -227,6 +231,8 @@ class StepContext:
     fields: frozenset[str] | None = None
     """The names a record may have here (the schema's, then what each step's `fields_after` says); None where
     that is not known."""
+    counters: Counters = field(default_factory=Counters, compare=False)
+    """What the step counts; they go on where a reload makes the step anew."""
 
     def hold(self) -> Hold | None:
         """In `process`: keep the frames of the records it was given; None where nobody waits for their fate.
