@@ -1,5 +1,6 @@
 """Every component a configuration names, made and checked; nothing is connected or opened yet."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from typing import Any
 
 from streamd import registry
 from streamd.config import Loaded, Problem, component
-from streamd.core.books import Books
+from streamd.core.books import SUMS, Books
 from streamd.core.contracts import AnyCodec, AnyFramer, Sink, SinkContext, Step, StepContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
@@ -88,14 +89,18 @@ def make(
     for name, source in config.sources.items():
         with made.at("sources", name, "codec"):
             codec, options = component("codecs", source.codec)
+            _check_counters(codec)
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
         if (cut_by := source.cut_by) is not None:
             with made.at("sources", name, "framing"):
                 made.framers[name] = _framers(cut_by)
+        with made.at("sources", name):
+            _check_counters(registry.load("sources", source.type))
     for name in config.pipelines:
         made.steps[name] = _steps(loaded, name, made, before, books)
     for name, sink in config.sinks.items():
         with made.at("sinks", name):
+            _check_counters(registry.load("sinks", sink.type))
             kept = before.sink(name, loaded) if before is not None else None
             context = SinkContext(
                 name,
@@ -110,8 +115,19 @@ def make(
     return made
 
 
+def _check_counters(cls: Any) -> None:
+    """Raises `ConfigError` for a counter that could not be told from another number, or has no metric."""
+    terms = {term.name for book in SUMS for term in book.terms}
+    for name in cls.counters:
+        if name in terms:
+            raise ConfigError(f"{cls.__name__}: the counter {name!r} has the name of a term of the books")
+        if re.fullmatch("[a-z][a-z0-9_]*", name) is None:
+            raise ConfigError(f"{cls.__name__}: the counter {name!r}: use a to z, digits and underscores")
+
+
 def _framers(cut_by: FramingSettings) -> Callable[[], AnyFramer]:
     framing, options = component("framing", cut_by.framing)
+    _check_counters(framing)
 
     def new_framer() -> AnyFramer:
         framer: AnyFramer = framing(options, cut_by.max_frame, cut_by.oversize)
@@ -132,6 +148,7 @@ def _steps(
     for index, spec in enumerate(settings.steps):
         with made.at("pipelines", pipeline, "steps", index):
             cls, options = component("steps", spec)
+            _check_counters(cls)
             name = f"{spec.type}[{index}]"
             context = StepContext(
                 name, pipeline, schema, loaded.base_dir, fields, counters=books.step(pipeline, name)

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import socket
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from functools import partial
@@ -12,8 +13,15 @@ from typing import Any
 
 import pytest
 
-from streamd.closing_books import differences
+from streamd import registry
+from streamd.admin.lag import LoopLag
+from streamd.admin.metrics import Metrics
+from streamd.admin.readiness import Readiness
+from streamd.admin.recent import Recent
+from streamd.admin.status import status
+from streamd.closing_books import differences, summary
 from streamd.config import load
+from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import Frames
 from streamd.daemon import Daemon
@@ -458,3 +466,90 @@ def test_two_sinks_on_one_table_have_one_place_however_it_is_spelt(running: Runn
     assert not _same_place(one, made("sqlite", "x.db", "others"))
     assert not _same_place(one, made("sqlite", "y.db", "rows"))
     assert not _same_place(one, made("file", "x.db"))
+
+
+TALLY = '''
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+from streamd.core.contracts import Step
+from streamd.core.settings import Settings
+
+
+class Tally(Step["Tally.Config"]):
+    """Counts records by the parity of `n`."""
+
+    counters: ClassVar[Mapping[str, str]] = {"seen": "records by the parity of `n`"}
+
+    class Config(Settings):
+        """How much a record counts."""
+
+        weight: int = Field(1, description="what one record counts")
+
+    def process_one(self, record, now):
+        self.context.counters.add("seen", self.config.weight, "odd" if record["n"] % 2 else "even")
+        return record
+'''
+
+
+@pytest.fixture
+def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of somebody else with a step that counts, as pip installs it."""
+    site = tmp_path / "site"
+    info = site / "tally-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "somebodys_tally.py").write_text(TALLY)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tally\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[streamd.steps]\ntally = somebodys_tally:Tally\n")
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(registry, "load", registry.load.__wrapped__)  # what it finds here is of this test
+
+
+async def test_what_a_step_counts_goes_on_over_reloads_and_is_shown_everywhere(
+    running: Running, until: Until, other_package: None
+) -> None:
+    del other_package
+    await running.begin(until, steps='{ type = "tally" }')
+    daemon = running.daemon
+    running.offer(1, 2, 3)
+    await running.stored(until, 3)
+    first = daemon.parts.pipelines["main"].stages[0].step
+    await running.reload(sink="batch = { max_records = 7 }", steps='{ type = "tally" }')
+    assert daemon.parts.pipelines["main"].stages[0].step is first
+    running.offer(4)
+    await running.stored(until, 4)
+    await running.reload(steps='{ type = "tally", weight = 10 }')
+    assert daemon.parts.pipelines["main"].stages[0].step is not first
+    running.offer(5)
+    await running.stored(until, 5)
+    counted = {"seen": {"odd": 12, "even": 2}}
+    lag = LoopLag(read_clock)
+    readiness = Readiness(daemon.view, lag)
+    document = status(daemon.view, readiness, lag, Recent(), read_clock())
+    assert document["steps"] == [{"name": "tally[0]", "pipeline": "main", "notes": counted}]
+    metrics = Metrics(daemon.view, readiness, lag, {}).render("")[0].decode()
+    assert "# HELP streamd_step_seen_total records by the parity of `n`\n" in metrics
+    assert 'streamd_step_seen_total{pipeline="main",reason="odd",step="tally[0]"} 12.0\n' in metrics
+    assert "step main > tally[0]: seen 14 (odd 12, even 2)" in summary(daemon.books)
+    assert await running.stop() == 0
+    with closing(sqlite3.connect(running.daemon._ledger_file.path)) as ledger:
+        rows = ledger.execute(
+            "SELECT pipeline, reason, sum(n) FROM ledger WHERE counter = 'seen' GROUP BY 1, 2 ORDER BY 3"
+        ).fetchall()
+    assert rows == [("main", "tally[0]:even", 2), ("main", "tally[0]:odd", 12)]
+
+
+async def test_a_package_whose_step_counts_under_the_name_of_a_term_is_refused(
+    running: Running, until: Until, other_package: None
+) -> None:
+    del other_package
+    await running.begin(until)
+    tally = running.folder / "site" / "somebodys_tally.py"
+    tally.write_text(TALLY.replace('"seen"', '"dropped"'))
+    sys.modules.pop("somebodys_tally", None)
+    running.write(steps='{ type = "tally" }')
+    refused = await running.daemon.reloads.ask(asked_by="a test")
+    assert "streamd.toml" in str(refused)
+    assert "the counter 'dropped' has the name of a term of the books" in str(refused)
+    assert await running.stop() == 0
