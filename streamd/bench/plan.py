@@ -32,6 +32,8 @@ class Plan:
     memory_hold_s: float = 8.0
     starts: int = 5
     fairness_datagrams: int = 1_000_000
+    meter_batches: int = 200_000
+    meter_records: int = 102_400
     retention_filled: int = 600_000
     """Records that are stored before: more than `retention_bytes` hold."""
     retention_records: int = 50_000
@@ -48,8 +50,9 @@ class Plan:
             step=step, parent=parent, judge=False, tcp_records=20_000, tcp_repeats=1, udp_rate=5_000,
             udp_steady_s=1.0, udp_step_s=1.0, udp_most_rate=5_000, latency_records=5_000, idle_records=2,
             memory_records=200_000, memory_buffer_bytes=MIB, memory_hold_s=1.5, starts=1,
-            fairness_datagrams=20_000, retention_filled=30_000, retention_records=10_000,
-            retention_repeats=1, retention_bytes=MIB, attack_records=10_000, attack_idle=100,
+            fairness_datagrams=20_000, meter_batches=2_000, meter_records=5_120,
+            retention_filled=30_000, retention_records=10_000, retention_repeats=1, retention_bytes=MIB,
+            attack_records=10_000, attack_idle=100,
         )  # fmt: skip
 
     @contextmanager

@@ -16,6 +16,7 @@ from streamd.bench import (
     latency,
     machine,
     memory,
+    meter,
     report,
     retention,
     start,
@@ -39,6 +40,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "memory_peak": memory.peak,
     "start": start.measure,
     "fairness": fairness.measure,
+    "meter": meter.measure,
     "retention": retention.measure,
     "attack": attack.measure,
 }

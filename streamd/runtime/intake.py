@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from streamd.core.ack import Status
 from streamd.core.books import FrameBook
-from streamd.core.clock import read_clock
+from streamd.core.clock import mono_of, read_clock
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.settings import BufferSettings, WhenFull
@@ -29,7 +29,7 @@ class Intake:
     ) -> None:
         self.book = book
         self.meter = Meter(clock().mono_s)
-        self._clock = clock
+        self._mono_s = mono_of(clock)
         self.buffer = FairBuffer(settings.max_records, settings.max_bytes, when_full, self._drop)
         self.buffer.max_taken_bytes = MAX_BATCH_BYTES
         self.connections = Connections()
@@ -37,7 +37,7 @@ class Intake:
     def resize(self, settings: BufferSettings, when_full: WhenFull) -> None:
         """Other bounds and policy for what comes; nothing that waits is lost by it."""
         self.buffer.resize(settings.max_records, settings.max_bytes, when_full)
-        self._note_state(self._clock().mono_s)
+        self._note_state(self._mono_s())
 
     def offer(self, frames: Frames) -> bool:
         """Take the frames; False: stop reading until the callback of `on_resume` comes."""
@@ -48,7 +48,7 @@ class Intake:
             self.connections.came(frames)
         goes_on = self.buffer.put(frames)
         if self.meter.state != ("busy" if goes_on else "blocked"):
-            self._note_state(self._clock().mono_s)
+            self._note_state(self._mono_s())
         return goes_on
 
     def taken(self, count: int, mono_s: float) -> None:
@@ -76,7 +76,7 @@ class Intake:
     def abandon(self, reason: str = "shutdown") -> int:
         """Drop what still waits when nobody will work on it any more; how many frames it was."""
         left = self.buffer.drain()
-        self._note_state(self._clock().mono_s)
+        self._note_state(self._mono_s())
         for frames in left:
             self._drop(frames, reason)
         held, self.book.held = self.book.held, 0

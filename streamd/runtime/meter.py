@@ -37,7 +37,8 @@ class Meter:
     - A step that waits is busy while it works on a batch, and blocked while a batch that is done has to let
       the one before it pass.
     - A sink is busy while it writes, and blocked from an error to the write that succeeds, the tries between
-      included. It is idle while nothing waits, and while what waits is kept for company until `max_wait`.
+      included. It is idle while nothing waits, and while what waits is kept for company until `max_wait`. A
+      write ends when the event loop hears of it: a step that holds up the loop makes sinks look busy.
 
     Each change of state gives the time before it to the state that ends, so the three sum to the elapsed
     time to the nanosecond, and none ever falls. A clock reading older than the one before counts as that one.

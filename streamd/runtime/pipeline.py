@@ -9,7 +9,7 @@ from typing import Any, cast
 from streamd.core.ack import Status
 from streamd.core.batch import PEER, RECEIVED_AT, SOURCE, Batch, Record, peer_of, received_at_of
 from streamd.core.books import TICK, Books, RecordBook
-from streamd.core.clock import read_clock
+from streamd.core.clock import mono_of, read_clock
 from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.errors import EnvironmentFault
@@ -156,6 +156,7 @@ class Pipeline:
         """Called whenever steps have run; their deadlines may be others now."""
         self._dead_letters = dead_letters
         self._clock = clock
+        self._mono_s = mono_of(clock)
         self._books = books
 
     @property
@@ -188,14 +189,14 @@ class Pipeline:
         try:
             if turn.waits:
                 await self._wait(turn, self.meter, worked_on=True)
-                self.meter.begin(self._clock().mono_s)
+                self.meter.begin(self._mono_s())
             while batch.records and (offloaded := self._waiting_at(index)) is not None:
                 place = offloaded.line.join()
                 turn.leave()
                 turn = place
                 done = await self._offload(self.stages[index], offloaded, batch)
                 await self._wait(turn, offloaded.meter)
-                self.meter.begin(self._clock().mono_s)
+                self.meter.begin(self._mono_s())
                 self._book(self.stages[index], done, batch, book)
                 index = self._run(index + 1, batch, book, self._clock())
             if batch.records:
@@ -220,7 +221,7 @@ class Pipeline:
         def begin() -> None:
             nonlocal waits
             waits = False
-            mono_s = self._clock().mono_s
+            mono_s = self._mono_s()
             self.meter.release(mono_s)
             meter.begin(mono_s)
 
@@ -229,7 +230,7 @@ class Pipeline:
         try:
             done = await stage.process_waiting(batch, now, begin)
         finally:
-            mono_s = self._clock().mono_s
+            mono_s = self._mono_s()
             if waits:
                 self.meter.release(mono_s)
             else:
@@ -241,14 +242,14 @@ class Pipeline:
         """Until those before have passed; meanwhile the batch is held up in the stage of this meter, which
         counts it as worked on so far or not.
         """
-        mono_s = self._clock().mono_s
+        mono_s = self._mono_s()
         meter.hold(mono_s)
         if worked_on:
             meter.end(mono_s)
         try:
             await turn.come()
         finally:
-            meter.release(self._clock().mono_s)
+            meter.release(self._mono_s())
 
     async def tick(self, index: int) -> int:
         """Tick the step at `index` and hand on what it makes; how many records that was.
@@ -265,11 +266,15 @@ class Pipeline:
             turn = stage.offloaded.line.join()
         meter.begin(now.mono_s)
         try:
-            done = await stage.tick(now)
+            try:
+                done = await stage.tick(now)
+            except asyncio.CancelledError:
+                meter.end(self._mono_s())
+                raise
             if turn is not None:
                 await self._wait(turn, meter, worked_on=True)
                 meter = self.meter
-                meter.begin(self._clock().mono_s)
+                meter.begin(self._mono_s())
             made = done.emitted = len(done.records) + done.filtered + done.absorbed + len(done.rejects)
             batch = _made(done.records, self.name, now)
             self._book(stage, done, batch, book)
@@ -278,8 +283,8 @@ class Pipeline:
                 waits_before = any(before.offloaded is not None for before in self.stages[:index])
                 turn = Turn(None) if waits_before else self.line.join()
             await self.carry(batch, book, following, turn)
+            meter.end(self._mono_s())  # where it is cancelled while it waits it has ended already
         finally:
-            meter.end(self._clock().mono_s)
             if turn is not None:
                 turn.leave()
         return made

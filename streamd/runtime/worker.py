@@ -10,6 +10,7 @@ from typing import cast
 from streamd.core.ack import Status
 from streamd.core.batch import FLAG, Batch, copied
 from streamd.core.books import FrameBook, RecordBook
+from streamd.core.clock import mono_of
 from streamd.core.contracts import AnyCodec, Decoded
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
@@ -99,6 +100,7 @@ class Workers:
         self.progress = 0
         self._dead_letters = dead_letters
         self._clock = clock
+        self._mono_s = mono_of(clock)
         self._idle: deque[asyncio.Future[None]] = deque()
         self._waiting_for_room: dict[asyncio.Task[None], Feed] = {}
         self._turn = 0
@@ -169,7 +171,7 @@ class Workers:
                     await self._carry_all(passages)
                 self.progress += 1
                 backlog = any(feed.buffer.records for feed in self.feeds)
-                self.meter.end(self._clock().mono_s, backlog=backlog)
+                self.meter.end(self._mono_s(), backlog=backlog)
                 await asyncio.sleep(0)
             elif self._closed:
                 return
@@ -180,16 +182,16 @@ class Workers:
 
     async def _carry_all(self, passages: list[Passage]) -> None:
         """Each in a task of its own, which begins with the next turn of the loop."""
-        self.meter.end(self._clock().mono_s, backlog=True)
+        self.meter.end(self._mono_s(), backlog=True)
         async with asyncio.TaskGroup() as carriers:
             for passage in passages:
                 carriers.create_task(self._carry_apart(passage))
-        self.meter.begin(self._clock().mono_s)
+        self.meter.begin(self._mono_s())
 
     async def _carry_apart(self, passage: Passage) -> None:
-        self.meter.begin(self._clock().mono_s)
+        self.meter.begin(self._mono_s())
         await _carry(passage)
-        self.meter.end(self._clock().mono_s)
+        self.meter.end(self._mono_s())
 
     async def _room(self, feed: Feed) -> None:
         """Wait until no sink of the feed has a full buffer, or others go on with the feed; nothing is held
@@ -197,7 +199,7 @@ class Workers:
         """
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._waiting_for_room[task] = feed
-        self.meter.hold(self._clock().mono_s)
+        self.meter.hold(self._mono_s())
         try:
             for route in feed.routes:
                 await route.pipeline.fanout.room()
@@ -206,7 +208,7 @@ class Workers:
             if not self._closed or feed in self.feeds or task.uncancel():
                 raise
         finally:
-            self.meter.release(self._clock().mono_s)
+            self.meter.release(self._mono_s())
             del self._waiting_for_room[task]
 
     def _next_turn(self) -> None:

@@ -20,7 +20,7 @@ def test_quick_runs_every_scenario_and_the_books_balance(tmp_path: Path) -> None
     found = json.loads((tmp_path / "all.json").read_text())
     assert [row["name"] for row in found["rows"]] == [
         "tcp_typed", "tcp_plain", "tcp_wall", "udp_steady", "udp_highest", "latency_p99", "latency_idle",
-        "memory_idle", "memory_peak", "start", "fairness", "retention", "attack",
+        "memory_idle", "memory_peak", "start", "fairness", "meter", "retention", "attack",
     ]  # fmt: skip
     assert all(row["value"] > 0 for row in found["rows"])
     assert all(row["reached"] is None for row in found["rows"])
