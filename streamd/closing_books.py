@@ -27,12 +27,16 @@ def beside(counted: Mapping[str, Mapping[str, int | Mapping[str, int]]]) -> list
     """A line for each step or sink that counts something beside the sums."""
     lines = []
     for place, numbers in counted.items():
-        of_stored = [f"{n:,} {_OF_STORED[name]}" for name, n in numbers.items() if n and name in _OF_STORED]
-        found = [f"of stored, {', '.join(of_stored)}"] if of_stored else []
+        of_stored: list[str] = []
+        others: list[str] = []
         for name, n in numbers.items():
             by_reason = {"": n} if isinstance(n, int) else n
-            if any(by_reason.values()) and name not in _OF_STORED:
-                found.append(parts(name.replace("_", " "), by_reason.items()))
+            total = sum(by_reason.values())
+            if total and name in _OF_STORED:
+                of_stored.append(f"{total:,} {_OF_STORED[name]}")
+            elif total:
+                others.append(parts(name.replace("_", " "), by_reason.items()))
+        found = [f"of stored, {', '.join(of_stored)}", *others] if of_stored else others
         if found:
             lines.append(f"{place}: {'; '.join(found)}")
     return lines

@@ -115,14 +115,26 @@ def make(
     return made
 
 
+_GAUGES = frozenset(
+    {"open_connections", "certificate_expiry_timestamp_seconds", "retrying", "last_commit_age_seconds"}
+)
+"""Metrics of sources and sinks that are no counters: OpenMetrics knows one kind for a name."""
+_ENDINGS = ("_total", "_created")
+
+
 def _check_counters(cls: Any) -> None:
     """Raises `ConfigError` for a counter that could not be told from another number, or has no metric."""
     terms = {term.name for book in SUMS for term in book.terms}
     for name in cls.counters:
         if name in terms:
             raise ConfigError(f"{cls.__name__}: the counter {name!r} has the name of a term of the books")
-        if re.fullmatch("[a-z][a-z0-9_]*", name) is None:
-            raise ConfigError(f"{cls.__name__}: the counter {name!r}: use a to z, digits and underscores")
+        if name in _GAUGES:
+            raise ConfigError(f"{cls.__name__}: the counter {name!r} has the name of a metric of streamd")
+        if re.fullmatch("[a-z][a-z0-9_]*", name) is None or name.endswith(_ENDINGS):
+            raise ConfigError(
+                f"{cls.__name__}: the counter {name!r}: use a to z, digits and underscores, and no ending"
+                " that Prometheus adds (_total, _created)"
+            )
 
 
 def _framers(cut_by: FramingSettings) -> Callable[[], AnyFramer]:

@@ -503,6 +503,7 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tally\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[streamd.steps]\ntally = somebodys_tally:Tally\n")
     monkeypatch.syspath_prepend(str(site))
+    monkeypatch.delitem(sys.modules, "somebodys_tally", raising=False)
     monkeypatch.setattr(registry, "load", registry.load.__wrapped__)  # what it finds here is of this test
 
 
@@ -540,16 +541,29 @@ async def test_what_a_step_counts_goes_on_over_reloads_and_is_shown_everywhere(
     assert rows == [("main", "tally[0]:even", 2), ("main", "tally[0]:odd", 12)]
 
 
-async def test_a_package_whose_step_counts_under_the_name_of_a_term_is_refused(
-    running: Running, until: Until, other_package: None
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("dropped", "has the name of a term of the books"),
+        ("in", "has the name of a term of the books"),
+        ("in_flight", "has the name of a term of the books"),
+        ("retrying", "has the name of a metric of streamd"),
+        ("seen_total", "that Prometheus adds"),
+        ("Seen", "use a to z"),
+        ("seen-late", "use a to z"),
+        ("", "use a to z"),
+    ],
+)
+async def test_a_package_whose_step_counts_under_a_name_of_something_else_is_refused(
+    running: Running, until: Until, other_package: None, name: str, why: str
 ) -> None:
     del other_package
     await running.begin(until)
     tally = running.folder / "site" / "somebodys_tally.py"
-    tally.write_text(TALLY.replace('"seen"', '"dropped"'))
-    sys.modules.pop("somebodys_tally", None)
+    tally.write_text(TALLY.replace('"seen"', f'"{name}"'))
     running.write(steps='{ type = "tally" }')
     refused = await running.daemon.reloads.ask(asked_by="a test")
     assert "streamd.toml" in str(refused)
-    assert "the counter 'dropped' has the name of a term of the books" in str(refused)
+    assert f"the counter {name!r}" in str(refused)
+    assert why in str(refused)
     assert await running.stop() == 0
