@@ -192,7 +192,7 @@ def batch_of() -> Callable[..., Batch]:
         }  # fmt: skip
         schema = more.pop("schema", None)
         if schema is None:
-            return Batch(list(records), **usual | more)
-        return Batch(schema.flatten(records), fields=schema.names, **usual | more)
+            return Batch.of(list(records), **usual | more)
+        return Batch.of(schema.flatten(records), fields=schema.names, **usual | more)
 
     return make

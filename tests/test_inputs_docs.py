@@ -22,7 +22,7 @@ DATAGRAMS = (("udp", {"listen": "127.0.0.1:0"}), ("unix", {"path": "s", "mode": 
 
 
 def sent(frame: bytes) -> Frames:
-    return Frames([frame], "127.0.0.1:5", 1e9)
+    return Frames.of([frame], "127.0.0.1:5", 1e9)
 
 
 def rows(title: str, table: int = 0) -> Iterator[list[str]]:

@@ -87,7 +87,7 @@ def _reads(peers: list[str], count: int, read: int) -> Iterator[Frames]:
     for first in range(0, count, read):
         size = min(read, count - first)
         each = [peers[n % len(peers)] for n in range(first, first + size)]
-        yield Frames([_PAYLOAD] * size, each[0] if len(peers) == 1 else each, 1.0)
+        yield Frames.of([_PAYLOAD] * size, each[0] if len(peers) == 1 else each, 1.0)
 
 
 def _peer(number: int) -> str:

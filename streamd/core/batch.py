@@ -1,9 +1,12 @@
 """What flows from decode to sink: records of one source in one pipeline."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from streamd.core.ack import Ack
+from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
+from streamd.core.column import Column
 from streamd.core.timestamp import from_epoch
 
 Record = dict[str, Any]
@@ -50,13 +53,14 @@ class Batch:
     the order of `fields`, one record after the other, checked by the schema whose fields they are. That is
     the fast lane of a pipeline in which nothing between decode and sink needs a dict.
 
-    Until a step may have changed their number, `peers` and `received_at` (wall clock, seconds) hold one
-    value for all records or a list with one for each; after that (`lifted`) they stand in the records as
-    `@source`, `@peer` and `@received_at`. Sinks never change a record: another sink may hold it too.
+    Until a step may have changed their number, `peers` and `received_at` (wall clock, seconds) have a row for
+    each record; after that (`lifted`) the records hold them as `@source`, `@peer` and `@received_at`. `acks`
+    has a row for each record always, and is None where nobody waits for their fate. Sinks never change a
+    record: another sink may hold it too.
     """
 
     __slots__ = (
-        "ack", "fields", "lifted", "peers", "pipeline", "received_at", "records", "size_bytes", "source",
+        "acks", "fields", "lifted", "peers", "pipeline", "received_at", "records", "size_bytes", "source",
     )  # fmt: skip
 
     def __init__(
@@ -64,12 +68,12 @@ class Batch:
         records: list[Any],
         source: str,
         pipeline: str,
-        peers: str | list[str],
-        received_at: float | list[float],
+        peers: Column[str],
+        received_at: Column[float],
         *,
         fields: tuple[str, ...] | None = None,
         lifted: bool = False,
-        ack: Ack | None = None,
+        acks: Acks | None = None,
         size_bytes: int = 0,
     ) -> None:
         self.records = records
@@ -79,36 +83,66 @@ class Batch:
         self.received_at = received_at
         self.fields = fields
         self.lifted = lifted
-        self.ack = ack
+        self.acks = acks
         self.size_bytes = size_bytes
+
+    @classmethod
+    def of(
+        cls,
+        records: list[Any],
+        source: str,
+        pipeline: str,
+        peers: str | Sequence[str],
+        received_at: float | Sequence[float],
+        *,
+        ack: Ack | None = None,
+        fields: tuple[str, ...] | None = None,
+        lifted: bool = False,
+        size_bytes: int = 0,
+    ) -> Self:
+        """A batch with one peer, time and ack for all records, or a list with one for each."""
+        self = cls(
+            records,
+            source,
+            pipeline,
+            Column(peers) if isinstance(peers, str) else Column.each([*peers], ""),
+            Column(received_at) if isinstance(received_at, float) else Column.each([*received_at], 0.0),
+            fields=fields,
+            lifted=lifted,
+            size_bytes=size_bytes,
+        )
+        self.acks = Acks.same(ack, len(self))
+        return self
 
     def __len__(self) -> int:
         return len(self.records) // len(self.fields) if self.fields else len(self.records)
 
     def split(self, count: int) -> "tuple[Batch, Batch]":
-        """The first `count` records and the rest; both hold the ack (0 < count < len)."""
+        """The first `count` records and the rest (0 < count < len)."""
+        acks = (None, None) if self.acks is None else self.acks.split(count)
         head_bytes = self.size_bytes * count // len(self)
-        width = len(self.fields) if self.fields else 1
         head, tail = (
-            Batch(
-                self.records[slice(part.start and part.start * width, part.stop and part.stop * width)],
-                self.source,
-                self.pipeline,
-                self.peers if isinstance(self.peers, str) else self.peers[part],
-                self.received_at if isinstance(self.received_at, float) else self.received_at[part],
-                fields=self.fields,
-                lifted=self.lifted,
-                ack=self.ack,
-                size_bytes=size_bytes,
-            )
-            for part, size_bytes in (
-                (slice(None, count), head_bytes),
-                (slice(count, None), self.size_bytes - head_bytes),
+            self.part(start, stop, acks[place], size_bytes)
+            for place, (start, stop, size_bytes) in enumerate(
+                ((0, count, head_bytes), (count, len(self), self.size_bytes - head_bytes))
             )
         )
-        if self.ack is not None:
-            self.ack.fork()
         return head, tail
+
+    def part(self, start: int, stop: int, acks: Acks | None, size_bytes: int) -> "Batch":
+        """The records from `start` up to `stop`, with acks and a size of their own."""
+        width = len(self.fields) if self.fields else 1
+        return Batch(
+            self.records[start * width : stop * width],
+            self.source,
+            self.pipeline,
+            self.peers.part(start, stop),
+            self.received_at.part(start, stop),
+            fields=self.fields,
+            lifted=self.lifted,
+            acks=acks,
+            size_bytes=size_bytes,
+        )
 
     def record(self, index: int) -> Record:
         """The record at `index` as a dict: the one that is there, or one made of the flat values."""
@@ -120,20 +154,18 @@ class Batch:
 
     def peer(self, index: int) -> str | None:
         """Who sent the record at `index`; None where a step made it of nothing a peer sent."""
-        if self.lifted:
-            return peer_of(self.records[index])
-        return self.peers if isinstance(self.peers, str) else self.peers[index]
+        return peer_of(self.records[index]) if self.lifted else self.peers[index]
 
     def time(self, index: int) -> float:
         """When the record at `index` was read (wall clock, seconds)."""
         if self.lifted:
             return received_at_of(self.records[index], self.first_received_at)
-        return self.received_at if isinstance(self.received_at, float) else self.received_at[index]
+        return self.received_at[index]
 
     @property
     def first_received_at(self) -> float:
         """When the first of it was read (wall clock, seconds)."""
-        return self.received_at if isinstance(self.received_at, float) else self.received_at[0]
+        return self.received_at.same
 
     def lift(self) -> None:
         """Put each record's metadata into it: from here on the number of records may change."""
@@ -141,29 +173,27 @@ class Batch:
             return
         source, peers, times = self.source, self.peers, self.received_at
         self.lifted = True
-        if isinstance(peers, str) and isinstance(times, float):
-            received_at = from_epoch(times)
+        if peers.values is None and times.values is None:
+            peer, received_at = peers.same, from_epoch(times.same)
             for record in self.records:
                 record[SOURCE] = source
-                record[PEER] = peers
+                record[PEER] = peer
                 record[RECEIVED_AT] = received_at
             return
         count = len(self.records)
-        each_peer = [peers] * count if isinstance(peers, str) else peers
         texts: dict[float, str] = {}
-        each_time = [times] * count if isinstance(times, float) else times
-        for record, peer, time_s in zip(self.records, each_peer, each_time, strict=True):
+        for record, peer, time_s in zip(self.records, peers.of(count), times.of(count), strict=True):
             text = texts.get(time_s)
             if text is None:
                 text = texts[time_s] = from_epoch(time_s)
             record[SOURCE] = source
             record[PEER] = peer
             record[RECEIVED_AT] = text
-        # A list with one for each record would be wrong as soon as a step changes their number.
-        self.peers = ""
-        self.received_at = each_time[0] if count else 0.0
+        # A row for each record would be wrong as soon as a step changes their number.
+        self.peers = Column("")
+        self.received_at = Column(times.same if count else 0.0)
 
-    def part(self, records: list[Record], ack: Ack | None) -> "Batch":
+    def chosen(self, records: list[Record], acks: Acks | None) -> "Batch":
         """Some records of this batch, which is lifted, as a batch of their own."""
         return Batch(
             records,
@@ -172,6 +202,11 @@ class Batch:
             self.peers,
             self.received_at,
             lifted=True,
-            ack=ack,
+            acks=acks,
             size_bytes=self.size_bytes * len(records) // max(len(self.records), 1),
         )
+
+    def settle(self, status: Status) -> None:
+        """The verdict of one holder on all records, where somebody waits for it."""
+        if self.acks is not None:
+            self.acks.settle(status)

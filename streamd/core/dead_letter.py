@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streamd.core.ack import Ack
+from streamd.core.acks import Acks
 
 
 @dataclass(slots=True)
@@ -34,8 +34,11 @@ class DeadLetter:
 class DeadLetterOffice(Protocol):
     """Where rejects are kept. What is over the bounds is counted and not kept."""
 
-    def keep(self, letters: list[DeadLetter], ack: Ack | None = None) -> None:
-        """Take the letters now; `ack` is settled as rejected once they are committed. Never blocks."""
+    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
+        """Take the letters now. Never blocks.
+
+        `acks` has a row for each; they are settled as rejected once the letters are committed.
+        """
 
     async def commit(self, letters: list[DeadLetter]) -> None:
         """Return when the letters are committed, for a sink that must know so before it commits its rows."""

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Self
 
-from streamd.core.ack import Ack
+from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
+from streamd.core.column import Column
+from streamd.core.peer import Peer
 
 FRAME_OVERHEAD_BYTES = 48
 """What CPython needs for a bytes object beside its content, with its place in a list."""
@@ -23,83 +26,123 @@ class FlaggedFrame(bytes):
 class Frames:
     """Frames of one or several reads, in order.
 
-    `peers` and `received_at` (wall clock, seconds) hold one value for all frames, or a list with one for
-    each. `size_bytes` is the memory they take. `flagged` says that a `FlaggedFrame` may be among them.
-    `ack` is None where nobody waits for the fate of the frames.
+    `received_at` is on the wall clock, in seconds. `size_bytes` is the memory that the frames take. `flagged`
+    says that a `FlaggedFrame` may be among them. `acks` is None where nobody waits for their fate.
     """
 
-    __slots__ = ("ack", "flagged", "payloads", "peers", "received_at", "size_bytes")
+    __slots__ = ("acks", "flagged", "payloads", "peers", "received_at", "size_bytes")
 
     def __init__(
         self,
         payloads: list[bytes],
-        peers: str | list[str],
-        received_at: float | list[float],
+        peers: Column[Peer],
+        received_at: Column[float],
         *,
-        ack: Ack | None = None,
+        acks: Acks | None = None,
         flagged: bool = False,
         size_bytes: int | None = None,
     ) -> None:
         self.payloads = payloads
         self.peers = peers
         self.received_at = received_at
-        self.ack = ack
+        self.acks = acks
         self.flagged = flagged
         if size_bytes is None:
             size_bytes = sum(map(len, payloads)) + FRAME_OVERHEAD_BYTES * len(payloads)
         self.size_bytes = size_bytes
 
+    @classmethod
+    def of(
+        cls,
+        payloads: list[bytes],
+        peers: str | Sequence[str],
+        received_at: float | Sequence[float],
+        *,
+        ack: Ack | None = None,
+        flagged: bool = False,
+        size_bytes: int | None = None,
+    ) -> Self:
+        """Frames with peers as texts, and one peer, time and ack for all or a list with one for each.
+
+        For sources that read little at a time: each call makes peers of what are only texts.
+        """
+        return cls(
+            payloads,
+            Column(_peer(peers))
+            if isinstance(peers, str)
+            else Column.each(list(map(_peer, peers)), Peer("")),
+            Column(received_at) if isinstance(received_at, float) else Column.each([*received_at], 0.0),
+            acks=Acks.same(ack, len(payloads)),
+            flagged=flagged,
+            size_bytes=size_bytes,
+        )
+
     def __len__(self) -> int:
         return len(self.payloads)
 
     def split(self, count: int) -> "tuple[Frames, Frames]":
-        """The first `count` frames and the rest; both hold the ack (0 < count < len)."""
+        """The first `count` frames and the rest (0 < count < len)."""
+        acks = (None, None) if self.acks is None else self.acks.split(count)
         head_bytes = self.size_bytes * count // len(self.payloads)
         head, tail = (
             Frames(
-                self.payloads[part],
-                self.peers if isinstance(self.peers, str) else self.peers[part],
-                self.received_at if isinstance(self.received_at, float) else self.received_at[part],
-                ack=self.ack,
+                self.payloads[start:stop],
+                self.peers.part(start, stop),
+                self.received_at.part(start, stop),
+                acks=acks[place],
                 flagged=self.flagged,
                 size_bytes=size_bytes,
             )
-            for part, size_bytes in (
-                (slice(None, count), head_bytes),
-                (slice(count, None), self.size_bytes - head_bytes),
+            for place, (start, stop, size_bytes) in enumerate(
+                ((None, count, head_bytes), (count, None, self.size_bytes - head_bytes))
             )
         )
-        if self.ack is not None:
-            self.ack.fork()
         return head, tail
+
+    def sorted_out(self, rows: Sequence[Sequence[int]]) -> "list[Frames]":
+        """Frames of their own for each list of rows, which are in order; together they are all rows."""
+        acks = [None] * len(rows) if self.acks is None else self.acks.sorted_out(rows)
+        return [
+            Frames(
+                list(map(self.payloads.__getitem__, chosen)),
+                self.peers.take(chosen),
+                self.received_at.take(chosen),
+                acks=of_these,
+                flagged=self.flagged,
+            )
+            for chosen, of_these in zip(rows, acks, strict=True)
+        ]
 
     @staticmethod
     def merge(parts: "Sequence[Frames]") -> "Frames":
-        """All parts as one, in order, with each frame's own peer and time. At least one part."""
+        """All parts as one, in order, with each frame's own peer, time and ack. At least one part."""
         if len(parts) == 1:
             return parts[0]
         payloads: list[bytes] = []
-        peers: list[str] = []
-        received_at: list[float] = []
         for part in parts:
             payloads += part.payloads
-            peers += [part.peers] * len(part) if isinstance(part.peers, str) else part.peers
-            received_at += (
-                [part.received_at] * len(part) if isinstance(part.received_at, float) else part.received_at
-            )
         return Frames(
             payloads,
-            peers,
-            received_at,
-            ack=Ack.merge([part.ack for part in parts]),
+            Column.merge([(part.peers, len(part)) for part in parts]),
+            Column.merge([(part.received_at, len(part)) for part in parts]),
+            acks=Acks.merge([(part.acks, len(part)) for part in parts]),
             flagged=any(part.flagged for part in parts),
             size_bytes=sum(part.size_bytes for part in parts),
         )
 
-    def peer(self, index: int) -> str:
+    def peer(self, index: int) -> Peer:
         """Who sent the frame at `index`."""
-        return self.peers if isinstance(self.peers, str) else self.peers[index]
+        return self.peers[index]
 
     def time(self, index: int) -> float:
         """When the frame at `index` was read (wall clock, seconds)."""
-        return self.received_at if isinstance(self.received_at, float) else self.received_at[index]
+        return self.received_at[index]
+
+    def settle(self, status: Status) -> None:
+        """The verdict of one holder on all frames, where somebody waits for it."""
+        if self.acks is not None:
+            self.acks.settle(status)
+
+
+def _peer(text: str) -> Peer:
+    return text if isinstance(text, Peer) else Peer(text)

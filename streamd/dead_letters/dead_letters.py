@@ -11,7 +11,8 @@ from pathlib import Path
 import structlog
 
 from streamd.config import DeadLetterSettings
-from streamd.core.ack import Ack, Status
+from streamd.core.ack import Status
+from streamd.core.acks import Acks
 from streamd.core.clock import read_clock
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
@@ -48,7 +49,9 @@ class _Handed:
     rows: list[Row] = field(default_factory=list)
     size_bytes: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    ack: Ack | None = None
+    acks: Acks | None = None
+    lost: list[int] = field(default_factory=list)
+    """Indexes of the letters that are not kept, in order."""
     done: asyncio.Future[None] | None = None
     deadline_mono_s: float = 0.0
 
@@ -148,13 +151,14 @@ class DeadLetters:
         await self._databases.release(self._db)
         self._db = self._writer = None
 
-    def keep(self, letters: list[DeadLetter], ack: Ack | None = None) -> None:
+    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
         """Take the letters now, 4 to 6 µs each; never blocks and never raises.
 
-        `ack` is settled once they are committed: as rejected, or as dropped where not all could be kept.
+        `acks` has a row for each letter. They are settled once the letters are committed: as rejected, or as
+        dropped where a letter of theirs could not be kept.
         """
         handed = self._admit(letters, self._max_waiting_bytes - self.waiting_bytes)
-        handed.ack = ack
+        handed.acks = acks
         self._put(handed)
 
     async def commit(self, letters: list[DeadLetter]) -> None:
@@ -185,16 +189,19 @@ class DeadLetters:
         handed = _Handed(len(letters), granted)
         if granted < len(letters):
             handed.refused["rate"] = len(letters) - granted
-        for letter in islice(letters, granted):
+        for index, letter in enumerate(islice(letters, granted)):
             row = row_of(letter, self.payloads.get(letter.source, "keep"))
             size_bytes = size_bytes_of(row)
             if handed.size_bytes + size_bytes > self._at_once_bytes:
                 handed.refused["size"] += 1
+                handed.lost.append(index)
             elif handed.size_bytes + size_bytes > room_bytes:
                 handed.refused["queue"] += 1
+                handed.lost.append(index)
             else:
                 handed.rows.append(row)
                 handed.size_bytes += size_bytes
+        handed.lost += range(granted, len(letters))
         return handed
 
     def _grant(self, wanted: int) -> int:
@@ -226,8 +233,9 @@ class DeadLetters:
         self.counts["kept"] += len(handed.rows)
         for why, n in handed.refused.items():
             self.counts[f"not_kept_{why}"] += n
-        if handed.ack is not None:
-            handed.ack.settle(Status.DROPPED if handed.refused else Status.REJECTED)
+        if handed.acks is not None:
+            lost = range(handed.count) if handed.refused["shutdown"] else handed.lost
+            handed.acks.settle_but(lost, Status.DROPPED, Status.REJECTED)
         if handed.done is not None and not handed.done.done():
             handed.done.set_result(None)
 

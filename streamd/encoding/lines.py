@@ -25,7 +25,7 @@ class Prepared:
     """The lines of some batches in order, each with its line end; what was rejected of each batch."""
 
     lines: list[bytes]
-    rejected: list[int]
+    rejected: list[Sequence[int]]
 
     def written(self) -> Written:
         """What a sink answers when all lines are out."""
@@ -60,13 +60,13 @@ class Lines:
         prepared = Prepared([], [])
         letters: list[DeadLetter] = []
         for batch in batches:
-            before = len(letters)
             records = _with_names(batch, add_metadata=self._add_metadata)
             lines = self._encode(records)
+            bad: list[int] = []
             if lines is None:
-                lines = self._one_by_one(batch, records, letters)
+                lines = self._one_by_one(records, bad, batch, letters)
             prepared.lines += lines
-            prepared.rejected.append(len(letters) - before)
+            prepared.rejected.append(bad)
         if letters:
             await self._context.dead_letters.commit(letters)
         self._last = (batches, prepared)
@@ -76,12 +76,15 @@ class Lines:
         """The batches are written: hold them no longer."""
         self._last = None
 
-    def _one_by_one(self, batch: Batch, records: list[Record], letters: list[DeadLetter]) -> list[bytes]:
+    def _one_by_one(
+        self, records: list[Record], rejected: list[int], batch: Batch, letters: list[DeadLetter]
+    ) -> list[bytes]:
         lines: list[bytes] = []
         for index, record in enumerate(records):
             try:
                 lines.append(self._encode_one(record))
             except BadData as bad:
+                rejected.append(index)
                 letters.append(self._letter(batch, index, bad))
         return lines
 

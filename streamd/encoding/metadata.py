@@ -17,14 +17,14 @@ def metadata(batch: Batch) -> tuple[Iterable[str | None], Iterable[str], Iterabl
             repeat(batch.source),
             [_text(record.get(PEER)) for record in batch.records],
         )
-    peers = repeat(batch.peers) if isinstance(batch.peers, str) else batch.peers
+    count, times_s = len(batch), batch.received_at.values
     times: Iterable[str]
-    if isinstance(batch.received_at, float):
-        times = repeat(from_epoch(batch.received_at), len(batch))
+    if times_s is None:
+        times = repeat(from_epoch(batch.received_at.same), count)
     else:
-        texts = {time_s: from_epoch(time_s) for time_s in set(batch.received_at)}
-        times = map(texts.__getitem__, batch.received_at)
-    return times, repeat(batch.source), peers
+        texts = {time_s: from_epoch(time_s) for time_s in set(times_s)}
+        times = map(texts.__getitem__, times_s)
+    return times, repeat(batch.source), batch.peers.of(count)
 
 
 def _time(value: Any) -> str | None:

@@ -87,7 +87,7 @@ class FileFrames:
         if not frames:
             self._progress.passed(position)
             return
-        batch = Frames(
+        batch = Frames.of(
             frames,
             self._address,
             read_clock().wall_s,

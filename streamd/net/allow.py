@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from streamd.core.peer import Peer
+
 _CACHE_SIZE = 65536
 
 
@@ -44,15 +46,14 @@ class AllowList:
     def __bool__(self) -> bool:
         return bool(self._networks)
 
-    def has(self, peer: str) -> bool:
-        """Whether `peer` (`address:port`, IPv6 in brackets) may send."""
+    def has(self, peer: Peer) -> bool:
+        """Whether `peer` may send."""
         if not self._networks:
             return True
-        host = peer.rpartition(":")[0].strip("[]").partition("%")[0]
-        known = self._known.get(host)
+        known = self._known.get(peer.host)
         if known is None:
             if len(self._known) >= _CACHE_SIZE:
                 self._known.clear()
-            address = ipaddress.ip_address(host)
-            known = self._known[host] = any(address in network for network in self._networks)
+            address = ipaddress.ip_address(peer.host.strip("[]").partition("%")[0])
+            known = self._known[peer.host] = any(address in network for network in self._networks)
         return known

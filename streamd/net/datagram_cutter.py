@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
+from streamd.core.column import Column
 from streamd.core.contracts import AnyFramer, Outlet, SourceContext
 from streamd.core.errors import FramingError
 from streamd.core.framer_counts import LOST_FRAMES, MOST_FRAMES, book_counts, book_error
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.peer import Peer
 
 log = structlog.get_logger()
 
@@ -27,26 +29,25 @@ class DatagramCutter:
         self._new_framer = new_framer
 
     def cut(
-        self, payloads: list[bytes], peers: str | list[str], wall_s: float, outlet: Outlet
+        self, payloads: list[bytes], peers: Column[Peer], wall_s: float, outlet: Outlet
     ) -> Iterator[Frames]:
         """The frames of all datagrams, in order; at most `MOST_FRAMES` and one datagram's at a time.
 
         Frames that are lost are refused at the outlet.
         """
         frames: list[bytes] = []
-        of_peers: list[str] = []
+        rows: list[int] = []
         for index, payload in enumerate(payloads):
-            found = self._of_datagram(payload, peers if isinstance(peers, str) else peers[index], outlet)
+            found = self._of_datagram(payload, peers[index], outlet)
             frames += found
-            if not isinstance(peers, str):
-                of_peers += [peers[index]] * len(found)
+            rows += [index] * len(found)
             if len(frames) >= MOST_FRAMES:
-                yield _handed_on(frames, of_peers or peers, wall_s)
-                frames, of_peers = [], []
+                yield _handed_on(frames, peers.take(rows), wall_s)
+                frames, rows = [], []
         if frames:
-            yield _handed_on(frames, of_peers or peers, wall_s)
+            yield _handed_on(frames, peers.take(rows), wall_s)
 
-    def _of_datagram(self, payload: bytes, peer: str, outlet: Outlet) -> list[bytes]:
+    def _of_datagram(self, payload: bytes, peer: Peer, outlet: Outlet) -> list[bytes]:
         framer = self._new_framer()
         try:
             frames = framer.feed(payload) + framer.feed_eof()
@@ -69,5 +70,6 @@ class DatagramCutter:
         return frames
 
 
-def _handed_on(frames: list[bytes], peers: str | list[str], wall_s: float) -> Frames:
-    return Frames(frames, peers, wall_s, flagged=any(type(frame) is FlaggedFrame for frame in frames))
+def _handed_on(frames: list[bytes], peers: Column[Peer], wall_s: float) -> Frames:
+    flagged = any(type(frame) is FlaggedFrame for frame in frames)
+    return Frames(frames, peers, Column(wall_s), flagged=flagged)

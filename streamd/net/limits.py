@@ -87,8 +87,3 @@ class ConnectionLimits:
         self._open[sender] -= 1
         if not self._open[sender]:
             del self._open[sender]
-
-
-def host_of(peer: str) -> str:
-    """The IP address of `address:port`."""
-    return peer.rpartition(":")[0]

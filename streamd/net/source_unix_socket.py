@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from streamd.core.contracts import SourceContext
+from streamd.core.peer import Peer
 from streamd.core.trial_paths import try_folder
 from streamd.net import unix_socket
 from streamd.net.unix_socket import CREDENTIALS
 
-__all__ = ["CREDENTIALS", "UnixSocket", "path_of", "peer_text"]
+__all__ = ["CREDENTIALS", "UnixSocket", "path_of", "peer_of"]
 
 
 def path_of(config: Any, context: SourceContext) -> str:
@@ -20,9 +21,9 @@ def path_of(config: Any, context: SourceContext) -> str:
     return os.path.abspath(context.state_dir / path)  # noqa: PTH100 - pathlib's would follow links
 
 
-def peer_text(credentials: bytes) -> str:
+def peer_of(credentials: bytes) -> Peer:
     """`pid=123,uid=1000,gid=1000` of what the kernel says of a sender."""
-    return "pid={},uid={},gid={}".format(*CREDENTIALS.unpack(credentials[: CREDENTIALS.size]))
+    return Peer("pid={},uid={},gid={}".format(*CREDENTIALS.unpack(credentials[: CREDENTIALS.size])))
 
 
 class UnixSocket(unix_socket.UnixSocket):

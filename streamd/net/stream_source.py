@@ -13,10 +13,12 @@ import structlog
 from pydantic import Field
 
 from streamd.core.clock import read_clock
+from streamd.core.column import Column
 from streamd.core.contracts import AnyFramer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
 from streamd.core.framer_counts import CUTTING, book_counts, book_error
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
+from streamd.core.peer import Peer
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.net.acceptor import Acceptor
 from streamd.net.limits import ConnectionLimits
@@ -110,19 +112,19 @@ class StreamSource(Source):
         return len(self.connections)
 
     @abstractmethod
-    def peer_of(self, sock: socket.socket, address: Any) -> str:
+    def peer_of(self, sock: socket.socket, address: Any) -> Peer:
         """Who is at the other end of a connection that was accepted from `address`."""
 
     @abstractmethod
-    def sender_of(self, peer: str) -> str:
+    def sender_of(self, peer: Peer) -> str:
         """Whose connections are counted together."""
 
-    def refuses(self, peer: str) -> str | None:
+    def refuses(self, peer: Peer) -> str | None:
         """The reason why `peer` may not connect, if there is one."""
         del peer
         return None
 
-    def new_connection(self, peer: str, sender: str) -> "Connection":
+    def new_connection(self, peer: Peer, sender: str) -> "Connection":
         """The protocol of a connection that was admitted."""
         return Connection(self, peer, sender)
 
@@ -219,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
         "_transport", "made", "sender",
     )  # fmt: skip
 
-    def __init__(self, source: StreamSource, peer: str, sender: str) -> None:
+    def __init__(self, source: StreamSource, peer: Peer, sender: str) -> None:
         self.sender = sender
         self.made = False
         """Whether it has, or had, a transport."""
@@ -366,7 +368,9 @@ class Connection(asyncio.BufferedProtocol):
         if frames:
             size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
             wall_s = read_clock().wall_s
-            self._source.offer(Frames(frames, self._peer, wall_s, flagged=flagged, size_bytes=size_bytes))
+            self._source.offer(
+                Frames(frames, Column(self._peer), Column(wall_s), flagged=flagged, size_bytes=size_bytes)
+            )
             self.pause()  # a connection that came during the pause may have read once
 
 

@@ -11,6 +11,7 @@ import ssl
 import structlog
 
 from streamd.core.clock import read_clock
+from streamd.core.peer import Peer
 from streamd.net.listener_tls import Tls
 from streamd.net.stream_source import READ_BYTES, Connection, StreamSource
 
@@ -55,7 +56,7 @@ class TlsConnection(Connection):
         "_timer", "_tls",
     )  # fmt: skip
 
-    def __init__(self, source: StreamSource, peer: str, sender: str, tls: Tls) -> None:
+    def __init__(self, source: StreamSource, peer: Peer, sender: str, tls: Tls) -> None:
         super().__init__(source, peer, sender)
         self._tls = tls
         self._session: ssl.SSLObject | None = None
@@ -148,7 +149,7 @@ class TlsConnection(Connection):
         self._handshaking = False
         self._cancel_timer()
         if name:
-            self._peer += f" {name}"
+            self._peer = Peer(f"{self._peer} {name}")
         self._since_mono_s = read_clock().mono_s
         self.pause()
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from streamd.core.clock import read_clock
+from streamd.core.column import Column
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.peer import Peer
 from streamd.net.datagram_cutter import DatagramCutter
-from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text, rehearse
+from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_of, rehearse
 
 MOST = 256
 """Datagrams read before the loop turns again: less than a millisecond's worth."""
@@ -75,7 +77,7 @@ class UnixDatagrams(Source):
     def _read(self) -> int:
         """Up to `MOST` datagrams to the outlet; how many there were."""
         payloads: list[bytes] = []
-        peers: list[str] = []
+        peers: list[Peer] = []
         count = 0
         flagged = False
         try:
@@ -97,13 +99,13 @@ class UnixDatagrams(Source):
             pass
         if payloads:
             same = peers.count(peers[0]) == len(peers)
-            self._hand_on(payloads, peers[0] if same else peers, flagged)
+            self._hand_on(payloads, Column(peers[0]) if same else Column.each(peers, peers[0]), flagged)
         return count
 
-    def _hand_on(self, payloads: list[bytes], peers: str | list[str], flagged: bool) -> None:
+    def _hand_on(self, payloads: list[bytes], peers: Column[Peer], flagged: bool) -> None:
         wall_s = read_clock().wall_s
         cut = (
-            (Frames(payloads, peers, wall_s, flagged=flagged),)
+            (Frames(payloads, peers, Column(wall_s), flagged=flagged),)
             if self._cutter is None
             else self._cutter.cut(payloads, peers, wall_s, self._outlet)
         )
@@ -112,8 +114,8 @@ class UnixDatagrams(Source):
                 self._pause()
 
 
-def _sender(ancillary: list[tuple[int, int, bytes]]) -> str:
+def _sender(ancillary: list[tuple[int, int, bytes]]) -> Peer:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-            return peer_text(data)
-    return ""  # the kernel adds it to everything that reaches a socket which asked before it was bound
+            return peer_of(data)
+    return Peer("")  # the kernel adds it to everything that reaches a socket which asked before it was bound

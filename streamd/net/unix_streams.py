@@ -4,7 +4,8 @@ import socket
 from typing import Any
 
 from streamd.core.contracts import Outlet, SourceContext
-from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_text, rehearse
+from streamd.core.peer import Peer
+from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_of, rehearse
 from streamd.net.stream_source import StreamSource
 
 
@@ -25,12 +26,12 @@ class UnixStreams(StreamSource):
         """Look at the path. Raises `EnvironmentFault`."""
         rehearse(self.config, self.context, socket.SOCK_STREAM)
 
-    def peer_of(self, sock: socket.socket, address: Any) -> str:
+    def peer_of(self, sock: socket.socket, address: Any) -> Peer:
         """The process that connected."""
         del address
-        return peer_text(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+        return peer_of(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
 
-    def sender_of(self, peer: str) -> str:
+    def sender_of(self, peer: Peer) -> str:
         """`uid=1000`: the user that connected."""
         return peer.split(",")[1]
 

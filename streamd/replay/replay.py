@@ -216,7 +216,7 @@ class Replay:
 
         for letter in letters:
             ack = Ack(partial(settled, letter.id))
-            intake.offer(Frames([letter.payload], letter.peer, letter.received_at, ack=ack))
+            intake.offer(Frames.of([letter.payload], letter.peer, letter.received_at, ack=ack))
         if letters:
             await self._over.wait()
         if len(fates) < len(letters):

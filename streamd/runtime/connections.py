@@ -3,6 +3,7 @@
 from collections import deque
 
 from streamd.core.frames import Frames
+from streamd.core.peer import Peer
 
 
 class Connections:
@@ -17,10 +18,10 @@ class Connections:
     def __init__(self) -> None:
         self.counting = False
         """Off, where no codec asks."""
-        self.over: deque[str] = deque()
+        self.over: deque[Peer] = deque()
         """Peers of connections that have ended and have no frame that waits."""
         self._waiting: dict[int, int] = {}
-        self._ending: dict[int, str] = {}
+        self._ending: dict[int, Peer] = {}
 
     def count(self, *, on: bool) -> None:
         """Begin, go on, or end and forget all."""
@@ -46,7 +47,7 @@ class Connections:
         if key in self._ending:
             self.over.append(self._ending.pop(key))
 
-    def ended(self, peer: str) -> None:
+    def ended(self, peer: Peer) -> None:
         """Nothing more comes of the connection."""
         if id(peer) in self._waiting:
             self._ending[id(peer)] = peer

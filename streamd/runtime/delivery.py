@@ -147,20 +147,20 @@ class Delivery:
             batches, written.rejected, written.replaced, gone, strict=True
         ):
             book = self._books.delivery(batch.source, batch.pipeline, self.name)
-            stored = len(batch) - rejected - dropped
+            stored = len(batch) - len(rejected) - dropped
             book.stored += stored
             self.meter.left += stored
             book.replaced += replaced
-            book.rejected += rejected
+            book.rejected += len(rejected)
             if dropped:
                 book.dropped["closed"] += dropped
-            if batch.ack is not None:
-                worst = Status.REJECTED if rejected else Status.DELIVERED
-                batch.ack.settle(Status.DROPPED if dropped else worst)
+            if dropped:
+                batch.settle(Status.DROPPED)
+            elif batch.acks is not None:
+                batch.acks.settle_but(rejected, Status.REJECTED, Status.DELIVERED)
             self.latency_s.observe(max(0.0, now.wall_s - batch.first_received_at), stored)
 
     def _drop(self, batch: Batch, reason: str = "buffer_full") -> None:
         self._found_full += len(batch)
         self._books.delivery(batch.source, batch.pipeline, self.name).dropped[reason] += len(batch)
-        if batch.ack is not None:
-            batch.ack.settle(Status.DROPPED)
+        batch.settle(Status.DROPPED)

@@ -24,13 +24,6 @@ GROWN_RECORDS = 512
 """Up to here small parts of one sender are put together; cutting a longer list would cost more."""
 
 
-def sender_of(peer: str) -> str:
-    """The IP address of `address:port` or `address:port name`; one name for all that have none (unix sockets,
-    files).
-    """
-    return "" if peer.startswith(("/", "@")) else peer.partition(" ")[0].rpartition(":")[0]
-
-
 class Backlog:
     """What waits of one sender, or of those who share a queue."""
 
@@ -53,28 +46,27 @@ class Backlog:
         self.records += len(item)
         self.size_bytes += item.size_bytes
 
-    def add_part(self, payloads: list[bytes], peers: list[str], times: list[float], of: Frames) -> int:
-        """Queue some frames of an item, put together with those that wait where possible; their bytes."""
-        part = Frames(payloads, peers, times, ack=of.ack, flagged=of.flagged)
+    def add_part(self, part: Frames) -> None:
+        """Queue a part of an item, put together with those that wait where possible."""
         last = self.grown
         if (
-            last is not None
-            and self.items[-1] is last  # neither taken nor cut meanwhile
-            and part.ack is None
-            and last.ack is None
-            and len(last) + len(part) <= GROWN_RECORDS
+            last is None
+            or self.items[-1] is not last  # taken or cut meanwhile
+            or part.acks is not None
+            or last.acks is not None
+            or len(last) + len(part) > GROWN_RECORDS
         ):
-            last.payloads += payloads
-            last.peers += peers  # type: ignore[operator]  # a list: it was made below
-            last.received_at += times  # type: ignore[operator]  # the same
-            last.flagged = last.flagged or part.flagged
-            last.size_bytes += part.size_bytes
-            self.records += len(part)
-            self.size_bytes += part.size_bytes
-        else:
             self.add(part)
             self.grown = part
-        return part.size_bytes
+            return
+        count = len(last)
+        last.peers = last.peers.extended(count, part.peers, len(part))
+        last.received_at = last.received_at.extended(count, part.received_at, len(part))
+        last.payloads += part.payloads
+        last.flagged = last.flagged or part.flagged
+        last.size_bytes += part.size_bytes
+        self.records += len(part)
+        self.size_bytes += part.size_bytes
 
 
 class FairBuffer(Buffer[Frames]):
@@ -208,29 +200,21 @@ class FairBuffer(Buffer[Frames]):
     def _sort(self, item: Frames) -> None:
         """Queue each frame with those of its sender."""
         self.records += len(item)
-        if isinstance(item.peers, str):
-            self._add_whole(self._backlog(sender_of(item.peers)), item)
+        peers = item.peers.values
+        if peers is None:
+            self._add_whole(self._backlog(item.peers.same.host), item)
             return
-        places = {peer: self._backlog(sender_of(peer)) for peer in dict.fromkeys(item.peers)}
+        places = {peer: self._backlog(peer.host) for peer in dict.fromkeys(peers)}
         backlogs = set(places.values())
         if len(backlogs) == 1:
             self._add_whole(backlogs.pop(), item)
             return
-        if item.ack is not None:
-            item.ack.fork(len(backlogs) - 1)
-        times = item.received_at
-        each_time = [times] * len(item) if isinstance(times, float) else times
-        parts: dict[Backlog, tuple[list[bytes], list[str], list[float]]] = {}
-        for payload, peer, time_s in zip(item.payloads, item.peers, each_time, strict=True):
-            backlog = places[peer]
-            part = parts.get(backlog)
-            if part is None:
-                part = parts[backlog] = ([], [], [])
-            part[0].append(payload)
-            part[1].append(peer)
-            part[2].append(time_s)
-        for backlog, (payloads, peers, part_times) in parts.items():
-            self.size_bytes += backlog.add_part(payloads, peers, part_times, item)
+        rows: dict[Backlog, list[int]] = {backlog: [] for backlog in backlogs}
+        for row, peer in enumerate(peers):
+            rows[places[peer]].append(row)
+        for backlog, part in zip(rows, item.sorted_out(list(rows.values())), strict=True):
+            backlog.add_part(part)
+            self.size_bytes += part.size_bytes
             self._rank(backlog)
 
     def _add_whole(self, backlog: Backlog, item: Frames) -> None:

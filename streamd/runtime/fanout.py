@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from streamd.core.ack import Status
-from streamd.core.batch import Batch, peer_of, received_at_of
+from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
+from streamd.core.batch import Batch, Record, peer_of, received_at_of
 from streamd.core.books import Books, DeliveryBook, RecordBook
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.expression import Expression
@@ -47,8 +48,8 @@ class Fanout:
         if self.has_conditions:
             parts = self._selected(batch, deliveries)
         else:
-            if batch.ack is not None:
-                batch.ack.fork(len(self.outputs) - 1)
+            if batch.acks is not None:
+                batch.acks.fork(len(self.outputs) - 1)
             parts = [(output, batch) for output in self.outputs]
         for output, part in parts:
             output.buffer.put(part)
@@ -69,31 +70,63 @@ class Fanout:
         parts: list[tuple[Output, Batch]] = []
         for output, delivery in zip(self.outputs, deliveries, strict=True):
             if output.where is None:
-                chosen = batch.records
+                chosen, acks = batch.records, batch.acks and batch.acks.fork()
             else:
-                chosen, rejects = output.where.select(batch.records)
-                delivery.unmatched += len(batch.records) - len(chosen) - len(rejects)
-                if rejects:
-                    delivery.rejected += len(rejects)
-                    self._dead_letters.keep(
-                        [
-                            DeadLetter(
-                                record,
-                                STAGE,
-                                bad.reason,
-                                bad.detail,
-                                source=batch.source,
-                                peer=peer_of(record),
-                                received_at=received_at_of(record, batch.first_received_at),
-                                pipeline=batch.pipeline,
-                                sink=output.sink,
-                            )
-                            for record, bad in rejects
-                        ],
-                        batch.ack.fork() if batch.ack is not None else None,
-                    )
+                chosen, acks = self._chosen(output, output.where, batch, delivery)
             if chosen:
-                parts.append((output, batch.part(chosen, batch.ack and batch.ack.fork())))
-        if batch.ack is not None:
-            batch.ack.settle(Status.DELIVERED if parts else Status.FILTERED)
+                parts.append((output, batch.chosen(chosen, acks)))
+        batch.settle(Status.DELIVERED if parts else Status.FILTERED)
         return parts
+
+    def _chosen(
+        self, output: Output, where: Expression, batch: Batch, delivery: DeliveryBook
+    ) -> tuple[list[Record], Acks | None]:
+        """The records for which the condition is true, and their acks. Those it fails on are rejected."""
+        if batch.acks is None:
+            chosen, letters = _judged(output, where, batch, batch.records)
+            self._count(delivery, len(batch), chosen, letters, None)
+            return chosen, None
+        every: list[Record] = []
+        runs: list[tuple[int, Ack | None]] = []
+        for start, stop, ack in batch.acks:
+            chosen, letters = _judged(output, where, batch, batch.records[start:stop])
+            waiting = Acks.same(ack and ack.fork(), len(letters)) if letters else None
+            self._count(delivery, stop - start, chosen, letters, waiting)
+            if chosen:
+                every += chosen
+                runs.append((len(chosen), ack and ack.fork()))
+        return every, Acks(runs) if runs else None
+
+    def _count(
+        self,
+        delivery: DeliveryBook,
+        count: int,
+        chosen: list[Record],
+        letters: list[DeadLetter],
+        acks: Acks | None,
+    ) -> None:
+        delivery.unmatched += count - len(chosen) - len(letters)
+        if letters:
+            delivery.rejected += len(letters)
+            self._dead_letters.keep(letters, acks)
+
+
+def _judged(
+    output: Output, where: Expression, batch: Batch, records: list[Record]
+) -> tuple[list[Record], list[DeadLetter]]:
+    chosen, rejects = where.select(records)
+    letters = [
+        DeadLetter(
+            record,
+            STAGE,
+            bad.reason,
+            bad.detail,
+            source=batch.source,
+            peer=peer_of(record),
+            received_at=received_at_of(record, batch.first_received_at),
+            pipeline=batch.pipeline,
+            sink=output.sink,
+        )
+        for record, bad in rejects
+    ]
+    return chosen, letters

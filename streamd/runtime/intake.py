@@ -7,6 +7,7 @@ from streamd.core.books import FrameBook
 from streamd.core.clock import mono_of, read_clock
 from streamd.core.frames import Frames
 from streamd.core.now import Now
+from streamd.core.peer import Peer
 from streamd.core.settings import BufferSettings, WhenFull
 from streamd.runtime.connections import Connections
 from streamd.runtime.fair_buffer import FairBuffer
@@ -66,7 +67,7 @@ class Intake:
         """Have `callback` called each time there is room again."""
         self.buffer.on_room = callback
 
-    def ended(self, peer: str) -> None:
+    def ended(self, peer: Peer) -> None:
         """The connection of `peer` has ended: the codec hears of it behind the last frame."""
         if self.connections.counting:
             self.connections.ended(peer)
@@ -93,5 +94,4 @@ class Intake:
         self.book.dropped[reason] += len(frames)
         if self.connections.counting:
             self.connections.went(frames)
-        if frames.ack is not None:
-            frames.ack.settle(Status.DROPPED)
+        frames.settle(Status.DROPPED)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from streamd.core.ack import Status
+from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.batch import PEER, RECEIVED_AT, SOURCE, Batch, Record, peer_of, received_at_of
 from streamd.core.books import TICK, Books, RecordBook
 from streamd.core.clock import mono_of, read_clock
@@ -74,26 +75,26 @@ class Stage:
         except BaseException as error:  # noqa: BLE001 - a step is anybody's code
             self.failed(error)
 
-    def process(self, batch: Batch, now: Now) -> Processed:
-        """Run a step that does not wait on the batch. Whatever the step does, its records come back."""
+    def process(self, records: list[Record], ack: Ack | None, now: Now) -> Processed:
+        """Run a step that does not wait on records that have one ack. Whatever it does, they come back."""
         try:
-            if batch.ack is None:
-                return self.step.process(batch.records, now)
-            with Claim(self.holding, batch.ack):
-                return self.step.process(batch.records, now)
-        except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
+            if ack is None:
+                return self.step.process(records, now)
+            with Claim(self.holding, ack):
+                return self.step.process(records, now)
+        except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its records
             kind, detail = failure_of(error, self.step.context.base_dir)
-            return Processed(
-                [], rejects=[BadRecord(r, "exception", detail, error, kind) for r in batch.records]
-            )
+            return Processed([], rejects=[BadRecord(r, "exception", detail, error, kind) for r in records])
 
-    async def process_waiting(self, batch: Batch, now: Now, begin: Callable[[], None]) -> Processed:
-        """The same for a step that waits; `begin` is called once it has a slot for the batch."""
+    async def process_waiting(
+        self, records: list[Record], ack: Ack | None, now: Now, begin: Callable[[], None]
+    ) -> Processed:
+        """The same for a step that waits; `begin` is called once it has a slot for the records."""
         offloaded = cast("Offloaded", self.offloaded)
-        if batch.ack is None:
-            return await offloaded.process(batch.records, now, begin)
-        with Claim(self.holding, batch.ack):
-            return await offloaded.process(batch.records, now, begin)
+        if ack is None:
+            return await offloaded.process(records, now, begin)
+        with Claim(self.holding, ack):
+            return await offloaded.process(records, now, begin)
 
     async def tick(self, now: Now) -> Processed:
         """What the step makes of the time. What its own code raises is logged, and gives nothing."""
@@ -202,20 +203,25 @@ class Pipeline:
             if batch.records:
                 self.meter.left += len(batch)
                 self.fanout.put(batch, book)
-            elif batch.ack is not None:
-                batch.ack.settle(Status.FILTERED)
+            else:
+                batch.settle(Status.FILTERED)
         except asyncio.CancelledError:  # time is over: whoever cancels counts its records as dropped
-            if batch.ack is not None:
-                batch.ack.settle(Status.DROPPED)
+            batch.settle(Status.DROPPED)
             raise
         finally:
             turn.leave()
 
-    async def _offload(self, stage: Stage, offloaded: Offloaded, batch: Batch) -> Processed:
-        """Have a waiting step work on the batch, which counts with the workers until it has a slot."""
+    async def _offload(self, stage: Stage, offloaded: Offloaded, batch: Batch) -> list[Processed]:
+        """Have a waiting step work on the parts of the batch, one after the other."""
+        offloaded.meter.entered += len(batch)
+        self.meter.end(self._clock().mono_s)
+        return [await self._offload_part(stage, offloaded.meter, *part) for part in _parts(batch)]
+
+    async def _offload_part(
+        self, stage: Stage, meter: SharedMeter, records: list[Record], ack: Ack | None
+    ) -> Processed:
+        """One part, which counts with the workers until it has a slot."""
         now = self._clock()
-        meter = offloaded.meter
-        meter.entered += len(batch)
         waits = True
 
         def begin() -> None:
@@ -226,9 +232,8 @@ class Pipeline:
             meter.begin(mono_s)
 
         self.meter.hold(now.mono_s)
-        self.meter.end(now.mono_s)
         try:
-            done = await stage.process_waiting(batch, now, begin)
+            done = await stage.process_waiting(records, ack, now, begin)
         finally:
             mono_s = self._mono_s()
             if waits:
@@ -277,7 +282,7 @@ class Pipeline:
                 meter.begin(self._mono_s())
             made = done.emitted = len(done.records) + done.filtered + done.absorbed + len(done.rejects)
             batch = _made(done.records, self.name, now)
-            self._book(stage, done, batch, book)
+            self._book(stage, [done], batch, book)
             following = self._run(index + 1, batch, book, now)
             if turn is None:
                 waits_before = any(before.offloaded is not None for before in self.stages[:index])
@@ -305,24 +310,44 @@ class Pipeline:
             stage = self.stages[index]
             if stage.offloaded is not None:
                 break
-            self._book(stage, stage.process(batch, now), batch, book)
+            outcomes = [stage.process(records, ack, now) for records, ack in _parts(batch)]
+            self._book(stage, outcomes, batch, book)
             index += 1
         if self.on_ran is not None:
             self.on_ran()
         return index
 
-    def _book(self, stage: Stage, done: Processed, batch: Batch, book: RecordBook) -> None:
-        book.emitted += done.emitted
-        book.filtered += done.filtered
-        book.absorbed += done.absorbed
-        if done.rejects:
-            book.rejected[stage.name] += len(done.rejects)
-            self._reject(stage, done.rejects, batch)
-        batch.records = done.records
-        if done.holds:
-            batch.ack = joined(batch.ack, done.holds)
+    def _book(self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook) -> None:
+        """Go on with what the step has made of each part of the batch."""
+        for done in outcomes:
+            book.emitted += done.emitted
+            book.filtered += done.filtered
+            book.absorbed += done.absorbed
+        if batch.acks is None:
+            (done,) = outcomes
+            if done.rejects:
+                self._reject(stage, done.rejects, batch, book, None)
+            batch.records = done.records
+            if done.holds:
+                batch.acks = Acks.same(joined(None, done.holds), len(done.records))
+            return
+        every: list[Record] = []
+        runs: list[tuple[int, Ack | None]] = []
+        for done, (_, ack) in zip(outcomes, batch.acks.runs, strict=True):
+            if done.rejects:
+                self._reject(stage, done.rejects, batch, book, ack)
+            its = joined(ack, done.holds) if done.holds else ack
+            if done.records:
+                every += done.records
+                runs.append((len(done.records), its))
+            elif its is not None:
+                its.settle(Status.FILTERED)
+        batch.records, batch.acks = every, Acks(runs) if runs else None
 
-    def _reject(self, stage: Stage, rejects: list[BadRecord], batch: Batch) -> None:
+    def _reject(
+        self, stage: Stage, rejects: list[BadRecord], batch: Batch, book: RecordBook, ack: Ack | None
+    ) -> None:
+        book.rejected[stage.name] += len(rejects)
         stage.log.say(self.name, stage.name, rejects)
         letters = [
             DeadLetter(
@@ -337,7 +362,14 @@ class Pipeline:
             )
             for bad in rejects
         ]
-        self._dead_letters.keep(letters, batch.ack.fork() if batch.ack is not None else None)
+        self._dead_letters.keep(letters, Acks.same(ack and ack.fork(), len(letters)))
+
+
+def _parts(batch: Batch) -> list[tuple[list[Record], Ack | None]]:
+    """The records of each ack: a step sees them apart, so that it is known of whose records it made what."""
+    if batch.acks is None:
+        return [(batch.records, None)]
+    return [(batch.records[start:stop], ack) for start, stop, ack in batch.acks]
 
 
 def _check_made(done: Processed) -> None:
@@ -359,4 +391,4 @@ def _made(records: list[Record], pipeline: str, now: Now) -> Batch:
         record.setdefault(PEER, None)
         record.setdefault(RECEIVED_AT, at)
     size_bytes = sum(RECORD_BYTES + FIELD_BYTES * len(record) for record in records)
-    return Batch(records, TICK, pipeline, "", now.wall_s, lifted=True, size_bytes=size_bytes)
+    return Batch.of(records, TICK, pipeline, "", now.wall_s, lifted=True, size_bytes=size_bytes)

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import cast
 
 from streamd.core.ack import Status
@@ -15,6 +16,7 @@ from streamd.core.contracts import AnyCodec, Decoded
 from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
+from streamd.core.peer import plain_of
 from streamd.runtime.alarm import Alarm
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.connections import Connections
@@ -307,8 +309,8 @@ class Workers:
     def _go_on(self, feed: Feed, frames: Frames, decoded: Decoded, now: Now) -> list[Passage]:
         self._book_decoded(feed, frames, decoded)
         batch = self._batch(feed, frames, decoded)
-        if batch.ack is not None:
-            batch.ack.fork(len(feed.routes) - 1)
+        if batch.acks is not None:
+            batch.acks.fork(len(feed.routes) - 1)
         batches = [*(_twin(batch) for _ in feed.routes[1:]), batch]
         passages = []
         for route, its_batch in zip(feed.routes, batches, strict=True):
@@ -316,8 +318,8 @@ class Workers:
             index = route.pipeline.enter(its_batch, route.records, now)
             if its_batch.records:
                 passages.append(Passage(route, its_batch, index, route.pipeline.line.join()))
-            elif its_batch.ack is not None:
-                its_batch.ack.settle(Status.FILTERED)
+            else:
+                its_batch.settle(Status.FILTERED)
         return passages
 
     def _book_decoded(self, feed: Feed, frames: Frames, decoded: Decoded) -> None:
@@ -326,7 +328,8 @@ class Workers:
         bad_frames = 0
         if decoded.rejects:
             letters = []
-            for bad in decoded.rejects:
+            rejects = sorted(decoded.rejects, key=attrgetter("index"))
+            for bad in rejects:
                 if bad.element:
                     bad_elements += 1
                 else:
@@ -344,7 +347,8 @@ class Workers:
                         pipeline=feed.routes[0].pipeline.name if len(feed.routes) == 1 else None,
                     )
                 )
-            self._dead_letters.keep(letters, frames.ack.fork() if frames.ack is not None else None)
+            indexes = [bad.index for bad in rejects]
+            self._dead_letters.keep(letters, frames.acks and frames.acks.fork_at(indexes))
         book.decoded += len(frames) - bad_frames
         for route in feed.routes:
             route.records.taken_in += len(decoded.records) + bad_elements
@@ -362,13 +366,11 @@ class Workers:
         if size_bytes is None:
             size_bytes = frames.size_bytes * feed.codec.weight
         schema = feed.codec.schema if decoded.typed else None
-        peers, received_at = frames.peers, frames.received_at
+        peers, received_at, acks = frames.peers.map(plain_of), frames.received_at, frames.acks
         origins = decoded.origins
         if origins is not None:
-            if not isinstance(peers, str):
-                peers = [peers[origin] for origin in origins]
-            if not isinstance(received_at, float):
-                received_at = [received_at[origin] for origin in origins]
+            peers, received_at = peers.take(origins), received_at.take(origins)
+            acks = acks and acks.of_origins(origins)
         if frames.flagged:
             if schema is not None:
                 records = list(map(schema.to_dict, records))
@@ -384,7 +386,7 @@ class Workers:
             peers,
             received_at,
             fields=None if schema is None else schema.names,
-            ack=frames.ack,
+            acks=acks,
             size_bytes=size_bytes if schema is None else size_bytes // 2,
         )
 
@@ -403,6 +405,6 @@ def _twin(batch: Batch) -> Batch:
         batch.peers,
         batch.received_at,
         fields=batch.fields,
-        ack=batch.ack,
+        acks=batch.acks,
         size_bytes=batch.size_bytes,
     )

@@ -158,7 +158,9 @@ class Stdout(Sink):
                 raise
         return sent
 
-    def _give_up(self, batches: Sequence[Batch], lines: list[bytes], rejected: list[int]) -> Written:
+    def _give_up(
+        self, batches: Sequence[Batch], lines: list[bytes], rejected: list[Sequence[int]]
+    ) -> Written:
         """The reader is gone for good: what it was given is stored, the rest is not."""
         self._closed = True
         log.error(
@@ -175,7 +177,7 @@ class Stdout(Sink):
             out += 1
         dropped: list[int] = []
         for batch, bad in zip(batches, rejected, strict=True):
-            there = len(batch) - bad
+            there = len(batch) - len(bad)
             taken = min(out, there)
             out -= taken
             dropped.append(there - taken)
@@ -186,4 +188,4 @@ class Stdout(Sink):
 
 
 def _dropped(counts: list[int]) -> Written:
-    return Written([0] * len(counts), [0] * len(counts), dropped=counts)
+    return Written([()] * len(counts), [0] * len(counts), dropped=counts)

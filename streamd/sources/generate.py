@@ -90,7 +90,7 @@ class Generate(Source):
         lines = self._stream.lines(due)
         if due > len(lines):
             self.context.counters.add("generated_gaps", due - len(lines))
-        if lines and not self._outlet.offer(Frames(lines, PEER, now.wall_s)):
+        if lines and not self._outlet.offer(Frames.of(lines, PEER, now.wall_s)):
             self._paused = True
         elif self._left == 0:
             log.info("generated_all", source=self.context.name, count=self.config.count)

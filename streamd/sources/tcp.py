@@ -11,9 +11,9 @@ from pydantic import Field
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.core.errors import Place
+from streamd.core.peer import Peer
 from streamd.core.settings import Address, ListenAddress
 from streamd.net.allow import AllowList, Networks
-from streamd.net.limits import host_of
 from streamd.net.listen import OwnSockets, place_of
 from streamd.net.listener_tls import DAY_S, Tls, TlsSettings
 from streamd.net.stream_source import Connection, ConnectionSettings, StreamSource
@@ -112,7 +112,7 @@ class Tcp(StreamSource):
         for why in [] if self._tls is None else self._tls.doubts(now.wall_s):
             log.warning("certificate_doubtful", source=self.context.name, why=why)
 
-    def new_connection(self, peer: str, sender: str) -> Connection:
+    def new_connection(self, peer: Peer, sender: str) -> Connection:
         """With TLS where there is a certificate; one that is open goes on as it began."""
         if self._tls is None:
             return super().new_connection(peer, sender)
@@ -122,17 +122,17 @@ class Tcp(StreamSource):
         """A socket that others hold too listens on."""
         return self._sockets.give_back(self.config.listen, socket.SOCK_STREAM)
 
-    def peer_of(self, sock: socket.socket, address: Any) -> str:
+    def peer_of(self, sock: socket.socket, address: Any) -> Peer:
         """`address:port`; IPv4 mapped into IPv6 is shown as IPv4, IPv6 in brackets."""
         del sock
         host, port = address[:2]
         host = host.removeprefix("::ffff:") if "." in host else host
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
-    def refuses(self, peer: str) -> str | None:
+    def refuses(self, peer: Peer) -> str | None:
         """Whether it is outside the allowed networks."""
         return None if self._allow.has(peer) else "not_allowed"
 
-    def sender_of(self, peer: str) -> str:
+    def sender_of(self, peer: Peer) -> str:
         """Its IP address."""
-        return host_of(peer)
+        return peer.host

@@ -4,17 +4,19 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import structlog
 from pydantic import Field, model_validator
 
 from streamd.core.clock import read_clock
+from streamd.core.column import Column
 from streamd.core.contracts import Outlet, Source, SourceContext
 from streamd.core.errors import Place
 from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
+from streamd.core.peer import Peer
 from streamd.core.settings import (
     Address,
     Component,
@@ -27,7 +29,7 @@ from streamd.core.settings import (
 from streamd.net.allow import AllowList, Networks
 from streamd.net.datagram_cutter import DatagramCutter
 from streamd.net.flood_filter import SO_MEMINFO, FloodFilter
-from streamd.net.limits import SenderRates, host_of
+from streamd.net.limits import SenderRates
 from streamd.net.listen import OwnSockets, place_of
 from streamd.net.recvmmsg import BATCH, Datagrams, new_receiver
 
@@ -127,7 +129,7 @@ class Udp(Source):
         self._kernel_drops = 0
         self._reading = False
         self._full = False
-        self._peers: dict[bytes, str] = {}
+        self._peers: dict[bytes, Peer] = {}
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to read. Raises `EnvironmentFault`."""
@@ -252,7 +254,7 @@ class Udp(Source):
             size_bytes = sum(map(len, payloads)) + FRAME_OVERHEAD_BYTES * len(payloads)
         else:
             return count
-        self._offer(Frames(payloads, peers, now.wall_s, size_bytes=size_bytes))
+        self._offer(Frames(payloads, peers, Column(now.wall_s), size_bytes=size_bytes))
         return count
 
     def _offer(self, frames: Frames) -> None:
@@ -260,12 +262,13 @@ class Udp(Source):
             self._full = True
             self._pause()
 
-    def _peers_of(self, senders: list[bytes]) -> str | list[str]:
+    def _peers_of(self, senders: list[bytes]) -> Column[Peer]:
         first = senders[0]
         known = self._peers
+        one = known.get(first) or self._learn(first)
         if senders.count(first) == len(senders):
-            return known.get(first) or self._learn(first)
-        return [known.get(sender) or self._learn(sender) for sender in senders]
+            return Column(one)
+        return Column(one, [known.get(sender) or self._learn(sender) for sender in senders])
 
     def _watch_for_floods(self, senders: list[bytes], mono_s: float) -> None:
         engaged = self._flood_filter.engaged
@@ -273,40 +276,45 @@ class Udp(Source):
         if self._flood_filter.engaged and not engaged:
             self._loop.call_later(RELAX_S, self._relax)
 
-    def _learn(self, sender: bytes) -> str:
+    def _learn(self, sender: bytes) -> Peer:
         if len(self._peers) >= MAX_PEERS:
             self._peers.clear()
-        peer = self._peers[sender] = peer_text(sender)
+        peer = self._peers[sender] = Peer(peer_text(sender))
         return peer
 
-    def _allowed(self, payloads: list[bytes], peers: str | list[str]) -> tuple[list[bytes], str | list[str]]:
-        each = [peers] * len(payloads) if isinstance(peers, str) else peers
-        kept = [
-            (payload, peer) for payload, peer in zip(payloads, each, strict=True) if self._allow.has(peer)
-        ]
-        self._refuse(len(payloads) - len(kept), "not_allowed")
-        return [payload for payload, _ in kept], [peer for _, peer in kept]
+    def _allowed(self, payloads: list[bytes], peers: Column[Peer]) -> tuple[list[bytes], Column[Peer]]:
+        if peers.values is None:
+            rows = list(range(len(payloads))) if self._allow.has(peers.same) else []
+        else:
+            rows = [row for row, peer in enumerate(peers.values) if self._allow.has(peer)]
+        return self._kept(rows, payloads, peers, "not_allowed")
 
     def _within_rates(
-        self, rates: SenderRates, payloads: list[bytes], peers: str | list[str], now_mono_s: float
-    ) -> tuple[list[bytes], str | list[str]]:
+        self, rates: SenderRates, payloads: list[bytes], peers: Column[Peer], now_mono_s: float
+    ) -> tuple[list[bytes], Column[Peer]]:
         """Without what is over; of each sender the first ones of a read are kept."""
-        if isinstance(peers, str):
-            kept = rates.take(host_of(peers), len(payloads), now_mono_s)
-            self._refuse(len(payloads) - kept, "rate_limited")
-            return payloads[:kept] if kept < len(payloads) else payloads, peers
-        sent = Counter(map(host_of, peers))
+        if peers.values is None:
+            granted = rates.take(peers.same.host, len(payloads), now_mono_s)
+            return self._kept(range(granted), payloads, peers, "rate_limited")
+        sent = Counter(peer.host for peer in peers.values)
         left = {host: rates.take(host, count, now_mono_s) for host, count in sent.items()}
         if left == sent:
             return payloads, peers
-        within: list[int] = []
-        for index, peer in enumerate(peers):
-            host = host_of(peer)
-            if left[host]:
-                left[host] -= 1
-                within.append(index)
-        self._refuse(len(payloads) - len(within), "rate_limited")
-        return [payloads[index] for index in within], [peers[index] for index in within]
+        rows: list[int] = []
+        for row, peer in enumerate(peers.values):
+            if left[peer.host]:
+                left[peer.host] -= 1
+                rows.append(row)
+        return self._kept(rows, payloads, peers, "rate_limited")
+
+    def _kept(
+        self, rows: Sequence[int], payloads: list[bytes], peers: Column[Peer], otherwise: str
+    ) -> tuple[list[bytes], Column[Peer]]:
+        """The datagrams at these indexes; the rest is dropped for the reason `otherwise`."""
+        if len(rows) == len(payloads):
+            return payloads, peers
+        self._refuse(len(payloads) - len(rows), otherwise)
+        return [payloads[row] for row in rows], peers.take(rows)
 
     def _refuse(self, count: int, reason: str) -> None:
         if count:

@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from itertools import compress
 from operator import itemgetter
 from pathlib import Path
 from urllib.parse import quote as quoted_path
@@ -37,16 +36,16 @@ class _Parts:
 
     def __init__(self, batches: Sequence[Batch], path_of: Callable[[Batch], Path | list[Path]]) -> None:
         self.batches = batches
-        self.written = Written([0] * len(batches), [0] * len(batches))
-        self.waiting: dict[Path, list[tuple[int, Batch]]] = {}
+        self.written = Written.whole(len(batches))
+        self.waiting: dict[Path, list[tuple[int, Sequence[int], Batch]]] = {}
         for place, batch in enumerate(batches):
             paths = path_of(batch)
             if isinstance(paths, Path):
-                self.waiting.setdefault(paths, []).append((place, batch))
+                self.waiting.setdefault(paths, []).append((place, range(len(batch)), batch))
                 continue
             for path in dict.fromkeys(paths):
-                part = _where(batch, [each == path for each in paths])
-                self.waiting.setdefault(path, []).append((place, part))
+                rows = [row for row, each in enumerate(paths) if each == path]
+                self.waiting.setdefault(path, []).append((place, rows, _chosen(batch, rows)))
 
     def are_of(self, batches: Sequence[Batch]) -> bool:
         """Whether the same batches are handed in again."""
@@ -56,10 +55,13 @@ class _Parts:
 
     def done(self, path: Path, written: Written) -> None:
         """A file's part is committed."""
-        for (place, _), rejected, replaced in zip(
+        for (place, rows, _), rejected, replaced in zip(
             self.waiting.pop(path), written.rejected, written.replaced, strict=True
         ):
-            self.written.rejected[place] += rejected
+            if rejected:
+                self.written.rejected[place] = sorted(
+                    [*self.written.rejected[place], *(rows[row] for row in rejected)]
+                )
             self.written.replaced[place] += replaced
 
 
@@ -129,7 +131,7 @@ class DatedWriter:
                     raise SinkError("expiring", f"{path} is being removed by retention")
                 try:
                     writer = await self._writer(path)
-                    written = await writer.write([batch for _, batch in parts.waiting[path]])
+                    written = await writer.write([batch for _, _, batch in parts.waiting[path]])
                 except SinkError as error:
                     if (
                         error.reason == "moved"
@@ -239,11 +241,11 @@ class DatedWriter:
         """The file of all records of a batch, or of each."""
         if batch.lifted:
             each = [self._path_of_text(record.get(RECEIVED_AT)) for record in batch.records]
-        elif isinstance(batch.received_at, float):
-            return self._path_of(batch.received_at)
+        elif (times_s := batch.received_at.values) is None:
+            return self._path_of(batch.received_at.same)
         else:
-            first, last = self._path_of(min(batch.received_at)), self._path_of(max(batch.received_at))
-            each = [first] if first == last else [self._path_of(at) for at in batch.received_at]
+            first, last = self._path_of(min(times_s)), self._path_of(max(times_s))
+            each = [first] if first == last else list(map(self._path_of, times_s))
         return each[0] if len(set(each)) == 1 else each
 
     def _path_of(self, wall_s: float) -> Path:
@@ -295,18 +297,15 @@ def _size_bytes(path: Path) -> int:
     return size_bytes
 
 
-def _where(batch: Batch, chosen: list[bool]) -> Batch:
-    """The chosen records as a batch of their own, which settles nothing."""
+def _chosen(batch: Batch, rows: Sequence[int]) -> Batch:
+    """The records at these indexes as a batch of their own, which settles nothing."""
     width = len(batch.fields) if batch.fields else 1
-    every = [flag for flag in chosen for _ in range(width)]
     return Batch(
-        list(compress(batch.records, every)),
+        [value for row in rows for value in batch.records[row * width : (row + 1) * width]],
         batch.source,
         batch.pipeline,
-        batch.peers if isinstance(batch.peers, str) else list(compress(batch.peers, chosen)),
-        batch.received_at
-        if isinstance(batch.received_at, float)
-        else list(compress(batch.received_at, chosen)),
+        batch.peers.take(rows),
+        batch.received_at.take(rows),
         fields=batch.fields,
         lifted=batch.lifted,
     )

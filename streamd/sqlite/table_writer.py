@@ -136,7 +136,7 @@ class TableWriter:
             count += len(batch)
         if last is not None:
             runs.append(last.statements(chain.from_iterable(parts), count))
-        written = Written([0] * len(batches), [0] * len(batches))
+        written = Written.whole(len(batches))
         await self.database.write(chain.from_iterable(runs), self._entries(batches, written))
         if fields_as_json:
             self._counters.add("extra_as_json", fields_as_json)
@@ -144,7 +144,7 @@ class TableWriter:
 
     async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
         database, maker = self.database, self._rows
-        written = Written([0] * len(batches), [0] * len(batches))
+        written = Written.whole(len(batches))
         refused: list[tuple[Batch, Reject]] = []
         dropped_fields = fields_as_json = 0
         async with database.transaction() as entries:
@@ -161,14 +161,14 @@ class TableWriter:
                 if self._unique:
                     await gathered.flush()
                     tops.append(database.submit(self._table.top_sql))
-                written.rejected[place] = len(rows.rejects)
+                written.rejected[place] = sorted(reject.index for reject in rows.rejects)
                 refused += [(batch, reject) for reject in rows.rejects]
                 dropped_fields += rows.dropped_fields
                 fields_as_json += rows.fields_as_json
             await gathered.flush()
             await database.settle()
             for place, (before, after) in enumerate(pairwise(top.result()[0][0] or 0 for top in tops)):
-                stored = len(batches[place]) - written.rejected[place]
+                stored = len(batches[place]) - len(written.rejected[place])
                 written.replaced[place] = stored - (after - before)
             await self._keep(refused)
             entries.extend(self._entries(batches, written))
@@ -238,7 +238,7 @@ class TableWriter:
         """What the ledger writes in the same transaction."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for batch, rejected, replaced in zip(batches, written.rejected, written.replaced, strict=True):
-            counts[batch.source, batch.pipeline, "stored"] += len(batch) - rejected
+            counts[batch.source, batch.pipeline, "stored"] += len(batch) - len(rejected)
             counts[batch.source, batch.pipeline, "replaced"] += replaced
         return [
             Entry(source, pipeline, self._sink, counter, "", n)

@@ -17,6 +17,7 @@ from streamd.assembly import all_accept
 from streamd.closing_books import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.batch import Batch
 from streamd.core.books import Books, RecordBook
 from streamd.core.clock import read_clock
@@ -69,10 +70,10 @@ class Office:
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
 
-    def keep(self, letters: list[DeadLetter], ack: Ack | None = None) -> None:
+    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
         self.letters += letters
-        if ack is not None:
-            ack.settle(Status.REJECTED)
+        if acks is not None:
+            acks.settle(Status.REJECTED)
 
     async def commit(self, letters: list[DeadLetter]) -> None:
         self.letters += letters
@@ -83,10 +84,10 @@ class _TracedPipeline(Pipeline):
 
     filtered: list[Filtered]
 
-    def _book(self, stage: Stage, done: Processed, batch: Batch, book: RecordBook) -> None:
-        if done.filtered:
-            self.filtered.append(Filtered(self.name, stage.name, done.filtered))
-        super()._book(stage, done, batch, book)
+    def _book(self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook) -> None:
+        if filtered := sum(done.filtered for done in outcomes):
+            self.filtered.append(Filtered(self.name, stage.name, filtered))
+        super()._book(stage, outcomes, batch, book)
 
 
 class Trial:
@@ -209,7 +210,7 @@ class Trial:
         self._traced.clear()
         before = {key: (book.stored, book.unmatched) for key, book in self.books.deliveries.items()}
         ack = Ack(partial(_set, over))
-        intake.offer(Frames([payload], SAMPLE, read_clock().wall_s, ack=ack, flagged=bool(fate.flag)))
+        intake.offer(Frames.of([payload], SAMPLE, read_clock().wall_s, ack=ack, flagged=bool(fate.flag)))
         await over.wait()
         fate.rejected = list(self._office.letters)
         fate.filtered = list(self._traced)

@@ -11,7 +11,7 @@ from streamd.core.schema import Schema
 
 
 def sent(payloads: list[bytes]) -> Frames:
-    return Frames(payloads, "127.0.0.1:5", 1e9)
+    return Frames.of(payloads, "127.0.0.1:5", 1e9)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ FRAMES = st.lists(
 
 
 def sent(payloads: list[bytes]) -> Frames:
-    return Frames(payloads, "127.0.0.1:5", 1e9)
+    return Frames.of(payloads, "127.0.0.1:5", 1e9)
 
 
 def variants(new_codec: Any, schema: Schema) -> list[tuple[str, AnyCodec]]:

@@ -21,7 +21,7 @@ READING = {"ts": "2026-01-31T08:00:00.000997Z", "sensor": "s-1", "seq": 1, "valu
 
 
 def sent(payloads: list[bytes]) -> Frames:
-    return Frames(payloads, "127.0.0.1:5", 1e9)
+    return Frames.of(payloads, "127.0.0.1:5", 1e9)
 
 
 @pytest.fixture

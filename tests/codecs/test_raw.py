@@ -10,7 +10,7 @@ from streamd.core.schema import Schema
 
 
 def sent(payloads: list[bytes]) -> Frames:
-    return Frames(payloads, "127.0.0.1:5", 1e9)
+    return Frames.of(payloads, "127.0.0.1:5", 1e9)
 
 
 def test_each_frame_is_its_bytes(new_codec: Any, now: Now) -> None:

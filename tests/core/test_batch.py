@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.batch import Batch, copied, peer_of, received_at_of
 
 PEERS = ["10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3"]
@@ -10,14 +11,14 @@ TIMES = [1e9, 1e9 + 1.5, 1e9 + 2]
 
 
 def mixed(**more: Any) -> Batch:
-    return Batch(
+    return Batch.of(
         [{"n": n} for n in range(3)], "lab", "main", list(PEERS), list(TIMES), size_bytes=100, **more
     )
 
 
 def flat(count: int = 3, **more: Any) -> Batch:
     values = [value for n in range(count) for value in (n, f"t{n}")]
-    return Batch(values, "lab", "main", "10.0.0.1:1", 1e9, fields=("n", "t"), size_bytes=100, **more)
+    return Batch.of(values, "lab", "main", "10.0.0.1:1", 1e9, fields=("n", "t"), size_bytes=100, **more)
 
 
 def test_a_copy_shares_no_dict_and_no_list_at_any_depth() -> None:
@@ -77,7 +78,7 @@ def test_each_record_has_its_own_peer_and_time_before_a_lift_and_after() -> None
         assert [batch.time(n) for n in range(3)] == TIMES
         assert batch.first_received_at == TIMES[0]
         batch.lift()
-    one = Batch([{}, {}], "lab", "main", "10.0.0.1:1", 1e9)
+    one = Batch.of([{}, {}], "lab", "main", "10.0.0.1:1", 1e9)
     for _ in range(2):
         assert [(one.peer(n), one.time(n)) for n in range(2)] == [("10.0.0.1:1", 1e9)] * 2
         one.lift()
@@ -90,7 +91,7 @@ def test_each_record_has_its_own_peer_and_time_before_a_lift_and_after() -> None
 def test_a_lift_puts_the_metadata_into_each_record_and_leaves_one_value_beside_them(
     peers: Any, times: Any
 ) -> None:
-    batch = Batch([{"n": n} for n in range(3)], "lab", "main", peers, times)
+    batch = Batch.of([{"n": n} for n in range(3)], "lab", "main", peers, times)
     batch.lift()
     texts = ["2001-09-09T01:46:40.000000Z", "2001-09-09T01:46:41.500000Z", "2001-09-09T01:46:42.000000Z"]
     assert batch.records == [
@@ -102,8 +103,8 @@ def test_a_lift_puts_the_metadata_into_each_record_and_leaves_one_value_beside_t
         }
         for n in range(3)
     ]
-    assert isinstance(batch.peers, str)
-    assert batch.received_at == 1e9
+    assert batch.peers.values is None
+    assert (batch.received_at.values, batch.received_at.same) == (None, 1e9)
     assert batch.lifted
 
 
@@ -117,7 +118,7 @@ def test_a_second_lift_leaves_alone_what_a_step_has_changed() -> None:
 
 
 def test_a_batch_of_nothing_can_be_lifted() -> None:
-    batch = Batch([], "lab", "main", [], [])
+    batch = Batch.of([], "lab", "main", [], [])
     batch.lift()
     assert batch.first_received_at == 0.0
 
@@ -126,14 +127,13 @@ def test_both_parts_of_a_cut_batch_are_as_the_whole_was() -> None:
     told: list[Status] = []
     head, tail = mixed(ack=Ack(told.append)).split(1)
     assert (head.records, tail.records) == ([{"n": 0}], [{"n": 1}, {"n": 2}])
-    assert (head.peers, tail.peers) == (PEERS[:1], PEERS[1:])
-    assert (head.received_at, tail.received_at) == (TIMES[:1], TIMES[1:])
+    assert (head.peers.values, tail.peers.values) == (PEERS[:1], PEERS[1:])
+    assert (head.received_at.values, tail.received_at.values) == (TIMES[:1], TIMES[1:])
     assert (head.size_bytes, tail.size_bytes) == (33, 67)
     for part in (head, tail):
         assert (part.source, part.pipeline, part.lifted, part.fields) == ("lab", "main", False, None)
         assert told == []
-        assert part.ack is not None
-        part.ack.settle(Status.DELIVERED)
+        part.settle(Status.DELIVERED)
     assert told == [Status.DELIVERED]
 
 
@@ -143,7 +143,7 @@ def test_a_cut_batch_that_is_lifted_is_lifted_in_both_parts() -> None:
     parts = batch.split(2)
     assert [part.lifted for part in parts] == [True, True]
     assert [part.peer(0) for part in parts] == [PEERS[0], PEERS[2]]
-    assert [part.received_at for part in parts] == [1e9, 1e9]
+    assert [part.received_at.same for part in parts] == [1e9, 1e9]
 
 
 def test_a_flat_batch_is_counted_cut_and_read_by_records() -> None:
@@ -165,9 +165,9 @@ def test_a_record_of_a_batch_of_dicts_is_the_one_that_is_there() -> None:
 def test_a_part_of_a_lifted_batch_has_its_share_of_the_memory_and_all_else_of_the_whole() -> None:
     batch = mixed()
     batch.lift()
-    ack = Ack(lambda _: None)
-    part = batch.part(batch.records[1:], ack)
-    assert (part.source, part.pipeline, part.lifted, part.ack, len(part)) == ("lab", "main", True, ack, 2)
+    acks = Acks.same(Ack(lambda _: None), 2)
+    part = batch.chosen(batch.records[1:], acks)
+    assert (part.source, part.pipeline, part.lifted, part.acks, len(part)) == ("lab", "main", True, acks, 2)
     assert [part.peer(n) for n in range(2)] == PEERS[1:]
     assert [part.time(n) for n in range(2)] == TIMES[1:]
     assert part.size_bytes == 66

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streamd.config import DeadLetterSettings
 from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import FlaggedFrame
@@ -98,7 +99,7 @@ async def test_an_ack_comes_only_after_the_commit(store: DeadLetters) -> None:
         seen.append((status, len(rows(store.path))))
         done.set()
 
-    store.keep([letter()] * 3, Ack(settled))
+    store.keep([letter()] * 3, Acks.same(Ack(settled), 3))
     assert seen == []
     await done.wait()
     assert seen == [(Status.REJECTED, 3)]
@@ -110,13 +111,13 @@ async def test_over_the_rate_is_counted_and_its_ack_says_dropped(tmp_path: Path)
     store = DeadLetters(tmp_path / "dead.db", bounds(rate=10, burst=5), Databases(), clock=clock)
     await store.open()
     verdicts: list[Status] = []
-    store.keep([letter()] * 7, Ack(verdicts.append))
-    store.keep([letter()], Ack(verdicts.append))
+    store.keep([letter()] * 7, Acks.same(Ack(verdicts.append), 7))
+    store.keep([letter()], Acks.same(Ack(verdicts.append), 1))
     assert verdicts == [Status.DROPPED]
     clock.now_s += 0.35
-    store.keep([letter()] * 4, Ack(verdicts.append))
+    store.keep([letter()] * 4, Acks.same(Ack(verdicts.append), 4))
     clock.now_s += 3600
-    store.keep([letter()] * 5, Ack(verdicts.append))
+    store.keep([letter()] * 5, Acks.same(Ack(verdicts.append), 5))
     await store.close()
     assert verdicts == [Status.DROPPED, Status.DROPPED, Status.DROPPED, Status.REJECTED]
     assert store.counts["kept"] == len(rows(store.path)) == 5 + 3 + 5
@@ -181,12 +182,12 @@ async def test_a_close_that_cannot_write_counts_what_is_left(tmp_path: Path) -> 
     await store.open()
     verdicts: list[Status] = []
     with Lock(store.path):
-        store.keep([letter()] * 3, Ack(verdicts.append))
+        store.keep([letter()] * 3, Acks.same(Ack(verdicts.append), 3))
         await store.close(timeout_s=0.05)
     assert verdicts == [Status.DROPPED]
     assert not_kept(store) == {"shutdown": 3}
     assert store.waiting == store.waiting_bytes == 0
-    store.keep([letter()], Ack(verdicts.append))
+    store.keep([letter()], Acks.same(Ack(verdicts.append), 1))
     assert not_kept(store) == {"shutdown": 4}
     await store.close()
 
@@ -335,7 +336,10 @@ def test_every_letter_is_counted_once_whatever_the_order(calls: list[tuple[str, 
         for action, argument in calls:
             if action == "keep":
                 handed += len(argument)
-                store.keep([letter(bytes(n)) for n in argument], Ack(lambda s: verdicts.update([s])))
+                store.keep(
+                    [letter(bytes(n)) for n in argument],
+                    Acks.same(Ack(lambda s: verdicts.update([s])), len(argument)),
+                )
             elif action == "commit":
                 waiting.append(asyncio.ensure_future(store.commit([letter(bytes(n)) for n in argument])))
                 await asyncio.sleep(0)
@@ -426,8 +430,8 @@ async def test_a_call_of_which_nothing_is_kept_is_answered_at_once(tmp_path: Pat
     told: list[Status] = []
     await store.commit([letter()])
     await asyncio.wait_for(store.commit([letter()] * 2), 20)
-    store.keep([letter()], Ack(told.append))
-    store.keep([], Ack(told.append))
+    store.keep([letter()], Acks.same(Ack(told.append), 1))
+    store.keep([], Acks.same(Ack(told.append), 0))
     assert told == [Status.DROPPED, Status.REJECTED]
     assert store.waiting == 0
     await store.close()
@@ -462,9 +466,8 @@ async def test_one_commit_takes_what_waits_up_to_a_bound(
     await store.open()
     there: list[int] = []
     for n in range(6):
-        store.keep(
-            [letter(bytes([n]) * each_bytes)], Ack(lambda _: there.append(len(rows(store.path, "id"))))
-        )
+        acks = Acks.same(Ack(lambda _: there.append(len(rows(store.path, "id")))), 1)
+        store.keep([letter(bytes([n]) * each_bytes)], acks)
     await store.close()
     assert there == committed
     assert rows(store.path, "substr(payload, 1, 1)") == [(bytes([n]),) for n in range(6)]

@@ -40,7 +40,7 @@ def lines_of(office: Office, *, add_metadata: bool = False) -> Lines:
 
 
 def mixed(*records: Any, lifted: bool = False) -> Batch:
-    batch = Batch(
+    batch = Batch.of(
         [dict(record) for record in records], "lab", "main", PEERS[: len(records)], TIMES[: len(records)]
     )
     if lifted:
@@ -59,8 +59,8 @@ async def test_what_has_no_line_is_a_dead_letter_of_its_own_peer_and_time(
         ]
     )
     assert prepared.lines == [b'{"n":1}\n', b'{"n":2}\n']
-    assert prepared.rejected == [0, 2]
-    assert prepared.written().rejected == [0, 2]
+    assert prepared.rejected == [[], [1, 2]]
+    assert prepared.written().rejected == [[], [1, 2]]
     assert prepared.written().replaced == [0, 0]
     assert [(x.peer, x.received_at, x.stage, x.reason) for x in office.letters] == [
         (peer, time_s, "sink", "row:not_finite") for peer, time_s in zip(PEERS[1:], TIMES[1:], strict=True)
@@ -72,7 +72,7 @@ async def test_what_has_no_line_is_a_dead_letter_of_its_own_peer_and_time(
 async def test_each_batch_counts_its_own_rejects(office: Office) -> None:
     bad = {"n": float("nan")}
     prepared = await lines_of(office).of([mixed(bad), mixed({"n": 1}, bad), mixed({"n": 2})])
-    assert prepared.rejected == [1, 1, 0]
+    assert prepared.rejected == [[0], [1], []]
 
 
 async def test_batches_that_are_tried_again_bring_no_dead_letter_again(office: Office) -> None:
@@ -93,7 +93,7 @@ async def test_without_room_for_its_dead_letters_nothing_is_written(office: Offi
     with pytest.raises(SinkError):
         await lines.of(batches)
     office.closed = False
-    assert (await lines.of(batches)).rejected == [1]
+    assert (await lines.of(batches)).rejected == [[0]]
     assert len(office.letters) == 1
 
 
@@ -116,5 +116,5 @@ async def test_a_flag_goes_out_under_a_name_of_its_own_and_the_record_stays_as_i
 
 
 async def test_flat_records_are_lines_of_their_fields(office: Office) -> None:
-    batch = Batch([1, None, 2, "x"], "lab", "main", "10.0.0.1:1", 1e9, fields=("n", "t"))
+    batch = Batch.of([1, None, 2, "x"], "lab", "main", "10.0.0.1:1", 1e9, fields=("n", "t"))
     assert (await lines_of(office).of([batch])).lines == [b'{"n":1,"t":null}\n', b'{"n":2,"t":"x"}\n']

@@ -112,7 +112,7 @@ def codec(name: str, schema: Schema | None = None) -> Callable[[bytes], object]:
     def decode(payloads: list[bytes], *, typed: bool = False) -> tuple[list[Any], list[Any]]:
         made = cls(cls.Config(), schema)
         made.typed = typed
-        done = made.decode(Frames(payloads, "127.0.0.1:5", 1e9), NOW)
+        done = made.decode(Frames.of(payloads, "127.0.0.1:5", 1e9), NOW)
         assert len(done.records) == len(done.origins if done.origins is not None else payloads)
         records = list(done.records)
         if done.typed and schema is not None:
@@ -135,7 +135,7 @@ def codec(name: str, schema: Schema | None = None) -> Callable[[bytes], object]:
             parts, whole = found if isinstance(found, list) else [found], []
         assert [part for part in parts if isinstance(part, dict)] == records
         assert [reason for _, reason, element in rejects if not element] == whole
-        stored = rows.of(Batch(records, "source", "main", "peer", 1.8e9))
+        stored = rows.of(Batch.of(records, "source", "main", "peer", 1.8e9))
         assert not stored.rejects, stored.rejects
         if name != "raw":
             msgspec.json.encode(records)

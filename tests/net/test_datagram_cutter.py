@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from streamd import registry
 from streamd.core.books import FrameBook
+from streamd.core.column import Column
 from streamd.core.contracts import AnyFramer, SourceContext
 from streamd.core.frames import FlaggedFrame
+from streamd.core.peer import Peer
 from streamd.core.settings import BufferSettings
 from streamd.net import datagram_cutter as cutting
 from streamd.net.datagram_cutter import DatagramCutter
@@ -44,7 +46,7 @@ def outlet(cut: Cutter) -> Intake:
 
 def frames_of(cut: Cutter, *datagrams: bytes) -> list[tuple[bytes, str]]:
     found: list[tuple[bytes, str]] = []
-    for frames in cut.cut(list(datagrams), "peer", 0.0, outlet(cut)):
+    for frames in cut.cut(list(datagrams), Column(Peer("peer")), 0.0, outlet(cut)):
         flags = [f.flag if isinstance(f, FlaggedFrame) else "" for f in frames.payloads]
         assert frames.flagged == any(flags)
         found += zip(map(bytes, frames.payloads), flags, strict=True)
@@ -134,7 +136,8 @@ def test_many_frames_are_handed_on_in_parts_with_each_its_peer(monkeypatch: pyte
     monkeypatch.setattr(cutting, "MOST_FRAMES", 5)
     cut = cutter("newline")
     datagrams = [b"a\nb\nc", b"d\ne\nf\ng", b"h", b"i"]
-    parts = list(cut.cut(datagrams, ["one", "two", "one", "three"], 1.5, outlet(cut)))
+    peers = Column.each([*map(Peer, ("one", "two", "one", "three"))], Peer(""))
+    parts = list(cut.cut(datagrams, peers, 1.5, outlet(cut)))
     assert [len(part) for part in parts] == [7, 2]
     assert [bytes(payload) for part in parts for payload in part.payloads] == [
         b"%c" % c for c in b"abcdefghi"

@@ -15,6 +15,7 @@ from streamd import registry
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
+from streamd.core.peer import Peer
 from streamd.net.certificate import names_in, normal
 from streamd.net.listener_tls import DAY_S, Tls, TlsSettings
 from streamd.net.tls_files import MissingCredential
@@ -321,7 +322,7 @@ def hello(authority: Any) -> bytes:
 async def test_a_peer_that_asks_and_reads_no_answer_is_closed(capture: Any, authority: Any) -> None:
     source = tcp(authority.folder, SERVER)
     await source.open(capture)
-    stuck, connection = Stuck(), source.new_connection("127.0.0.1:1", "127.0.0.1")
+    stuck, connection = Stuck(), source.new_connection(Peer("127.0.0.1:1"), "127.0.0.1")
     connection.connection_made(stuck)  # type: ignore[arg-type]  # as much of one as is used
     sent = hello(authority)
     connection.get_buffer(len(sent))[: len(sent)] = sent

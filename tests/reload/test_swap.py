@@ -105,7 +105,7 @@ class Running:
 
     def offer(self, *numbers: int, source: str = "floor") -> None:
         payloads = [b'{"n":%d}' % n for n in numbers]
-        self.daemon.parts.intakes[source].offer(Frames(payloads, "127.0.0.1:5", 1e9))
+        self.daemon.parts.intakes[source].offer(Frames.of(payloads, "127.0.0.1:5", 1e9))
 
     async def stored(self, until: Until, n: int, sink: str = "main") -> None:
         books = self.daemon.books
@@ -304,7 +304,7 @@ async def test_a_reload_that_cannot_open_something_closes_what_it_has_opened_and
 
     async def refuse(outlet: Any) -> None:
         del outlet
-        parts.intakes["late"].offer(Frames([b"{}"] * 3, "127.0.0.1:5", 1e9))
+        parts.intakes["late"].offer(Frames.of([b"{}"] * 3, "127.0.0.1:5", 1e9))
         parts.intakes["floor"].on_resume(lambda: None)
         raise EnvironmentFault("the port is taken")
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.batch import Batch, Record
 from streamd.core.books import Books
 from streamd.core.contracts import (
@@ -40,10 +41,10 @@ class Office:
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
 
-    def keep(self, letters: list[DeadLetter], ack: Ack | None = None) -> None:
+    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
         self.letters += letters
-        if ack is not None:
-            ack.settle(Status.REJECTED)
+        if acks is not None:
+            acks.settle(Status.REJECTED)
 
     async def commit(self, letters: list[DeadLetter]) -> None:
         self.letters += letters
@@ -92,11 +93,11 @@ class ListSink(Sink):
         self.calls += 1
         if self.faults:
             raise self.faults.pop(0)
-        rejected = []
+        rejected: list[Sequence[int]] = []
         for batch in batches:
-            good = [r for r in batch.records if r.get("word") not in self.poison]
-            self.written += good
-            rejected.append(len(batch) - len(good))
+            bad = [n for n, r in enumerate(batch.records) if r.get("word") in self.poison]
+            self.written += [r for n, r in enumerate(batch.records) if n not in bad]
+            rejected.append(bad)
         return Written(rejected, [0] * len(batches))
 
 
@@ -159,7 +160,7 @@ class Bench:
         return Now(self.mono_s + 1e9, self.mono_s)
 
     def frames(self, *payloads: bytes, ack: Ack | None = None) -> Frames:
-        return Frames(list(payloads), "127.0.0.1:5", 1e9, ack=ack)
+        return Frames.of(list(payloads), "127.0.0.1:5", 1e9, ack=ack)
 
     @property
     def balanced(self) -> bool:

@@ -11,7 +11,7 @@ from streamd.runtime.buffer import Buffer
 
 
 def frames(*payloads: bytes) -> Frames:
-    return Frames(list(payloads), "127.0.0.1:1", 1.0)
+    return Frames.of(list(payloads), "127.0.0.1:1", 1.0)
 
 
 def numbered(first: int, count: int) -> Frames:

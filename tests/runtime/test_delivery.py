@@ -6,6 +6,7 @@ import pytest
 
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Batch
+from streamd.core.column import Column
 from streamd.core.contracts import Written
 from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime import delivery as delivery_module
@@ -14,7 +15,7 @@ from streamd.runtime.delivery import Delivery
 
 
 def batch(*words: str, ack: Ack | None = None) -> Batch:
-    return Batch([{"word": w} for w in words], "s", "p", "127.0.0.1:5", 1.0, ack=ack, size_bytes=100)
+    return Batch.of([{"word": w} for w in words], "s", "p", "127.0.0.1:5", 1.0, ack=ack, size_bytes=100)
 
 
 def offer(b: Any, item: Batch) -> None:
@@ -134,12 +135,12 @@ async def test_each_record_of_a_commit_has_its_fate_in_the_book_the_ack_and_the_
     async def mixed(batches: Any) -> Written:
         columns = zip(*(fates[each.records[0]["word"]] for each in batches), strict=True)
         rejected, replaced, dropped = map(list, columns)
-        return Written(rejected, replaced, dropped)
+        return Written(list(map(range, rejected)), replaced, dropped)
 
     b.sinks[0].write = mixed
     for word in fates:
         item = batch(word, "-", ack=Ack(told.append))
-        item.received_at = now.wall_s - 0.02
+        item.received_at = Column(now.wall_s - 0.02)
         offer(b, item)
     assert b.deliveries[0].last_commit_mono_s is None
     b.mono_s += 0.01
@@ -359,7 +360,7 @@ async def test_the_latency_of_a_stored_record_is_counted_from_its_receipt_on_the
     b = bench()
     b.sinks[0].poison = {"bad"}
     records = [{"word": word} for word in ("a", "bad", "c")]
-    offer(b, Batch(records, "s", "p", "127.0.0.1:5", b.now().wall_s - age_s, size_bytes=100))
+    offer(b, Batch.of(records, "s", "p", "127.0.0.1:5", b.now().wall_s - age_s, size_bytes=100))
     b.deliveries[0].buffer.close()
     await b.deliveries[0].run()
     histogram = b.deliveries[0].latency_s

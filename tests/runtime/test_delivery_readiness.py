@@ -141,7 +141,7 @@ async def test_a_sink_that_retries_for_ever_is_told_from_its_first_attempt_on(
     world.books.delivery("s", "p", "out").offered += 1
     with lasting:
         running = asyncio.create_task(world.delivery.run())
-        world.delivery.buffer.put(Batch([{"n": 1}], "s", "p", "127.0.0.1:5", 1.0, size_bytes=100))
+        world.delivery.buffer.put(Batch.of([{"n": 1}], "s", "p", "127.0.0.1:5", 1.0, size_bytes=100))
         await until(lambda: world.delivery.trouble is not None)
         since_mono_s = world.delivery.trouble_since_mono_s
         assert world.reasons() == []

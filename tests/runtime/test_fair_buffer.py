@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.peer import Peer
 from streamd.core.settings import WhenFull
 from streamd.runtime import fair_buffer
-from streamd.runtime.fair_buffer import FairBuffer, sender_of
+from streamd.runtime.fair_buffer import FairBuffer
 
 Frame = tuple[str, bytes, float]
 """Peer, payload, time."""
@@ -33,23 +35,23 @@ def buffer_of(
 
 def numbered(host: str, first: int, count: int, fill: int = 0) -> Frames:
     payloads = [b"%06d" % n + bytes(fill) for n in range(first, first + count)]
-    return Frames(payloads, f"{host}:5", 1.0)
+    return Frames.of(payloads, f"{host}:5", 1.0)
 
 
 def mixed(*senders: str) -> Frames:
     """One frame of each, numbered by place, as one read brings them."""
-    return Frames([b"%d" % n for n in range(len(senders))], [f"{host}:5" for host in senders], 1.0)
+    return Frames.of([b"%d" % n for n in range(len(senders))], [f"{host}:5" for host in senders], 1.0)
 
 
 def spoofed(rng: random.Random, count: int) -> Frames:
     hosts = rng.choices(range(2**32), k=count)
-    return Frames(
+    return Frames.of(
         [b"x" * 20] * count, [f"{h >> 24}.{h >> 16 & 255}.{h >> 8 & 255}.{h & 255}:9" for h in hosts], 1.0
     )
 
 
 def by_sender(frames: list[Frame]) -> Counter[str]:
-    return Counter(sender_of(peer) for peer, _, _ in frames)
+    return Counter(Peer(peer).host for peer, _, _ in frames)
 
 
 def take_all(buffer: FairBuffer) -> list[Frame]:
@@ -72,7 +74,7 @@ def take_all(buffer: FairBuffer) -> list[Frame]:
     ],
 )
 def test_a_sender_is_an_address_without_its_port_and_a_unix_source_is_one(peer: str, sender: str) -> None:
-    assert sender_of(peer) == sender
+    assert Peer(peer).host == sender
 
 
 def test_a_small_backlog_is_first_in_first_out_across_senders() -> None:
@@ -196,7 +198,7 @@ def test_a_single_frame_waits_for_one_turn_of_each_not_for_the_backlog_of_all() 
         buffer.put(numbered(host, 0, 10_000))
     buffer.put(numbered("quiet", 0, 1))
     order = [item for _ in range(7) for item in buffer.take(512)]
-    turn = [item.peer(0) for item in order].index("quiet:5")
+    turn = [item.peer(0) for item in order].index(Peer("quiet:5"))
     before = sum(item.size_bytes for item in order[:turn])
     assert before <= 9 * fair_buffer.QUANTUM_BYTES
 
@@ -204,7 +206,7 @@ def test_a_single_frame_waits_for_one_turn_of_each_not_for_the_backlog_of_all() 
 def test_parts_of_one_read_keep_their_peers_times_and_flags() -> None:
     buffer, _ = buffer_of("block")
     first = mixed("a", "b", "a", "c")
-    second = Frames([FlaggedFrame(b"4", "truncated"), b"5"], ["b:6", "a:7"], [2.0, 3.0], flagged=True)
+    second = Frames.of([FlaggedFrame(b"4", "truncated"), b"5"], ["b:6", "a:7"], [2.0, 3.0], flagged=True)
     buffer.put(first)
     buffer.put(second)
     taken = buffer.take(10)
@@ -229,17 +231,15 @@ def test_an_ack_settles_once_all_its_parts_are_taken_or_dropped(when_full: WhenF
     told: list[Status] = []
 
     def drop(item: Frames) -> None:
-        assert item.ack is not None
-        item.ack.settle(Status.DROPPED)
+        item.settle(Status.DROPPED)
 
     buffer = FairBuffer(6, 10**9, when_full, drop)
     read = mixed("a", "b", "a", "c", "a", "b", "a", "a")
-    read.ack = Ack(told.append)
+    read.acks = Acks.same(Ack(told.append), len(read))
     buffer.put(read)
     for item in buffer.take(2) + buffer.take(10):
         assert told == []
-        assert item.ack is not None
-        item.ack.settle(Status.DELIVERED)
+        item.settle(Status.DELIVERED)
     assert told == [Status.DROPPED]
 
 
@@ -323,7 +323,7 @@ def test_every_frame_is_taken_or_dropped_once_in_its_senders_order_within_the_bo
                 one(peer, size)
             peers = move[0] if isinstance(move, tuple) else [peer for peer, _ in each]
             new = offered[first:]
-            buffer.put(Frames([frame[1] for frame in new], peers, [frame[2] for frame in new]))
+            buffer.put(Frames.of([frame[1] for frame in new], peers, [frame[2] for frame in new]))
             if when_full != "block":
                 assert buffer.records <= max_records
                 assert buffer.size_bytes <= max_bytes
@@ -338,7 +338,7 @@ def test_every_frame_is_taken_or_dropped_once_in_its_senders_order_within_the_bo
     assert when_full != "block" or not dropped
     order: defaultdict[str, list[bytes]] = defaultdict(list)
     for peer, payload, _ in taken:
-        order[sender_of(peer)].append(payload)
+        order[Peer(peer).host].append(payload)
     assert all(payloads == sorted(payloads) for payloads in order.values())
 
 
@@ -349,8 +349,8 @@ def test_only_a_sender_over_its_share_loses_anything(reads: list[Any], max_recor
     offered: Counter[str] = Counter()
     for read in reads:
         peers = [peer for peer, _ in read]
-        offered.update(map(sender_of, peers))
-        buffer.put(Frames([b"x"] * len(peers), peers, 1.0))
+        offered.update(Peer(peer).host for peer in peers)
+        buffer.put(Frames.of([b"x"] * len(peers), peers, 1.0))
     share = max_records // max(len(offered), 1)
     lost = by_sender(dropped)
     for sender, n in offered.items():
@@ -363,7 +363,7 @@ def test_what_is_taken_at_once_is_bounded_by_bytes_too() -> None:
     buffer = FairBuffer(20_000, 2**30, "block", lambda _: None)
     buffer.max_taken_bytes = 50_000
     for n in range(40):
-        buffer.put(Frames([b"x" * 1000] * 100, f"10.0.0.{n % 4}:9", 1.0))
+        buffer.put(Frames.of([b"x" * 1000] * 100, f"10.0.0.{n % 4}:9", 1.0))
     taken = 0
     while buffer.records:
         items = buffer.take(512)
@@ -379,17 +379,17 @@ def test_frames_that_nobody_waits_for_have_no_part_in_the_fate_of_those_that_som
     told: list[Status] = []
     buffer, _ = buffer_of("block")
     reads = [mixed("a", "b"), mixed("a", "b")]
-    reads[not first_waits].ack = Ack(told.append)
+    reads[not first_waits].acks = Acks.same(Ack(told.append), 2)
     for n, read in enumerate(reads):
         read.payloads = [b"%d" % n] * 2
         buffer.put(read)
     taken = buffer.take(10)
-    assert [(item.payloads, item.ack is not None) for item in taken] == [
+    assert [(item.payloads, item.acks is not None) for item in taken] == [
         ([b"0"], first_waits), ([b"1"], not first_waits),
     ] * 2  # fmt: skip
-    for ack in [item.ack for item in taken if item.ack is not None]:
+    for acks in [item.acks for item in taken if item.acks is not None]:
         assert told == []
-        ack.settle(Status.DELIVERED)
+        acks.settle(Status.DELIVERED)
     assert told == [Status.DELIVERED]
 
 

@@ -10,7 +10,7 @@ from streamd.core.batch import Batch
 
 
 def numbered(first: int, count: int) -> Batch:
-    return Batch([{"n": n} for n in range(first, first + count)], "s", "p", "127.0.0.1:5", 1.0)
+    return Batch.of([{"n": n} for n in range(first, first + count)], "s", "p", "127.0.0.1:5", 1.0)
 
 
 @pytest.mark.parametrize("full", [0, 1, 2])
@@ -65,7 +65,7 @@ def test_each_record_that_a_condition_cannot_judge_is_counted_and_kept_with_its_
     peers = [f"10.0.0.{n}:{n}" for n in range(6)]
     times = [float(n) for n in range(6)]
     b.records.taken_in += 6
-    batch = Batch([{"n": value} for value in values], "s", "p", peers, times, ack=Ack(told.append))
+    batch = Batch.of([{"n": value} for value in values], "s", "p", peers, times, ack=Ack(told.append))
     b.pipeline.fanout.put(batch, b.records)
     book = b.books.delivery("s", "p", "list1")
     assert (book.offered, book.rejected, book.unmatched, book.pending) == (6, 2, 2, 2)
@@ -78,7 +78,7 @@ def test_each_record_that_a_condition_cannot_judge_is_counted_and_kept_with_its_
     for delivery in b.deliveries:
         for part in delivery.buffer.take(10):
             assert told == []
-            part.ack.settle(Status.DELIVERED)
+            part.settle(Status.DELIVERED)
     assert told == [Status.REJECTED]
 
 
@@ -86,7 +86,8 @@ def test_each_condition_judges_on_its_own(bench: Any) -> None:
     b = bench(sinks=2, where={0: "n < 2", 1: "m < 2"})
     b.records.taken_in += 3
     b.pipeline.fanout.put(
-        Batch([{"n": 1, "m": "x"}, {"n": "x", "m": 1}, {"n": "x", "m": "x"}], "s", "p", "a:1", 1.0), b.records
+        Batch.of([{"n": 1, "m": "x"}, {"n": "x", "m": 1}, {"n": "x", "m": "x"}], "s", "p", "a:1", 1.0),
+        b.records,
     )
     for name in ("list0", "list1"):
         book = b.books.delivery("s", "p", name)

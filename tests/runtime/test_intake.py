@@ -17,7 +17,7 @@ def intake(when_full: WhenFull = "block", **bounds: int) -> Intake:
 
 
 def frames(count: int, ack: Ack | None = None, size_bytes: int = 1) -> Frames:
-    return Frames([b"x" * size_bytes] * count, "10.0.0.1:5", 1.0, ack=ack)
+    return Frames.of([b"x" * size_bytes] * count, "10.0.0.1:5", 1.0, ack=ack)
 
 
 def test_every_frame_that_is_offered_is_received_whatever_becomes_of_it() -> None:

@@ -246,7 +246,7 @@ def test_no_tick_begins_while_a_sink_has_no_room(bench: Any, virtual_loop: Any) 
     async def play() -> None:
         b.sinks[0].write = slow
         b.records.taken_in += 30
-        b.pipeline.fanout.put(Batch([{"word": "x"}] * 30, "s", "p", "", 1.0), b.records)
+        b.pipeline.fanout.put(Batch.of([{"word": "x"}] * 30, "s", "p", "", 1.0), b.records)
         step.due = virtual_loop.time() + 0.5
         b.pipeline.on_ran()
         await asyncio.sleep(3)

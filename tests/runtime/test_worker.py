@@ -32,7 +32,7 @@ def test_decoded_frames_and_bad_ones_are_in_the_books_and_the_dead_letters(bench
 
 def test_each_record_keeps_the_peer_and_time_of_its_own_frame(bench: Any) -> None:
     b = bench(lambda _, records: Processed(records))
-    merged = Frames.merge([Frames([b"a b"], "x:1", 1.0), Frames([b"BAD", b"c"], "y:2", 2.0)])
+    merged = Frames.merge([Frames.of([b"a b"], "x:1", 1.0), Frames.of([b"BAD", b"c"], "y:2", 2.0)])
     batch = b.process(merged)
     assert [(r["word"], r["@peer"], r["@received_at"]) for r in batch.records] == [
         ("a", "x:1", "1970-01-01T00:00:01.000000Z"),
@@ -254,7 +254,7 @@ async def test_sources_are_served_the_same_number_of_bytes_while_both_have_somet
     for feed, size_bytes, count in zip(feeds, (20, 20_000), (30_000, 300), strict=False):
         feed.buffer.max_taken_bytes = QUANTUM_BYTES
         for _ in range(10):
-            feed.buffer.put(Frames([b"x" * size_bytes] * (count // 10), "127.0.0.1:1", 1.0))
+            feed.buffer.put(Frames.of([b"x" * size_bytes] * (count // 10), "127.0.0.1:1", 1.0))
     workers = Workers(feeds, b.office, b.now, count=3, max_batch=512)
     served = Counter[int]()
     gaps = []
@@ -468,9 +468,9 @@ def test_a_dead_letter_of_a_mixed_batch_has_the_peer_and_time_of_its_own_frame(b
     b = bench()
     merged = Frames.merge(
         [
-            Frames([b"a"], "10.0.0.1:1", 1.0),
-            Frames([b"BAD", b"b"], ["10.0.0.2:2", "10.0.0.3:3"], [2.0, 3.0]),
-            Frames([b"c", b"d bad"], "10.0.0.4:4", 4.0),
+            Frames.of([b"a"], "10.0.0.1:1", 1.0),
+            Frames.of([b"BAD", b"b"], ["10.0.0.2:2", "10.0.0.3:3"], [2.0, 3.0]),
+            Frames.of([b"c", b"d bad"], "10.0.0.4:4", 4.0),
         ]
     )
     b.process(merged)
@@ -487,10 +487,10 @@ def test_a_steps_dead_letter_of_a_mixed_batch_has_the_peer_and_time_of_its_own_r
     b = bench(lambda _, records: Processed(records[:1], rejects=[BadRecord(r, "no") for r in records[1:]]))
     peers = ["10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3"]
     frames = [
-        Frames([word], peer, 1e9 + n)
+        Frames.of([word], peer, 1e9 + n)
         for n, (word, peer) in enumerate(zip((b"a", b"b", b"c"), peers, strict=True))
     ]
-    b.process(Frames.merge(frames) if merged else Frames([b"a", b"b", b"c"], peers, 5.25))
+    b.process(Frames.merge(frames) if merged else Frames.of([b"a", b"b", b"c"], peers, 5.25))
     times = [1e9 + 1, 1e9 + 2] if merged else [5.25, 5.25]
     assert [(x.peer, x.received_at) for x in b.office.letters] == list(zip(peers[1:], times, strict=True))
 
@@ -498,7 +498,7 @@ def test_a_steps_dead_letter_of_a_mixed_batch_has_the_peer_and_time_of_its_own_r
 def test_a_record_that_a_step_has_made_has_the_time_of_its_batch(bench: Any) -> None:
     made = [{}, {"@received_at": 5}, {"@received_at": "soon"}, {"@received_at": "2026-01-31T08:00:00"}, 7]
     b = bench(lambda _, records: Processed(records, emitted=5, rejects=[BadRecord(r, "no") for r in made]))
-    b.process(Frames([b"a"], "10.0.0.1:1", 1e9 + 1))
+    b.process(Frames.of([b"a"], "10.0.0.1:1", 1e9 + 1))
     assert [(x.peer, x.received_at) for x in b.office.letters] == [(None, 1e9 + 1)] * 5
 
 
@@ -507,8 +507,8 @@ async def test_a_conditions_dead_letter_of_a_mixed_batch_has_the_peer_and_time_o
 ) -> None:
     b = bench(where={0: "word < 5"})
     b.feed.codec.decode_one = lambda payload, _: {"word": int(payload) if payload.isdigit() else "text"}
-    b.intake.offer(Frames([b"1", b"9"], "10.0.0.1:1", 1.0))
-    b.intake.offer(Frames([b"x"], "10.0.0.2:2", 2.0))
+    b.intake.offer(Frames.of([b"1", b"9"], "10.0.0.1:1", 1.0))
+    b.intake.offer(Frames.of([b"x"], "10.0.0.2:2", 2.0))
     await drained(b)
     assert [(x.peer, x.received_at, x.source, x.pipeline, x.sink) for x in b.office.letters] == [
         ("10.0.0.2:2", 2.0, "s", "p", "list0")
@@ -680,7 +680,7 @@ async def test_what_a_source_was_served_beyond_its_turn_it_waits_for_and_saves_n
     for _ in range(8):
         feeds[0].buffer.put(b.frames(b"x" * (4 * QUANTUM_BYTES - 48)))
     for _ in range(40):
-        feeds[1].buffer.put(Frames(list(piece.payloads), "127.0.0.1:5", 1.0))
+        feeds[1].buffer.put(Frames.of(list(piece.payloads), "127.0.0.1:5", 1.0))
     workers.close()
     await workers.run()
     first_large = order.index(0)
@@ -800,7 +800,7 @@ def fair_feeds(b: Any, *names: str) -> tuple[Workers, list[Feed], Counter[str]]:
 
 def load(feed: Feed, quanta: int) -> None:
     for _ in range(quanta):
-        feed.buffer.put(Frames([b"x" * (QUANTUM_BYTES // 4 - 48)] * 4, "127.0.0.1:5", 1.0))
+        feed.buffer.put(Frames.of([b"x" * (QUANTUM_BYTES // 4 - 48)] * 4, "127.0.0.1:5", 1.0))
 
 
 async def test_a_source_that_had_nothing_saves_no_turns_up(bench: Any) -> None:

@@ -10,6 +10,7 @@ from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadFrame, Codec, Decoded
 from streamd.core.frames import Frames
 from streamd.core.now import Now
+from streamd.core.peer import Peer
 from streamd.core.settings import Settings
 
 TIMEOUT_S = 0.005
@@ -39,7 +40,7 @@ class Pairs(Codec[Settings]):
         records = [{"word": word.decode()} for word in words]
         return Decoded(records, [*origins], frames=Frames.merge(released) if released else nothing())
 
-    def forget(self, peer: str, now: Now) -> Decoded | None:
+    def forget(self, peer: Peer, now: Now) -> Decoded | None:
         if id(peer) not in self.firsts:
             return None
         first, _ = self.firsts.pop(id(peer))
@@ -73,11 +74,12 @@ def one_by_one(frames: Frames) -> Iterator[Frames]:
 
 
 def nothing() -> Frames:
-    return Frames([], "", 0.0)
+    return Frames.of([], "", 0.0)
 
 
-def peer(text: str) -> str:
-    return "".join(list(text))
+def peer(text: str) -> Peer:
+    """A peer of its own, as each connection has one."""
+    return Peer(text)
 
 
 @pytest.fixture
@@ -111,10 +113,10 @@ async def test_a_held_frame_is_in_the_books_as_held_until_it_is_a_record(b: Any)
     told: list[Status] = []
     running = asyncio.create_task(b.workers.run())
     one = peer("10.0.0.1:1")
-    b.intake.offer(Frames([b"a"], one, 1.0, ack=Ack(told.append)))
+    b.intake.offer(Frames.of([b"a"], one, 1.0, ack=Ack(told.append)))
     await until(lambda: b.feed.frames.held == 1)
     assert (b.feed.frames.decoded, b.feed.frames.waiting, told) == (0, 0, [])
-    b.intake.offer(Frames([b"b"], one, 2.0, ack=Ack(told.append)))
+    b.intake.offer(Frames.of([b"b"], one, 2.0, ack=Ack(told.append)))
     await until(lambda: b.feed.frames.decoded == 2)
     assert (b.feed.frames.held, b.records.taken_in) == (0, 1)
     await stopped(b, running)
@@ -125,8 +127,8 @@ async def test_a_held_frame_is_in_the_books_as_held_until_it_is_a_record(b: Any)
 async def test_the_end_of_a_connection_reaches_the_codec_behind_its_frames(b: Any) -> None:
     one, two = peer("pid=1,uid=2,gid=3"), peer("pid=1,uid=2,gid=3")
     b.feed.connections.count(on=True)
-    b.intake.offer(Frames([b"a"], one, 1.0))
-    b.intake.offer(Frames([b"x"], two, 1.0))
+    b.intake.offer(Frames.of([b"a"], one, 1.0))
+    b.intake.offer(Frames.of([b"x"], two, 1.0))
     b.intake.ended(one)
     running = asyncio.create_task(b.workers.run())
     await until(lambda: b.feed.frames.decoded == 1)
@@ -140,7 +142,7 @@ async def test_the_end_of_a_connection_reaches_the_codec_behind_its_frames(b: An
 async def test_at_the_deadline_of_the_codec_a_worker_wakes_and_what_is_late_is_a_dead_letter(b: Any) -> None:
     told: list[Status] = []
     running = asyncio.create_task(b.workers.run())
-    b.intake.offer(Frames([b"a"], peer("10.0.0.1:1"), 17.0, ack=Ack(told.append)))
+    b.intake.offer(Frames.of([b"a"], peer("10.0.0.1:1"), 17.0, ack=Ack(told.append)))
     await until(lambda: b.feed.frames.held == 1)
     await asyncio.sleep(2 * TIMEOUT_S)
     assert b.feed.frames.held == 1, "the deadline is on the clock that the workers were given"
@@ -159,7 +161,7 @@ async def test_what_is_held_at_a_stop_is_given_up_by_the_codec_after_the_last_fr
     running = asyncio.create_task(b.workers.run())
     one = peer("10.0.0.1:1")
     for n in range(5):
-        b.intake.offer(Frames([b"%d" % n], one, 1.0, ack=Ack(told.append)))
+        b.intake.offer(Frames.of([b"%d" % n], one, 1.0, ack=Ack(told.append)))
     await stopped(b, running)
     assert [record["word"] for record in b.sinks[0].written] == ["01", "23"]
     assert b.feed.frames.rejected == {"test:stop": 1}
@@ -171,7 +173,7 @@ async def test_a_codec_that_stays_on_a_reload_keeps_what_it_holds_and_another_gi
     for kept in (True, False):
         running = asyncio.create_task(b.workers.run())
         before = b.feed.frames.rejected.total()
-        b.intake.offer(Frames([b"a"], peer("10.0.0.1:1"), 1.0))
+        b.intake.offer(Frames.of([b"a"], peer("10.0.0.1:1"), 1.0))
         await until(lambda: b.feed.frames.held == 1)
         b.workers.retire(lambda _: False, [b.feed.codec] if kept else [])
         await running
@@ -186,7 +188,7 @@ async def test_a_codec_that_stays_on_a_reload_keeps_what_it_holds_and_another_gi
 
 async def test_what_a_codec_had_no_time_to_give_up_is_dropped(b: Any) -> None:
     running = asyncio.create_task(b.workers.run())
-    b.intake.offer(Frames([b"a"], peer("10.0.0.1:1"), 1.0))
+    b.intake.offer(Frames.of([b"a"], peer("10.0.0.1:1"), 1.0))
     await until(lambda: b.feed.frames.held == 1)
     running.cancel()
     await asyncio.wait({running})

@@ -176,7 +176,7 @@ class Parts:
         return {part.name: part.due for part in parts_of(self.parts, self.daemon.loaded.config, 30.0)}
 
     def offer(self, *payloads: bytes) -> None:
-        self.intake.offer(Frames(list(payloads), "127.0.0.1:5", 1e9))
+        self.intake.offer(Frames.of(list(payloads), "127.0.0.1:5", 1e9))
 
     def turn(self, seconds: float) -> list[str]:
         self.mono_s += seconds
@@ -189,14 +189,14 @@ async def test_a_commit_to_a_file_is_due_until_its_attempt_ends(tmp_path: Path, 
 
     async def slow(batches: Sequence[Batch]) -> Written:
         await gate.wait()
-        return Written([0] * len(batches), [0] * len(batches))
+        return Written.whole(len(batches))
 
     writing = []
     for name in ("db", "peer"):
         delivery = parts.parts.deliveries[name]
         delivery.sink.write = slow  # type: ignore[method-assign]  # a disk that stands still
         writing.append(asyncio.create_task(delivery.run()))
-        delivery.buffer.put(Batch([{"a": 1}], "lab", "main", "127.0.0.1:5", 1e9))
+        delivery.buffer.put(Batch.of([{"a": 1}], "lab", "main", "127.0.0.1:5", 1e9))
     assert parts.due() == {"sink db": False, "sink peer": False, "pipeline main": False}
     await until(lambda: all(each.writing is not None for each in parts.parts.deliveries.values()))
     assert parts.due() == {"sink db": True, "sink peer": False, "pipeline main": False}
@@ -222,7 +222,7 @@ def test_frames_that_wait_are_due_unless_a_sink_makes_them_wait(
     parts.offer(b"{}")
     assert parts.due()["pipeline main"]
     buffer = parts.parts.deliveries["db"].buffer
-    buffer.put(Batch([{"a": n} for n in range(4)], "lab", "main", "127.0.0.1:5", 1e9))
+    buffer.put(Batch.of([{"a": n} for n in range(4)], "lab", "main", "127.0.0.1:5", 1e9))
     assert parts.due()["pipeline main"] == due
     buffer.take(4)
     assert parts.due()["pipeline main"]

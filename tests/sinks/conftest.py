@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamd.core.ack import Ack
+from streamd.core.acks import Acks
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import SinkError
@@ -22,8 +22,8 @@ class Office:
         self.letters: list[DeadLetter] = []
         self.closed = False
 
-    def keep(self, letters: list[DeadLetter], ack: Ack | None = None) -> None:
-        del ack
+    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
+        del acks
         self.letters += letters
 
     async def commit(self, letters: list[DeadLetter]) -> None:

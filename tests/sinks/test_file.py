@@ -113,7 +113,7 @@ async def test_what_has_no_text_is_a_dead_letter_and_a_retry_brings_none_a_secon
         patch.setattr(os, "write", read_only)
         with pytest.raises(SinkError, match="readonly"):
             await sink.write(batches)
-    assert (await sink.write(batches)).rejected == [3]
+    assert (await sink.write(batches)).rejected == [[0, 1, 2]]
     assert (folder.path / "out.csv").read_bytes() == b"a\r\n1\r\n"
     assert len(folder.office.letters) == 3
 

@@ -29,7 +29,7 @@ async def test_without_schema_records_are_json_in_the_catch_all_table(bench: Any
         [{"a": 1, "@flag": "truncated"}, {"数": "据", "raw": b"\xff"}, {"nothing": None}], received_at=1.5
     )
     written = await sink.write([batch])
-    assert (written.rejected, written.replaced) == ([0], [0])
+    assert (written.rejected_counts, written.replaced) == ([0], [0])
     assert bench.query("SELECT * FROM records") == [
         (1, "1970-01-01T00:00:01.500000Z", "lab", "127.0.0.1:5", '{"a":1,"@flag":"truncated"}'),
         (2, "1970-01-01T00:00:01.500000Z", "lab", "127.0.0.1:5", '{"数":"据","raw":"/w=="}'),
@@ -45,7 +45,7 @@ async def test_without_schema_records_are_json_in_the_catch_all_table(bench: Any
 async def test_every_type_of_field_has_its_column(bench: Any, batch_of: Any) -> None:
     bench.schema(**ALL_TYPES)
     sink = await bench.open(schema="reading", table="t")
-    assert (await sink.write([batch_of([ONE_OF_EACH])])).rejected == [0]
+    assert (await sink.write([batch_of([ONE_OF_EACH])])).rejected_counts == [0]
     assert bench.query("SELECT t, i, f, b, at, j, raw, x, extra FROM t") == [
         (
             "数\x00据",
@@ -78,7 +78,7 @@ async def test_structs_and_dicts_give_the_same_rows(bench: Any, batch_of: Any, m
     for table, batch in (("a", batch_of(records)), ("b", batch_of(structs, schema=schema))):
         sink = await bench.open(schema="reading", table=table, metadata=metadata)
         assert sink.accepts_typed(schema)
-        assert (await sink.write([batch])).rejected == [0]
+        assert (await sink.write([batch])).rejected_counts == [0]
         rows.append(bench.query(f"SELECT * FROM {table}"))  # noqa: S608 - the test's own names
     assert len(rows[0]) == 24
     assert rows[0] == rows[1]
@@ -145,7 +145,7 @@ async def test_lifted_metadata_is_no_field_without_a_column(
     batch = batch_of([{"a": 1, "b": 2}, {"a": 3}])
     batch.lift()
     written = await sink.write([batch])
-    assert written.rejected == [int(row is None)]
+    assert written.rejected_counts == [int(row is None)]
     assert [letter.detail for letter in bench.office.letters] == ["'b' has no column"] * (row is None)
     assert [name for (name,) in bench.query("SELECT name FROM pragma_table_info('t')")] == columns
     empty = (3, *[None] * (len(columns) - 1))
@@ -237,7 +237,7 @@ async def test_two_sinks_that_add_the_same_column_agree(bench: Any, batch_of: An
     config = {"table": "t", "columns": {"a": "int"}, "extra": "add_column"}
     one, other = await bench.open(**config), await bench.open(**config)
     await one.write([batch_of([{"b": 1}])])
-    assert (await other.write([batch_of([{"b": 2}])])).rejected == [0]
+    assert (await other.write([batch_of([{"b": 2}])])).rejected_counts == [0]
     assert bench.query("SELECT b FROM t") == [(1,), (2,)]
 
 
@@ -250,7 +250,7 @@ async def test_a_field_that_can_be_no_column_is_kept_as_json(bench: Any, batch_o
     config = {"table": "t", "columns": {"a": "int"}, "extra": "add_column", "metadata": True}
     sink = await bench.open(**config)
     written = await sink.write([batch_of([{"a": 1}, {name: 1, "b": 0}, {"a": 2, "b": 3}])])
-    assert (written.rejected, bench.office.letters) == ([0], [])
+    assert (written.rejected_counts, bench.office.letters) == ([0], [])
     await sink.write([batch_of([{"a": 4, name: "x"}, {name: None}]), batch_of([{"a": 5}])])
     as_json = [json.dumps({name: value}, separators=(",", ":")) for value in (1, "x", None)]
     stored = [(1, None, None), (None, 0, as_json[0]), (2, 3, None), (4, None, as_json[1]),
@@ -300,7 +300,7 @@ async def test_two_sinks_that_add_one_name_in_two_spellings_lose_nothing(bench: 
 async def test_a_field_that_takes_the_name_of_the_json_column_leaves_none(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int", "extra": "any"}, extra="add_column")
     written = await sink.write([batch_of([{"extra": 1, "b": 2}, {"A": 1}])])
-    assert written.rejected == [1]
+    assert written.rejected_counts == [1]
     (letter,) = bench.office.letters
     assert letter.reason == "row:column_name"
     assert "the column extra" in letter.detail
@@ -311,7 +311,7 @@ async def test_a_table_with_all_its_columns_keeps_the_odd_names_as_json(bench: A
     columns = {f"f{i}": "int" for i in range(998)}
     sink = await bench.open(table="t", columns=columns, extra="add_column")
     written = await sink.write([batch_of([{"f0": 1, "F0": 2}, {"b": 3}, {"c": 4}, {"F1": 5}])])
-    assert written.rejected == [1]
+    assert written.rejected_counts == [1]
     assert [letter.reason for letter in bench.office.letters] == ["row:too_many_columns"]
     assert bench.query("SELECT f0, b, extra FROM t ORDER BY rowid") == [
         (1, None, '{"F0":2}'), (None, 3, None), (None, None, '{"F1":5}'),
@@ -324,7 +324,7 @@ async def test_a_name_that_json_cannot_hold_either_rejects_its_record(
 ) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
     written = await sink.write([batch_of([{"a": 1}, {name: 1}, {"a": 2, "b": 3}])])
-    assert written.rejected == [1]
+    assert written.rejected_counts == [1]
     assert [letter.reason for letter in bench.office.letters] == ["row:json"]
     assert bench.query("SELECT a, b FROM t") == [(1, None), (2, 3)]
 
@@ -332,7 +332,7 @@ async def test_a_name_that_json_cannot_hold_either_rejects_its_record(
 async def test_columns_cannot_be_added_without_end(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
     written = await sink.write([batch_of([{f"f{i}": i} for i in range(1100)])])
-    assert written.rejected == [101]
+    assert written.rejected_counts == [101]
     assert {letter.reason for letter in bench.office.letters} == {"row:too_many_columns"}
     assert bench.query("SELECT count(*) FROM t") == [(999,)]
     assert bench.query("SELECT count(*) FROM pragma_table_info('t')") == [(1000,)]
@@ -341,7 +341,7 @@ async def test_columns_cannot_be_added_without_end(bench: Any, batch_of: Any) ->
 async def test_a_record_of_100_000_names_is_refused_by_their_number(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
     written = await sink.write([batch_of([{f"f{i}": i for i in range(100_000)}, {"a": 1}])])
-    assert written.rejected == [1]
+    assert written.rejected_counts == [1]
     assert [letter.reason for letter in bench.office.letters] == ["row:too_many_columns"]
     assert bench.query("SELECT * FROM t") == [(1,)]
 
@@ -349,7 +349,7 @@ async def test_a_record_of_100_000_names_is_refused_by_their_number(bench: Any, 
 async def test_extra_reject_refuses_the_record(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="reject")
     written = await sink.write([batch_of([{"a": 1}, {"a": 2, "b": 1}, {"a": 3, "@flag": "truncated"}])])
-    assert written.rejected == [1]
+    assert written.rejected_counts == [1]
     (letter,) = bench.office.letters
     assert (letter.stage, letter.reason, letter.payload) == ("sink", "row:extra", {"a": 2, "b": 1})
     assert bench.query("SELECT * FROM t") == [(1,), (3,)]
@@ -360,7 +360,7 @@ async def test_extra_drop_counts_what_it_gives_up_once(bench: Any, batch_of: Any
     batches = [batch_of([{"a": 1, "b": 1, "c": 2}, {"a": "no int", "d": 1}])]
     with bench.write_lock(), pytest.raises(SinkError, match="locked"):
         await sink.write(batches)
-    assert (await sink.write(batches)).rejected == [1]
+    assert (await sink.write(batches)).rejected_counts == [1]
     assert bench.query("SELECT * FROM t") == [(1,)]
     assert sink.context.counters["extra_dropped", ""] == 2
 
@@ -368,7 +368,7 @@ async def test_extra_drop_counts_what_it_gives_up_once(bench: Any, batch_of: Any
 async def test_extra_drop_counts_what_good_records_give_up(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="drop")
     written = await sink.write([batch_of([{"a": 1, "b": 1, "c": 2}, {"a": 2}]), batch_of([{"d": 1}])])
-    assert (written.rejected, sink.context.counters.numbers()) == ([0, 0], {"extra_dropped": 3})
+    assert (written.rejected_counts, sink.context.counters.numbers()) == ([0, 0], {"extra_dropped": 3})
     await sink.write([batch_of([{"a": 3}])])
     assert sink.context.counters.numbers() == {"extra_dropped": 3}
     assert bench.query("SELECT a FROM t") == [(1,), (2,), (None,), (3,)]
@@ -382,14 +382,14 @@ async def test_batches_of_one_write_may_fill_different_columns(bench: Any, batch
         assert sink.accepts_typed(schema)
         batches.append(batch_of([schema.struct(**{"sensor": name, name: 1.0})], schema=schema))
     batches.insert(1, batch_of([{"sensor": "both", "hot": 2.0, "cold": 3.0, "more": 1}]))
-    assert (await sink.write(batches)).rejected == [0] * 4
+    assert (await sink.write(batches)).rejected_counts == [0] * 4
     assert bench.query("SELECT sensor, hot, cold, extra FROM t ORDER BY rowid") == [
         ("hot", 1.0, None, None),
         ("both", 2.0, 3.0, '{"more":1}'),
         ("cold", None, 1.0, None),
         ("hot", 1.0, None, None),
     ]
-    assert (await sink.write(batches[2:])).rejected == [0, 0]
+    assert (await sink.write(batches[2:])).rejected_counts == [0, 0]
     assert bench.query("SELECT sensor, hot, cold, extra FROM t ORDER BY rowid")[4:] == [
         ("cold", None, 1.0, None),
         ("hot", 1.0, None, None),

@@ -42,7 +42,7 @@ async def test_a_batch_over_midnight_goes_to_the_days_its_records_were_received(
     )
     assert bench.query("SELECT n FROM t", ONE) == [(1,), (3,)]
     assert bench.query("SELECT n FROM t", TWO) == [(2,), (4,)]
-    assert written.rejected == [1, 0]
+    assert written.rejected_counts == [1, 0]
     assert [letter.payload for letter in bench.office.letters] == [{"n": "x"}]
 
 
@@ -78,7 +78,7 @@ async def test_a_write_tried_again_commits_only_the_files_that_are_missing(
         for _ in range(3):
             with pytest.raises(SinkError, match="locked"):
                 await sink.write(batches)
-    assert (await sink.write(batches)).rejected == [0]
+    assert (await sink.write(batches)).rejected_counts == [0]
     assert bench.query("SELECT n FROM t", ONE) == [(1,)]
     assert bench.query("SELECT n FROM t", TWO) == [(2,)]
 

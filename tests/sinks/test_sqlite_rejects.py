@@ -56,7 +56,7 @@ async def test_a_value_that_does_not_fit_rejects_its_record_only(
 ) -> None:
     sink = await bench.open(table="t", columns={"n": "int", "v": kind})
     written = await sink.write([batch_of([{"n": 1}, {"n": 2, "v": value}, {"n": 3}])])
-    assert written.rejected == [1]
+    assert written.rejected_counts == [1]
     assert [letter.reason for letter in bench.office.letters] == [reason]
     assert bench.query("SELECT n FROM t") == [(1,), (3,)]
 
@@ -81,7 +81,7 @@ async def test_a_whole_number_in_float_notation_is_stored_as_an_integer(bench: A
         table="t", columns={"n": "int", "deep": {"type": "int", "from": "a.b"}, "any": "any"}
     )
     records = [{"n": 1}, {"n": 5.0, "a": {"b": 1e3}, "any": 5.0}, {"n": -0.0}]
-    assert (await sink.write([batch_of(records)])).rejected == [0]
+    assert (await sink.write([batch_of(records)])).rejected_counts == [0]
     assert bench.query("SELECT n, deep, any, typeof(n), typeof(deep), typeof(any) FROM t") == [
         (1, None, None, "integer", "null", "null"),
         (5, 1000, 5.0, "integer", "integer", "real"),
@@ -93,7 +93,7 @@ async def test_a_required_column_refuses_missing_and_null(bench: Any, batch_of: 
     bench.schema(a="int")
     sink = await bench.open(table="t", schema="reading")
     written = await sink.write([batch_of([{"a": 1}, {}, {"a": None}])])
-    assert written.rejected == [2]
+    assert written.rejected_counts == [2]
     assert {letter.reason for letter in bench.office.letters} == {"schema:required"}
 
 
@@ -111,7 +111,7 @@ async def test_a_record_json_has_no_word_for_is_rejected(
 ) -> None:
     sink = await bench.open()
     written = await sink.write([batch_of([{"n": None}, record, {"n": "null"}])])
-    assert written.rejected == [1]
+    assert written.rejected_counts == [1]
     assert [letter.reason for letter in bench.office.letters] == [reason]
     assert bench.query("SELECT record FROM records") == [('{"n":null}',), ('{"n":"null"}',)]
 
@@ -121,7 +121,7 @@ async def test_a_record_that_holds_itself_is_rejected(bench: Any, batch_of: Any)
     record["self"] = record
     typed = await bench.open(table="t", columns={"a": "int"})
     for sink in (await bench.open(), typed):
-        assert (await sink.write([batch_of([{"a": 1}, record])])).rejected == [1]
+        assert (await sink.write([batch_of([{"a": 1}, record])])).rejected_counts == [1]
     assert [letter.reason for letter in bench.office.letters] == ["row:json", "row:json"]
 
 
@@ -131,7 +131,7 @@ async def test_a_poison_row_anywhere_is_the_only_one_refused(bench: Any, batch_o
     records = [{"seq": i, "v": "ok"} for i in range(1000)]
     records[place]["v"] = "\ud800"
     written = await sink.write([batch_of(records[:600]), batch_of(records[600:], pipeline="other")])
-    assert written.rejected == ([1, 0] if place < 600 else [0, 1])
+    assert written.rejected_counts == ([1, 0] if place < 600 else [0, 1])
     (letter,) = bench.office.letters
     assert (letter.payload, letter.reason) == (records[place], "row:surrogate")
     assert letter.pipeline == ("readings" if place < 600 else "other")
@@ -146,7 +146,7 @@ async def test_constraints_that_others_put_on_the_table_refuse_single_rows(bench
         " BEGIN SELECT RAISE(FAIL, 'seven'); END"
     )
     written = await sink.write([batch_of([{"a": i} for i in (1, 2, 3, 2, 7, 8, 14, 1, 9)])])
-    assert written.rejected == [4]
+    assert written.rejected_counts == [4]
     assert [(letter.payload["a"], letter.reason) for letter in bench.office.letters] == [
         (a, "sqlite:constraint") for a in (2, 7, 14, 1)
     ]
@@ -159,7 +159,7 @@ async def test_a_struct_that_is_refused_becomes_a_dict(bench: Any, batch_of: Any
     assert sink.accepts_typed(schema)
     bench.query('CREATE UNIQUE INDEX mine ON t ("a.b")')
     structs = [msgspec.convert({"a.b": 1}, schema.struct) for _ in range(2)]
-    assert (await sink.write([batch_of(structs, schema=schema)])).rejected == [1]
+    assert (await sink.write([batch_of(structs, schema=schema)])).rejected_counts == [1]
     assert [letter.payload for letter in bench.office.letters] == [{"a.b": 1}]
 
 
@@ -186,7 +186,7 @@ async def test_letters_are_committed_before_the_rows_and_only_once(bench: Any, b
         await sink.write(batches)
     database.ledger = None
     assert len(bench.office.letters) == 2
-    assert (await sink.write(batches)).rejected == [2]
+    assert (await sink.write(batches)).rejected_counts == [2]
     assert len(bench.office.letters) == 2
     await bench.databases.release(database)
 
@@ -220,7 +220,7 @@ def test_a_batch_at_once_gives_what_each_record_gives_alone(records: list[dict[s
     exact._struct = None
 
     def made(maker: TypedRows, records: list[dict[str, Any]]) -> Rows:
-        return maker.of(Batch(records, "lab", "readings", "p", 0.0))
+        return maker.of(Batch.of(records, "lab", "readings", "p", 0.0))
 
     at_once = made(maker, records)
     one_by_one = [made(exact, [record]) for record in records]
@@ -237,7 +237,7 @@ def test_a_batch_at_once_gives_what_each_record_gives_alone(records: list[dict[s
 async def test_nothing_is_held_of_a_record_whose_letter_is_kept(bench: Any, batch_of: Any) -> None:
     bench.schema(value="float")
     sink = await bench.open(table="t", schema="reading")
-    assert (await sink.write([batch_of([{"value": "none"}])])).rejected == [1]
+    assert (await sink.write([batch_of([{"value": "none"}])])).rejected_counts == [1]
     assert len(bench.office.letters) == 1
     assert sink._writer._letters_kept == {}
 
@@ -253,11 +253,11 @@ async def test_of_a_mixed_batch_each_row_and_each_dead_letter_has_its_own_peer_a
     times = [1e9 + n for n in range(5)]
     bad = float("nan")
     records = [{"n": n} for n in (0.0, bad, 2.0, bad, 4.0)]
-    batch = Batch(records, "lab", "main", peers, times)
+    batch = Batch.of(records, "lab", "main", peers, times)
     if lifted:
         batch.lift()
     written = await sink.write([batch])
-    assert written.rejected == [2]
+    assert written.rejected_counts == [2]
     rows = bench.query("SELECT peer, received_at FROM records ORDER BY rowid")
     assert rows == [(peers[n], f"2001-09-09T01:46:{40 + n}.000000Z") for n in (0, 2, 4)]
     assert [(x.peer, x.received_at, x.source, x.pipeline, x.sink) for x in bench.office.letters] == [

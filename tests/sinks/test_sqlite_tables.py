@@ -15,9 +15,9 @@ async def test_unique_replaces_and_counts_exactly(bench: Any, batch_of: Any) -> 
     first = batch_of([{"k": "a", "v": 1}, {"k": "b", "v": 1, "more": 1}, {"k": "a", "v": 2}])
     second = batch_of([{"k": "c", "v": 1}, {"v": 5}, {"k": "b"}, {"k": "c", "v": 2}])
     written = await sink.write([first, second, batch_of([{"k": "d"}])])
-    assert (written.rejected, written.replaced) == ([0, 1, 0], [1, 2, 0])
+    assert (written.rejected_counts, written.replaced) == ([0, 1, 0], [1, 2, 0])
     written = await sink.write([batch_of([{"k": "a", "v": 9}])])
-    assert (written.rejected, written.replaced) == ([0], [1])
+    assert (written.rejected_counts, written.replaced) == ([0], [1])
     assert bench.query("SELECT k, v, extra FROM t ORDER BY k") == [
         ("a", 9, None), ("b", None, None), ("c", 2, None), ("d", None, None),
     ]  # fmt: skip
@@ -28,7 +28,7 @@ async def test_unique_counts_exactly_beside_poison_rows(bench: Any, batch_of: An
     sink = await bench.open(table="t", columns={"k": "str", "v": "str"}, unique=["k"])
     records = [{"k": str(i % 300), "v": "x" if i != 450 else "\ud800"} for i in range(1000)]
     written = await sink.write([batch_of(records[:500]), batch_of(records[500:])])
-    assert (written.rejected, written.replaced) == ([1, 0], [199, 500])
+    assert (written.rejected_counts, written.replaced) == ([1, 0], [199, 500])
     assert bench.query("SELECT count(*) FROM t") == [(300,)]
 
 
@@ -116,7 +116,7 @@ async def test_a_column_of_somebody_else_that_has_a_default_need_not_be_filled(
 ) -> None:
     bench.query("CREATE TABLE t (a INTEGER, z TEXT NOT NULL DEFAULT 'zero', y INTEGER) STRICT")
     sink = await bench.open(table="t", columns={"a": "int"}, extra="drop")
-    assert (await sink.write([batch_of([{"a": 1}, {"a": 2}])])).rejected == [0]
+    assert (await sink.write([batch_of([{"a": 1}, {"a": 2}])])).rejected_counts == [0]
     assert bench.query("SELECT * FROM t") == [(1, "zero", None), (2, "zero", None)]
 
 
@@ -128,13 +128,13 @@ async def test_a_computed_column_takes_no_value_and_a_field_of_its_name_is_kept_
         f"CREATE TABLE t (a INTEGER, twice INTEGER AS (a * 2){stored}, z TEXT DEFAULT 'zero', i INT) STRICT"
     )
     sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
-    assert (await sink.write([batch_of([{"a": 1}, {"a": 2, "z": "own"}])])).rejected == [0]
+    assert (await sink.write([batch_of([{"a": 1}, {"a": 2, "z": "own"}])])).rejected_counts == [0]
     assert bench.query("SELECT * FROM t") == [(1, 2, None, None), (2, 4, "own", None)]
     batches = [
         batch_of([{"a": 3, "twice": 5}, {"a": 4, "TWICE": "no", "i": 4}]),
         batch_of([{"a": 5, "b": 1}]),
     ]
-    assert (await sink.write(batches)).rejected == [0, 0]
+    assert (await sink.write(batches)).rejected_counts == [0, 0]
     assert bench.query("SELECT a, twice, i, extra, b FROM t WHERE a > 2") == [
         (3, 6, None, '{"twice":5}', None),
         (4, 8, 4, '{"TWICE":"no"}', None),
@@ -142,7 +142,7 @@ async def test_a_computed_column_takes_no_value_and_a_field_of_its_name_is_kept_
     ]
     assert sink.context.counters.numbers() == {"extra_as_json": 2}
     again = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
-    assert (await again.write([batch_of([{"a": 6, "twice": 5, "b": 2}])])).rejected == [0]
+    assert (await again.write([batch_of([{"a": 6, "twice": 5, "b": 2}])])).rejected_counts == [0]
     assert bench.query("SELECT a, twice, extra, b FROM t WHERE a > 5") == [(6, 12, '{"twice":5}', 2)]
 
 
@@ -177,7 +177,7 @@ async def test_an_index_of_somebody_else_serves_only_where_it_does_the_same(
     ours = (not serves_plain) + (not serves_unique)
     assert bench.query(INDEX_COUNT) == [(1 + ours,)]
     written = await sink.write([batch_of([{"k": "a", "v": -1}, {"k": "b", "v": 1}, {"k": "a", "v": -2}])])
-    assert (written.rejected, written.replaced) == ([0], [1])
+    assert (written.rejected_counts, written.replaced) == ([0], [1])
     assert bench.query("SELECT k, v FROM t ORDER BY k") == [("a", -2), ("b", 1)]
     await bench.open(**config, unique=["k"], indexes=[["k"]])
     assert bench.query(INDEX_COUNT) == [(1 + ours,)]
@@ -187,7 +187,7 @@ async def test_a_column_that_names_a_row_is_required_of_each_record(bench: Any, 
     bench.schema(k={"type": "int", "required": False}, v={"type": "int", "required": False})
     sink = await bench.open(table="t", schema="reading", columns={"l": "str"}, unique=["k", "l"])
     records = [{"k": 1, "l": "a"}, {"v": 1, "l": "a"}, {"k": None, "l": "a"}, {"k": 1}, {"k": 1, "l": None}]
-    assert (await sink.write([batch_of(records)])).rejected == [4]
+    assert (await sink.write([batch_of(records)])).rejected_counts == [4]
     assert [(letter.payload, letter.reason) for letter in bench.office.letters] == [
         (record, "schema:required") for record in records[1:]
     ]
@@ -248,7 +248,7 @@ async def test_names_are_never_sql(bench: Any, batch_of: Any) -> None:
     written = await sink.write(
         [batch_of([{column: 1, "select": "'; DROP TABLE victim; --", "k": 1, hostile: 2}])]
     )
-    assert written.rejected == [0]
+    assert written.rejected_counts == [0]
     assert bench.query("SELECT count(*) FROM victim") == [(0,)]
     quoted = table.replace('"', '""')
     look = f'SELECT "{column}", "select", "{hostile}" FROM "{quoted}"'  # noqa: S608 - the test's own names

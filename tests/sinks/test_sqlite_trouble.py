@@ -139,7 +139,7 @@ async def test_a_folder_that_is_removed_is_made_anew(
             else:
                 break
     assert set(refused) == {"moved"}
-    assert written.rejected == [0]
+    assert written.rejected_counts == [0]
     assert bench.query("SELECT count(*) FROM records", "sub/data.db") == [(1,)]
 
 

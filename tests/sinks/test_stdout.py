@@ -88,7 +88,7 @@ async def test_each_record_is_one_line_in_order(
     await out.open()
     written = await out.write([batch_of([{"n": 1}, {"n": "a\nb\r\u2028"}]), batch_of([{"b": b"\x00\xff"}])])
     await out.close()
-    assert (written.rejected, written.replaced, written.dropped) == ([0, 0], [0, 0], None)
+    assert (written.rejected_counts, written.replaced, written.dropped) == ([0, 0], [0, 0], None)
     lines = pipe.text().split(b"\n")
     assert [json.loads(line) for line in lines[:-1]] == [{"n": 1}, {"n": "a\nb\r\u2028"}, {"b": "AP8="}]
     assert lines[-1] == b""
@@ -102,7 +102,7 @@ async def test_what_json_has_no_word_for_is_a_dead_letter_and_the_rest_is_printe
     bad = [{"n": float("nan")}, {"n": 1}, {"n": object()}, {"n": None}, {"n": "\ud800"}]
     written = await out.write([batch_of([{"n": 0}]), batch_of(bad)])
     await out.close()
-    assert written.rejected == [0, 3]
+    assert written.rejected_counts == [0, 3]
     assert pipe.text() == b'{"n":0}\n{"n":1}\n{"n":null}\n'
     letters: list[DeadLetter] = bench.office.letters
     assert [letter.reason for letter in letters] == ["row:not_finite", "row:json", "row:json"]
@@ -119,7 +119,7 @@ async def test_nothing_is_printed_before_the_dead_letters_are_committed(
     with pytest.raises(SinkError):
         await out.write(batches)
     bench.office.closed = False
-    assert (await out.write(batches)).rejected == [1]
+    assert (await out.write(batches)).rejected_counts == [1]
     await out.close()
     assert pipe.text() == b'{"n":1}\n'
     assert len(bench.office.letters) == 1
@@ -166,7 +166,7 @@ async def test_a_reader_that_sleeps_stops_nobody_else_and_gets_every_line_whole(
     got = b""
     while got.count(b"\n") < len(records):
         got += await asyncio.to_thread(os.read, pipe.reader, 65536)
-    assert (await writing).rejected == [0]
+    assert (await writing).rejected_counts == [0]
     await out.close()
     assert [json.loads(line) for line in got.splitlines()] == records
 
@@ -180,9 +180,9 @@ async def test_a_reader_that_has_seen_enough_is_told_once_and_what_follows_is_dr
     pipe.close_reader()
     with capture_logs() as told:
         written = await out.write([batch_of([{"n": 2}, {"n": float("nan")}]), batch_of([{"n": 3}])])
-        assert (written.rejected, written.dropped) == ([1, 0], [1, 1])
+        assert (written.rejected_counts, written.dropped) == ([1, 0], [1, 1])
         written = await out.write([batch_of([{"n": 4}, {"n": 5}])])
-        assert (written.rejected, written.dropped) == ([0], [2])
+        assert (written.rejected_counts, written.dropped) == ([0], [2])
     assert [event["event"] for event in told] == ["stdout_closed"]
     await out.close()
 

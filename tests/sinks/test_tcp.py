@@ -108,7 +108,7 @@ async def test_frames_are_what_the_other_end_expects(
     out = sink(framing=framing)
     await out.open()
     written = await out.write([batch_of([{"n": 1}]), batch_of([{"n": "€"}, {"n": float("nan")}])])
-    assert written.rejected == [0, 1]
+    assert written.rejected_counts == [0, 1]
     connection = await receiver.accept()
     expected = sent.replace(b"\\u20ac", "€".encode())
     assert await closed_in_order(out, receiver, connection) == expected
@@ -355,7 +355,7 @@ async def test_a_break_in_the_middle_of_a_write_sends_the_rest_on_the_next_conne
     writing = asyncio.create_task(out.write(batches))
     second = await receiver.accept()
     rest = await receiver.read(second, b'"n":19999,"fill":"' + b"x" * 1000 + b'"}\n')
-    assert (await writing).rejected == [0]
+    assert (await writing).rejected_counts == [0]
     await out.write([batch_of([{"after": number} for number in range(3)])])
     assert await closed_in_order(out, receiver, second) == b'{"after":0}\n{"after":1}\n{"after":2}\n'
     one = [json.loads(line)["n"] for line in got.split(b"\n")[:-1]]

@@ -139,8 +139,8 @@ async def test_what_was_sent_through_tls_is_confirmed_by_an_end_in_order(
     out = sink(server.port, **own)
     await out.open()
     records = [{"n": n, "fill": "x" * 100} for n in range(10_000)]
-    assert (await out.write([batch_of(records)])).rejected == [0]
-    assert (await out.write([batch_of([{"n": 10_000}])])).rejected == [0]
+    assert (await out.write([batch_of(records)])).rejected_counts == [0]
+    assert (await out.write([batch_of([{"n": 10_000}])])).rejected_counts == [0]
     await out.close()
     assert [got.count(b"\n") for got in server.got] == [0, 10_001]
     assert server.got[-1].endswith(b'\n{"n":10000}\n')

@@ -47,7 +47,7 @@ def append(folder: Path, data: bytes, name: str = "app.log") -> None:
 
 def settle(capture: Any, status: Status = Status.DELIVERED) -> None:
     for frames in capture.offered:
-        frames.ack.settle(status)
+        frames.settle(status)
 
 
 def remembered(folder: Path) -> int:
@@ -121,13 +121,13 @@ async def test_only_what_is_settled_is_remembered_in_order(
         append(tmp_path, b"%d\n" % n)
         await until(lambda wanted=n + 1: len(capture.offered) == wanted)  # type: ignore[misc]  # bound now
     first, second, third = capture.offered
-    second.ack.settle(Status.DELIVERED)
+    second.settle(Status.DELIVERED)
     await source._saver.save()
     assert remembered(tmp_path) == 0
-    first.ack.settle(Status.REJECTED)
+    first.settle(Status.REJECTED)
     await until(lambda: remembered(tmp_path) == 4)
     await source.stop()
-    third.ack.settle(Status.DROPPED)
+    third.settle(Status.DROPPED)
     await source.stop()
     assert remembered(tmp_path) == 4
     again = following(tmp_path)

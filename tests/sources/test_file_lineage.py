@@ -40,8 +40,8 @@ class World:
 
     def offer(self, frames: Frames) -> bool:
         self.lines += [payload.decode() for payload in frames.payloads]
-        assert frames.ack
-        frames.ack.settle(Status.DELIVERED)
+        assert frames.acks
+        frames.settle(Status.DELIVERED)
         return True
 
     def refuse(self, n: int, reason: str) -> None:

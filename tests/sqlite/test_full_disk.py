@@ -35,7 +35,7 @@ async def main():
     await sink.open()
     stored, faults = 0, 0
     for n in range(40):
-        batch = Batch([{"a": n * 2000 + i, "b": "x" * 50} for i in range(2000)], "lab", "p", "p", 0.0)
+        batch = Batch.of([{"a": n * 2000 + i, "b": "x" * 50} for i in range(2000)], "lab", "p", "p", 0.0)
         while True:
             try:
                 await sink.write([batch])

@@ -9,6 +9,7 @@ from streamd.core.batch import Record
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.now import Now
+from streamd.core.peer import Peer
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 
@@ -19,7 +20,7 @@ class Frame(NamedTuple):
     """One frame with its sender."""
 
     payload: bytes
-    peer: str
+    peer: Peer
     """Who sent it. One connection has one object: two connections of one process have equal texts."""
     received_at: float
     """When it was read (wall clock, seconds)."""
@@ -141,7 +142,7 @@ class Codec(ABC, Generic[C]):
         """The record or records of one frame. Raises `BadData` where the frame as a whole is none."""
         raise NotImplementedError(f"{type(self).__name__} overrides none of decode_one, decode_frame, decode")
 
-    def forget(self, peer: str, now: Now) -> Decoded | None:
+    def forget(self, peer: Peer, now: Now) -> Decoded | None:
         """A connection has ended, and all its frames were decoded: give up what is kept for it.
 
         What was held of it is released as records, as rejects or without either.

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from streamd.core.batch import Batch
 from streamd.core.counters import Counters
@@ -16,14 +16,25 @@ from streamd.core.settings import SinkSettings
 
 @dataclass(slots=True)
 class Written:
-    """What one write did, now that it is committed: per batch the number rejected, and the rows replaced.
+    """What one write did, now that it is committed: for each batch the indexes of the records that it has
+    rejected, in order, and the number of rows replaced.
 
     `dropped` is given by a sink whose way out is gone for good: per batch what it gave up (reason `closed`).
     """
 
-    rejected: list[int]
+    rejected: list[Sequence[int]]
     replaced: list[int]
     dropped: list[int] | None = None
+
+    @classmethod
+    def whole(cls, batches: int) -> Self:
+        """Nothing of so many batches was rejected, and no row replaced."""
+        return cls([()] * batches, [0] * batches)
+
+    @property
+    def rejected_counts(self) -> list[int]:
+        """How many records of each batch were rejected."""
+        return list(map(len, self.rejected))
 
 
 @dataclass(slots=True, frozen=True)

@@ -11,6 +11,7 @@ from streamd.core.contracts.framer import AnyFramer
 from streamd.core.counters import Counters
 from streamd.core.errors import Place
 from streamd.core.frames import Frames
+from streamd.core.peer import Peer
 from streamd.core.settings import Address, SourceSettings
 
 
@@ -23,7 +24,7 @@ class Outlet(Protocol):
     def refuse(self, n: int, reason: str) -> None:
         """Count `n` frames that were read and are given up, by a limit or by the framing."""
 
-    def ended(self, peer: str) -> None:
+    def ended(self, peer: Peer) -> None:
         """A connection has ended, and all its frames were offered; `peer` is the very object in them."""
 
     def on_resume(self, callback: Callable[[], None]) -> None:

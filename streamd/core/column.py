@@ -1,0 +1,72 @@
+"""One value for each row of a batch."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import compress, repeat
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Column(Generic[T]):
+    """The values of a batch's rows in order. Rows that share one value cost nothing each.
+
+    `values` is a list with a value for each row, or None: then every row has `same`. Most batches come
+    from one read of one connection, so most columns are of the second kind.
+    """
+
+    __slots__ = ("same", "values")
+
+    def __init__(self, same: T, values: list[T] | None = None) -> None:
+        """With `values`, `same` is the first of them, or anything where there are none."""
+        self.same = same
+        self.values = values
+
+    @classmethod
+    def each(cls, values: list[T], otherwise: T) -> "Column[T]":
+        """A value for each row; `otherwise` is `same` where there is no row."""
+        return cls(values[0] if values else otherwise, values)
+
+    def __getitem__(self, index: int) -> T:
+        return self.same if self.values is None else self.values[index]
+
+    def of(self, count: int) -> Iterable[T]:
+        """The values of all `count` rows."""
+        return repeat(self.same, count) if self.values is None else self.values
+
+    def part(self, start: int | None, stop: int | None) -> "Column[T]":
+        """The rows from `start` up to `stop`, as in a slice."""
+        return self if self.values is None else Column.each(self.values[start:stop], self.same)
+
+    def take(self, indexes: Sequence[int]) -> "Column[T]":
+        """The rows at these indexes, in their order."""
+        if self.values is None:
+            return self
+        return Column.each(list(map(self.values.__getitem__, indexes)), self.same)
+
+    def compress(self, chosen: Iterable[bool]) -> "Column[T]":
+        """The rows that are chosen."""
+        return self if self.values is None else Column.each(list(compress(self.values, chosen)), self.same)
+
+    def extended(self, count: int, other: "Column[T]", other_count: int) -> "Column[T]":
+        """These `count` rows, and those of another column behind them; a list of this one grows in place."""
+        if self.values is None:
+            if other.values is None and other.same is self.same:
+                return self
+            return Column(self.same, [*self.of(count), *other.of(other_count)])
+        self.values += other.of(other_count)
+        return self
+
+    def map(self, function: Callable[[T], U]) -> "Column[U]":
+        """The column of what the function makes of each value."""
+        if self.values is None:
+            return Column(function(self.same))
+        return Column.each(list(map(function, self.values)), function(self.same))
+
+    @staticmethod
+    def merge(parts: "Sequence[tuple[Column[T], int]]") -> "Column[T]":
+        """The columns of some batches, each with its number of rows, as that of one. At least one part."""
+        values: list[T] = []
+        for column, count in parts:
+            values += column.of(count)
+        return Column.each(values, parts[0][0].same)
