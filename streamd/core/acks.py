@@ -83,18 +83,29 @@ class Acks:
                 tail.append((stop - count, ack.fork() if ack is not None else None))
         return Acks(head), Acks(tail)
 
-    def of_origins(self, origins: Sequence[int]) -> "Acks | None":
+    def of_origins(self, origins: Sequence[int], *, together: bool = False) -> "Acks | None":
         """Those of rows made of these rows, each of the one at its origin; origins ascend.
 
-        A run of which nothing was made is settled as filtered.
+        A run of which nothing was made is settled as filtered. With `together` it may be part of the next
+        row, or else of the last one, and waits for the fate of that.
         """
         runs: list[tuple[int, Ack | None]] = []
+        without: list[Ack | None] = []
         for start, stop, ack in self:
             count = bisect_left(origins, stop) - bisect_left(origins, start)
             if count:
-                runs.append((count, ack))
+                runs.append((count, Ack.merge([*without, ack]) if without else ack))
+                without = []
+            elif together:
+                without.append(ack)
             elif ack is not None:
                 ack.settle(Status.FILTERED)
+        rest = Ack.merge(without)
+        if runs and rest is not None:
+            count, ack = runs.pop()
+            runs.append((count, Ack.merge([ack, rest])))
+        elif rest is not None:
+            rest.settle(Status.FILTERED)
         return Acks(runs) if runs else None
 
     @staticmethod

@@ -370,7 +370,7 @@ class Workers:
         origins = decoded.origins
         if origins is not None:
             peers, received_at = peers.take(origins), received_at.take(origins)
-            acks = acks and acks.of_origins(origins)
+            acks = acks and acks.of_origins(origins, together=decoded.frames is not None)
         if frames.flagged:
             if schema is not None:
                 records = list(map(schema.to_dict, records))

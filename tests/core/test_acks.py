@@ -53,6 +53,19 @@ def test_one_of_which_nothing_was_made_is_filtered() -> None:
     assert [sender.told for sender in senders] == [[Status.FILTERED]] * 2
 
 
+def test_one_that_may_be_part_of_the_next_row_waits_for_its_fate() -> None:
+    acks, senders = runs(1, 1, 2, 1)
+    made = acks.of_origins([2, 3], together=True)
+    assert made is not None
+    assert [n for n, _ in made.runs] == [2]
+    assert not any(sender.told for sender in senders)
+    made.settle(Status.DROPPED)
+    assert [sender.told for sender in senders] == [[Status.DROPPED]] * 4
+    acks, senders = runs(1, 1)
+    assert acks.of_origins([], together=True) is None
+    assert [sender.told for sender in senders] == [[Status.FILTERED]] * 2
+
+
 def test_nobody_waits_for_what_was_merged_of_nobody() -> None:
     assert Acks.merge([(None, 2), (None, 1)]) is None
     assert Acks.same(None, 3) is None
