@@ -34,6 +34,8 @@ FATES = ROOT / "build" / "mutate.jsonl"
 GOAL = 0.95
 ONE_TEST_S = 40
 """A test that takes longer waits for something that the mistake has taken away."""
+_TOO_LONG = " takes too long"
+"""What tests/conftest.py says of a test shortly before its time is over."""
 NOTICED, EQUIVALENT, NOT_NOTICED, STALE = "noticed", "equivalent", "NOT NOTICED", "stale"
 
 
@@ -174,6 +176,11 @@ class Tree:
         if code in (4, 5):
             raise TableFault(f"pytest ran no test of {' '.join(tests)}: {said[-500:]}")
         lines = [line.partition(" ")[2] for line in said.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        lines += [
+            f"{line.removesuffix(_TOO_LONG)} - no end after {ONE_TEST_S} s"
+            for line in said.splitlines()
+            if line.endswith(_TOO_LONG)
+        ]
         return lines[0] if lines else f"pytest ended with code {code}"
 
     def _write(self, path: Path, text: str) -> None:

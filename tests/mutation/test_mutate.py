@@ -139,3 +139,21 @@ def test_what_is_not_tried_in_time_is_told_and_no_success(tree: Path) -> None:
     code, said = mutate(tree, "--seconds=-1")
     assert code == 1
     assert "4 not tried: time is over; go on with --resume" in said
+
+
+def test_a_test_whose_time_is_over_is_named(tree: Path) -> None:
+    """The end that pytest-timeout makes of it is imitated: no test waits for so long here."""
+    (tree / "tests/test_adding.py").write_text(
+        textwrap.dedent("""
+            import os
+            from streamd.adding import add
+            def test_add(capfd):
+                if add(1, 2) != 3:
+                    with capfd.disabled():
+                        print("tests/test_adding.py::test_add takes too long", flush=True)
+                    os._exit(1)
+        """)
+    )
+    code, said = mutate(tree, "--only", "subtracts")
+    assert code == 0
+    assert "it subtracts  [tests/test_adding.py::test_add - no end after 40 s]" in said
