@@ -54,6 +54,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: 
         "steps": [
             {"name": step, "pipeline": pipeline, "notes": counters.numbers()}
             for (pipeline, step), counters in view.books.steps.items()
+            if counters
         ],
         "sinks": [
             {

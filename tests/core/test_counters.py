@@ -78,7 +78,9 @@ def test_counters_of_several_processes_add_up() -> None:
     one.step("main", "window[0]").add("late", 3)
     other.step("main", "window[0]").add("late", 4)
     one.sink("db").add("expired", 5)
+    one.sink("db").add("retried", 2, "locked")
+    other.sink("db").add("retried", 1, "full")
     merged = Books.merge([one, other])
     assert merged.source("lab").counters == {("truncated", ""): 3}
     assert merged.step("main", "window[0]") == {("late", ""): 7}
-    assert merged.sink("db") == {("expired", ""): 5}
+    assert merged.sink("db") == {("expired", ""): 5, ("retried", "locked"): 2, ("retried", "full"): 1}
