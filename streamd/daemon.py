@@ -38,6 +38,7 @@ from streamd.service.announcer import Announcer, parts_of
 from streamd.service.systemd import watchdog_s
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.files import free_bytes
+from streamd.state.keeper import StateKeeper
 
 log = structlog.get_logger()
 
@@ -64,7 +65,14 @@ class Daemon:
             payloads=_payloads(loaded),
         )
         self.sockets = Sockets(inherited(os.environ))
-        """Of every sink there has been, by name."""
+        self.state = StateKeeper(
+            self.databases,
+            loaded.state_dir,
+            self.books,
+            interval_s=config.ledger.interval,
+            max_bytes=config.daemon.max_state,
+            clock=read_clock,
+        )
         self.parts = self._assemble(loaded, self.books)
         for name, pipeline in config.pipelines.items():
             self.books.connect(name, pipeline.sinks)
@@ -158,11 +166,13 @@ class Daemon:
         for pipeline in self.parts.pipelines.values():  # behind the sinks: what they print is no record
             for stage in pipeline.stages:
                 stage.open()
+        await self.state.open(self.parts)
         for name, delivery in self.parts.deliveries.items():
             self._start(f"sink {name}", delivery.run())
         for name, workers in self.parts.workers.items():
             self._start(f"pipeline {name}", workers.run())
         self._start("ledger", self._keep_ledger(self.ledger))
+        self._start("state", self.state.run())
         if config.admin.listen is not None:
             self.admin = AdminServer(self.view, self.watch, config.admin.listen)
             await self.admin.open()
@@ -258,7 +268,7 @@ class Daemon:
         await rehearse(parts, changes, self._holds())
         if dry_run:
             return changes
-        swap = Swap(old, parts, changes, self.books)
+        swap = Swap(old, parts, changes, self.books, self.state)
         await swap.open()
         await swap.run(self._start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
         self.loaded, self.parts = new, parts
@@ -311,6 +321,8 @@ class Daemon:
         for delivery in self.parts.deliveries.values():
             delivery.buffer.close()
         await self._finish("sink ", end_mono_s)
+        self._tasks["state"].cancel()
+        await self.state.finish()
         return 1 if self._abandon() or self._failed else 0
 
     async def _finish(self, kind: str, end_mono_s: float) -> None:
@@ -348,6 +360,7 @@ class Daemon:
             task.cancel()
         closing = [source.stop() for source in self.parts.sources.values()]
         closing += [sink.close() for sink in self.parts.sinks.values()]
+        closing.append(self.state.close())
         closing.append(self.dead_letters.close())
         if self.ledger is not None:
             closing += [self.ledger.close(), self.databases.release(self._ledger_file)]

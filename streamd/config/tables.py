@@ -46,6 +46,12 @@ class DaemonSettings(Settings):
         min_length=1,
         description="folder of all outputs with a relative path; default $STATE_DIRECTORY, else ./var",
     )
+    max_state: SizeBytes = Field(
+        "64MiB",  # type: ignore[assignment]  # parsed by the validator
+        ge=1024,
+        description="largest state of one step that is stored in state.db, below state_dir; a larger one is"
+        " reported as an error and not stored",
+    )
     drain_timeout: DurationS = Field(
         "30s",  # type: ignore[assignment]  # parsed by the validator
         gt=0,

@@ -84,6 +84,9 @@ class FileFrames:
         flagged = bool(framer.counts)
         book_counts(framer, self._outlet, self._counters)
         self._reached = position
+        if known := self._progress.known(len(frames)):
+            frames = frames[known:]
+            self._counters.add("already_in_state", known)
         if not frames:
             self._progress.passed(position)
             return
@@ -91,7 +94,7 @@ class FileFrames:
             frames,
             self._address,
             read_clock().wall_s,
-            ack=self._progress.waiting(position),
+            ack=self._progress.waiting(position, len(frames)),
             flagged=flagged,
             size_bytes=size_bytes + FRAME_OVERHEAD_BYTES * len(frames),
         )

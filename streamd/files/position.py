@@ -2,8 +2,9 @@
 
 import json
 import os
+import uuid
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ class Position:
     """What stands directly before the offset; empty where that is not known."""
     around: Around | None = None
     """None where it is not known."""
+    numbering: str = ""
+    """The name of the numbers of the frames."""
+    frames: int = 0
+    """The number of the last frame before it."""
 
 
 @dataclass(slots=True)
@@ -60,25 +65,78 @@ class _Mark:
 
 
 class Progress:
-    """What was read, in order, and up to where all of it has found its fate."""
+    """What was read, in order, and up to where all of it has found its fate. It numbers the frames."""
 
-    def __init__(self, settled: Position | None) -> None:
-        self.settled = settled
+    def __init__(self) -> None:
+        self.settled: Position | None = None
         """Everything before it is committed, filtered out, a dead letter or a counted loss."""
+        self.savable: Position | None = None
+        """The same, but for what the state of steps has seen and is not stored yet."""
+        self.name = ""
+        self.handed_on = 0
+        self.skipped = 0
+        """Frames that were not handed on, because the state of steps has seen them."""
+        self._skip_to = 0
+        self._limit: int | None = None
+        self._cut: int | None = None
+        self._at_cut: Position | None = None
         self.stopping = False
         """From now on what is dropped was dropped by the stop, and is read again by the next start."""
         self._marks: deque[_Mark] = deque()
 
-    def waiting(self, position: Position) -> Ack:
-        """The ack of frames behind which `position` lies."""
-        mark = _Mark(position, settled=False)
-        self._marks.append(mark)
+    def begin(self, remembered: Position | None) -> None:
+        """Go on with the numbers of a position, or from 0."""
+        if remembered is not None and not remembered.numbering:
+            remembered = replace(remembered, numbering=uuid.uuid4().hex, frames=0)
+        self.settled = self.savable = remembered
+        self.name = uuid.uuid4().hex if remembered is None else remembered.numbering
+        self.handed_on = 0 if remembered is None else remembered.frames
+
+    def known(self, frames: int) -> int:
+        """How many of the next so many frames are not handed on, because the state of steps has seen them."""
+        known = max(0, min(frames, self._skip_to - self.handed_on))
+        self.handed_on += known
+        self.skipped += known
+        return known
+
+    def skip_no_more(self) -> None:
+        """Frames are missing: those that follow cannot be told apart by their numbers."""
+        self.handed_on = max(self.handed_on, self._skip_to)
+
+    def waiting(self, position: Position, frames: int) -> Ack:
+        """The ack of so many frames behind which `position` lies."""
+        self.handed_on += frames
+        mark = self._mark(position, settled=False)
         return Ack(lambda status: self._settle(mark, status))
 
     def passed(self, position: Position) -> None:
         """`position` was reached without a frame."""
-        self._marks.append(_Mark(position, settled=True))
+        self._mark(position, settled=True)
         self._advance()
+
+    def skip_to(self, number: int) -> None:
+        self._skip_to = number
+
+    def hold_back(self) -> None:
+        self._limit = max(self.handed_on if self.savable is None else self.savable.frames, self._skip_to)
+
+    def cut(self, waiting: int) -> int:
+        self._cut = self.handed_on - waiting
+        self._at_cut = self.settled
+        return self._cut
+
+    def is_settled(self, number: int) -> bool:
+        return self.settled is not None and self.settled.frames >= number
+
+    def release(self, number: int | None) -> None:
+        self._limit = number
+        self.savable = self.settled if number is None else self._at_cut
+        self._cut = None
+
+    def _mark(self, position: Position, *, settled: bool) -> _Mark:
+        mark = _Mark(replace(position, numbering=self.name, frames=self.handed_on), settled=settled)
+        self._marks.append(mark)
+        return mark
 
     def _settle(self, mark: _Mark, status: Status) -> None:
         if self.stopping and status > Status.REJECTED:
@@ -89,6 +147,10 @@ class Progress:
     def _advance(self) -> None:
         while self._marks and self._marks[0].settled:
             self.settled = self._marks.popleft().position
+            if self._limit is None or self.settled.frames <= self._limit:
+                self.savable = self.settled
+            if self._cut is not None and self.settled.frames <= self._cut:
+                self._at_cut = self.settled
 
 
 class PositionFile:
@@ -150,6 +212,8 @@ def _document(position: Position) -> dict[str, Any]:
         "offset": position.offset,
         "head": position.head.hex(),
         "before": position.before.hex(),
+        "numbering": position.numbering,
+        "frames": position.frames,
         "around": around
         and {
             "real_path": around.real_path,
@@ -175,6 +239,8 @@ def _parsed(text: bytes) -> Position:
         bytes.fromhex(document["head"]),
         bytes.fromhex(document.get("before", "")),
         _around(document.get("around")),
+        str(document.get("numbering", "")),
+        int(document.get("frames", 0)),
     )
 
 

@@ -21,6 +21,7 @@ from streamd.ledger.ledger import Ledger
 from streamd.net.listen import OwnSockets
 from streamd.net.tls_files import MissingCredential
 from streamd.sqlite.databases import Databases
+from streamd.state.store import FILE, StateStore
 
 if TYPE_CHECKING:  # doctor, which reads the units, reads from here too
     from streamd.host.installed_service import Service
@@ -84,6 +85,10 @@ def rehearse(
     ledger = loaded.state_dir / config.ledger.path
     trial.of(lambda: databases.rehearse(ledger))
     trial.of(lambda: Ledger.rehearse(ledger))
+    if any(step.is_stateful for steps in made.steps.values() for _, step in steps):
+        state = loaded.state_dir / FILE
+        trial.of(lambda: databases.rehearse(state))
+        trial.of(lambda: StateStore.rehearse(state))
     for name, sink in made.sinks.items():
         trial.of(sink.rehearse, f"sinks.{name}")
     if (address := config.admin.listen) is not None:

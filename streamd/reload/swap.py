@@ -16,6 +16,7 @@ from streamd.reload.changes import Changes
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.pipeline import Stage
+from streamd.state.keeper import StateKeeper
 
 log = structlog.get_logger()
 
@@ -28,11 +29,14 @@ Start = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
 class Swap:
     """One reload. `open` may fail and then nothing has changed; from `run` on there is no way back."""
 
-    def __init__(self, old: Assembly, new: Assembly, changes: Changes, books: Books) -> None:
+    def __init__(
+        self, old: Assembly, new: Assembly, changes: Changes, books: Books, state: StateKeeper
+    ) -> None:
         self._old = old
         self._new = new
         self._changes = changes
         self._books = books
+        self._state = state
         self._sinks = changes.sinks["replaced"] + changes.sinks["added"]
         self._sources = changes.sources["replaced"] + changes.sources["added"]
         self._going = changes.sources["replaced"] + changes.sources["removed"]
@@ -60,6 +64,7 @@ class Swap:
         opened: list[Sink | Source | Stage] = []
         resuming = {name: intake.buffer.on_room for name, intake in self._old.intakes.items()}
         try:
+            await self._state.prepare(self._new)
             for step in self._new_stages():
                 step.open()
                 opened.append(step)
@@ -98,6 +103,7 @@ class Swap:
         for name in gone:
             old.intakes[name].abandon("reload")
             await old.sources[name].stop()  # what it remembers now is where one of another name goes on
+        await self._state.hand_over(new)
         for name, pipeline in new.pipelines.items():
             self._books.connect(name, [output.sink for output in pipeline.fanout.outputs])
         for name in self._changes.sources["changed"]:

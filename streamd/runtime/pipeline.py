@@ -109,6 +109,28 @@ class Stage:
             done = Processed([])
         return done
 
+    async def snapshot(self) -> bytes | None:
+        """The state of the step. Raises what its own code raises, or `Lost`."""
+        if self.offloaded is not None:
+            state = await self.offloaded.alone(self.step.snapshot)
+        else:
+            state = self.step.snapshot()
+        if state is not None and type(state) is not bytes:
+            raise TypeError(f"snapshot returned {type(state).__name__} instead of bytes or None")
+        return state
+
+    async def restore(self, state: bytes) -> None:
+        """Give the opened step its state. Raises what its own code raises; the step is opened anew then."""
+        try:
+            if self.offloaded is not None:
+                await self.offloaded.alone(partial(self.step.restore, state))
+            else:
+                self.step.restore(state)
+        except Exception:
+            await self.step.close()
+            self.step.open()
+            raise
+
     def next_deadline(self) -> float | None:
         """When the step is due (monotonic seconds); never again where its own code does not say so."""
         try:

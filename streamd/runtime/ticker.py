@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from streamd.core.now import Now
+from streamd.runtime.gate import Gate
 from streamd.runtime.pipeline import Pipeline
 
 IDLE_S = 0.01
@@ -22,8 +23,9 @@ class Ticker:
     One tick is under way at a time, and none begins while a sink has no room.
     """
 
-    def __init__(self, pipeline: Pipeline, clock: Callable[[], Now]) -> None:
+    def __init__(self, pipeline: Pipeline, gate: Gate, clock: Callable[[], Now]) -> None:
         self._pipeline = pipeline
+        self._gate = gate
         self._clock = clock
         self._woken = asyncio.Event()
         self._asleep_until_mono_s: float | None = None
@@ -65,7 +67,9 @@ class Ticker:
 
     async def _tick(self, index: int) -> None:
         await self._pipeline.fanout.room()
-        made = await self._pipeline.tick(index)
+        await self._gate.opened()
+        with self._gate.passing():
+            made = await self._pipeline.tick(index)
         now_s = self._clock().mono_s
         self._not_before_mono_s[index] = now_s if made else now_s + IDLE_S
 

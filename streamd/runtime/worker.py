@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -20,6 +20,7 @@ from streamd.core.peer import plain_of
 from streamd.runtime.alarm import Alarm
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.connections import Connections
+from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.ticker import Ticker
@@ -100,6 +101,9 @@ class Workers:
         self.count = count + sum(pipeline.concurrency for pipeline in self.pipelines)
         self.max_batch = max_batch
         self.progress = 0
+        self.gate = Gate()
+        self.on_end: Callable[[], Awaitable[None]] | None = None
+        """Called when the last batch has passed the steps, before they are closed."""
         self._dead_letters = dead_letters
         self._clock = clock
         self._mono_s = mono_of(clock)
@@ -119,7 +123,9 @@ class Workers:
             if feed.codec.holds:
                 self._alarms[id(feed)] = Alarm(self._clock, partial(self._ring, feed))
                 self._set_alarm(feed)
-        tickers = [Ticker(pipeline, self._clock) for pipeline in self.pipelines if pipeline.is_timed]
+        tickers = [
+            Ticker(pipeline, self.gate, self._clock) for pipeline in self.pipelines if pipeline.is_timed
+        ]
         try:
             async with asyncio.TaskGroup() as ticking:
                 for ticker in tickers:
@@ -129,6 +135,8 @@ class Workers:
                         workers.create_task(self._work())
                 for ticker in tickers:
                     await ticker.end()
+                if self.on_end is not None:
+                    await self.on_end()
         finally:
             for alarm in self._alarms.values():
                 alarm.cancel()
@@ -156,6 +164,8 @@ class Workers:
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            if self.gate.is_shut:
+                await self.gate.opened()
             feed = self._called_feed() or self._ready_feed() or self._ending_feed()
             if feed is not None and any(route.pipeline.fanout.full for route in feed.routes):
                 await self._room(feed)
@@ -167,10 +177,9 @@ class Workers:
                 now = self._clock()
                 self.meter.begin(now.mono_s)
                 passages = self._next(feed, now)
-                if len(passages) == 1:
-                    await _carry(passages[0])
-                elif passages:
-                    await self._carry_all(passages)
+                if passages:
+                    with self.gate.passing():
+                        await (_carry(passages[0]) if len(passages) == 1 else self._carry_all(passages))
                 self.progress += 1
                 backlog = any(feed.buffer.records for feed in self.feeds)
                 self.meter.end(self._mono_s(), backlog=backlog)

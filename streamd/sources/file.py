@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 from pydantic import Field
 
 from streamd.core.clock import read_clock
-from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.contracts import Numbering, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError
 from streamd.core.framer_counts import CUTTING
 from streamd.core.settings import DurationS, StreamSettings
@@ -69,6 +69,8 @@ class File(Source):
         "files_skipped": "rotated files that were compressed before they were read to their end; the event "
         "`file_skipped` names each, and `file_missed` the offset from which on the file read "
         "last is lost",
+        "already_in_state": "frames read again after a crash and not handed on, because the stored state of "
+        "steps has seen them",
     }
 
     class Config(StreamSettings):
@@ -105,7 +107,7 @@ class File(Source):
         """Asked in the thread only."""
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
         self._saved_at_ns = 0
-        self._progress = Progress(None)
+        self._progress = Progress()
         self._frames = FileFrames(self.address, context.counters, self._new_framer, self._progress)
         self._saver = Saver(self._positions, self._to_save, self._events.not_saved)
         self._room = asyncio.Event()
@@ -119,17 +121,24 @@ class File(Source):
 
     async def open(self, outlet: Outlet) -> None:
         """Begin to follow, whether the file is there or not. Raises `EnvironmentFault`."""
-        remembered = take_over(
-            self._positions, self.address, self.context.configured, self._lineage.leads_to_file_of
-        )
-        self._events.remembered(remembered)
-        self._progress.settled = self._saver.saved = remembered.position
-        self._saved_at_ns = remembered.saved_at_ns
+        self.numbering()
         outlet.on_resume(self._room.set)
         self._room.set()
         self._frames.open(outlet, self._room.clear)
         self._task = asyncio.create_task(self._follow())
         self._saver.begin(SAVE_S)
+
+    def numbering(self) -> Numbering:
+        """Find the remembered position, once, and with it the number of the frame before it."""
+        if not self._progress.name:
+            remembered = take_over(
+                self._positions, self.address, self.context.configured, self._lineage.leads_to_file_of
+            )
+            self._events.remembered(remembered)
+            self._saver.saved = remembered.position
+            self._progress.begin(remembered.position)
+            self._saved_at_ns = remembered.saved_at_ns
+        return self._progress
 
     def rehearse(self) -> None:
         """Look at the remembered position, and at the file where it is there.
@@ -239,6 +248,7 @@ class File(Source):
             raise
         if position is not None:
             self._events.next_file(found, position)
+        self._mind_gap(found)
         tail = found.tail
         self._frames.begin_at(tail.position(self.address, tail.offset))
         self._events.following(tail)
@@ -261,6 +271,7 @@ class File(Source):
         found = await self._on_disk(self._go_on_after_truncation, tail)
         self._events.truncated(found, offset)
         if not found.continues:
+            self._progress.skip_no_more()
             self._frames.end(found.tail.position(self.address, 0))
 
     def _go_on_after_truncation(self, tail: Tail) -> Found:
@@ -275,6 +286,7 @@ class File(Source):
         self._deleted = False
         self.context.counters.add("files_rotated")
         self._events.next_file(found, old.position(self.address, old.offset))
+        self._mind_gap(found)
         self._events.following(found.tail)
         if not found.continues:
             self._frames.end(found.tail.position(self.address, 0))
@@ -285,6 +297,10 @@ class File(Source):
         old.close()
         self._lineage.watch(found.tail)
         return found
+
+    def _mind_gap(self, found: Found) -> None:
+        if found.missed or found.replaced or found.skipped:
+            self._progress.skip_no_more()
 
     async def _release(self, tail: Tail) -> None:
         """Close a file that was deleted; the next one at the path is read from its beginning."""
@@ -301,7 +317,7 @@ class File(Source):
 
     def _to_save(self) -> Position | None:
         """What is settled, with what stands beside the file."""
-        position, tail, saved = self._progress.settled, self._tail, self._saver.saved
+        position, tail, saved = self._progress.savable, self._tail, self._saver.saved
         if position is None:
             return None
         if tail is None or tail.inode == position.inode:

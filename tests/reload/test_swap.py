@@ -309,7 +309,7 @@ async def test_a_reload_that_cannot_open_something_closes_what_it_has_opened_and
         raise EnvironmentFault("the port is taken")
 
     parts.sources["late"].open = refuse  # type: ignore[method-assign]  # as a port that was taken just now
-    swap = Swap(old, parts, compare(now, old, new, parts), daemon.books)
+    swap = Swap(old, parts, compare(now, old, new, parts), daemon.books, daemon.state)
     with pytest.raises(EnvironmentFault, match="the port is taken"):
         await swap.open()
     assert closed == ["other", "copy"]

@@ -64,6 +64,34 @@ class SourceContext:
     """The names of all sources of the configuration."""
 
 
+class Numbering(Protocol):
+    """The numbers of a source's frames, which go on over restarts: what is read again has its number again.
+
+    With them the state of steps and the remembered position of the source are one: the position never passes
+    the frames that the stored state has seen, and frames that it has seen are not handed on again.
+    """
+
+    name: str
+    """Of this sequence of numbers; another one where the source has begun anew."""
+    handed_on: int
+    """Frames handed on so far, with those of earlier runs. Before `open`: those before the position."""
+
+    def skip_to(self, number: int) -> None:
+        """Do not hand on frames up to this number: their effect is in the state."""
+
+    def hold_back(self) -> None:
+        """From now on the remembered position passes only what `release` has named."""
+
+    def cut(self, waiting: int) -> int:
+        """The number of the last frame handed on, but for those that wait; `release` may be called for it."""
+
+    def is_settled(self, number: int) -> bool:
+        """Whether all frames up to this number have found their fate."""
+
+    def release(self, number: int | None) -> None:
+        """The state that has seen the frames up to the last `cut` is stored. None: there is no state."""
+
+
 class Source(ABC):
     """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
 
@@ -101,6 +129,13 @@ class Source(ABC):
     @property
     def certificate_expires_at_wall_s(self) -> float | None:
         """Until when its own certificate holds; None where it has none."""
+        return None
+
+    def numbering(self) -> Numbering | None:
+        """The numbers of its frames, known before it is opened; None where it cannot read them again.
+
+        Raises `EnvironmentFault`.
+        """
         return None
 
     @classmethod

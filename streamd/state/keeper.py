@@ -1,0 +1,319 @@
+"""Stores the state of steps now and then and at the stop, and gives it back at a start."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from streamd.assembly import Assembly
+from streamd.core.books import Books
+from streamd.core.errors import SinkError
+from streamd.core.now import Now
+from streamd.core.timestamp import from_epoch
+from streamd.runtime.pipeline import Stage
+from streamd.sqlite.databases import Databases
+from streamd.state.key import Key, key_of, why_not
+from streamd.state.snapshot import Group, Numbered, Snapshot
+from streamd.state.store import FILE, Row, StateStore
+
+log = structlog.get_logger()
+
+POLL_S = 0.05
+"""How often it is looked whether what went on before a snapshot is committed."""
+
+
+class StateKeeper:
+    """The states of all steps of a daemon. Why the order is as it is: docs/decisions/021.
+
+    A snapshot is taken while no batch is under way. It is stored once everything that went on before it is
+    committed, and only then may the remembered positions of numbered sources pass the frames that it has
+    seen. So a stored state is never ahead of what is committed, and no position is ahead of the state.
+    """
+
+    def __init__(
+        self,
+        databases: Databases,
+        state_dir: Path,
+        books: Books,
+        *,
+        interval_s: float,
+        max_bytes: int,
+        clock: Callable[[], Now],
+    ) -> None:
+        self.path = state_dir / FILE
+        self.max_bytes = max_bytes
+        self._databases = databases
+        self._books = books
+        self._interval_s = interval_s
+        self._clock = clock
+        self._store: StateStore | None = None
+        self._groups: list[Group] = []
+        self._regrouped = asyncio.Event()
+
+    async def open(self, parts: Assembly) -> None:
+        """Give every opened step its state, before the sources are opened. Raises `EnvironmentFault`."""
+        self._groups = self._grouped(parts)
+        if self._groups or self.path.exists():
+            await self._open_store()
+        if self._store is None:
+            return
+        rows = await self._store.current()
+        for group in self._groups:
+            rows = await self._restore(group, rows)
+            for one in group.numbered:
+                one.numbering.hold_back()
+        await self._set_aside_rest(rows)
+
+    async def run(self) -> None:
+        """Store snapshots until cancelled."""
+        while True:
+            self._regrouped.clear()
+            keeping = [asyncio.create_task(self._keep(group)) for group in self._groups]
+            changed = asyncio.create_task(self._regrouped.wait())
+            try:
+                done, _ = await asyncio.wait([changed, *keeping], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (changed, *keeping):
+                    task.cancel()
+                await asyncio.wait([changed, *keeping])
+            for task in done:
+                task.result()
+
+    async def prepare(self, parts: Assembly) -> None:
+        """Make ready for `hand_over` of an assembly, which cannot fail. Raises `EnvironmentFault`."""
+        stages = [stage for pipeline in parts.pipelines.values() for stage in pipeline.stages]
+        if self._store is None and any(stage.step.is_stateful for stage in stages):
+            await self._open_store()
+
+    async def hand_over(self, parts: Assembly) -> None:
+        """Go on with another assembly, when the last batch has passed the steps of the one before.
+
+        A step that is made anew gets the state of the one before where that fits, without the file.
+        """
+        before, self._groups = self._groups, self._grouped(parts)
+        states: dict[Key, list[bytes]] = {}
+        for group in before:
+            for stage, key, state in group.final.states if group.final is not None else ():
+                if all(stage.step is not other.step for new in self._groups for other in new.stages):
+                    states.setdefault(key, []).append(state)
+        old_stages = {stage.step for group in before for stage in group.stages}
+        seen = {one.numbering.name: one.numbering for group in before for one in group.numbered}
+        for group in self._groups:
+            for stage in group.stages:
+                if stage.step not in old_stages and states.get(key_of(stage.step)):
+                    await self._give(stage, states[key_of(stage.step)].pop(0))
+            for one in group.numbered:
+                known = seen.pop(one.numbering.name, None)
+                if known is not None and known is not one.numbering:
+                    one.numbering.skip_to(known.handed_on)
+                one.numbering.hold_back()
+        for numbering in seen.values():
+            numbering.release(None)
+        await self._forget_gone()
+        self._regrouped.set()
+
+    async def finish(self) -> None:
+        """Store the states after the last batch, if all that went on is committed."""
+        for group in self._groups:
+            if group.final is not None and group.is_committed(group.final):
+                await self._put(group, group.final)
+            else:
+                log.warning(
+                    "state_not_stored",
+                    steps=", ".join(_place(stage) for stage in group.stages),
+                    hint="what went on is not committed; the next start goes on from the state stored before",
+                )
+
+    async def close(self) -> None:
+        """Give the file back."""
+        if self._store is not None:
+            store, self._store = self._store, None
+            store.db.recovery.remove_user(self._begin_file_again)
+            await self._databases.release(store.db)
+
+    async def _open_store(self) -> None:
+        store = StateStore(await self._databases.acquire(self.path, "full"))
+        try:
+            await store.open()
+        except BaseException:
+            await self._databases.release(store.db)
+            raise
+        self._store = store
+        store.db.recovery.add_user(self._begin_file_again)
+
+    async def _begin_file_again(self) -> None:
+        """The file was lost and is another one now."""
+        if self._store is not None:
+            await self._store.open()
+        for group in self._groups:
+            group.stored = []
+
+    def _grouped(self, parts: Assembly) -> list[Group]:
+        groups = []
+        for workers in parts.workers.values():
+            stages = [s for pipeline in workers.pipelines for s in pipeline.stages if s.step.is_stateful]
+            if not stages:
+                continue
+            numbered = []
+            for feed in workers.feeds:
+                source = feed.frames.source
+                numbering = parts.sources[source].numbering()
+                if numbering is not None:
+                    numbered.append(Numbered(source, numbering, feed))
+            group = Group(workers, stages, numbered)
+            workers.on_end = partial(self._at_end, group)
+            groups.append(group)
+        return groups
+
+    async def _at_end(self, group: Group) -> None:
+        group.final = await self._taken(group)
+
+    async def _keep(self, group: Group) -> None:
+        while True:
+            await asyncio.sleep(self._interval_s)
+            async with group.workers.gate.shut():
+                snapshot = await self._taken(group)
+            if snapshot is None:
+                continue
+            while not group.is_committed(snapshot):
+                await asyncio.sleep(POLL_S)
+            await asyncio.shield(asyncio.ensure_future(self._put(group, snapshot)))
+
+    async def _taken(self, group: Group) -> Snapshot | None:
+        """A snapshot that can be stored. All states of a group or none: they belong to one moment."""
+        if any(one.feed.frames.held for one in group.numbered):
+            return None  # a codec holds frames that the steps have not seen: they have no number to stop at
+        names = {pipeline.name for pipeline in group.workers.pipelines}
+        deliveries = [book for book in self._books.deliveries.values() if book.pipeline in names]
+        try:
+            snapshot = await group.snapshot(deliveries)
+        except Exception as error:  # a step is anybody's code
+            log.exception(
+                "state_not_taken",
+                steps=", ".join(_place(stage) for stage in group.stages),
+                error=repr(error),
+                hint="the state stored before is kept, and read on from where that was",
+            )
+            return None
+        fits = True
+        for stage, _, state in snapshot.states:
+            if len(state) <= self.max_bytes:
+                group.too_large.discard(stage.name)
+                continue
+            fits = False
+            if stage.name not in group.too_large:
+                group.too_large.add(stage.name)
+                log.error(
+                    "state_too_large",
+                    step=_place(stage),
+                    bytes=len(state),
+                    max_bytes=self.max_bytes,
+                    hint="it is not stored: raise [daemon] max_state, or let the step keep less",
+                )
+        return snapshot if fits else None
+
+    async def _put(self, group: Group, snapshot: Snapshot) -> None:
+        if self._store is None:
+            return
+        content = [(snapshot.inputs, b""), *((_place(stage), state) for stage, _, state in snapshot.states)]
+        if content != group.stored:
+            at = from_epoch(self._clock().wall_s)
+            rows = [Row(key, stage.name, at, snapshot.inputs, state) for stage, key, state in snapshot.states]
+            steps = [(stage.step.context.pipeline, stage.name) for stage in group.stages]
+            try:
+                await self._store.replace(steps, rows)
+            except (SinkError, sqlite3.Error) as error:
+                log.warning("state_not_written", path=str(self.path), why=str(error), hint="tried again")
+                return
+            group.stored = content
+        for one in group.numbered:
+            one.numbering.release(snapshot.cuts[one.numbering.name])
+
+    async def _restore(self, group: Group, rows: list[Row]) -> list[Row]:
+        """Give the steps of the group their states; the rows that are left."""
+        left: list[Row] = []
+        waiting = list(group.stages)
+        cuts: dict[str, int] = {}
+        for row in rows:
+            stage = next((stage for stage in waiting if key_of(stage.step) == row.key), None)
+            if stage is None:
+                left.append(row)
+            elif why := _misfit(row, group, cuts) or await self._give(stage, row.state):
+                await self._set_aside(row, why)
+            else:
+                waiting.remove(stage)
+                cuts.update(_cuts(row))
+        for one in group.numbered:
+            if one.numbering.name in cuts:
+                one.numbering.skip_to(cuts[one.numbering.name])
+        return left
+
+    async def _give(self, stage: Stage, state: bytes) -> str:
+        """Restore the step; why that was not possible, or nothing."""
+        try:
+            await stage.restore(state)
+        except Exception as error:  # noqa: BLE001 - a step is anybody's code
+            stage.failed(error)
+            return f"the step cannot go on from it: {type(error).__name__}: {error}"
+        log.info("state_restored", step=_place(stage), bytes=len(state))
+        return ""
+
+    async def _set_aside_rest(self, rows: list[Row]) -> None:
+        keys = [key_of(stage.step) for group in self._groups for stage in group.stages]
+        for row in rows:
+            await self._set_aside(row, why_not(row.key, keys))
+
+    async def _forget_gone(self) -> None:
+        """After a reload: states of steps that are no more."""
+        if self._store is None:
+            return
+        keys = [key_of(stage.step) for group in self._groups for stage in group.stages]
+        with suppress(SinkError, sqlite3.Error):  # the next start sets them aside
+            await self._set_aside_rest([row for row in await self._store.current() if row.key not in keys])
+
+    async def _set_aside(self, row: Row, why: str) -> None:
+        log.warning(
+            "state_set_aside",
+            step=f"{row.key.pipeline} > {row.step}",
+            why=why,
+            saved_at=row.saved_at,
+            hint="the step begins without it; `streamd state list` shows it, `streamd state drop` deletes it",
+        )
+        if self._store is not None:
+            await self._store.set_aside(row, from_epoch(self._clock().wall_s), why)
+
+
+def _place(stage: Stage) -> str:
+    return f"{stage.step.context.pipeline} > {stage.name}"
+
+
+def _cuts(row: Row) -> dict[str, int]:
+    """Up to which number of each numbering the state has seen the frames."""
+    return dict(json.loads(row.inputs).values())
+
+
+def _misfit(row: Row, group: Group, cuts: dict[str, int]) -> str:
+    """Why the state does not go with what the sources will read; empty where it does."""
+    numberings = {one.numbering.name: one for one in group.numbered}
+    by_source = {one.source: one for one in group.numbered}
+    try:
+        inputs = {
+            source: (str(name), int(number)) for source, (name, number) in json.loads(row.inputs).items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return "it does not say which frames it has seen"
+    for source, (name, number) in inputs.items():
+        if name in numberings:
+            one = numberings[name]
+            if one.numbering.handed_on > number:
+                return f"the remembered position of source {one.source} is ahead of it"
+            if cuts.get(name, number) != number:
+                return "it is older than that of another step of these pipelines"
+        elif source in by_source:
+            return f"source {source} does not go on where it was: its remembered position is gone or another"
+    return ""

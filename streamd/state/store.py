@@ -1,0 +1,97 @@
+"""The file of the states: those that are in use, and those that were set aside."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.sqlite.database import Database
+from streamd.sqlite.rehearsal import rehearsed, try_statements
+from streamd.state.key import Key
+
+FILE = "state.db"
+"""Its name below state_dir."""
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS state (
+  id INTEGER PRIMARY KEY,
+  pipeline TEXT NOT NULL,
+  step TEXT NOT NULL,
+  type TEXT NOT NULL,
+  config_hash TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  format INTEGER NOT NULL,
+  saved_at TEXT NOT NULL,
+  inputs TEXT NOT NULL,
+  set_aside_at TEXT,
+  why TEXT,
+  state BLOB NOT NULL
+) STRICT
+"""
+_COLUMNS = "pipeline, step, type, config_hash, version, format, saved_at, inputs, state"
+_INSERT = f"INSERT INTO state ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
+_DELETE = "DELETE FROM state WHERE set_aside_at IS NULL AND pipeline = ? AND step = ?"
+_SET_ASIDE = "UPDATE state SET set_aside_at = ?, why = ? WHERE id = ?"
+_CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER BY saved_at DESC, id"  # noqa: S608 - our own words
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """The state of one step. `inputs` says in JSON up to which frame of each numbered source it has seen."""
+
+    key: Key
+    step: str
+    saved_at: str
+    inputs: str
+    state: bytes
+    id: int = 0
+
+
+class StateStore:
+    """Reads and writes the file. Every method raises `SinkError` or `sqlite3.Error` where it cannot."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+
+    async def open(self) -> None:
+        """Make the table. Raises `EnvironmentFault`."""
+        try:
+            await self.db.execute(_TABLE)
+        except (SinkError, sqlite3.Error) as error:
+            raise EnvironmentFault(f"{_refusal(self.db.path)}: {error}") from error
+
+    @staticmethod
+    def rehearse(path: Path) -> None:
+        """Raises what opening the file and `open` would, and changes nothing. It blocks."""
+        insert = _INSERT.replace("?", "NULL")
+        with rehearsed(path) as connection:
+            try_statements(connection, (_TABLE, f"EXPLAIN {insert}"), path, _refusal(path))
+
+    async def current(self) -> list[Row]:
+        """The states in use, the newest first."""
+        return [
+            Row(Key(pipeline, kind, config_hash, version, row_format), step, saved_at, inputs, state, number)
+            for number, pipeline, step, kind, config_hash, version, row_format, saved_at, inputs, state
+            in await self.db.fetch(_CURRENT)
+        ]  # fmt: skip
+
+    async def replace(self, steps: Iterable[tuple[str, str]], rows: Sequence[Row]) -> None:
+        """Let these rows be the states of the steps, in one transaction. A step without a row has none."""
+        statements: list[tuple[str, tuple[object, ...]]] = [(_DELETE, step) for step in steps]
+        for row in rows:
+            key = row.key
+            values = (
+                key.pipeline, row.step, key.type, key.config_hash, key.version, key.format, row.saved_at,
+                row.inputs, row.state,
+            )  # fmt: skip
+            statements.append((_INSERT, values))
+        await self.db.write(statements)
+
+    async def set_aside(self, row: Row, at: str, why: str) -> None:
+        """Keep the state and use it no more."""
+        await self.db.execute(_SET_ASIDE, (at, why, row.id))
+
+
+def _refusal(path: Path) -> str:
+    return f"cannot store the state of steps in {path}"
