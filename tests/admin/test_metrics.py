@@ -10,6 +10,7 @@ from streamd import registry
 from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
 from streamd.admin.readiness import Readiness
+from streamd.admin.view import StageGauge
 from streamd.core.books import SUMS
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,21 @@ def test_prometheus_reads_the_books_to_the_record(metrics: Metrics, world: Any) 
     assert found["streamd_admin_refused_total", "reason=host"] == 4
     assert found[("streamd_ready",)] == 1
     assert world.refreshed == 1
+
+
+def test_the_times_of_a_stage_are_counters_by_state(metrics: Metrics, world: Any) -> None:
+    world.view.stages = lambda: [
+        StageGauge("step", "main.python[0]", "busy", 11, 10, 8.0, 6.0, 0.5, 1.5, 3),
+        StageGauge("sink", "readings", "idle", 10, 9, 8.0, 1.0, 2.0, 5.0),
+    ]
+    found = samples(metrics.render("")[0].decode())
+    step, sink = ("kind=step", "stage=main.python[0]"), ("kind=sink", "stage=readings")
+    assert found["streamd_stage_in_total", *step] == 11
+    assert found["streamd_stage_out_total", *sink] == 9
+    assert found["streamd_stage_batches", *step] == 3
+    assert ("streamd_stage_batches", *sink) not in found
+    for state, seconds in (("busy", 1.0), ("blocked", 2.0), ("idle", 5.0)):
+        assert found["streamd_stage_seconds_total", *sink, f"state={state}"] == seconds
 
 
 def test_scraping_again_counts_nothing_twice(metrics: Metrics) -> None:

@@ -6,7 +6,7 @@ from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
 from streamd.admin.recent import Recent
 from streamd.admin.status import status
-from streamd.admin.view import SinkGauge
+from streamd.admin.view import SinkGauge, StageGauge
 
 
 def document(world: Any) -> dict[str, Any]:
@@ -76,3 +76,23 @@ def test_a_sink_in_trouble_says_which_and_since_when(world: Any) -> None:
     world.sinks = [SinkGauge("readings", "locked", 990.0, None, world.latency_s)]
     (sink,) = document(world)["sinks"]
     assert (sink["state"], sink["reason"], sink["retrying_for_s"]) == ("retrying", "locked", 10.0)
+
+
+def test_every_stage_has_its_numbers_and_times_and_what_it_did_of_late(world: Any) -> None:
+    assert document(world)["stages"] == []
+    world.view.stages = lambda: [
+        StageGauge("workers", "main", "blocked", 12, 11, 8.0, 1.0, 5.0, 2.0),
+        StageGauge("step", "main.python[0]", "busy", 11, 10, 8.0, 6.0, 0.0, 2.0, 3),
+    ]
+    assert document(world)["stages"] == [
+        {
+            "kind": "workers", "name": "main", "state": "blocked", "in": 12, "out": 11, "under_way": None,
+            "elapsed_s": 8.0, "busy_s": 1.0, "blocked_s": 5.0, "idle_s": 2.0,
+            "recent": {"over_s": 8.0, "busy": 0.125, "blocked": 0.625, "idle": 0.25},
+        },
+        {
+            "kind": "step", "name": "main.python[0]", "state": "busy", "in": 11, "out": 10, "under_way": 3,
+            "elapsed_s": 8.0, "busy_s": 6.0, "blocked_s": 0.0, "idle_s": 2.0,
+            "recent": {"over_s": 8.0, "busy": 0.75, "blocked": 0.0, "idle": 0.25},
+        },
+    ]  # fmt: skip

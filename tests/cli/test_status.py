@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streamd.admin.control import ControlServer, Peer
-from streamd.admin.view import BufferGauge, ReloadFailure, SinkGauge, SourceGauge, View
+from streamd.admin.view import BufferGauge, ReloadFailure, SinkGauge, SourceGauge, StageGauge, View
 from streamd.admin.watch import Watch
 from streamd.cli import main
 from streamd.core.books import Books
@@ -116,6 +116,31 @@ async def test_a_daemon_that_is_not_ready_says_why_and_exits_1(
     shown = capsys.readouterr().out
     assert "not ready" in shown
     assert "the books do not balance: lab: waiting is -93" in shown
+
+
+async def test_the_stages_are_shown_in_the_order_of_the_flow_within_80_columns(
+    place: str, view: View, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    await run("--socket", place)
+    assert "busy" not in capsys.readouterr().out
+    view.stages = lambda: [
+        StageGauge("source", "lab", "blocked", 9, 9, 10.0, 0.5, 7.5, 2.0),
+        StageGauge("workers", "main", "blocked", 9, 9, 10.0, 1.2, 8.8, 0.0),
+        StageGauge("step", "main.python[0]", "busy", 9, 9, 10.0, 9.9, 0.0, 0.1, 3),
+        StageGauge("sink", "readings", "idle", 9, 9, 10.0, 0.0, 0.0, 10.0),
+    ]
+    await run("--socket", place)
+    shown = capsys.readouterr().out
+    table = shown[shown.index("stage ") :].split("\n\n")[0].splitlines()
+    assert [line.split() for line in table if not line.startswith("-")] == [
+        ["stage", "busy", "blocked", "idle", "under", "way"],
+        ["source", "lab", "5%", "75%", "20%"],
+        ["workers", "main", "12%", "88%", "0%"],
+        ["step", "main.python[0]", "99%", "0%", "1%", "3"],
+        ["sink", "readings", "0%", "0%", "100%"],
+    ]
+    assert max(map(len, table)) <= 80
 
 
 async def test_a_certificate_is_shown_with_its_end(place: str, capsys: pytest.CaptureFixture[str]) -> None:
