@@ -76,8 +76,9 @@ def assemble(
             loaded.base_dir,
             loaded.state_dir,
             sockets,
-            _files(cls, name, source, loaded),
-            frozenset(config.sources),
+            files=_files(cls, name, source, loaded),
+            needs_first=made.codecs[name].needs_first,
+            configured=frozenset(config.sources),
         )
         parts.settings[name] = source
         running = was.sources.get(name)

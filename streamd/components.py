@@ -91,6 +91,7 @@ def make(
             codec, options = component("codecs", source.codec)
             _check_counters(codec)
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
+            made.codecs[name].place_behind(streams=source.streams, cut=source.cut_by is not None)
         if (cut_by := source.cut_by) is not None:
             with made.at("sources", name, "framing"):
                 made.framers[name] = _framers(cut_by)

@@ -81,6 +81,17 @@ def test_frames() -> None:
             )
 
 
+def test_csv() -> None:
+    cls = registry.load("codecs", "csv")
+    for written, *columns in rows("Frames and codecs", 2):
+        frame = spans(written)[0].encode().decode("unicode_escape").encode("latin-1")
+        for types, wanted in zip(("text", "auto"), columns, strict=True):
+            codec = cls(cls.Config(columns=["a", "b"], types=types), None)
+            decoded = codec.decode(sent(frame), NOW)
+            found = decoded.records or [reject.reason for reject in decoded.rejects]
+            assert found == [json.loads(part) if part[0] == "{" else part for part in spans(wanted)], written
+
+
 def test_framings() -> None:
     first, *others = rows("Framings and sources")
     assert first[0] == "none named"

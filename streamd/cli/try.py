@@ -151,7 +151,9 @@ def _print(fate: "Fate", out: TextIO) -> None:
         print(f"   rejected  {place}: {letter.reason}{detail}", file=out)
         if letter.payload != fate.payload:
             print(f"             {_shortened(_content(letter))}", file=out)
-    if not (fate.stored or fate.filtered or fate.unmatched or fate.rejected):
+    if fate.held:
+        print("   held      by the codec, for frames that follow", file=out)
+    elif not (fate.stored or fate.filtered or fate.unmatched or fate.rejected):
         print("   no record", file=out)
 
 
@@ -179,6 +181,8 @@ def _print_json(fate: "Fate", out: TextIO) -> None:
     told: dict[str, Any] = {"frame": fate.number, **_bytes(fate.payload)}
     if fate.flag:
         told["flag"] = fate.flag
+    if fate.held:
+        told["held"] = True
     told["stored"] = [
         {
             "pipeline": stored.pipeline,

@@ -194,6 +194,11 @@ class SourceSettings(Settings):
         return self.buffer.when_full or self.default_when_full
 
     @property
+    def streams(self) -> bool:
+        """Whether it reads connections or a file, whose first frame is known, and no datagrams."""
+        return False
+
+    @property
     def cut_by(self) -> "FramingSettings | None":
         """How what it reads is cut into frames; None where each read is a frame."""
         return None
@@ -217,6 +222,11 @@ class StreamSettings(SourceSettings):
         description="what happens to a longer frame: truncate (keep max_frame bytes, with a flag), "
         "drop (and count it) or close (the connection, and count it)",
     )
+
+    @property
+    def streams(self) -> bool:
+        """It does."""
+        return True
 
     @property
     def cut_by(self) -> FramingSettings | None:

@@ -4,7 +4,25 @@ from collections.abc import Callable
 
 from streamd.core.contracts import AnyFramer
 from streamd.core.errors import FramingError
+from streamd.core.framer_counts import LOST_FRAMES
 from streamd.files.tail import READ_BYTES, Tail
+
+
+def first_frame(tail: Tail, new_framer: Callable[[], AnyFramer]) -> bytes | None:
+    """The frame at the beginning of the file; None where it is not whole, or was lost. Raises `OSError`."""
+    framer = new_framer()
+    offset = 0
+    while offset < tail.offset and (data := tail.read_at(offset, READ_BYTES)):
+        try:
+            frames = framer.feed(data)
+        except FramingError:
+            return None
+        if not LOST_FRAMES.keys().isdisjoint(framer.counts):
+            return None
+        if frames:
+            return frames[0] if type(frames[0]) is bytes else None
+        offset += len(data)
+    return None
 
 
 def go_to_end(tail: Tail, new_framer: Callable[[], AnyFramer]) -> None:

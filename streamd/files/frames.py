@@ -6,8 +6,10 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import AnyFramer, Outlet
 from streamd.core.counters import Counters
 from streamd.core.errors import FramingError
+from streamd.core.first_frame import FirstFrame, mark_first
 from streamd.core.framer_counts import book_counts
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
+from streamd.core.peer import Peer
 from streamd.files.position import Position, Progress
 from streamd.files.tail import Tail
 
@@ -25,6 +27,10 @@ class FileFrames:
         self._framer = new_framer()
         self._framing_changed = False
         self._reached = Position(address, 0, 0, b"")
+        self._peer = Peer(address)
+        """Each file is a sender of its own."""
+        self._begun = False
+        """Whether the first frame of the file was handed on, or lost."""
 
     def open(self, outlet: Outlet, when_full: Callable[[], None]) -> None:
         """Offer to `outlet`; where it is full, `when_full` is called."""
@@ -35,6 +41,7 @@ class FileFrames:
     def begin_at(self, position: Position) -> None:
         """What is fed next begins there."""
         self._reached = position
+        self._begun = position.offset > 0
         self._progress.passed(position)
 
     def become(self, new_framer: Callable[[], AnyFramer]) -> None:
@@ -78,10 +85,19 @@ class FileFrames:
         size_bytes = framer.waiting_bytes
         frames = framer.feed_eof()
         self._hand_on(framer, frames, size_bytes, following)
+        self._outlet.ended(self._peer)
+        self._peer = Peer(self._address)
+        self._begun = False
+
+    def show_first(self, frame: bytes) -> None:
+        """Hand on the first frame of a file again, which is read on from a later place."""
+        if not self._outlet.offer(Frames.of([FirstFrame(frame)], self._peer, read_clock().wall_s)):
+            self._when_full()
 
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], size_bytes: int, position: Position) -> None:
         """Offer frames; once they are settled, everything before `position` is."""
         flagged = bool(framer.counts)
+        self._begun = self._begun or mark_first(frames, framer.counts)
         book_counts(framer, self._outlet, self._counters)
         self._reached = position
         if known := self._progress.known(len(frames)):
@@ -92,7 +108,7 @@ class FileFrames:
             return
         batch = Frames.of(
             frames,
-            self._address,
+            self._peer,
             read_clock().wall_s,
             ack=self._progress.waiting(position, len(frames)),
             flagged=flagged,

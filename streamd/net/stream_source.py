@@ -16,6 +16,7 @@ from streamd.core.clock import read_clock
 from streamd.core.column import Column
 from streamd.core.contracts import AnyFramer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
+from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import CUTTING, book_counts, book_error
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
 from streamd.core.peer import Peer
@@ -217,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
     """One sender's stream."""
 
     __slots__ = (
-        "_framer", "_idle_since_mono_s", "_peer", "_silent", "_since_mono_s", "_source", "_started",
+        "_begun", "_framer", "_idle_since_mono_s", "_peer", "_silent", "_since_mono_s", "_source", "_started",
         "_transport", "made", "sender",
     )  # fmt: skip
 
@@ -230,6 +231,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._peer = peer
         self._started = False
+        self._begun = False
+        """Whether the first frame was handed on, or lost."""
         self._silent = False
         """Whether nothing has come between two looks at the timeouts; first so at the time below."""
         self._idle_since_mono_s = 0.0
@@ -364,6 +367,7 @@ class Connection(asyncio.BufferedProtocol):
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], fed_bytes: int) -> None:
         """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
         flagged = framer.counts != {} and any(type(frame) is FlaggedFrame for frame in frames)
+        self._begun = self._begun or mark_first(frames, framer.counts)
         book_counts(framer, self._source.outlet, self._source.context.counters)
         if frames:
             size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)

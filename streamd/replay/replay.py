@@ -171,6 +171,7 @@ class Replay:
         codec: AnyCodec = KeptRecord(KeptRecord.Config(), None)
         if origin.kind == "frame":
             codec = self.parts.codecs[origin.source]
+            codec.place_behind(streams=False, cut=False)  # a letter has nothing before it
         routes = [
             Route(self._pipeline(name, origin), self.books.pipeline(origin.source, name))
             for name in pipelines_of(self.loaded, origin)

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from streamd.core.now import Now
 
+LEAST_S = 0.001
+"""A deadline that never moves costs a thousand calls a second, and not the whole loop."""
+
 
 class Alarm:
     """Calls `ring` once the deadline is reached on the given clock, which may be a test's own."""
@@ -22,7 +25,7 @@ class Alarm:
         self.cancel()
         self._deadline_mono_s = deadline_mono_s
         if deadline_mono_s is not None:
-            wait_s = max(0.0, deadline_mono_s - self._clock().mono_s)
+            wait_s = max(LEAST_S, deadline_mono_s - self._clock().mono_s)
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
 
     def cancel(self) -> None:

@@ -8,6 +8,8 @@ from functools import partial
 from operator import attrgetter
 from typing import cast
 
+import structlog
+
 from streamd.core.ack import Status
 from streamd.core.batch import FLAG, Batch, copied
 from streamd.core.books import FrameBook, RecordBook
@@ -17,6 +19,7 @@ from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.core.peer import plain_of
+from streamd.core.printable import printable
 from streamd.runtime.alarm import Alarm
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.connections import Connections
@@ -25,6 +28,8 @@ from streamd.runtime.meter import SharedMeter
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.ticker import Ticker
 from streamd.runtime.turn import Turn
+
+log = structlog.get_logger()
 
 QUANTUM_BYTES = 128 * 1024
 """What a source is served in one turn: the most that is decoded in one go, so a usual batch or a few."""
@@ -344,6 +349,14 @@ class Workers:
                 else:
                     bad_frames += 1
                     book.rejected[bad.reason] += 1
+                if bad.reason in feed.codec.alarming:
+                    log.warning(
+                        "frames_unusable",
+                        source=book.source,
+                        peer=frames.peer(bad.index),
+                        reason=bad.reason,
+                        why=printable(bad.detail),
+                    )
                 letters.append(
                     DeadLetter(
                         bad.payload,

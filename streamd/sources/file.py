@@ -18,7 +18,7 @@ from streamd.core.errors import ConfigError
 from streamd.core.framer_counts import CUTTING
 from streamd.core.settings import DurationS, StreamSettings
 from streamd.files.events import FileEvents
-from streamd.files.first_place import go_to_end
+from streamd.files.first_place import first_frame, go_to_end
 from streamd.files.frames import FileFrames
 from streamd.files.lineage import Found, Lineage
 from streamd.files.position import Position, PositionFile, Progress
@@ -114,6 +114,8 @@ class File(Source):
         self._disk = ThreadPoolExecutor(1, f"file-{context.name}")
         self._tail: Tail | None = None
         """Opened, changed for the next and closed in the thread only, which may be held up for long."""
+        self._show_first = context.needs_first
+        """Whether the codec waits for the first frame of the file, which is read on from a later place."""
         self._deleted = False
         self._quiet_since_mono_s = 0.0
         """When the end of a file that is at its path no more was reached; 0: it was not."""
@@ -161,6 +163,7 @@ class File(Source):
         super().become(config, context)
         self._new_framer = context.new_framer
         self._frames.become(self._new_framer)
+        self._show_first = context.needs_first
 
     async def stop(self) -> None:
         """Read no more. The second call, after what was read has found its fate, saves up to there."""
@@ -190,10 +193,21 @@ class File(Source):
                     await (
                         self._saver.save()
                     )  # else a crash now and a rotation would leave a file nobody looks for
-                more = self._tail is not None and await self._read(self._tail)
+                if self._tail is not None:
+                    if self._show_first:
+                        await self._show(self._tail)
+                    more = await self._read(self._tail)
             except OSError as error:
                 self._events.waiting(error)
             await asyncio.sleep(0 if more else POLL_S)
+
+    async def _show(self, tail: Tail) -> None:
+        """Hand on the first frame again, where what follows is from the middle of the file."""
+        if tail.offset:
+            frame = await self._on_disk(first_frame, tail, self._new_framer)
+            if frame is not None:
+                self._frames.show_first(frame)
+        self._show_first = False
 
     async def _read(self, tail: Tail) -> bool:
         """One piece of the file; whether there may be another at once."""

@@ -64,6 +64,11 @@ class Unix(Source):
             return self
 
         @property
+        def streams(self) -> bool:
+            """Datagrams have no first one."""
+            return self.mode == "stream"
+
+        @property
         def cut_by(self) -> FramingSettings | None:
             """Datagrams are cut only where the configuration names a framing."""
             if self.framing is None and self.mode == "datagram":

@@ -6,7 +6,7 @@ trial's own, and what would be printed or sent is a file there too.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,10 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import AnyFramer, Processed
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import FramingError
+from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import book_counts, book_error
 from streamd.core.frames import Frames
+from streamd.core.peer import Peer
 from streamd.core.settings import BufferSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
@@ -35,8 +37,10 @@ from streamd.runtime.worker import Feed, Route, Workers
 from streamd.sqlite.databases import Databases
 from streamd.trial.output import Stored, TrialOutput
 
-SAMPLE = "sample"
+SAMPLE = Peer("sample")
 """What stands for the address of the sender."""
+HELD_S = 0.02
+"""How often to look whether the codec holds a frame, of which nothing else tells."""
 MAX_FRAME_BYTES = 1 << 24
 """Longest line of a sample for a source that has no framing of its own."""
 
@@ -62,6 +66,8 @@ class Fate:
     unmatched: list[tuple[str, str, int]] = field(default_factory=list)
     """Pipeline, sink and number of records whose `where` was not true."""
     rejected: list[DeadLetter] = field(default_factory=list)
+    held: bool = False
+    """Whether the codec keeps it for frames that follow."""
 
 
 class Office:
@@ -180,9 +186,12 @@ class Trial:
             return
         framer = self._framer()
         book = intake.book
+        begun = not self._loaded.config.sources[self.source].streams
         try:
             for chunk in chunks:
-                yield from framer.feed(chunk)
+                frames = framer.feed(chunk)
+                begun = begun or mark_first(frames, framer.counts)
+                yield from frames
                 book_counts(framer, intake, book.counters)
             yield from framer.feed_eof()
         except FramingError as error:
@@ -208,10 +217,15 @@ class Trial:
         fate = Fate(number, bytes(payload), getattr(payload, "flag", ""))
         self._office.letters.clear()
         self._traced.clear()
+        held = self.books.source(self.source).held
         before = {key: (book.stored, book.unmatched) for key, book in self.books.deliveries.items()}
         ack = Ack(partial(_set, over))
         intake.offer(Frames.of([payload], SAMPLE, read_clock().wall_s, ack=ack, flagged=bool(fate.flag)))
-        await over.wait()
+        while not over.is_set() and self.books.source(self.source).held <= held:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HELD_S):
+                    await over.wait()
+        fate.held = self.books.source(self.source).held > held
         fate.rejected = list(self._office.letters)
         fate.filtered = list(self._traced)
         for key, book in self.books.deliveries.items():

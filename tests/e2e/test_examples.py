@@ -68,6 +68,21 @@ EXAMPLES = {
         ],
         rejected=3,
     ),
+    "csv.toml": Example(
+        [
+            ("streams", b"sensor,value\ns-1,21.5\ns-2,x\n"),
+            ("streams", b'value,sensor,ts\n-3,"s-3",2026-01-31T08:00:00Z'),
+            ("datagrams", b"s-4,4\n"),
+        ],
+        "readings.db",
+        "SELECT sensor, value, ts, source FROM readings ORDER BY sensor",
+        [
+            ("s-1", 21.5, None, "streams"),
+            ("s-3", -3.0, "2026-01-31T08:00:00.000000Z", "streams"),
+            ("s-4", 4.0, None, "datagrams"),
+        ],
+        rejected=1,
+    ),
     "log-lines.toml": Example(
         [
             ("datagrams", b"<13>Nov 22 09:00:00 host tag: one\n"),

@@ -13,10 +13,12 @@ import msgspec
 
 from streamd import config, registry
 from streamd.core.batch import Batch
+from streamd.core.contracts import Frame
 from streamd.core.errors import BadData, ConfigError, FramingError
 from streamd.core.expression import Expression
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
+from streamd.core.peer import Peer
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.timestamp import canonical
 from streamd.sqlite.catch_all import CatchAllRows
@@ -104,13 +106,15 @@ def framing(name: str) -> Callable[[bytes], object]:
     return check
 
 
-def codec(name: str, schema: Schema | None = None) -> Callable[[bytes], object]:
+def codec(
+    name: str, schema: Schema | None = None, options: dict[str, Any] | None = None
+) -> Callable[[bytes], object]:
     """One frame alone, among good ones, and one by one: always the same records, and all can be stored."""
     cls = registry.load("codecs", name)
     rows = CatchAllRows() if schema is None else TypedRows(schema.fields, metadata=True, extra="json")
 
     def decode(payloads: list[bytes], *, typed: bool = False) -> tuple[list[Any], list[Any]]:
-        made = cls(cls.Config(), schema)
+        made = cls(cls.Config(**options or {}), schema)
         made.typed = typed
         done = made.decode(Frames.of(payloads, "127.0.0.1:5", 1e9), NOW)
         assert len(done.records) == len(done.origins if done.origins is not None else payloads)
@@ -121,14 +125,14 @@ def codec(name: str, schema: Schema | None = None) -> Callable[[bytes], object]:
 
     def check(data: bytes) -> object:
         records, rejects = decode([data])
-        good = b'{"n":1}'
+        good = b"n,b\n1," if name == "csv" and not options else b"1,2" if name == "csv" else b'{"n":1}'
         ones, none = decode([good])
         assert not none
         assert decode([good, data, good]) == (ones + records + ones, rejects)
         assert decode([data], typed=True) == (records, rejects)
-        one = cls(cls.Config(), schema)
+        one = cls(cls.Config(**options or {}), schema)
         try:
-            found = one.decode_one(data, NOW)
+            found = one.decode_frame(Frame(data, Peer("127.0.0.1:5"), 1e9), NOW)
         except BadData as bad:
             parts, whole = [], [bad.reason]
         else:
@@ -216,6 +220,15 @@ _JSON_SEEDS = (
     b'{"n":1}\n{"n":2}\nx', b"", b'{"any":{"a":[[[1]]]},"json":[1,null],"b":"AAE="}',
     b'{"y":{"a":1},"n":1}', b"text",
 )  # fmt: skip
+_CSV = (
+    b",", b'"', b'""', b"\n", b"\r\n", b"\r", b"a,b", b"n,x", b"1,2", b"\xef\xbb\xbf", b"\0", b"\xff",
+    b"ts,", b"@peer",
+    b"2026-01-31T08:00:00Z", b"true", b"1e999", b"-0", b"9223372036854775808", b"[1]", b"{", b";", b" ",
+)  # fmt: skip
+_CSV_SEEDS = (
+    b"a,b\n1,2\n3,4\n", b'n,s\r\n1,"x ""y"", z"\r\n', b"1,2", b"", b'a\n"x\ny"\n', b"a,a\n1,2\n",
+    b"ts,n,x,s,b,any,json\n2026-01-31T08:00:00Z,1,2.5,x,AA==,y,[1]\n", b'a,b\n1,"2\n3,4\n',
+)  # fmt: skip
 _CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
 _FRAME_SEEDS = (
     b"\3\1\5a\nbb\r\nccc",
@@ -230,6 +243,9 @@ TARGETS = {
         for name in ("newline", "nul", "auto", "octet_counting", "length_prefix")
     },
     **{f"codec-{name}": Target(codec(name), _JSON_SEEDS, _JSON) for name in ("json", "auto", "text", "raw")},
+    "codec-csv": Target(codec("csv"), _CSV_SEEDS, _CSV),
+    "codec-csv-columns": Target(codec("csv", options={"columns": ["a", "b"]}), _CSV_SEEDS, _CSV),
+    "codec-csv-schema": Target(codec("csv", SCHEMA), _CSV_SEEDS, _CSV),
     "codec-json-schema": Target(codec("json", SCHEMA), _JSON_SEEDS, _JSON),
     "expression": Target(
         expression, (b"a + 1 > len(b) and c.d is not None", b"round(value, 1) % 2 == 1"), _WORDS

@@ -82,7 +82,7 @@ class Codec(ABC, Generic[C]):
 
     weight: ClassVar[int] = 8
     """Memory of a record as a multiple of its frame's bytes, where `Decoded.size_bytes` does not say it."""
-    holds: ClassVar[bool] = False
+    holds: bool = False
     """Whether it keeps frames or anything about their senders between two calls.
 
     Only then `forget`, `tick`, `next_deadline` and `finish` are called. Its frames stay in order for each
@@ -90,6 +90,11 @@ class Codec(ABC, Generic[C]):
     """
     counters: ClassVar[Mapping[str, str]] = {}
     """The names it counts, each with its meaning in one sentence."""
+
+    needs_first: bool = False
+    """Whether it needs the first frame of a file again when the file is read on from a later place."""
+    alarming: frozenset[str] = frozenset()
+    """Reasons of rejects that are logged: because of one of them everything that follows is rejected."""
 
     class Config(Settings):
         """What the configuration may say of this codec."""
@@ -103,6 +108,13 @@ class Codec(ABC, Generic[C]):
     def count(self, name: str, n: int = 1) -> None:
         """Add to `counts`, which its owner empties into the counters of the source."""
         self.counts[name] = self.counts.get(name, 0) + n
+
+    def place_behind(self, *, streams: bool, cut: bool) -> None:
+        """Learn where the frames come from, once, before the first. Raises ValueError where that cannot work.
+
+        `streams`: from connections or files, where the first one is a `FirstFrame`. `cut`: by a framing.
+        """
+        del streams, cut
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order. Never raises for anything a frame holds."""

@@ -58,6 +58,8 @@ class SourceContext:
     """Where relative paths of what it makes start (sockets, remembered positions)."""
     sockets: Sockets | None = None
     """None: a listener makes its own."""
+    needs_first: bool = False
+    """Whether the codec needs the first frame of a file again when the file is read on from a later place."""
     files: Any = None
     """What the source's `read_files` has made."""
     configured: frozenset[str] = frozenset()

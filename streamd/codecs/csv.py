@@ -1,0 +1,319 @@
+"""The codec `csv`."""
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from streamd.core.ack import Status
+from streamd.core.batch import Record
+from streamd.core.contracts import BadElement, Codec, Decoded, Frame
+from streamd.core.errors import BadData
+from streamd.core.first_frame import FirstFrame
+from streamd.core.frames import Frames
+from streamd.core.json_rules import BYTE_ORDER_MARK, RESERVED_KEYS
+from streamd.core.now import Now
+from streamd.core.peer import Peer
+from streamd.core.schema import Schema
+from streamd.core.settings import Settings
+from streamd.core.text_values import by_look, of_type
+
+csv.field_size_limit(sys.maxsize)  # `max_frame` bounds a value; Python's own limit is 128 KiB
+
+_LINE_ENDS = "\r\n"
+
+
+class _Row(NamedTuple):
+    values: list[str]
+    line: str
+    fault: str = ""
+
+
+class _Stream(NamedTuple):
+    """What is kept of one connection or file."""
+
+    peer: Peer
+    """The object that names it, so that no other one has its `id` meanwhile."""
+    names: list[str]
+    """Empty where the header was refused."""
+    header: Frames | None
+    """Its frame, where that held nothing else."""
+
+
+class Csv(Codec["Csv.Config"]):
+    """Makes a record of each row of CSV (RFC 4180): `{"sensor": "s-1", "value": "21.5"}`.
+
+    The names of the fields are in `columns`, or in a header: the first row of each connection or file. For
+    datagrams it is the first row of each datagram. A row that repeats the names is skipped. The header of a
+    connection is kept until the connection ends; meanwhile the books count its frame as `held`.
+
+    Values are texts. With a schema an empty value is null, and each other value is read as the type of its
+    field: numbers, `true`, `yes`, `on`, `1` and their opposites, times, JSON.
+
+    Rejected with the original bytes are: a row with another number of values than names (`csv:fields`), a
+    wrong quote (`csv:syntax`), a header with an empty, repeated or reserved name (`csv:header`), a row whose
+    header was refused, lost, or read by another codec before a reload (`csv:no_header`), and a datagram that
+    holds a header alone (`csv:no_rows`).
+
+    A line end inside quotes needs frames that hold it: the framings `nul`, `octet_counting` and
+    `length_prefix`, or datagrams without framing. With `newline` the parts of such a row are rejected.
+    """
+
+    weight: ClassVar[int] = 8
+
+    class Config(Settings):
+        """How the rows are written."""
+
+        header: bool | None = Field(
+            None,
+            description="whether the first row has the names of the fields. Default: true without columns",
+        )
+        columns: list[str] | None = Field(
+            None, min_length=1, description="names of the fields, in the order of the values"
+        )
+        delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] = Field(
+            ",", description="character between two values"
+        )
+        quote: Annotated[str, StringConstraints(max_length=1)] = Field(
+            '"',
+            description="character around a value that holds the delimiter or a line end; it is doubled "
+            "inside. Empty: no value is quoted",
+        )
+        types: Literal["text", "auto"] = Field(
+            "text",
+            description="values without a schema: text (as they are) or auto (numbers as in JSON, true and "
+            "false; an empty value is null)",
+        )
+
+        @model_validator(mode="after")
+        def _fields_have_names(self) -> Self:
+            if self.columns is None and self.header is False:
+                raise ValueError("header = false needs columns, which name the fields")
+            if self.columns is not None and self.header:
+                raise ValueError(
+                    "columns and header = true both name the fields; remove header: a row that repeats the "
+                    "columns is skipped"
+                )
+            if self.columns is not None and (fault := _fault_of(self.columns)):
+                raise ValueError(f"columns: {fault}")
+            if self.delimiter in "\r\n\0" or (self.quote and self.quote in "\r\n\0"):
+                raise ValueError("delimiter and quote are neither line ends nor NUL")
+            if self.delimiter == self.quote:
+                raise ValueError("delimiter and quote are two characters")
+            return self
+
+    def __init__(self, config: "Csv.Config", schema: Schema | None) -> None:
+        """Raises ValueError for options that do not go together with the schema."""
+        super().__init__(config, schema)
+        if schema is not None and config.types == "auto":
+            raise ValueError('types = "auto" is for values without a schema')
+        if schema is not None and config.columns is not None:
+            required = [name for name, field in schema.fields.items() if field.required]
+            if missing := [name for name in required if name not in config.columns]:
+                raise ValueError(f"the schema {schema.name} requires {', '.join(missing)}: add it to columns")
+        self.holds = self.needs_first = config.columns is None
+        self._in_each_frame = self.needs_first
+        self._streams: dict[int, _Stream] = {}
+
+    def place_behind(self, *, streams: bool, cut: bool) -> None:
+        """Raises ValueError for datagrams that are cut into lines: none of these is the header."""
+        if self.needs_first and cut and not streams:
+            raise ValueError("datagrams that a framing cuts have no header: remove framing, or set columns")
+        self._in_each_frame = self.needs_first and not streams
+        self.alarming = frozenset({"csv:header"}) if streams else frozenset()
+
+    def decode(self, frames: Frames, now: Now) -> Decoded:
+        """All rows of all frames. A frame that is a header and nothing else is held."""
+        if self._in_each_frame or not self.needs_first:
+            return self.decode_each(frames, range(len(frames)), now)
+        firsts = [n for n, payload in enumerate(frames.payloads) if type(payload) is FirstFrame]
+        if not firsts:
+            return self.decode_each(frames, range(len(frames)), now)
+        before = [self._streams.pop(id(frames.peer(n)), None) for n in firsts]  # a file's, shown again
+        released = [stream.header for stream in before if stream is not None and stream.header is not None]
+        held = [n for n in firsts if self._begin(frames, n)]
+        others = sorted(set(range(len(frames))).difference(held))
+        done = self.decode_each(frames, others, now)
+        if not held:
+            done.frames = Frames.merge([frames, *released])
+            return done
+        headers, rest = frames.sorted_out([held, others])
+        headers.settle(Status.FILTERED)  # a file shows its first frame again: no position waits for this one
+        headers.acks = None
+        for index, header in zip(held, headers.sorted_out([[n] for n in range(len(held))]), strict=True):
+            key = id(frames.peer(index))
+            self._streams[key] = self._streams[key]._replace(header=header)
+        places = {index: place for place, index in enumerate(others)}
+        done.origins = [places[origin] for origin in done.origins or ()]
+        for reject in done.rejects:
+            reject.index = places[reject.index]
+        done.frames = Frames.merge([rest, *released])
+        return done
+
+    def decode_frame(self, frame: Frame, now: Now) -> Record | list[Record | BadElement]:
+        """The record of a frame with one row; a list for none or several."""
+        del now
+        text = self._text(frame.payload)
+        names = self.config.columns or self._names_of_stream(frame, text)
+        body = text.rstrip(_LINE_ENDS)
+        if not body:
+            raise BadData("empty")
+        if names and "\n" not in body and "\r" not in body and not self._has_quote(body):
+            values = body.split(self.config.delimiter)
+            return [] if values == names else self._record(names, values)
+        parts = self._parts(frame, names, text)
+        if len(parts) == 1 and "\n" not in body:
+            (part,) = parts
+            if isinstance(part, BadElement):
+                raise BadData(part.reason, part.detail)
+            return part
+        return parts
+
+    def forget(self, peer: Peer, now: Now) -> Decoded | None:
+        """Release the header of a connection."""
+        stream = self._streams.pop(id(peer), None)
+        return None if stream is None or stream.header is None else Decoded([], [], frames=stream.header)
+
+    def finish(self, now: Now) -> Decoded | None:
+        """Release every header."""
+        headers = [stream.header for stream in self._streams.values() if stream.header is not None]
+        self._streams.clear()
+        return Decoded([], [], frames=Frames.merge(headers)) if headers else None
+
+    def _begin(self, frames: Frames, index: int) -> bool:
+        """Take the names of a stream from its first frame; whether the frame holds nothing but them."""
+        peer = frames.peer(index)
+        names: list[str] = []
+        alone = False
+        try:
+            rows = list(self._rows(self._text(frames.payloads[index])))
+        except BadData:
+            rows = []
+        if rows and not _fault_of_header(rows[0]):
+            names = _names_of(rows[0])
+            alone = len(rows) == 1
+        self._streams[id(peer)] = _Stream(peer, names, None)
+        return alone
+
+    def _names_of_stream(self, frame: Frame, text: str) -> list[str]:
+        """What its first frame has named; empty where each frame has a header. Raises `BadData`."""
+        if self._in_each_frame:
+            return []
+        stream = self._streams.get(id(frame.peer))
+        if stream is not None and stream.names:
+            return stream.names
+        if type(frame.payload) is FirstFrame:
+            raise BadData("csv:header", _fault_of_header(next(self._rows(text), None)))
+        raise BadData("csv:no_header")
+
+    def _parts(self, frame: Frame, names: list[str], text: str) -> list[Record | BadElement]:
+        """What all rows of a frame are. Raises `BadData`."""
+        rows = self._rows(text)
+        if not names:
+            names = self._names_within(rows)
+            if not (found := list(rows)):
+                raise BadData("csv:no_rows", "a header and no row: are its rows in other datagrams?")
+            rows = iter(found)
+        elif type(frame.payload) is FirstFrame and self.needs_first:
+            next(rows, None)  # the header, and rows behind it
+        return [part for row in rows for part in self._part(names, row)]
+
+    def _names_within(self, rows: Iterator[_Row]) -> list[str]:
+        """The names of a frame that has its own header. Raises `BadData`."""
+        header = next(rows, None)
+        if header is not None and header.line.endswith("\n") and not _fault_of_header(header):
+            return _names_of(header)
+        if header is not None and not header.line.endswith("\n"):
+            raise BadData("csv:no_header", "a single row, and columns are not set")
+        raise BadData("csv:header", _fault_of_header(header))
+
+    def _text(self, payload: bytes) -> str:
+        end = payload.rstrip(b"\r\n")
+        if end[-1:] == b"\0":
+            payload = end[:-1]
+        try:
+            return payload.removeprefix(BYTE_ORDER_MARK).decode()
+        except UnicodeDecodeError as error:
+            raise BadData("csv:utf8", f"not utf-8 at byte {error.start}") from None
+
+    def _has_quote(self, text: str) -> bool:
+        return bool(self.config.quote) and self.config.quote in text
+
+    def _rows(self, text: str) -> Iterator[_Row]:
+        """Every row that is not blank. A fault costs the lines that the row took."""
+        lines = text.split("\n")
+        lines = [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
+        config = self.config
+        reader = csv.reader(
+            iter(lines),
+            delimiter=config.delimiter,
+            quotechar=config.quote or None,
+            quoting=csv.QUOTE_MINIMAL if config.quote else csv.QUOTE_NONE,
+            strict=True,
+        )
+        start = 0
+        while True:
+            fault = ""
+            try:
+                values = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                values, fault = [], str(error)
+            line = "".join(lines[start : reader.line_num])
+            start = reader.line_num
+            if values or fault:
+                yield _Row(values, line, fault)
+
+    def _part(self, names: list[str], row: _Row) -> Sequence[Record | BadElement]:
+        if not row.fault and row.values == names:
+            return ()
+        if row.fault:
+            return (BadElement(row.line.encode(), "csv:syntax", row.fault),)
+        try:
+            return (self._record(names, row.values),)
+        except BadData as bad:
+            return (BadElement(row.line.encode(), bad.reason, bad.detail),)
+
+    def _record(self, names: list[str], values: list[str]) -> Record:
+        if len(values) != len(names):
+            raise BadData("csv:fields", f"{len(values)} values for {len(names)} fields")
+        record: Record = dict(zip(names, values, strict=True))
+        if self.schema is not None:
+            for name, field in self.schema.fields.items():
+                text = record.get(name)
+                if text is not None and (not text or field.type not in ("str", "timestamp")):
+                    try:
+                        record[name] = of_type(text, field.type)
+                    except BadData as bad:
+                        raise BadData(bad.reason, f"{name}: {bad.detail}") from None
+            return self.schema.check(record)
+        if self.config.types == "auto":
+            return {name: by_look(text) for name, text in record.items()}
+        return record
+
+
+def _names_of(row: _Row) -> list[str]:
+    return [name.strip() for name in row.values]
+
+
+def _fault_of(names: list[str]) -> str:
+    """Why these cannot be the names of fields; empty where they can."""
+    if "" in names:
+        return f"the name of field {names.index('') + 1} is empty"
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return f"{name[:64]!r} is there twice"
+        seen.add(name)
+    if reserved := RESERVED_KEYS.intersection(names):
+        return f"only the daemon sets {min(reserved)!r}"
+    return ""
+
+
+def _fault_of_header(row: _Row | None) -> str:
+    if row is None:
+        return "it is empty"
+    return row.fault or _fault_of(_names_of(row))

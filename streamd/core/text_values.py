@@ -1,0 +1,67 @@
+"""Values of texts, for codecs whose format has nothing but texts."""
+
+import re
+from typing import Any
+
+from streamd.core.errors import BadData
+from streamd.core.json_rules import INT_MAX, INT_MIN, decode_object, judge
+from streamd.core.schema import FieldType
+
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 400
+"""Python refuses texts of more than 4,300 digits; no number that fits into 64 bits needs so many."""
+_BLANKS = " \t"
+_BOOLS = {
+    "true": True, "yes": True, "on": True, "1": True, "t": True, "y": True,
+    "false": False, "no": False, "off": False, "0": False, "f": False, "n": False,
+}  # fmt: skip
+_BY_LOOK: dict[str, bool | None] = {
+    "": None, "true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False,
+}  # fmt: skip
+
+
+def of_type(text: str, kind: FieldType) -> Any:
+    """What the text says as a value of a field, which the schema has yet to check; None for an empty text.
+
+    Numbers and words may have blanks around them; a decimal number has a point. Raises `BadData`
+    `schema:type` and `schema:range`, and those of JSON for a field of type `json`.
+    """
+    if not text:
+        return None
+    if kind in ("int", "float"):
+        return _number(text.strip(_BLANKS), kind)
+    if kind == "bool":
+        found = _BOOLS.get(text.strip(_BLANKS).lower())
+        if found is None:
+            raise BadData("schema:type", f"expected bool, got {text[:64]!r}")
+        return found
+    if kind == "json":
+        record = decode_object(b'{"value":' + text.encode("utf-8", "surrogatepass") + b"}")
+        if record.keys() != {"value"}:
+            raise BadData("schema:type", "expected one JSON value")
+        judge(record)
+        return record["value"]
+    return text
+
+
+def by_look(text: str) -> Any:
+    """The number, bool or null that JSON would have for the text; else the text."""
+    if text in _BY_LOOK:
+        return _BY_LOOK[text]
+    found = _JSON_NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
+    if found is None:
+        return text
+    if found[1] is None and found[2] is None:
+        whole = int(text)
+        return whole if INT_MIN <= whole <= INT_MAX else text
+    number = float(text)
+    return text if number in (float("inf"), float("-inf")) else number
+
+
+def _number(text: str, kind: str) -> int | float:
+    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+        raise BadData("schema:type", f"expected {kind}, got {text[:64]!r}")
+    if text.lstrip("+-").isdigit():
+        return int(text)
+    return float(text)

@@ -1,0 +1,192 @@
+"""CSV with headers, from real clients to rows, with books that balance."""
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+CSV = """
+[admin]
+listen = "127.0.0.1:0"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+codec = "csv"
+[sources.log]
+type = "file"
+path = "log.csv"
+rotate_wait = "100ms"
+codec = { type = "csv", types = "auto" }
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = { type = "csv", delimiter = ";" }
+[sources.host]
+type = "unix"
+path = "s.sock"
+codec = "csv"
+[pipelines.main]
+sources = ["floor", "log", "lab", "host"]
+sinks = ["records"]
+[sinks.records]
+type = "sqlite"
+path = "streamd.db"
+"""
+
+
+def nc(daemon: Any, text: bytes) -> None:
+    host, port = daemon.address("floor")
+    subprocess.run(["nc", "-N", host, str(port)], input=text, check=True, timeout=30)
+
+
+def data(daemon: Any, source: str) -> list[str]:
+    rows = daemon.query(f"SELECT record FROM records WHERE source = '{source}' ORDER BY id")  # noqa: S608
+    return [row[0] for row in rows]
+
+
+def connect(daemon: Any) -> socket.socket:
+    return socket.create_connection(daemon.address("floor"), timeout=30)
+
+
+def test_each_connection_has_the_header_it_began_with(start: Callable[..., Any], wait_until: Any) -> None:
+    daemon = start(CSV)
+    one, two = connect(daemon), connect(daemon)
+    one.sendall(b"sensor,value\ns-1,1\n")
+    two.sendall(b"value,unit,sensor\n2,C,s-2\n")
+    daemon.wait_rows(2)
+    status = daemon.control("GET", "/status")[1]
+    assert '"held": 2' in status or '"held":2' in status
+    one.sendall(b"s-1,3\nbroken\n")
+    two.sendall(b'4,"C, or F",s-2\n')
+    daemon.wait_rows(4)
+    one.close()
+    nc(daemon, b"a\n5")  # another header, after a reconnect; the row has no line end
+    nc(daemon, b"x,x\n1,2\n")  # refused, and what follows it
+    daemon.wait_rows(5)
+    two.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    two.close()  # with a reset
+    wait_until(lambda: len(daemon.dead_letters("floor")) == 3)
+    daemon.stop()
+    assert sorted(data(daemon, "floor")) == sorted([
+        '{"sensor":"s-1","value":"1"}', '{"sensor":"s-1","value":"3"}',
+        '{"value":"2","unit":"C","sensor":"s-2"}', '{"value":"4","unit":"C, or F","sensor":"s-2"}',
+        '{"a":"5","@flag":"unterminated"}',
+    ])  # fmt: skip
+    assert sorted(daemon.dead_letters("floor")) == [
+        ("decode", "csv:fields", b"broken"), ("decode", "csv:header", b"x,x"),
+        ("decode", "csv:no_header", b"1,2"),
+    ]  # fmt: skip
+    (event,) = daemon.events("frames_unusable")
+    assert (event["reason"], event["source"]) == ("csv:header", "floor")
+    books = daemon.books()
+    assert books["floor", "", "", "received"] == 11
+    assert books["floor", "", "", "decoded"] == 8, "three headers and five rows"
+
+
+def test_a_stop_in_the_middle_of_connections_loses_no_frame(start: Callable[..., Any]) -> None:
+    daemon = start(CSV)
+    open_ones = [connect(daemon) for _ in range(20)]
+    for n, sock in enumerate(open_ones):
+        sock.sendall(b"n\n%d\n" % n)
+    daemon.wait_rows(20)
+    daemon.stop()
+    assert daemon.books()["floor", "", "", "decoded"] == 40
+    for sock in open_ones:
+        sock.close()
+
+
+def test_two_connections_of_one_process_have_headers_of_their_own(start: Callable[..., Any]) -> None:
+    daemon = start(CSV)
+    path = str(daemon.folder / "var" / "s.sock")
+    socks = []
+    for header in (b"a\n", b"b\n"):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path)
+        sock.sendall(header)
+        socks.append(sock)
+    for sock in socks:
+        sock.sendall(b"1\n")
+    daemon.wait_rows(2)
+    daemon.stop()
+    for sock in socks:
+        sock.close()
+    assert sorted(data(daemon, "host")) == ['{"a":"1"}', '{"b":"1"}']
+
+
+def test_a_datagram_has_its_own_header(start: Callable[..., Any], wait_until: Any) -> None:
+    daemon = start(CSV)
+    daemon.udp(b"a;b\n1;2\n3;4\n", b"b\n5\n", b"1;2")
+    daemon.wait_rows(3)
+    wait_until(lambda: len(daemon.dead_letters("lab")) == 1)
+    daemon.stop()
+    assert data(daemon, "lab") == ['{"a":"1","b":"2"}', '{"a":"3","b":"4"}', '{"b":"5"}']
+    assert daemon.dead_letters("lab") == [("decode", "csv:no_header", b"1;2")]
+
+
+def test_a_file_goes_on_with_its_header_after_a_kill_and_a_rotation(
+    start: Callable[..., Any], wait_until: Any
+) -> None:
+    daemon = start(CSV, ready=False)
+    log = daemon.folder / "log.csv"
+    log.write_text("sensor,value\ns-1,1\ns-1,2\n")
+    daemon.wait_ready()
+    daemon.wait_rows(2)
+    position = daemon.folder / "var" / "positions" / "log.json"
+    wait_until(lambda: position.exists() and f'"offset": {log.stat().st_size}' in position.read_text())
+    daemon.process.send_signal(signal.SIGKILL)
+    daemon.process.wait()
+    with log.open("a") as file:
+        file.write("s-1,3\n")
+    daemon = start(CSV)
+    daemon.wait_rows(3)
+    log.rename(daemon.folder / "log.csv.1")
+    log.write_text("value,sensor,unit\n4,s-2,C\n")
+    daemon.wait_rows(4)
+    daemon.stop()
+    assert data(daemon, "log") == [
+        '{"sensor":"s-1","value":1}', '{"sensor":"s-1","value":2}', '{"sensor":"s-1","value":3}',
+        '{"value":4,"sensor":"s-2","unit":"C"}',
+    ]  # fmt: skip
+    assert daemon.dead_letters("log") == []
+
+
+def test_a_reload_keeps_headers_and_another_codec_takes_no_row_for_one(
+    start: Callable[..., Any], wait_until: Any
+) -> None:
+    daemon = start(CSV)
+    sock = connect(daemon)
+    sock.sendall(b"a\n1\n")
+    daemon.wait_rows(1)
+
+    def reload(config: str) -> None:
+        before = len(daemon.events("reloaded"))
+        daemon.config.write_text(config)
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(daemon.events("reloaded")) > before)
+
+    reload(CSV.replace("rotate_wait", "# rotate_wait"))
+    sock.sendall(b"2\n")
+    daemon.wait_rows(2)
+    reload(CSV.replace('codec = "csv"', 'codec = { type = "csv", types = "auto" }', 1))
+    sock.sendall(b"3\n")
+    wait_until(lambda: daemon.dead_letters("floor"))
+    nc(daemon, b"b\n4\n")
+    daemon.wait_rows(3)
+    sock.close()
+    daemon.stop()
+    assert data(daemon, "floor") == ['{"a":"1"}', '{"a":"2"}', '{"b":4}']
+    assert daemon.dead_letters("floor") == [("decode", "csv:no_header", b"3")]
+
+
+def test_a_header_that_the_buffer_dropped_is_missed_and_not_replaced_by_a_row(
+    start: Callable[..., Any], wait_until: Any
+) -> None:
+    daemon = start(CSV.replace('codec = "csv"', 'codec = "csv"\nmax_frame = "16B"\noversize = "drop"', 1))
+    sock = connect(daemon)
+    sock.sendall(b"a,%s\n1,2\n3,4\n" % (b"b" * 40))
+    wait_until(lambda: len(daemon.dead_letters("floor")) == 2)
+    sock.close()
+    daemon.stop()
+    assert [letter[1] for letter in daemon.dead_letters("floor")] == ["csv:no_header"] * 2
+    assert daemon.reasons("dropped", "floor") == {"oversize": 1}
