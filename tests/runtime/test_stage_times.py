@@ -42,6 +42,10 @@ class Slots:
             await self.gates.setdefault(records[0]["word"], asyncio.Event()).wait()
         return Processed(records)
 
+    async def alone(self, _: Any) -> Processed:
+        await asyncio.Event().wait()
+        raise AssertionError
+
     async def close(self) -> None: ...
 
     def let(self, word: str) -> None:
@@ -216,6 +220,28 @@ async def test_workers_that_are_cancelled_wherever_they_wait_leave_meters_that_g
         assert meter.state == "busy"
         meter.end(b.mono_s)
         assert meter.state == "idle"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_tick_that_is_cancelled_where_it_waits_leaves_meters_that_go_on(
+    bench: Any, waits: bool
+) -> None:
+    b = bench(same)
+    stage = b.pipeline.stages[0]
+    meter = b.pipeline.meter
+    if waits:
+        stage.offloaded = Slots(1)
+        meter = stage.offloaded.meter
+    else:
+        stage.step.tick = lambda _: Processed([{"word": "late"}])
+        b.pipeline.line.join()  # somebody before it who does not go
+    ticking = asyncio.create_task(b.pipeline.tick(0))
+    await turns()
+    assert meter.state == ("busy" if waits else "blocked")
+    ticking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ticking
+    assert (meter.state, meter.under_way) == ("idle", 0)
 
 
 async def test_a_sink_is_busy_while_it_writes_and_blocked_from_an_error_to_the_write_that_succeeds(
