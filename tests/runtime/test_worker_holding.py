@@ -87,7 +87,7 @@ def b(bench: Any) -> Any:
     made = bench(workers=2)
     made.feed.codec = Pairs()
     made.feed.connections = made.intake.connections
-    made.workers._unfinished = [made.feed]
+    made.workers.unfinished = [made.feed]
     return made
 
 
