@@ -15,9 +15,11 @@ from streamd.core.schema import Schema
 from streamd.core.settings import SourceSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.feed import Feed, Route
 from streamd.runtime.intake import Intake
-from streamd.runtime.pipeline import Pipeline, Stage
-from streamd.runtime.worker import Feed, Route, Workers
+from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.stage import Stage
+from streamd.runtime.worker import Workers
 from streamd.sqlite.databases import Databases
 
 

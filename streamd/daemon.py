@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import uuid
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +14,7 @@ import structlog
 
 from streamd import __version__
 from streamd import live_view as gauges
-from streamd.admin.control import ControlServer, Peer
+from streamd.admin.control import AskingProcess, ControlServer
 from streamd.admin.server import AdminServer
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
@@ -29,11 +29,12 @@ from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.logs import logs
-from streamd.net.sockets import Sockets, inherited
+from streamd.net.sockets import ListeningSockets, inherited
 from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
 from streamd.reload.rehearsal import rehearse
 from streamd.reload.reloads import Reloads
 from streamd.reload.swap import Swap
+from streamd.runtime.closing import CLOSE_TIMEOUT_S, close_all
 from streamd.service.announcer import Announcer, parts_of
 from streamd.service.systemd import watchdog_s
 from streamd.sqlite.databases import Databases
@@ -46,8 +47,6 @@ SWITCH_INTERVAL_S = 0.001
 """How long the database thread may keep the interpreter from the loop; a fifth of Python's default."""
 FEW_RECORDS = 1000
 """While no more than this waits, a full garbage collection takes a few milliseconds."""
-CLOSE_TIMEOUT_S = 3.0
-"""How long one part may take to close once everything is drained; a hung disk must not keep us for ever."""
 
 
 class Daemon:
@@ -64,7 +63,7 @@ class Daemon:
             self.databases,
             payloads=_payloads(loaded),
         )
-        self.sockets = Sockets(inherited(os.environ))
+        self.sockets = ListeningSockets(inherited(os.environ))
         self.state = StateKeeper(
             self.databases,
             loaded.state_dir,
@@ -281,7 +280,7 @@ class Daemon:
         if self.ledger is not None:
             self.ledger.forget_sink(name)
 
-    async def _reload_for(self, dry_run: bool, peer: Peer) -> dict[str, Any]:
+    async def _reload_for(self, dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
         if dry_run:
             changes = await self.reloads.dry_run()
         else:  # as a task of its own: whoever asks may go away
@@ -376,21 +375,6 @@ class Daemon:
         if hung:
             # A thread that hangs in a system call would keep the interpreter from ending.
             os._exit(1)
-
-
-async def close_all(closing: Iterable[Coroutine[Any, Any, None]]) -> bool:
-    """Await each in turn, none for longer than `CLOSE_TIMEOUT_S`; whether one hung. Faults are logged."""
-    hung = False
-    for part in closing:
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await part
-        except TimeoutError:
-            hung = True
-            log.error("close_timeout", timeout_s=CLOSE_TIMEOUT_S)  # noqa: TRY400 - the trace says nothing
-        except Exception as error:
-            log.exception("close_failed", error=repr(error))
-    return hung
 
 
 def _payloads(loaded: Loaded) -> dict[str, DeadLetterPayload]:

@@ -15,7 +15,7 @@ from streamd.config import ControlSettings, DaemonSettings, Problem, find
 from streamd.config.loading import SEARCHED, control_path
 from streamd.config.tables import CONTROL_SOCKET
 from streamd.config.validation import validated
-from streamd.config.written import Written, glimpse
+from streamd.config.written import WrittenConfig, glimpse
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import escape
 
@@ -33,7 +33,7 @@ _DATA = b"data: "
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What the daemon said."""
 
     code: int
@@ -74,7 +74,7 @@ def place(args: argparse.Namespace) -> Path:
     daemon = validated(DaemonSettings, written["daemon"], ("daemon",), problems)
     control = validated(ControlSettings, written["control"], ("control",), problems)
     if daemon is None or control is None:
-        raise Written(path).error(problems)
+        raise WrittenConfig(path).error(problems)
     found = place_of(path, daemon, control)
     if found is None:
         raise ConfigError(f"{path}: control.path turns the control socket off: there is nobody to ask")
@@ -151,10 +151,10 @@ def _is_installed(path: Path) -> bool:
     return path.absolute() == Path(SEARCHED[-1])
 
 
-def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Answer:
+def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Response:
     """The daemon's answer, None: whenever it comes. Raises `EnvironmentFault` where there is none."""
     with _answer(path, method, target, timeout_s) as answer:
-        return Answer(answer.status, answer.read(_MAX_ANSWER_BYTES))
+        return Response(answer.status, answer.read(_MAX_ANSWER_BYTES))
 
 
 def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
@@ -164,7 +164,7 @@ def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
     """
     with _answer(path, "GET", target, timeout_s) as answer:
         if answer.status != http.client.OK:
-            raise refused(path, Answer(answer.status, answer.read(_MAX_ANSWER_BYTES)))
+            raise refused(path, Response(answer.status, answer.read(_MAX_ANSWER_BYTES)))
         if answer.headers.get_content_type() != "text/event-stream":
             raise EnvironmentFault(f"{escape(str(path))} gives no events: its program is not this streamd")
         with suppress(http.client.IncompleteRead, ConnectionError):  # the daemon has ended
@@ -173,7 +173,7 @@ def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
                     yield line.removeprefix(_DATA)
 
 
-def refused(path: Path, answer: Answer) -> EnvironmentFault:
+def refused(path: Path, answer: Response) -> EnvironmentFault:
     """What to raise where the answer is not the wanted one."""
     return EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
 

@@ -25,7 +25,7 @@ _OWNER = "[control]"
 log = structlog.get_logger()
 
 
-class Peer(NamedTuple):
+class AskingProcess(NamedTuple):
     """The process that asks, as the kernel says."""
 
     pid: int
@@ -33,7 +33,7 @@ class Peer(NamedTuple):
     gid: int
 
 
-Reload = Callable[[bool, Peer], Awaitable[dict[str, Any]]]
+Reload = Callable[[bool, AskingProcess], Awaitable[dict[str, Any]]]
 """Reloads (with True: only says what that would change). Raises `ConfigError` or `EnvironmentFault`."""
 
 

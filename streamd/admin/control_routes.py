@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from streamd.admin.control import Peer, Reload
+from streamd.admin.control import AskingProcess, Reload
 from streamd.admin.repeated import Repeated
 from streamd.admin.stack import WrongRequest, connection_of
 from streamd.admin.status import status
@@ -66,7 +66,7 @@ class ControlRoutes:
         dry_run = _flag(_known(request, "dry_run"), "dry_run")
         sock = connection_of(request).transport.get_extra_info("socket")
         peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-        return _json(await self._reload(dry_run, Peer(*CREDENTIALS.unpack(peer))))
+        return _json(await self._reload(dry_run, AskingProcess(*CREDENTIALS.unpack(peer))))
 
     async def _letters(self, request: Request) -> Response:
         name = request.path_params.get("name", "")

@@ -13,7 +13,7 @@ from streamd.core.printable import escape
 Book = dict[str, int | dict[str, int]]
 
 
-class Buffer(msgspec.Struct):
+class BufferStatus(msgspec.Struct):
     """One queue of the answer."""
 
     records: int
@@ -22,18 +22,18 @@ class Buffer(msgspec.Struct):
     max_bytes: int
 
 
-class Source(msgspec.Struct):
+class SourceStatus(msgspec.Struct):
     """One source of the answer."""
 
     name: str
     listening: list[str]
     connections: int
     frames: Book
-    buffer: Buffer | None
+    buffer: BufferStatus | None
     certificate_expires_at: datetime | None
 
 
-class Pipeline(msgspec.Struct):
+class PipelineStatus(msgspec.Struct):
     """One source in one pipeline of the answer."""
 
     name: str
@@ -41,7 +41,7 @@ class Pipeline(msgspec.Struct):
     records: Book
 
 
-class Step(msgspec.Struct):
+class StepStatus(msgspec.Struct):
     """One step of the answer."""
 
     name: str
@@ -49,7 +49,7 @@ class Step(msgspec.Struct):
     notes: Book
 
 
-class Delivery(msgspec.Struct):
+class DeliveryStatus(msgspec.Struct):
     """What one pipeline handed to a sink."""
 
     records: Book
@@ -62,7 +62,7 @@ class Latency(msgspec.Struct):
     p99: float | None
 
 
-class Sink(msgspec.Struct):
+class SinkStatus(msgspec.Struct):
     """One sink of the answer."""
 
     name: str
@@ -71,11 +71,11 @@ class Sink(msgspec.Struct):
     last_commit_age_s: float | None
     commit_latency_s: Latency
     notes: Book
-    buffer: Buffer | None
-    deliveries: list[Delivery]
+    buffer: BufferStatus | None
+    deliveries: list[DeliveryStatus]
 
 
-class Shares(msgspec.Struct):
+class SharesStatus(msgspec.Struct):
     """Parts of the last seconds."""
 
     busy: float
@@ -83,45 +83,45 @@ class Shares(msgspec.Struct):
     idle: float
 
 
-class Stage(msgspec.Struct):
+class StageStatus(msgspec.Struct):
     """One stage of the answer."""
 
     kind: str
     name: str
-    recent: Shares
+    recent: SharesStatus
     under_way: int | None = None
 
 
-class ReloadFailure(msgspec.Struct):
+class ReloadFailureStatus(msgspec.Struct):
     """Of the newest reload, where it failed."""
 
     at: datetime
     why: list[str]
 
 
-class Status(msgspec.Struct):
+class StatusAnswer(msgspec.Struct):
     """The fields of `/status` that the commands read; docs/reference/status.md has all of it."""
 
     version: str
     run_id: str
     config: str
     config_loaded_at: datetime
-    reload_failure: ReloadFailure | None
+    reload_failure: ReloadFailureStatus | None
     phase: str
     ready: bool
     reasons: list[str]
     uptime_s: float
     imbalances: list[str]
-    sources: list[Source]
-    pipelines: list[Pipeline]
-    sinks: list[Sink]
+    sources: list[SourceStatus]
+    pipelines: list[PipelineStatus]
+    sinks: list[SinkStatus]
     dead_letters: dict[str, int]
-    steps: list[Step] = []
+    steps: list[StepStatus] = []
     holds: list[tuple[str, str]] = []
-    stages: list[Stage] = []
+    stages: list[StageStatus] = []
 
 
-def fetch(path: Path) -> tuple[Status, bytes]:
+def fetch(path: Path) -> tuple[StatusAnswer, bytes]:
     """What the daemon at this socket says, and all of it as it came. Raises `EnvironmentFault`."""
     answer = ask(path, "GET", "/status", STATUS_TIMEOUT_S)
     if answer.code != http.client.OK:
@@ -129,9 +129,9 @@ def fetch(path: Path) -> tuple[Status, bytes]:
     return decoded(path, answer.body), answer.body
 
 
-def decoded(path: Path, body: bytes) -> Status:
+def decoded(path: Path, body: bytes) -> StatusAnswer:
     """An answer of the daemon at this socket. Raises `EnvironmentFault`."""
     try:
-        return msgspec.json.decode(body, type=Status)
+        return msgspec.json.decode(body, type=StatusAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error

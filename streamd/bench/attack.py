@@ -3,7 +3,7 @@
 import time
 
 from streamd.bench.child import Child
-from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.latency import RATE, quantile, under_load
 from streamd.bench.plan import MIB, Plan
 from streamd.bench.row import Row
@@ -42,7 +42,7 @@ def _run(plan: Plan, count: int, idle: int) -> tuple[list[float], dict[str, int]
     """Latencies (ordered), what the limits did, and the daemon's peak memory; `idle` 0: no attack."""
     plan.step(f"attack: {count:,} records at {RATE:,}/s, {f'{idle:,} idle connections' if idle else 'quiet'}")
     setup = Setup(exposed_to=max(1, idle), max_wait_s=_MAX_WAIT_S)
-    with plan.folder() as folder, Daemon(folder, setup) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, setup) as daemon:
         with daemon.reader() as connection:
             if idle:
                 with Child(folder, "streamd.bench.attackers", str(daemon.port), str(idle)) as attackers:

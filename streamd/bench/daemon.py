@@ -79,7 +79,7 @@ class Setup:
         )
 
 
-class Daemon(Child):
+class BenchDaemon(Child):
     """`streamd run` in `folder`, listening when the constructor returns."""
 
     def __init__(self, folder: Path, setup: Setup) -> None:
@@ -151,12 +151,12 @@ class Daemon(Child):
                     break
         return seen_s
 
-    def stop(self) -> "Stopped":
+    def stop(self) -> "StoppedDaemon":
         """End it as systemd would. Raises `BenchError` unless it drains, exits 0 and its books hold."""
         os.kill(self.pid, signal.SIGTERM)
         self.wait(_STOP_S)
         with self.reader() as connection:
-            return Stopped.of(connection, self.setup)
+            return StoppedDaemon.of(connection, self.setup)
 
 
 def committed(connection: sqlite3.Connection, table: str) -> int:
@@ -166,7 +166,7 @@ def committed(connection: sqlite3.Connection, table: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class StoppedDaemon:
     """What an ended daemon left: its rows, and the counters of its books by (source, counter)."""
 
     rows: int
@@ -176,7 +176,7 @@ class Stopped:
     counts: Counter[tuple[str, str]]
 
     @classmethod
-    def of(cls, connection: sqlite3.Connection, setup: Setup) -> "Stopped":
+    def of(cls, connection: sqlite3.Connection, setup: Setup) -> "StoppedDaemon":
         """Read the rows and the ledger. Raises `BenchError` where the books do not hold."""
         seq = "seq" if setup.typed else "json_extract(record, '$.seq')"
         rows = connection.execute(

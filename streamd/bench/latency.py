@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamd.bench.child import Child
-from streamd.bench.daemon import MAX_WAIT_S, Daemon, Setup, committed
+from streamd.bench.daemon import MAX_WAIT_S, BenchDaemon, Setup, committed
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
 from streamd.sensors import SensorStream
@@ -50,7 +50,7 @@ def measure(plan: Plan) -> list[Row]:
 def _under_load(plan: Plan) -> Row:
     count = plan.latency_records
     plan.step(f"latency: {count:,} records at {RATE:,}/s")
-    with plan.folder() as folder, Daemon(folder, Setup()) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, Setup()) as daemon:
         with daemon.reader() as connection:
             found, gaps = under_load(folder, daemon, connection, count)
         daemon.stop().check_complete(count)
@@ -71,7 +71,7 @@ def _under_load(plan: Plan) -> Row:
 
 
 def under_load(
-    folder: Path, daemon: Daemon, connection: sqlite3.Connection, count: int, before: int = 0
+    folder: Path, daemon: BenchDaemon, connection: sqlite3.Connection, count: int, before: int = 0
 ) -> tuple[list[float], list[float]]:
     """Send `count` records at `RATE` into a typed table that has had `before` rows.
 
@@ -116,7 +116,7 @@ def _when_idle(plan: Plan) -> Row:
     count = plan.idle_records
     plan.step(f"latency: {count} single records")
     found = []
-    with plan.folder() as folder, Daemon(folder, Setup()) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, Setup()) as daemon:
         with (
             socket.create_connection(("127.0.0.1", daemon.port)) as sending,
             daemon.reader() as connection,

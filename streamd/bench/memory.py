@@ -4,7 +4,7 @@ import sqlite3
 import time
 from contextlib import closing
 
-from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.plan import MIB, Plan
 from streamd.bench.row import BenchError, Row
 from streamd.bench.sending import Sender
@@ -19,7 +19,7 @@ _SETTLE_S = 1.0
 def idle(plan: Plan) -> list[Row]:
     """Resident memory a second after it listens."""
     plan.step("memory_idle")
-    with plan.folder() as folder, Daemon(folder, Setup()) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, Setup()) as daemon:
         time.sleep(_SETTLE_S)
         rss_bytes = daemon.rss_bytes
         daemon.stop()
@@ -62,7 +62,7 @@ def _blocked(plan: Plan) -> int:
     Then the buffers were never full and nothing was measured.
     """
     count = plan.memory_records
-    with plan.folder() as folder, Daemon(folder, Setup(buffer_bytes=plan.memory_buffer_bytes)) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, Setup(buffer_bytes=plan.memory_buffer_bytes)) as daemon:
         with closing(sqlite3.connect(daemon.database, isolation_level=None, timeout=10)) as other:
             other.execute("BEGIN IMMEDIATE")
             with Sender(folder, daemon.port, count) as sender:

@@ -18,10 +18,11 @@ from streamd.core.frames import Frames
 from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.feed import Feed, Route
 from streamd.runtime.intake import Intake
 from streamd.runtime.meter import Meter, SharedMeter
 from streamd.runtime.pipeline import Pipeline
-from streamd.runtime.worker import Feed, Route, Workers
+from streamd.runtime.worker import Workers
 from streamd.sensors import SensorStream
 
 GOAL_PERCENT = 1.0

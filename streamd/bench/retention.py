@@ -5,7 +5,7 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 
-from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.latency import RATE, quantile, under_load
 from streamd.bench.plan import MIB, Plan
 from streamd.bench.row import BenchError, Row
@@ -22,7 +22,7 @@ _LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RetentionRun:
     """Latencies of one daemon, and the rows deleted while they were measured."""
 
     p50_ms: float
@@ -73,11 +73,11 @@ def measure(plan: Plan) -> list[Row]:
     ]
 
 
-def _run(plan: Plan, max_bytes: int | None) -> Run:
+def _run(plan: Plan, max_bytes: int | None) -> RetentionRun:
     """Fill the table beyond the bound, wait until the file is within it, then measure."""
     filled, count = plan.retention_filled, plan.retention_records
     setup = Setup(max_wait_s=_MAX_WAIT_S, max_bytes=max_bytes)
-    with plan.folder() as folder, Daemon(folder, setup) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, setup) as daemon:
         with Sender(folder, daemon.port, filled) as sender:
             daemon.wait_for_rows(filled, sender)
             sender.summary()
@@ -91,7 +91,7 @@ def _run(plan: Plan, max_bytes: int | None) -> Run:
     if stopped.total("stored") != filled + count:
         raise BenchError(f"{filled + count} sent, {stopped.total('stored')} stored")
     p50_ms, p99_ms, worst_ms = (quantile(found, share) * 1000 for share in (0.5, 0.99, 1))
-    return Run(p50_ms, p99_ms, worst_ms, expired)
+    return RetentionRun(p50_ms, p99_ms, worst_ms, expired)
 
 
 def _settled(connection: sqlite3.Connection) -> int:

@@ -2,7 +2,7 @@
 
 import statistics
 
-from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.plan import Plan
 from streamd.bench.row import Row
 
@@ -29,6 +29,6 @@ def measure(plan: Plan) -> list[Row]:
 
 
 def _once(plan: Plan) -> float:
-    with plan.folder() as folder, Daemon(folder, Setup()) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, Setup()) as daemon:
         daemon.stop()
         return daemon.start_s

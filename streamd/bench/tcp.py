@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from streamd.bench.child import Child
-from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.executemany import Kind
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
@@ -18,7 +18,7 @@ _BASELINE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TcpRun:
     """One run of the daemon, and its baseline right after it."""
 
     cpu_s: float
@@ -26,20 +26,20 @@ class Run:
     baseline_cpu_s: float
 
 
-def run(plan: Plan, setup: Setup) -> Run:
+def run(plan: Plan, setup: Setup) -> TcpRun:
     """Send, wait until all is committed, check every record; then the baseline."""
     count = plan.tcp_records
     with plan.folder() as folder:
-        with Daemon(folder, setup) as daemon:
+        with BenchDaemon(folder, setup) as daemon:
             with Sender(folder, daemon.port, count, f"--connections={_CONNECTIONS}") as sender:
                 seen_s = daemon.wait_for_rows(count, sender)
                 used_s = daemon.cpu_s
                 started_s = sender.summary()["started_at"]
             daemon.stop().check_complete(count)
-        return Run(used_s, count / (seen_s - started_s), _baseline(folder, daemon, count))
+        return TcpRun(used_s, count / (seen_s - started_s), _baseline(folder, daemon, count))
 
 
-def _baseline(folder: Path, daemon: Daemon, rows: int) -> float:
+def _baseline(folder: Path, daemon: BenchDaemon, rows: int) -> float:
     kind: Kind = "parsed" if daemon.setup.typed else "stored"
     arguments = (str(daemon.database), daemon.setup.table, str(folder / "baseline.db"), kind)
     with Child(folder, "streamd.bench.executemany", *arguments) as bare:

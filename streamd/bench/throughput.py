@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from streamd.bench.child import Child, thread_cpu_s
-from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
 from streamd.sensors import SensorStream
@@ -77,7 +77,7 @@ def _prepare(file: Path, count: int) -> None:
 def _run(plan: Plan, lines: Path) -> Run:
     count = plan.tcp_records
     with plan.folder() as folder:
-        with Daemon(folder, Setup(typed=True, max_wait_s=_MAX_WAIT_S)) as daemon:
+        with BenchDaemon(folder, Setup(typed=True, max_wait_s=_MAX_WAIT_S)) as daemon:
             loop_before_s = thread_cpu_s(daemon.pid)
             arguments = (str(daemon.port), str(lines), str(_CONNECTIONS))
             with Child(folder, "streamd.bench.prepared_sender", *arguments) as sender:

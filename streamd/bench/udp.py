@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from streamd.bench.child import Child
-from streamd.bench.daemon import Daemon, Setup
+from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
 from streamd.bench.sending import Sender
@@ -22,7 +22,7 @@ _LOST_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class UdpRun:
     """One run at one rate (datagrams a second)."""
 
     rate: int
@@ -49,13 +49,13 @@ class Run:
         return self.sent_per_s >= self.rate * _KEPT_UP
 
 
-Receiver = Callable[[Plan, int, float], Run]
+Receiver = Callable[[Plan, int, float], UdpRun]
 
 
-def into_daemon(plan: Plan, rate: int, seconds: float) -> Run:
+def into_daemon(plan: Plan, rate: int, seconds: float) -> UdpRun:
     """Into the typed table. Raises `BenchError` where a datagram has no fate in the books."""
     count = int(rate * seconds)
-    with plan.folder() as folder, Daemon(folder, Setup()) as daemon:
+    with plan.folder() as folder, BenchDaemon(folder, Setup()) as daemon:
         with Sender(folder, daemon.port, count, "--protocol=udp", f"--rate={rate}") as sender:
             daemon.wait_for_rows(count, sender, _LOST_S)
             used_s = daemon.cpu_s
@@ -67,10 +67,10 @@ def into_daemon(plan: Plan, rate: int, seconds: float) -> Run:
             f"of {count} datagrams {stopped.rows} were stored ({stopped.distinct} different ones),"
             f" {dropped} dropped and {kernel_dropped} dropped by the kernel"
         )
-    return Run(rate, count, summary["rate"], stopped.rows, kernel_dropped, dropped, used_s)
+    return UdpRun(rate, count, summary["rate"], stopped.rows, kernel_dropped, dropped, used_s)
 
 
-def into_counter(plan: Plan, rate: int, seconds: float) -> Run:
+def into_counter(plan: Plan, rate: int, seconds: float) -> UdpRun:
     """Into the loop that only counts."""
     count = int(rate * seconds)
     with plan.folder() as folder, Child(folder, "streamd.bench.recvmmsg", str(count)) as counter:
@@ -83,7 +83,7 @@ def into_counter(plan: Plan, rate: int, seconds: float) -> Run:
             summary = sender.summary()
         counter.wait(_LISTEN_S)
         found = json.loads(counter.out.splitlines()[1])
-    return Run(rate, count, summary["rate"], found["counted"], count - found["counted"], 0, found["cpu_s"])
+    return UdpRun(rate, count, summary["rate"], found["counted"], count - found["counted"], 0, found["cpu_s"])
 
 
 def steady(plan: Plan) -> list[Row]:
@@ -127,9 +127,9 @@ def highest(plan: Plan) -> list[Row]:
     ]
 
 
-def _climb(plan: Plan, receiver: Receiver) -> tuple[int, list[Run]]:
+def _climb(plan: Plan, receiver: Receiver) -> tuple[int, list[UdpRun]]:
     """The highest rate that is free of loss, found from `plan.udp_rate` up (or down), and all runs."""
-    runs: list[Run] = []
+    runs: list[UdpRun] = []
 
     def loss_free(rate: int) -> bool:
         for _ in range(_TRIES):

@@ -20,7 +20,7 @@ from streamd.dead_letters.reader import row
 
 if TYPE_CHECKING:  # these load every component, which looking at letters does not need
     from streamd.config import Loaded
-    from streamd.replay.letters import Plan
+    from streamd.replay.letters import ReplayPlan
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
     return code
 
 
-def _letter(loaded: "Loaded", number: int) -> tuple["Plan", bytes]:
+def _letter(loaded: "Loaded", number: int) -> tuple["ReplayPlan", bytes]:
     """The plan to replay this letter alone, and its content."""
     from streamd.replay.letters import plan  # noqa: PLC0415 - loads every component
     from streamd.replay.ways import why_not  # noqa: PLC0415
@@ -81,7 +81,7 @@ def _letter(loaded: "Loaded", number: int) -> tuple["Plan", bytes]:
 
 
 def _replay_with(
-    content: bytes, old: bytes, planned: "Plan", loaded: "Loaded", options: argparse.Namespace
+    content: bytes, old: bytes, planned: "ReplayPlan", loaded: "Loaded", options: argparse.Namespace
 ) -> int:
     if not old.endswith(b"\n"):
         content = content.removesuffix(b"\n")  # editors end each file with one

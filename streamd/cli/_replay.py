@@ -17,7 +17,7 @@ from streamd.dead_letters.reader import missing
 
 if TYPE_CHECKING:  # these load every component, which looking at letters does not need
     from streamd.config import Loaded
-    from streamd.replay.letters import Plan
+    from streamd.replay.letters import ReplayPlan
     from streamd.replay.outcome import Outcome
     from streamd.replay.replay import Replay
 
@@ -58,7 +58,7 @@ def refuse_missing(connection: sqlite3.Connection, wanted: LetterFilter) -> None
         raise QueryRefused(f"there {words} {numbers}: replayed, purged, or evicted from a full file")
 
 
-def send(planned: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
+def send(planned: "ReplayPlan", loaded: "Loaded", *, as_json: bool) -> int:
     """Replay the plan and print its outcome. 0 if none of its letters is left."""
     from streamd.logs import logs  # noqa: PLC0415 - only a replay needs every component
     from streamd.replay.replay import Replay  # noqa: PLC0415
@@ -106,7 +106,7 @@ def _progress(total: int, cleanup: ExitStack) -> Callable[[int], None]:
     return lambda done: bar.update(task, completed=done)
 
 
-def _say_plan(plan: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
+def _say_plan(plan: "ReplayPlan", loaded: "Loaded", *, as_json: bool) -> int:
     from streamd.replay.ways import why_not  # noqa: PLC0415 - as above
 
     ways = [(origin, count, why_not(loaded, origin)) for origin, count in plan.origins.items()]
@@ -124,7 +124,7 @@ def _say_plan(plan: "Plan", loaded: "Loaded", *, as_json: bool) -> int:
     return 1 if any(why for _, _, why in ways) else 0
 
 
-def _say_outcome(outcome: "Outcome", plan: "Plan", out: TextIO, *, as_json: bool) -> None:
+def _say_outcome(outcome: "Outcome", plan: "ReplayPlan", out: TextIO, *, as_json: bool) -> None:
     fates = outcome.fates
     numbers = {
         "letters": plan.letters,

@@ -26,7 +26,7 @@ _LEVELS_BY_PRIORITY = ("critical", "critical", "critical", "error", "warning", "
 _BLANKS = {ord("\t"): " ", ord("\r"): " "}  # between the tokens of JSON; within a text it has none of them
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """One line of the log: an event where it is one, else the text as it came."""
 
     text: str
@@ -89,7 +89,7 @@ def _ended_by_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def parse(data: bytes) -> Line:
+def parse(data: bytes) -> LogLine:
     """A line of the daemon's, or an entry of the journal with one inside; anything else is just text."""
     text = data.decode("utf-8", "backslashreplace").rstrip("\r\n")
     found = _object(text)
@@ -99,8 +99,8 @@ def parse(data: bytes) -> Line:
         text = _message(found)
         found = _object(text)
     if found is not None and _is_event(found):
-        return Line(text, found["level"], found)
-    return Line(text, level, None)
+        return LogLine(text, found["level"], found)
+    return LogLine(text, level, None)
 
 
 def _lines(files: Sequence[str]) -> Iterator[bytes]:
@@ -169,7 +169,7 @@ def _time(microseconds: Any) -> str:
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _is_wanted(line: Line, options: argparse.Namespace) -> bool:
+def _is_wanted(line: LogLine, options: argparse.Namespace) -> bool:
     if options.level is not None and (
         line.level is None or PRIORITIES[line.level] > PRIORITIES[options.level]
     ):

@@ -6,7 +6,7 @@ import sys
 
 import msgspec
 
-from streamd.admin.client import Answer, add_place, ask, place
+from streamd.admin.client import Response, add_place, ask, place
 from streamd.cli._layout import folded, width_of
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import escape
@@ -27,7 +27,7 @@ _WORDS = {
 }
 
 
-class Changes(msgspec.Struct):
+class ReloadAnswer(msgspec.Struct):
     """What the daemon answers: names by what becomes of them."""
 
     dry_run: bool
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     if answer.code != _OK:
         raise _refusal(answer)
     try:
-        changes = msgspec.json.decode(answer.body, type=Changes)
+        changes = msgspec.json.decode(answer.body, type=ReloadAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error
     if args.json:
@@ -67,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _refusal(answer: Answer) -> ConfigError | EnvironmentFault:
+def _refusal(answer: Response) -> ConfigError | EnvironmentFault:
     if answer.code == _REFUSED:
         return ConfigError(
             f"the configuration is refused, the daemon keeps the previous one\n{answer.lines()}"
@@ -75,7 +75,7 @@ def _refusal(answer: Answer) -> ConfigError | EnvironmentFault:
     return EnvironmentFault(f"not reloaded, the daemon keeps the previous configuration\n{answer.lines()}")
 
 
-def lines(changes: Changes) -> list[str]:
+def lines(changes: ReloadAnswer) -> list[str]:
     """What changes, in words; what stays only as a number."""
     if changes.nothing:
         return ["nothing would change" if changes.dry_run else "reloaded: nothing has changed"]

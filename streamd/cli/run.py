@@ -24,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
     from streamd.core.errors import StreamdError, describe  # noqa: PLC0415
     from streamd.core.printing import print_at_once  # noqa: PLC0415
     from streamd.logs import logs  # noqa: PLC0415
+    from streamd.runtime.closing import CLOSE_TIMEOUT_S  # noqa: PLC0415
 
     loaded = config.load(config.find(args.config))
     print_at_once()
@@ -35,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
         late = asyncio.all_tasks() - {asyncio.current_task()}
         for task in late:
             task.cancel()
-        if late and (await asyncio.wait(late, timeout=daemon.CLOSE_TIMEOUT_S))[1]:
+        if late and (await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S))[1]:
             os._exit(code)  # a step's own coroutine that no cancellation ends
         return code
 

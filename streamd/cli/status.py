@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from streamd.admin.client import add_place, events, place
-from streamd.admin.status_answer import Book, Buffer, Delivery, Source, Status, decoded, fetch
+from streamd.admin.status_answer import (
+    Book,
+    BufferStatus,
+    DeliveryStatus,
+    SourceStatus,
+    StatusAnswer,
+    decoded,
+    fetch,
+)
 from streamd.cli._layout import laid_out, width_of
 from streamd.closing_books import beside, parts
 from streamd.core.books import DeliveryBook, FrameBook, RecordBook
@@ -72,7 +80,7 @@ def _watch(path: Path, *, as_json: bool) -> NoReturn:
     )
 
 
-def _show(status: Status) -> None:
+def _show(status: StatusAnswer) -> None:
     from rich.console import Console  # noqa: PLC0415 - rich costs start-up time that only this page needs
     from rich.text import Text  # noqa: PLC0415
 
@@ -146,7 +154,7 @@ def _show(status: Status) -> None:
         console.print(Text(f"the books do not balance: {escape(imbalance)}", "red"))
 
 
-def _beside(sources: Iterable[Source]) -> Iterator[str]:
+def _beside(sources: Iterable[SourceStatus]) -> Iterator[str]:
     """A line for each source that counts something beside its sum, connections that it took excepted."""
     for source in sources:
         noted = "; ".join(
@@ -189,7 +197,7 @@ def _total(book: Book, counter: str) -> int:
     return sum(value.values()) if isinstance(value, dict) else value
 
 
-def _sum(deliveries: list[Delivery]) -> Book:
+def _sum(deliveries: list[DeliveryStatus]) -> Book:
     names = {name for delivery in deliveries for name in delivery.records}
     return {name: sum(_total(delivery.records, name) for delivery in deliveries) for name in names}
 
@@ -202,7 +210,7 @@ def _number(n: int) -> str:
     return f"{n:,}"
 
 
-def _fill(buffer: Buffer | None) -> str:
+def _fill(buffer: BufferStatus | None) -> str:
     if buffer is None:
         return ""
     share = max(buffer.records / max(1, buffer.max_records), buffer.bytes / max(1, buffer.max_bytes))

@@ -15,7 +15,7 @@ from streamd.cli._table import distinct, json_line, text_of
 from streamd.cli.query import add_file_options, positive
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import escape
-from streamd.reading.stored import Stored, in_file, of_configuration
+from streamd.reading.stored import StoredTable, in_file, of_configuration
 from streamd.sqlite.condition import bracketed
 from streamd.sqlite.files import identity
 from streamd.sqlite.read_only import QueryRefused, only_reading, open_read_only, read_only_uri
@@ -192,7 +192,7 @@ class _File:
             return self._connection.execute(sql, parameters).fetchall()
 
 
-def _newest(stored: Stored, where: str | None, count: int) -> tuple[_File | None, list[Line]]:
+def _newest(stored: StoredTable, where: str | None, count: int) -> tuple[_File | None, list[Line]]:
     """The newest file, and the last rows of it and of as many before it as it takes."""
     newest: _File | None = None
     lines: list[Line] = []
@@ -209,7 +209,7 @@ def _newest(stored: Stored, where: str | None, count: int) -> tuple[_File | None
 
 
 def _coming(
-    stored: Stored, where: str | None, file: _File | None
+    stored: StoredTable, where: str | None, file: _File | None
 ) -> Iterator[tuple[Sequence[str], list[Row]]]:
     """Rows as they come, for ever; from the next file too, when the path leads to another one."""
     while True:
@@ -246,7 +246,7 @@ def _words(columns: Sequence[str], row: Row) -> str:
     return "  ".join(f"{escape(name)}={escape(text_of(value))}" for name, value in pairs if value is not None)
 
 
-def _stored(options: argparse.Namespace) -> Stored:
+def _stored(options: argparse.Namespace) -> StoredTable:
     if options.db:
         if options.table is None:
             raise ConfigError("with --db the table has to be named: streamd tail TABLE --db FILE")

@@ -9,7 +9,7 @@ from streamd.config import crosschecks, loops, validation
 from streamd.config.functions import with_functions
 from streamd.config.problems import Problem
 from streamd.config.tables import CONTROL_OFF, Config, ControlSettings, DaemonSettings
-from streamd.config.written import Written
+from streamd.config.written import WrittenConfig
 from streamd.core.errors import ConfigError
 from streamd.core.paths import unexpanded
 from streamd.core.printable import printable
@@ -24,7 +24,7 @@ class Loaded:
     """A configuration that may be used. `schemas` are built; `base_dir` is the folder of the main file."""
 
     config: Config
-    written: Written
+    written: WrittenConfig
     base_dir: Path
     schemas: dict[str, Schema]
 
@@ -74,7 +74,7 @@ def load(path: Path) -> Loaded:
     """Read and check the file, and those of `conf.d` beside it. Raises `ConfigError` with all problems,
     one a line, in order of files and lines.
     """
-    written = Written(path)
+    written = WrittenConfig(path)
     problems: list[Problem] = []
     parts = validation.validate(written.document, problems)
     schemas = crosschecks.check(parts, problems)
@@ -84,7 +84,7 @@ def load(path: Path) -> Loaded:
     return Loaded(parts.config(), written, path.absolute().parent, schemas)
 
 
-def _with_functions(problem: Problem, written: Written) -> Problem:
+def _with_functions(problem: Problem, written: WrittenConfig) -> Problem:
     if problem.place[-1:] != ("function",):
         return problem
     value: Any = written.document

@@ -42,7 +42,7 @@ _PLACEHOLDERS = {
 }  # fmt: skip
 
 
-class Row(NamedTuple):
+class KeyRow(NamedTuple):
     """One key of a table. `default` is as the file would write it; None: there is none, or it is required."""
 
     key: str
@@ -58,7 +58,7 @@ class Section(NamedTuple):
     name: str
     header: str
     summary: str
-    rows: list[Row]
+    rows: list[KeyRow]
 
 
 def sections() -> list[Section]:
@@ -76,14 +76,14 @@ def sections() -> list[Section]:
         for name in registry.names(kind):
             cls = class_of(kind, name)
             keys = [row for row in rows(cls.Config) if row.key != "type"]
-            keys.insert(0, Row("type", quoted(name), quoted(name), True, "names the component"))
+            keys.insert(0, KeyRow("type", quoted(name), quoted(name), True, "names the component"))
             found.append(Section(f"{WORDS.get(kind, kind)}.{name}", HEADERS[kind], _summary(cls), keys))
     return found
 
 
-def rows(model: type[BaseModel], prefix: str = "") -> list[Row]:
+def rows(model: type[BaseModel], prefix: str = "") -> list[KeyRow]:
     """The keys of a table; those of a table inside it follow in its place, dotted."""
-    found: list[Row] = []
+    found: list[KeyRow] = []
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         inner = field.annotation
@@ -91,7 +91,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[Row]:
             found += rows(inner, f"{key}.")
             continue
         default = None if field.default in (PydanticUndefined, None) else _toml(field.default)
-        found.append(Row(key, _holds(field), default, field.is_required(), field.description or ""))
+        found.append(KeyRow(key, _holds(field), default, field.is_required(), field.description or ""))
     return found
 
 

@@ -30,7 +30,7 @@ _NAMED = frozenset({"schemas", "sources", "pipelines", "sinks"})
 """Tables of tables with names: every file may add to them."""
 
 
-class Written:
+class WrittenConfig:
     """The configuration as it is written; `document` is all of it.
 
     Each file of `conf.d` whose name ends in `.toml` adds tables, in the order of the names; one that begins

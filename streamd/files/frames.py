@@ -10,7 +10,7 @@ from streamd.core.first_frame import FirstFrame, mark_first
 from streamd.core.framer_counts import book_counts
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.peer import Peer
-from streamd.files.position import Position, Progress
+from streamd.files.position import Position, ReadingProgress
 from streamd.files.tail import Tail
 
 
@@ -18,7 +18,7 @@ class FileFrames:
     """One framer for one file after the other; a frame may go on in a copy of its file."""
 
     def __init__(
-        self, address: str, counters: Counters, new_framer: Callable[[], AnyFramer], progress: Progress
+        self, address: str, counters: Counters, new_framer: Callable[[], AnyFramer], progress: ReadingProgress
     ) -> None:
         self._address = address
         self._counters = counters

@@ -64,7 +64,7 @@ class _Mark:
     settled: bool
 
 
-class Progress:
+class ReadingProgress:
     """What was read, in order, and up to where all of it has found its fate. It numbers the frames."""
 
     def __init__(self) -> None:

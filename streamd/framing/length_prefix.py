@@ -2,9 +2,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from streamd.core.counted import Counted
 from streamd.core.errors import BadData
 from streamd.core.settings import Settings
-from streamd.framing.octet_counting import Counted
 
 
 class LengthPrefix(Counted["LengthPrefix.Config"]):

@@ -1,4 +1,4 @@
-from streamd.framing.newline import Delimited
+from streamd.core.delimited import Delimited
 
 
 class Nul(Delimited):

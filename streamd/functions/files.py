@@ -10,7 +10,7 @@ OURS = "streamd"
 """The one installed package that no file beside the configuration can stand for."""
 
 
-class Source(NamedTuple):
+class ModuleSource(NamedTuple):
     """One module as it was read."""
 
     path: str
@@ -18,7 +18,7 @@ class Source(NamedTuple):
     is_package: bool
 
 
-Sources = dict[str, Source]
+Sources = dict[str, ModuleSource]
 """By the name that an import statement has for it."""
 
 
@@ -28,18 +28,18 @@ def is_reserved(name: str) -> bool:
     return top in sys.stdlib_module_names or top == OURS
 
 
-def read(root: Path, name: str) -> Source | None:
+def read(root: Path, name: str) -> ModuleSource | None:
     """The module of this name below `root`; None where there is no Python source for it."""
     place = root.joinpath(*name.split("."))
     for path, is_package in ((place / "__init__.py", True), (place.parent / f"{place.name}.py", False)):
         try:
-            return Source(str(path), path.read_bytes(), is_package)
+            return ModuleSource(str(path), path.read_bytes(), is_package)
         except OSError:
             continue
     return None
 
 
-def collect(root: Path, name: str, source: Source) -> Sources:
+def collect(root: Path, name: str, source: ModuleSource) -> Sources:
     """The module and all those below `root` that it imports, directly or through others.
 
     Names of the standard library are never looked for there.
@@ -58,7 +58,7 @@ def collect(root: Path, name: str, source: Source) -> Sources:
     return found
 
 
-def _imported(name: str, source: Source) -> Iterator[str]:
+def _imported(name: str, source: ModuleSource) -> Iterator[str]:
     """Every name that an import statement of the module may load, packages first."""
     try:
         tree = ast.parse(source.content)

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from streamd.functions.files import Source, Sources, collect, is_reserved, read
+from streamd.functions.files import ModuleSource, Sources, collect, is_reserved, read
 
 _PREFIX = "streamd_step_"
 _numbers = itertools.count(1)
@@ -143,7 +143,7 @@ def is_unchanged(root: Path, name: str, sources: Sources) -> bool:
     return source is not None and collect(root, name, source) == sources
 
 
-def _is_unchanged(source: Source) -> bool:
+def _is_unchanged(source: ModuleSource) -> bool:
     try:
         return Path(source.path).read_bytes() == source.content
     except OSError:
@@ -181,7 +181,7 @@ def _not_source(full: str, folder: Path) -> ModuleSpec | None:
 class _Loader(importlib.abc.InspectLoader):
     """Runs the source that was read: a cache of bytecode misses what changes within a second."""
 
-    def __init__(self, source: Source, its_builtins: dict[str, Any]) -> None:
+    def __init__(self, source: ModuleSource, its_builtins: dict[str, Any]) -> None:
         self._source = source
         self._builtins = its_builtins
 

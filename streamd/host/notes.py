@@ -11,7 +11,7 @@ from streamd.config.tables import is_loopback
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
-from streamd.net.listener_tls import Tls
+from streamd.net.listener_tls import ListenerTls
 
 MUCH_UNFINISHED_BYTES = 1 << 30
 """What the connections of one source may hold beside its buffer before it is worth a word."""
@@ -124,7 +124,7 @@ def _doubtful_certificates(loaded: Loaded) -> list[str]:
         if settings is None:
             continue
         try:
-            tls = Tls.read(settings, loaded.base_dir)
+            tls = ListenerTls.read(settings, loaded.base_dir)
         except EnvironmentFault:
             continue
         found += [f"sources.{name}: {doubt}" for doubt in (tls.doubts(now_wall_s) if tls else ())]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # doctor, which reads the units, reads from here too
 
 
 @dataclass(slots=True)
-class Trial:
+class StartRehearsal:
     """What a start would refuse and change now."""
 
     running: Running
@@ -73,13 +73,13 @@ def rehearse(
     databases: Databases,
     sockets: Sockets | None = None,
     service: "Service | None" = None,
-) -> Trial:
+) -> StartRehearsal:
     """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds.
 
     `service` is the one that runs the configuration, where it is installed.
     """
     config = loaded.config
-    trial = Trial(running(loaded), service)
+    trial = StartRehearsal(running(loaded), service)
     _control(loaded, trial)
     trial.of(dead_letters.rehearse)
     ledger = loaded.state_dir / config.ledger.path
@@ -98,7 +98,7 @@ def rehearse(
     return trial
 
 
-def _control(loaded: Loaded, trial: Trial) -> None:
+def _control(loaded: Loaded, trial: StartRehearsal) -> None:
     path, group = loaded.control_path, loaded.config.control.group
     if path is None:
         return

@@ -23,7 +23,7 @@ _READ_BYTES = 65536
 _SHOWN_CHARACTERS = 256
 
 
-class TlsSettings(Settings):
+class ClientTlsSettings(Settings):
     """TLS; off without `ca`. The peer's certificate is always verified."""
 
     ca: File | None = Field(
@@ -65,14 +65,14 @@ class TlsSettings(Settings):
 
 
 @dataclass(slots=True, frozen=True)
-class Tls:
+class ClientTls:
     """What was read of the files, for the connections that begin now."""
 
-    settings: TlsSettings
+    settings: ClientTlsSettings
     context: ssl.SSLContext
 
     @staticmethod
-    def read(settings: TlsSettings, base_dir: Path) -> "Tls | None":
+    def read(settings: ClientTlsSettings, base_dir: Path) -> "ClientTls | None":
         """None where TLS is off. Raises `EnvironmentFault` for files that do not fit. It blocks."""
         if settings.ca is None:
             return None
@@ -87,13 +87,13 @@ class Tls:
             load_trusted(context, path_of(settings.ca, base_dir))
         if settings.cert is not None and settings.key is not None:
             load_own(context, path_of(settings.cert, base_dir), path_of(settings.key, base_dir))
-        return Tls(settings, context)
+        return ClientTls(settings, context)
 
 
 class Session:
     """The TLS of one connection: bytes as the network carries them on one side, ours on the other."""
 
-    def __init__(self, tls: Tls, host: str) -> None:
+    def __init__(self, tls: ClientTls, host: str) -> None:
         """Raises `ValueError` for a host that cannot be in a certificate."""
         self.ended = False
         """Whether the peer has said, in TLS, that no more comes."""

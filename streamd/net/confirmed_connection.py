@@ -32,7 +32,7 @@ class Broken(Exception):  # noqa: N818 - it says what the connection is
         self.detail = detail
 
 
-async def connect(address: Address, timeout_s: float) -> "Connection":
+async def connect(address: Address, timeout_s: float) -> "ConfirmedConnection":
     """The first of the host's addresses that answers. Raises `Broken`."""
     loop = asyncio.get_running_loop()
     failed = Broken("resolve", "the name has no address")
@@ -53,7 +53,7 @@ async def connect(address: Address, timeout_s: float) -> "Connection":
                     failed = Broken("connect", _in_words(_named(error)))
                     continue
                 if not is_to_itself:
-                    return Connection(sock)
+                    return ConfirmedConnection(sock)
                 # A port of the ephemeral range on which nobody listens may connect to itself.
                 sock.close()
                 failed = Broken("connect", "nobody listens there")
@@ -64,7 +64,7 @@ async def connect(address: Address, timeout_s: float) -> "Connection":
     raise failed
 
 
-class Connection:
+class ConfirmedConnection:
     """Sends frames whole, and counts.
 
     A frame's record counts as sent once the kernel has all of it. When the connection is over, all of its

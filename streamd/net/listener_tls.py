@@ -28,7 +28,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
 """The values that choose nothing; they may be written out where there is no TLS."""
 
 
-class TlsSettings(Settings):
+class ListenerTlsSettings(Settings):
     """TLS; off without `cert`."""
 
     cert: File | None = Field(
@@ -67,10 +67,10 @@ class TlsSettings(Settings):
 
 
 @dataclass(slots=True, frozen=True)
-class Tls:
+class ListenerTls:
     """What was read of the files; equal where neither the options nor the files differ."""
 
-    settings: TlsSettings
+    settings: ListenerTlsSettings
     digest: str
     """SHA-256 of all files."""
     context: ssl.SSLContext = field(compare=False)
@@ -78,7 +78,7 @@ class Tls:
     key_path: Path
 
     @staticmethod
-    def read(settings: TlsSettings, base_dir: Path) -> "Tls | None":
+    def read(settings: ListenerTlsSettings, base_dir: Path) -> "ListenerTls | None":
         """None where TLS is off. Raises `EnvironmentFault` for files that are missing or do not fit."""
         if settings.cert is None or settings.key is None:
             return None
@@ -99,7 +99,7 @@ class Tls:
         except (ValueError, IndexError) as error:
             raise EnvironmentFault(f"{cert} is no certificate in PEM: {error}") from None
         digest = hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents))
-        return Tls(settings, digest.hexdigest(), context, expires, key)
+        return ListenerTls(settings, digest.hexdigest(), context, expires, key)
 
     def doubts(self, now_wall_s: float) -> list[str]:
         """What lets it work, and should be mended: a sentence for each."""

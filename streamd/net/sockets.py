@@ -25,7 +25,7 @@ STREAM_BUFFER_BYTES = 64 * 1024
 Key = tuple[Address, socket.SocketKind]
 
 
-class Sockets:
+class ListeningSockets:
     """Hands out a socket by address and kind to whoever reads it; one that is held elsewhere too stays open.
 
     A socket that was inherited (systemd's socket activation) is never closed for good: what comes while

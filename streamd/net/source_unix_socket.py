@@ -12,7 +12,7 @@ from streamd.core.trial_paths import try_folder
 from streamd.net import unix_socket
 from streamd.net.unix_socket import CREDENTIALS
 
-__all__ = ["CREDENTIALS", "UnixSocket", "path_of", "peer_of"]
+__all__ = ["CREDENTIALS", "SourceUnixSocket", "path_of", "peer_of"]
 
 
 def path_of(config: Any, context: SourceContext) -> str:
@@ -26,7 +26,7 @@ def peer_of(credentials: bytes) -> Peer:
     return Peer("pid={},uid={},gid={}".format(*CREDENTIALS.unpack(credentials[: CREDENTIALS.size])))
 
 
-class UnixSocket(unix_socket.UnixSocket):
+class SourceUnixSocket(unix_socket.UnixSocket):
     """The same, made as the source's own settings say."""
 
     def __init__(self, config: Any, context: SourceContext, kind: socket.SocketKind) -> None:

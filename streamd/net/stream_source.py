@@ -89,7 +89,7 @@ class StreamSource(Source):
         if context.new_framer is None:
             raise ConfigError("a stream needs a framing")
         self.new_framer = context.new_framer
-        self.connections: set[Connection] = set()
+        self.connections: set[StreamConnection] = set()
         self.paused = False
         self.stopped = False
         # One buffer for all connections: it is filled and emptied within one callback.
@@ -125,9 +125,9 @@ class StreamSource(Source):
         del peer
         return None
 
-    def new_connection(self, peer: Peer, sender: str) -> "Connection":
+    def new_connection(self, peer: Peer, sender: str) -> "StreamConnection":
         """The protocol of a connection that was admitted."""
-        return Connection(self, peer, sender)
+        return StreamConnection(self, peer, sender)
 
     def give_back(self) -> bool:
         """Called once, when nothing is accepted any more: whether nobody else holds the socket."""
@@ -187,7 +187,7 @@ class StreamSource(Source):
     def _refuse(self, reason: str) -> None:
         self.context.counters.add("connections_refused", reason=reason)
 
-    def leave(self, connection: "Connection") -> None:
+    def leave(self, connection: "StreamConnection") -> None:
         """A connection that was admitted is over."""
         self.connections.discard(connection)
         self._limits.leave(connection.sender)
@@ -214,7 +214,7 @@ class StreamSource(Source):
                 connection.check_timeouts(now_mono_s)
 
 
-class Connection(asyncio.BufferedProtocol):
+class StreamConnection(asyncio.BufferedProtocol):
     """One sender's stream."""
 
     __slots__ = (

@@ -12,8 +12,8 @@ import structlog
 
 from streamd.core.clock import read_clock
 from streamd.core.peer import Peer
-from streamd.net.listener_tls import Tls
-from streamd.net.stream_source import READ_BYTES, Connection, StreamSource
+from streamd.net.listener_tls import ListenerTls
+from streamd.net.stream_source import READ_BYTES, StreamConnection, StreamSource
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ def reason_of(error: ssl.SSLError) -> str:
     return _REASONS.get(reason, "protocol")
 
 
-class TlsConnection(Connection):
+class TlsConnection(StreamConnection):
     """A connection that first agrees on TLS; what comes then is cut into frames like any other's."""
 
     __slots__ = (
@@ -56,7 +56,7 @@ class TlsConnection(Connection):
         "_timer", "_tls",
     )  # fmt: skip
 
-    def __init__(self, source: StreamSource, peer: Peer, sender: str, tls: Tls) -> None:
+    def __init__(self, source: StreamSource, peer: Peer, sender: str, tls: ListenerTls) -> None:
         super().__init__(source, peer, sender)
         self._tls = tls
         self._session: ssl.SSLObject | None = None

@@ -12,7 +12,7 @@ from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.peer import Peer
 from streamd.net.datagram_cutter import DatagramCutter
-from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_of, rehearse
+from streamd.net.source_unix_socket import CREDENTIALS, SourceUnixSocket, path_of, peer_of, rehearse
 
 MOST = 256
 """Datagrams read before the loop turns again: less than a millisecond's worth."""
@@ -33,7 +33,7 @@ class UnixDatagrams(Source):
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
         self.address = path_of(config, context)
-        self._bound: UnixSocket | None = None
+        self._bound: SourceUnixSocket | None = None
         self._reading = False
         self._cutter = None if context.new_framer is None else DatagramCutter(context, context.new_framer)
         room_bytes = config.max_frame if self._cutter is None else max(config.max_frame, MOST_BYTES)
@@ -43,7 +43,7 @@ class UnixDatagrams(Source):
         """Bind and begin to read. Raises `EnvironmentFault`."""
         self._outlet = outlet
         self._loop = asyncio.get_running_loop()
-        self._bound = UnixSocket(self.config, self.context, socket.SOCK_DGRAM)
+        self._bound = SourceUnixSocket(self.config, self.context, socket.SOCK_DGRAM)
         self._socket = self._bound.socket
         outlet.on_resume(self._resume)
         self._resume()

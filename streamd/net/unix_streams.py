@@ -5,7 +5,7 @@ from typing import Any
 
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.core.peer import Peer
-from streamd.net.source_unix_socket import CREDENTIALS, UnixSocket, path_of, peer_of, rehearse
+from streamd.net.source_unix_socket import CREDENTIALS, SourceUnixSocket, path_of, peer_of, rehearse
 from streamd.net.stream_source import StreamSource
 
 
@@ -15,11 +15,11 @@ class UnixStreams(StreamSource):
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
         self.address = path_of(config, context)
-        self._bound: UnixSocket | None = None
+        self._bound: SourceUnixSocket | None = None
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
-        self._bound = UnixSocket(self.config, self.context, socket.SOCK_STREAM)
+        self._bound = SourceUnixSocket(self.config, self.context, socket.SOCK_STREAM)
         self.accept(outlet, self._bound.socket)
 
     def rehearse(self) -> None:

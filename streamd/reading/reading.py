@@ -17,7 +17,7 @@ from streamd.core.schema import FieldType
 from streamd.core.timestamp import canonical, from_epoch
 from streamd.ledger.tables import completeness
 from streamd.reading import frames
-from streamd.reading.stored import Stored, in_file, of_configuration
+from streamd.reading.stored import StoredTable, in_file, of_configuration
 from streamd.sqlite.columns import FIELD_TYPES
 from streamd.sqlite.condition import bracketed
 from streamd.sqlite.read_only import is_there, only_reading, open_read_only
@@ -111,7 +111,7 @@ def read(
     return Reading(frame, make(_completeness(stored, bounds)))
 
 
-def _files(stored: Stored) -> list[Path]:
+def _files(stored: StoredTable) -> list[Path]:
     for path, why in stored.left_out().items():
         warnings.warn(f"{path} is left out: {why}", stacklevel=3)
     files = stored.files()
@@ -145,7 +145,7 @@ def _text(moment: Moment | None, key: str) -> str | None:
         raise ConfigError(f"{key}: {error}") from None
 
 
-def _columns(connection: sqlite3.Connection, stored: Stored) -> dict[str, FieldType]:
+def _columns(connection: sqlite3.Connection, stored: StoredTable) -> dict[str, FieldType]:
     """The columns there are, each with what is known of it; none where there is no such table."""
     # As a statement: in its form as a table SQLite asks the guard for leave to write the schema.
     rows = [
@@ -193,7 +193,7 @@ def _chunks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
         yield rows
 
 
-def _on_its_way(stored: Stored) -> str:
+def _on_its_way(stored: StoredTable) -> str:
     """SQL for the entries of the ledger that tell of records on their way into the table."""
     if stored.pipelines is None or stored.sink is None:
         return "1"
@@ -206,7 +206,7 @@ def _literal(text: str) -> str:
 
 
 def _completeness(
-    stored: Stored, bounds: tuple[str | None, str | None]
+    stored: StoredTable, bounds: tuple[str | None, str | None]
 ) -> dict[str, tuple[FieldType, list[Any]]]:
     """As the ledger's view: of the asked minutes, and of what was on its way into this table."""
     since, until = bounds

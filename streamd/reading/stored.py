@@ -23,7 +23,7 @@ _METADATA_TYPES: dict[str, FieldType] = {
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTable:
     """One table. `path` may be dated.
 
     `types` says more of a column than SQL does (a time, a bool); what is not in it is what SQL says.
@@ -76,12 +76,12 @@ class Stored:
         return {path: why for path in existing(self.path) if (why := foreign(path)) is not None}
 
 
-def in_file(path: Path, table: str) -> Stored:
+def in_file(path: Path, table: str) -> StoredTable:
     """The table in one file, of which nothing more is known."""
-    return Stored(table, path, path)
+    return StoredTable(table, path, path)
 
 
-def of_configuration(loaded: Loaded, name: str | None = None) -> Stored:
+def of_configuration(loaded: Loaded, name: str | None = None) -> StoredTable:
     """The table of a SQLite sink, by the sink's name or the table's; without a name the first one.
 
     Raises `ConfigError` where there is none, or where several files have a table of that name.
@@ -100,7 +100,7 @@ def of_configuration(loaded: Loaded, name: str | None = None) -> Stored:
     sink = sinks[sink_name]
     path = loaded.state_dir / sink.path
     writers = {name: pipeline for name, pipeline in config.pipelines.items() if sink_name in pipeline.sinks}
-    return Stored(
+    return StoredTable(
         sink.table,
         path,
         loaded.state_dir / config.ledger.path,

@@ -15,7 +15,7 @@ from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.reload.changes import Changes
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
-from streamd.runtime.pipeline import Stage
+from streamd.runtime.stage import Stage
 from streamd.state.keeper import StateKeeper
 
 log = structlog.get_logger()

@@ -42,7 +42,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(slots=True, frozen=True)
-class Plan:
+class ReplayPlan:
     """What a replay takes: letters up to the one numbered `last_id`, and how many there are by origin."""
 
     wanted: LetterFilter
@@ -57,7 +57,7 @@ class Plan:
         return sum(self.origins.values())
 
 
-def plan(connection: sqlite3.Connection, wanted: LetterFilter, limit: int | None = None) -> Plan:
+def plan(connection: sqlite3.Connection, wanted: LetterFilter, limit: int | None = None) -> ReplayPlan:
     """Find the letters meant, with `limit` the oldest of them. Letters that come later are not in it."""
     ((last_id,),) = connection.execute(
         "SELECT coalesce(max(id), 0) FROM"  # noqa: S608 - our own words
@@ -69,7 +69,7 @@ def plan(connection: sqlite3.Connection, wanted: LetterFilter, limit: int | None
         f" WHERE {wanted.condition} AND id <= ? GROUP BY 1, 2, 3, 4 ORDER BY min(id)",
         [*wanted.parameters, last_id],
     )
-    return Plan(wanted, last_id, {Origin(*origin): count for *origin, count in found})
+    return ReplayPlan(wanted, last_id, {Origin(*origin): count for *origin, count in found})
 
 
 class Letter(NamedTuple):

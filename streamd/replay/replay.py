@@ -23,16 +23,18 @@ from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.replay.books import ReplayBooks, ReplayLedger
-from streamd.replay.letters import WINDOW, KeptRecord, Letter, Origin, Plan, letters_of
+from streamd.replay.letters import WINDOW, KeptRecord, Letter, Origin, ReplayPlan, letters_of
 from streamd.replay.lock import alone
 from streamd.replay.outcome import Outcome
 from streamd.replay.ways import pipelines_of, sinks_of, why_not
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.feed import Feed, Route
 from streamd.runtime.intake import Intake
-from streamd.runtime.pipeline import Pipeline, Stage
-from streamd.runtime.worker import Feed, Route, Workers
+from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.stage import Stage
+from streamd.runtime.worker import Workers
 from streamd.sqlite.database import Database
 from streamd.sqlite.databases import Databases
 
@@ -60,7 +62,7 @@ class Replay:
     has `unique`. A stop that leaves letters which some of their sinks have is such a crash to these.
     """
 
-    def __init__(self, loaded: Loaded, plan: Plan) -> None:
+    def __init__(self, loaded: Loaded, plan: ReplayPlan) -> None:
         config = loaded.config
         self.loaded = loaded
         self.plan = plan

@@ -3,29 +3,24 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import cast
 
 import structlog
 
 from streamd.core.ack import Status
-from streamd.core.batch import FLAG, Batch, copied
-from streamd.core.books import FrameBook, RecordBook
+from streamd.core.batch import Batch
 from streamd.core.clock import mono_of
 from streamd.core.contracts import AnyCodec, Decoded
-from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
-from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.frames import Frames
 from streamd.core.now import Now
-from streamd.core.peer import plain_of
-from streamd.core.printable import printable
 from streamd.runtime.alarm import Alarm
-from streamd.runtime.buffer import Buffer
-from streamd.runtime.connections import Connections
+from streamd.runtime.decoded import batch_of, book_decoded, twin_of
+from streamd.runtime.feed import Feed, Route
 from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
-from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.ticker import Ticker
 from streamd.runtime.turn import Turn
 
@@ -33,31 +28,6 @@ log = structlog.get_logger()
 
 QUANTUM_BYTES = 128 * 1024
 """What a source is served in one turn: the most that is decoded in one go, so a usual batch or a few."""
-
-
-@dataclass(slots=True)
-class Route:
-    """One pipeline that reads a source, and the book of that source's records in it."""
-
-    pipeline: Pipeline
-    records: RecordBook
-
-
-@dataclass(slots=True)
-class Feed:
-    """One source: its buffer, its codec, its book, and the pipelines that read it."""
-
-    buffer: Buffer[Frames]
-    codec: AnyCodec
-    frames: FrameBook
-    routes: list[Route]
-    connections: Connections = field(default_factory=Connections)
-    credit_bytes: int = 0
-    """What it may still be served before the next source has its turn."""
-    taken: Callable[[int, float], None] = lambda _count, _mono_s: None
-    """Called with each number of frames taken out of the buffer, and when (`Intake.taken`)."""
-    is_due: bool = False
-    """Whether the deadline of the codec has come."""
 
 
 @dataclass(slots=True)
@@ -322,11 +292,11 @@ class Workers:
         return self._go_on(feed, frames, decoded, now)
 
     def _go_on(self, feed: Feed, frames: Frames, decoded: Decoded, now: Now) -> list[Passage]:
-        self._book_decoded(feed, frames, decoded)
-        batch = self._batch(feed, frames, decoded)
+        book_decoded(feed, frames, decoded, self._dead_letters)
+        batch = batch_of(feed, frames, decoded)
         if batch.acks is not None:
             batch.acks.fork(len(feed.routes) - 1)
-        batches = [*(_twin(batch) for _ in feed.routes[1:]), batch]
+        batches = [*(twin_of(batch) for _ in feed.routes[1:]), batch]
         passages = []
         for route, its_batch in zip(feed.routes, batches, strict=True):
             its_batch.pipeline = route.pipeline.name
@@ -337,97 +307,7 @@ class Workers:
                 its_batch.settle(Status.FILTERED)
         return passages
 
-    def _book_decoded(self, feed: Feed, frames: Frames, decoded: Decoded) -> None:
-        book = feed.frames
-        bad_elements = 0
-        bad_frames = 0
-        if decoded.rejects:
-            letters = []
-            rejects = sorted(decoded.rejects, key=attrgetter("index"))
-            for bad in rejects:
-                if bad.element:
-                    bad_elements += 1
-                else:
-                    bad_frames += 1
-                    book.rejected[bad.reason] += 1
-                if bad.reason in feed.codec.alarming:
-                    log.warning(
-                        "frames_unusable",
-                        source=book.source,
-                        peer=frames.peer(bad.index),
-                        reason=bad.reason,
-                        why=printable(bad.detail),
-                    )
-                letters.append(
-                    DeadLetter(
-                        bad.payload,
-                        "decode",
-                        bad.reason,
-                        bad.detail,
-                        source=book.source,
-                        peer=frames.peer(bad.index),
-                        received_at=frames.time(bad.index),
-                        pipeline=feed.routes[0].pipeline.name if len(feed.routes) == 1 else None,
-                    )
-                )
-            indexes = [bad.index for bad in rejects]
-            self._dead_letters.keep(letters, frames.acks and frames.acks.fork_at(indexes))
-        book.decoded += len(frames) - bad_frames
-        for route in feed.routes:
-            route.records.taken_in += len(decoded.records) + bad_elements
-            if bad_elements:
-                route.records.rejected["decode"] += bad_elements
-        if counts := feed.codec.counts:
-            book.counters.declare(feed.codec.counters)
-            for name, n in counts.items():
-                book.counters.add(name, n)
-            counts.clear()
-
-    def _batch(self, feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
-        records = decoded.records
-        size_bytes = decoded.size_bytes
-        if size_bytes is None:
-            size_bytes = frames.size_bytes * feed.codec.weight
-        schema = feed.codec.schema if decoded.typed else None
-        peers, received_at, acks = frames.peers.map(plain_of), frames.received_at, frames.acks
-        origins = decoded.origins
-        if origins is not None:
-            peers, received_at = peers.take(origins), received_at.take(origins)
-            acks = acks and acks.of_origins(origins, together=decoded.frames is not None)
-        if frames.flagged:
-            if schema is not None:
-                records = list(map(schema.to_dict, records))
-                schema = None
-            for record, origin in zip(records, origins or range(len(records)), strict=True):
-                payload = frames.payloads[origin]
-                if isinstance(payload, FlaggedFrame):
-                    record[FLAG] = payload.flag
-        return Batch(
-            records if schema is None else schema.flatten(records),
-            feed.frames.source,
-            feed.routes[0].pipeline.name,
-            peers,
-            received_at,
-            fields=None if schema is None else schema.names,
-            acks=acks,
-            size_bytes=size_bytes if schema is None else size_bytes // 2,
-        )
-
 
 async def _carry(passage: Passage) -> None:
     route = passage.route
     await route.pipeline.carry(passage.batch, route.records, passage.index, passage.turn)
-
-
-def _twin(batch: Batch) -> Batch:
-    """The batch for one more pipeline: what steps may change is copied; flat values nobody changes."""
-    return Batch(
-        batch.records if batch.fields is not None else list(map(copied, batch.records)),
-        batch.source,
-        batch.pipeline,
-        batch.peers,
-        batch.received_at,
-        fields=batch.fields,
-        acks=batch.acks,
-        size_bytes=batch.size_bytes,
-    )

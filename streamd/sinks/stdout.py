@@ -29,7 +29,7 @@ _SLICE_MS = 100
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN})
 
 
-class _Output:
+class _StandardOutput:
     """The process's standard output, which the sinks have for themselves from the first `take` to the last
     `give_back`: they write to a duplicate of descriptor 1, and descriptor 1 is standard error meanwhile.
     """
@@ -73,7 +73,7 @@ def _not_taken(error: OSError) -> EnvironmentFault:
     return EnvironmentFault(f"cannot take standard output: {error.strerror}; is it open?")
 
 
-_OUTPUT = _Output()
+_OUTPUT = _StandardOutput()
 
 
 class Stdout(Sink):

@@ -12,8 +12,8 @@ from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.settings import Address, DurationS, SinkSettings, parse_address
 from streamd.encoding.lines import json_lines
-from streamd.net.client_tls import Session, Tls, TlsSettings
-from streamd.net.confirmed_connection import Broken, Connection, connect
+from streamd.net.client_tls import ClientTls, ClientTlsSettings, Session
+from streamd.net.confirmed_connection import Broken, ConfirmedConnection, connect
 
 log = structlog.get_logger()
 
@@ -76,14 +76,14 @@ class Tcp(Sink):
             description="how long a connection is used before its orderly end confirms its records; the"
             " longer, the more records are `unconfirmed` if the connection ends otherwise",
         )
-        tls: TlsSettings = Field(TlsSettings(), description="TLS; off without ca")
+        tls: ClientTlsSettings = Field(ClientTlsSettings(), description="TLS; off without ca")
 
     config: "Tcp.Config"
 
     def __init__(self, config: Any, context: SinkContext) -> None:
         super().__init__(config, context)
         self._lines = json_lines(context, add_metadata=self.config.metadata)
-        self._connection: Connection | None = None
+        self._connection: ConfirmedConnection | None = None
         self._out = 0
         """How many lines of the batches that are tried again are out."""
         self._writing: asyncio.Task[Any] | None = None
@@ -98,7 +98,7 @@ class Tcp(Sink):
 
     def rehearse(self) -> list[str]:
         """Look at the files. Raises `EnvironmentFault`."""
-        Tls.read(self.config.tls, self.context.base_dir)
+        ClientTls.read(self.config.tls, self.context.base_dir)
         return []
 
     async def close(self) -> None:
@@ -141,7 +141,7 @@ class Tcp(Sink):
     def _frame(self, line: bytes) -> bytes:
         return line if self.config.framing == "newline" else b"%d %b" % (len(line) - 1, line[:-1])
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> ConfirmedConnection:
         """A connection whose peer has not gone, as far as can be known."""
         connection = self._connection
         if connection is not None and not connection.is_open():
@@ -158,7 +158,7 @@ class Tcp(Sink):
             )
         return self._connection
 
-    async def _connect(self) -> Connection:
+    async def _connect(self) -> ConfirmedConnection:
         """Raises `Broken` or `EnvironmentFault`."""
         tls = await self._read_tls()
         if tls is not None:
@@ -172,7 +172,7 @@ class Tcp(Sink):
                 raise Broken("tls_failed", f"the peer did not end an empty session in order: {why}")
         return await self._connect_once(tls)
 
-    async def _connect_once(self, tls: Tls | None) -> Connection:
+    async def _connect_once(self, tls: ClientTls | None) -> ConfirmedConnection:
         address = self.config.address
         try:
             session = None if tls is None else Session(tls, address.host)
@@ -183,10 +183,10 @@ class Tcp(Sink):
             await connection.secure(session, tls.settings.handshake_timeout)
         return connection
 
-    async def _read_tls(self) -> Tls | None:
+    async def _read_tls(self) -> ClientTls | None:
         if self.config.tls.ca is None:
             return None
-        return await asyncio.to_thread(Tls.read, self.config.tls, self.context.base_dir)
+        return await asyncio.to_thread(ClientTls.read, self.config.tls, self.context.base_dir)
 
     def _begin_to_confirm(self) -> None:
         # One that still waits for its turn ends this connection too.
@@ -204,7 +204,7 @@ class Tcp(Sink):
             await connection.end(timeout_s)
             self._lost(connection)
 
-    def _lost(self, connection: Connection) -> None:
+    def _lost(self, connection: ConfirmedConnection) -> None:
         """The connection is over: count what nobody can say the peer has read."""
         self._connection = None
         if self._confirm_due is not None:

@@ -21,7 +21,7 @@ from streamd.files.events import FileEvents
 from streamd.files.first_place import first_frame, go_to_end
 from streamd.files.frames import FileFrames
 from streamd.files.lineage import Found, Lineage
-from streamd.files.position import Position, PositionFile, Progress
+from streamd.files.position import Position, PositionFile, ReadingProgress
 from streamd.files.position_saver import Saver
 from streamd.files.tail import Look, Tail, rehearse
 from streamd.files.take_over import take_over
@@ -107,7 +107,7 @@ class File(Source):
         """Asked in the thread only."""
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
         self._saved_at_ns = 0
-        self._progress = Progress()
+        self._progress = ReadingProgress()
         self._frames = FileFrames(self.address, context.counters, self._new_framer, self._progress)
         self._saver = Saver(self._positions, self._to_save, self._events.not_saved)
         self._room = asyncio.Event()

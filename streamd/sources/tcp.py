@@ -15,8 +15,8 @@ from streamd.core.peer import Peer
 from streamd.core.settings import Address, ListenAddress
 from streamd.net.allow import AllowList, Networks
 from streamd.net.listen import OwnSockets, place_of
-from streamd.net.listener_tls import DAY_S, Tls, TlsSettings
-from streamd.net.stream_source import Connection, ConnectionSettings, StreamSource
+from streamd.net.listener_tls import DAY_S, ListenerTls, ListenerTlsSettings
+from streamd.net.stream_source import ConnectionSettings, StreamConnection, StreamSource
 from streamd.net.tls_connection import TlsConnection
 
 log = structlog.get_logger()
@@ -46,20 +46,20 @@ class Tcp(StreamSource):
             description="networks (CIDR) that may connect; empty: all. Connections from others are "
             "closed and counted",
         )
-        tls: TlsSettings = Field(TlsSettings(), description="TLS; off without cert")
+        tls: ListenerTlsSettings = Field(ListenerTlsSettings(), description="TLS; off without cert")
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
         self._sockets = context.sockets or OwnSockets()
-        self._tls: Tls | None = context.files
+        self._tls: ListenerTls | None = context.files
         self._doubted_at_mono_s = 0.0
 
     @classmethod
-    def read_files(cls, config: Any, base_dir: Path) -> Tls | None:
+    def read_files(cls, config: Any, base_dir: Path) -> ListenerTls | None:
         """The certificates. Raises `EnvironmentFault`."""
-        return Tls.read(config.tls, base_dir)
+        return ListenerTls.read(config.tls, base_dir)
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to accept. Raises `EnvironmentFault`."""
@@ -112,7 +112,7 @@ class Tcp(StreamSource):
         for why in [] if self._tls is None else self._tls.doubts(now.wall_s):
             log.warning("certificate_doubtful", source=self.context.name, why=why)
 
-    def new_connection(self, peer: Peer, sender: str) -> Connection:
+    def new_connection(self, peer: Peer, sender: str) -> StreamConnection:
         """With TLS where there is a certificate; one that is open goes on as it began."""
         if self._tls is None:
             return super().new_connection(peer, sender)

@@ -11,7 +11,7 @@ from streamd.core.errors import BadData
 from streamd.core.schema import Schema
 from streamd.encoding.metadata import metadata
 from streamd.encoding.values import json_text
-from streamd.sqlite.rows import Reject, Rows, with_metadata
+from streamd.sqlite.rows import BadRow, Rows, with_metadata
 from streamd.sqlite.table import CATCH_ALL_COLUMNS
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -48,7 +48,7 @@ class CatchAllRows:
                 try:
                     texts.append(json_text(record))
                 except BadData as bad:
-                    rows.rejects.append(Reject(index, bad.reason, bad.detail))
+                    rows.rejects.append(BadRow(index, bad.reason, bad.detail))
                 else:
                     indexes.append(index)
             rows.indexes = indexes

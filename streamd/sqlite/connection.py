@@ -19,7 +19,7 @@ _CACHED_STATEMENTS = 512
 logging.getLogger("aiosqlite").setLevel(logging.WARNING)
 
 
-class Connection(aiosqlite.Connection):
+class SqliteConnection(aiosqlite.Connection):
     """With one more way in: a whole transaction in one trip to the thread; each trip costs a turn."""
 
     @classmethod

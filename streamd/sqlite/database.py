@@ -15,7 +15,7 @@ from streamd.core import failpoints
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.sums import Entry
 from streamd.sqlite import files
-from streamd.sqlite.connection import Connection, Params
+from streamd.sqlite.connection import Params, SqliteConnection
 from streamd.sqlite.faults import environment_fault
 from streamd.sqlite.recovery import Recovery
 from streamd.sqlite.write_ahead_log import CHECKPOINT_PAGES, WriteAheadLog
@@ -59,7 +59,7 @@ class Database:
         """Where the file went that was found corrupt at open."""
         self.write_ahead_log = WriteAheadLog(path, self._fetch_in_place)
         self.recovery = Recovery(self)
-        self._connection: Connection | None = None
+        self._connection: SqliteConnection | None = None
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
         self._hang_s = 0.0
@@ -82,7 +82,7 @@ class Database:
     async def connect(self) -> None:
         """Make or open what is at the path. For `open` and `Recovery`. Raises `EnvironmentFault`."""
         files.prepare(self.path)
-        connector = Connection.to(self.path)
+        connector = SqliteConnection.to(self.path)
         self._holder = asyncio.current_task()
         try:
             self._connection = connector
@@ -247,7 +247,7 @@ class Database:
             await self._outcome(self._pending.pop(0))
 
     @property
-    def _live(self) -> Connection:
+    def _live(self) -> SqliteConnection:
         if self._connection is None:
             raise self.recovery.error() or RuntimeError(f"the database {self.path} is not open")
         return self._connection

@@ -20,7 +20,7 @@ REST_NS = 10**9
 """So long after the last write a database that was written over is opened: a copy takes its time."""
 
 
-class Fault(NamedTuple):
+class FileFault(NamedTuple):
     """Why the database is not where it was: a reason of `SinkError`, and a sentence."""
 
     reason: str
@@ -41,14 +41,14 @@ class OwnFiles:
         self._database, self._log, self._index = self._identities()
         self._changed_ns = _changed_ns(path)
         self._contents = Contents(self._database, self._log, self._index)
-        self._overwritten: Fault | None = None
+        self._overwritten: FileFault | None = None
 
     @property
     def are_whole(self) -> bool:
         """Whether there are all three, as there are once SQLite has read the file."""
         return NO_FILE not in (self._database, self._log, self._index)
 
-    def fault(self) -> Fault | None:
+    def fault(self) -> FileFault | None:
         """What has been removed, replaced or written over since; None where all is as it was. 20 µs."""
         if self._overwritten is not None:
             return self._overwritten
@@ -61,10 +61,10 @@ class OwnFiles:
         ):  # fmt: skip
             if at != was:
                 what = "removed" if at == NO_FILE else "replaced"
-                return Fault(reason, f"{path} was {what} while in use")
+                return FileFault(reason, f"{path} was {what} while in use")
         return None
 
-    def _fault_of_contents(self) -> Fault | None:
+    def _fault_of_contents(self) -> FileFault | None:
         try:
             database, log = self.path.stat(), self._log_path.stat()
         except OSError:
@@ -74,7 +74,7 @@ class OwnFiles:
             self._contents, what = Contents(self._database, self._log, self._index), None
         if what is not None:
             name = self.path if what == "database" else self._log_path
-            self._overwritten = Fault(
+            self._overwritten = FileFault(
                 "overwritten", f"{name} was written over by another program while in use"
             )
         else:

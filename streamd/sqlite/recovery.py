@@ -13,7 +13,7 @@ import structlog
 
 from streamd.core.errors import SinkError, StreamdError
 from streamd.sqlite.files import free_bytes
-from streamd.sqlite.own_files import Fault, OwnFiles
+from streamd.sqlite.own_files import FileFault, OwnFiles
 
 if TYPE_CHECKING:
     from streamd.sqlite.database import Database
@@ -266,7 +266,7 @@ class Recovery:
             return None
         return copy
 
-    def _note(self, fault: Fault) -> None:
+    def _note(self, fault: FileFault) -> None:
         if self._is_over or self._trouble is None:
             self._trouble = Trouble(fault.reason, fault.why, time.monotonic())
             self._is_over, self._is_wanted = False, False

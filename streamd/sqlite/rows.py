@@ -14,7 +14,7 @@ METADATA_COLUMNS = {"received_at": "TEXT", "source": "TEXT", "peer": "TEXT"}
 
 
 @dataclass(slots=True)
-class Reject:
+class BadRow:
     """A record that cannot be a row, by its index in the batch."""
 
     index: int
@@ -34,7 +34,7 @@ class Rows:
     columns: tuple[str, ...]
     rows: list[Row] = field(default_factory=list)
     indexes: Sequence[int] = ()
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: list[BadRow] = field(default_factory=list)
     dropped_fields: int = 0
     fields_as_json: int = 0
     new_columns: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ def encode_columns(
                 if values[place] is not None:
                     values[place] = _named(name, encode, values[place])
         except BadData as bad:
-            rows_out.rejects.append(Reject(index, bad.reason, bad.detail))
+            rows_out.rejects.append(BadRow(index, bad.reason, bad.detail))
             continue
         done.append(tuple(values))
         indexes.append(index)

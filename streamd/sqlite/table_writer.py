@@ -17,7 +17,7 @@ from streamd.core.sums import Entry
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.database import Database
 from streamd.sqlite.insert import DATA_ERRORS, Gathered, Insert, insert_what_can_be
-from streamd.sqlite.rows import Reject, Rows
+from streamd.sqlite.rows import BadRow, Rows
 from streamd.sqlite.table import Table
 from streamd.sqlite.typed_rows import JSON_COLUMN, TypedRows
 
@@ -145,7 +145,7 @@ class TableWriter:
     async def _write(self, batches: Sequence[Batch], *, careful: bool) -> Written:
         database, maker = self.database, self._rows
         written = Written.whole(len(batches))
-        refused: list[tuple[Batch, Reject]] = []
+        refused: list[tuple[Batch, BadRow]] = []
         dropped_fields = fields_as_json = 0
         async with database.transaction() as entries:
             gathered = Gathered(database)
@@ -155,7 +155,7 @@ class TableWriter:
                 statement = self._insert(rows.columns, maker)
                 if careful:
                     bad = await insert_what_can_be(database, statement, rows.rows)
-                    rows.rejects += [Reject(rows.indexes[row], reason, detail) for row, reason, detail in bad]
+                    rows.rejects += [BadRow(rows.indexes[row], reason, detail) for row, reason, detail in bad]
                 else:
                     await gathered.put(statement, rows.rows)
                 if self._unique:
@@ -209,7 +209,7 @@ class TableWriter:
             )
         return found
 
-    async def _keep(self, refused: list[tuple[Batch, Reject]]) -> None:
+    async def _keep(self, refused: list[tuple[Batch, BadRow]]) -> None:
         """Commit the dead letters. A second attempt at the same batches brings none a second time."""
         letters = [
             self._letter(batch, reject)
@@ -221,7 +221,7 @@ class TableWriter:
         for batch, reject in refused:  # holding the batch keeps its id from being given to another
             self._letters_kept[id(batch), reject.index] = batch
 
-    def _letter(self, batch: Batch, reject: Reject) -> DeadLetter:
+    def _letter(self, batch: Batch, reject: BadRow) -> DeadLetter:
         return DeadLetter(
             batch.record(reject.index),
             "sink",

@@ -15,7 +15,7 @@ from streamd.encoding.values import ENCODERS, json_text
 from streamd.sqlite.columns import FIELD_TYPES, SQL_TYPES, annotation, key_of
 from streamd.sqlite.rows import (
     METADATA_COLUMNS,
-    Reject,
+    BadRow,
     Row,
     Rows,
     encode_columns,
@@ -198,7 +198,7 @@ class TypedRows:
             try:
                 self._judge_rest(rest, new)
             except BadData as bad:
-                rows.rejects.append(Reject(index, bad.reason, bad.detail))
+                rows.rejects.append(BadRow(index, bad.reason, bad.detail))
             else:
                 indexes.append(index)
         rows.indexes, rows.new_columns = indexes, tuple(new)
@@ -252,7 +252,7 @@ class TypedRows:
             try:
                 structs.append(self._look_closely(record))
             except BadData as bad:
-                rows.rejects.append(Reject(index, bad.reason, bad.detail))
+                rows.rejects.append(BadRow(index, bad.reason, bad.detail))
             else:
                 indexes.append(index)
         rows.indexes = indexes
@@ -274,7 +274,7 @@ class TypedRows:
             return
         places = {place for place, _, _ in bad}
         indexes = list(rows.indexes)
-        rows.rejects += [Reject(indexes[place], reason, detail) for place, reason, detail in bad]
+        rows.rejects += [BadRow(indexes[place], reason, detail) for place, reason, detail in bad]
         rows.indexes = [index for place, index in enumerate(indexes) if place not in places]
         structs[:] = [struct for place, struct in enumerate(structs) if place not in places]
 
@@ -286,7 +286,7 @@ class TypedRows:
             try:
                 done.append((*row, json_text(rests[index]) if rests[index] else None))
             except BadData as bad:
-                rows.rejects.append(Reject(index, bad.reason, f"extra: {bad.detail}"))
+                rows.rejects.append(BadRow(index, bad.reason, f"extra: {bad.detail}"))
             else:
                 indexes.append(index)
         rows.indexes = indexes

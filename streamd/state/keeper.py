@@ -15,11 +15,11 @@ from streamd.core.books import Books
 from streamd.core.errors import SinkError
 from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
-from streamd.runtime.pipeline import Stage
+from streamd.runtime.stage import Stage
 from streamd.sqlite.databases import Databases
-from streamd.state.key import Key, key_of, why_not
+from streamd.state.key import StateKey, key_of, why_not
 from streamd.state.snapshot import Group, Numbered, Snapshot
-from streamd.state.store import FILE, Row, StateStore
+from streamd.state.store import FILE, StateStore, StoredState
 
 log = structlog.get_logger()
 
@@ -96,7 +96,7 @@ class StateKeeper:
         A step that is made anew gets the state of the one before where that fits, without the file.
         """
         before, self._groups = self._groups, self._grouped(parts)
-        states: dict[Key, list[bytes]] = {}
+        states: dict[StateKey, list[bytes]] = {}
         for group in before:
             for stage, key, state in group.final.states if group.final is not None else ():
                 if all(stage.step is not other.step for new in self._groups for other in new.stages):
@@ -223,7 +223,10 @@ class StateKeeper:
         content = [(snapshot.inputs, b""), *((_place(stage), state) for stage, _, state in snapshot.states)]
         if content != group.stored:
             at = from_epoch(self._clock().wall_s)
-            rows = [Row(key, stage.name, at, snapshot.inputs, state) for stage, key, state in snapshot.states]
+            rows = [
+                StoredState(key, stage.name, at, snapshot.inputs, state)
+                for stage, key, state in snapshot.states
+            ]
             steps = [(stage.step.context.pipeline, stage.name) for stage in group.stages]
             try:
                 await self._store.replace(steps, rows)
@@ -234,9 +237,9 @@ class StateKeeper:
         for one in group.numbered:
             one.numbering.release(snapshot.cuts[one.numbering.name])
 
-    async def _restore(self, group: Group, rows: list[Row]) -> list[Row]:
+    async def _restore(self, group: Group, rows: list[StoredState]) -> list[StoredState]:
         """Give the steps of the group their states; the rows that are left."""
-        left: list[Row] = []
+        left: list[StoredState] = []
         waiting = list(group.stages)
         cuts: dict[str, int] = {}
         for row in rows:
@@ -263,7 +266,7 @@ class StateKeeper:
         log.info("state_restored", step=_place(stage), bytes=len(state))
         return ""
 
-    async def _set_aside_rest(self, rows: list[Row]) -> None:
+    async def _set_aside_rest(self, rows: list[StoredState]) -> None:
         keys = [key_of(stage.step) for group in self._groups for stage in group.stages]
         for row in rows:
             await self._set_aside(row, why_not(row.key, keys))
@@ -276,7 +279,7 @@ class StateKeeper:
         with suppress(SinkError, sqlite3.Error):  # the next start sets them aside
             await self._set_aside_rest([row for row in await self._store.current() if row.key not in keys])
 
-    async def _set_aside(self, row: Row, why: str) -> None:
+    async def _set_aside(self, row: StoredState, why: str) -> None:
         log.warning(
             "state_set_aside",
             step=f"{row.key.pipeline} > {row.step}",
@@ -292,12 +295,12 @@ def _place(stage: Stage) -> str:
     return f"{stage.step.context.pipeline} > {stage.name}"
 
 
-def _cuts(row: Row) -> dict[str, int]:
+def _cuts(row: StoredState) -> dict[str, int]:
     """Up to which number of each numbering the state has seen the frames."""
     return dict(json.loads(row.inputs).values())
 
 
-def _misfit(row: Row, group: Group, cuts: dict[str, int]) -> str:
+def _misfit(row: StoredState, group: Group, cuts: dict[str, int]) -> str:
     """Why the state does not go with what the sources will read; empty where it does."""
     numberings = {one.numbering.name: one for one in group.numbered}
     by_source = {one.source: one for one in group.numbered}

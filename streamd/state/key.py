@@ -10,7 +10,7 @@ FORMAT = 1
 """How streamd itself stores a state. A row of another format is set aside."""
 
 
-class Key(NamedTuple):
+class StateKey(NamedTuple):
     """What must be the same for a state to be given to a step; its place among the steps may change."""
 
     pipeline: str
@@ -22,15 +22,15 @@ class Key(NamedTuple):
     format: int = FORMAT
 
 
-def key_of(step: Step[Any]) -> Key:
+def key_of(step: Step[Any]) -> StateKey:
     """The key of a step in its pipeline."""
     settings = json.dumps(step.config.model_dump(mode="json"), sort_keys=True, default=repr)
     digest = hashlib.blake2b(f"{settings}\0{step.code_digest()}".encode(), digest_size=8)
     kind = step.context.name.partition("[")[0]
-    return Key(step.context.pipeline, kind, digest.hexdigest(), step.state_version)
+    return StateKey(step.context.pipeline, kind, digest.hexdigest(), step.state_version)
 
 
-def why_not(row: Key, steps: list[Key]) -> str:
+def why_not(row: StateKey, steps: list[StateKey]) -> str:
     """Why the state of `row` fits none of these steps, which are all that there are, in words."""
     here = [key for key in steps if key.pipeline == row.pipeline]
     alike = [key for key in here if key.type == row.type]

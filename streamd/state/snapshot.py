@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from streamd.core.books import DeliveryBook
 from streamd.core.contracts import Numbering
-from streamd.runtime.pipeline import Stage
-from streamd.runtime.worker import Feed, Workers
-from streamd.state.key import Key, key_of
+from streamd.runtime.feed import Feed
+from streamd.runtime.stage import Stage
+from streamd.runtime.worker import Workers
+from streamd.state.key import StateKey, key_of
 
 
 @dataclass(slots=True, frozen=True)
@@ -24,7 +25,7 @@ class Numbered:
 class Snapshot:
     """States by stage, taken while no batch was under way."""
 
-    states: list[tuple[Stage, Key, bytes]]
+    states: list[tuple[Stage, StateKey, bytes]]
     cuts: dict[str, int]
     """Of each numbering: the number of the last frame that the states have seen."""
     inputs: str
@@ -50,7 +51,7 @@ class Group:
     async def snapshot(self, deliveries: Sequence[DeliveryBook]) -> Snapshot:
         """Take it. Nothing may be under way. Raises what a step's own code raises."""
         cuts = {one.numbering.name: one.numbering.cut(one.feed.buffer.records) for one in self.numbered}
-        states: list[tuple[Stage, Key, bytes]] = []
+        states: list[tuple[Stage, StateKey, bytes]] = []
         for stage in self.stages:
             state = await stage.snapshot()
             if state is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.sqlite.database import Database
 from streamd.sqlite.rehearsal import rehearsed, try_statements
-from streamd.state.key import Key
+from streamd.state.key import StateKey
 
 FILE = "state.db"
 """Its name below state_dir."""
@@ -37,10 +37,10 @@ _CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER B
 
 
 @dataclass(slots=True, frozen=True)
-class Row:
+class StoredState:
     """The state of one step. `inputs` says in JSON up to which frame of each numbered source it has seen."""
 
-    key: Key
+    key: StateKey
     step: str
     saved_at: str
     inputs: str
@@ -68,15 +68,22 @@ class StateStore:
         with rehearsed(path) as connection:
             try_statements(connection, (_TABLE, f"EXPLAIN {insert}"), path, _refusal(path))
 
-    async def current(self) -> list[Row]:
+    async def current(self) -> list[StoredState]:
         """The states in use, the newest first."""
         return [
-            Row(Key(pipeline, kind, config_hash, version, row_format), step, saved_at, inputs, state, number)
+            StoredState(
+                StateKey(pipeline, kind, config_hash, version, row_format),
+                step,
+                saved_at,
+                inputs,
+                state,
+                number,
+            )
             for number, pipeline, step, kind, config_hash, version, row_format, saved_at, inputs, state
             in await self.db.fetch(_CURRENT)
         ]  # fmt: skip
 
-    async def replace(self, steps: Iterable[tuple[str, str]], rows: Sequence[Row]) -> None:
+    async def replace(self, steps: Iterable[tuple[str, str]], rows: Sequence[StoredState]) -> None:
         """Let these rows be the states of the steps, in one transaction. A step without a row has none."""
         statements: list[tuple[str, tuple[object, ...]]] = [(_DELETE, step) for step in steps]
         for row in rows:
@@ -88,7 +95,7 @@ class StateStore:
             statements.append((_INSERT, values))
         await self.db.write(statements)
 
-    async def set_aside(self, row: Row, at: str, why: str) -> None:
+    async def set_aside(self, row: StoredState, at: str, why: str) -> None:
         """Keep the state and use it no more."""
         await self.db.execute(_SET_ASIDE, (at, why, row.id))
 

@@ -12,7 +12,7 @@ from streamd.sqlite.table import quote
 
 
 @dataclass(slots=True)
-class Stored:
+class TakenRecords:
     """Records that one sink has taken: `rows` as its table has them, `lines` as its file or peer."""
 
     pipeline: str
@@ -58,11 +58,11 @@ class TrialOutput:
         """Forget how far its files were read."""
         self._read_bytes.clear()
 
-    def take(self, pipeline: str, count: int) -> Stored:
+    def take(self, pipeline: str, count: int) -> TakenRecords:
         """What the sink has stored since, at most `count` of it; the rows are gone then."""
         rows = self._rows(count) if self.settings.type == "sqlite" else []
         lines = self._lines() if self.settings.type != "sqlite" else []
-        return Stored(pipeline, self.name, self.type, count, rows, lines)
+        return TakenRecords(pipeline, self.name, self.type, count, rows, lines)
 
     def _rows(self, count: int) -> list[dict[str, Any]]:
         name = getattr(self.settings, "table", "")

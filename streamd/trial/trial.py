@@ -31,11 +31,13 @@ from streamd.core.peer import Peer
 from streamd.core.settings import BufferSettings
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.feed import Feed, Route
 from streamd.runtime.intake import Intake
-from streamd.runtime.pipeline import Pipeline, Stage
-from streamd.runtime.worker import Feed, Route, Workers
+from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.stage import Stage
+from streamd.runtime.worker import Workers
 from streamd.sqlite.databases import Databases
-from streamd.trial.output import Stored, TrialOutput
+from streamd.trial.output import TakenRecords, TrialOutput
 
 SAMPLE = Peer("sample")
 """What stands for the address of the sender."""
@@ -61,7 +63,7 @@ class Fate:
     number: int
     payload: bytes
     flag: str = ""
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[TakenRecords] = field(default_factory=list)
     filtered: list[Filtered] = field(default_factory=list)
     unmatched: list[tuple[str, str, int]] = field(default_factory=list)
     """Pipeline, sink and number of records whose `where` was not true."""

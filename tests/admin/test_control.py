@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.admin import control as control_module
-from streamd.admin.control import ControlServer, Peer
+from streamd.admin.control import AskingProcess, ControlServer
 from streamd.admin.view import ReloadFailure
 from streamd.admin.watch import Watch
 from streamd.core.errors import ConfigError, EnvironmentFault
@@ -26,13 +26,13 @@ class Reloading:
     """What a daemon does when it is asked to reload."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[bool, Peer]] = []
+        self.asked: list[tuple[bool, AskingProcess]] = []
         self.done = 0
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.error: Exception | None = None
 
-    async def __call__(self, dry_run: bool, peer: Peer) -> dict[str, Any]:
+    async def __call__(self, dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
         self.asked.append((dry_run, peer))
         await self.may_end.wait()
         self.done += 1
@@ -113,7 +113,7 @@ async def test_a_reload_answers_what_it_changes_and_knows_who_asked(
     control: ControlServer, reloading: Reloading, target: str, dry: bool
 ) -> None:
     assert await ask(control, target, "POST") == (200, {"dry_run": dry, "nothing": True})
-    assert reloading.asked == [(dry, Peer(os.getpid(), os.getuid(), os.getgid()))]
+    assert reloading.asked == [(dry, AskingProcess(os.getpid(), os.getuid(), os.getgid()))]
 
 
 @pytest.mark.parametrize(("kind", "code"), [(ConfigError, 422), (EnvironmentFault, 503)])

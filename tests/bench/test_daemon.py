@@ -2,12 +2,12 @@ from collections import Counter
 
 import pytest
 
-from streamd.bench.daemon import Stopped
+from streamd.bench.daemon import StoppedDaemon
 from streamd.bench.row import BenchError
 
 
-def stopped(rows: int = 3, last_seq: int = 3, **counts: int) -> Stopped:
-    return Stopped(rows, rows, 1, last_seq, Counter({("tcp", name): n for name, n in counts.items()}))
+def stopped(rows: int = 3, last_seq: int = 3, **counts: int) -> StoppedDaemon:
+    return StoppedDaemon(rows, rows, 1, last_seq, Counter({("tcp", name): n for name, n in counts.items()}))
 
 
 def test_books_that_hold() -> None:
@@ -32,7 +32,7 @@ def test_books_that_do_not_hold_are_an_error(counts: dict[str, int], said: str) 
 
 
 @pytest.mark.parametrize("found", [stopped(rows=2), stopped(last_seq=4), stopped(rows=4)])
-def test_a_missing_or_doubled_record_is_an_error(found: Stopped) -> None:
+def test_a_missing_or_doubled_record_is_an_error(found: StoppedDaemon) -> None:
     stopped().check_complete(3)
     with pytest.raises(BenchError, match="3 sent; rows"):
         found.check_complete(3)

@@ -12,9 +12,9 @@ from streamd.bench.row import BenchError
 def expired(monkeypatch: pytest.MonkeyPatch, with_bound: int, without: int = 0) -> None:
     p99_ms = [25.0, 60.0, 900.0, 70.0, 24.0, 50.0]  # without and with, in turn; one is an accident
 
-    def run(_: Plan, max_bytes: int | None) -> retention.Run:
+    def run(_: Plan, max_bytes: int | None) -> retention.RetentionRun:
         p99_ms.append(p99_ms[0])
-        return retention.Run(10.0, p99_ms.pop(0), 900.0, with_bound if max_bytes else without)
+        return retention.RetentionRun(10.0, p99_ms.pop(0), 900.0, with_bound if max_bytes else without)
 
     monkeypatch.setattr(retention, "_run", run)
 

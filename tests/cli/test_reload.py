@@ -9,7 +9,7 @@ import pytest
 from streamd.admin import client
 from streamd.admin.client import place_of
 from streamd.cli import main
-from streamd.cli.reload import Changes, lines
+from streamd.cli.reload import ReloadAnswer, lines
 from streamd.config import ControlSettings, DaemonSettings
 
 CHANGES = {
@@ -81,7 +81,7 @@ async def test_a_dry_run_asks_for_one(
     ("dry_run", "said"), [(True, "nothing would change"), (False, "reloaded: nothing has changed")]
 )
 def test_no_change_is_one_line(dry_run: bool, said: str) -> None:
-    assert lines(Changes(dry_run, True, {"kept": ["lab"]}, {}, {})) == [said]
+    assert lines(ReloadAnswer(dry_run, True, {"kept": ["lab"]}, {}, {})) == [said]
 
 
 async def test_json_is_the_answer_itself(

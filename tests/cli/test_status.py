@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamd.admin.control import ControlServer, Peer
+from streamd.admin.control import AskingProcess, ControlServer
 from streamd.admin.view import BufferGauge, ReloadFailure, SinkGauge, SourceGauge, StageGauge, View
 from streamd.admin.watch import Watch
 from streamd.cli import main
@@ -57,7 +57,7 @@ def view() -> View:
 
 @pytest.fixture
 async def server(view: View, tmp_path: Path) -> AsyncIterator[ControlServer]:
-    async def reload(dry_run: bool, peer: Peer) -> dict[str, Any]:
+    async def reload(dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
         raise AssertionError((dry_run, peer))
 
     path = tmp_path / "control.sock"

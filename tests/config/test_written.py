@@ -5,7 +5,7 @@ import pytest
 
 from streamd import config
 from streamd.config import written as written_module
-from streamd.config.written import Written, glimpse
+from streamd.config.written import WrittenConfig, glimpse
 from streamd.core.errors import ConfigError
 
 MAIN = """\
@@ -257,7 +257,7 @@ def test_a_folder_that_cannot_be_read_is_told(target: str, said: str, tmp_path: 
 def test_ten_thousand_files_are_read_and_one_more_is_too_many(tmp_path: Path) -> None:
     path = lay(tmp_path, {f"{n:05}.toml": f'[schemas.s{n}]\na = "int"\n' for n in range(9_999)})
     (tmp_path / "conf.d" / "sink.toml").write_text(SINK)
-    assert len(Written(path).document["schemas"]) == 9_999
+    assert len(WrittenConfig(path).document["schemas"]) == 9_999
 
     (tmp_path / "conf.d" / "last.toml").touch()
     assert refused(path) == ["conf.d: more than 10000 files: this is no configuration"]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from streamd.core.settings import Address
-from streamd.net.confirmed_connection import Broken, Connection, _whole, connect
+from streamd.net.confirmed_connection import Broken, ConfirmedConnection, _whole, connect
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -22,13 +22,13 @@ def server() -> Iterator[socket.socket]:
         yield sock
 
 
-async def connected(server: socket.socket) -> tuple[Connection, socket.socket]:
+async def connected(server: socket.socket) -> tuple[ConfirmedConnection, socket.socket]:
     connection = await connect(Address(*server.getsockname()), 5.0)
     connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     return connection, server.accept()[0]
 
 
-async def ended(connection: Connection, until: Until) -> "asyncio.Task[None]":
+async def ended(connection: ConfirmedConnection, until: Until) -> "asyncio.Task[None]":
     """The end is said, and the peer's is waited for."""
     ending = asyncio.create_task(connection.end(20.0))
     await until(lambda: connection._said_end)

@@ -17,7 +17,7 @@ from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
 from streamd.core.peer import Peer
 from streamd.net.certificate import names_in, normal
-from streamd.net.listener_tls import DAY_S, Tls, TlsSettings
+from streamd.net.listener_tls import DAY_S, ListenerTls, ListenerTlsSettings
 from streamd.net.tls_files import MissingCredential
 from streamd.sources.tcp import Tcp
 
@@ -34,8 +34,8 @@ def authority(new_authority: Any, tmp_path_factory: pytest.TempPathFactory) -> A
     return made
 
 
-def tls(folder: Path, **options: Any) -> Tls:
-    found = Tls.read(TlsSettings.model_validate(options), folder)
+def tls(folder: Path, **options: Any) -> ListenerTls:
+    found = ListenerTls.read(ListenerTlsSettings.model_validate(options), folder)
     assert found is not None
     return found
 
@@ -467,7 +467,7 @@ def test_a_certificate_of_the_far_future_says_when(authority: Any) -> None:
 )
 def test_options_that_do_nothing_or_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
-        TlsSettings.model_validate(options)
+        ListenerTlsSettings.model_validate(options)
 
 
 def test_names_have_one_spelling_to_be_compared_by() -> None:

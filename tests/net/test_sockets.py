@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamd.core.settings import Address
-from streamd.net.sockets import SO_BUF_LOCK, STREAM_BUFFER_BYTES, Sockets, inherited
+from streamd.net.sockets import SO_BUF_LOCK, STREAM_BUFFER_BYTES, ListeningSockets, inherited
 
 DGRAM, STREAM = socket.SOCK_DGRAM, socket.SOCK_STREAM
 
@@ -29,7 +29,7 @@ def port_of(sock: socket.socket) -> int:
 
 
 def test_who_listens_on_one_address_shares_its_socket_and_the_last_one_is_told() -> None:
-    sockets = Sockets()
+    sockets = ListeningSockets()
     listen = Address("127.0.0.1", free_port())
     first, address = sockets.take(listen, DGRAM, "a")
     second, _ = sockets.take(listen, DGRAM, "b")
@@ -48,7 +48,7 @@ def test_who_listens_on_one_address_shares_its_socket_and_the_last_one_is_told()
 
 
 def test_with_port_0_each_gets_a_socket_of_its_own() -> None:
-    sockets = Sockets()
+    sockets = ListeningSockets()
     listen = Address("127.0.0.1", 0)
     first, one = sockets.take(listen, DGRAM, "a")
     second, other = sockets.take(listen, DGRAM, "b")
@@ -72,7 +72,7 @@ def test_with_port_0_each_gets_a_socket_of_its_own() -> None:
 )
 def test_an_inherited_socket_is_found_by_address_and_kind(host: str, wanted: str, found: bool) -> None:
     with bound(host) as sock:
-        sockets = Sockets([sock])
+        sockets = ListeningSockets([sock])
         listen = Address(wanted, port_of(sock))
         assert (sockets.inherited(listen, DGRAM, "a") is sock) == found
         assert sockets.inherited(listen, STREAM, "a") is None
@@ -81,7 +81,7 @@ def test_an_inherited_socket_is_found_by_address_and_kind(host: str, wanted: str
 
 def test_an_inherited_socket_is_never_the_last_takers_to_close() -> None:
     with bound("127.0.0.1") as sock:
-        sockets = Sockets([sock])
+        sockets = ListeningSockets([sock])
         listen = Address("127.0.0.1", port_of(sock))
         taken, address = sockets.take(listen, DGRAM, "a")
         assert address == listen

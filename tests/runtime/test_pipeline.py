@@ -4,7 +4,7 @@ from typing import Any
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadRecord, Processed, StepContext
 from streamd.runtime.meter import SharedMeter
-from streamd.runtime.pipeline import Stage
+from streamd.runtime.stage import Stage
 from streamd.runtime.turn import Line
 
 

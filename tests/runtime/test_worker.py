@@ -10,10 +10,11 @@ from streamd.core.contracts import BadRecord, Processed
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import BufferSettings
+from streamd.runtime.feed import Feed, Route
 from streamd.runtime.intake import Intake
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.turn import Line
-from streamd.runtime.worker import QUANTUM_BYTES, Feed, Route, Workers
+from streamd.runtime.worker import QUANTUM_BYTES, Workers
 
 
 def test_decoded_frames_and_bad_ones_are_in_the_books_and_the_dead_letters(bench: Any) -> None:

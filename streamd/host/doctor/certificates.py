@@ -10,7 +10,7 @@ from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
 from streamd.host.doctor.finding import Finding
 from streamd.host.doctor.host import Host
-from streamd.net.listener_tls import DAY_S, WARN_BEFORE_S, Tls
+from streamd.net.listener_tls import DAY_S, WARN_BEFORE_S, ListenerTls
 from streamd.net.tls_files import MissingCredential
 
 CHECK = "certificates"
@@ -22,7 +22,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     for name, source in loaded.config.sources.items():
         settings = getattr(source, "tls", None)
         try:
-            tls = None if settings is None else Tls.read(settings, loaded.base_dir)
+            tls = None if settings is None else ListenerTls.read(settings, loaded.base_dir)
             if tls is not None:
                 yield judge_expiry(name, tls.expires_at_wall_s - time.time())
                 yield judge_key(name, tls.key_path, tls.key_path.stat().st_mode)

@@ -18,7 +18,7 @@ CHECK = "disk_space"
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputFile:
     """One file, or all files of a dated path. `max_bytes` is None where nothing bounds it."""
 
     owner: str
@@ -31,7 +31,7 @@ class Output:
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """Findings by file system: what lies on the same one shares its room."""
     del host
-    together: dict[int, tuple[Path, list[Output]]] = {}
+    together: dict[int, tuple[Path, list[OutputFile]]] = {}
     for path, output in _outputs(loaded):
         folder = existing(path)
         try:
@@ -44,7 +44,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
         yield from judge(folder, free_bytes(folder), found)
 
 
-def judge(folder: Path, free: int, found: Iterable[Output]) -> Iterator[Finding]:
+def judge(folder: Path, free: int, found: Iterable[OutputFile]) -> Iterator[Finding]:
     """What the outputs below one folder may still take, against what its file system has left."""
     found = list(found)
     text = f"{folder} has {size(free)} free"
@@ -82,21 +82,21 @@ def existing(path: Path) -> Path:
     return next(parent for parent in path.parents if parent.exists())
 
 
-def _outputs(loaded: Loaded) -> Iterator[tuple[Path, Output]]:
+def _outputs(loaded: Loaded) -> Iterator[tuple[Path, OutputFile]]:
     config = loaded.config
     for owner, path in outputs(loaded):
         has_bytes = _has_bytes(path)
         if owner == "ledger":
             has_max_age = config.ledger.max_age is not None
-            yield path, Output(owner, has_bytes, None, has_max_age=has_max_age)
+            yield path, OutputFile(owner, has_bytes, None, has_max_age=has_max_age)
         elif owner == "dead_letters":
-            yield path, Output(owner, has_bytes, config.dead_letters.max_size)
+            yield path, OutputFile(owner, has_bytes, config.dead_letters.max_size)
         else:
             retention: Any = getattr(config.sinks[owner.removeprefix("sinks.")], "retention", None)
             if retention is not None:
                 yield (
                     path,
-                    Output(
+                    OutputFile(
                         owner,
                         has_bytes,
                         retention.max_size,

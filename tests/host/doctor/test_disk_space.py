@@ -1,17 +1,17 @@
 from pathlib import Path
 
-from streamd.host.doctor.disk_space import Output, judge
+from streamd.host.doctor.disk_space import OutputFile, judge
 
 GIB = 1 << 30
 FOLDER = Path("/var/lib/streamd")
 
 
-def severities(free: int, *found: Output) -> list[str]:
+def severities(free: int, *found: OutputFile) -> list[str]:
     return [finding.severity for finding in judge(FOLDER, free, found)]
 
 
 def test_less_than_min_free_is_a_problem() -> None:
-    output = Output("sinks.a", 0, GIB, min_free_bytes=GIB, has_max_age=True)
+    output = OutputFile("sinks.a", 0, GIB, min_free_bytes=GIB, has_max_age=True)
     first, *_ = judge(FOLDER, GIB - 1, [output])
     assert first.severity == "problem"
     assert "sinks.a stops writing below 1 GiB" in first.text
@@ -19,18 +19,18 @@ def test_less_than_min_free_is_a_problem() -> None:
 
 
 def test_outputs_of_one_file_system_share_its_room() -> None:
-    outputs = [Output(f"sinks.{name}", 0, 6 * GIB) for name in "ab"]
+    outputs = [OutputFile(f"sinks.{name}", 0, 6 * GIB) for name in "ab"]
     assert severities(13 * GIB, *outputs) == ["fine"]
     assert severities(11 * GIB, *outputs) == ["advice", "fine"]
 
 
 def test_what_a_file_has_already_is_not_asked_for_again() -> None:
-    assert severities(2 * GIB, Output("sinks.a", 9 * GIB, 10 * GIB)) == ["fine"]
+    assert severities(2 * GIB, OutputFile("sinks.a", 9 * GIB, 10 * GIB)) == ["fine"]
 
 
 def test_growth_without_bound_is_told_with_the_key_that_bounds_it() -> None:
-    findings = list(judge(FOLDER, GIB, [Output("ledger", 0, None), Output("sinks.a", 0, None)]))
+    findings = list(judge(FOLDER, GIB, [OutputFile("ledger", 0, None), OutputFile("sinks.a", 0, None)]))
     assert [finding.severity for finding in findings] == ["advice", "advice", "fine"]
     assert "[ledger] max_age" in findings[0].text
     assert "sinks.a.retention.max_age or .max_size would set one" in findings[1].text
-    assert severities(GIB, Output("ledger", 0, None, has_max_age=True)) == ["fine"]
+    assert severities(GIB, OutputFile("ledger", 0, None, has_max_age=True)) == ["fine"]

@@ -1,0 +1,109 @@
+"""What a codec gave, as the books and the pipelines take it."""
+
+from operator import attrgetter
+
+import structlog
+
+from streamd.core.batch import FLAG, Batch, copied
+from streamd.core.contracts import Decoded
+from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.peer import plain_of
+from streamd.core.printable import printable
+from streamd.runtime.feed import Feed
+
+log = structlog.get_logger()
+
+
+def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: DeadLetterOffice) -> None:
+    """Enter what the codec made of the frames, and keep its rejects as dead letters."""
+    book = feed.frames
+    bad_elements = 0
+    bad_frames = 0
+    if decoded.rejects:
+        letters = []
+        rejects = sorted(decoded.rejects, key=attrgetter("index"))
+        for bad in rejects:
+            if bad.element:
+                bad_elements += 1
+            else:
+                bad_frames += 1
+                book.rejected[bad.reason] += 1
+            if bad.reason in feed.codec.alarming:
+                log.warning(
+                    "frames_unusable",
+                    source=book.source,
+                    peer=frames.peer(bad.index),
+                    reason=bad.reason,
+                    why=printable(bad.detail),
+                )
+            letters.append(
+                DeadLetter(
+                    bad.payload,
+                    "decode",
+                    bad.reason,
+                    bad.detail,
+                    source=book.source,
+                    peer=frames.peer(bad.index),
+                    received_at=frames.time(bad.index),
+                    pipeline=feed.routes[0].pipeline.name if len(feed.routes) == 1 else None,
+                )
+            )
+        indexes = [bad.index for bad in rejects]
+        dead_letters.keep(letters, frames.acks and frames.acks.fork_at(indexes))
+    book.decoded += len(frames) - bad_frames
+    for route in feed.routes:
+        route.records.taken_in += len(decoded.records) + bad_elements
+        if bad_elements:
+            route.records.rejected["decode"] += bad_elements
+    if counts := feed.codec.counts:
+        book.counters.declare(feed.codec.counters)
+        for name, n in counts.items():
+            book.counters.add(name, n)
+        counts.clear()
+
+
+def batch_of(feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
+    """The records as a batch, each with the sender, the time and the ack of its frame."""
+    records = decoded.records
+    size_bytes = decoded.size_bytes
+    if size_bytes is None:
+        size_bytes = frames.size_bytes * feed.codec.weight
+    schema = feed.codec.schema if decoded.typed else None
+    peers, received_at, acks = frames.peers.map(plain_of), frames.received_at, frames.acks
+    origins = decoded.origins
+    if origins is not None:
+        peers, received_at = peers.take(origins), received_at.take(origins)
+        acks = acks and acks.of_origins(origins, together=decoded.frames is not None)
+    if frames.flagged:
+        if schema is not None:
+            records = list(map(schema.to_dict, records))
+            schema = None
+        for record, origin in zip(records, origins or range(len(records)), strict=True):
+            payload = frames.payloads[origin]
+            if isinstance(payload, FlaggedFrame):
+                record[FLAG] = payload.flag
+    return Batch(
+        records if schema is None else schema.flatten(records),
+        feed.frames.source,
+        feed.routes[0].pipeline.name,
+        peers,
+        received_at,
+        fields=None if schema is None else schema.names,
+        acks=acks,
+        size_bytes=size_bytes if schema is None else size_bytes // 2,
+    )
+
+
+def twin_of(batch: Batch) -> Batch:
+    """The batch for one more pipeline: what steps may change is copied; flat values nobody changes."""
+    return Batch(
+        batch.records if batch.fields is not None else list(map(copied, batch.records)),
+        batch.source,
+        batch.pipeline,
+        batch.peers,
+        batch.received_at,
+        fields=batch.fields,
+        acks=batch.acks,
+        size_bytes=batch.size_bytes,
+    )
