@@ -8,10 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd import registry
-from streamd.core.contracts import AnyCodec, Codec, Decoded
+from streamd.core.batch import Record
+from streamd.core.contracts import AnyCodec, BadElement, Codec, Decoded, Frame
+from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
+from streamd.core.settings import Settings
 
 NOW = Now(1_706_688_000.0, 1.0)
 
@@ -115,3 +118,33 @@ def test_no_bad_line_of_a_large_frame_is_lost(line: bytes, new_codec: Any) -> No
     decoded = new_codec("json").decode(sent([b"{}\n" + line * count]), NOW)
     assert decoded.records == [{}]
     assert [reject.element for reject in decoded.rejects] == [True] * count
+
+
+class OfSenders(Codec[Settings]):
+    """What a codec looks like that needs sender and time."""
+
+    def decode_frame(self, frame: Frame, now: Now) -> Record | list[Record | BadElement]:
+        if frame.payload == b"bad":
+            raise BadData("test:bad", frame.peer)
+        return {"from": str(frame.peer), "at": frame.received_at, "age": now.wall_s - frame.received_at}
+
+
+def test_a_codec_sees_the_sender_and_the_time_of_each_frame() -> None:
+    frames = Frames.merge(
+        [Frames.of([b"a", b"bad"], "10.0.0.1:1", 5.0), Frames.of([b"b"], "10.0.0.2:2", 7.0)]
+    )
+    done = OfSenders(OfSenders.Config(), None).decode(frames, Now(10.0, 0.0))
+    assert done.records == [
+        {"from": "10.0.0.1:1", "at": 5.0, "age": 5.0},
+        {"from": "10.0.0.2:2", "at": 7.0, "age": 3.0},
+    ]
+    assert done.origins == [0, 2]
+    assert [(bad.index, bad.reason, bad.detail) for bad in done.rejects] == [(1, "test:bad", "10.0.0.1:1")]
+
+
+def test_a_codec_that_decodes_nothing_is_refused_when_it_is_made() -> None:
+    class Nothing(Codec[Settings]):
+        pass
+
+    with pytest.raises(TypeError, match="Nothing overrides none of decode_one"):
+        Nothing(Nothing.Config(), None)

@@ -100,6 +100,14 @@ class Codec(ABC, Generic[C]):
         """What the configuration may say of this codec."""
 
     def __init__(self, config: C, schema: Schema | None) -> None:
+        """Raises TypeError for a class that overrides none of the three methods that decode."""
+        cls = type(self)
+        if (cls.decode, cls.decode_frame, cls.decode_one) == (
+            Codec.decode,
+            Codec.decode_frame,
+            Codec.decode_one,
+        ):
+            raise TypeError(f"{cls.__name__} overrides none of decode_one, decode_frame and decode")
         self.config = config
         self.schema = schema
         self.typed = False
@@ -152,7 +160,7 @@ class Codec(ABC, Generic[C]):
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
         """The record or records of one frame. Raises `BadData` where the frame as a whole is none."""
-        raise NotImplementedError(f"{type(self).__name__} overrides none of decode_one, decode_frame, decode")
+        raise NotImplementedError
 
     def forget(self, peer: Peer, now: Now) -> Decoded | None:
         """A connection has ended, and all its frames were decoded: give up what is kept for it.
