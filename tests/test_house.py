@@ -168,6 +168,7 @@ COVERED_BY: dict[str, str] = {
     "streamd/sqlite/typed_rows.py": "tests/sinks/test_sqlite_rejects.py",
     "streamd/state/keeper.py": "tests/e2e/test_state.py",
     "streamd/state/key.py": "tests/e2e/test_state.py",
+    "streamd/state/reader.py": "tests/cli/test_state.py",
     "streamd/state/snapshot.py": "tests/e2e/test_state.py",
     "streamd/state/store.py": "tests/e2e/test_state.py",
     "streamd/trial/output.py": "tests/cli/test_try.py",

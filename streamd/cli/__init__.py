@@ -27,6 +27,7 @@ COMMANDS = {
     "tail": "show the newest stored records, and those that come",
     "query": "ask the stored data in SQL",
     "dead-letters": "look at what could not be used, and why",
+    "state": "look at what steps remember over a restart, and delete it",
     "doctor": "look at what this host does to a configuration, and how to mend it",
     "logs": "make the daemon's log readable, and pick lines from it",
     "try": "send a sample through a configuration, without a daemon",

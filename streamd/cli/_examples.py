@@ -23,6 +23,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "streamd dead-letters show 81",
         "streamd dead-letters replay --reason json:syntax --dry-run",
     ),
+    "state": ("streamd state list", "streamd state list --json", "streamd state drop --set-aside --yes"),
     "doctor": ("streamd doctor --config /etc/streamd/streamd.toml",),
     "logs": ("journalctl -u streamd -o cat -f | streamd logs --level warning",),
     "send": (

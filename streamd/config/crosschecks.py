@@ -11,6 +11,8 @@ from streamd.core.schema import Schema
 from streamd.core.settings import Address
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+STATE_FILE = "state.db"
+"""Where the state of steps is stored, below state_dir."""
 LEDGER_NAMES = ("ledger", "ledger_summary", "ledger_sinks", "completeness")
 """Tables and views that the ledger keeps in its own file."""
 
@@ -129,6 +131,11 @@ def _sinks(parts: Parts, problems: list[Problem]) -> None:
         text = "the ledger is in this file; dead letters need a file of their own, which max_size bounds"
         problems.append(Problem(("dead_letters", "path"), text))
     tables: dict[tuple[str, str], str] = {}
+    problems += [
+        Problem(("sinks", name, "path"), "the state of steps is in this file, below state_dir")
+        for name, sink in parts.sinks.items()
+        if resolved(getattr(sink, "path", None) or "") == resolved(STATE_FILE)
+    ]
     problems += _plain_files(parts, resolved)
     for name, sink in parts.sinks.items():
         place: Place = ("sinks", name)

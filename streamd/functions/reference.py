@@ -58,6 +58,30 @@ class Named:
             return made
         return partial(self._found, **self._params) if self._params else self._found
 
+    def has(self, name: str) -> bool:
+        """Whether it is a class with such a method."""
+        return self.is_class and callable(getattr(self._found, name, None))
+
+    def check_clock_and_state(self) -> None:
+        """Raises `ConfigError` for methods that miss their other half, or that nobody could call."""
+        for name, other in (("tick", "next_deadline"), ("snapshot", "restore")):
+            if self.has(name) != self.has(other):
+                one, missing = (name, other) if self.has(name) else (other, name)
+                raise ConfigError(f"{self._name_of_class}: {one} needs {missing}", ("function",))
+            for method in (name, other):
+                if self.has(method) and inspect.iscoroutinefunction(getattr(self._found, method)):
+                    raise ConfigError(f"{self._name_of_class}: {method} must not be async", ("function",))
+
+    @property
+    def _name_of_class(self) -> str:
+        return f"class {self._found.__name__}"
+
+    @property
+    def state_version(self) -> int:
+        """What the class says of the format of its snapshots."""
+        version = getattr(self._found, "state_version", 1)
+        return version if type(version) is int else 1
+
     def is_current(self) -> bool:
         """Whether its files are as they were; an installed package is what it was until a restart."""
         if self._space is None:

@@ -245,6 +245,8 @@ class Replay:
             for sink in self.loaded.config.pipelines[name].sinks
         ]
         stages = [Stage(label, step) for label, step in self.parts.steps[name]]
+        for stage in stages:
+            stage.may_hold = False
         fanout = Fanout(outputs, self.books, self.dead_letters)
         return Pipeline(name, stages, fanout, self.dead_letters, read_clock, self.books)
 

@@ -41,6 +41,8 @@ class Stage:
             self.offloaded = Offloaded(step, step.offload, clock)
         self.log: StepLog = before.log if before is not None else StepLog()
         self.holding: Holding = before.holding if before is not None else Holding()
+        self.may_hold = True
+        """Whether the step is given holds. Not where each frame's fate is waited for before the next one."""
 
     def open(self) -> None:
         """Make what the step needs, unless it runs in other processes. Raises `EnvironmentFault`."""
@@ -69,7 +71,7 @@ class Stage:
     def process(self, records: list[Record], ack: Ack | None, now: Now) -> Processed:
         """Run a step that does not wait on records that have one ack. Whatever it does, they come back."""
         try:
-            if ack is None:
+            if ack is None or not self.may_hold:
                 return self.step.process(records, now)
             with Claim(self.holding, ack):
                 return self.step.process(records, now)
@@ -82,7 +84,7 @@ class Stage:
     ) -> Processed:
         """The same for a step that waits; `begin` is called once it has a slot for the records."""
         offloaded = cast("Offloaded", self.offloaded)
-        if ack is None:
+        if ack is None or not self.may_hold:
             return await offloaded.process(records, now, begin)
         with Claim(self.holding, ack):
             return await offloaded.process(records, now, begin)

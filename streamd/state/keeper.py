@@ -227,7 +227,7 @@ class StateKeeper:
                 StoredState(key, stage.name, at, snapshot.inputs, state)
                 for stage, key, state in snapshot.states
             ]
-            steps = [(stage.step.context.pipeline, stage.name) for stage in group.stages]
+            steps = [(stage.name, key_of(stage.step)) for stage in group.stages]
             try:
                 await self._store.replace(steps, rows)
             except (SinkError, sqlite3.Error) as error:

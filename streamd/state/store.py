@@ -31,7 +31,11 @@ CREATE TABLE IF NOT EXISTS state (
 """
 _COLUMNS = "pipeline, step, type, config_hash, version, format, saved_at, inputs, state"
 _INSERT = f"INSERT INTO state ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
-_DELETE = "DELETE FROM state WHERE set_aside_at IS NULL AND pipeline = ? AND step = ?"
+_DELETE = (
+    "DELETE FROM state WHERE set_aside_at IS NULL AND pipeline = ?"
+    " AND (step = ? OR (type = ? AND config_hash = ? AND version = ? AND format = ?))"
+)
+"""Of a step, also where it had another place in the list."""
 _SET_ASIDE = "UPDATE state SET set_aside_at = ?, why = ? WHERE id = ?"
 _CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER BY saved_at DESC, id"  # noqa: S608 - our own words
 
@@ -83,9 +87,12 @@ class StateStore:
             in await self.db.fetch(_CURRENT)
         ]  # fmt: skip
 
-    async def replace(self, steps: Iterable[tuple[str, str]], rows: Sequence[StoredState]) -> None:
+    async def replace(self, steps: Iterable[tuple[str, StateKey]], rows: Sequence[StoredState]) -> None:
         """Let these rows be the states of the steps, in one transaction. A step without a row has none."""
-        statements: list[tuple[str, tuple[object, ...]]] = [(_DELETE, step) for step in steps]
+        statements: list[tuple[str, tuple[object, ...]]] = [
+            (_DELETE, (key.pipeline, step, key.type, key.config_hash, key.version, key.format))
+            for step, key in steps
+        ]
         for row in rows:
             key = row.key
             values = (

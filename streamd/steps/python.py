@@ -11,6 +11,7 @@ from streamd.core.batch import Record
 from streamd.core.contracts import DROP, BadRecord, Drop, Offload, Processed, Step, StepContext
 from streamd.core.errors import BadData, ConfigError, EnvironmentFault
 from streamd.core.failure import failure_of, text_of
+from streamd.core.hold import Hold
 from streamd.core.now import Now
 from streamd.core.settings import DurationS, Settings
 from streamd.functions.files import Sources
@@ -78,6 +79,10 @@ class Python(Step["Python.Config"]):
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
         self._named = Named(config.function, context.base_dir, config.params)
+        self._named.check_clock_and_state()
+        self.state_version = self._named.state_version
+        self._holds: list[Hold] = []
+        """Of what the object keeps until its next `tick`."""
         self.offload = _offload(config, awaited=self._named.is_async)
         self._function: Callable[[Any], Any] | None = None if self._named.is_class else self._named.make()
 
@@ -111,6 +116,51 @@ class Python(Step["Python.Config"]):
         if sources:
             use_sources(root, sources)
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether the class has a clock."""
+        return self._named.has("tick")
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether the class has snapshots."""
+        return self._named.has("snapshot")
+
+    def next_deadline(self) -> float | None:
+        if self._function is None:
+            return None
+        deadline: float | None = self._object.next_deadline()
+        return deadline
+
+    def tick(self, now: Now) -> Processed:
+        """What the object's `tick` returns: a dict, a list of dicts, or nothing. It may raise anything."""
+        if self._function is None:
+            return Processed([])
+        made = self._object.tick(now)
+        done = batch_made([], [made] if isinstance(made, dict) else [] if made in (None, DROP) else made)
+        if done.records:
+            done.holds, self._holds = self._holds, []
+        return done
+
+    def snapshot(self) -> bytes | None:
+        state: bytes | None = None if self._function is None else self._object.snapshot()
+        return state
+
+    def restore(self, state: bytes) -> None:
+        self._object.restore(state)
+
+    @property
+    def _object(self) -> Any:
+        return self._function
+
+    def _kept(self, done: Processed) -> Processed:
+        """What an object with a clock does not return it keeps: its frames wait for the next `tick`."""
+        if done.filtered and self.is_timed:
+            done.absorbed, done.filtered = done.filtered, 0
+            if not self.is_stateful and (hold := self.context.hold()) is not None:
+                self._holds.append(hold)
+        return done
+
     def process(self, records: list[Record], now: Now) -> Processed:
         try:
             function = self._function or self._opened()
@@ -119,7 +169,7 @@ class Python(Step["Python.Config"]):
         if self.config.mode == "batch":
             given = [record.copy() for record in records]
             try:
-                return batch_made(given, function(given.copy()))
+                return self._kept(batch_made(given, function(given.copy())))
             except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
                 return self._all_rejected(records, error)
         done = Processed([])
@@ -136,7 +186,7 @@ class Python(Step["Python.Config"]):
             except BaseException as error:  # noqa: BLE001 - the same
                 done.rejects.append(self._reject(record, error))
         settle(done, owners)
-        return done
+        return self._kept(done)
 
     async def process_async(
         self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
@@ -148,7 +198,7 @@ class Python(Step["Python.Config"]):
         if self.config.mode == "batch":
             given = [record.copy() for record in records]
             try:
-                return batch_made(given, await function(given.copy()))
+                return self._kept(batch_made(given, await function(given.copy())))
             except BaseException as error:
                 if is_cancelled():
                     raise
@@ -166,7 +216,7 @@ class Python(Step["Python.Config"]):
             if is_cancelled():  # the function went on all the same: nobody waits for the rest any more
                 break
         settle(done, owners)
-        return done
+        return self._kept(done)
 
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
         done = self.process([record], now)

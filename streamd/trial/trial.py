@@ -245,6 +245,8 @@ class Trial:
             for sink in self._loaded.config.pipelines[name].sinks
         ]
         stages = [Stage(label, step) for label, step in self._parts.steps[name]]
+        for stage in stages:
+            stage.may_hold = False
         pipeline = _TracedPipeline(
             name, stages, Fanout(outputs, self.books, self._office), self._office, read_clock, self.books
         )

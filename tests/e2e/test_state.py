@@ -3,10 +3,16 @@
 import json
 import os
 import random
+import signal
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 THIRD_PARTY = Path(__file__).parents[1] / "third_party"
 KEYS = "abc"
@@ -163,3 +169,198 @@ def test_a_stop_stores_the_state_and_a_start_goes_on_with_it(
         "numbered > count[0]",
         "totals > totals[0]",
     }
+
+
+SMALL = (
+    CONFIG.split("[pipelines.totals]", maxsplit=1)[0]
+    + "\n[sinks.numbered]"
+    + CONFIG.split("[sinks.numbered]")[1].split("[sinks.totals]", maxsplit=1)[0]
+)
+
+
+def run_once(start: Callable[..., Any], writer: Writer, config: str = SMALL, count: int = 50) -> Any:
+    """Write, wait until all is stored, and stop."""
+    writer.write(count)
+    daemon = start(config, **third_party())
+    daemon.wait_rows(writer.count, "numbered")
+    daemon.stop()
+    return daemon
+
+
+def set_aside(daemon: Any) -> list[str]:
+    return [event["why"] for event in daemon.events("state_set_aside")]
+
+
+def in_file(daemon: Any) -> list[tuple[str, str | None]]:
+    return list(daemon.query("SELECT step, why FROM state ORDER BY set_aside_at IS NULL, id", "state.db"))
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "why"),
+    [
+        ('by = "key"', 'by = "key", start = 5', "the settings or the code of the step have changed"),
+        ("pipelines.numbered", "pipelines.other", "pipeline numbered has no step with state"),
+        (
+            '"count", by',
+            '"totals", sum_of = "seq", by',
+            "pipeline numbered has no step of type count that keeps",
+        ),
+        ('steps = [{ type = "count", by = "key" }]', "", "pipeline numbered has no step with state"),
+    ],
+)
+def test_a_state_of_another_step_is_set_aside_and_named(
+    start: Callable[..., Any], tmp_path: Path, was: str, now: str, why: str
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    run_once(start, writer)
+    daemon = start(SMALL.replace(was, now), **third_party())
+    assert [text.startswith(why) for text in set_aside(daemon)] == [True]
+    kill(daemon)
+    assert in_file(daemon)[0] == ("count[0]", set_aside(daemon)[0])
+    daemon = start(SMALL.replace(was, now), **third_party())
+    assert set_aside(daemon) == []
+    kill(daemon)
+
+
+def test_a_step_keeps_its_state_when_another_is_put_before_it(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    run_once(start, writer)
+    moved = SMALL.replace("steps = [", 'steps = [{ type = "filter", where = "seq >= 0" }, ')
+    daemon = run_once(start, writer, moved)
+    assert [event["step"] for event in daemon.events("state_restored")] == ["numbered > count[1]"]
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+    assert in_file(daemon) == [("count[1]", None)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("UPDATE state SET state = x'00'", "the step cannot go on from it: "),
+        ("UPDATE state SET format = 99", "another version of streamd stored it (format 99)"),
+        ("UPDATE state SET version = 99", "the step stores its state in another way now (version 99)"),
+        ("UPDATE state SET inputs = 'x'", "it does not say which frames it has seen"),
+        (
+            "UPDATE state SET inputs = json_set(inputs, '$.log[1]', 3)",
+            "the remembered position of source log is ahead of it",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_is_set_aside_and_the_step_begins_without(
+    start: Callable[..., Any], tmp_path: Path, sql: str, why: str
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    run_once(start, writer)
+    with sqlite3.connect(tmp_path / "var" / "state.db") as connection:
+        connection.execute(sql)
+    connection.close()
+    daemon = run_once(start, writer)
+    assert [text.startswith(why) for text in set_aside(daemon)] == [True]
+    first = daemon.query("SELECT key, min(n) FROM numbered WHERE seq >= 50 GROUP BY 1 ORDER BY 1")
+    assert first == [(key, 1) for key in KEYS]
+    assert len(in_file(daemon)) == 2
+
+
+def test_without_its_position_the_input_is_read_from_the_beginning_and_the_state_is_set_aside(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    run_once(start, writer)
+    (tmp_path / "var" / "positions" / "log.json").unlink()
+    daemon = run_once(start, writer)
+    assert [text.startswith("source log does not go on where it was") for text in set_aside(daemon)] == [True]
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+
+
+def test_a_state_that_is_too_large_is_named_and_nothing_passes_it(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    with writer.path.open("w") as file:
+        file.writelines(json.dumps({"seq": n, "key": f"{n:0100}"}) + "\n" for n in range(50))
+    small = '[daemon]\nmax_state = "1KiB"\n' + SMALL
+    daemon = start(small, **third_party())
+    daemon.wait_rows(50, "numbered")
+    wait_until(lambda: daemon.events("state_too_large"), "the event")
+    time.sleep(0.5)
+    daemon.stop()
+    assert len(daemon.events("state_too_large")) == 1
+    assert (daemon.events("state_too_large")[0]["step"], len(daemon.events("state_not_stored"))) == (
+        "numbered > count[0]",
+        1,
+    )
+    assert (states(daemon), position(daemon)) == ([], 0)
+    daemon = start(SMALL, **third_party())
+    wait_until(lambda: position(daemon) == 50, "a state that fits, and the position behind it")
+    daemon.stop()
+    assert daemon.query("SELECT max(n), count(*) FROM numbered") == [(1, 50)]
+
+
+def test_a_reload_keeps_the_state_where_the_step_stays_and_where_it_is_made_anew(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    (tmp_path / "steps.py").write_text(COUNTER)
+    config = SMALL.replace(
+        '{ type = "count", by = "key" }', '{ type = "python", function = "steps.py:Counter" }'
+    )
+    writer = Writer(tmp_path / "in.log")
+    daemon = start(config, **third_party())
+    for change in (
+        lambda: None,
+        lambda: (tmp_path / "steps.py").write_text(COUNTER + "# other\n"),
+        lambda: None,
+    ):
+        writer.write(100)
+        daemon.wait_rows(writer.count, "numbered")
+        change()
+        reloads = len(daemon.events("reloaded"))
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda before=reloads: len(daemon.events("reloaded")) > before, "the reload")
+    assert daemon.events("reloaded")[1]["steps_replaced"] == "numbered > python[0]"
+    writer.write(100)
+    daemon.wait_rows(writer.count, "numbered")
+    kill(daemon)
+    daemon = run_once(start, writer, config)
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+
+
+COUNTER = """
+import json
+
+class Counter:
+    def __init__(self):
+        self.seen = {}
+
+    def __call__(self, record):
+        self.seen[record["key"]] = self.seen.get(record["key"], 0) + 1
+        return record | {"n": self.seen[record["key"]]}
+
+    def snapshot(self):
+        return json.dumps(self.seen).encode()
+
+    def restore(self, state):
+        self.seen = json.loads(state)
+"""
+
+
+def test_states_are_listed_beside_the_daemon_and_dropped_after_it(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    writer.write(20)
+    daemon = start(SMALL, **third_party())
+    wait_until(lambda: seen(daemon) == 20, "the state")
+
+    def state(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "streamd", "state", *arguments, "--config", str(daemon.config)]
+        env = {**os.environ, **third_party()}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+
+    [row] = map(json.loads, state("list", "--json").stdout.splitlines())
+    assert (row["pipeline"], row["step"], row["use"]) == ("numbered", "count[0]", "current")
+    refused = state("drop", "--all", "--yes")
+    assert (refused.returncode, str(daemon.process.pid) in refused.stderr) == (1, True)
+    daemon.stop()
+    assert state("drop", "--all", "--yes").stdout == "deleted 1 state\n"
+    assert state("list", "--json").stdout == ""

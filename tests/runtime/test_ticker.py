@@ -190,6 +190,22 @@ def test_what_is_kept_and_never_handed_on_counts_as_dropped(bench: Any, virtual_
     assert told == [Status.DROPPED]
 
 
+def test_what_a_step_gives_up_without_a_result_is_settled_as_filtered(bench: Any, virtual_loop: Any) -> None:
+    class Nothing(Sums):
+        def tick(self, now: Now) -> Processed:
+            return Processed([], holds=super().tick(now).holds)
+
+    b = virtual(bench(Nothing), virtual_loop)
+    told: list[Status] = []
+
+    async def play() -> None:
+        b.intake.offer(b.frames(b"a", ack=Ack(told.append)))
+        await asyncio.sleep(1.5)
+        assert told == [Status.FILTERED]
+
+    run(virtual_loop, b, play)
+
+
 def test_the_holds_of_a_call_that_fails_settle_with_its_dead_letters(bench: Any, virtual_loop: Any) -> None:
     b = virtual(bench(Sums), virtual_loop)
     told: list[Status] = []

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import streamd
+from streamd.core.ack import Ack, Status
 from streamd.core.contracts import DROP, Processed, Step
 from streamd.core.errors import BadData, ConfigError
+from streamd.core.hold import Claim, Holding
 from streamd.core.now import Now
 
 NewStep = Callable[..., Step[Any]]
@@ -33,11 +35,11 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def step_of(new_step: NewStep, tmp_path: Path) -> Callable[..., Step[Any]]:
-    """A step that calls the function `step` of this source text."""
+    """A step that calls the function `step`, or another, of this source text."""
 
-    def make(source: str, mode: str = "record") -> Step[Any]:
+    def make(source: str, mode: str = "record", name: str = "step") -> Step[Any]:
         (tmp_path / "steps.py").write_text(textwrap.dedent(source))
-        return new_step("python", function="steps.py:step", mode=mode)
+        return new_step("python", function=f"steps.py:{name}", mode=mode)
 
     return make
 
@@ -358,3 +360,86 @@ def test_a_function_of_a_package_beside_the_configuration(
     assert step.process([{}], now).records == [{"room": "lab"}]
     with pytest.raises(ConfigError, match=r"ModuleNotFoundError: No module named 'house\.rooms\.attic'"):
         new_step("python", function="house.rooms.attic:step")
+
+
+CLOCK = """
+    class Sums:
+        def __init__(self):
+            self.kept = []
+        def __call__(self, record):
+            if record["x"] < 0:
+                return record
+            self.kept.append(record["x"])
+            return []
+        def next_deadline(self):
+            return 5.0 if self.kept else None
+        def tick(self, now):
+            kept, self.kept = self.kept, []
+            return {"sum": sum(kept), "at": now.mono_s} if kept else None
+"""
+
+
+def test_a_class_with_a_clock_keeps_records_and_hands_on_others(
+    step_of: Callable[..., Step[Any]], now: Now, assert_exact: Callable[[int, Processed], None]
+) -> None:
+    step = step_of(CLOCK, name="Sums")
+    step.open()
+    assert (step.is_timed, step.is_stateful, step.next_deadline()) == (True, False, None)
+    told: list[Status] = []
+    with Claim(Holding(), Ack(told.append)):
+        done = step.process([{"x": 1}, {"x": -1}, {"x": 2}], now)
+    assert (done.records, done.absorbed, done.filtered) == ([{"x": -1}], 2, 0)
+    assert_exact(3, done)
+    assert step.next_deadline() == 5.0
+    ticked = step.tick(now)
+    assert (ticked.records, len(ticked.holds)) == ([{"sum": 3, "at": now.mono_s}], 1)
+    assert (step.tick(now).records, list(step.tick(now).holds)) == ([], [])
+
+
+def test_a_class_with_snapshots_goes_on_from_one(step_of: Callable[..., Step[Any]], now: Now) -> None:
+    source = (
+        CLOCK
+        + """
+        state_version = 7
+        def snapshot(self):
+            return repr(self.kept).encode()
+        def restore(self, state):
+            self.kept = eval(state)
+    """
+    )
+    step = step_of(source, name="Sums")
+    step.open()
+    assert (step.is_stateful, step.state_version) == (True, 7)
+    step.process([{"x": 1}, {"x": 2}], now)
+    state = step.snapshot()
+    other = step_of(source, name="Sums")
+    other.open()
+    assert state is not None
+    other.restore(state)
+    assert other.tick(now).records == [{"sum": 3, "at": now.mono_s}]
+
+
+@pytest.mark.parametrize(
+    ("methods", "why"),
+    [
+        ("def tick(self, now): pass", "class Sums: tick needs next_deadline"),
+        ("def next_deadline(self): pass", "class Sums: next_deadline needs tick"),
+        ("def snapshot(self): pass", "class Sums: snapshot needs restore"),
+        ("def restore(self, state): pass", "class Sums: restore needs snapshot"),
+        (
+            "def snapshot(self): pass\n        async def restore(self, state): pass",
+            "class Sums: restore must not be async",
+        ),
+    ],
+)
+def test_a_class_whose_clock_or_state_is_incomplete_is_refused(
+    step_of: Callable[..., Step[Any]], methods: str, why: str
+) -> None:
+    source = f"""
+    class Sums:
+        def __call__(self, record):
+            return record
+        {methods}
+    """
+    with pytest.raises(ConfigError, match=why):
+        step_of(source, name="Sums")

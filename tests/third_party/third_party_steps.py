@@ -19,13 +19,14 @@ class Count(Step["Count.Config"]):
         """What the configuration may say of it."""
 
         by: str = Field(description="the field")
+        start: int = Field(0, description="the number before the first")
 
     def open(self) -> None:
         self.seen: Counter[str] = Counter()
 
     def process_one(self, record: Record, now: Now) -> Record:
         self.seen[record[self.config.by]] += 1
-        return record | {"n": self.seen[record[self.config.by]]}
+        return record | {"n": self.config.start + self.seen[record[self.config.by]]}
 
     def snapshot(self) -> bytes:
         return json.dumps(self.seen).encode()

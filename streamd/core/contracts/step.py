@@ -175,7 +175,7 @@ class Step(ABC, Generic[C]):
         says so by another `state_version`.
         """
 
-    state_version: ClassVar[int] = 1
+    state_version: int = 1
     """The format of its snapshots. A stored one of another version is set aside."""
 
     @property

@@ -1,0 +1,99 @@
+"""`streamd state`: what steps remember over a restart: shown, and deleted."""
+
+import argparse
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from streamd.cli._table import write_rows
+from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
+from streamd.core.errors import EnvironmentFault
+from streamd.sqlite.read_only import is_there
+from streamd.state.reader import COLUMNS, drop, listed, users_of
+from streamd.state.store import FILE
+
+_BUSY_TIMEOUT_S = 5.0
+_SHOWN = ("id", "pipeline", "step", "use", "saved_at", "bytes", "why")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="action")
+    listing = actions.add_parser("list", help="the state of each step, and states that were set aside")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line, all columns")
+    dropping = actions.add_parser("drop", help="delete states for good, while no daemon uses them")
+    dropping.add_argument("ids", type=positive, nargs="*", metavar="ID", help="its number in the list")
+    dropping.add_argument("--set-aside", action="store_true", help="all that were set aside")
+    dropping.add_argument("--all", action="store_true", help="all")
+    dropping.add_argument("--yes", action="store_true", help="do not ask")
+    for action in (listing, dropping):
+        add_file_options(action, "the file of the states, without a configuration")
+
+
+def main(options: argparse.Namespace) -> int:
+    if options.action == "drop":
+        return _drop(options)
+    with closing(open_read_only(_file(options))) as connection, only_reading(connection):
+        rows = listed(connection)
+    columns = COLUMNS if options.json else _SHOWN
+    chosen = [COLUMNS.index(name) for name in columns]
+    write_rows(columns, [[row[i] for i in chosen] for row in rows], "json" if options.json else "auto")
+    sys.stdout.flush()
+    return 0
+
+
+def _file(options: argparse.Namespace) -> Path:
+    if options.db:
+        return Path(options.db)
+    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
+
+    loaded = loaded_where_it_runs(options.config)
+    return loaded.state_dir / FILE
+
+
+def _drop(options: argparse.Namespace) -> int:
+    if bool(options.ids) + options.set_aside + options.all != 1:
+        raise QueryRefused("say what is to be deleted: numbers of `streamd state list`, --set-aside or --all")
+    file = _file(options)
+    if not is_there(file):
+        raise EnvironmentFault(f"there is no {file}: no step has stored a state")
+    if pids := users_of(file):
+        raise EnvironmentFault(
+            f"{file} is open in process {', '.join(map(str, pids))}: a daemon would store its states again;"
+            " stop it first"
+        )
+    try:
+        with closing(_open(file)) as connection:
+            there = {row[0]: row for row in listed(connection)}
+            missing = [str(number) for number in options.ids if number not in there]
+            if missing:
+                raise QueryRefused(f"there is no state with the number {', '.join(missing)}")
+            set_aside = COLUMNS.index("set_aside_at")
+            meant = options.ids or [
+                number for number, row in there.items() if options.all or row[set_aside] is not None
+            ]
+            count = len(set(meant))
+            if not count:
+                print("no state matches")
+                return 0
+            words = "1 state" if count == 1 else f"{count} states"
+            if not options.yes and not _confirmed(words):
+                print("nothing was deleted")
+                return 1
+            drop(connection, set(meant))
+    except sqlite3.Error as error:
+        raise EnvironmentFault(f"{file}: {error}; nothing was deleted") from error
+    print(f"deleted {words}")
+    return 0
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    uri = f"{file.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+
+
+def _confirmed(states: str) -> bool:
+    if not sys.stdin.isatty():
+        raise QueryRefused(f"{states} would be deleted; where nobody can be asked, --yes says so")
+    print(f"delete {states} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
