@@ -7,7 +7,7 @@ from typing import Any
 from streamd import components, registry
 from streamd.config import Loaded, groups
 from streamd.core.books import Books
-from streamd.core.contracts import AnyCodec, Sink, Sockets, Source, SourceContext
+from streamd.core.contracts import AnyCodec, AnySink, AnySource, Sockets, SourceContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
@@ -27,11 +27,11 @@ from streamd.sqlite.databases import Databases
 class Assembly:
     """Everything a configuration names, connected: sources, intakes and codecs by source, and so on."""
 
-    sources: dict[str, Source] = field(default_factory=dict)
+    sources: dict[str, AnySource] = field(default_factory=dict)
     intakes: dict[str, Intake] = field(default_factory=dict)
     workers: dict[str, Workers] = field(default_factory=dict)
     """By the names of their pipelines."""
-    sinks: dict[str, Sink] = field(default_factory=dict)
+    sinks: dict[str, AnySink] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     settings: dict[str, SourceSettings] = field(default_factory=dict)
@@ -69,7 +69,7 @@ def assemble(
             else Delivery(name, made.sinks[name], sink.batch, sink.buffer, books, clock)
         )
     for name, source in config.sources.items():
-        cls: type[Source] = registry.load("sources", source.type)
+        cls: type[AnySource] = registry.load("sources", source.type)
         book = books.source(name)
         context = parts.contexts[name] = SourceContext(
             name,
@@ -134,7 +134,7 @@ def _same(one: AnyCodec, other: AnyCodec) -> bool:
     )
 
 
-def _files(cls: type[Source], name: str, source: SourceSettings, loaded: Loaded) -> Any:
+def _files(cls: type[AnySource], name: str, source: SourceSettings, loaded: Loaded) -> Any:
     try:
         return cls.read_files(source, loaded.base_dir)
     except EnvironmentFault as fault:
@@ -168,6 +168,6 @@ def _pipeline(
     return Pipeline(name, stages, Fanout(outputs, books, dead_letters), dead_letters, clock, books)
 
 
-def all_accept(schema: Schema | None, sinks: list[Sink]) -> bool:
+def all_accept(schema: Schema | None, sinks: list[AnySink]) -> bool:
     """Whether records can go as structs of the schema from decode to every sink."""
     return schema is not None and all(sink.accepts_typed(schema) for sink in sinks)

@@ -9,7 +9,7 @@ from typing import Any
 from streamd import registry
 from streamd.config import Loaded, Problem, component
 from streamd.core.books import SUMS, Books
-from streamd.core.contracts import AnyCodec, AnyFramer, Sink, SinkContext, Step, StepContext
+from streamd.core.contracts import AnyCodec, AnyFramer, AnySink, SinkContext, Step, StepContext
 from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression
@@ -27,7 +27,7 @@ class Components:
     codecs: dict[str, AnyCodec] = field(default_factory=dict)
     framers: dict[str, Callable[[], AnyFramer]] = field(default_factory=dict)
     steps: dict[str, list[tuple[str, Step[Any]]]] = field(default_factory=dict)
-    sinks: dict[str, Sink] = field(default_factory=dict)
+    sinks: dict[str, AnySink] = field(default_factory=dict)
     conditions: dict[tuple[str, str], Expression] = field(default_factory=dict)
     """Of a pipeline's sink, where it has one."""
     problems: list[Problem] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Before:
     loaded: Loaded
     steps: dict[str, list[Step[Any]]]
     """By pipeline, in order."""
-    sinks: dict[str, Sink]
+    sinks: dict[str, AnySink]
 
-    def sink(self, name: str, loaded: Loaded) -> Sink | None:
+    def sink(self, name: str, loaded: Loaded) -> AnySink | None:
         """The sink of that name where nothing that it was made of is different now."""
         settings, was = loaded.config.sinks[name], self.loaded.config.sinks.get(name)
         schema = getattr(settings, "schema_name", None) or ""

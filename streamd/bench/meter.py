@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
@@ -108,7 +109,7 @@ async def _batch_us(batches: int, frames: int) -> float:
     return took_s / batches * 1e6
 
 
-class _Nothing(Sink):
+class _Nothing(Sink[Any]):
     async def open(self) -> None: ...
 
     def rehearse(self) -> list[str]:

@@ -7,7 +7,7 @@ import struct
 import termios
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import structlog
 from pydantic import Field
@@ -73,7 +73,11 @@ class ConnectionSettings(StreamSettings):
     )
 
 
-class StreamSource(Source):
+C = TypeVar("C", bound=ConnectionSettings)
+"""The settings of a listener of byte streams."""
+
+
+class StreamSource(Source[C]):
     """A listener. A full buffer stops all its connections, so that the senders wait."""
 
     counters: ClassVar[Mapping[str, str]] = {
@@ -84,7 +88,7 @@ class StreamSource(Source):
         "unread_bytes": "bytes of connected senders that the kernel still held when the source stopped",
     }
 
-    def __init__(self, config: Any, context: SourceContext) -> None:
+    def __init__(self, config: C, context: SourceContext) -> None:
         super().__init__(config, context)
         if context.new_framer is None:
             raise ConfigError("a stream needs a framing")
@@ -99,7 +103,7 @@ class StreamSource(Source):
         self._adopting: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    def become(self, config: Any, context: SourceContext) -> None:
+    def become(self, config: C, context: SourceContext) -> None:
         """Go on with other settings; a connection that is open stays, with the framing it began with."""
         if context.new_framer is None:
             raise ConfigError("a stream needs a framing")
@@ -222,7 +226,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         "_transport", "made", "sender",
     )  # fmt: skip
 
-    def __init__(self, source: StreamSource, peer: Peer, sender: str) -> None:
+    def __init__(self, source: StreamSource[Any], peer: Peer, sender: str) -> None:
         self.sender = sender
         self.made = False
         """Whether it has, or had, a transport."""

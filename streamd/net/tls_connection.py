@@ -7,6 +7,7 @@ of what was decrypted nothing waits anywhere but in the buffer.
 import asyncio
 import contextlib
 import ssl
+from typing import Any
 
 import structlog
 
@@ -56,7 +57,7 @@ class TlsConnection(StreamConnection):
         "_timer", "_tls",
     )  # fmt: skip
 
-    def __init__(self, source: StreamSource, peer: Peer, sender: str, tls: ListenerTls) -> None:
+    def __init__(self, source: StreamSource[Any], peer: Peer, sender: str, tls: ListenerTls) -> None:
         super().__init__(source, peer, sender)
         self._tls = tls
         self._session: ssl.SSLObject | None = None

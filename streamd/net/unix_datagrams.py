@@ -22,7 +22,7 @@ privileges send 208 KiB."""
 _ROOM = socket.CMSG_SPACE(CREDENTIALS.size)
 
 
-class UnixDatagrams(Source):
+class UnixDatagrams(Source[Any]):
     """A unix socket that takes datagrams, read whenever it is readable. Their peer is who sent each."""
 
     counters: ClassVar[Mapping[str, str]] = {

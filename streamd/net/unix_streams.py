@@ -9,7 +9,7 @@ from streamd.net.source_unix_socket import CREDENTIALS, SourceUnixSocket, path_o
 from streamd.net.stream_source import StreamSource
 
 
-class UnixStreams(StreamSource):
+class UnixStreams(StreamSource[Any]):
     """A unix socket that takes connections. Their peer is the process that connected."""
 
     def __init__(self, config: Any, context: SourceContext) -> None:

@@ -10,7 +10,7 @@ import structlog
 
 from streamd.assembly import Assembly
 from streamd.core.books import Books
-from streamd.core.contracts import Sink, Source
+from streamd.core.contracts import AnySink, AnySource, Source
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.reload.changes import Changes
 from streamd.runtime.backoff import Backoff
@@ -61,7 +61,7 @@ class Swap:
 
     async def open(self) -> None:
         """Open what is new, where what it replaces lets it. Raises `EnvironmentFault` or `ConfigError`."""
-        opened: list[Sink | Source | Stage] = []
+        opened: list[AnySink | AnySource | Stage] = []
         resuming = {name: intake.buffer.on_room for name, intake in self._old.intakes.items()}
         try:
             await self._state.prepare(self._new)
@@ -171,7 +171,7 @@ class Swap:
             log.error("reload_timeout", records_left=lost, waited_s=timeout_s)
 
 
-def _same_place(one: Sink, other: Sink) -> bool:
+def _same_place(one: AnySink, other: AnySink) -> bool:
     """Whether two sinks write to the same table, file or peer, by whatever name."""
     return type(one) is type(other) and _place(one) == _place(other)
 
@@ -182,7 +182,7 @@ def _place(sink: Any) -> tuple[Any, ...]:
     return getattr(sink, "path", None), table, getattr(sink.config, "address", None)
 
 
-def _overlap(one: Source, other: Source) -> bool:
+def _overlap(one: AnySource, other: AnySource) -> bool:
     """Whether two sources cannot be open at one time: 127.0.0.1:514 and 0.0.0.0:514, one socket or file."""
     if type(one) is not type(other):
         return False
@@ -194,7 +194,9 @@ def _overlap(one: Source, other: Source) -> bool:
     return bool(first.port == second.port and first.host != second.host)
 
 
-async def _close(writing: asyncio.Task[None], sink: Sink, name: str, on_gone: Callable[[str], None]) -> None:
+async def _close(
+    writing: asyncio.Task[None], sink: AnySink, name: str, on_gone: Callable[[str], None]
+) -> None:
     try:
         await asyncio.wait({writing})
     finally:
@@ -205,7 +207,7 @@ async def _close(writing: asyncio.Task[None], sink: Sink, name: str, on_gone: Ca
         on_gone(name)
 
 
-async def _deliver(delivery: Delivery, before: set[asyncio.Task[None]], sink: Sink | None) -> None:
+async def _deliver(delivery: Delivery, before: set[asyncio.Task[None]], sink: AnySink | None) -> None:
     """Deliver once those who did so `before` have written their last; a `sink` is opened first."""
     if before:
         await asyncio.wait(before)

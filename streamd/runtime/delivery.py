@@ -8,7 +8,7 @@ import structlog
 from streamd.core.ack import Status
 from streamd.core.batch import Batch
 from streamd.core.books import Books
-from streamd.core.contracts import Sink, Written
+from streamd.core.contracts import AnySink, Written
 from streamd.core.errors import SinkError
 from streamd.core.histogram import Histogram
 from streamd.core.now import Now
@@ -32,7 +32,7 @@ class Delivery:
     def __init__(
         self,
         name: str,
-        sink: Sink,
+        sink: AnySink,
         settings: BatchSettings,
         buffer: BufferSettings,
         books: Books,

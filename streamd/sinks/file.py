@@ -18,7 +18,7 @@ from streamd.encoding.lines import Lines, json_lines
 from streamd.files.rotating_file import RotatingFile
 
 
-class File(Sink):
+class File(Sink["File.Config"]):
     """Appends each record as one line to a file, NDJSON or CSV (RFC 4180, with a header line in each file).
 
     A file that would exceed `max_size` is renamed to `<name>.000001`, `.000002` and so on. Records that are
@@ -85,7 +85,7 @@ class File(Sink):
 
     config: "File.Config"
 
-    def __init__(self, config: Any, context: SinkContext) -> None:
+    def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
         settings = self.config
         self.path: Path = (context.state_dir / settings.path).resolve()

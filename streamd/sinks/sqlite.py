@@ -58,7 +58,7 @@ class RetentionSettings(Settings):
     )
 
 
-class Sqlite(Sink):
+class Sqlite(Sink["Sqlite.Config"]):
     """Stores records in a table of a SQLite file, each commit in one transaction.
 
     With a `schema` or `columns` the table is STRICT and has a typed column for each field. Without them it
@@ -122,7 +122,7 @@ class Sqlite(Sink):
 
     config: "Sqlite.Config"
 
-    def __init__(self, config: Any, context: SinkContext) -> None:
+    def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
         self.path = (context.state_dir / self.config.path).resolve()
         self.table = self.config.table

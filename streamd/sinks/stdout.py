@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
 
 import structlog
 from pydantic import Field
@@ -76,7 +75,7 @@ def _not_taken(error: OSError) -> EnvironmentFault:
 _OUTPUT = _StandardOutput()
 
 
-class Stdout(Sink):
+class Stdout(Sink["Stdout.Config"]):
     """Prints each record as one line of JSON on standard output. Logs and books go to standard error, and so
     does the output of steps, libraries and programs that they start.
 
@@ -94,7 +93,7 @@ class Stdout(Sink):
 
     config: "Stdout.Config"
 
-    def __init__(self, config: Any, context: SinkContext) -> None:
+    def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
         self._lines = json_lines(context, add_metadata=self.config.metadata)
         self._fd = -1

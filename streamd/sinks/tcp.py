@@ -28,7 +28,7 @@ def _peer_address(value: Any) -> Address:
     return address
 
 
-class Tcp(Sink):
+class Tcp(Sink["Tcp.Config"]):
     """Sends each record as one frame of JSON over a TCP connection, at most once.
 
     TCP does not acknowledge records: `stored` means that the kernel accepted the record. The sink ends each
@@ -80,7 +80,7 @@ class Tcp(Sink):
 
     config: "Tcp.Config"
 
-    def __init__(self, config: Any, context: SinkContext) -> None:
+    def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
         self._lines = json_lines(context, add_metadata=self.config.metadata)
         self._connection: ConfirmedConnection | None = None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
+from typing import ClassVar, Literal, ParamSpec, TypeVar
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ SAVE_S = 1.0
 """How often the position is saved while it moves."""
 
 
-class File(Source):
+class File(Source["File.Config"]):
     """Follows a file as it grows, through rotation and restarts. More in docs/how-to/files.md.
 
     **At least once: the remembered position never passes what is committed; exactly once with `unique`.** A
@@ -94,7 +94,7 @@ class File(Source):
             "or drop (and count it)",
         )
 
-    def __init__(self, config: Any, context: SourceContext) -> None:
+    def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)
         if context.new_framer is None:
             raise ConfigError("a file needs a framing")
@@ -152,11 +152,11 @@ class File(Source):
         rehearse(self.context.name, Path(self.address))
         self._positions.rehearse()
 
-    def can_become(self, config: Any) -> bool:
+    def can_become(self, config: Config) -> bool:
         """It goes on where it is in the same file."""
         return bool(config.path == self.config.path)
 
-    def become(self, config: Any, context: SourceContext) -> None:
+    def become(self, config: Config, context: SourceContext) -> None:
         """Go on with other settings; another framing begins once what was read ends with a frame."""
         if context.new_framer is None:
             raise ConfigError("a file needs a framing")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import structlog
 from pydantic import Field
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 PEER = "generate"
 
 
-class Generate(Source):
+class Generate(Source["Generate.Config"]):
     """Makes readings of sensors as JSON lines, at a steady rate, with the faults of real sensors.
 
     `seq` counts from 1 over the whole stream, so a missing number shows a missing reading. The time in the
@@ -46,7 +46,7 @@ class Generate(Source):
             0.0, ge=-1000, le=1000, description="°C by which all values rise with every 1,000 readings"
         )
 
-    def __init__(self, config: Any, context: SourceContext) -> None:
+    def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)
         self.address = PEER
         self._left = config.count

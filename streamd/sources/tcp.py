@@ -24,7 +24,7 @@ log = structlog.get_logger()
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 
 
-class Tcp(StreamSource):
+class Tcp(StreamSource["Tcp.Config"]):
     """Listens for TCP connections. A full buffer stops all connections of the source, so that their senders
     wait.
     """
@@ -48,7 +48,7 @@ class Tcp(StreamSource):
         )
         tls: ListenerTlsSettings = Field(ListenerTlsSettings(), description="TLS; off without cert")
 
-    def __init__(self, config: Any, context: SourceContext) -> None:
+    def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
@@ -57,7 +57,7 @@ class Tcp(StreamSource):
         self._doubted_at_mono_s = 0.0
 
     @classmethod
-    def read_files(cls, config: Any, base_dir: Path) -> ListenerTls | None:
+    def read_files(cls, config: Config, base_dir: Path) -> ListenerTls | None:
         """The certificates. Raises `EnvironmentFault`."""
         return ListenerTls.read(config.tls, base_dir)
 
@@ -85,11 +85,11 @@ class Tcp(StreamSource):
         """Its address, as it was written and as it is bound."""
         return [place_of(at, socket.SOCK_STREAM) for at in {self.config.listen, self.address}]
 
-    def can_become(self, config: Any) -> bool:
+    def can_become(self, config: Config) -> bool:
         """It keeps its socket and its connections while it listens where it did."""
         return bool(config.listen == self.config.listen)
 
-    def become(self, config: Any, context: SourceContext) -> None:
+    def become(self, config: Config, context: SourceContext) -> None:
         """As every stream, with another list of who may connect, and other certificates for them."""
         super().become(config, context)
         self._allow = AllowList(config.allow)

@@ -5,7 +5,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import structlog
 from pydantic import Field, model_validator
@@ -46,7 +46,7 @@ MAX_PEERS = 65536
 """Peers whose text is remembered; beyond it the memory starts afresh (spoofed senders are cheap to make)."""
 
 
-class Udp(Source):
+class Udp(Source["Udp.Config"]):
     """Receives UDP datagrams.
 
     Without `framing` a datagram is one frame, and the codec decides about several lines in it: several
@@ -118,7 +118,7 @@ class Udp(Source):
             """A datagram's sender cannot wait."""
             return "drop_oldest"
 
-    def __init__(self, config: Any, context: SourceContext) -> None:
+    def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
@@ -155,11 +155,11 @@ class Udp(Source):
         """Its address, as it was written and as it is bound."""
         return [place_of(at, socket.SOCK_DGRAM) for at in {self.config.listen, self.address}]
 
-    def can_become(self, config: Any) -> bool:
+    def can_become(self, config: Config) -> bool:
         """It keeps its socket while that listens where it did."""
         return bool(config.listen == self.config.listen)
 
-    def become(self, config: Any, context: SourceContext) -> None:
+    def become(self, config: Config, context: SourceContext) -> None:
         """Go on with other settings on the same socket; the receive buffer only grows."""
         super().become(config, context)
         self._allow = AllowList(config.allow)
@@ -342,7 +342,7 @@ class Udp(Source):
             )
 
 
-def _rates(config: Any) -> SenderRates | None:
+def _rates(config: Udp.Config) -> SenderRates | None:
     return None if config.max_rate_per_sender is None else SenderRates(config.max_rate_per_sender)
 
 

@@ -1,12 +1,12 @@
 """Unix sockets: as TCP or UDP are, for processes on this host, with the kernel's word on who sends."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import structlog
 from pydantic import Field, model_validator
 
-from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.contracts import AnySource, Outlet, Source, SourceContext
 from streamd.core.errors import Place
 from streamd.core.settings import Component, ComponentSettings, FramingSettings, WhenFull
 from streamd.net.stream_source import ConnectionSettings, StreamSource
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 _ONLY_STREAM = sorted(ConnectionSettings.__annotations__)
 
 
-class Unix(Source):
+class Unix(Source["Unix.Config"]):
     """Receives streams of frames, or datagrams, on a unix socket.
 
     Each record's `peer` holds the sender's pid, uid and gid as the kernel reports them:
@@ -81,10 +81,10 @@ class Unix(Source):
             """Senders of a stream wait; one of datagrams, most often somebody's logging, should not."""
             return "block" if self.mode == "stream" else "drop_oldest"
 
-    def __init__(self, config: Any, context: SourceContext) -> None:
+    def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)
         inside = UnixStreams if config.mode == "stream" else UnixDatagrams
-        self._inside: Source = inside(config, context)
+        self._inside: AnySource = inside(config, context)
         self.address = self._inside.address
 
     @property

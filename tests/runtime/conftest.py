@@ -73,7 +73,7 @@ class Script(Step[Any]):
         raise AssertionError
 
 
-class ListSink(Sink):
+class ListSink(Sink[Any]):
     """Keeps what it is given; fails while `faults` lasts; refuses records whose word is in `poison`."""
 
     def __init__(self) -> None:

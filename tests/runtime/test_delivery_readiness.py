@@ -16,7 +16,7 @@ from streamd.admin.readiness import PATIENCE_S, Readiness
 from streamd.admin.view import SinkGauge, View
 from streamd.core.batch import Batch
 from streamd.core.books import Books
-from streamd.core.contracts import Sink, SinkContext
+from streamd.core.contracts import AnySink, SinkContext
 from streamd.core.now import Now
 from streamd.core.settings import BatchSettings, BufferSettings
 from streamd.runtime.backoff import Backoff
@@ -43,7 +43,7 @@ class Clock:
 class World:
     """A delivery with a sink that cannot write yet, and what shows whether data flows."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: AnySink) -> None:
         self.books = Books()
         self.clock = Clock()
         self.delivery = Delivery("out", sink, BatchSettings(), BufferSettings(), self.books, self.clock)
@@ -87,7 +87,7 @@ async def trouble(
     a_lock_is_noticed_at_once: None,
     no_database_stays_open: None,
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[tuple[Sink, Any]]:
+) -> AsyncIterator[tuple[AnySink, Any]]:
     """A sink, and what keeps it from writing for as long as it is entered."""
     del a_lock_is_noticed_at_once, no_database_stays_open
     monkeypatch.setattr(recovery, "PATIENCE_S", 3600.0)
@@ -103,7 +103,7 @@ async def trouble(
             yield
             request.addfinalizer(socket.create_server(address).close)
 
-        sink: Sink = Tcp(
+        sink: AnySink = Tcp(
             Tcp.Config.model_validate({"type": "tcp", "address": "{}:{}".format(*address)}), context
         )
         keep = no_receiver
@@ -122,7 +122,7 @@ async def trouble(
 
 @pytest.mark.parametrize("trouble", ["locked", "removed", "tcp"], indirect=True)
 async def test_a_sink_that_retries_for_ever_is_told_from_its_first_attempt_on(
-    trouble: tuple[Sink, Any],
+    trouble: tuple[AnySink, Any],
     until: Callable[[Callable[[], bool]], Awaitable[None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

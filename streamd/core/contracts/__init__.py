@@ -12,14 +12,16 @@ say it first. Framings, codecs and steps open nothing: making one reads its file
 
 from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, Decoded, Frame
 from streamd.core.contracts.framer import AnyFramer, Framer
-from streamd.core.contracts.sink import Sink, SinkContext, Written
-from streamd.core.contracts.source import Numbering, Outlet, Sockets, Source, SourceContext
+from streamd.core.contracts.sink import AnySink, Sink, SinkContext, Written
+from streamd.core.contracts.source import AnySource, Numbering, Outlet, Sockets, Source, SourceContext
 from streamd.core.contracts.step import DROP, BadRecord, Drop, Offload, Processed, Step, StepContext
 
 __all__ = [
     "DROP",
     "AnyCodec",
     "AnyFramer",
+    "AnySink",
+    "AnySource",
     "BadElement",
     "BadFrame",
     "BadRecord",

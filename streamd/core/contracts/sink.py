@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from streamd.core.batch import Batch
 from streamd.core.counters import Counters
@@ -12,6 +12,9 @@ from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import Place
 from streamd.core.schema import Schema
 from streamd.core.settings import SinkSettings
+
+C = TypeVar("C", bound=SinkSettings)
+"""The settings of a kind of sink."""
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class SinkContext:
     """Folder of the file that configured it: relative paths of what it reads start here."""
 
 
-class Sink(ABC):
+class Sink(ABC, Generic[C]):
     """An edge that writes. One `write` at a time; it returns when everything in it is committed."""
 
     opens_beside: ClassVar[bool] = False
@@ -64,7 +67,7 @@ class Sink(ABC):
     class Config(SinkSettings):
         """What the configuration may say of this sink."""
 
-    def __init__(self, config: Any, context: SinkContext) -> None:
+    def __init__(self, config: C, context: SinkContext) -> None:
         self.config = config
         self.context = context
         context.counters.declare(self.counters)
@@ -106,3 +109,7 @@ class Sink(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Release everything."""
+
+
+AnySink = Sink[Any]
+"""A sink of whatever kind."""

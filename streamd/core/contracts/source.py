@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from streamd.core.contracts.framer import AnyFramer
 from streamd.core.counters import Counters
@@ -13,6 +13,9 @@ from streamd.core.errors import Place
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
 from streamd.core.settings import Address, SourceSettings
+
+C = TypeVar("C", bound=SourceSettings)
+"""The settings of a kind of source."""
 
 
 class Outlet(Protocol):
@@ -94,7 +97,7 @@ class Numbering(Protocol):
         """The state that has seen the frames up to the last `cut` is stored. None: there is no state."""
 
 
-class Source(ABC):
+class Source(ABC, Generic[C]):
     """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
 
     opens_beside: ClassVar[bool] = False
@@ -107,7 +110,7 @@ class Source(ABC):
     class Config(SourceSettings):
         """What the configuration may say of this source."""
 
-    def __init__(self, config: Any, context: SourceContext) -> None:
+    def __init__(self, config: C, context: SourceContext) -> None:
         self.config = config
         self.context = context
         context.counters.declare(self.counters)
@@ -141,7 +144,7 @@ class Source(ABC):
         return None
 
     @classmethod
-    def read_files(cls, config: Any, base_dir: Path) -> Any:
+    def read_files(cls, config: C, base_dir: Path) -> Any:
         """What it needs of files that its settings name and somebody may replace (certificates).
 
         It is read before anything is changed and given as `context.files`; it compares equal where they are
@@ -154,14 +157,14 @@ class Source(ABC):
         """What it holds while it is open, as `Taken` names it."""
         return []
 
-    def refresh(self) -> None:  # noqa: B027 - most sources count everything themselves
+    def refresh(self) -> None:
         """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
 
-    def can_become(self, config: Any) -> bool:
+    def can_become(self, config: C) -> bool:
         """Whether a reload with these settings of its type keeps it, with all it has open."""
         return bool(config == self.config)
 
-    def become(self, config: Any, context: SourceContext) -> None:
+    def become(self, config: C, context: SourceContext) -> None:
         """Go on with settings that `can_become` has agreed to."""
         self.config = config
         self.context = context
@@ -169,3 +172,7 @@ class Source(ABC):
     @abstractmethod
     async def stop(self) -> None:
         """Take no more, offer what was read, close. Safe to call twice."""
+
+
+AnySource = Source[Any]
+"""A source of whatever kind."""
