@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from streamd.config.problems import Place, Problem, did_you_mean, quoted
+from streamd.config.tables import CONTROL_OFF
 from streamd.config.validation import Parts
 from streamd.core.schema import Schema
-from streamd.core.settings import Address
+from streamd.core.settings import Address, Settings, SinkOutput, SinkSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 STATE_FILE = "state.db"
@@ -84,11 +85,14 @@ def _pipelines(parts: Parts, problems: list[Problem]) -> None:
 
 
 def _sources(parts: Parts, problems: list[Problem]) -> None:
-    listeners: list[tuple[str, Address, str]] = []
-    admin = parts.plain.get("admin")
-    address = getattr(admin, "listen", None)
+    listeners: list[tuple[str, Address | str, str]] = []
+    state_dir = getattr(parts.plain.get("daemon"), "state_dir", "")
+    address = getattr(parts.plain.get("admin"), "listen", None)
     if address is not None:
         listeners.append(("tcp", address, "admin"))
+    control = getattr(parts.plain.get("control"), "path", CONTROL_OFF)
+    if control != CONTROL_OFF:
+        listeners.append(("unix", control, "control"))
     for name, source in parts.sources.items():
         if source is None:
             continue
@@ -100,19 +104,22 @@ def _sources(parts: Parts, problems: list[Problem]) -> None:
         if settings.buffer.max_bytes < max_frame:
             text = f"{settings.buffer.max_bytes} bytes cannot hold one frame of max_frame, {max_frame} bytes"
             problems.append(Problem((*place, "buffer", "max_bytes"), text))
-        address = getattr(settings, "listen", None)
-        if not isinstance(address, Address):
-            continue
-        for protocol, other, owner in listeners:
-            if protocol == settings.type and _collide(address, other):
-                text = f"{settings.type} {address} is taken by {owner}"
-                problems.append(Problem((*place, "listen"), text))
-                break
-        listeners.append((settings.type, address, f"sources.{name}"))
+        for endpoint in settings.endpoints:
+            for protocol, other, owner in listeners:
+                if protocol == endpoint.kind and _collide(endpoint.at, other, state_dir):
+                    text = f"{endpoint.kind} {endpoint.at} is taken by {owner}"
+                    problems.append(Problem((*place, endpoint.key), text))
+                    break
+            listeners.append((endpoint.kind, endpoint.at, f"sources.{name}"))
 
 
-def _collide(one: Address, other: Address) -> bool:
-    """Whether the second to bind would be refused: the same port, and one host or one that means all."""
+def _collide(one: Address | str, other: Address | str, state_dir: str) -> bool:
+    """Whether the second to bind would be refused: the same path, or the same port and one host or one that
+    means all.
+    """
+    if not isinstance(one, Address) or not isinstance(other, Address):
+        paths = [os.path.realpath(os.path.join(state_dir, str(path))) for path in (one, other)]  # noqa: PTH118 - "" is a folder here
+        return paths[0] == paths[1]
     if one.port != other.port or one.port == 0:
         return False
     if one.host == other.host:
@@ -143,37 +150,41 @@ def _sinks(parts: Parts, problems: list[Problem]) -> None:
         schema = getattr(settings, "schema_name", None)
         if schema is not None:
             problems += _unknown(schema, parts.schemas, "schema", (*place, "schema"))
-        path, table = getattr(settings, "path", None), getattr(settings, "table", None)
-        if path is None:
-            continue
-        if dead_letters and resolved(path) == resolved(dead_letters):
-            text = "the dead letters are in this file; they need a file of their own, which max_size bounds"
-            problems.append(Problem((*place, "path"), text))
-        if table is None:
-            continue
-        if ledger and resolved(path) == resolved(ledger) and table.lower() in LEDGER_NAMES:
-            problems.append(Problem((*place, "table"), f"the ledger has {quoted(table)} in this file"))
-        first = tables.setdefault((resolved(path), table.lower()), name)  # SQLite's names know no case
-        if first != name:
-            problems.append(
-                Problem((*place, "table"), f"sinks.{first} writes {quoted(table)} in the same file")
-            )
+        for output in _outputs(sink, "database", "file"):
+            path, table = resolved(output.at), output.table
+            if dead_letters and path == resolved(dead_letters):
+                text = (
+                    "the dead letters are in this file; they need a file of their own, which max_size bounds"
+                )
+                problems.append(Problem((*place, output.key), text))
+            if output.kind != "database":
+                continue
+            if ledger and path == resolved(ledger) and table.lower() in LEDGER_NAMES:
+                problems.append(Problem((*place, "table"), f"the ledger has {quoted(table)} in this file"))
+            first = tables.setdefault((path, table.lower()), name)  # SQLite's names know no case
+            if first != name:
+                problems.append(
+                    Problem((*place, "table"), f"sinks.{first} writes {quoted(table)} in the same file")
+                )
+
+
+def _outputs(sink: Settings | None, *kinds: str) -> list[SinkOutput]:
+    return [one for one in sink.outputs if one.kind in kinds] if isinstance(sink, SinkSettings) else []
 
 
 def _plain_files(parts: Parts, resolved: Callable[[str], str]) -> list[Problem]:
     """A sink that appends lines needs a file to itself: neither another's nor a database."""
-    found: list[Problem] = []
     ledger = getattr(parts.plain.get("ledger"), "path", None)
     databases = {resolved(ledger): "the ledger"} if ledger else {}
     lines: dict[str, str] = {}
-    sinks = {name: sink for name, sink in parts.sinks.items() if getattr(sink, "path", None) is not None}
-    for name, sink in sinks.items():
-        if hasattr(sink, "table"):
-            databases.setdefault(resolved(getattr(sink, "path", "")), f"sinks.{name}")
-    for name, sink in sinks.items():
-        path = resolved(getattr(sink, "path", ""))
-        if not hasattr(sink, "table"):
+    for name, sink in parts.sinks.items():
+        for output in _outputs(sink, "database"):
+            databases.setdefault(resolved(output.at), f"sinks.{name}")
+    found: list[Problem] = []
+    for name, sink in parts.sinks.items():
+        for output in _outputs(sink, "file"):
+            path = resolved(output.at)
             owner = databases.get(path) or lines.setdefault(path, f"sinks.{name}")
             if owner != f"sinks.{name}":
-                found.append(Problem(("sinks", name, "path"), f"{owner} writes this file"))
+                found.append(Problem(("sinks", name, output.key), f"{owner} writes this file"))
     return found

@@ -6,13 +6,12 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from streamd.config.problems import Problem
 from streamd.config.tables import CONTROL_OFF
 from streamd.config.validation import Parts
 from streamd.core.errors import ConfigError
-from streamd.core.settings import Address
+from streamd.core.settings import Address, SinkSettings, SourceSettings, parse_address
 from streamd.files.dated import DatedPath, is_dated
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -59,17 +58,21 @@ def _owner(parts: Parts, state_dir: Path, path: Path) -> str:
     plain = _BESIDE_DATABASE.sub("", str(path))
     databases = [(key, getattr(parts.plain.get(key), "path", None)) for key in ("ledger", "dead_letters")]
     databases += [
-        (f"sinks.{name}", getattr(sink, "path", None))
+        (f"sinks.{name}", output.at)
         for name, sink in parts.sinks.items()
-        if hasattr(sink, "table")
+        if isinstance(sink, SinkSettings)
+        for output in sink.outputs
+        if output.kind == "database"
     ]
     for owner, database in databases:
         if database and _is(state_dir / database, Path(plain)):
             return f"this is the database of {owner}; a followed file holds frames, lines most often"
     sockets = [
-        (f"sources.{name}", getattr(source, "path", None))
+        (f"sources.{name}", str(endpoint.at))
         for name, source in parts.sources.items()
-        if getattr(source, "type", "") == "unix"
+        if isinstance(source, SourceSettings)
+        for endpoint in source.endpoints
+        if endpoint.kind == "unix"
     ]
     control = getattr(parts.plain.get("control"), "path", CONTROL_OFF)
     for owner, socket_path in [*sockets, ("control", control if control != CONTROL_OFF else None)]:
@@ -101,20 +104,26 @@ def _fed(
     parts: Parts, state_dir: Path, followed: dict[str, Path], sink_name: str
 ) -> Iterator[tuple[str, str]]:
     """The sources that read what a sink writes, and the key of the sink that says where."""
-    sink: Any = parts.sinks[sink_name]
-    kind = getattr(sink, "type", "")
-    if kind == "file":
-        for name, path in followed.items():
-            unnumbered = path.with_name(_NUMBERED.sub("", path.name) or path.name)
-            if any(_is(state_dir / sink.path, file) for file in {path, unnumbered}):
-                yield name, "path"
-    elif kind == "tcp":
-        for name, source in parts.sources.items():
-            listen = getattr(source, "listen", None)
-            if getattr(source, "type", "") != "tcp" or not isinstance(listen, Address):
-                continue
-            if reaches(sink.address, listen):
-                yield name, "address"
+    sink = parts.sinks[sink_name]
+    for output in sink.outputs if isinstance(sink, SinkSettings) else ():
+        if output.kind == "file":
+            for name, path in followed.items():
+                unnumbered = path.with_name(_NUMBERED.sub("", path.name) or path.name)
+                if any(_is(state_dir / output.at, file) for file in {path, unnumbered}):
+                    yield name, output.key
+        elif output.kind == "peer":
+            for name, source in parts.sources.items():
+                if isinstance(source, SourceSettings) and _is_reached(output.at, source):
+                    yield name, output.key
+
+
+def _is_reached(peer: str, source: SourceSettings) -> bool:
+    return any(
+        endpoint.kind == "tcp"
+        and isinstance(endpoint.at, Address)
+        and reaches(parse_address(peer), endpoint.at)
+        for endpoint in source.endpoints
+    )
 
 
 def _way(parts: Parts, feeds: dict[tuple[str, str], str], source: str, sink: str) -> list[str] | None:

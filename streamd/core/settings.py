@@ -168,6 +168,30 @@ class SourceDeadLetterSettings(Settings):
     )
 
 
+class Endpoint(NamedTuple):
+    """One place where a source takes connections or datagrams."""
+
+    kind: Literal["udp", "tcp", "unix"]
+    at: Address | str
+    """Of `unix` the path of the socket, relative to `daemon.state_dir`."""
+    key: str = "listen"
+    """The key of the configuration that says so."""
+    receive_buffer_bytes: int | None = None
+    """Size of the kernel's buffer that it asks for."""
+
+
+class SinkOutput(NamedTuple):
+    """One thing that a sink writes to, which no other sink may write to at the same time."""
+
+    kind: Literal["database", "file", "peer"]
+    at: str
+    """Of a database or a file its path, relative to `daemon.state_dir`; of a peer its address."""
+    table: str = ""
+    """Of a database, which several sinks may write to, the table."""
+    key: str = "path"
+    """The key of the configuration that says where it is."""
+
+
 class SourceSettings(Settings):
     """What every source understands."""
 
@@ -192,6 +216,16 @@ class SourceSettings(Settings):
     def when_full(self) -> WhenFull:
         """What its buffer does when full."""
         return self.buffer.when_full or self.default_when_full
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where it listens. No two sources may have the same; `check`, the units and a reload look here."""
+        return ()
+
+    @property
+    def most_connections(self) -> int:
+        """The most connections that it has at the same time; 0 where it has none."""
+        return 0
 
     @property
     def streams(self) -> bool:
@@ -250,8 +284,13 @@ class BatchSettings(Settings):
 
 
 class SinkSettings(Settings):
-    """What every sink understands."""
+    """What every sink understands. A sink that writes to something others can reach declares `outputs`."""
 
     type: str = Field(description="which sink")
     buffer: BufferSettings = Field(BufferSettings(), description="the queue before this sink")
     batch: BatchSettings = Field(BatchSettings(), description="when it commits")
+
+    @property
+    def outputs(self) -> tuple[SinkOutput, ...]:
+        """What it writes to: `check`, the units, `doctor` and a reload look here."""
+        return ()

@@ -22,10 +22,12 @@ def notes(loaded: Loaded) -> list[str]:
     config = loaded.config
     found: list[str] = []
     for name, source in config.sources.items():
-        address = getattr(source, "listen", None)
-        is_open = isinstance(address, Address) and not is_loopback(address.host)
-        if is_open and not getattr(source, "allow", ()):
-            found.append(f"sources.{name}: everybody who reaches {address} may send; `allow` would say who")
+        for endpoint in source.endpoints if not getattr(source, "allow", ()) else ():
+            address = endpoint.at
+            if isinstance(address, Address) and not is_loopback(address.host):
+                found.append(
+                    f"sources.{name}: everybody who reaches {address} may send; `allow` would say who"
+                )
         if source.type == "udp" and source.buffer.when_full == "block":
             found.append(f"sources.{name}: udp senders cannot wait; with block the kernel drops what comes")
     found += _what_blocks(config)
@@ -70,9 +72,9 @@ def _connections(config: Config) -> list[str]:
     found: list[str] = []
     connections = 0
     for name, source in config.sources.items():
-        most = getattr(source, "max_connections", 0) if getattr(source, "mode", "stream") == "stream" else 0
+        most = source.most_connections
         connections += most
-        unfinished_bytes = most * getattr(source, "max_frame", 0)
+        unfinished_bytes = most * (source.cut_by.max_frame if source.cut_by else 0)
         if unfinished_bytes > MUCH_UNFINISHED_BYTES:
             found.append(
                 f"sources.{name}: beside its buffer its connections may hold {size(unfinished_bytes)}"

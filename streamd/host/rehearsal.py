@@ -146,6 +146,11 @@ def outputs(loaded: Loaded) -> list[tuple[str, Path]]:
     named: Iterable[tuple[str, str]] = (
         ("ledger", config.ledger.path),
         ("dead_letters", config.dead_letters.path),
-        *((f"sinks.{name}", sink.path) for name, sink in config.sinks.items() if hasattr(sink, "path")),
+        *(
+            (f"sinks.{name}", output.at)
+            for name, sink in config.sinks.items()
+            for output in sink.outputs
+            if output.kind != "peer"
+        ),
     )
     return [(owner, loaded.state_dir / path) for owner, path in named]

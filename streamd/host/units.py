@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 from streamd.config import Config
 from streamd.core.errors import ConfigError
@@ -146,19 +145,19 @@ def listeners(config: Config) -> list[Listener]:
     """
     found = []
     for name, source in config.sources.items():
-        address: Any = getattr(source, "listen", None)
-        if source.type not in _KINDS or not isinstance(address, Address) or not address.port:
-            continue
-        try:
-            ip_address(address.host)
-        except ValueError:
-            if address.port < _PRIVILEGED_PORTS:
-                raise ConfigError(
-                    f"sources.{name}.listen: {address}: systemd has to bind a port below"
-                    f" {_PRIVILEGED_PORTS}, and takes no names: write the IP address"
-                ) from None
-            continue
-        found.append(Listener(name, source.type, address, getattr(source, "receive_buffer", None)))
+        for kind, address, key, receive_buffer_bytes in source.endpoints:
+            if not isinstance(address, Address) or not address.port:
+                continue
+            try:
+                ip_address(address.host)
+            except ValueError:
+                if address.port < _PRIVILEGED_PORTS:
+                    raise ConfigError(
+                        f"sources.{name}.{key}: {address}: systemd has to bind a port below"
+                        f" {_PRIVILEGED_PORTS}, and takes no names: write the IP address"
+                    ) from None
+                continue
+            found.append(Listener(name, kind, address, receive_buffer_bytes))
     return found
 
 
@@ -189,7 +188,7 @@ def service_unit(config: Config, python: Path, config_path: Path) -> str:
         stop_s=round(config.daemon.drain_timeout) + AFTER_DRAIN_S,
         after_drain_s=AFTER_DRAIN_S,
         private_users=_ALL_USERS
-        if any(s.type == "unix" for s in config.sources.values())
+        if any(endpoint.kind == "unix" for s in config.sources.values() for endpoint in s.endpoints)
         else _PRIVATE_USERS,
         writable=f"# The configuration writes there.\n{writable}" if writable else "",
     )
@@ -198,9 +197,10 @@ def service_unit(config: Config, python: Path, config_path: Path) -> str:
 def outside(config: Config) -> list[Path]:
     """The folders beyond the state folder that the configuration has the daemon write to."""
     paths = [Path(config.ledger.path).parent, Path(config.dead_letters.path).parent]
-    paths += [Path(sink.path).parent for sink in config.sinks.values() if hasattr(sink, "path")]
-    unix = [source for source in config.sources.values() if source.type == "unix"]
-    paths += [Path(source.path).parent for source in unix if hasattr(source, "path")]
+    outputs = [output for sink in config.sinks.values() for output in sink.outputs]
+    paths += [Path(output.at).parent for output in outputs if output.kind != "peer"]
+    endpoints = [endpoint for source in config.sources.values() for endpoint in source.endpoints]
+    paths += [Path(str(endpoint.at)).parent for endpoint in endpoints if endpoint.kind == "unix"]
     if "state_dir" in config.daemon.model_fields_set:
         paths.append(Path(config.daemon.state_dir))
     own = (STATE_DIR, RUNTIME_DIR)

@@ -72,6 +72,11 @@ class ConnectionSettings(StreamSettings):
         "host is gone)",
     )
 
+    @property
+    def most_connections(self) -> int:
+        """The limit of all senders together."""
+        return self.max_connections
+
 
 C = TypeVar("C", bound=ConnectionSettings)
 """The settings of a listener of byte streams."""

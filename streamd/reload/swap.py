@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from streamd.assembly import Assembly
 from streamd.core.books import Books
 from streamd.core.contracts import AnySink, AnySource, Source
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.settings import Address, Endpoint
 from streamd.reload.changes import Changes
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
@@ -172,26 +174,43 @@ class Swap:
 
 
 def _same_place(one: AnySink, other: AnySink) -> bool:
-    """Whether two sinks write to the same table, file or peer, by whatever name."""
-    return type(one) is type(other) and _place(one) == _place(other)
+    """Whether two sinks write to the same table, file or peer, by whatever name.
+
+    Those of a type that declares no outputs (stdout) all write to one place.
+    """
+    outputs = _outputs(one)
+    return bool(outputs & _outputs(other)) or (type(one) is type(other) and not outputs)
 
 
-def _place(sink: Any) -> tuple[Any, ...]:
-    """What of a sink's settings says where it writes; nothing where there is only one place (stdout)."""
-    table = getattr(sink.config, "table", "").lower()  # SQLite's names know no case
-    return getattr(sink, "path", None), table, getattr(sink.config, "address", None)
+def _outputs(sink: AnySink) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+    for kind, at, table, _ in sink.config.outputs:
+        path = at if kind == "peer" else os.path.realpath(sink.context.state_dir / at)
+        found.add((kind, path, table.lower()))  # SQLite's names know no case
+    return found
 
 
 def _overlap(one: AnySource, other: AnySource) -> bool:
     """Whether two sources cannot be open at one time: 127.0.0.1:514 and 0.0.0.0:514, one socket or file."""
-    if type(one) is not type(other):
-        return False
-    first, second = getattr(one.config, "listen", None), getattr(other.config, "listen", None)
-    if first is None or second is None:
-        return os.path.realpath(str(one.address)) == os.path.realpath(str(other.address))
+    endpoints = one.config.endpoints
+    if not endpoints:
+        same_file = os.path.realpath(str(one.address)) == os.path.realpath(str(other.address))
+        return type(one) is type(other) and same_file
+    return any(
+        _meet(first, second, one.context.state_dir)
+        for first in endpoints
+        for second in other.config.endpoints
+        if first.kind == second.kind
+    )
+
+
+def _meet(one: Endpoint, other: Endpoint, state_dir: Path) -> bool:
+    first, second = one.at, other.at
+    if not isinstance(first, Address) or not isinstance(second, Address):
+        return os.path.realpath(state_dir / str(first)) == os.path.realpath(state_dir / str(second))
     if not first.port:
         return False
-    return bool(first.port == second.port and first.host != second.host)
+    return bool(first.port == second.port and first.host != second.host)  # equal ones share their socket
 
 
 async def _close(

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, Place, SinkError, Taken
-from streamd.core.settings import SinkSettings, SizeBytes
+from streamd.core.settings import SinkOutput, SinkSettings, SizeBytes
 from streamd.encoding.csv import CsvLines
 from streamd.encoding.lines import Lines, json_lines
 from streamd.files.rotating_file import RotatingFile
@@ -82,6 +82,11 @@ class File(Sink["File.Config"]):
             if len(set(self.columns)) < len(self.columns):
                 raise ValueError('"columns" names a field twice')
             return self
+
+        @property
+        def outputs(self) -> tuple[SinkOutput, ...]:
+            """Its file, for itself."""
+            return (SinkOutput("file", self.path),)
 
     config: "File.Config"
 

@@ -12,7 +12,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import ConfigError, SinkError
 from streamd.core.schema import FieldSettings, FieldType, Schema
-from streamd.core.settings import DurationS, Settings, SinkSettings, SizeBytes
+from streamd.core.settings import DurationS, Settings, SinkOutput, SinkSettings, SizeBytes
 from streamd.files.dated import DatedPath, is_dated
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.columns import ColumnSettings
@@ -119,6 +119,11 @@ class Sqlite(Sink["Sqlite.Config"]):
         retention: RetentionSettings = Field(
             RetentionSettings(), description="how long and how much data is kept"
         )
+
+        @property
+        def outputs(self) -> tuple[SinkOutput, ...]:
+            """A table, in a file that others may write to."""
+            return (SinkOutput("database", self.path, self.table),)
 
     config: "Sqlite.Config"
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
-from streamd.core.settings import Address, DurationS, SinkSettings, parse_address
+from streamd.core.settings import Address, DurationS, SinkOutput, SinkSettings, parse_address
 from streamd.encoding.lines import json_lines
 from streamd.net.client_tls import ClientTls, ClientTlsSettings, Session
 from streamd.net.confirmed_connection import Broken, ConfirmedConnection, connect
@@ -77,6 +77,11 @@ class Tcp(Sink["Tcp.Config"]):
             " longer, the more records are `unconfirmed` if the connection ends otherwise",
         )
         tls: ClientTlsSettings = Field(ClientTlsSettings(), description="TLS; off without ca")
+
+        @property
+        def outputs(self) -> tuple[SinkOutput, ...]:
+            """Its peer."""
+            return (SinkOutput("peer", str(self.address), key="address"),)
 
     config: "Tcp.Config"
 

@@ -12,7 +12,7 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, SourceContext
 from streamd.core.errors import Place
 from streamd.core.peer import Peer
-from streamd.core.settings import Address, ListenAddress
+from streamd.core.settings import Address, Endpoint, ListenAddress
 from streamd.net.allow import AllowList, Networks
 from streamd.net.listen import OwnSockets, place_of
 from streamd.net.listener_tls import DAY_S, ListenerTls, ListenerTlsSettings
@@ -47,6 +47,11 @@ class Tcp(StreamSource["Tcp.Config"]):
             "closed and counted",
         )
         tls: ListenerTlsSettings = Field(ListenerTlsSettings(), description="TLS; off without cert")
+
+        @property
+        def endpoints(self) -> tuple[Endpoint, ...]:
+            """Its address."""
+            return (Endpoint("tcp", self.listen),)
 
     def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)

@@ -20,6 +20,7 @@ from streamd.core.peer import Peer
 from streamd.core.settings import (
     Address,
     Component,
+    Endpoint,
     FramingSettings,
     ListenAddress,
     SizeBytes,
@@ -105,6 +106,11 @@ class Udp(Source["Udp.Config"]):
                 if key in self.model_fields_set and self.framing is None:
                     raise ValueError(f"{key} needs framing: without it a datagram is one frame, never cut")
             return self
+
+        @property
+        def endpoints(self) -> tuple[Endpoint, ...]:
+            """Its address."""
+            return (Endpoint("udp", self.listen, receive_buffer_bytes=self.receive_buffer),)
 
         @property
         def cut_by(self) -> FramingSettings | None:

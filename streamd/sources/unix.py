@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from streamd.core.contracts import AnySource, Outlet, Source, SourceContext
 from streamd.core.errors import Place
-from streamd.core.settings import Component, ComponentSettings, FramingSettings, WhenFull
+from streamd.core.settings import Component, ComponentSettings, Endpoint, FramingSettings, WhenFull
 from streamd.net.stream_source import ConnectionSettings, StreamSource
 from streamd.net.unix_datagrams import UnixDatagrams
 from streamd.net.unix_streams import UnixStreams
@@ -62,6 +62,16 @@ class Unix(Source["Unix.Config"]):
                 if self.oversize == "close":
                     raise ValueError('oversize = "close" belongs to mode = "stream": there is no connection')
             return self
+
+        @property
+        def endpoints(self) -> tuple[Endpoint, ...]:
+            """Its path."""
+            return (Endpoint("unix", self.path, "path"),)
+
+        @property
+        def most_connections(self) -> int:
+            """Datagrams have none."""
+            return self.max_connections if self.mode == "stream" else 0
 
         @property
         def streams(self) -> bool:

@@ -13,7 +13,7 @@ _SOMAXCONN = "net.core.somaxconn"
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """One finding where anything accepts connections."""
-    if any(hasattr(source, "max_connections") for source in loaded.config.sources.values()):
+    if any(source.most_connections for source in loaded.config.sources.values()):
         yield judge(host.number("/proc/sys/net/core/somaxconn"))
 
 

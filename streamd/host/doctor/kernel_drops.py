@@ -1,7 +1,6 @@
 """What the kernel has already thrown away."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from streamd.config import Loaded
 from streamd.core.settings import Address
@@ -19,9 +18,9 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
         return
     dropped = drops_by_port("\n".join(table or "" for table in tables))
     for name, source in loaded.config.sources.items():
-        address: Any = getattr(source, "listen", None)
-        if source.type == "udp" and isinstance(address, Address) and address.port in dropped:
-            yield judge(name, address.port, dropped[address.port])
+        for kind, address, *_ in source.endpoints:
+            if kind == "udp" and isinstance(address, Address) and address.port in dropped:
+                yield judge(name, address.port, dropped[address.port])
     errors = receive_buffer_errors(host.text("/proc/self/net/snmp") or "")
     if errors is not None:
         yield judge_host(errors)

@@ -20,7 +20,7 @@ _SYSTEMD_DEFAULT = 524288
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """One finding: for the service where it runs this configuration, else for this shell."""
     config = loaded.config
-    connections = sum(getattr(source, "max_connections", 0) for source in config.sources.values())
+    connections = sum(source.most_connections for source in config.sources.values())
     needed = connections + _FILES_A_DATABASE * len(outputs(loaded)) + len(config.sources) + _REST
     if not host.is_service:
         yield judge(needed, resource.getrlimit(resource.RLIMIT_NOFILE)[1], is_service=False)

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from streamd.config import Loaded
 from streamd.core.errors import EnvironmentFault
@@ -25,19 +25,21 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     daemon = running(loaded)
     unit = host.socket_unit(config)
     for name, source in config.sources.items():
-        address: Any = getattr(source, "listen", None)
-        if source.type not in _KINDS or not isinstance(address, Address):
-            continue
-        if unit is not None and unit.holds(source.type, address):
-            yield judge(f"sources.{name}", f"{source.type} {address}", "socket_unit", None)
-            continue
-        fault = _fault(address, _KINDS[source.type], f"source {name}")
-        if host.is_service and not host.may_bind_every_port and 0 < address.port < first_unprivileged_port():
-            fault = str(privileged(address, _KINDS[source.type], f"source {name}"))
-        holder: Holder = "nobody" if fault is None else "other"
-        if holder == "other" and daemon.holds((source.type, str(address))):
-            holder = "daemon"
-        yield judge(f"sources.{name}", f"{source.type} {address}", holder, fault)
+        for endpoint in source.endpoints:
+            kind, address = endpoint.kind, endpoint.at
+            if not isinstance(address, Address):
+                continue
+            if unit is not None and unit.holds(kind, address):
+                yield judge(f"sources.{name}", f"{kind} {address}", "socket_unit", None)
+                continue
+            fault = _fault(address, _KINDS[kind], f"source {name}")
+            is_private = 0 < address.port < first_unprivileged_port()
+            if is_private and host.is_service and not host.may_bind_every_port:
+                fault = str(privileged(address, _KINDS[kind], f"source {name}"))
+            holder: Holder = "nobody" if fault is None else "other"
+            if holder == "other" and daemon.holds((kind, str(address))):
+                holder = "daemon"
+            yield judge(f"sources.{name}", f"{kind} {address}", holder, fault)
     if config.admin.listen is not None:
         fault = _fault(config.admin.listen, socket.SOCK_STREAM, "[admin]")
         held = daemon.holds(("tcp", str(config.admin.listen)))
