@@ -42,6 +42,24 @@ def test_a_run_that_is_cut_settles_when_both_parts_have() -> None:
     assert second.told == [Status.DROPPED]
 
 
+def test_a_cut_between_two_runs_leaves_each_of_them_in_one_part() -> None:
+    acks, (first, second) = runs(2, 3)
+    head, tail = acks.split(2)
+    assert ([n for n, _ in head.runs], [n for n, _ in tail.runs]) == ([2], [3])
+    head.settle(Status.DELIVERED)
+    assert (first.told, second.told) == ([Status.DELIVERED], [])
+
+
+def test_each_holder_more_is_waited_for_and_where_nobody_waits_none_is() -> None:
+    first, third = Sender(), Sender()
+    acks = Acks([(1, first.ack), (2, None), (1, third.ack)])
+    assert acks.fork(2) is acks
+    for status in (Status.DELIVERED, Status.REJECTED, Status.DELIVERED):
+        assert (first.told, third.told) == ([], [])
+        acks.settle(status)
+    assert (first.told, third.told) == ([Status.REJECTED], [Status.REJECTED])
+
+
 def test_one_of_which_nothing_was_made_is_filtered() -> None:
     acks, (first, second, third) = runs(1, 2, 1)
     made = acks.of_origins([0, 0, 3])

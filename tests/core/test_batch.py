@@ -130,6 +130,7 @@ def test_both_parts_of_a_cut_batch_are_as_the_whole_was() -> None:
     assert (head.peers.values, tail.peers.values) == (PEERS[:1], PEERS[1:])
     assert (head.received_at.values, tail.received_at.values) == (TIMES[:1], TIMES[1:])
     assert (head.size_bytes, tail.size_bytes) == (33, 67)
+    assert [sum(n for n, _ in part.acks.runs) for part in (head, tail) if part.acks] == [1, 2]
     for part in (head, tail):
         assert (part.source, part.pipeline, part.lifted, part.fields) == ("lab", "main", False, None)
         assert told == []

@@ -1,6 +1,7 @@
 """What components count beside the sums."""
 
 import threading
+import time
 
 import pytest
 
@@ -42,6 +43,21 @@ def test_threads_that_count_at_the_same_time_lose_nothing() -> None:
     for thread in threads:
         thread.join()
     assert counters["seen", ""] == 20_000
+
+
+def test_a_number_that_two_threads_count_first_at_the_same_time_has_both() -> None:
+    class Slow(Counters):
+        def __missing__(self, key: tuple[str, str]) -> int:
+            time.sleep(0.02)  # long enough for the other thread to look too
+            return super().__missing__(key)
+
+    counters = Slow()
+    threads = [threading.Thread(target=counters.add, args=("seen", n)) for n in (2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counters["seen", ""] == 5
 
 
 def test_a_name_that_was_not_declared_fails_a_test() -> None:

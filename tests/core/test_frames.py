@@ -31,6 +31,7 @@ def test_both_parts_of_cut_frames_are_as_the_whole_was() -> None:
     assert (head.received_at.values, tail.received_at.values) == (TIMES[:1], TIMES[1:])
     assert (head.size_bytes, tail.size_bytes) == (33, 67)
     assert (head.flagged, tail.flagged) == (True, True)
+    assert [sum(n for n, _ in part.acks.runs) for part in (head, tail) if part.acks] == [1, 2]
     for part in (head, tail):
         assert told == []
         part.settle(Status.DELIVERED)
@@ -41,6 +42,21 @@ def test_cut_frames_of_one_peer_and_time_are_of_these_in_both_parts() -> None:
     for part in Frames.of([b"a", b"b"], "x", 1.0).split(1):
         assert (part.peers.values, part.peers.same, part.received_at.same) == (None, "x", 1.0)
         assert (part.flagged, part.acks) == (False, None)
+
+
+def test_frames_that_are_sorted_out_are_as_they_were_in_the_whole() -> None:
+    told: list[Status] = []
+    whole = Frames.of([b"a", b"b", b"c"], PEERS, TIMES, ack=Ack(told.append), flagged=True)
+    odd, even = whole.sorted_out([[0, 2], [1]])
+    assert (odd.payloads, even.payloads) == ([b"a", b"c"], [b"b"])
+    assert (odd.peers.values, even.peers.values) == ([PEERS[0], PEERS[2]], [PEERS[1]])
+    assert (odd.received_at.values, even.received_at.values) == ([TIMES[0], TIMES[2]], [TIMES[1]])
+    assert (odd.size_bytes, even.size_bytes) == (2 + 2 * FRAME_OVERHEAD_BYTES, 1 + FRAME_OVERHEAD_BYTES)
+    assert (odd.flagged, even.flagged) == (True, True)
+    odd.settle(Status.REJECTED)
+    assert told == []
+    even.settle(Status.DELIVERED)
+    assert told == [Status.REJECTED]
 
 
 def test_merged_frames_have_each_their_own_peer_and_time_in_order() -> None:

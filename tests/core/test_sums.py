@@ -73,6 +73,9 @@ def test_giving_up_what_is_left_balances_a_sum_and_hides_none_that_is_below_zero
     book = parcels()
     assert book.give_up("shutdown") == 45
     assert book.dropped == {"rain": 5, "shutdown": 45}
+    book.came += 2
+    assert book.give_up("shutdown") == 2
+    assert book.dropped == {"rain": 5, "shutdown": 47}
     book.sent += 3  # counted twice
     assert book.give_up("shutdown") == 0
     assert book.left == -3

@@ -49,6 +49,12 @@ def test_nothing_is_kept_of_connections_that_are_over_or_where_nobody_counts() -
         c.went(Frames.of([b"a"], peer, 1.0))
         c.over.popleft()
     assert (c._waiting, c._ending) == ({}, {})
-    c.came(Frames.of([b"a"], connection("x:1"), 1.0))
+    c.count(on=True)
+    assert c.counting
+    last, over = connection("x:1"), connection("x:2")
+    c.came(Frames.of([b"a"], last, 1.0))
+    c.ended(last)
+    c.ended(over)
     c.count(on=False)
+    assert not c.counting
     assert (c._waiting, c._ending, len(c.over)) == ({}, {}, 0)

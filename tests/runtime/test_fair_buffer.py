@@ -479,3 +479,12 @@ def test_what_the_last_sender_was_served_does_not_count_for_it_at_the_next_drop(
     buffer.put(numbered("next", 0, 85, fill=100))
     assert by_sender(dropped) == {"next": 5}
     assert by_sender(take_all(buffer)) == {"served": 20, "next": 80}
+
+
+def test_the_bytes_that_a_sender_has_in_small_parts_of_reads_count_for_it_at_a_drop() -> None:
+    buffer, lost = buffer_of("drop_oldest", max_records=10**6, max_bytes=45_000)
+    for _ in range(30):
+        buffer.put(Frames.of([bytes(1000), b""], ["a:5", "b:5"], 1.0))
+    for _ in range(20):
+        buffer.put(Frames.of([bytes(1000)], "c:5", 1.0))
+    assert by_sender(lost).keys() == {"a"}

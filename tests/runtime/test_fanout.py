@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.batch import Batch
 
 
@@ -95,3 +96,27 @@ def test_each_condition_judges_on_its_own(bench: Any) -> None:
     assert [x.sink for x in b.office.letters] == ["list0", "list0", "list1", "list1"]
     assert [list(map(len, d.buffer.take(10))) for d in b.deliveries] == [[1], [1]]
     assert b.records.in_flight == 0
+
+
+def test_what_a_condition_makes_of_the_records_of_one_sender_is_told_to_no_other(bench: Any) -> None:
+    b = bench(sinks=2, where={0: "n > 1", 1: "n > 1"})
+    told: list[list[Status]] = [[], [], [], []]
+    values = [5, 0, "five", 6, "six", 0, 7, 8]
+    batch = Batch.of([{"n": value} for value in values], "s", "p", "127.0.0.1:5", 1.0)
+    batch.acks = Acks(
+        [(2, Ack(told[0].append)), (2, Ack(told[1].append)), (2, Ack(told[2].append)), (2, None)]
+    )
+    b.records.taken_in += len(values)
+    b.pipeline.fanout.put(batch, b.records)
+    assert told == [[], [], [Status.REJECTED], []]
+    for delivery in b.deliveries:
+        [part] = delivery.buffer.take(10)
+        assert [record["n"] for record in part.records] == [5, 6, 7, 8]
+        assert [(n, ack is None) for n, ack in part.acks.runs] == [(1, False), (1, False), (2, True)]
+        assert told[:2] == [[], []]
+        part.settle(Status.DELIVERED)
+    assert told == [[Status.DELIVERED], [Status.REJECTED], [Status.REJECTED], []]
+    assert [x.payload["n"] for x in b.office.letters] == ["five", "six"] * 2
+    for name in ("list0", "list1"):
+        book = b.books.delivery("s", "p", name)
+        assert (book.offered, book.rejected, book.unmatched, book.pending) == (8, 2, 2, 4)

@@ -128,6 +128,31 @@ def test_one_that_is_held_up_shows_only_while_none_is_worked_on() -> None:
     assert meter.times(8.0) == (8.0, 2.0, 4.0, 2.0)
 
 
+def test_a_backlog_blocks_until_one_batch_ends_and_says_that_there_is_none() -> None:
+    meter = SharedMeter(0.0)
+    meter.begin(0.0)
+    meter.end(1.0, backlog=True)
+    meter.hold(1.0)
+    meter.release(2.0)
+    assert meter.state == "blocked"
+    meter.begin(2.0)
+    meter.end(3.0)
+    assert meter.state == "blocked"
+    meter.begin(4.0)
+    meter.end(5.0, backlog=False)
+    assert meter.times(6.0) == (6.0, 3.0, 2.0, 1.0)
+
+
+def test_a_stage_is_blocked_until_the_last_of_those_that_were_held_up_goes_on() -> None:
+    meter = SharedMeter(0.0)
+    meter.hold(0.0)
+    meter.hold(1.0)
+    meter.release(2.0)
+    assert meter.state == "blocked"
+    meter.release(3.0)
+    assert meter.times(4.0) == (4.0, 0.0, 3.0, 1.0)
+
+
 def test_the_sum_is_exact_after_thousands_of_changes_of_odd_lengths() -> None:
     meter = Meter(86_400.1)
     at = 86_400.1

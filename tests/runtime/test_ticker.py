@@ -312,6 +312,7 @@ def test_a_step_hands_on_piece_by_piece_without_a_pause(bench: Any, virtual_loop
             if not self.left:
                 return Processed([])
             self.left -= 1
+            self.ticked.append(now.mono_s)
             self.due = now.mono_s if self.left else None
             return Processed([{"word": f"{self.left}"}])
 
@@ -323,6 +324,127 @@ def test_a_step_hands_on_piece_by_piece_without_a_pause(bench: Any, virtual_loop
 
     run(virtual_loop, b, play)
     assert written(b) == [f"{n}" for n in range(49, -1, -1)]
+    ticked = b.pipeline.stages[0].step.ticked
+    assert ticked[-1] - ticked[0] < IDLE_S
+
+
+def test_of_two_steps_each_is_ticked_at_its_own_deadline(bench: Any, virtual_loop: Any) -> None:
+    class Late(Sums):
+        def process(self, records: list[Record], now: Now) -> Processed:
+            super().process(records, now)
+            self.due = now.mono_s + 3
+            return Processed(records)
+
+    b = virtual(bench(Late, Sums), virtual_loop)
+
+    async def play() -> None:
+        b.intake.offer(b.frames(b"a"))
+        await asyncio.sleep(2)
+        assert written(b) == ["a"]
+        await asyncio.sleep(3)
+
+    run(virtual_loop, b, play)
+    late, sums = (stage.step for stage in b.pipeline.stages)
+    assert late.ticked[0] == pytest.approx(START_S + 3)
+    assert sums.ticked[0] == pytest.approx(START_S + 1)
+
+
+def test_batches_that_bring_no_earlier_deadline_wake_nobody(bench: Any, virtual_loop: Any) -> None:
+    class Fixed(Sums):
+        def next_deadline(self) -> float | None:
+            super().next_deadline()
+            return START_S + 50
+
+    b = virtual(bench(Fixed), virtual_loop)
+    step = b.pipeline.stages[0].step
+
+    async def play() -> None:
+        await asyncio.sleep(1)
+        asked = step.asked
+        for _ in range(10):
+            b.intake.offer(b.frames(b"a"))
+            await asyncio.sleep(0.1)
+        assert step.asked - asked == 10, "once for each batch"
+
+    run(virtual_loop, b, play)
+
+
+def test_while_the_gate_is_shut_no_tick_begins_and_none_is_under_way(bench: Any, virtual_loop: Any) -> None:
+    b = virtual(bench(Sums, Waiting), virtual_loop)
+    step = b.pipeline.stages[0].step
+
+    async def play() -> None:
+        b.intake.offer(b.frames(b"slow"))
+        await asyncio.sleep(1.1)
+        assert b.books.pipeline(TICK, "p").out == 0
+        async with b.workers.gate.shut():
+            assert b.books.pipeline(TICK, "p").out == 1
+            step.words, step.due = ["b"], virtual_loop.time() + 0.5
+            b.pipeline.on_ran()
+            await asyncio.sleep(1)
+            assert len(step.ticked) == 1
+        await asyncio.sleep(0.1)
+        assert len(step.ticked) == 2
+
+    run(virtual_loop, b, play)
+    assert written(b) == ["slow", "b"]
+
+
+def test_the_end_waits_for_a_tick_that_is_under_way(bench: Any, virtual_loop: Any) -> None:
+    b = virtual(bench(Sums, Waiting), virtual_loop)
+    out: list[int] = []
+
+    async def note() -> None:
+        out.append(b.books.pipeline(TICK, "p").out)
+
+    async def play() -> None:
+        b.workers.on_end = note
+        b.intake.offer(b.frames(b"slow"))
+        await asyncio.sleep(1.1)
+
+    run(virtual_loop, b, play)
+    assert out == [1]
+    assert written(b) == ["slow"]
+
+
+def test_at_the_end_a_step_is_ticked_until_nothing_more_is_due_at_once(bench: Any, virtual_loop: Any) -> None:
+    class Pieces(Sums):
+        left = 5
+
+        def tick(self, now: Now) -> Processed:
+            self.left -= 1
+            self.due = now.mono_s + (0 if self.left > 0 else 10)
+            return Processed([{"word": f"{self.left}"}])
+
+    b = virtual(bench(Pieces), virtual_loop)
+
+    async def play() -> None:
+        b.intake.offer(b.frames(b"a"))
+        await asyncio.sleep(0.1)
+
+    run(virtual_loop, b, play)
+    assert written(b) == ["4", "3", "2", "1", "0"], "what is due later is not handed on again and again"
+
+
+@pytest.mark.parametrize("why", ["it has a snapshot", "another pipeline goes on with it"])
+def test_a_step_that_keeps_its_records_beyond_the_end_has_no_last_tick(
+    bench: Any, virtual_loop: Any, why: str
+) -> None:
+    class Stateful(Sums):
+        def snapshot(self) -> bytes | None:
+            return b"words"
+
+    b = virtual(bench(Stateful if why == "it has a snapshot" else Sums), virtual_loop)
+    if why != "it has a snapshot":
+        b.pipeline.handed_on = list(b.pipeline.stages)
+
+    async def play() -> None:
+        b.intake.offer(b.frames(b"a"))
+        await asyncio.sleep(0.1)
+
+    run(virtual_loop, b, play)
+    assert b.pipeline.stages[0].step.words == ["a"]
+    assert written(b) == b.pipeline.stages[0].step.ticked == []
 
 
 async def test_a_step_in_threads_is_ticked_in_its_thread_while_no_batch_is_under_way(bench: Any) -> None:
