@@ -13,6 +13,7 @@ from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import SourceSettings
+from streamd.core.shared import Shared
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.feed import Feed, Route
@@ -20,7 +21,6 @@ from streamd.runtime.intake import Intake
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
-from streamd.sqlite.databases import Databases
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ def assemble(
     loaded: Loaded,
     books: Books,
     dead_letters: DeadLetterOffice,
-    databases: Databases,
+    shared: Shared,
     clock: Callable[[], Now],
     sockets: Sockets,
     before: tuple[Loaded, Assembly] | None = None,
@@ -56,7 +56,7 @@ def assemble(
     steps with their state, listeners with their sockets, connections and queues. Nothing of it is changed.
     """
     was = before[1] if before is not None else Assembly()
-    made = components.make(loaded, dead_letters, databases, _running(before), books)
+    made = components.make(loaded, dead_letters, shared, _running(before), books)
     if made.problems:
         raise loaded.error(made.problems)
     config = loaded.config

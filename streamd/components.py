@@ -14,7 +14,7 @@ from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression
 from streamd.core.settings import FramingSettings
-from streamd.sqlite.databases import Databases
+from streamd.core.shared import Shared
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Before:
 def make(
     loaded: Loaded,
     dead_letters: DeadLetterOffice,
-    databases: Databases,
+    shared: Shared,
     before: Before | None = None,
     books: Books | None = None,
 ) -> Components:
@@ -108,7 +108,7 @@ def make(
                 loaded.schemas,
                 loaded.state_dir,
                 dead_letters,
-                databases,
+                shared,
                 books.sink(name),
                 loaded.base_dir,
             )

@@ -25,6 +25,7 @@ from streamd.core.books import Books
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, Place, StreamdError
 from streamd.core.settings import DeadLetterPayload
+from streamd.core.shared import Shared
 from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
@@ -57,6 +58,7 @@ class Daemon:
         self.loaded = loaded
         self.books = Books()
         self.databases = Databases()
+        self._shared = Shared(self.databases)
         self.dead_letters = DeadLetters(
             loaded.state_dir / config.dead_letters.path,
             config.dead_letters,
@@ -119,7 +121,7 @@ class Daemon:
             loaded,
             books,
             self.dead_letters,
-            self.databases,
+            self._shared,
             read_clock,
             self.sockets,
             before,

@@ -17,6 +17,7 @@ from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.frames import Frames
 from streamd.core.settings import BatchSettings, BufferSettings
+from streamd.core.shared import Shared
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.feed import Feed, Route
@@ -83,7 +84,7 @@ def _meters_us(batches: int) -> float:
 async def _batch_us(batches: int, frames: int) -> float:
     """From the source's buffer through the workers to a sink that keeps nothing."""
     books, office = Books(), _Office()
-    sink = _Nothing(None, SinkContext("nothing", {}, Path(), office, None))
+    sink = _Nothing(None, SinkContext("nothing", {}, Path(), office, Shared()))
     delivery = Delivery("nothing", sink, BatchSettings(), BufferSettings(), books, read_clock)
     fanout = Fanout([Output("nothing", delivery.buffer)], books, office)
     route = Route(Pipeline("p", [], fanout, office, read_clock, books), books.pipeline("s", "p"))

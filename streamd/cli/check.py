@@ -16,6 +16,7 @@ from streamd.components import Components
 from streamd.config import Loaded
 from streamd.config.resolved import resolved, resolved_json
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.shared import Shared
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.host import installed_service, rehearsal
 from streamd.host import socket_unit as socket_units
@@ -86,7 +87,7 @@ def _checked(path: Path, databases: Databases) -> tuple[Loaded, Components, Dead
     loaded = config.load(path)
     settings = loaded.config.dead_letters
     dead_letters = DeadLetters(loaded.state_dir / settings.path, settings, databases)
-    made = components.make(loaded, dead_letters, databases)
+    made = components.make(loaded, dead_letters, Shared(databases))
     if made.problems:
         raise loaded.error(made.problems)
     return loaded, made, dead_letters

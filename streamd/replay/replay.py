@@ -19,6 +19,7 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.expression import Expression
 from streamd.core.frames import Frames
 from streamd.core.settings import BufferSettings
+from streamd.core.shared import Shared
 from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
@@ -78,7 +79,7 @@ class Replay:
             max_waiting_bytes=_MEMORY_BYTES,
             payloads={name: source.dead_letters.payload for name, source in config.sources.items()},
         )
-        self.parts = components.make(loaded, self.dead_letters, self.databases, books=self.books)
+        self.parts = components.make(loaded, self.dead_letters, Shared(self.databases), books=self.books)
         if self.parts.problems:
             raise loaded.error(self.parts.problems)
         self._deliveries = {name: self._delivery(name) for name in self.parts.sinks}

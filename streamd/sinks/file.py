@@ -16,6 +16,7 @@ from streamd.core.settings import SinkOutput, SinkSettings, SizeBytes
 from streamd.encoding.csv import CsvLines
 from streamd.encoding.lines import Lines, json_lines
 from streamd.files.rotating_file import RotatingFile
+from streamd.sqlite.databases import Databases
 
 
 class File(Sink["File.Config"]):
@@ -143,7 +144,7 @@ class File(Sink["File.Config"]):
     def _refuse_database(self) -> None:
         """Not even a look into a database of this daemon is harmless."""
         path = self._file.path_at(time.time())
-        if self.context.databases is not None and self.context.databases.has(path):
+        if self.context.shared(Databases).has(path):
             raise EnvironmentFault(
                 f"sink {self.context.name}: {path} is a database of this daemon: name another path"
             )

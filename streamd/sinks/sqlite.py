@@ -16,6 +16,7 @@ from streamd.core.settings import DurationS, Settings, SinkOutput, SinkSettings,
 from streamd.files.dated import DatedPath, is_dated
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.columns import ColumnSettings
+from streamd.sqlite.databases import Databases
 from streamd.sqlite.dated_writer import DatedWriter
 from streamd.sqlite.files import free_bytes
 from streamd.sqlite.rehearsal import rehearse_table
@@ -155,7 +156,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         )
         self._deletes = retention.max_age is not None or retention.max_size is not None
         if self._deletes and self._dated is None:
-            context.databases.reclaim(self.path)
+            context.shared(Databases).reclaim(self.path)
         self._writer: TableWriter | DatedWriter | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -230,14 +231,14 @@ class Sqlite(Sink["Sqlite.Config"]):
     def rehearse(self) -> list[str]:
         """The statements that `open` would run on a file that is there. Raises as `open` does."""
         path = self.path if self._dated is None else self._dated.file_of(datetime.now(UTC))
-        self.context.databases.rehearse(path)
+        self.context.shared(Databases).rehearse(path)
         return rehearse_table(path, self._table)
 
     def _start_keeper(self, step: Callable[[], Awaitable[bool]]) -> None:
         self._keeper = asyncio.create_task(keep(step, self.context.name))
 
     async def _open_file(self, path: Path) -> TableWriter:
-        databases = self.context.databases
+        databases = self.context.shared(Databases)
         if self._deletes:
             databases.reclaim(path)
         database = await databases.acquire(path, self.config.synchronous)
@@ -258,7 +259,7 @@ class Sqlite(Sink["Sqlite.Config"]):
 
     async def _close_file(self, writer: TableWriter) -> None:
         writer.close()
-        await self.context.databases.release(writer.database)
+        await self.context.shared(Databases).release(writer.database)
 
     async def close(self) -> None:
         """End retention and give the file back; the last one that used it closes it."""

@@ -29,6 +29,7 @@ from streamd.core.framer_counts import book_counts, book_error
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
 from streamd.core.settings import BufferSettings
+from streamd.core.shared import Shared
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.feed import Feed, Route
@@ -36,7 +37,6 @@ from streamd.runtime.intake import Intake
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
-from streamd.sqlite.databases import Databases
 from streamd.trial.output import TakenRecords, TrialOutput
 
 SAMPLE = Peer("sample")
@@ -127,7 +127,7 @@ class Trial:
             }
         )
         self._loaded = replace(loaded, config=config)
-        self._parts = components.make(self._loaded, self._office, Databases())
+        self._parts = components.make(self._loaded, self._office, Shared())
         if self._parts.problems:
             raise loaded.error(self._parts.problems)
         self._deliveries = {

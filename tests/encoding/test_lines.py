@@ -7,6 +7,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import SinkError
+from streamd.core.shared import Shared
 from streamd.encoding.lines import Lines, json_lines
 
 PEERS = ["10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3"]
@@ -36,7 +37,7 @@ def office() -> Office:
 
 
 def lines_of(office: Office, *, add_metadata: bool = False) -> Lines:
-    return json_lines(SinkContext("out", {}, Path(), office, None), add_metadata=add_metadata)
+    return json_lines(SinkContext("out", {}, Path(), office, Shared()), add_metadata=add_metadata)
 
 
 def mixed(*records: Any, lifted: bool = False) -> Batch:

@@ -28,6 +28,7 @@ from streamd.core.expression import Expression
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.settings import BatchSettings, BufferSettings, Settings
+from streamd.core.shared import Shared
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.feed import Feed, Route
@@ -77,7 +78,7 @@ class ListSink(Sink[Any]):
     """Keeps what it is given; fails while `faults` lasts; refuses records whose word is in `poison`."""
 
     def __init__(self) -> None:
-        context = SinkContext("list", {}, Path(), Office(), None)
+        context = SinkContext("list", {}, Path(), Office(), Shared())
         super().__init__(None, context)
         self.written: list[Record] = []
         self.faults: list[Exception] = []

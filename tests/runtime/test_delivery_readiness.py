@@ -19,6 +19,7 @@ from streamd.core.books import Books
 from streamd.core.contracts import AnySink, SinkContext
 from streamd.core.now import Now
 from streamd.core.settings import BatchSettings, BufferSettings
+from streamd.core.shared import Shared
 from streamd.runtime.backoff import Backoff
 from streamd.runtime.delivery import Delivery
 from streamd.sinks.sqlite import Sqlite
@@ -92,7 +93,7 @@ async def trouble(
     del a_lock_is_noticed_at_once, no_database_stays_open
     monkeypatch.setattr(recovery, "PATIENCE_S", 3600.0)
     monkeypatch.setattr(Backoff, "next_s", lambda _: 0.001)
-    context: Any = SinkContext("out", {}, tmp_path, None, Databases())  # type: ignore[arg-type]  # no rejects
+    context: Any = SinkContext("out", {}, tmp_path, None, Shared(Databases()))  # type: ignore[arg-type]  # no rejects
     keep: Callable[[Path], Any]
     if request.param == "tcp":
         with socket.create_server(("127.0.0.1", 0)) as server:

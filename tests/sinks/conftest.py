@@ -11,6 +11,7 @@ from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import SinkError
 from streamd.core.schema import FieldSettings, Schema
+from streamd.core.shared import Shared
 from streamd.sinks.sqlite import Sqlite
 from streamd.sqlite.databases import Databases
 
@@ -54,7 +55,7 @@ class Bench:
 
     def sink(self, **config: Any) -> Sqlite:
         config = {"type": "sqlite", "path": "data.db", "retention": {"min_free": "0B"}} | config
-        context = SinkContext("store", self.schemas, self.folder, self.office, self.databases)
+        context = SinkContext("store", self.schemas, self.folder, self.office, Shared(self.databases))
         return Sqlite(Sqlite.Config.model_validate(config), context)
 
     async def open(self, **config: Any) -> Sqlite:

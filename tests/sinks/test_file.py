@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
+from streamd.core.shared import Shared
 from streamd.sinks.file import File
 
 DAY_S = 86400.0
@@ -30,7 +31,7 @@ class Folder:
 
     def sink(self, **config: Any) -> File:
         settings = File.Config.model_validate({"type": "file", "path": "out.ndjson", **config})
-        return File(settings, SinkContext("out", {}, self.path, self.office, None))
+        return File(settings, SinkContext("out", {}, self.path, self.office, Shared()))
 
     async def open(self, **config: Any) -> File:
         sink = self.sink(**config)

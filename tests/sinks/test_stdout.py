@@ -17,6 +17,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.shared import Shared
 from streamd.sinks.stdout import Stdout
 
 
@@ -72,7 +73,7 @@ async def sink(pipe: Pipe, bench: Any, tmp_path: Path) -> AsyncIterator[Any]:
 
     def make(**config: Any) -> Stdout:
         pipe.put()
-        context = SinkContext("out", {}, tmp_path, bench.office, None)
+        context = SinkContext("out", {}, tmp_path, bench.office, Shared())
         made.append(Stdout(Stdout.Config.model_validate({"type": "stdout", **config}), context))
         return made[-1]
 

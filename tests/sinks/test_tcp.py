@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import SinkError
+from streamd.core.shared import Shared
 from streamd.sinks.tcp import Tcp
 
 BatchOf = Callable[..., Batch]
@@ -70,7 +71,7 @@ async def sink(receiver: Receiver, bench: Any, tmp_path: Path) -> AsyncIterator[
 
     def make(**config: Any) -> Tcp:
         settings = {"type": "tcp", "address": f"127.0.0.1:{receiver.port}", "connect_timeout": "1s", **config}
-        context = SinkContext("out", {}, tmp_path, bench.office, None)
+        context = SinkContext("out", {}, tmp_path, bench.office, Shared())
         opened.append(Tcp(Tcp.Config.model_validate(settings), context))
         return opened[-1]
 

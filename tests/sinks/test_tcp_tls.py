@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import EnvironmentFault, SinkError
+from streamd.core.shared import Shared
 from streamd.sinks.tcp import Tcp
 
 BatchOf = Callable[..., Batch]
@@ -111,7 +112,7 @@ async def sink(authority: Any, bench: Any, tmp_path: Path) -> AsyncIterator[Call
     def make(port: int, **tls: Any) -> Tcp:
         options = {"ca": "ca.pem", "handshake_timeout": "5s", **tls}
         settings = {"type": "tcp", "address": f"127.0.0.1:{port}", "tls": options}
-        context = SinkContext("out", {}, tmp_path, bench.office, None, base_dir=authority.folder)
+        context = SinkContext("out", {}, tmp_path, bench.office, Shared(), base_dir=authority.folder)
         opened.append(Tcp(Tcp.Config.model_validate(settings), context))
         return opened[-1]
 

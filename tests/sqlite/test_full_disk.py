@@ -12,6 +12,7 @@ PROGRAM = """
 import asyncio, os, sys
 from pathlib import Path
 from streamd.core.batch import Batch
+from streamd.core.shared import Shared
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import SinkError
 from streamd.sinks.sqlite import Sqlite
@@ -31,7 +32,7 @@ async def make_room():
 async def main():
     columns = {"a": "int", "b": "str"}
     config = Sqlite.Config(type="sqlite", path="data.db", retention={"min_free": "0B"}, columns=columns)
-    sink = Sqlite(config, SinkContext("s", {}, folder, None, Databases()))
+    sink = Sqlite(config, SinkContext("s", {}, folder, None, Shared(Databases())))
     await sink.open()
     stored, faults = 0, 0
     for n in range(40):

@@ -12,6 +12,7 @@ from streamd.core.dead_letter import DeadLetterOffice
 from streamd.core.errors import Place
 from streamd.core.schema import Schema
 from streamd.core.settings import SinkSettings
+from streamd.core.shared import Shared
 
 C = TypeVar("C", bound=SinkSettings)
 """The settings of a kind of sink."""
@@ -48,8 +49,8 @@ class SinkContext:
     schemas: "dict[str, Schema]"
     state_dir: Path
     dead_letters: DeadLetterOffice
-    databases: Any
-    """The process's `streamd.sqlite.databases.Databases`: one writer for each file."""
+    shared: Shared
+    """What the components of the process share, as `context.shared(Databases)`."""
     counters: Counters = field(default_factory=Counters)
     """What the sink counts beside its sums; they go on where a reload makes the sink anew."""
     base_dir: Path = Path()
