@@ -119,6 +119,11 @@ def test_a_header_that_names_no_fields_is_rejected_and_so_is_all_that_follows(he
     assert done.rejects[0].detail
 
 
+def test_a_refused_header_raises_the_alarm_where_it_costs_all_that_follows() -> None:
+    assert new().alarming == {"csv:header"}
+    assert new(streams=False).alarming == frozenset()
+
+
 def test_names_have_no_blanks_around_them_and_a_byte_order_mark_before_them_is_skipped() -> None:
     done = new().decode(stream(b"\xef\xbb\xbf a , b\r\n", b"1,2\r\n"), NOW)
     assert done.records == [{"a": "1", "b": "2"}]
@@ -192,6 +197,7 @@ def test_delimiter_and_quote_are_the_senders() -> None:
     codec = new(columns=["a", "b"], delimiter=";", quote="'")
     done = codec.decode(sent([b"1;2", b"'x;y';\"2", b"1,2;3"]), NOW)
     assert [*map(list, map(dict.values, done.records))] == [["1", "2"], ["x;y", '"2'], ["1,2", "3"]]
+    assert codec.decode(sent([b"'x;y';2"]), NOW).records == [{"a": "x;y", "b": "2"}]
     done = new(columns=["a", "b"], delimiter="\t", quote="").decode(sent([b'"1\t2"']), NOW)
     assert done.records == [{"a": '"1', "b": '2"'}]
 

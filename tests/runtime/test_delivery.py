@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
 from streamd.core.batch import Batch
 from streamd.core.column import Column
 from streamd.core.contracts import Written
@@ -431,3 +432,17 @@ async def test_who_waits_for_company_has_enough_when_max_wait_is_over(bench: Any
     delivery.buffer.close()
     await running
     assert b.books.delivery("s", "p", "list0").stored == 2
+
+
+async def test_a_record_that_a_sink_rejects_is_told_to_its_own_sender_only(bench: Any) -> None:
+    b = bench()
+    b.sinks[0].poison = {"x"}
+    told: list[list[Status]] = [[], [], []]
+    item = batch("a", "b", "c", "x", "d")
+    item.acks = Acks([(2, Ack(told[0].append)), (2, Ack(told[1].append)), (1, Ack(told[2].append))])
+    offer(b, item)
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    assert told == [[Status.DELIVERED], [Status.REJECTED], [Status.DELIVERED]]
+    book = b.books.delivery("s", "p", "list0")
+    assert (book.stored, book.rejected, book.pending) == (4, 1, 0)

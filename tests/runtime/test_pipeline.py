@@ -3,6 +3,7 @@ from typing import Any
 
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadRecord, Processed, StepContext
+from streamd.core.frames import Frames
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.stage import Stage
 from streamd.runtime.turn import Line
@@ -156,6 +157,98 @@ async def test_a_batch_that_leaves_early_lets_the_next_one_pass(bench: Any) -> N
     await running
 
 
+def judged(records: list[Any]) -> Processed:
+    """Of `x` a reject, of `f` nothing, of `a` two."""
+    words = [record["word"] for record in records]
+    return Processed(
+        [record for record in records if record["word"] not in "xf"] + [{"word": "A"}] * words.count("a"),
+        filtered=words.count("f"),
+        emitted=words.count("a"),
+        rejects=[BadRecord(record, "no") for record in records if record["word"] == "x"],
+    )
+
+
+def senders(count: int) -> tuple[list[list[Status]], list[Ack]]:
+    told: list[list[Status]] = [[] for _ in range(count)]
+    return told, [Ack(each.append) for each in told]
+
+
+def test_a_step_sees_the_records_of_each_sender_apart_and_each_hears_of_its_own(bench: Any) -> None:
+    seen: list[list[str]] = []
+
+    def step(_: Any, records: list[Any]) -> Processed:
+        seen.append([record["word"] for record in records])
+        return judged(records)
+
+    told, acks = senders(4)
+    kept: list[tuple[list[str], list[int]]] = []
+    b = bench(step)
+
+    def keep(letters: list[Any], acks: Any) -> None:
+        kept.append(([letter.payload["word"] for letter in letters], [n for n, _ in acks.runs]))
+        acks.settle(Status.REJECTED)
+
+    b.office.keep = keep
+    words = (b"b a", b"x c x", b"f", b"x")
+    parts = [b.frames(word, ack=ack) for word, ack in zip(words, acks, strict=True)]
+    batch = b.process(Frames.merge([*parts, b.frames(b"d")]))
+    assert seen == [["b", "a"], ["x", "c", "x"], ["f"], ["x"], ["d"]]
+    assert [record["word"] for record in batch.records] == ["b", "a", "A", "c", "d"]
+    assert [(n, ack is None) for n, ack in batch.acks.runs] == [(3, False), (1, False), (1, True)]
+    assert kept == [(["x", "x"], [2]), (["x"], [1])]
+    assert told == [[], [], [Status.FILTERED], [Status.REJECTED]]
+    batch.settle(Status.DELIVERED)
+    assert told == [[Status.DELIVERED], [Status.REJECTED], [Status.FILTERED], [Status.REJECTED]]
+    book = b.records
+    assert (book.taken_in, book.emitted, book.filtered, book.rejected) == (8, 1, 1, {"step[0]": 3})
+    assert book.in_flight == len(batch)
+
+
+async def test_a_waiting_step_sees_the_records_of_each_sender_apart_too(bench: Any) -> None:
+    told, acks = senders(3)
+    b = bench(same, same)
+    elsewhere = waiting(b, 0, judged)
+    for word, ack in zip((b"a", b"x", b"f"), acks, strict=True):
+        elsewhere.let(word.decode())
+        b.intake.offer(b.frames(word, ack=ack))
+    b.workers.close()
+    await b.workers.run()
+    assert elsewhere.begun == ["a", "x", "f"]
+    assert words(b) == ["a", "A"]
+    assert told == [[], [Status.REJECTED], [Status.FILTERED]]
+    [batch] = b.deliveries[0].buffer.take(10)
+    batch.settle(Status.DELIVERED)
+    assert told[0] == [Status.DELIVERED]
+    assert b.records.in_flight == 0
+
+
+def test_a_batch_of_which_a_step_leaves_nothing_has_no_acks_any_more(bench: Any) -> None:
+    told, acks = senders(2)
+    b = bench(lambda _, records: judged(records), same)
+    assert b.process(Frames.merge([b.frames(b"f", ack=acks[0]), b.frames(b"x", ack=acks[1])])) is None
+    assert told == [[Status.FILTERED], [Status.REJECTED]]
+
+
+def test_what_a_step_held_settles_with_the_records_that_it_is_part_of(bench: Any) -> None:
+    held: list[Any] = []
+
+    def step(self: Any, records: list[Any]) -> Processed:
+        if records[0]["word"] == "first":
+            held.append(self.context.hold())
+            return Processed([], absorbed=1)
+        return Processed(records, holds=held)
+
+    told, acks = senders(2)
+    b = bench(step)
+    assert b.process(b.frames(b"first", ack=acks[0])) is None
+    assert told == [[], []]
+    batch = b.process(b.frames(b"second", ack=acks[1]))
+    assert b.pipeline.stages[0].holding.fail() == 0
+    assert told == [[], []]
+    batch.settle(Status.REJECTED)
+    assert told == [[Status.REJECTED]] * 2
+
+
 def test_a_step_that_takes_over_goes_on_with_the_executor_and_the_log_of_the_one_before(
     bench: Any, tmp_path: Any
 ) -> None:
@@ -169,6 +262,7 @@ def test_a_step_that_takes_over_goes_on_with_the_executor_and_the_log_of_the_one
     after = Stage("step[0]", Waiting(None, context), before)
     assert after.offloaded is before.offloaded
     assert after.log is before.log
+    assert after.holding is before.holding
     anew = Stage("step[0]", type(before.step)(None, context))
     assert anew.offloaded is None
     assert anew.log is not before.log

@@ -3,11 +3,13 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import structlog
 
 from streamd.codecs.json import Json
 from streamd.core.ack import Ack, Status
-from streamd.core.contracts import BadRecord, Processed
+from streamd.core.contracts import BadRecord, Decoded, Processed
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.now import Now
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import BufferSettings
 from streamd.runtime.feed import Feed, Route
@@ -865,3 +867,49 @@ async def test_all_workers_together_take_one_batch_in_a_turn_of_the_loop(bench: 
     await b.deliveries[0].run()
     assert [r["word"] for r in b.sinks[0].written] == [f"w{n}.{k}" for n in range(30) for k in range(3)]
     assert b.balanced
+
+
+def test_a_bad_frame_is_told_to_its_own_sender_only(bench: Any) -> None:
+    b = bench()
+    told: list[list[Status]] = [[], [], []]
+    parts = [b.frames(word, ack=Ack(told[n].append)) for n, word in enumerate((b"a", b"BAD", b"c bad"))]
+    batch = b.process(Frames.merge([*parts, b.frames(b"d")]))
+    assert [(n, ack is None) for n, ack in batch.acks.runs] == [(1, False), (1, False), (1, True)]
+    assert told == [[], [Status.REJECTED], []]
+    batch.settle(Status.DELIVERED)
+    assert told == [[Status.DELIVERED], [Status.REJECTED], [Status.REJECTED]]
+
+
+def test_rejects_in_any_order_go_each_to_its_own_sender(bench: Any) -> None:
+    b = bench()
+    decode = b.feed.codec.decode
+
+    def turned_round(frames: Frames, now: Now) -> Decoded:
+        done = decode(frames, now)
+        done.rejects.reverse()
+        return done  # type: ignore[no-any-return]  # a fixture's codec
+
+    b.feed.codec.decode = turned_round
+    told: list[list[Status]] = [[], []]
+    kept: list[tuple[list[bytes], list[int]]] = []
+
+    def keep(letters: list[Any], acks: Any) -> None:
+        kept.append(([letter.payload for letter in letters], [n for n, _ in acks.runs]))
+        acks.settle_but([0], Status.DROPPED, Status.REJECTED)
+
+    b.office.keep = keep
+    parts = [b.frames(word, ack=Ack(told[n].append)) for n, word in enumerate((b"BAD", b"bad b bad"))]
+    batch = b.process(Frames.merge(parts))
+    batch.settle(Status.DELIVERED)
+    assert kept == [([b"BAD", b"bad", b"bad"], [1, 2])]
+    assert told == [[Status.DROPPED], [Status.REJECTED]]
+
+
+def test_a_reject_that_costs_all_that_follows_is_logged(bench: Any) -> None:
+    b = bench()
+    b.feed.codec.alarming = frozenset({"test:bad"})
+    with structlog.testing.capture_logs() as logs:
+        b.process(b.frames(b"a", b"BAD", b"bad"))
+    assert [(line["event"], line["source"], line["peer"], line["reason"]) for line in logs] == [
+        ("frames_unusable", "s", "127.0.0.1:5", "test:bad")
+    ]
