@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 import uvloop
 
+from streamd import registry
 from streamd.core.batch import Batch
 from streamd.core.counters import Counters
 from streamd.core.frames import Frames
@@ -177,6 +178,23 @@ def declared_counters(monkeypatch: pytest.MonkeyPatch) -> None:
         add(self, name, n, reason)
 
     monkeypatch.setattr(Counters, "add", strict)
+
+
+@pytest.fixture
+def other_package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tests/other_package` as pip installs a package of somebody else: `knock`, `tally` and `parts`."""
+    site = tmp_path_factory.mktemp("site")
+    info = site / "somebodys_parts-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys-parts\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[streamd.sources]\nknock = somebodys_parts:Knock\n"
+        "[streamd.steps]\ntally = somebodys_parts:Tally\n"
+        "[streamd.sinks]\nparts = somebodys_parts:Parts\n"
+    )
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "other_package"))
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setattr(registry, "load", registry.load.__wrapped__)  # what it finds here is of this test
 
 
 @pytest.fixture
