@@ -124,22 +124,33 @@ def position(daemon: Any) -> int:
     return int(json.loads(text)["frames"])
 
 
+@pytest.mark.parametrize(
+    ("interval", "max_wait"),
+    [("200ms", "50ms"), ("1500ms", "50ms"), ("100ms", "600ms")],
+    ids=["as usual", "states less often than positions", "commits less often than states"],
+)
 def test_killed_at_any_moment_the_result_is_as_if_nothing_had_happened(
-    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+    start: Callable[..., Any],
+    tmp_path: Path,
+    wait_until: Callable[..., Any],
+    interval: str,
+    max_wait: str,
 ) -> None:
+    config = CONFIG.replace("200ms", interval)
+    config = config.replace("unique =", f'batch = {{ max_wait = "{max_wait}" }}\nunique =')
     writer = Writer(tmp_path / "in.log")
     rng = random.Random(5)  # noqa: S311 - no secret
     again = 0
-    for _ in range(6):
+    for _ in range(4):
         writer.write(700)
-        daemon = start(CONFIG, **third_party())
-        for _ in range(rng.randrange(1, 12)):
+        daemon = start(config, **third_party())
+        for _ in range(rng.randrange(4, 30)):
             writer.write(rng.randrange(300))
             time.sleep(0.05)
             assert position(daemon) <= seen(daemon), "the position is ahead of the state"
         kill(daemon)
         again += position(daemon) < seen(daemon)
-    daemon = start(CONFIG, **third_party())
+    daemon = start(config, **third_party())
     writer.write(10)
     wait_until(lambda: position(daemon) == writer.count, "the position at the end of the file")
     wait_until(lambda: totals(daemon) == writer.totals, "the totals")
@@ -364,3 +375,36 @@ def test_states_are_listed_beside_the_daemon_and_dropped_after_it(
     daemon.stop()
     assert state("drop", "--all", "--yes").stdout == "deleted 1 state\n"
     assert state("list", "--json").stdout == ""
+
+
+def without(config: str, *tables: str) -> str:
+    """The configuration without these tables."""
+    parts = config.split("\n[")
+    return "\n[".join(part for part in parts if part.partition("]")[0] not in tables)
+
+
+HELD = without(CONFIG, "pipelines.numbered", "pipelines.totals", "sinks.numbered", "sinks.totals")
+
+
+def test_a_position_never_passes_a_frame_that_a_step_holds(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    writer.write(100)
+    daemon = start(HELD.replace("150ms", "1h"), **third_party())
+    wait_until((tmp_path / "var" / "positions" / "log.json").exists, "a position")
+    time.sleep(1.5)
+    assert position(daemon) == 0
+    kill(daemon)
+    for _ in range(3):
+        writer.write(500)
+        daemon = start(HELD, **third_party())
+        time.sleep(0.4)
+        kill(daemon)
+    writer.write(10)
+    daemon = start(HELD, **third_party())
+    daemon.wait_rows(writer.count, "delayed")
+    daemon.stop()
+    assert daemon.query("SELECT seq FROM delayed ORDER BY seq") == [(n,) for n in range(writer.count)]
+    assert position(daemon) == writer.count
+    assert not (tmp_path / "var" / "state.db").exists()
