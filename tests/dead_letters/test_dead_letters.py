@@ -243,6 +243,20 @@ async def test_one_letter_too_large_for_the_file_is_counted(store: DeadLetters) 
     assert not_kept(store) == {"size": 1}
 
 
+async def test_each_sender_hears_whether_its_own_letter_was_kept(tmp_path: Path) -> None:
+    store = DeadLetters(tmp_path / "dead.db", bounds(), Databases(), clock=Clock(), max_waiting_bytes=100_000)
+    told: list[list[Status]] = [[], [], [], []]
+    await store.open()
+    store.keep(
+        [letter(b"first"), letter(b"x" * MIB), letter(b"x" * 150_000), letter(b"last")],
+        Acks([(1, Ack(each.append)) for each in told]),
+    )
+    await store.close()
+    assert rows(store.path, "payload") == [(b"first",), (b"last",)]
+    assert not_kept(store) == {"size": 1, "queue": 1}
+    assert told == [[Status.REJECTED], [Status.DROPPED], [Status.DROPPED], [Status.REJECTED]]
+
+
 async def test_hostile_texts_are_kept(store: DeadLetters) -> None:
     await store.open()
     hostile = "\ud800\x00\x1b[2J'; DROP TABLE dead_letters; --"

@@ -304,6 +304,43 @@ def test_a_step_whose_clock_fails_is_logged_once_and_stops_nothing(bench: Any, v
     assert b.records.absorbed == 2
 
 
+def test_a_tick_that_makes_no_record_is_logged_and_gives_nothing(bench: Any, virtual_loop: Any) -> None:
+    class Odd(Sums):
+        def tick(self, now: Now) -> Processed:
+            return Processed([*super().tick(now).records, "no record"])  # type: ignore[list-item]  # a user's own code
+
+    b = virtual(bench(Odd), virtual_loop)
+
+    async def play() -> None:
+        b.intake.offer(b.frames(b"a"))
+        await asyncio.sleep(1.5)
+
+    with structlog.testing.capture_logs() as logs:
+        run(virtual_loop, b, play)
+    assert [line["error"].partition(" (")[0] for line in logs] == [
+        "TypeError: tick made a record that is no dict"
+    ]
+    assert written(b) == []
+
+
+def test_what_a_waiting_step_keeps_waits_for_its_tick(bench: Any, virtual_loop: Any) -> None:
+    class WaitingSums(Sums):
+        offload = Offload("loop", 4, 30.0)
+
+    b = virtual(bench(WaitingSums), virtual_loop)
+    told: list[Status] = []
+
+    async def play() -> None:
+        b.intake.offer(b.frames(b"a", ack=Ack(told.append)))
+        await asyncio.sleep(0.9)
+        assert told == []
+        await asyncio.sleep(1)
+        assert told == [Status.FILTERED]
+
+    run(virtual_loop, b, play)
+    assert written(b) == ["a"]
+
+
 def test_a_step_hands_on_piece_by_piece_without_a_pause(bench: Any, virtual_loop: Any) -> None:
     class Pieces(Sums):
         left = 50

@@ -9,12 +9,15 @@ import pytest
 from pydantic import ValidationError
 
 from streamd import registry
+from streamd.core.column import Column
 from streamd.core.contracts import AnyFramer, SourceContext
 from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FRAME_OVERHEAD_BYTES
+from streamd.core.peer import Peer
 from streamd.core.settings import Address
 from streamd.net import recvmmsg
+from streamd.net.limits import SenderRates
 from streamd.sources import udp as udp_module
 from streamd.sources.udp import SO_RCVBUFFORCE, Udp, peer_text
 
@@ -177,6 +180,21 @@ async def test_limits_by_sender_count_datagrams_and_not_the_frames_in_them(
         source._resume()
         await until(lambda: capture.refused["rate_limited"] == 2)
     assert capture.payloads == [b"0", b"0", b"1", b"1"]
+    await source.stop()
+
+
+async def test_all_ports_of_a_host_share_its_rate_however_they_are_read(capture: Any) -> None:
+    source = udp()
+    await source.open(capture)
+    rates = SenderRates(3)
+    first, second, other = Peer("10.0.0.1:1"), Peer("10.0.0.1:2"), Peer("10.0.0.2:1")
+    for peers, kept in (
+        (Column(first), [b"0", b"1"]), (Column(second), [b"0"]), (Column(other), [b"0", b"1"]),
+        (Column.each([first, other], first), [b"1"]), (Column.each([second, other], first), []),
+    ):  # fmt: skip
+        payloads, _ = source._within_rates(rates, [b"0", b"1"], peers, 5.0)
+        assert payloads == kept
+    assert capture.refused == {"rate_limited": 1 + 1 + 2}
     await source.stop()
 
 
