@@ -93,7 +93,6 @@ COVERED_BY: dict[str, str] = {
     "streamd/core/failpoints.py": "tests/e2e/test_disks.py",
     "streamd/core/failure.py": "tests/core/test_traceback_lines.py",
     "streamd/core/framer_counts.py": "tests/framing/test_every_framing.py",
-    "streamd/core/hold.py": "tests/runtime/test_ticker.py",
     "streamd/core/now.py": "tests/admin/test_lag.py",
     "streamd/core/paths.py": "tests/encoding/test_paths.py",
     "streamd/core/printing.py": "tests/core/test_printable.py",
