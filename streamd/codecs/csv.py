@@ -11,7 +11,7 @@ from streamd.core.ack import Status
 from streamd.core.batch import Record
 from streamd.core.contracts import BadElement, Codec, Decoded, Frame
 from streamd.core.errors import BadData
-from streamd.core.first_frame import FirstFrame
+from streamd.core.first_frame import FirstFrame, FirstFrameAgain
 from streamd.core.frames import Frames
 from streamd.core.json_rules import BYTE_ORDER_MARK, RESERVED_KEYS
 from streamd.core.now import Now
@@ -64,6 +64,7 @@ class Csv(Codec["Csv.Config"]):
     """
 
     weight: ClassVar[int] = 8
+    holds_open = False
 
     class Config(Settings):
         """How the rows are written."""
@@ -132,7 +133,7 @@ class Csv(Codec["Csv.Config"]):
             return self.decode_each(frames, range(len(frames)), now)
         firsts: list[int] = []
         if self.needs_first:
-            firsts = [n for n, payload in enumerate(frames.payloads) if type(payload) is FirstFrame]
+            firsts = [n for n, payload in enumerate(frames.payloads) if isinstance(payload, FirstFrame)]
         if not firsts:
             plain = self._plain_records(frames)
             return Decoded(plain) if plain else self.decode_each(frames, range(len(frames)), now)
@@ -210,7 +211,7 @@ class Csv(Codec["Csv.Config"]):
         return Decoded([], [], frames=Frames.merge(headers)) if headers else None
 
     def _begin(self, frames: Frames, index: int) -> bool:
-        """Take the names of a stream from its first frame; whether the frame holds nothing but them."""
+        """Take the names of a stream from its first frame; whether it holds nothing more that is new."""
         peer = frames.peer(index)
         names: list[str] = []
         alone = False
@@ -220,7 +221,7 @@ class Csv(Codec["Csv.Config"]):
             rows = []
         if rows and not _fault_of_header(rows[0]):
             names = _names_of(rows[0])
-            alone = len(rows) == 1
+            alone = len(rows) == 1 or type(frames.payloads[index]) is FirstFrameAgain
         self._streams[id(peer)] = _Stream(peer, names, None)
         return alone
 
@@ -231,7 +232,7 @@ class Csv(Codec["Csv.Config"]):
         stream = self._streams.get(id(frame.peer))
         if stream is not None and stream.names:
             return stream.names
-        if type(frame.payload) is FirstFrame:
+        if isinstance(frame.payload, FirstFrame):
             raise BadData("csv:header", _fault_of_header(next(self._rows(text), None)))
         raise BadData("csv:no_header")
 
@@ -243,7 +244,7 @@ class Csv(Codec["Csv.Config"]):
             if not (found := list(rows)):
                 raise BadData("csv:no_rows", "a header and no row: are its rows in other datagrams?")
             rows = iter(found)
-        elif type(frame.payload) is FirstFrame and self.needs_first:
+        elif isinstance(frame.payload, FirstFrame) and self.needs_first:
             next(rows, None)  # the header, and rows behind it
         return [part for row in rows for part in self._part(names, row)]
 

@@ -13,6 +13,13 @@ class FirstFrame(bytes):
     """
 
 
+class FirstFrameAgain(FirstFrame):
+    """The first frame of a file once more, because the file is read on from a later place.
+
+    It says how to read what follows; what else it holds was handed on before.
+    """
+
+
 def mark_first(frames: list[bytes], counts: Mapping[str, int]) -> bool:
     """Mark the first of a stream's first frames, unless a framer has lost one by its `counts` or cut it off.
 

@@ -6,7 +6,7 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import AnyFramer, Outlet
 from streamd.core.counters import Counters
 from streamd.core.errors import FramingError
-from streamd.core.first_frame import FirstFrame, mark_first
+from streamd.core.first_frame import FirstFrame, FirstFrameAgain, mark_first
 from streamd.core.framer_counts import book_counts
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.peer import Peer
@@ -18,8 +18,16 @@ class FileFrames:
     """One framer for one file after the other; a frame may go on in a copy of its file."""
 
     def __init__(
-        self, address: str, counters: Counters, new_framer: Callable[[], AnyFramer], progress: ReadingProgress
+        self,
+        address: str,
+        counters: Counters,
+        new_framer: Callable[[], AnyFramer],
+        progress: ReadingProgress,
+        *,
+        needs_first: bool = False,
     ) -> None:
+        """`needs_first`: the codec reads what follows by the first frame of the file."""
+        self._needs_first = needs_first
         self._address = address
         self._counters = counters
         self._progress = progress
@@ -44,8 +52,9 @@ class FileFrames:
         self._begun = position.offset > 0
         self._progress.passed(position)
 
-    def become(self, new_framer: Callable[[], AnyFramer]) -> None:
+    def become(self, new_framer: Callable[[], AnyFramer], *, needs_first: bool = False) -> None:
         """Another framing begins once what was read ends with a frame."""
+        self._needs_first = needs_first
         self._new_framer = new_framer
         self._framing_changed = True
         self._change_framing()
@@ -91,7 +100,10 @@ class FileFrames:
 
     def show_first(self, frame: bytes) -> None:
         """Hand on the first frame of a file again, which is read on from a later place."""
-        if not self._outlet.offer(Frames.of([FirstFrame(frame)], self._peer, read_clock().wall_s)):
+        again = Frames.of(
+            [FirstFrameAgain(frame)], self._peer, read_clock().wall_s, ack=self._progress.again()
+        )
+        if not self._outlet.offer(again):
             self._when_full()
 
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], size_bytes: int, position: Position) -> None:
@@ -101,6 +113,8 @@ class FileFrames:
         book_counts(framer, self._outlet, self._counters)
         self._reached = position
         if known := self._progress.known(len(frames)):
+            if self._needs_first and type(frames[0]) is FirstFrame:
+                self.show_first(frames[0])
             frames = frames[known:]
             self._counters.add("already_in_state", known)
         if not frames:

@@ -76,6 +76,7 @@ class ReadingProgress:
         self.handed_on = 0
         self.skipped = 0
         """Frames that were not handed on, because the state of steps has seen them."""
+        self._shown = 0
         self._skip_to = 0
         self._limit: int | None = None
         self._cut: int | None = None
@@ -109,6 +110,14 @@ class ReadingProgress:
         mark = self._mark(position, settled=False)
         return Ack(lambda status: self._settle(mark, status))
 
+    def again(self) -> Ack:
+        """The ack of a frame that has its number already and is handed on once more."""
+        self._shown += 1
+        return Ack(self._was_shown)
+
+    def _was_shown(self, _status: Status) -> None:
+        self._shown -= 1
+
     def passed(self, position: Position) -> None:
         """`position` was reached without a frame."""
         self._mark(position, settled=True)
@@ -121,7 +130,7 @@ class ReadingProgress:
         self._limit = max(self.handed_on if self.savable is None else self.savable.frames, self._skip_to)
 
     def cut(self, waiting: int) -> int:
-        self._cut = self.handed_on - waiting
+        self._cut = self.handed_on - (waiting - self._shown)
         self._at_cut = self.settled
         return self._cut
 

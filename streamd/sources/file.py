@@ -108,7 +108,13 @@ class File(Source["File.Config"]):
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
         self._saved_at_ns = 0
         self._progress = ReadingProgress()
-        self._frames = FileFrames(self.address, context.counters, self._new_framer, self._progress)
+        self._frames = FileFrames(
+            self.address,
+            context.counters,
+            self._new_framer,
+            self._progress,
+            needs_first=context.needs_first,
+        )
         self._saver = Saver(self._positions, self._to_save, self._events.not_saved)
         self._room = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, f"file-{context.name}")
@@ -162,7 +168,7 @@ class File(Source["File.Config"]):
             raise ConfigError("a file needs a framing")
         super().become(config, context)
         self._new_framer = context.new_framer
-        self._frames.become(self._new_framer)
+        self._frames.become(self._new_framer, needs_first=context.needs_first)
         self._show_first = context.needs_first
 
     async def stop(self) -> None:

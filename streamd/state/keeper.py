@@ -186,7 +186,7 @@ class StateKeeper:
 
     async def _taken(self, group: Group) -> Snapshot | None:
         """A snapshot that can be stored. All states of a group or none: they belong to one moment."""
-        if any(one.feed.frames.held for one in group.numbered):
+        if any(one.feed.codec.holds_open and one.feed.frames.held for one in group.numbered):
             return None  # a codec holds frames that the steps have not seen: they have no number to stop at
         names = {pipeline.name for pipeline in group.workers.pipelines}
         deliveries = [book for book in self._books.deliveries.values() if book.pipeline in names]

@@ -1,5 +1,6 @@
 """CSV with headers, from real clients to rows, with books that balance."""
 
+import json
 import os
 import signal
 import socket
@@ -8,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 CSV = """
 [admin]
@@ -230,3 +233,56 @@ def test_a_sample_is_tried_with_its_header(tmp_path: Path) -> None:
     assert "held      by the codec" in said
     assert '{"a":"1","b":"2"}' in said.replace("'", "")
     assert "csv:fields" in said
+
+
+COUNTED = """
+[ledger]
+interval = "200ms"
+[sources.log]
+type = "file"
+path = "log.csv"
+framing = "nul"
+codec = { type = "csv", types = "auto" }
+[pipelines.main]
+sources = ["log"]
+steps = [{ type = "count", by = "key" }]
+sinks = ["counted"]
+[sinks.counted]
+type = "sqlite"
+path = "streamd.db"
+table = "counted"
+columns = { seq = "int", n = "int" }
+"""
+THIRD_PARTY = Path(__file__).parents[1] / "third_party"
+
+
+@pytest.mark.parametrize("behind", [True, False], ids=["position behind the state", "both at the end"])
+@pytest.mark.parametrize(
+    ("framing", "first", "second"),
+    [
+        ("newline", b"seq,key\n1,a\n2,a\n", b"3,a\n"),
+        ("nul", b"seq,key\n1,a\n2,a\n\0", b"3,a\n\0"),
+    ],
+    ids=["a header alone", "rows behind the header"],
+)
+def test_the_state_of_a_step_goes_on_over_a_kill_and_so_does_the_header(
+    start: Callable[..., Any], wait_until: Any, framing: str, first: bytes, second: bytes, *, behind: bool
+) -> None:
+    config, env = COUNTED.replace('"nul"', f'"{framing}"'), {"PYTHONPATH": str(THIRD_PARTY)}
+    daemon = start(config, ready=False, **env)
+    log, position = daemon.folder / "log.csv", daemon.folder / "var" / "positions" / "log.json"
+    log.write_bytes(first)
+    daemon.wait_ready()
+    wait_until(lambda: position.exists() and json.loads(position.read_text())["offset"] == len(first))
+    daemon.process.send_signal(signal.SIGKILL)
+    daemon.process.wait()
+    if behind:  # as after a kill between the two writes
+        remembered = json.loads(position.read_text())
+        position.write_text(json.dumps({**remembered, "offset": 0, "frames": 0, "before": ""}))
+    with log.open("ab") as file:
+        file.write(second)
+    daemon = start(config, **env)
+    daemon.wait_rows(3, "counted")
+    daemon.stop()
+    assert daemon.query("SELECT seq, n FROM counted ORDER BY rowid") == [(1, 1), (2, 2), (3, 3)]
+    assert daemon.dead_letters("log") == []

@@ -88,6 +88,11 @@ class Codec(ABC, Generic[C]):
     Only then `forget`, `tick`, `next_deadline` and `finish` are called. Its frames stay in order for each
     sender, not among senders. A reload keeps it with what it holds if its options and schema do not change.
     """
+    holds_open: bool = True
+    """Whether the frames that it keeps wait for their fate: then no state of steps is stored meanwhile.
+
+    False for a codec that settles the acks of what it keeps at once, and needs no frame of it twice.
+    """
     counters: ClassVar[Mapping[str, str]] = {}
     """The names it counts, each with its meaning in one sentence."""
 
