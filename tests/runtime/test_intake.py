@@ -4,6 +4,7 @@ from pathlib import Path
 from streamd.core.ack import Ack, Status
 from streamd.core.books import FrameBook
 from streamd.core.frames import Frames
+from streamd.core.peer import Peer
 from streamd.core.settings import BufferSettings, WhenFull
 from streamd.runtime.intake import MAX_BATCH_BYTES, Intake
 
@@ -63,6 +64,19 @@ def test_what_is_abandoned_is_counted_by_its_reason_and_told() -> None:
     assert lab.book.dropped == {"shutdown": 5, "removed": 1}
     assert told == [Status.DROPPED]
     assert lab.book.waiting == lab.buffer.records == lab.abandon() == 0
+
+
+def test_a_connection_whose_frames_are_taken_or_dropped_is_over_once_it_has_ended() -> None:
+    lab = intake("drop_oldest", max_records=2)
+    lab.connections.count(on=True)
+    peer = Peer("10.0.0.1:1")
+    lab.offer(Frames.of([b"a", b"b", b"c"], peer, 1.0))
+    assert lab.book.dropped == {"buffer_full": 1}
+    lab.ended(peer)
+    assert not lab.connections.over
+    for part in lab.buffer.take(10):
+        lab.connections.went(part)
+    assert [each is peer for each in lab.connections.over] == [True]
 
 
 def test_other_bounds_and_policy_hold_for_what_comes() -> None:
