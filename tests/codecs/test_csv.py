@@ -139,6 +139,25 @@ def test_a_row_with_other_values_than_names_is_rejected_with_its_bytes() -> None
     assert "1 values for 2 fields" in done.rejects[0].detail
 
 
+def test_plain_rows_are_judged_one_by_one_where_one_of_them_is_not_like_the_others() -> None:
+    codec = new(columns=["a", "b"])
+    done = codec.decode(sent([b"1,2", b"3"]), NOW)
+    assert (done.records, reasons(done)) == ([{"a": "1", "b": "2"}], [(b"3", "csv:fields")])
+    done = codec.decode(sent([b"1,2\n3,4", b"5,6"]), NOW)
+    assert ([record["a"] for record in done.records], done.origins) == (["1", "3", "5"], [0, 0, 1])
+    done = new(schema_of(n="int"), columns=["n"]).decode(sent([b"7"]), NOW)
+    assert done.records == [{"n": 7}]
+
+
+def test_plain_rows_of_several_connections_have_each_the_names_of_their_own() -> None:
+    codec = new()
+    one, two = own("x:1"), own("x:2")
+    codec.decode(stream(b"a,b", peer=one), NOW)
+    codec.decode(stream(b"c,d", peer=two), NOW)
+    done = codec.decode(Frames.merge([sent([b"1,2"], one), sent([b"3,4"], two)]), NOW)
+    assert done.records == [{"a": "1", "b": "2"}, {"c": "3", "d": "4"}]
+
+
 @pytest.mark.parametrize("row", [b'1,"2', b'1,"2"x', b'"', b"1\r,2", b'1,"2""'])
 def test_wrong_quotes_are_rejected(row: bytes) -> None:
     done = new(columns=["a", "b"]).decode(sent([row, b"1,2"]), NOW)
