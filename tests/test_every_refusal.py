@@ -491,7 +491,7 @@ def test_every_component_that_opens_something_is_tried() -> None:
             assert not hasattr(registry.load(kind, name), "open"), "what opens something has to be tried here"
 
 
-INSIDE = {"Database", "DatedWriter", "TableWriter", "Swap"}
+INSIDE = {"Database", "DatedWriter", "TableWriter", "StateKeeper", "Swap"}
 """Parts of others, which rehearse for them (`sqlite/rehearsal.py`), and a reload, which rehearses first."""
 
 
