@@ -19,7 +19,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "set": [{"fields": {"m": "n * 2"}}],
     "tally": [{"size": 3}, {}],
 }
-"""Options for each type. A new type has a line here, else its tests fail."""
+"""Options for each type; none for a type that is not here."""
 CASES = [(kind, more) for kind in [*registry.names("steps"), "tally"] for more in OPTIONS.get(kind, [{}])]
 USERS_CODE = """
 import streamd
