@@ -1,7 +1,7 @@
 """One value for each row of a batch."""
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import compress, repeat
+from itertools import repeat
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -43,10 +43,6 @@ class Column(Generic[T]):
         if self.values is None:
             return self
         return Column.each(list(map(self.values.__getitem__, indexes)), self.same)
-
-    def compress(self, chosen: Iterable[bool]) -> "Column[T]":
-        """The rows that are chosen."""
-        return self if self.values is None else Column.each(list(compress(self.values, chosen)), self.same)
 
     def extended(self, count: int, other: "Column[T]", other_count: int) -> "Column[T]":
         """These `count` rows, and those of another column behind them; a list of this one grows in place."""

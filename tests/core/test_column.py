@@ -27,9 +27,6 @@ def test_rows_parts_and_chosen_rows_are_those_of_the_list(
     assert [made[row] for row in range(COUNT)] == list(made.of(COUNT)) == values
     assert list(made.part(start, stop).of(len(values[start:stop]))) == values[start:stop]
     assert made.part(start, stop).same == [*values[start:stop], values[0]][0]
-    chosen = [row % 3 == start % 3 for row in range(COUNT)]
-    left = [value for value, is_chosen in zip(values, chosen, strict=True) if is_chosen]
-    assert list(made.compress(chosen).of(len(left))) == left
     rows = list(range(start, COUNT, 2))
     assert list(made.take(rows).of(len(rows))) == [values[row] for row in rows]
     assert list(made.map(str).of(COUNT)) == list(map(str, values))
