@@ -33,7 +33,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     if options.action == "drop":
         return _drop(options)
-    with closing(open_read_only(_file(options))) as connection, only_reading(connection):
+    file = _there(options)
+    with closing(open_read_only(file)) as connection, only_reading(connection):
         rows = listed(connection)
     columns = COLUMNS if options.json else _SHOWN
     chosen = [COLUMNS.index(name) for name in columns]
@@ -51,12 +52,17 @@ def _file(options: argparse.Namespace) -> Path:
     return loaded.state_dir / FILE
 
 
-def _drop(options: argparse.Namespace) -> int:
-    if bool(options.ids) + options.set_aside + options.all != 1:
-        raise QueryRefused("say what is to be deleted: numbers of `streamd state list`, --set-aside or --all")
+def _there(options: argparse.Namespace) -> Path:
     file = _file(options)
     if not is_there(file):
         raise EnvironmentFault(f"there is no {file}: no step has stored a state")
+    return file
+
+
+def _drop(options: argparse.Namespace) -> int:
+    if bool(options.ids) + options.set_aside + options.all != 1:
+        raise QueryRefused("say what is to be deleted: numbers of `streamd state list`, --set-aside or --all")
+    file = _there(options)
     if pids := users_of(file):
         raise EnvironmentFault(
             f"{file} is open in process {', '.join(map(str, pids))}: a daemon would store its states again;"
