@@ -33,8 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     if options.action == "drop":
         return _drop(options)
-    file = _there(options)
-    with closing(open_read_only(file)) as connection, only_reading(connection):
+    if _has_none(options):
+        return 0
+    with closing(open_read_only(_there(options))) as connection, only_reading(connection):
         rows = listed(connection)
     columns = COLUMNS if options.json else _SHOWN
     chosen = [COLUMNS.index(name) for name in columns]
@@ -52,6 +53,15 @@ def _file(options: argparse.Namespace) -> Path:
     return loaded.state_dir / FILE
 
 
+def _has_none(options: argparse.Namespace) -> bool:
+    """Whether no step of the configuration has stored a state yet; then it is said."""
+    file = _file(options)
+    if options.db or is_there(file):
+        return False
+    print(f"no step has stored a state: there is no {file}", file=sys.stderr)
+    return True
+
+
 def _there(options: argparse.Namespace) -> Path:
     file = _file(options)
     if not is_there(file):
@@ -62,6 +72,8 @@ def _there(options: argparse.Namespace) -> Path:
 def _drop(options: argparse.Namespace) -> int:
     if bool(options.ids) + options.set_aside + options.all != 1:
         raise QueryRefused("say what is to be deleted: numbers of `streamd state list`, --set-aside or --all")
+    if not options.ids and _has_none(options):
+        return 0
     file = _there(options)
     if pids := users_of(file):
         raise EnvironmentFault(

@@ -135,3 +135,20 @@ def test_no_sink_may_write_to_the_file_of_the_states(
     (tmp_path / "streamd.toml").write_text(text)
     assert main(["check", "--offline", "--config", str(tmp_path / "streamd.toml")]) == 2
     assert "the state of steps is in this file" in capsys.readouterr().err
+
+
+def test_a_configuration_whose_steps_keep_no_state_has_an_empty_list(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "streamd.toml"
+    config.write_text(
+        f'[daemon]\nstate_dir = "{tmp_path}"\n[sources.lab]\ntype = "udp"\nlisten = "127.0.0.1:0"\n'
+        '[pipelines.main]\nsources = ["lab"]\nsinks = ["out"]\n[sinks.out]\ntype = "stdout"\n'
+    )
+    for action in (["list"], ["drop", "--all"]):
+        assert main(["state", *action, "--config", str(config)]) == 0
+        said = capsys.readouterr()
+        assert (said.out, said.err) == (
+            "",
+            f"no step has stored a state: there is no {tmp_path / 'state.db'}\n",
+        )

@@ -49,13 +49,14 @@ NOT_EXECUTED = ("run", "bench", "install-service", "uninstall-service")
 
 
 def executed(daemon: Any, line: str) -> subprocess.CompletedProcess[str]:
-    """The line in a shell beside the daemon, with its addresses and files for the usual ones, and with an end."""
+    """The line in a shell beside the daemon, with its addresses and files for the usual ones."""
     protocol = "datagrams" if "udp:" in line else "lines"
     line = line.replace("127.0.0.1:9999", "{}:{}".format(*daemon.address(protocol)))
     line = line.replace("/etc/streamd/streamd.toml", "streamd.toml")
     line = line.replace("config/streamd.toml", "streamd.toml").replace("/run/lab.sock", "$PWD/var/lab.sock")
     line = line.replace("journalctl -u streamd -o cat -f", f"cat {daemon.log_path}").replace(" -f ", " ")
-    line = line.replace(" --watch", "").replace("| jq .sources", "| cat").replace("--count 100000", "--count 1000")
+    line = line.replace("| jq .sources", "| cat").replace("--count 100000", "--count 1000")
+    line = line.replace(" --watch", "")  # it goes on until the daemon ends
     environ = {**os.environ, "PATH": f"{daemon.folder}/bin:{os.environ['PATH']}"}
     return subprocess.run(
         ["sh", "-c", line], cwd=daemon.folder, env=environ, check=False, capture_output=True, text=True,
