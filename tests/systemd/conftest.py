@@ -219,7 +219,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     told = folder / "told"
     with told.open("wb") as stderr:
         booting = subprocess.Popen(
-            [HERE / "with-systemd", "--timeout", "300", *options, script], stderr=stderr, stdout=stderr
+            # Modules of other folders may run between those that use it.
+            [HERE / "with-systemd", "--timeout", "1800", *options, script],
+            stderr=stderr,
+            stdout=stderr,
         )
     try:
         until(lambda: "host pid" in told.read_text() or booting.poll() is not None, "the boot", 60.0)
