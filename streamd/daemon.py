@@ -285,7 +285,7 @@ class Daemon:
     async def _reload_for(self, dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
         if dry_run:
             changes = await self.reloads.dry_run()
-        else:  # as a task of its own: whoever asks may go away
+        else:  # as a task of its own: the client may disconnect
             asked = self._start("reload", self.reloads.ask(asked_by="control", pid=peer.pid, uid=peer.uid))
             changes = await asyncio.shield(asked)
             if isinstance(changes, StreamdError):

@@ -142,7 +142,7 @@ class Translation(ast.NodeVisitor):
         self.paths: dict[Path, str] = {}
         self.temporaries = 0
         self.compared: list[ast.expr] = []
-        """What stands beside an operator of comparison: a bare word there may be meant as a text."""
+        """Operands of comparisons: if one is a bare word, a text may be meant."""
 
     def refusal(self, node: ast.expr, what: str) -> ValueError:
         """The error, with the part of the text it is about."""

@@ -305,7 +305,7 @@ class DeadLetters:
     async def _make_room(self, db: Database, needed_bytes: int) -> int:
         """Delete the oldest letters until `needed_bytes` fit; returns how many were deleted.
 
-        Freed pages are used again, so the file does not grow; its write-ahead log stands beside it.
+        Freed pages are used again, so the file does not grow. The write-ahead log is not counted.
         """
         evicted = 0
         while await db.used_bytes() + needed_bytes > self._settings.max_size:

@@ -51,9 +51,10 @@ class _Entry(NamedTuple):
 class Lineage:
     """The files of one path: the one there, and those that rotations have given other names.
 
-    A file is known by its inode, its beginning and what stands before the position; only where the inode is
-    not found, or holds something else, by the content alone. What came after a file is told by the names of
-    a rotation's scheme, never by times: a copy, a touched file or another program's file is newer too.
+    A file is known by its inode, its beginning and the bytes before the position. If no file has the inode,
+    or the inode holds another content, the file is known by its content alone. Which file follows another
+    one is read from the names that a rotation gives, never from times: a copy, a touched file or another
+    program's file is newer too.
     """
 
     def __init__(self, path: Path, *, nul_is_data: bool = False) -> None:

@@ -117,7 +117,7 @@ def print_line(line: str) -> None:
 def _keep_open(fd: int) -> None:
     try:
         os.fstat(fd)
-    except OSError:  # closed by whoever started us: the next file opened, a database, would get its place
+    except OSError:  # the parent has closed it: the next file opened, a database, would get its number
         os.dup2(os.open(os.devnull, os.O_RDWR), fd)
 
 

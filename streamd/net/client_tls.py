@@ -82,7 +82,7 @@ class ClientTls:
         if settings.ca == _SYSTEM:
             context.load_default_certs()
         else:
-            # What is named is trusted, whoever has signed it: an intermediate authority, or the peer alone.
+            # A named certificate is trusted without a root: an intermediate authority, or the peer alone.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             load_trusted(context, path_of(settings.ca, base_dir))
         if settings.cert is not None and settings.key is not None:

@@ -26,11 +26,11 @@ Key = tuple[Address, socket.SocketKind]
 
 
 class ListeningSockets:
-    """Hands out a socket by address and kind to whoever reads it; one that is held elsewhere too stays open.
+    """Hands out sockets to sources, by address and kind.
 
-    A socket that was inherited (systemd's socket activation) is never closed for good: what comes while
-    nobody reads it waits in the kernel for the next one who does. One made here lives until its last user
-    gave it back, so a source that takes over another one's address misses nothing.
+    A socket that was inherited (systemd's socket activation) is never closed for good: while no source reads
+    it, data waits in the kernel for the next reader. A socket made here lives until its last user has
+    returned it, so a source that takes over the address of another one misses nothing.
     """
 
     def __init__(self, inherited: list[socket.socket] | None = None) -> None:

@@ -14,7 +14,7 @@ REPLAY = "replay"
 class ReplayBooks(Books):
     """Books in which batches go by the name of their first source and are counted as `replay`.
 
-    Rows, steps and new dead letters are told the first source; only what is counted is counted together.
+    Rows, steps and new dead letters name the first source; only the counts are summed.
     """
 
     def pipeline(self, source: str, pipeline: str) -> RecordBook:

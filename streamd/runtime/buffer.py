@@ -87,7 +87,7 @@ class Buffer(Generic[T]):
         return self.when_full == "block" and self.full
 
     async def room(self) -> None:
-        """With `block`, wait until the buffer is not full; whoever wrote before has written already."""
+        """With `block`, wait until the buffer is not full."""
         if self.must_wait:
             room = asyncio.get_running_loop().create_future()
             self._writers.append(room)

@@ -139,8 +139,8 @@ class Step(ABC, Generic[C]):
     async def process_async(
         self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
     ) -> Processed:
-        """The same for a step that awaits something on the loop. `is_cancelled` tells whether whoever runs it
-        has cancelled it: what it raises then must be let through.
+        """The same for a step that awaits something on the loop. `is_cancelled` says whether the daemon
+        has cancelled the call: an exception that the step raises then must be let through.
         """
         return self.process(records, now)
 
