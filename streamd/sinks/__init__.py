@@ -1,1 +1,1 @@
-"""The sinks a pipeline can name: each commits batches of records somewhere. One file, one type."""
+"""The sinks a pipeline can name. Each commits batches of records to one destination. One file, one type."""

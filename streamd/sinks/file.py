@@ -1,4 +1,4 @@
-"""Records as lines of a file: NDJSON or CSV, rotated by size and by day."""
+"""Appends records to a file as NDJSON or CSV lines, rotated by size and by day."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ class File(Sink["File.Config"]):
     """Appends each record as one line to a file, NDJSON or CSV (RFC 4180, with a header line in each file).
 
     A file that would exceed `max_size` is renamed to `<name>.000001`, `.000002` and so on. Records that are
-    committed together go to the same file: that of the time (UTC) at which the first of them was received.
+    committed together go to the same file. The time (UTC) at which the first of them was received selects it.
 
     If a crash has left an incomplete last line, it is removed when the file is opened, which is logged and
     counted as `torn_bytes`. The sink also counts `files_rotated` and `files_removed`. A flagged record
@@ -37,7 +37,7 @@ class File(Sink["File.Config"]):
     }
 
     class Config(SinkSettings):
-        """What the configuration may say of this sink."""
+        """Settings of a file sink."""
 
         path: str = Field(
             description="the file, relative to daemon.state_dir; its name may contain %Y, %m, %d and "
@@ -79,14 +79,14 @@ class File(Sink["File.Config"]):
             if self.format == "csv" and not self.columns:
                 raise ValueError('"csv" needs "columns": the fields in their order')
             if self.format == "ndjson" and self.columns:
-                raise ValueError('"columns" are those of "csv"')
+                raise ValueError('"columns" needs format = "csv"')
             if len(set(self.columns)) < len(self.columns):
                 raise ValueError('"columns" names a field twice')
             return self
 
         @property
         def outputs(self) -> tuple[SinkOutput, ...]:
-            """Its file, for itself."""
+            """The file, which no other sink may write to."""
             return (SinkOutput("file", self.path),)
 
     config: "File.Config"
@@ -118,7 +118,7 @@ class File(Sink["File.Config"]):
         self._tidier: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
-        """Make the folder, open and mend the file. Raises `EnvironmentFault`."""
+        """Make the folder, open the file, and cut off an incomplete last line. Raises `EnvironmentFault`."""
         self._refuse_database()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{self.context.name}")
         self._tidier = ThreadPoolExecutor(1, thread_name_prefix=f"tidy-{self.context.name}")
@@ -130,7 +130,7 @@ class File(Sink["File.Config"]):
         self._tidier.submit(self._file.tidy)
 
     def rehearse(self) -> list[str]:
-        """Look at the folder and the file. Raises `EnvironmentFault`."""
+        """Check the folder and the file. Raises `EnvironmentFault`."""
         self._refuse_database()
         try:
             self._file.rehearse(time.time())
@@ -142,7 +142,7 @@ class File(Sink["File.Config"]):
         return []
 
     def _refuse_database(self) -> None:
-        """Not even a look into a database of this daemon is harmless."""
+        """Refuse a database of this daemon before opening it: closing the file would drop SQLite's locks."""
         path = self._file.path_at(time.time())
         if self.context.shared(Databases).has(path):
             raise EnvironmentFault(
@@ -151,11 +151,11 @@ class File(Sink["File.Config"]):
 
     @property
     def places(self) -> list[Place]:
-        """The lock of the file that is written now."""
+        """The file written now, which is locked."""
         return [("file", str(self._file.path_at(time.time())))]
 
     async def close(self) -> None:
-        """Close the file. A compression under way is given up; the next start makes it."""
+        """Close the file. A compression under way is abandoned and made at the next start."""
         self._file.stopping = True
         for executor, last in ((self._tidier, lambda: None), (self._writer, self._file.close)):
             if executor is not None:
@@ -164,9 +164,9 @@ class File(Sink["File.Config"]):
         self._writer = self._tidier = None
 
     async def write(self, batches: Sequence[Batch]) -> Written:
-        """Return when all lines are in the file, with `synchronous = "full"` on the disk.
+        """Append all lines. With `synchronous = "full"`, return once they are on the disk.
 
-        Raises `SinkError`: nothing of them is in the file.
+        Raises `SinkError`; none of the lines is in the file then.
         """
         prepared = await self._lines.of(batches)
         if prepared.lines:

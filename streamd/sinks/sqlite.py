@@ -1,4 +1,4 @@
-"""Rows in a SQLite table, typed by a schema, or whole records as JSON."""
+"""Stores records in a SQLite table, as rows typed by a schema or as JSON."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ Column = Annotated[
 
 
 class RetentionSettings(Settings):
-    """What is kept, and what is kept free."""
+    """How much data is kept, and how much space stays free."""
 
     max_age: DurationS | None = Field(
         None, gt=0, description="rows older than this are deleted; the age is counted from received_at"
@@ -81,7 +81,7 @@ class Sqlite(Sink["Sqlite.Config"]):
     }
 
     class Config(SinkSettings):
-        """What the configuration may say of this sink."""
+        """Settings of a SQLite sink."""
 
         path: str = Field(
             "streamd.db",
@@ -123,7 +123,7 @@ class Sqlite(Sink["Sqlite.Config"]):
 
         @property
         def outputs(self) -> tuple[SinkOutput, ...]:
-            """A table, in a file that others may write to."""
+            """One table of a database file, which other sinks may share."""
             return (SinkOutput("database", self.path, self.table),)
 
     config: "Sqlite.Config"
@@ -133,7 +133,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         self.path = (context.state_dir / self.config.path).resolve()
         self.table = self.config.table
         if self.path == (context.state_dir / "dead-letters.db").resolve():
-            raise ConfigError(f"{self.path} is where the dead letters are kept: name another path")
+            raise ConfigError(f"{self.path} is the dead letters' database: name another path")
         fields = self._fields()
         self._rows: TypedRows | CatchAllRows
         if fields:
@@ -161,7 +161,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         self._keeper: asyncio.Task[None] | None = None
 
     def _fields(self) -> dict[str, FieldSettings]:
-        """The columns that hold fields, in order. Raises `ConfigError`."""
+        """The fields that have a column, in order. Raises `ConfigError`."""
         config = self.config
         fields: dict[str, FieldSettings] = {}
         if config.schema_name is not None:
@@ -183,7 +183,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         return fields
 
     def _age(self, fields: dict[str, FieldSettings]) -> Age | None:
-        """What tells how old a row is; None where nothing has to, or the file's name does."""
+        """The column that holds the age of a row. None without `max_age`, or if the file's name holds it."""
         retention, column = self.config.retention, self.config.retention.age_column
         if column is not None and (retention.max_age is None or self._dated is not None):
             raise ConfigError("'retention.age_column' needs 'retention.max_age' and a path without a date")
@@ -198,21 +198,21 @@ class Sqlite(Sink["Sqlite.Config"]):
                 "'retention.max_age' needs to know how old a row is: set metadata = true for the column"
                 " received_at, or name a timestamp column in retention.age_column"
             )
-        # A row that is replaced keeps its place among the rows, and gets a new time.
+        # With `unique`, a replaced row keeps its rowid but gets a new time, so rowids are not in time order.
         by_index = any(index[:1] == [_RECEIVED_AT] for index in self.config.indexes)
         return Age(_RECEIVED_AT, indexed=by_index or bool(self.config.unique))
 
     @property
     def wanted(self) -> Table:
-        """The table as the configuration wants it."""
+        """The table that the configuration describes."""
         return self._table
 
     def accepts_typed(self, schema: Schema) -> bool:
-        """Flat records are written as they are where each field has a column of its type and name."""
+        """True if each field of the schema has a column of its name and type."""
         return self._rows.accepts_typed(schema)
 
     async def open(self) -> None:
-        """Open the file, make the table or bring it up to date. Raises `EnvironmentFault`, `ConfigError`."""
+        """Open the file and create or extend the table. Raises `EnvironmentFault` or `ConfigError`."""
         max_bytes = self.config.retention.max_size
         if self._dated is None:
             writer = self._writer = await self._open_file(self.path)
@@ -229,7 +229,7 @@ class Sqlite(Sink["Sqlite.Config"]):
             self._start_keeper(dated.expire)
 
     def rehearse(self) -> list[str]:
-        """The statements that `open` would run on a file that is there. Raises as `open` does."""
+        """The SQL statements that `open` would run on an existing file. Raises what `open` would."""
         path = self.path if self._dated is None else self._dated.file_of(datetime.now(UTC))
         self.context.shared(Databases).rehearse(path)
         return rehearse_table(path, self._table)
@@ -262,7 +262,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         await self.context.shared(Databases).release(writer.database)
 
     async def close(self) -> None:
-        """End retention and give the file back; the last one that used it closes it."""
+        """End retention and release the database, which closes when its last user releases it."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -274,9 +274,9 @@ class Sqlite(Sink["Sqlite.Config"]):
             await self._close_file(writer)
 
     async def write(self, batches: Sequence[Batch]) -> Written:
-        """Commit all batches; what cannot be stored is in the dead letters before.
+        """Commit all batches. Rejected records are stored as dead letters first.
 
-        Raises `SinkError`: the same batches can be handed in again. `TableWriter.write` says what it costs.
+        Raises `SinkError`; the same batches can be written again then. For the cost see `TableWriter.write`.
         """
         if self._writer is None:
             raise RuntimeError(f"the sink {self.context.name!r} is not open")
@@ -285,7 +285,7 @@ class Sqlite(Sink["Sqlite.Config"]):
 
     @property
     def trouble(self) -> tuple[str, float] | None:
-        """Files of its that were removed or replaced."""
+        """The reason and start (monotonic seconds) of trouble with database files removed or replaced."""
         return None if self._writer is None else self._writer.trouble
 
     def _check_free(self) -> None:
@@ -294,10 +294,10 @@ class Sqlite(Sink["Sqlite.Config"]):
             return
         try:
             left_bytes = free_bytes(self.path.parent)
-        except FileNotFoundError:  # the folder is gone: the files are known to be, and are made anew in time
+        except FileNotFoundError:  # the folder was removed; the writer notices that and makes the files anew
             return
         except OSError as error:
-            raise SinkError("unreadable", f"cannot look at {self.path.parent}: {error.strerror}") from error
+            raise SinkError("unreadable", f"cannot read {self.path.parent}: {error.strerror}") from error
         if left_bytes < least_bytes:
             raise SinkError(
                 "min_free",

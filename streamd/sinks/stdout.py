@@ -1,4 +1,4 @@
-"""Records as lines of JSON on standard output."""
+"""Prints records as lines of JSON on standard output."""
 
 import asyncio
 import ctypes
@@ -22,15 +22,16 @@ from streamd.encoding.lines import json_lines
 log = structlog.get_logger()
 
 _AT_ONCE_BYTES = select.PIPE_BUF
-"""A pipe that can be written to has room for this much, so that a write of it never blocks."""
+"""A writable pipe has room for this many bytes, so a write of this size never blocks."""
 _SLICE_MS = 100
-"""Longest wait for a reader in one turn of the thread: it must be free when the daemon ends."""
+"""Longest wait for a reader in one call, because the daemon's end waits for the thread."""
 _GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.EBADF, errno.ENOTCONN})
 
 
 class _StandardOutput:
-    """The process's standard output, which the sinks have for themselves from the first `take` to the last
-    `give_back`: they write to a duplicate of descriptor 1, and descriptor 1 is standard error meanwhile.
+    """The process's standard output, reserved for the sinks from the first `take` to the last `give_back`.
+
+    The sinks write to a duplicate of descriptor 1. Meanwhile descriptor 1 points to standard error.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class _StandardOutput:
         return self._fd
 
     def rehearse(self) -> None:
-        """Raises what `take` would."""
+        """Raise what `take` would, and change nothing."""
         try:
             os.fstat(1)
             os.fstat(2)
@@ -57,7 +58,7 @@ class _StandardOutput:
             raise _not_taken(error) from None
 
     def give_back(self) -> None:
-        """Undo one `take`. What was printed and still waits in this process goes to standard error before."""
+        """Undo one `take`. The last one first flushes text buffered by Python and C to standard error."""
         self._takers -= 1
         if self._takers:
             return
@@ -87,7 +88,7 @@ class Stdout(Sink["Stdout.Config"]):
     """
 
     class Config(SinkSettings):
-        """What the configuration may say of this sink."""
+        """Settings of a stdout sink."""
 
         metadata: bool = Field(False, description="add the fields _received_at, _source and _peer")
 
@@ -98,32 +99,32 @@ class Stdout(Sink["Stdout.Config"]):
         self._lines = json_lines(context, add_metadata=self.config.metadata)
         self._fd = -1
         self._sent_bytes = 0
-        """What is out of the batches that are tried again."""
+        """How many bytes of the batches being written are already out; a retry continues behind them."""
         self._closed = False
         self._thread: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
-        """Take standard output; the thread begins with the first line. Raises `EnvironmentFault`."""
+        """Take standard output for the sinks. Raises `EnvironmentFault`."""
         self._fd = _OUTPUT.take()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{self.context.name}")
 
     def rehearse(self) -> list[str]:
-        """Look whether standard output is open. Raises `EnvironmentFault`."""
+        """Check that standard output is open. Raises `EnvironmentFault`."""
         _OUTPUT.rehearse()
         return []
 
     async def close(self) -> None:
-        """Give standard output back, once the thread has ended its slice of at most a tenth of a second."""
+        """Give standard output back once the thread has ended its current write (at most 0.1 s)."""
         if self._thread is None:
             return
         thread, self._thread = self._thread, None
-        # On the thread, behind what it may still write: a closed descriptor's number is soon another file's.
+        # On the thread, after its last write: the number of a closed descriptor is soon used by another file.
         giving_back = asyncio.get_running_loop().run_in_executor(thread, _OUTPUT.give_back)
         thread.shutdown(wait=False)
         await giving_back
 
     async def write(self, batches: Sequence[Batch]) -> Written:
-        """Return when the kernel has every line. Raises `SinkError` where writing fails for now."""
+        """Return once the kernel has accepted every line. Raises `SinkError` if a retry may succeed."""
         if self._closed:
             return _dropped([len(batch) for batch in batches])
         prepared = await self._lines.of(batches)
@@ -142,30 +143,30 @@ class Stdout(Sink["Stdout.Config"]):
         return prepared.written()
 
     def _write_some(self, data: memoryview) -> int:
-        """What could be written within a slice of time; on the thread, for a terminal may block."""
+        """Write for one slice of time and return the bytes written. On the thread: a terminal may block."""
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         sent = 0
         while sent < len(data) and poll.poll(0 if sent else _SLICE_MS):
             try:
                 sent += os.write(self._fd, data[sent : sent + _AT_ONCE_BYTES])
-            except BlockingIOError:  # somebody made it non-blocking, or shares the pipe and was faster
+            except BlockingIOError:  # the descriptor is non-blocking, and another process filled the pipe
                 break
             except OSError:
                 if sent:
-                    break  # the next turn meets it again
+                    break  # the next call raises the error again
                 raise
         return sent
 
     def _give_up(
         self, batches: Sequence[Batch], lines: list[bytes], rejected: list[Sequence[int]]
     ) -> Written:
-        """The reader is gone for good: what it was given is stored, the rest is not."""
+        """The reader has closed: lines already written whole are stored, all others are dropped."""
         self._closed = True
         log.error(
             "stdout_closed",
             sink=self.context.name,
-            hint="nobody reads standard output any more; what is meant for it is dropped and counted",
+            hint="the reader closed standard output; further records for it are dropped and counted",
         )
         left = self._sent_bytes
         out = 0

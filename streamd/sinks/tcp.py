@@ -18,13 +18,13 @@ from streamd.net.confirmed_connection import Broken, ConfirmedConnection, connec
 log = structlog.get_logger()
 
 _LAST_CLOSE_S = 2.0
-"""How long the end of the daemon may wait for the peer to have read everything."""
+"""Longest wait, at the end of the daemon, for the peer to confirm that it has read everything."""
 
 
 def _peer_address(value: Any) -> Address:
     address = parse_address(value)
     if address.port == 0:
-        raise ValueError("nobody can be reached at port 0")
+        raise ValueError("port 0 is not a port to connect to")
     return address
 
 
@@ -36,15 +36,15 @@ class Tcp(Sink["Tcp.Config"]):
     everything. If a connection ends in any other way, also if the peer closes it first, all records that it
     carried are counted as `unconfirmed`: at most that many were lost, and none is sent again.
 
-    Records that the kernel did not accept are sent on the next connection; the sink tries again for ever.
+    Records that the kernel did not accept are sent on the next connection. The sink retries without end.
     With `tls` no record is sent before both sides have agreed on TLS, and the certificate files are read
     again for each connection. Before each connection with records the sink makes and ends an empty one, to
     learn whether the peer accepts its certificate. A flagged record (`truncated`, `unterminated`) has its
     flag as `_flag`.
     """
 
-    # The empty connection: where a peer refuses our certificate, or misses one, its alert may arrive only
-    # after records were sent.
+    # The empty connection is needed because the alert of a peer that refuses the sink's certificate, or
+    # misses one, may arrive only after records were sent.
 
     opens_beside = True
 
@@ -54,7 +54,7 @@ class Tcp(Sink["Tcp.Config"]):
     }
 
     class Config(SinkSettings):
-        """What the configuration may say of this sink."""
+        """Settings of a TCP sink."""
 
         address: Annotated[Address, BeforeValidator(_peer_address, json_schema_input_type=str)] = Field(
             description="address of the receiver: host:port"
@@ -80,7 +80,7 @@ class Tcp(Sink["Tcp.Config"]):
 
         @property
         def outputs(self) -> tuple[SinkOutput, ...]:
-            """Its peer."""
+            """The receiver's address."""
             return (SinkOutput("peer", str(self.address), key="address"),)
 
     config: "Tcp.Config"
@@ -90,7 +90,7 @@ class Tcp(Sink["Tcp.Config"]):
         self._lines = json_lines(context, add_metadata=self.config.metadata)
         self._connection: ConfirmedConnection | None = None
         self._out = 0
-        """How many lines of the batches that are tried again are out."""
+        """How many lines of the batches being written are already sent; a retry continues behind them."""
         self._writing: asyncio.Task[Any] | None = None
         self._confirming: asyncio.Task[None] | None = None
         self._confirm_due: asyncio.TimerHandle | None = None
@@ -98,26 +98,26 @@ class Tcp(Sink["Tcp.Config"]):
         """Held by the one write or orderly end that uses the connection."""
 
     async def open(self) -> None:
-        """Look at the files. A peer that is not there yet is no reason not to start."""
+        """Check the certificate files. Raises `EnvironmentFault`. The peer need not be reachable yet."""
         await self._read_tls()
 
     def rehearse(self) -> list[str]:
-        """Look at the files. Raises `EnvironmentFault`."""
+        """Check the certificate files. Raises `EnvironmentFault`."""
         ClientTls.read(self.config.tls, self.context.base_dir)
         return []
 
     async def close(self) -> None:
-        """End the connection in order, so that what it carried is confirmed where the peer answers."""
-        if self._confirm_due is not None:  # two that wait for one peer's end would wake only the second
+        """End the connection in order. If the peer answers that end, its records are confirmed."""
+        if self._confirm_due is not None:  # of two waits for the same socket only the second would wake
             self._confirm_due.cancel()
-        for task in (self._writing, self._confirming):  # the drain ran out of time; an end is waited for anew
+        for task in (self._writing, self._confirming):  # a write may still run if the drain timed out
             if task is not None and not task.done():
                 task.cancel()
                 await asyncio.wait({task})
         await self._end(min(_LAST_CLOSE_S, self.config.connect_timeout))
 
     async def write(self, batches: Sequence[Batch]) -> Written:
-        """Return when the kernel has every frame. Raises `SinkError` where there is no connection."""
+        """Return once the kernel has accepted every frame. Raises `SinkError` if the connection fails."""
         self._writing = asyncio.current_task()
         try:
             async with self._using:
@@ -147,7 +147,7 @@ class Tcp(Sink["Tcp.Config"]):
         return line if self.config.framing == "newline" else b"%d %b" % (len(line) - 1, line[:-1])
 
     async def _connected(self) -> ConfirmedConnection:
-        """A connection whose peer has not gone, as far as can be known."""
+        """The open connection, or a new one. Raises `SinkError`."""
         connection = self._connection
         if connection is not None and not connection.is_open():
             self._lost(connection)
@@ -182,7 +182,7 @@ class Tcp(Sink["Tcp.Config"]):
         try:
             session = None if tls is None else Session(tls, address.host)
         except ValueError as error:
-            raise Broken("tls_failed", f"no certificate can be for that host: {error}") from None
+            raise Broken("tls_failed", f"no certificate can name that host: {error}") from None
         connection = await connect(address, self.config.connect_timeout)
         if tls is not None and session is not None:
             await connection.secure(session, tls.settings.handshake_timeout)
@@ -194,12 +194,12 @@ class Tcp(Sink["Tcp.Config"]):
         return await asyncio.to_thread(ClientTls.read, self.config.tls, self.context.base_dir)
 
     def _begin_to_confirm(self) -> None:
-        # One that still waits for its turn ends this connection too.
+        # A task that still waits for the lock will end this connection too.
         if self._confirming is None or self._confirming.done():
             self._confirming = asyncio.create_task(self._confirm(), name=f"confirm {self.context.name}")
 
     async def _confirm(self) -> None:
-        """End the connection in order, between two writes or while nothing is to be written."""
+        """End the connection in order, between two writes or while the sink is idle."""
         async with self._using:
             await self._end(self.config.connect_timeout)
 
@@ -210,7 +210,7 @@ class Tcp(Sink["Tcp.Config"]):
             self._lost(connection)
 
     def _lost(self, connection: ConfirmedConnection) -> None:
-        """The connection is over: count what nobody can say the peer has read."""
+        """Close a connection that is over, and count the records that the peer did not confirm."""
         self._connection = None
         if self._confirm_due is not None:
             self._confirm_due.cancel()

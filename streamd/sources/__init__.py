@@ -1,1 +1,1 @@
-"""The sources a configuration can name: each reads frames from outside. One file, one type."""
+"""The sources a configuration can name. Each reads frames from one input. One file, one type."""

@@ -1,4 +1,4 @@
-"""A file that others write, followed as it grows."""
+"""Follows a file that other programs append to."""
 
 import asyncio
 import contextlib
@@ -30,9 +30,9 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 POLL_S = 0.2
-"""How long the end of a file is left alone; looking costs six system calls and a change of threads."""
+"""Seconds between two checks at the end of the file. A check costs six system calls and a thread switch."""
 SAVE_S = 1.0
-"""How often the position is saved while it moves."""
+"""Seconds between two saves of a position that moves."""
 
 
 class File(Source["File.Config"]):
@@ -42,8 +42,8 @@ class File(Source["File.Config"]):
     frame counts as committed when its records are stored, filtered out, dead letters, or counted as lost. The
     position behind the last such frame is saved in `positions/<source>.json` under `state_dir`, about once a
     second. After a crash the lines behind it are read again. A full buffer stops the reading. A last line
-    without its end waits until it has one, also over restarts. If its file is rotated away, it is delivered
-    as it is, with the flag `unterminated`.
+    without a line end is held back until it has one, also over restarts. If its file is rotated away, the
+    line is delivered with the flag `unterminated`.
 
     A file is recognised by its inode, its beginning and the bytes before the position. A renamed file is read
     to its end first, then the files that followed it, in the order of their names (`app.log.1`,
@@ -69,8 +69,8 @@ class File(Source["File.Config"]):
         "files_skipped": "rotated files that were compressed before they were read to their end; the event "
         "`file_skipped` names each, and `file_missed` the offset from which on the file read "
         "last is lost",
-        "already_in_state": "frames read again after a crash and not handed on, because the stored state of "
-        "steps has seen them",
+        "already_in_state": "frames read again after a crash and skipped, because the stored state of steps "
+        "already includes them",
     }
 
     class Config(StreamSettings):
@@ -101,10 +101,10 @@ class File(Source["File.Config"]):
         self._new_framer = context.new_framer
         self.address = os.path.abspath(context.base_dir / config.path)  # noqa: PTH100 - keeps links as written
         self._nothing = Position(self.address, 0, 0, b"")
-        """The position while nothing is at the path."""
+        """The position while there is no file at the path."""
         self._events = FileEvents(context.name, self.address, context.counters)
         self._lineage = Lineage(Path(self.address), nul_is_data=self._new_framer().nul_is_data)
-        """Asked in the thread only."""
+        """Used in the disk thread only."""
         self._positions = PositionFile(context.state_dir / "positions" / f"{context.name}.json")
         self._saved_at_ns = 0
         self._progress = ReadingProgress()
@@ -119,16 +119,16 @@ class File(Source["File.Config"]):
         self._room = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, f"file-{context.name}")
         self._tail: Tail | None = None
-        """Opened, changed for the next and closed in the thread only, which may be held up for long."""
+        """Opened, replaced and closed in the disk thread only, which a slow disk may block for long."""
         self._show_first = context.needs_first
-        """Whether the codec waits for the first frame of the file, which is read on from a later place."""
+        """Whether the codec still needs the file's first frame although reading resumes at a later offset."""
         self._deleted = False
         self._quiet_since_mono_s = 0.0
-        """When the end of a file that is at its path no more was reached; 0: it was not."""
+        """Since when a file that is no longer at its path has been read to its end; 0: it has not."""
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, outlet: Outlet) -> None:
-        """Begin to follow, whether the file is there or not. Raises `EnvironmentFault`."""
+        """Begin to follow; the file need not exist yet. Raises `EnvironmentFault`."""
         self.numbering()
         outlet.on_resume(self._room.set)
         self._room.set()
@@ -137,7 +137,7 @@ class File(Source["File.Config"]):
         self._saver.begin(SAVE_S)
 
     def numbering(self) -> Numbering:
-        """Find the remembered position, once, and with it the number of the frame before it."""
+        """The numbers of the file's frames. The first call loads the remembered position."""
         if not self._progress.name:
             remembered = take_over(
                 self._positions, self.address, self.context.configured, self._lineage.leads_to_file_of
@@ -149,21 +149,20 @@ class File(Source["File.Config"]):
         return self._progress
 
     def rehearse(self) -> None:
-        """Look at the remembered position, and at the file where it is there.
+        """Check the remembered position, and the file if it exists. Raises `EnvironmentFault`.
 
-        A start waits for a file that it cannot read, because somebody may yet give it the right to. Nobody
-        is watching then, so it is a refusal here.
+        An unreadable file is refused here. `open` waits for it instead, because its permissions may change.
         """
         self._positions.load()
         rehearse(self.context.name, Path(self.address))
         self._positions.rehearse()
 
     def can_become(self, config: Config) -> bool:
-        """It goes on where it is in the same file."""
+        """True if the path is the same: the source keeps its place in the file."""
         return bool(config.path == self.config.path)
 
     def become(self, config: Config, context: SourceContext) -> None:
-        """Go on with other settings; another framing begins once what was read ends with a frame."""
+        """Take over new settings. A new framing begins at the next end of a frame."""
         if context.new_framer is None:
             raise ConfigError("a file needs a framing")
         super().become(config, context)
@@ -172,7 +171,7 @@ class File(Source["File.Config"]):
         self._show_first = context.needs_first
 
     async def stop(self) -> None:
-        """Read no more. The second call, after what was read has found its fate, saves up to there."""
+        """Stop reading and save the position. A second call saves the frames settled since the first."""
         self._progress.stopping = True
         self._saver.end()
         if self._task is not None:
@@ -180,7 +179,7 @@ class File(Source["File.Config"]):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            self._disk.submit(self._close)  # nobody waits for it: the disk may not answer
+            self._disk.submit(self._close)  # not awaited: the disk may not answer
             self._disk.shutdown(wait=False)
         await self._saver.save()
 
@@ -196,9 +195,8 @@ class File(Source["File.Config"]):
             try:
                 if self._tail is None:
                     await self._first_file()
-                    await (
-                        self._saver.save()
-                    )  # else a crash now and a rotation would leave a file nobody looks for
+                    # Without this save, a crash followed by a rotation would leave this file unread.
+                    await self._saver.save()
                 if self._tail is not None:
                     if self._show_first:
                         await self._show(self._tail)
@@ -208,7 +206,7 @@ class File(Source["File.Config"]):
             await asyncio.sleep(0 if more else POLL_S)
 
     async def _show(self, tail: Tail) -> None:
-        """Hand on the first frame again, where what follows is from the middle of the file."""
+        """If reading resumes in the middle of the file, hand on its first frame again."""
         if tail.offset:
             frame = await self._on_disk(first_frame, tail, self._new_framer)
             if frame is not None:
@@ -216,7 +214,7 @@ class File(Source["File.Config"]):
         self._show_first = False
 
     async def _read(self, tail: Tail) -> bool:
-        """One piece of the file; whether there may be another at once."""
+        """Read one piece of the file. True if more may be readable at once."""
         look = await self._on_disk(self._look, tail)
         if look.rewritten:
             await self._begin_again(tail)
@@ -257,12 +255,12 @@ class File(Source["File.Config"]):
         return look
 
     async def _first_file(self) -> None:
-        """Begin with the file to begin with. Raises `OSError` where there is none yet."""
+        """Open the first file to read. Raises `OSError` if there is none yet."""
         position = self._progress.settled
         try:
             found = await self._on_disk(self._begin)
         except FileNotFoundError:
-            if position is None:  # the next start must know that it was not there
+            if position is None:  # saved, so that a later file is read from its beginning
                 self._progress.passed(self._nothing)
                 await self._saver.save()
             raise
@@ -286,7 +284,7 @@ class File(Source["File.Config"]):
         return found
 
     async def _begin_again(self, tail: Tail) -> None:
-        """The file was truncated or written anew."""
+        """The file was truncated or rewritten: continue in its copy, or at its beginning."""
         offset = tail.offset
         found = await self._on_disk(self._go_on_after_truncation, tail)
         self._events.truncated(found, offset)
@@ -336,7 +334,7 @@ class File(Source["File.Config"]):
             tail.close()
 
     def _to_save(self) -> Position | None:
-        """What is settled, with what stands beside the file."""
+        """The position up to which all frames are settled, with the files found beside the followed one."""
         position, tail, saved = self._progress.savable, self._tail, self._saver.saved
         if position is None:
             return None

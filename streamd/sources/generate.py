@@ -1,4 +1,4 @@
-"""A stream of sensor readings made here, for trying out and for tests."""
+"""Generates a stream of sensor readings, for trying out and for tests."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ PEER = "generate"
 
 
 class Generate(Source["Generate.Config"]):
-    """Makes readings of sensors as JSON lines, at a steady rate, with the faults of real sensors.
+    """Generates sensor readings as JSON lines, at a steady rate, with the faults of real sensors.
 
     `seq` counts from 1 over the whole stream, so a missing number shows a missing reading. The time in the
-    readings belongs to the stream, a millisecond for each reading: the same seed gives the same bytes. A full
-    buffer pauses the stream; readings that were due meanwhile are not made up for.
+    readings is not the clock's: it advances by one millisecond for each reading, so the same seed gives the
+    same bytes. A full buffer pauses the stream; readings that were due meanwhile are not made up for.
     """
 
     counters: ClassVar[Mapping[str, str]] = {
@@ -32,7 +32,7 @@ class Generate(Source["Generate.Config"]):
     }
 
     class Config(SourceSettings):
-        """A stream of sensor readings made here."""
+        """A generated stream of sensor readings."""
 
         rate: float = Field(100.0, gt=0, le=1e6, description="readings a second")
         count: int | None = Field(
@@ -58,7 +58,7 @@ class Generate(Source["Generate.Config"]):
         self._stopped = False
 
     async def open(self, outlet: Outlet) -> None:
-        """Begin at once."""
+        """Begin to generate at once."""
         self._outlet = outlet
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(self.config.rate, read_clock().mono_s)
@@ -67,10 +67,10 @@ class Generate(Source["Generate.Config"]):
         self._tick()
 
     def rehearse(self) -> None:
-        """Nothing can be in its way."""
+        """Needs nothing of its environment, so nothing can be refused."""
 
     async def stop(self) -> None:
-        """Make no more."""
+        """Stop generating."""
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()

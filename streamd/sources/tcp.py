@@ -1,4 +1,4 @@
-"""TCP: one connection is one sender's stream."""
+"""Receives streams of frames over TCP connections."""
 
 import socket
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Tcp(StreamSource["Tcp.Config"]):
 
         @property
         def endpoints(self) -> tuple[Endpoint, ...]:
-            """Its address."""
+            """The listening address."""
             return (Endpoint("tcp", self.listen),)
 
     def __init__(self, config: Config, context: SourceContext) -> None:
@@ -63,7 +63,7 @@ class Tcp(StreamSource["Tcp.Config"]):
 
     @classmethod
     def read_files(cls, config: Config, base_dir: Path) -> ListenerTls | None:
-        """The certificates. Raises `EnvironmentFault`."""
+        """Read the certificate files; None without TLS. Raises `EnvironmentFault`."""
         return ListenerTls.read(config.tls, base_dir)
 
     async def open(self, outlet: Outlet) -> None:
@@ -74,7 +74,7 @@ class Tcp(StreamSource["Tcp.Config"]):
         for option, value in _KEEPALIVE:  # accepted sockets inherit these
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # Else the kernel takes an urgent byte out of the stream, and nobody is told.
+        # Without this option the kernel silently removes an urgent byte from the stream.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         self.accept(outlet, sock)
         protocol = "tcp" if self._tls is None else "tls"
@@ -82,20 +82,20 @@ class Tcp(StreamSource["Tcp.Config"]):
         self._warn_of_certificate()
 
     def rehearse(self) -> None:
-        """Bind and let go, where nobody holds the socket for this source. Raises `EnvironmentFault`."""
+        """Bind and close again, unless the process already holds the socket. Raises `EnvironmentFault`."""
         self._sockets.rehearse(self.config.listen, socket.SOCK_STREAM, f"source {self.context.name}")
 
     @property
     def places(self) -> list[Place]:
-        """Its address, as it was written and as it is bound."""
+        """The listening address, as configured and as bound."""
         return [place_of(at, socket.SOCK_STREAM) for at in {self.config.listen, self.address}]
 
     def can_become(self, config: Config) -> bool:
-        """It keeps its socket and its connections while it listens where it did."""
+        """True if the address is the same: the source keeps its socket and its connections."""
         return bool(config.listen == self.config.listen)
 
     def become(self, config: Config, context: SourceContext) -> None:
-        """As every stream, with another list of who may connect, and other certificates for them."""
+        """Take over new settings. The allow list and the certificates apply to new connections."""
         super().become(config, context)
         self._allow = AllowList(config.allow)
         self._tls = context.files
@@ -103,11 +103,11 @@ class Tcp(StreamSource["Tcp.Config"]):
 
     @property
     def certificate_expires_at_wall_s(self) -> float | None:
-        """None without TLS."""
+        """When the listener's certificate expires, in seconds since 1970; None without TLS."""
         return None if self._tls is None else self._tls.expires_at_wall_s
 
     def refresh(self) -> None:
-        """Once a day, another word on a certificate that expires: not everybody restarts or looks."""
+        """Repeat the warnings about the certificate once a day, for daemons that are rarely restarted."""
         if read_clock().mono_s - self._doubted_at_mono_s >= DAY_S:
             self._warn_of_certificate()
 
@@ -118,26 +118,26 @@ class Tcp(StreamSource["Tcp.Config"]):
             log.warning("certificate_doubtful", source=self.context.name, why=why)
 
     def new_connection(self, peer: Peer, sender: str) -> StreamConnection:
-        """With TLS where there is a certificate; one that is open goes on as it began."""
+        """A connection with TLS if there is a certificate. A reload does not change open connections."""
         if self._tls is None:
             return super().new_connection(peer, sender)
         return TlsConnection(self, peer, sender, self._tls)
 
     def give_back(self) -> bool:
-        """A socket that others hold too listens on."""
+        """Release the listening socket. True if no other process holds it, so that closing it ends it."""
         return self._sockets.give_back(self.config.listen, socket.SOCK_STREAM)
 
     def peer_of(self, sock: socket.socket, address: Any) -> Peer:
-        """`address:port`; IPv4 mapped into IPv6 is shown as IPv4, IPv6 in brackets."""
+        """`address:port`. An IPv4-mapped address is shown as IPv4, an IPv6 address in brackets."""
         del sock
         host, port = address[:2]
         host = host.removeprefix("::ffff:") if "." in host else host
         return Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
     def refuses(self, peer: Peer) -> str | None:
-        """Whether it is outside the allowed networks."""
+        """`not_allowed` if the peer is outside the allowed networks, else None."""
         return None if self._allow.has(peer) else "not_allowed"
 
     def sender_of(self, peer: Peer) -> str:
-        """Its IP address."""
+        """The peer's IP address."""
         return peer.host

@@ -1,4 +1,4 @@
-"""UDP: one datagram is one frame, whole, with its sender; or several, where it has a framing."""
+"""Receives UDP datagrams. A datagram is one frame, or several if the source has a framing."""
 
 import asyncio
 import socket
@@ -39,12 +39,12 @@ log = structlog.get_logger()
 SO_RCVBUFFORCE = 33
 FEW = 64
 REST_S = 0.001
-"""After a read of few datagrams the next one comes a moment later, so that there are more to read: at
-100,000/s that halves the cost of each. The first after a silence is still read at once."""
+"""Pause after a read of fewer than `FEW` datagrams, so that the next read finds more of them. At 100,000/s
+this halves the cost of a datagram. The first datagram after a silence is still read at once."""
 RELAX_S = 0.1
-"""How often a flood filter that is engaged is looked at."""
+"""Seconds between two checks of an engaged flood filter."""
 MAX_PEERS = 65536
-"""Peers whose text is remembered; beyond it the memory starts afresh (spoofed senders are cheap to make)."""
+"""Most senders whose `Peer` is cached. A full cache is cleared, because senders can be spoofed cheaply."""
 
 
 class Udp(Source["Udp.Config"]):
@@ -76,8 +76,8 @@ class Udp(Source["Udp.Config"]):
         )
         allow: Networks = Field(
             [],
-            description="networks (CIDR) that may send; empty: all. Datagrams from others are counted "
-            "and dropped",
+            description="networks (CIDR) that may send; empty: all. Datagrams from other networks are "
+            "counted and dropped",
         )
         max_rate_per_sender: int | None = Field(
             None,
@@ -109,12 +109,12 @@ class Udp(Source["Udp.Config"]):
 
         @property
         def endpoints(self) -> tuple[Endpoint, ...]:
-            """Its address."""
+            """The listening address."""
             return (Endpoint("udp", self.listen, receive_buffer_bytes=self.receive_buffer),)
 
         @property
         def cut_by(self) -> FramingSettings | None:
-            """Only where the configuration names a framing."""
+            """None without a configured framing: a datagram is one frame."""
             if self.framing is None:
                 return None
             return FramingSettings(self.framing, self.max_frame, self.oversize)
@@ -144,7 +144,7 @@ class Udp(Source["Udp.Config"]):
         self._socket, self.address = self._sockets.take(
             self.config.listen, socket.SOCK_DGRAM, f"source {self.context.name}"
         )
-        self._kernel_drops = _kernel_drops(self._socket)  # of an inherited socket: before us
+        self._kernel_drops = _kernel_drops(self._socket)  # an inherited socket counts from before this start
         self._grow_receive_buffer(self._socket)
         self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
         self._flood_filter = FloodFilter(self._socket, self.context.name)
@@ -153,20 +153,20 @@ class Udp(Source["Udp.Config"]):
         log.info("listening", source=self.context.name, protocol="udp", address=str(self.address))
 
     def rehearse(self) -> None:
-        """Bind and let go, where nobody holds the socket for this source. Raises `EnvironmentFault`."""
+        """Bind and close again, unless the process already holds the socket. Raises `EnvironmentFault`."""
         self._sockets.rehearse(self.config.listen, socket.SOCK_DGRAM, f"source {self.context.name}")
 
     @property
     def places(self) -> list[Place]:
-        """Its address, as it was written and as it is bound."""
+        """The listening address, as configured and as bound."""
         return [place_of(at, socket.SOCK_DGRAM) for at in {self.config.listen, self.address}]
 
     def can_become(self, config: Config) -> bool:
-        """It keeps its socket while that listens where it did."""
+        """True if the address is the same: the source keeps its socket."""
         return bool(config.listen == self.config.listen)
 
     def become(self, config: Config, context: SourceContext) -> None:
-        """Go on with other settings on the same socket; the receive buffer only grows."""
+        """Take over new settings on the same socket. The receive buffer grows but never shrinks."""
         super().become(config, context)
         self._allow = AllowList(config.allow)
         self._cutter = _cutter(context)
@@ -176,7 +176,7 @@ class Udp(Source["Udp.Config"]):
             self._grow_receive_buffer(self._socket)
 
     def refresh(self) -> None:
-        """Add what the kernel dropped since the last call: its count is exact at once, modulo 2³²."""
+        """Count the datagrams that the kernel dropped since the last call; its counter wraps at 2³²."""
         if self._socket is None:
             return
         drops = _kernel_drops(self._socket)
@@ -185,15 +185,15 @@ class Udp(Source["Udp.Config"]):
             self._kernel_drops = drops
 
     async def stop(self) -> None:
-        """Let the kernel take no more for this socket, then read what it holds, and close.
+        """Stop the kernel from queueing datagrams, read those already queued, and close the socket.
 
-        What waits in a socket that somebody else holds too is left there for whoever reads it next.
+        If another process holds the socket too, the queued datagrams stay there for its next reader.
         """
         if self._socket is None:
             return
         if self._sockets.give_back(self.config.listen, socket.SOCK_DGRAM):
             try:
-                # A socket connected to itself is handed nothing that others send; what is queued stays.
+                # A socket connected to itself gets no datagrams of other senders; the queued ones stay.
                 self._socket.connect(self._socket.getsockname())
             except OSError as error:
                 log.warning("udp_stop", source=self.context.name, error=str(error))
@@ -201,7 +201,7 @@ class Udp(Source["Udp.Config"]):
                 await asyncio.sleep(0)
         self.refresh()
         self._flood_filter.disengage()
-        self._pause()  # only now: reading may have been resumed meanwhile, and the number will be another's
+        self._pause()  # reading may have resumed meanwhile, and the descriptor's number will be reused
         self._socket.close()
         self._socket = None
 
@@ -234,7 +234,7 @@ class Udp(Source["Udp.Config"]):
             self._resume()
 
     def _read(self) -> int:
-        """One system call's worth of datagrams to the outlet; how many there were."""
+        """Offer the datagrams of one system call to the outlet, and return their number."""
         flood = self._flood_filter
         if flood.engaged:
             flood.look_at_queue()
@@ -298,7 +298,7 @@ class Udp(Source["Udp.Config"]):
     def _within_rates(
         self, rates: SenderRates, payloads: list[bytes], peers: Column[Peer], now_mono_s: float
     ) -> tuple[list[bytes], Column[Peer]]:
-        """Without what is over; of each sender the first ones of a read are kept."""
+        """The datagrams within their sender's rate: the first ones of each sender in this read."""
         if peers.values is None:
             granted = rates.take(peers.same.host, len(payloads), now_mono_s)
             return self._kept(range(granted), payloads, peers, "rate_limited")
@@ -316,20 +316,16 @@ class Udp(Source["Udp.Config"]):
     def _kept(
         self, rows: Sequence[int], payloads: list[bytes], peers: Column[Peer], otherwise: str
     ) -> tuple[list[bytes], Column[Peer]]:
-        """The datagrams at these indexes; the rest is dropped for the reason `otherwise`."""
+        """The datagrams at these indexes. The rest is counted as dropped for the reason `otherwise`."""
         if len(rows) == len(payloads):
             return payloads, peers
-        self._refuse(len(payloads) - len(rows), otherwise)
+        self._outlet.refuse(len(payloads) - len(rows), otherwise)
         return [payloads[row] for row in rows], peers.take(rows)
-
-    def _refuse(self, count: int, reason: str) -> None:
-        if count:
-            self._outlet.refuse(count, reason)
 
     def _grow_receive_buffer(self, sock: socket.socket) -> None:
         asked: int = self.config.receive_buffer
         had = got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # the second one needs CAP_NET_ADMIN
+        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # SO_RCVBUFFORCE needs CAP_NET_ADMIN
             if got >= asked:
                 break
             try:
@@ -357,13 +353,13 @@ def _cutter(context: SourceContext) -> DatagramCutter | None:
 
 
 def _kernel_drops(sock: socket.socket) -> int:
-    """What the kernel has dropped of this socket since it was made, modulo 2³²."""
+    """Datagrams that the kernel dropped since the socket was made, modulo 2³²."""
     drops: int = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]
     return drops
 
 
 def peer_text(sender: bytes) -> str:
-    """`address:port` of a raw IPv4 or IPv6 socket address; IPv4 mapped into IPv6 is shown as IPv4."""
+    """`address:port` of a raw IPv4 or IPv6 socket address. An IPv4-mapped address is shown as IPv4."""
     (port,) = struct.unpack_from("!H", sender, 2)
     if struct.unpack_from("=H", sender)[0] == socket.AF_INET:
         return f"{socket.inet_ntop(socket.AF_INET, sender[4:8])}:{port}"

@@ -1,4 +1,4 @@
-"""Unix sockets: as TCP or UDP are, for processes on this host, with the kernel's word on who sends."""
+"""Receives streams or datagrams from processes of this host on a unix socket."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
@@ -65,22 +65,22 @@ class Unix(Source["Unix.Config"]):
 
         @property
         def endpoints(self) -> tuple[Endpoint, ...]:
-            """Its path."""
+            """The socket's path."""
             return (Endpoint("unix", self.path, "path"),)
 
         @property
         def most_connections(self) -> int:
-            """Datagrams have none."""
+            """0 in datagram mode, which has no connections."""
             return self.max_connections if self.mode == "stream" else 0
 
         @property
         def streams(self) -> bool:
-            """Datagrams have no first one."""
+            """False in datagram mode: a datagram has no first frame."""
             return self.mode == "stream"
 
         @property
         def cut_by(self) -> FramingSettings | None:
-            """Datagrams are cut only where the configuration names a framing."""
+            """None if datagrams have no configured framing: a datagram is one frame."""
             if self.framing is None and self.mode == "datagram":
                 return None
             framing = self.framing or ComponentSettings(type="newline")
@@ -88,7 +88,7 @@ class Unix(Source["Unix.Config"]):
 
         @property
         def default_when_full(self) -> WhenFull:
-            """Senders of a stream wait; one of datagrams, most often somebody's logging, should not."""
+            """Block the senders of streams. Datagram senders, often logging libraries, must not block."""
             return "block" if self.mode == "stream" else "drop_oldest"
 
     def __init__(self, config: Config, context: SourceContext) -> None:
@@ -99,7 +99,7 @@ class Unix(Source["Unix.Config"]):
 
     @property
     def open_connections(self) -> int:
-        """Connections now."""
+        """Connections open now; 0 in datagram mode."""
         return self._inside.open_connections
 
     async def open(self, outlet: Outlet) -> None:
@@ -111,14 +111,14 @@ class Unix(Source["Unix.Config"]):
         )
 
     def rehearse(self) -> None:
-        """Look at the path. Raises `EnvironmentFault`."""
+        """Check the path of the socket. Raises `EnvironmentFault`."""
         self._inside.rehearse()
 
     @property
     def places(self) -> list[Place]:
-        """Its path."""
+        """The socket's path."""
         return [("unix", str(self.address))]
 
     async def stop(self) -> None:
-        """Remove the socket's file and offer what was read; datagrams the kernel holds are read first."""
+        """Remove the socket's file, read the datagrams queued in the kernel, and offer all frames read."""
         await self._inside.stop()

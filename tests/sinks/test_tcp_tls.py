@@ -417,4 +417,4 @@ async def test_what_cannot_be_meant_is_refused(options: dict[str, Any], sink: An
 
 
 async def test_a_name_that_no_certificate_can_have_is_a_reason(sink: Any, batch_of: BatchOf) -> None:
-    await refused(sink(1, server_name="x" * 100), batch_of([{"n": 1}]), "no certificate can be for")
+    await refused(sink(1, server_name="x" * 100), batch_of([{"n": 1}]), "no certificate can name that host")
