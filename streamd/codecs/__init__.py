@@ -1,4 +1,4 @@
-"""The codecs a source can name: each turns frames into records. One file, one type.
+"""The codecs that a source can name. Each file holds one codec, which turns frames into records.
 
-A new codec is a file here with one class of that name; `core/contracts/codec.py` says what it must offer.
+A new codec is a file here with one class of the same name; its contract is `core/contracts/codec.py`.
 """

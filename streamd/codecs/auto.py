@@ -17,12 +17,13 @@ from streamd.core.settings import Settings
 class Auto(Json):
     """Decodes JSON into fields; any other UTF-8 text becomes `{"message": …}`.
 
-    A JSON object, an array of objects, or lines of which one is an object are decoded as by the codec `json`.
-    If `json` refuses one of them, the text is one message: a line alone among lines, an array with all its
-    elements. A message that begins with `{` or `[` is counted as `auto_fallback`. Invalid UTF-8 is rejected
-    (`text:utf8`). A byte order mark before the frame and one NUL at its end are skipped. Lines without an
-    object among them are one message; to make each line a message, set the framing `newline` at a source of
-    datagrams.
+    The codec `json` decodes a JSON object, an array of objects, and several lines if at least one of them is
+    an object. A line that `json` refuses becomes a message by itself. If it refuses an element of an array,
+    the whole array becomes one message. A message that begins with `{` or `[` is counted as `auto_fallback`.
+
+    Several lines without an object are one message. For a message from each line, set the framing `newline`
+    at a source of datagrams. Invalid UTF-8 is rejected (`text:utf8`). A byte order mark before the frame and
+    one NUL at its end are skipped.
     """
 
     counters: ClassVar[Mapping[str, str]] = {
@@ -30,7 +31,7 @@ class Auto(Json):
     }
 
     def __init__(self, config: Settings, schema: Schema | None) -> None:
-        """Raises ValueError for a schema: a message would never fit it."""
+        """Raises ValueError if there is a schema: a message has none of its fields."""
         if schema is not None:
             raise ValueError(
                 "a schema needs the codec json: auto also makes messages, which have none of its fields"
@@ -38,7 +39,7 @@ class Auto(Json):
         super().__init__(config, None)
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
-        """The fields of JSON or the message of a text; a list for an array or lines."""
+        """The record of a JSON object or of a text; a list for an array or several lines."""
         if b"{" not in payload:
             return self._message(payload)
         try:

@@ -32,33 +32,34 @@ class _Row(NamedTuple):
 
 
 class _Stream(NamedTuple):
-    """What is kept of one connection or file."""
+    """The header of one connection or file."""
 
     peer: Peer
-    """The object that names it, so that no other one has its `id` meanwhile."""
+    """Kept because its `id` is the key of the stream: as long as it lives, no other peer has that `id`."""
     names: list[str]
-    """Empty where the header was refused."""
+    """Names of the fields; empty if the header was refused."""
     header: Frames | None
-    """Its frame, where that held nothing else."""
+    """The header's frame if it held only the header."""
 
 
 class Csv(Codec["Csv.Config"]):
     """Makes a record of each row of CSV (RFC 4180): `{"sensor": "s-1", "value": "21.5"}`.
 
-    The names of the fields are in `columns`, or in a header: the first row of each connection or file. For
-    datagrams it is the first row of each datagram. A row that repeats the names is skipped. The header of a
-    connection is kept until the connection ends; meanwhile the books count its frame as `held`.
+    The names of the fields are in `columns` or in a header. The header is the first row of each connection,
+    file or datagram. A row that repeats the names is skipped. The codec keeps the header of a connection
+    until the connection ends; meanwhile the books count the header's frame as `held`.
 
-    Values are texts. With a schema an empty value is null, and each other value is read as the type of its
+    Values are texts. With a schema, an empty value is null, and every other value is read as the type of its
     field: numbers, `true`, `yes`, `on`, `1` and their opposites, times, JSON.
 
-    Rejected with the original bytes are: a row with another number of values than names (`csv:fields`), a
-    wrong quote (`csv:syntax`), a header with an empty, repeated or reserved name (`csv:header`), a row whose
-    header was refused, lost, or read by another codec before a reload (`csv:no_header`), and a datagram that
-    holds a header alone (`csv:no_rows`).
+    Rejects keep the original bytes. A row is rejected if it has more or fewer values than there are names
+    (`csv:fields`), if a quote is in a wrong place (`csv:syntax`), or if its header was refused, lost, or read
+    by another codec before a reload (`csv:no_header`). A header is rejected if a name in it is empty,
+    repeated or reserved (`csv:header`), a datagram if it holds only a header (`csv:no_rows`).
 
-    A line end inside quotes needs frames that hold it: the framings `nul`, `octet_counting` and
-    `length_prefix`, or datagrams without framing. With `newline` the parts of such a row are rejected.
+    A value with a line end inside quotes needs a frame that holds the whole row: use the framing `nul`,
+    `octet_counting` or `length_prefix`, or datagrams without framing. With `newline` such a row is cut into
+    lines, and these are rejected.
 
     Cost: about 1 µs for a row of seven texts, 6 µs with quotes or `types = "auto"`, 9 µs with a schema.
     """
@@ -71,7 +72,7 @@ class Csv(Codec["Csv.Config"]):
 
         header: bool | None = Field(
             None,
-            description="whether the first row has the names of the fields. Default: true without columns",
+            description="whether the first row holds the names of the fields. Default: true without columns",
         )
         columns: list[str] | None = Field(
             None, min_length=1, description="names of the fields, in the order of the values"
@@ -86,7 +87,7 @@ class Csv(Codec["Csv.Config"]):
         )
         types: Literal["text", "auto"] = Field(
             "text",
-            description="values without a schema: text (as they are) or auto (numbers as in JSON, true and "
+            description="values without a schema: text (unchanged) or auto (numbers as in JSON, true and "
             "false; an empty value is null)",
         )
 
@@ -108,7 +109,7 @@ class Csv(Codec["Csv.Config"]):
             return self
 
     def __init__(self, config: "Csv.Config", schema: Schema | None) -> None:
-        """Raises ValueError for options that do not go together with the schema."""
+        """Raises ValueError if the options contradict the schema."""
         super().__init__(config, schema)
         if schema is not None and config.types == "auto":
             raise ValueError('types = "auto" is for values without a schema')
@@ -121,14 +122,14 @@ class Csv(Codec["Csv.Config"]):
         self._streams: dict[int, _Stream] = {}
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
-        """Raises ValueError for datagrams that are cut into lines: none of these is the header."""
+        """Raises ValueError for datagrams that a framing cuts: none of the frames is known as the header."""
         if self.needs_first and cut and not streams:
             raise ValueError("datagrams that a framing cuts have no header: remove framing, or set columns")
         self._in_each_frame = self.needs_first and not streams
         self.alarming = frozenset({"csv:header"}) if streams else frozenset()
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
-        """All rows of all frames. A frame that is a header and nothing else is held."""
+        """The records of all rows of all frames. A frame that holds only a header is held."""
         if self._in_each_frame:
             return self.decode_each(frames, range(len(frames)), now)
         firsts: list[int] = []
@@ -137,7 +138,7 @@ class Csv(Codec["Csv.Config"]):
         if not firsts:
             plain = self._plain_records(frames)
             return Decoded(plain) if plain else self.decode_each(frames, range(len(frames)), now)
-        before = [self._streams.pop(id(frames.peer(n)), None) for n in firsts]  # a file's, shown again
+        before = [self._streams.pop(id(frames.peer(n)), None) for n in firsts]  # a file repeats its header
         released = [stream.header for stream in before if stream is not None and stream.header is not None]
         held = [n for n in firsts if self._begin(frames, n)]
         others = sorted(set(range(len(frames))).difference(held))
@@ -146,7 +147,7 @@ class Csv(Codec["Csv.Config"]):
             done.frames = Frames.merge([frames, *released])
             return done
         headers, rest = frames.sorted_out([held, others])
-        headers.settle(Status.FILTERED)  # a file shows its first frame again: no position waits for this one
+        headers.settle(Status.FILTERED)  # a file repeats its header, so its position need not wait for this
         headers.acks = None
         for index, header in zip(held, headers.sorted_out([[n] for n in range(len(held))]), strict=True):
             key = id(frames.peer(index))
@@ -159,10 +160,7 @@ class Csv(Codec["Csv.Config"]):
         return done
 
     def _plain_records(self, frames: Frames) -> list[Record]:
-        """The records of frames that are one row of texts each, with the same names and without a quote.
-
-        Nothing where that is not so: then each frame has to be looked at.
-        """
+        """The records if every frame is one row of texts with the same names and no quote; otherwise none."""
         names = self.config.columns
         if names is None and frames.peers.values is None:
             stream = self._streams.get(id(frames.peers.same))
@@ -181,7 +179,7 @@ class Csv(Codec["Csv.Config"]):
         return [dict(zip(names, row, strict=True)) for row in rows] if alike and names not in rows else []
 
     def decode_frame(self, frame: Frame, now: Now) -> Record | list[Record | BadElement]:
-        """The record of a frame with one row; a list for none or several."""
+        """The record of a frame with one row; a list if the frame has no row or several."""
         del now
         text = self._text(frame.payload)
         names = self.config.columns or self._names_of_stream(frame, text)
@@ -211,7 +209,7 @@ class Csv(Codec["Csv.Config"]):
         return Decoded([], [], frames=Frames.merge(headers)) if headers else None
 
     def _begin(self, frames: Frames, index: int) -> bool:
-        """Take the names of a stream from its first frame; whether it holds nothing more that is new."""
+        """Read the names of a stream from its first frame; returns whether the frame has no new rows."""
         peer = frames.peer(index)
         names: list[str] = []
         alone = False
@@ -226,7 +224,7 @@ class Csv(Codec["Csv.Config"]):
         return alone
 
     def _names_of_stream(self, frame: Frame, text: str) -> list[str]:
-        """What its first frame has named; empty where each frame has a header. Raises `BadData`."""
+        """The names from the header of the stream; empty if each frame has a header. Raises `BadData`."""
         if self._in_each_frame:
             return []
         stream = self._streams.get(id(frame.peer))
@@ -237,7 +235,7 @@ class Csv(Codec["Csv.Config"]):
         raise BadData("csv:no_header")
 
     def _parts(self, frame: Frame, names: list[str], text: str) -> list[Record | BadElement]:
-        """What all rows of a frame are. Raises `BadData`."""
+        """The record or fault of each row of a frame. Raises `BadData`."""
         rows = self._rows(text)
         if not names:
             names = self._names_within(rows)
@@ -245,11 +243,11 @@ class Csv(Codec["Csv.Config"]):
                 raise BadData("csv:no_rows", "a header and no row: are its rows in other datagrams?")
             rows = iter(found)
         elif isinstance(frame.payload, FirstFrame) and self.needs_first:
-            next(rows, None)  # the header, and rows behind it
+            next(rows, None)  # skip the header
         return [part for row in rows for part in self._part(names, row)]
 
     def _names_within(self, rows: Iterator[_Row]) -> list[str]:
-        """The names of a frame that has its own header. Raises `BadData`."""
+        """The names from the header of this frame. Raises `BadData`."""
         header = next(rows, None)
         if header is not None and header.line.endswith("\n") and not _fault_of_header(header):
             return _names_of(header)
@@ -270,7 +268,7 @@ class Csv(Codec["Csv.Config"]):
         return bool(self.config.quote) and self.config.quote in text
 
     def _rows(self, text: str) -> Iterator[_Row]:
-        """Every row that is not blank. A fault costs the lines that the row took."""
+        """Every row that is not blank. A row with a fault takes all lines that the CSV reader used for it."""
         lines = text.split("\n")
         lines = [f"{line}\n" for line in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
         config = self.config
@@ -328,13 +326,13 @@ def _names_of(row: _Row) -> list[str]:
 
 
 def _fault_of(names: list[str]) -> str:
-    """Why these cannot be the names of fields; empty where they can."""
+    """Why these names cannot be used for fields; empty if they can."""
     if "" in names:
         return f"the name of field {names.index('') + 1} is empty"
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            return f"{name[:64]!r} is there twice"
+            return f"{name[:64]!r} occurs twice"
         seen.add(name)
     if reserved := RESERVED_KEYS.intersection(names):
         return f"only the daemon sets {min(reserved)!r}"

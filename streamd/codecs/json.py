@@ -23,20 +23,20 @@ from streamd.core.settings import Settings
 
 
 class _Lane(Protocol):
-    """A fast way for frames that are one good object each. What it reads are items of its own kind."""
+    """A fast decoder for frames that are one valid object each. Each lane has its own type of items."""
 
     def read(self, payload: bytes, /) -> Any:
-        """The item of one frame. Raises ValueError or RecursionError where the frame is not for this lane."""
+        """The item of one frame. Raises ValueError or RecursionError if the frame does not suit this lane."""
 
     def outlaws(self, items: list[Any], payloads: list[bytes]) -> set[int]:
-        """Finish the items of these payloads; the places of those that should not have been let pass."""
+        """Normalise the items of these payloads; returns the indexes of items that must be rejected."""
 
     def dicts(self, items: list[Any]) -> list[Record]:
         """The records of finished items."""
 
 
 class _Dicts:
-    """Without a schema: items are dicts."""
+    """The lane without a schema; items are dicts."""
 
     def __init__(self) -> None:
         self.read = decode_fast
@@ -49,7 +49,7 @@ class _Dicts:
 
 
 class _Structs:
-    """Objects of declared fields only: items are structs of the schema."""
+    """The lane for objects that have only declared fields; items are structs of the schema."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -67,7 +67,7 @@ class _Structs:
 
 
 class _Pairs:
-    """Objects with undeclared fields: items are pairs of the declared ones and of all as they came."""
+    """The lane for objects with undeclared fields; an item is a struct of the declared ones, and the dict."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -88,22 +88,22 @@ class _Pairs:
 
 
 CONTAINER_BYTES = 72
-"""An empty dict or list, with its place in another."""
+"""Memory of an empty dict or list, with the reference to it in another one."""
 
 
 class Json(Codec[Settings]):
     """Decodes a frame of JSON: an object, an array of objects, or several lines with an object each.
 
     A bad element or line is rejected alone. A byte order mark before the frame and one NUL at its end (the
-    end of a C string) are skipped. With a schema the fields are typed and checked in the same pass; fields
+    end of a C string) are skipped. With a schema, the fields are typed and checked in the same pass. Fields
     that the schema does not declare are kept. A record of 110 bytes and 7 fields costs 0.3 to 0.5 µs, 1.3 µs
     with an undeclared field.
     """
 
-    # `core.json_rules` decides what is bad. Frames that are one good object each take a fast lane, the
-    # others `decode_one`. The records of a batch are structs where `typed` is set and every record fits the
-    # structs' lane; else they are all dicts. The record above costs 0.3 µs as struct, 0.4 without a schema,
-    # 0.5 as dict of a schema.
+    # `core.json_rules` holds the rules for rejects. Frames that are one valid object each take a fast lane;
+    # the others take `decode_one`. The records of a batch are structs if `typed` is set and every record fits
+    # the lane of structs; otherwise all are dicts. The record above costs 0.3 µs as a struct, 0.4 µs without
+    # a schema, and 0.5 µs as a dict with a schema.
 
     def __init__(self, config: Settings, schema: Schema | None) -> None:
         super().__init__(config, schema)
@@ -116,7 +116,7 @@ class Json(Codec[Settings]):
         lane = self._lane
         items: list[Any] = []
         try:
-            items.extend(map(lane.read, payloads))  # keeps what came before the first that fails
+            items.extend(map(lane.read, payloads))  # if one fails, the items before it are kept
         except (ValueError, RecursionError) as error:
             if self._undeclared_lane and str(error).startswith("Object contains unknown field"):
                 lane = self._undeclared_lane
@@ -133,7 +133,7 @@ class Json(Codec[Settings]):
         return Decoded(lane.dicts(items), size_bytes=self._size_bytes(frames, lane))
 
     def _size_bytes(self, frames: Frames, lane: _Lane) -> int:
-        """Memory of the dicts; every dict and list counts, as found in one frame of 32: `{}` is 2 bytes."""
+        """Memory of the records as dicts. Dicts and lists are counted in one frame of 32: `{}` is 2 bytes."""
         count = len(frames)
         if isinstance(lane, _Structs) and not lane.may_nest:
             containers = count
@@ -144,7 +144,7 @@ class Json(Codec[Settings]):
         return frames.size_bytes * self.weight + CONTAINER_BYTES * containers
 
     def _decode_mixed(self, lane: _Lane, items: list[Any], frames: Frames, now: Now) -> Decoded:
-        """Go on after `items` frame by frame."""
+        """Decode the frames behind those of `items` one by one."""
         payloads = frames.payloads
         origins = list(range(len(items)))
         for index in range(len(items), len(payloads)):
@@ -167,7 +167,7 @@ class Json(Codec[Settings]):
         frames: Frames,
         now: Now,
     ) -> Decoded:
-        """The answer where some frames, those without an item and the outlaws, need `decode_one`."""
+        """The result if some frames need `decode_one`: the frames without an item, and the outlaws."""
         if outlaws:
             items = [item for place, item in enumerate(items) if place not in outlaws]
             origins = [index for place, index in enumerate(origins) if place not in outlaws]
@@ -186,7 +186,7 @@ class Json(Codec[Settings]):
         return Decoded(records, origins, slow.rejects, size_bytes=size_bytes)
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
-        """The record of one object; a list for an array or lines."""
+        """The record of one object; a list for an array or several lines."""
         del now
         found = decode_frame(payload)
         if isinstance(found, list):
@@ -195,7 +195,8 @@ class Json(Codec[Settings]):
 
     def _element(self, part: bytes) -> Record | BadElement:
         body = without_nul(part).strip()
-        if body[:1] != b"{" or body[-1:] != b"}":  # a frame may hold 30,000 of these: no time for more
+        # A frame may hold 30,000 bad elements, so they get no exact reason.
+        if body[:1] != b"{" or body[-1:] != b"}":
             return BadElement(part, "json:not_object")
         try:
             return self._checked(decode_object(body))

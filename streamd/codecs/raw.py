@@ -12,12 +12,12 @@ from streamd.core.settings import Settings
 
 
 class Raw(Codec[Settings]):
-    """Makes `{"data": bytes}` of a frame, whatever it holds. An empty frame is rejected (`empty`)."""
+    """Makes `{"data": bytes}` of a frame. An empty frame is rejected (`empty`)."""
 
     weight: ClassVar[int] = 4
 
     def __init__(self, config: Settings, schema: Schema | None) -> None:
-        """Raises ValueError for a schema: bytes have one field only."""
+        """Raises ValueError if there is a schema: the record has one field only."""
         if schema is not None:
             raise ValueError("a schema needs the codec json: raw makes one field, data")
         super().__init__(config, None)
@@ -33,4 +33,4 @@ class Raw(Codec[Settings]):
         del now
         if not payload:
             raise BadData("empty")
-        return {"data": bytes(payload)}  # a frame with a flag is a subclass, which sinks need not know
+        return {"data": bytes(payload)}  # a flagged frame is a subclass of bytes; sinks get plain bytes

@@ -18,30 +18,30 @@ class Text(Codec["Text.Config"]):
     """Makes `{"message": …}` of a frame, without one line end (LF or CRLF) and one NUL at its end.
 
     The NUL is the end of a C string; it may be before or after the line end. A UTF-8 byte order mark before
-    the frame is skipped too. Line ends and NULs inside are content: a datagram of several lines is one
-    message, unless its source has the framing `newline`.
+    the frame is skipped too. Line ends and NULs inside the text are content. So a datagram of several lines
+    is one message, unless its source has the framing `newline`.
 
-    A frame that is not valid in the encoding is rejected (`text:utf8`, `text:encoding`), and so is an empty
-    frame, or one that holds only line ends and NULs (`empty`).
+    A frame that is not valid in the encoding is rejected (`text:utf8`, `text:encoding`). A frame that is
+    empty or holds only line ends and NULs is rejected too (`empty`).
     """
 
     weight: ClassVar[int] = 4
 
     class Config(Settings):
-        """What the configuration may say of this codec."""
+        """The encoding of the text."""
 
         encoding: Literal[
             "utf-8", "latin-1", "cp1252", "gb18030", "big5", "shift_jis", "euc-jp", "euc-kr", "koi8-r"
         ] = Field("utf-8", description="encoding of the bytes")
 
     def __init__(self, config: "Text.Config", schema: Schema | None) -> None:
-        """Raises ValueError for a schema: a message has one field only."""
+        """Raises ValueError if there is a schema: the record has one field only."""
         if schema is not None:
             raise ValueError("a schema needs the codec json: text makes one field, message")
         super().__init__(config, None)
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
-        """All records of all frames, in order; at once where no frame is empty or loses its end."""
+        """All records of all frames, in order; decoded at once if no frame is empty or loses its end."""
         payloads = frames.payloads
         if all(payloads):
             try:
@@ -70,7 +70,7 @@ def _without_line_end(body: bytes) -> bytes:
 
 
 def read_message(payload: bytes, encoding: str = "utf-8") -> Record:
-    """`{"message": …}` of one text. Raises `BadData` `text:utf8`, `text:encoding` or `empty`."""
+    """`{"message": …}` of one frame. Raises `BadData` with `text:utf8`, `text:encoding` or `empty`."""
     body = _without_line_end(payload)
     if body[-1:] == b"\0":
         body = body[:-1]

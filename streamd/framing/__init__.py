@@ -1,1 +1,4 @@
-"""The framings a source can name: each cuts one stream of bytes into frames. One file, one type."""
+"""The framings that a source can name. Each file holds one framing, which cuts a stream of bytes into frames.
+
+A new framing is a file here with one class of the same name; its contract is `core/contracts/framer.py`.
+"""

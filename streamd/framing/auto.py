@@ -6,7 +6,7 @@ from streamd.core.settings import Settings
 from streamd.framing.newline import Newline
 from streamd.framing.octet_counting import OctetCounting
 
-_COUNT = rb"([1-9][0-9]{0,8})(?:( [<{])| ?\Z)"  # group 2 is missing where the data ends before it is decided
+_COUNT = rb"([1-9][0-9]{0,8})(?:( [<{])| ?\Z)"  # without group 2, more data has to decide
 _COUNT_HERE = re.compile(_COUNT)
 _COUNT_AFTER_LINE = re.compile(rb"[\n\0]" + _COUNT)
 
@@ -16,13 +16,13 @@ class Auto(Framer[Settings]):
 
     One listener can therefore serve every syslog sender, including Python's `SysLogHandler`, which ends a
     message with NUL. A line ends with LF, CRLF or NUL, whichever is first. So a NUL inside a line makes two
-    frames of it, and a message of several lines that ends with NUL becomes a frame for each line; the framing
-    `nul` keeps such messages whole. In a counted frame both are content.
+    frames of the line, and a message of several lines that ends with NUL becomes one frame per line. The
+    framing `nul` keeps such messages whole. In a counted frame, line ends and NUL are content.
 
-    A frame is counted if one to nine digits (no leading 0) and a space are followed by `<` or `{`. Everything
-    else is a line, including a text that begins with a number. A count that is too large for `octet_counting`
-    is text at the start of a line. Spaces after a counted frame are skipped (Cisco ASA). While the kind of a
-    frame is undecided, at most eleven bytes are held.
+    A frame is counted if it begins with one to nine digits (no leading 0), a space, and `<` or `{`.
+    Everything else is a line, including a text that begins with a number or with a count that is too large
+    for `octet_counting`. Spaces after a counted frame are skipped (Cisco ASA). While the kind of a frame is
+    undecided, at most eleven bytes are held.
 
     Cost: about twice the time of `newline` for lines; about 0.9 µs for a counted frame.
     """
@@ -37,12 +37,12 @@ class Auto(Framer[Settings]):
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes held: at most `max_frame` and a prefix; none while the rest of a cut-off frame is skipped."""
+        """Bytes held: at most `max_frame` and a prefix; 0 while the rest of a truncated frame is skipped."""
         return len(self._undecided) + self._lines.waiting_bytes + self._counted.waiting_bytes
 
     @property
     def between_frames(self) -> bool:
-        """Whether the next byte begins a frame: nothing is held or being skipped, as line or counted."""
+        """Whether the next byte begins a frame: no line or counted frame is unfinished or being skipped."""
         return not self._undecided and not self._counted_left and self._lines.between_frames
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -78,25 +78,25 @@ class Auto(Framer[Settings]):
         return frames
 
     def feed_eof(self) -> list[bytes]:
-        """The rest of a line flagged `unterminated`; the rest of a counted frame is `incomplete`."""
+        """The rest of a line, flagged `unterminated`; the rest of a counted frame counts as `incomplete`."""
         self._lines.counts = self._counted.counts = self.counts
         frames: list[bytes] = []
         try:
             frames += self._lines.feed(self._undecided)
-        except FramingError as error:  # a `max_frame` shorter than a count: there is nothing left to close
+        except FramingError as error:  # `max_frame` is shorter than a count; the connection is closed already
             self.count("discarded_bytes", error.discarded_bytes)
         self._undecided = b""
         return frames + self._lines.feed_eof() + self._counted.feed_eof()
 
     def _count_at(self, data: bytes, at: int) -> re.Match[bytes] | None:
-        """The count of the frame that begins at `at`, or what may become one."""
+        """The match of a count, or of the beginning of one, at `at`."""
         found = _COUNT_HERE.match(data, at) if self._lines.between_frames else None
         if found is not None and int(found[1]) > self._counted.longest_skipped:
             return None
         return found
 
     def _take_counted(self, data: bytes, at: int, count: re.Match[bytes], frames: list[bytes]) -> int:
-        """Take the frame at `at` if it is whole, else leave it to octet counting; return where to go on."""
+        """Take the frame at `at` if it is whole, else leave it to octet counting; returns the next place."""
         self._after_counted = True
         body = count.end(1) + 1
         length = int(count[1])
@@ -107,6 +107,6 @@ class Auto(Framer[Settings]):
         return at
 
     def _end_of_lines(self, data: bytes, at: int) -> int:
-        """Where the lines that begin at `at` end: before a counted frame, or what may become one."""
+        """End of the lines that begin at `at`: the place of the next count or beginning of one."""
         found = _COUNT_AFTER_LINE.search(data, at)
         return found.start() + 1 if found else len(data)

@@ -10,13 +10,13 @@ from streamd.core.settings import Settings
 class LengthPrefix(Counted["LengthPrefix.Config"]):
     """Cuts frames that follow their length as a binary number of 1, 2 or 4 bytes.
 
-    A length of zero is a keep-alive and not a frame; it is counted as `empty_frames`.
+    A length of 0 is a keep-alive, not a frame; it is counted as `empty_frames`.
     """
 
     nul_is_data = True
 
     class Config(Settings):
-        """How the length is written."""
+        """The format of the length."""
 
         size: Literal[1, 2, 4] = Field(4, description="size of the length in bytes; it is unsigned")
         order: Literal["big", "little"] = Field("big", description="byte order of the length")

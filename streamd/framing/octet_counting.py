@@ -3,15 +3,15 @@ from streamd.core.errors import BadData
 from streamd.core.settings import Settings
 
 MAX_DIGITS = 9
-"""Digits of a count. More is no length anybody sends, and how parsers have been broken."""
+"""Most digits of a count. No sender needs more, and longer counts have broken other parsers."""
 
 
 class OctetCounting(Counted[Settings]):
     """Cuts frames that follow their length in decimal digits and a space (RFC 6587 section 3.4.1, RFC 5425).
 
-    A length has one to nine digits and does not begin with 0. Any other text breaks the stream (`count:zero`,
-    `count:too_long`, `count:syntax`), since the beginning of the next frame is then unknown. An uncounted
-    space (Cisco ASA) or LF before a frame is skipped.
+    A length has one to nine digits and does not begin with 0. After any other text the beginning of the next
+    frame is unknown, so the stream is broken (`count:zero`, `count:too_long`, `count:syntax`). A space (Cisco
+    ASA) or LF between frames is skipped.
     """
 
     between = b" \n"

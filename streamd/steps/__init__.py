@@ -1,1 +1,4 @@
-"""The steps a pipeline can name: each changes, filters or adds records. One file, one type."""
+"""The steps that a pipeline can name. Each file holds one step, which changes, filters or adds records.
+
+A new step is a file here with one class of the same name; its contract is `core/contracts/step.py`.
+"""

@@ -12,9 +12,9 @@ class Filter(Step["Filter.Config"]):
     """Keeps the records for which an expression is true, and counts the others as filtered."""
 
     class Config(Settings):
-        """What the configuration may say of a filter."""
+        """The condition of the filter."""
 
-        where: ExpressionText = Field(description="an expression: records for which it is true are kept")
+        where: ExpressionText = Field(description="an expression; records for which it is true are kept")
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)

@@ -20,21 +20,22 @@ from streamd.functions.reference import Named
 from streamd.functions.results import BadResult, batch_made, records_of, settle
 
 DEFAULT_TIMEOUT_S = 30.0
-"""How long a batch may take in a thread, a process or an async function."""
+"""Longest time for a batch in a thread, a process or an async function."""
 
 
 class Python(Step["Python.Config"]):
-    """Calls your own function or object with each record, or with each batch.
+    """Calls your own function or object with each record or each batch.
 
     The function gets a shallow copy of the record. If it fails after changing the record, the record is
-    rejected unchanged, except for changes inside nested values. A dict that it returns is copied too, so it
-    may return the same dict again. An exception costs the record (in batch mode, the batch) and nothing else.
+    rejected unchanged, except for changes inside nested values. A dict that the function returns is copied
+    too, so the function may return the same dict again. An exception rejects the record (in batch mode, the
+    batch) and nothing else.
 
-    If a class is named, one object of it is made with `params`, in the process that calls it.
+    If `function` names a class, the step makes one object of it with `params`, in the process that calls it.
     """
 
     class Config(Settings):
-        """What the configuration may say of a python step."""
+        """The function and how it is run."""
 
         function: Annotated[str, StringConstraints(pattern=r"^.+\.py:\w+$|^\w+(\.\w+)*:\w+$")] = Field(
             description="a function or class: `steps.py:name`, with a path relative to the "
@@ -42,8 +43,8 @@ class Python(Step["Python.Config"]):
         )
         params: dict[str, Any] = Field(
             {},
-            description="keyword arguments: a function gets them at each call, a class when its one "
-            "object is made, which is then called with the records",
+            description="keyword arguments: a function gets them at each call; a class gets them once, "
+            "when its object is made",
         )
         mode: Literal["record", "batch"] = Field(
             "record",
@@ -52,22 +53,22 @@ class Python(Step["Python.Config"]):
         )
         executor: Literal["inline", "thread", "process"] = Field(
             "inline",
-            description="where it runs: inline (in the daemon's event loop, which does nothing else "
-            "meanwhile; an async function is awaited there), thread, or process (if the "
+            description="where the function runs: inline (in the daemon's event loop, which does nothing "
+            "else meanwhile; an async function is awaited there), thread, or process (if the "
             "process hangs, dies or grows, only its batch is lost)",
         )
         concurrency: int = Field(
             1,
             ge=1,
             le=256,
-            description="batches under way at a time in threads, processes or an async function; their "
-            "order is kept",
+            description="number of batches processed at the same time in threads, processes or an async "
+            "function; their order is kept",
         )
         timeout: DurationS | None = Field(
             None,
             gt=0,
-            description="longest time for a batch in a thread, a process or an async function; beyond "
-            "it the batch is rejected. Default: 30s",
+            description="longest time for a batch in a thread, a process or an async function; after "
+            "that time the batch is rejected. Default: 30s",
         )
         max_batches: int | None = Field(
             None,
@@ -82,17 +83,17 @@ class Python(Step["Python.Config"]):
         self._named.check_clock_and_state()
         self.state_version = self._named.state_version
         self._holds: list[Hold] = []
-        """Of what the object keeps until its next `tick`."""
+        """The holds on frames of records that the object keeps until its next `tick`."""
         self.offload = _offload(config, awaited=self._named.is_async)
         self._function: Callable[[Any], Any] | None = None if self._named.is_class else self._named.make()
 
     def open(self) -> None:
-        """Make the object of a class. Raises `EnvironmentFault` with what its constructor raised as cause."""
+        """Make the object of a class. Raises `EnvironmentFault`, caused by the constructor's exception."""
         if self._function is None:
             self._function = self._opened()
 
     async def close(self) -> None:
-        """Call the object's `close`, where it has one. What that raises is raised."""
+        """Call the object's `close` if it has one. Raises any exception of that method."""
         if not self._named.is_class or self._function is None:
             return
         close, self._function = getattr(self._function, "close", None), None
@@ -102,28 +103,28 @@ class Python(Step["Python.Config"]):
                 await done
 
     def is_current(self) -> bool:
-        """Whether its files are as they were; an installed package is what it was until a restart."""
+        """Whether the function's files are unchanged. An installed package counts as unchanged."""
         return self._named.is_current()
 
     def files(self) -> tuple[Path, Sources]:
-        """Its modules as they were read."""
+        """The root folder and the sources of the function's modules, as they were read."""
         return self._named.root, self._named.sources
 
     @classmethod
     def take_files(cls, files: tuple[Path, Sources]) -> None:
-        """Read its modules from these."""
+        """Import the function's modules from these sources instead of the file system."""
         root, sources = files
         if sources:
             use_sources(root, sources)
 
     @property
     def is_timed(self) -> bool:
-        """Whether the class has a clock."""
+        """Whether the class has `tick`."""
         return self._named.has("tick")
 
     @property
     def is_stateful(self) -> bool:
-        """Whether the class has snapshots."""
+        """Whether the class has `snapshot`."""
         return self._named.has("snapshot")
 
     def next_deadline(self) -> float | None:
@@ -133,7 +134,7 @@ class Python(Step["Python.Config"]):
         return deadline
 
     def tick(self, now: Now) -> Processed:
-        """What the object's `tick` returns: a dict, a list of dicts, or nothing. It may raise anything."""
+        """The records that the object's `tick` returns. Raises any exception of that method."""
         if self._function is None:
             return Processed([])
         made = self._object.tick(now)
@@ -154,7 +155,7 @@ class Python(Step["Python.Config"]):
         return self._function
 
     def _kept(self, done: Processed) -> Processed:
-        """What an object with a clock does not return it keeps: its frames wait for the next `tick`."""
+        """Count the records that a timed object did not return as absorbed: it keeps them until `tick`."""
         if done.filtered and self.is_timed:
             done.absorbed, done.filtered = done.filtered, 0
             if not self.is_stateful and (hold := self.context.hold()) is not None:
@@ -170,7 +171,7 @@ class Python(Step["Python.Config"]):
             given = [record.copy() for record in records]
             try:
                 return self._kept(batch_made(given, function(given.copy())))
-            except BaseException as error:  # noqa: BLE001 - anybody's code; our own signals raise nothing
+            except BaseException as error:  # noqa: BLE001 - user's code; the daemon's signals raise nothing
                 return self._all_rejected(records, error)
         done = Processed([])
         made, owners = done.records, []
@@ -213,7 +214,7 @@ class Python(Step["Python.Config"]):
                 if is_cancelled():
                     raise
                 done.rejects.append(self._reject(record, error))
-            if is_cancelled():  # the function went on all the same: nobody waits for the rest any more
+            if is_cancelled():  # the function caught the cancellation; its results are not used any more
                 break
         settle(done, owners)
         return self._kept(done)
@@ -228,9 +229,8 @@ class Python(Step["Python.Config"]):
 
     def _opened(self) -> Callable[[Any], Any]:
         try:
-            with contextlib.redirect_stdout(
-                sys.stderr
-            ):  # what is printed there is no part of anybody's output
+            # Standard output may carry the records of a sink or of `streamd try`.
+            with contextlib.redirect_stdout(sys.stderr):
                 self._function = self._named.make()
         except KeyboardInterrupt:
             raise
@@ -245,18 +245,18 @@ class Python(Step["Python.Config"]):
         return Processed([], rejects=[self._reject(record, error) for record in records])
 
     def _reject(self, record: Record, error: BaseException) -> BadRecord:
-        kind = type(error)  # what `isinstance` asks, the class itself may answer with anybody's code
+        kind = type(error)  # not `isinstance`: it reads `__class__`, which the user's class may override
         if issubclass(kind, BadResult):
-            told = vars(error)
-            return BadRecord(record, told["reason"], told["detail"], kind=told["kind"])
-        if issubclass(kind, BadData):  # a reason of the user's own would be a metric label of the user's own
+            attributes = vars(error)
+            return BadRecord(record, attributes["reason"], attributes["detail"], kind=attributes["kind"])
+        if issubclass(kind, BadData):  # reasons are metric labels, so the user's own reason becomes detail
             return BadRecord(record, "rejected", text_of(error).removeprefix("rejected: "))
         failure = failure_of(error, self.context.base_dir)
         return BadRecord(record, "exception", failure.text, error, failure.kind)
 
 
 def _add(done: Processed, owners: list[Record], record: Record, made: list[Record]) -> None:
-    """Add what one call made of its record."""
+    """Add the records that one call made of `record`."""
     done.records += made
     owners += [record] * len(made)
     done.emitted += max(0, len(made) - 1)
@@ -264,21 +264,21 @@ def _add(done: Processed, owners: list[Record], record: Record, made: list[Recor
 
 
 def _offload(config: Python.Config, *, awaited: bool) -> Offload | None:
-    """How the step is run, where not inline. Raises `ConfigError` for options that would do nothing."""
+    """The settings of the executor; None for inline. Raises `ConfigError` for an option without effect."""
     if config.max_batches is not None and config.executor != "process":
         raise ConfigError('max_batches: only executor = "process" has worker processes to replace')
     timeout_s = DEFAULT_TIMEOUT_S if config.timeout is None else config.timeout
     if awaited:
         if config.executor != "inline":
             raise ConfigError(
-                f'executor: an async function runs on the loop: write def for "{config.executor}"'
+                f'executor: an async function runs in the event loop; for "{config.executor}" write def'
             )
         return Offload("loop", config.concurrency, timeout_s)
     if config.executor == "inline":
         for key, is_set in (("concurrency", config.concurrency > 1), ("timeout", config.timeout is not None)):
             if is_set:
                 raise ConfigError(
-                    f'{key}: a function that runs inline cannot be left waiting: set executor = "thread" or'
+                    f'{key}: has no effect on a function that runs inline; set executor = "thread" or'
                     ' "process", or write async def'
                 )
         return None

@@ -11,17 +11,18 @@ from streamd.core.settings import Settings
 
 
 class Set(Step["Set.Config"]):
-    """Sets fields to the values of expressions, in order: a later expression sees the fields that an earlier
-    one has set.
+    """Sets fields to the values of expressions.
 
-    If an expression fails on a record, the record is rejected unchanged.
+    The expressions are evaluated in order; a later one can use the fields that an earlier one has set. If an
+    expression fails on a record, the record is rejected unchanged.
     """
 
     class Config(Settings):
-        """What the configuration may say of a set step."""
+        """The fields to set and to remove."""
 
         fields: dict[str, ExpressionText] = Field(
-            {}, description="name = expression, evaluated in order; a name is one key, dots included"
+            {},
+            description="name = expression, evaluated in order; a name with dots is one key, not a path",
         )
         remove: list[str] = Field(
             [], description="names of fields that are removed afterwards; a missing field is ignored"
@@ -33,11 +34,11 @@ class Set(Step["Set.Config"]):
                 raise ValueError("a set step without fields or remove does nothing")
             for name in (*self.fields, *self.remove):
                 if not name:
-                    raise ValueError("a field has a name")
+                    raise ValueError("the name of a field is empty")
                 if name.startswith("@"):
-                    raise ValueError(f"{name!r} is metadata, which steps do not change")
+                    raise ValueError(f"{name!r} is metadata, which a set step cannot change")
                 if name in self.fields and name in self.remove:
-                    raise ValueError(f"{name!r} would be set and removed")
+                    raise ValueError(f"{name!r} is both set and removed")
             return self
 
     def __init__(self, config: Config, context: StepContext) -> None:
@@ -55,7 +56,7 @@ class Set(Step["Set.Config"]):
         self._fields_after = None if known is None else known - set(config.remove)
 
     def process_one(self, record: Record, now: Now) -> Record:
-        changed = record.copy()  # so that what is rejected is the record as it came
+        changed = record.copy()  # a reject keeps the original record
         for name, expression in self.assignments:
             try:
                 changed[name] = expression.evaluate(changed)
