@@ -1,24 +1,24 @@
-"""The only thing that travels back: what became of the frames of one read."""
+"""Reports to a source whether its frames were delivered, filtered, rejected or lost."""
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 
 class Status(IntEnum):
-    """The fate of a batch, best to worst. An acknowledging protocol answers up to `REJECTED`."""
+    """The fate of a batch, from best to worst. A protocol may acknowledge all up to `REJECTED`."""
 
     DELIVERED = 0
     FILTERED = 1
     REJECTED = 2
-    """Refused, and its dead letter is committed."""
+    """Its dead letter is committed."""
     DROPPED = 3
     FAILED = 4
 
 
 class Ack:
-    """Counts the holders of one batch and reports the worst of their verdicts when the last one settles.
+    """Counts the holders of a batch. When the last holder has settled, it reports the worst status.
 
-    Every holder settles exactly once; code that hands a batch to n receivers forks n - 1 times first.
+    Each holder settles exactly once. Code that passes a batch to n receivers first forks n - 1 times.
     """
 
     __slots__ = ("_done", "_holders", "_worst")
@@ -29,16 +29,16 @@ class Ack:
         self._worst = Status.DELIVERED
 
     def fork(self, more: int = 1) -> "Ack":
-        """Add `more` holders; returns itself so that a fork can be handed on."""
+        """Add `more` holders; returns the ack."""
         if self._holders == 0:
             raise RuntimeError("an ack was forked after it had settled")
         self._holders += more
         return self
 
     def settle(self, status: Status) -> None:
-        """One holder's verdict. The last one reports."""
+        """Settle for one holder. The last call reports the worst status."""
         if self._holders == 0:
-            raise RuntimeError("an ack was settled more often than it was held")
+            raise RuntimeError("an ack was settled more often than it had holders")
         self._worst = max(self._worst, status)
         self._holders -= 1
         if self._holders == 0:
@@ -46,7 +46,7 @@ class Ack:
 
     @staticmethod
     def merge(acks: "Sequence[Ack | None]") -> "Ack | None":
-        """One ack for several batches that go on as one; None when nobody waits for any of them."""
+        """One ack for several batches that go on as one; None if no batch has an ack."""
         waiting = [ack for ack in acks if ack is not None]
         if len(waiting) <= 1:
             return waiting[0] if waiting else None

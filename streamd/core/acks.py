@@ -7,32 +7,33 @@ from streamd.core.ack import Ack, Status
 
 
 class Acks:
-    """Who waits for the fate of which rows: runs of rows in order, each with the ack that its rows share.
+    """The acks of a batch's rows, as runs of neighbouring rows that share an ack.
 
-    A batch without anybody who waits has None instead. So a bad row of one sender never tells another one,
-    whose rows were merged into the same batch, to send again. Whoever holds a batch settles once.
+    Each sender has its own ack. So a bad row of one sender never makes another sender, whose rows were merged
+    into the same batch, repeat them. A batch in which no row has an ack has None instead of this object. Each
+    holder of the batch settles once.
     """
 
     __slots__ = ("runs",)
 
     def __init__(self, runs: list[tuple[int, Ack | None]]) -> None:
-        """Runs of at least one row: their number of rows, and their ack."""
+        """`runs`: number of rows, at least 1, and ack of each run."""
         self.runs = runs
 
     @classmethod
     def same(cls, ack: Ack | None, count: int) -> "Acks | None":
-        """One ack for all `count` rows; None where there is no ack."""
+        """One ack for all `count` rows; None without an ack."""
         return None if ack is None else cls([(count, ack)])
 
     def __iter__(self) -> Iterator[tuple[int, int, Ack | None]]:
-        """First row, the row behind the last one, and the ack of each run."""
+        """For each run: the index of its first row, the index behind its last row, and its ack."""
         start = 0
         for count, ack in self.runs:
             yield start, start + count, ack
             start += count
 
     def fork(self, more: int = 1) -> "Acks":
-        """Add `more` holders of the whole batch; returns itself."""
+        """Add `more` holders of the whole batch; returns the object."""
         if more:
             for _, ack in self.runs:
                 if ack is not None:
@@ -40,20 +41,20 @@ class Acks:
         return self
 
     def settle(self, status: Status) -> None:
-        """The verdict of one holder on all rows."""
+        """Settle all rows for one holder."""
         for _, ack in self.runs:
             if ack is not None:
                 ack.settle(status)
 
     def settle_but(self, indexes: Sequence[int], status: Status, others: Status) -> None:
-        """The verdict of one holder: `status` for runs that have one of these rows, `others` for the rest."""
+        """Settle for one holder: runs that contain one of `indexes` with `status`, the rest with `others`."""
         for start, stop, ack in self:
             if ack is not None:
                 place = bisect_left(indexes, start)
                 ack.settle(status if place < len(indexes) and indexes[place] < stop else others)
 
     def fork_at(self, indexes: Sequence[int]) -> "Acks":
-        """Those of the rows at these indexes, in order, with one holder more."""
+        """The acks of the rows at `indexes`, which ascend; each ack gets one more holder."""
         runs: list[tuple[int, Ack | None]] = []
         for start, stop, ack in self:
             count = bisect_left(indexes, stop) - bisect_left(indexes, start)
@@ -62,7 +63,7 @@ class Acks:
         return Acks(runs)
 
     def sorted_out(self, rows: Sequence[Sequence[int]]) -> "list[Acks]":
-        """Those of each list of rows, which are in order; together they are all rows, and had one holder."""
+        """The acks of each list of rows, which ascend. The lists together hold all rows, of one holder."""
         parts = [self.fork_at(chosen) for chosen in rows]
         for _, ack in self.runs:
             if ack is not None:
@@ -70,7 +71,7 @@ class Acks:
         return parts
 
     def split(self, count: int) -> "tuple[Acks, Acks]":
-        """Those of the first `count` rows and of the rest; a run that is cut gets one holder more."""
+        """The acks of the first `count` rows and of the rest. A run that is cut gets one more holder."""
         head: list[tuple[int, Ack | None]] = []
         tail: list[tuple[int, Ack | None]] = []
         for start, stop, ack in self:
@@ -84,10 +85,10 @@ class Acks:
         return Acks(head), Acks(tail)
 
     def of_origins(self, origins: Sequence[int], *, together: bool = False) -> "Acks | None":
-        """Those of rows made of these rows, each of the one at its origin; origins ascend.
+        """The acks of new rows; `origins` are the indexes, which ascend, of the rows they were made from.
 
-        A run of which nothing was made is settled as filtered. With `together` it may be part of the next
-        row, or else of the last one, and waits for the fate of that.
+        A run without new rows settles as filtered. With `together` it joins the run of the next new row, or
+        of the last one, because its content may be part of that row.
         """
         runs: list[tuple[int, Ack | None]] = []
         without: list[Ack | None] = []
@@ -110,7 +111,7 @@ class Acks:
 
     @staticmethod
     def merge(parts: "Sequence[tuple[Acks | None, int]]") -> "Acks | None":
-        """Those of some batches, each with its number of rows, as one; None where nobody waits for any."""
+        """The acks of several batches, each with its number of rows, as one; None if no row has an ack."""
         if all(acks is None for acks, _ in parts):
             return None
         runs: list[tuple[int, Ack | None]] = []

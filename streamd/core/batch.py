@@ -1,4 +1,4 @@
-"""What flows from decode to sink: records of one source in one pipeline."""
+"""Batches: records of one source in one pipeline, between the codec and the sinks."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -10,20 +10,20 @@ from streamd.core.column import Column
 from streamd.core.timestamp import from_epoch
 
 Record = dict[str, Any]
-"""What codecs make, steps change and sinks store. Keys that begin with `@` are metadata."""
+"""A decoded record. Keys that begin with `@` are metadata."""
 
 SOURCE, PEER, RECEIVED_AT, FLAG = "@source", "@peer", "@received_at", "@flag"
 METADATA_KEYS = (SOURCE, PEER, RECEIVED_AT)
 
 
 def peer_of(record: Any) -> str | None:
-    """Who sent a lifted record; None where a step made it of nothing a peer sent."""
+    """The sender of a lifted record; None if a step made the record without one."""
     peer = record.get(PEER) if isinstance(record, dict) else None
     return peer if isinstance(peer, str) else None
 
 
 def received_at_of(record: Any, otherwise: float) -> float:
-    """When a lifted record was read (wall clock, seconds); `otherwise` where a step left no time in it."""
+    """When a lifted record was read (wall clock, seconds); `otherwise` if a step removed the time."""
     text = record.get(RECEIVED_AT) if isinstance(record, dict) else None
     try:
         moment = datetime.fromisoformat(text)  # type: ignore[arg-type]  # no text is a TypeError
@@ -33,9 +33,9 @@ def received_at_of(record: Any, otherwise: float) -> float:
 
 
 def copied(record: Record) -> Record:
-    """The record again, with dicts and lists of its own at every depth; other values are shared.
+    """A copy of the record with its own dicts and lists at every depth; other values are shared.
 
-    Costs about 0.3 µs a dict. Raises `RecursionError` for a record that holds itself.
+    Costs about 0.3 µs per dict. Raises `RecursionError` for a record that contains itself.
     """
     return {k: _copied(v) if type(v) in (dict, list) else v for k, v in record.items()}
 
@@ -47,16 +47,16 @@ def _copied(value: Any) -> Any:
 
 
 class Batch:
-    """Records in order, all of one source and one pipeline.
+    """Records of one source in one pipeline, in order.
 
-    `records` are dicts. Where `fields` are given they are laid flat instead: the values of each record in
-    the order of `fields`, one record after the other, checked by the schema whose fields they are. That is
-    the fast lane of a pipeline in which nothing between decode and sink needs a dict.
+    `records` are dicts. If `fields` is set, `records` is flat instead: it holds the values of each record in
+    the order of `fields`, one record after the other, checked by their schema. This is the fast lane of a
+    pipeline whose steps and conditions need no dicts.
 
-    Until a step may have changed their number, `peers` and `received_at` (wall clock, seconds) have a row for
-    each record; after that (`lifted`) the records hold them as `@source`, `@peer` and `@received_at`. `acks`
-    has a row for each record always, and is None where nobody waits for their fate. Sinks never change a
-    record: another sink may hold it too.
+    In a batch that is not lifted, `peers` and `received_at` (wall clock, seconds) have a row for each record.
+    In a lifted batch the records hold these values as `@source`, `@peer` and `@received_at`, because a step
+    may have changed the number of records. `acks` always has a row for each record, or is None if no source
+    waits for them. Sinks never change a record, because other sinks share it.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class Batch:
         lifted: bool = False,
         size_bytes: int = 0,
     ) -> Self:
-        """A batch with one peer, time and ack for all records, or a list with one for each."""
+        """A batch with one ack, and with one peer and time for all records or a list with one for each."""
         self = cls(
             records,
             source,
@@ -130,7 +130,7 @@ class Batch:
         return head, tail
 
     def part(self, start: int, stop: int, acks: Acks | None, size_bytes: int) -> "Batch":
-        """The records from `start` up to `stop`, with acks and a size of their own."""
+        """The records from `start` up to `stop`, with the given acks and size."""
         width = len(self.fields) if self.fields else 1
         return Batch(
             self.records[start * width : stop * width],
@@ -145,7 +145,7 @@ class Batch:
         )
 
     def record(self, index: int) -> Record:
-        """The record at `index` as a dict: the one that is there, or one made of the flat values."""
+        """The record at `index` as a dict; made new if the batch is flat."""
         if self.fields is None:
             record: Record = self.records[index]
             return record
@@ -153,7 +153,7 @@ class Batch:
         return dict(zip(self.fields, self.records[index * width : (index + 1) * width], strict=True))
 
     def peer(self, index: int) -> str | None:
-        """Who sent the record at `index`; None where a step made it of nothing a peer sent."""
+        """The sender of the record at `index`; None if a step made the record without one."""
         return peer_of(self.records[index]) if self.lifted else self.peers[index]
 
     def time(self, index: int) -> float:
@@ -164,11 +164,11 @@ class Batch:
 
     @property
     def first_received_at(self) -> float:
-        """When the first of it was read (wall clock, seconds)."""
+        """When the first record was read (wall clock, seconds)."""
         return self.received_at.same
 
     def lift(self) -> None:
-        """Put each record's metadata into it: from here on the number of records may change."""
+        """Put the metadata into the records, so that steps may change their number."""
         if self.lifted:
             return
         source, peers, times = self.source, self.peers, self.received_at
@@ -189,12 +189,11 @@ class Batch:
             record[SOURCE] = source
             record[PEER] = peer
             record[RECEIVED_AT] = text
-        # A row for each record would be wrong as soon as a step changes their number.
         self.peers = Column("")
         self.received_at = Column(times.same if count else 0.0)
 
     def chosen(self, records: list[Record], acks: Acks | None) -> "Batch":
-        """Some records of this batch, which is lifted, as a batch of their own."""
+        """A batch of some records of this lifted batch."""
         return Batch(
             records,
             self.source,
@@ -207,6 +206,6 @@ class Batch:
         )
 
     def settle(self, status: Status) -> None:
-        """The verdict of one holder on all records, where somebody waits for it."""
+        """Settle all records for one holder, if they have acks."""
         if self.acks is not None:
             self.acks.settle(status)

@@ -9,22 +9,22 @@ U = TypeVar("U")
 
 
 class Column(Generic[T]):
-    """The values of a batch's rows in order. Rows that share one value cost nothing each.
+    """The values of a batch's rows, in order.
 
-    `values` is a list with a value for each row, or None: then every row has `same`. Most batches come
-    from one read of one connection, so most columns are of the second kind.
+    `values` has a value for each row; if it is None, every row has the value `same`. Most batches come from
+    one read of one connection, so most columns hold a single value.
     """
 
     __slots__ = ("same", "values")
 
     def __init__(self, same: T, values: list[T] | None = None) -> None:
-        """With `values`, `same` is the first of them, or anything where there are none."""
+        """If `values` is given, `same` is its first value, or any value if the list is empty."""
         self.same = same
         self.values = values
 
     @classmethod
     def each(cls, values: list[T], otherwise: T) -> "Column[T]":
-        """A value for each row; `otherwise` is `same` where there is no row."""
+        """A value for each row; `otherwise` becomes `same` if there is no row."""
         return cls(values[0] if values else otherwise, values)
 
     def __getitem__(self, index: int) -> T:
@@ -39,13 +39,13 @@ class Column(Generic[T]):
         return self if self.values is None else Column.each(self.values[start:stop], self.same)
 
     def take(self, indexes: Sequence[int]) -> "Column[T]":
-        """The rows at these indexes, in their order."""
+        """The rows at `indexes`, in that order."""
         if self.values is None:
             return self
         return Column.each(list(map(self.values.__getitem__, indexes)), self.same)
 
     def extended(self, count: int, other: "Column[T]", other_count: int) -> "Column[T]":
-        """These `count` rows, and those of another column behind them; a list of this one grows in place."""
+        """These `count` rows followed by those of another column. The list of this column grows in place."""
         if self.values is None:
             if other.values is None and other.same is self.same:
                 return self
@@ -54,14 +54,14 @@ class Column(Generic[T]):
         return self
 
     def map(self, function: Callable[[T], U]) -> "Column[U]":
-        """The column of what the function makes of each value."""
+        """The column of the function's results."""
         if self.values is None:
             return Column(function(self.same))
         return Column.each(list(map(function, self.values)), function(self.same))
 
     @staticmethod
     def merge(parts: "Sequence[tuple[Column[T], int]]") -> "Column[T]":
-        """The columns of some batches, each with its number of rows, as that of one. At least one part."""
+        """The columns of several batches, each with its number of rows, as one. At least one part."""
         values: list[T] = []
         for column, count in parts:
             values += column.of(count)

@@ -1,4 +1,4 @@
-"""A frame or record that could not be used, with the reason and what it was."""
+"""A rejected frame or record, with its reason and content."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,11 +8,11 @@ from streamd.core.acks import Acks
 
 @dataclass(slots=True)
 class DeadLetter:
-    """One reject on its way to the dead letters.
+    """One rejected frame or record, with its reason.
 
-    `payload` is the original bytes (kind `frame`) or the record after decode (kind `record`: a dict, or a
-    struct of the fast lane). `stage` is `framing`, `decode`, the step's name, `where` or `sink`; `reason` a
-    short code from a closed set; `detail` free text. `received_at` is the wall clock in seconds.
+    `payload` holds the original bytes (kind `frame`) or the decoded record (kind `record`: a dict, or a
+    struct of the fast lane). `stage` is `framing`, `decode`, the name of a step, `where` or `sink`. `reason`
+    is a short code from a closed set, `detail` a free text. `received_at` is the wall clock in seconds.
     """
 
     payload: bytes | Any
@@ -27,18 +27,18 @@ class DeadLetter:
 
     @property
     def kind(self) -> str:
-        """`frame` for bytes as they came, `record` for what a codec had made of them."""
+        """`frame` for original bytes, `record` for a decoded record."""
         return "frame" if isinstance(self.payload, bytes) else "record"
 
 
 class DeadLetterOffice(Protocol):
-    """Where rejects are kept. What is over the bounds is counted and not kept."""
+    """The store of dead letters. Letters beyond its bounds are counted and not kept."""
 
     def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
-        """Take the letters now. Never blocks.
+        """Take the letters. Never blocks.
 
-        `acks` has a row for each; they are settled as rejected once the letters are committed.
+        `acks` has a row for each letter; it settles as rejected when the letters are committed.
         """
 
     async def commit(self, letters: list[DeadLetter]) -> None:
-        """Return when the letters are committed, for a sink that must know so before it commits its rows."""
+        """Commit the letters before returning, for a sink that commits its rows afterwards."""

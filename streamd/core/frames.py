@@ -1,4 +1,4 @@
-"""What a source hands on: the frames of one read, still bytes."""
+"""Frames that a source has read, not yet decoded."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -9,11 +9,11 @@ from streamd.core.column import Column
 from streamd.core.peer import Peer
 
 FRAME_OVERHEAD_BYTES = 48
-"""What CPython needs for a bytes object beside its content, with its place in a list."""
+"""Memory of a bytes object in CPython without its content, and of the reference to it in a list."""
 
 
 class FlaggedFrame(bytes):
-    """A frame that is not as its sender meant it; `flag` says why (`truncated`, `unterminated`)."""
+    """A frame that differs from what its sender meant; `flag` is the reason: `truncated`, `unterminated`."""
 
     flag: str
 
@@ -26,8 +26,8 @@ class FlaggedFrame(bytes):
 class Frames:
     """Frames of one or several reads, in order.
 
-    `received_at` is on the wall clock, in seconds. `size_bytes` is the memory that the frames take. `flagged`
-    says that a `FlaggedFrame` may be among them. `acks` is None where nobody waits for their fate.
+    `received_at` is the wall clock in seconds. `size_bytes` is the memory of the frames. If `flagged` is
+    True, some frames may be `FlaggedFrame`. `acks` is None if the source waits for no frame.
     """
 
     __slots__ = ("acks", "flagged", "payloads", "peers", "received_at", "size_bytes")
@@ -62,9 +62,9 @@ class Frames:
         flagged: bool = False,
         size_bytes: int | None = None,
     ) -> Self:
-        """Frames with peers as texts, and one peer, time and ack for all or a list with one for each.
+        """Frames with one ack, and with one peer and time for all frames or a list with one for each.
 
-        For sources that read little at a time: each call makes peers of what are only texts.
+        A call makes a `Peer` of each plain text, so this is for sources that read little at a time.
         """
         return cls(
             payloads,
@@ -100,7 +100,7 @@ class Frames:
         return head, tail
 
     def sorted_out(self, rows: Sequence[Sequence[int]]) -> "list[Frames]":
-        """Frames of their own for each list of rows, which are in order; together they are all rows."""
+        """The frames of each list of row indexes, which ascend. The lists together hold all rows."""
         acks = [None] * len(rows) if self.acks is None else self.acks.sorted_out(rows)
         return [
             Frames(
@@ -115,7 +115,7 @@ class Frames:
 
     @staticmethod
     def merge(parts: "Sequence[Frames]") -> "Frames":
-        """All parts as one, in order, with each frame's own peer, time and ack. At least one part."""
+        """All parts as one object, in order. At least one part."""
         if len(parts) == 1:
             return parts[0]
         payloads: list[bytes] = []
@@ -131,7 +131,7 @@ class Frames:
         )
 
     def peer(self, index: int) -> Peer:
-        """Who sent the frame at `index`."""
+        """The sender of the frame at `index`."""
         return self.peers[index]
 
     def time(self, index: int) -> float:
@@ -139,7 +139,7 @@ class Frames:
         return self.received_at[index]
 
     def settle(self, status: Status) -> None:
-        """The verdict of one holder on all frames, where somebody waits for it."""
+        """Settle all frames for one holder, if they have acks."""
         if self.acks is not None:
             self.acks.settle(status)
 

@@ -1,23 +1,23 @@
-"""Who sent a frame."""
+"""The sender of a frame."""
 
 from operator import attrgetter
 from typing import Self
 
 
 class Peer(str):
-    """The text that names a sender, with what fairness and limits compare.
+    """The name of a sender, and the `host` by which fairness and limits compare senders.
 
-    - A network peer is `address:port`, IPv6 in brackets; behind TLS the client's name follows a space.
+    - A network peer is `address:port`, with IPv6 in brackets; with TLS the client's name follows a space.
     - Other peers are a process (`pid=1,uid=2,gid=3`) or a path, and have no host.
 
-    Sources make a peer once for each sender or connection. It is a text, so logs and dead letters show it
-    as it is; `plain` is the same as a `str` and no subclass, as SQLite binds it fastest.
+    A source makes one `Peer` for each sender or connection.
     """
 
     __slots__ = ("host", "plain")
     host: str
-    """The IP address, with the brackets and zone of IPv6; empty for a peer that has none."""
+    """The IP address, with the brackets and zone of IPv6; empty for a peer without one."""
     plain: str
+    """The name as a plain `str`, which SQLite binds faster than a subclass."""
 
     def __new__(cls, text: str) -> Self:
         """Costs about 0.5 µs."""

@@ -1,13 +1,14 @@
-"""All contracts between the daemon and its components, a file for each kind.
+"""The contracts between the daemon and its components. Each kind of component has its own file.
 
-A component is one file: `streamd/<kind>/<type>.py` holds one class with a nested pydantic `Config` whose
-field descriptions are its documentation. Simple by default, fast by override: a newcomer writes
-`decode_one` or `process_one`, a hot component overrides the batch method. Wrappers, not authors, add
-buffering, retry, counting and acks.
+A component is one file: `streamd/<kind>/<type>.py` holds one class with a nested pydantic `Config`, whose
+field descriptions are the documentation of its options. A simple component implements `decode_one` or
+`process_one` for one record; a fast one overrides the method for a batch. The daemon adds buffering, retry,
+counting and acks around the component.
 
-Sources and sinks have `open`, and `rehearse` beside it: every refusal of `open` that this host can be asked
-about without a change belongs into a piece that both call, so that `streamd check` and a reload's dry run
-say it first. Framings, codecs and steps open nothing: making one reads its files and refuses what is wrong.
+Sources and sinks have `open` and `rehearse`. Every check of `open` that changes nothing on the host belongs
+into a function that both call. Then `streamd check` and the dry run of a reload report the same error
+without opening anything. Framings, codecs and steps have no `rehearse`: their constructors read files and
+refuse wrong options.
 """
 
 from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, Decoded, Frame

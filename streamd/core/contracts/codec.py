@@ -21,16 +21,16 @@ class Frame(NamedTuple):
 
     payload: bytes
     peer: Peer
-    """Who sent it. One connection has one object: two connections of one process have equal texts."""
+    """The sender. Each connection has one `Peer` object; two connections of one process have equal texts."""
     received_at: float
-    """When it was read (wall clock, seconds)."""
+    """Wall-clock time at which the frame was read, in seconds."""
 
 
 @dataclass(slots=True)
 class BadFrame:
-    """A frame, or with `element` one part of a decoded frame, that could not be decoded.
+    """A frame that could not be decoded or, with `element`, one part of a frame.
 
-    `index` is its place in `Decoded.frames`, which hold its sender, time and ack.
+    `index` is the frame's index in `Decoded.frames`, which hold its sender, time and ack.
     """
 
     index: int
@@ -42,14 +42,15 @@ class BadFrame:
 
 @dataclass(slots=True)
 class Decoded:
-    """The records of some frames. Every frame in `frames` has a fate: records, a reject, or nothing to say.
+    """The records and rejects of some frames.
 
-    `frames` is None where these are the frames that the codec was just given. A codec that holds frames
-    leaves them out, and puts those in that it releases: what is missing counts as held until it comes back.
+    `frames` are the frames that are now decoded; None means the frames of the current call. A codec that
+    holds frames leaves these out, and adds the frames that it releases. A frame that is left out counts as
+    held until it is released.
 
-    `records` are dicts, or structs of the schema where `typed`. `origins` holds the index of the frame of
-    each record, in ascending order; None says that record i came from frame i and nothing was rejected.
-    `size_bytes` is about how much memory the records take as dicts; None: `Codec.weight` says it.
+    `records` are dicts, or structs of the schema if `typed`. `origins` holds the index of each record's
+    frame, in ascending order. None means that record i came from frame i and no frame was rejected.
+    `size_bytes` estimates the memory of the records as dicts; if it is None, `Codec.weight` is used.
     """
 
     records: list[Any]
@@ -62,7 +63,7 @@ class Decoded:
 
 @dataclass(slots=True)
 class BadElement:
-    """Stands for one bad part in the list that `decode_one` returns for a frame of several."""
+    """One part of a frame that could not be decoded, in the list that `decode_one` returns."""
 
     payload: bytes
     reason: str
@@ -70,42 +71,43 @@ class BadElement:
 
 
 class Codec(ABC, Generic[C]):
-    """Makes records of frames. Pure logic.
+    """Makes records of frames. A codec is pure logic: it uses no event loop, clock, socket or logger.
 
-    A codec with options is `Codec["Name.Config"]`, one without is `Codec[Settings]`. The simplest one
-    overrides `decode_one`; one that looks at sender or time, `decode_frame`; a fast one, or one that holds
-    frames, `decode`.
+    A codec with options derives from `Codec["Name.Config"]`, one without from `Codec[Settings]`. A simple
+    codec overrides `decode_one`. A codec that needs the sender or the time overrides `decode_frame`. A fast
+    codec, or one that holds frames, overrides `decode`.
 
-    `typed` may be set by a pipeline before the first frame where it wants structs of the schema instead
-    of dicts; a codec that has none ignores it and says so in `Decoded.typed`.
+    The daemon sets `typed` before the first frame if the pipelines accept structs of the schema instead of
+    dicts. A codec without structs ignores `typed` and leaves `Decoded.typed` False.
     """
 
     weight: ClassVar[int] = 8
-    """Memory of a record as a multiple of its frame's bytes, where `Decoded.size_bytes` does not say it."""
+    """Memory of a record as a multiple of its frame's bytes; used if `Decoded.size_bytes` is None."""
     holds: bool = False
-    """Whether it keeps frames or anything about their senders between two calls.
+    """Whether the codec keeps frames, or anything about their senders, between two calls.
 
-    Only then `forget`, `tick`, `next_deadline` and `finish` are called. Its frames stay in order for each
-    sender, not among senders. A reload keeps it with what it holds if its options and schema do not change.
+    `forget`, `tick`, `next_deadline` and `finish` are called only on such a codec. The frames of one sender
+    stay in order; frames of different senders may be reordered. A reload that changes neither the options
+    nor the schema keeps the codec and the frames that it holds.
     """
     holds_open: bool = True
-    """Whether the frames that it keeps wait for their fate: then no state of steps is stored meanwhile.
+    """Whether the acks of held frames stay open. While they are open, no state of steps is stored.
 
-    False for a codec that settles the acks of what it keeps at once, and needs no frame of it twice.
+    False for a codec that settles these acks at once and never needs the frames again.
     """
     counters: ClassVar[Mapping[str, str]] = {}
-    """The names it counts, each with its meaning in one sentence."""
+    """The names of the counters, each with its meaning in one sentence."""
 
     needs_first: bool = False
-    """Whether it needs the first frame of a file again when the file is read on from a later place."""
+    """Whether the codec needs the first frame of a file again if reading resumes at a later position."""
     alarming: frozenset[str] = frozenset()
-    """Reasons of rejects that are logged: because of one of them everything that follows is rejected."""
+    """Reasons of rejects that are logged, because all frames that follow will be rejected too."""
 
     class Config(Settings):
-        """What the configuration may say of this codec."""
+        """The options of this codec."""
 
     def __init__(self, config: C, schema: Schema | None) -> None:
-        """Raises TypeError for a class that overrides none of the three methods that decode."""
+        """Raises TypeError if the class overrides none of `decode_one`, `decode_frame` and `decode`."""
         cls = type(self)
         if (cls.decode, cls.decode_frame, cls.decode_one) == (
             Codec.decode,
@@ -119,18 +121,19 @@ class Codec(ABC, Generic[C]):
         self.counts: dict[str, int] = {}
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add to `counts`, which its owner empties into the counters of the source."""
+        """Add `n` to `counts[name]`. The worker moves `counts` into the counters of the source."""
         self.counts[name] = self.counts.get(name, 0) + n
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
-        """Learn where the frames come from, once, before the first. Raises ValueError where that cannot work.
+        """Learn how the source makes frames. Called once, before the first frame.
 
-        `streams`: from connections or files, where the first one is a `FirstFrame`. `cut`: by a framing.
+        `streams`: frames come from connections or files, and the first of each is a `FirstFrame`. `cut`: a
+        framing cuts them. Raises ValueError if the codec cannot decode such frames.
         """
         del streams, cut
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
-        """All records of all frames, in order. Never raises for anything a frame holds."""
+        """All records of all frames, in order. Never raises because of the content of a frame."""
         return self.decode_each(frames, range(len(frames)), now)
 
     def decode_each(self, frames: Frames, indexes: Sequence[int], now: Now) -> Decoded:
@@ -139,7 +142,7 @@ class Codec(ABC, Generic[C]):
         origins: list[int] = []
         rejects: list[BadFrame] = []
         payloads = frames.payloads
-        plain = type(self).decode_frame is Codec.decode_frame  # then no frame has to be made
+        plain = type(self).decode_frame is Codec.decode_frame  # saves making a `Frame`
         for index in indexes:
             payload = payloads[index]
             try:
@@ -160,38 +163,39 @@ class Codec(ABC, Generic[C]):
         return Decoded(records, origins, rejects)
 
     def decode_frame(self, frame: Frame, now: Now) -> Record | list[Record | BadElement]:
-        """As `decode_one`, for a codec that looks at the sender or the time."""
+        """As `decode_one`, for a codec that needs the sender or the time."""
         return self.decode_one(frame.payload, now)
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
-        """The record or records of one frame. Raises `BadData` where the frame as a whole is none."""
+        """The record or records of one frame. Raises `BadData` if the whole frame cannot be decoded."""
         raise NotImplementedError
 
     def forget(self, peer: Peer, now: Now) -> Decoded | None:
-        """A connection has ended, and all its frames were decoded: give up what is kept for it.
+        """Release the frames that are held for a connection that has ended.
 
-        What was held of it is released as records, as rejects or without either.
+        Called when all frames of the connection have been decoded. The released frames may have records,
+        rejects or neither.
         """
         del peer, now
         return None
 
     def tick(self, now: Now) -> Decoded | None:
-        """The time of `next_deadline` has come."""
+        """Called when the time of `next_deadline` is reached; returns released frames."""
         del now
         return None
 
     def next_deadline(self) -> float | None:
-        """When `tick` should be called (monotonic clock, seconds); None: not at all.
+        """When `tick` should be called (monotonic clock, seconds); None: never.
 
-        It is asked after every call of another method.
+        The worker asks after every call of another method.
         """
         return None
 
     def finish(self, now: Now) -> Decoded | None:
-        """Nothing more comes, because of a stop or another codec in its place: release everything held."""
+        """Release all held frames. Called at a stop, or before another codec replaces this one."""
         del now
         return None
 
 
 AnyCodec = Codec[Any]
-"""A codec for code that does not look at its options."""
+"""A codec with options of any type."""

@@ -10,19 +10,19 @@ C = TypeVar("C", bound=Settings)
 
 
 class Framer(ABC, Generic[C]):
-    """Cuts one connection's bytes into frames; one instance for each connection, pure logic.
+    """Cuts the bytes of one connection into frames. Each connection has its own framer, which is pure logic.
 
-    Any split of the same bytes gives the same frames. It holds at most `max_frame` bytes of an unfinished
-    frame (and its prefix), whatever a length field may promise. What it counts it adds to `counts` under a
-    name of the books (`truncated`, `oversize_dropped`, `discarded_bytes`, …); its owner empties that.
+    However the bytes are divided over calls of `feed`, the frames are the same. A framer holds at most
+    `max_frame` bytes of an unfinished frame and its prefix, whatever length the prefix announces. It counts
+    in `counts` under the names of `counters`; its owner moves these numbers to the books.
 
-    A framing with options is `Framer["Name.Config"]`, one without is `Framer[Settings]`.
+    A framing with options derives from `Framer["Name.Config"]`, one without from `Framer[Settings]`.
     """
 
     delimiter: ClassVar[bytes] = b""
-    """What ends each frame and stands nowhere else; empty where the framing has no such bytes."""
+    """The bytes that end each frame and never occur inside one; empty if the framing has no such bytes."""
     nul_is_data: ClassVar[bool] = False
-    """Whether a NUL byte between two frames means something."""
+    """Whether NUL bytes before a frame are data; otherwise a file source takes them for a hole."""
 
     counters: ClassVar[Mapping[str, str]] = {
         "truncated": "frames cut at `max_frame`",
@@ -32,10 +32,10 @@ class Framer(ABC, Generic[C]):
         "empty_frames": "frames of length 0, skipped",
         "discarded_bytes": "bytes that never became a frame",
     }
-    """The names that framings count, each with its meaning in one sentence; one may add others."""
+    """The counters of framings, each with its meaning in one sentence; a framing may add others."""
 
     class Config(Settings):
-        """What the configuration may say of this framing."""
+        """The options of this framing."""
 
     def __init__(self, config: C, max_frame: int, oversize: str) -> None:
         self.config = config
@@ -45,26 +45,29 @@ class Framer(ABC, Generic[C]):
 
     @abstractmethod
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that `data` completes. Raises `FramingError` where the stream cannot go on."""
+        """The frames that `data` completes. Raises `FramingError` if the next frame cannot be found."""
 
     @abstractmethod
     def feed_eof(self) -> list[bytes]:
-        """What is left when the peer has closed: flagged `unterminated`, or counted as discarded bytes."""
+        """The last frames after the sender has closed.
+
+        An unfinished frame is returned with the flag `unterminated`, or counted as discarded bytes.
+        """
 
     @property
     @abstractmethod
     def waiting_bytes(self) -> int:
-        """Bytes held of a frame that has begun and is not finished."""
+        """Bytes held of an unfinished frame."""
 
     @property
     @abstractmethod
     def between_frames(self) -> bool:
-        """Whether the next byte begins a frame: nothing is held, and no frame that was cut off goes on."""
+        """Whether the next byte begins a frame: no frame is unfinished or being skipped."""
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add to what the owner will put in the books."""
+        """Add `n` to `counts[name]`."""
         self.counts[name] = self.counts.get(name, 0) + n
 
 
 AnyFramer = Framer[Any]
-"""A framer for code that does not look at its options."""
+"""A framer with options of any type."""

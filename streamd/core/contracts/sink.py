@@ -1,4 +1,4 @@
-"""The contract of sinks, and of what they are given."""
+"""The contract of sinks, and their context."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,16 @@ from streamd.core.settings import SinkSettings
 from streamd.core.shared import Shared
 
 C = TypeVar("C", bound=SinkSettings)
-"""The settings of a kind of sink."""
+"""The settings of the sink."""
 
 
 @dataclass(slots=True)
 class Written:
-    """What one write did, now that it is committed: for each batch the indexes of the records that it has
-    rejected, in order, and the number of rows replaced.
+    """The result of a committed write, with one entry for each batch.
 
-    `dropped` is given by a sink whose way out is gone for good: per batch what it gave up (reason `closed`).
+    `rejected` has the indexes of the rejected records in ascending order, `replaced` the number of rows that
+    were replaced. A sink whose output is closed for ever gives in `dropped` the number of records that it
+    gave up (reason `closed`).
     """
 
     rejected: list[Sequence[int]]
@@ -32,41 +33,42 @@ class Written:
 
     @classmethod
     def whole(cls, batches: int) -> Self:
-        """Nothing of so many batches was rejected, and no row replaced."""
+        """The result for batches without rejects and replaced rows."""
         return cls([()] * batches, [0] * batches)
 
     @property
     def rejected_counts(self) -> list[int]:
-        """How many records of each batch were rejected."""
+        """The number of rejected records of each batch."""
         return list(map(len, self.rejected))
 
 
 @dataclass(slots=True, frozen=True)
 class SinkContext:
-    """What a sink is given. `state_dir` is where relative output paths start."""
+    """The surroundings of a sink."""
 
     name: str
     schemas: "dict[str, Schema]"
     state_dir: Path
+    """Base folder of relative output paths."""
     dead_letters: DeadLetterOffice
     shared: Shared
-    """What the components of the process share, as `context.shared(Databases)`."""
+    """Objects that components of the process share, for example `context.shared(Databases)`."""
     counters: Counters = field(default_factory=Counters)
-    """What the sink counts beside its sums; they go on where a reload makes the sink anew."""
+    """Counters of the sink that belong to no sum. They go on if a reload makes a new sink."""
     base_dir: Path = Path()
-    """Folder of the file that configured it: relative paths of what it reads start here."""
+    """Folder of the configuration file: base folder of relative input paths."""
 
 
 class Sink(ABC, Generic[C]):
-    """An edge that writes. One `write` at a time; it returns when everything in it is committed."""
+    """Writes batches to an output. `write` is called once at a time and returns after the commit."""
 
     opens_beside: ClassVar[bool] = False
-    """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
+    """Whether a reload can open the sink before it closes the sink that this one replaces."""
     counters: ClassVar[Mapping[str, str]] = {}
-    """The names it counts beside its sums, each with its meaning in one sentence."""
+    """The counters that belong to no sum, each with its meaning in one sentence."""
 
     class Config(SinkSettings):
-        """What the configuration may say of this sink."""
+        """The options of this sink."""
 
     def __init__(self, config: C, context: SinkContext) -> None:
         self.config = config
@@ -74,43 +76,44 @@ class Sink(ABC, Generic[C]):
         context.counters.declare(self.counters)
 
     def accepts_typed(self, schema: Schema) -> bool:
-        """Whether structs of this schema can be written without a dict being made of them."""
+        """Whether the sink can write structs of this schema without making dicts of them."""
         del schema
         return False
 
     @property
     def trouble(self) -> tuple[str, float] | None:
-        """What is wrong though nothing may be written just now, and since when on the monotonic clock."""
+        """A fault of the output, even if no write is under way, and its begin (monotonic clock, seconds)."""
         return None
 
     @abstractmethod
     async def open(self) -> None:
-        """Make ready. Raises `EnvironmentFault` or `ConfigError`."""
+        """Open the output. Raises `EnvironmentFault` or `ConfigError`."""
 
     @abstractmethod
     def rehearse(self) -> list[str]:
-        """Raise what `open` would, in the same words, and change nothing: no file, table or lock is made.
+        """Raise the error that `open` would raise, in the same words, and change nothing.
 
-        Returns what `open` would change in what is there (SQL statements). It blocks. Raises `Taken` last:
-        what a running daemon of this configuration holds is no refusal.
+        Makes no file, table or lock. Returns the SQL statements with which `open` would change an existing
+        database. Blocks. Raises `Taken` only if there is no other error: a running daemon of the same
+        configuration may hold the place.
         """
 
     @property
     def places(self) -> list[Place]:
-        """What it holds while it is open, as `Taken` names it; databases are known to the process."""
+        """The places, as in `Taken`, that the open sink holds, except databases."""
         return []
 
     @abstractmethod
     async def write(self, batches: Sequence[Batch]) -> Written:
-        """Commit all batches; records that cannot be stored go to the dead letters first.
+        """Commit all batches. The dead letters of records that cannot be stored are committed first.
 
-        Raises `SinkError` where nothing was committed and the same batches should be tried again.
+        Raises `SinkError` if nothing was committed and the same batches should be tried again.
         """
 
     @abstractmethod
     async def close(self) -> None:
-        """Release everything."""
+        """Close the output and release its resources."""
 
 
 AnySink = Sink[Any]
-"""A sink of whatever kind."""
+"""A sink with settings of any type."""

@@ -1,4 +1,4 @@
-"""The contract of sources, and of what they are given."""
+"""The contract of sources, and their context."""
 
 import socket
 from abc import ABC, abstractmethod
@@ -15,100 +15,107 @@ from streamd.core.peer import Peer
 from streamd.core.settings import Address, SourceSettings
 
 C = TypeVar("C", bound=SourceSettings)
-"""The settings of a kind of source."""
+"""The settings of the source."""
 
 
 class Outlet(Protocol):
-    """Where a source puts what it reads. Counting, policy and buffering happen behind it."""
+    """Takes the frames that a source has read; counts them, applies the policy and buffers them."""
 
     def offer(self, frames: Frames) -> bool:
-        """Take the frames. False: full, stop reading until the callback comes. Nothing offered is refused."""
+        """Take the frames. False: stop reading until the callback of `on_resume` is called.
+
+        The frames are taken in both cases.
+        """
 
     def refuse(self, n: int, reason: str) -> None:
-        """Count `n` frames that were read and are given up, by a limit or by the framing."""
+        """Count `n` frames that were read and then dropped by a limit or by the framing."""
 
     def ended(self, peer: Peer) -> None:
-        """A connection has ended, and all its frames were offered; `peer` is the very object in them."""
+        """Report the end of a connection, after all its frames were offered.
+
+        `peer` is the same object as in the frames.
+        """
 
     def on_resume(self, callback: Callable[[], None]) -> None:
-        """Called each time there is room again after `offer` said False."""
+        """Set the callback that is called when the buffer has room again after `offer` returned False."""
 
 
 class Sockets(Protocol):
-    """The listening sockets of the process; some outlive the source that reads them."""
+    """The listening sockets of the process. A socket may outlive the source that reads it."""
 
     def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
-        """A bound, non-blocking socket and the address it has. Raises `EnvironmentFault`."""
+        """A bound, non-blocking socket and its address. Raises `EnvironmentFault`."""
 
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
-        """The taken one is read no more. Whether nobody else holds the socket."""
+        """Give back a taken socket. Returns False if another source or systemd still holds the address."""
 
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
-        """Raises what `take` would, and binds nothing that stays bound."""
+        """Raise the error that `take` would raise; leaves no socket bound."""
 
 
 @dataclass(slots=True, frozen=True)
 class SourceContext:
-    """What a source is given: its name, its counters, and a maker of framers where it reads a byte stream."""
+    """The surroundings of a source."""
 
     name: str
     counters: Counters
-    """What the source counts beside the sum of its frames; they go on where a reload makes it anew."""
+    """Counters of the source that belong to no sum. They go on if a reload makes a new source."""
     new_framer: Callable[[], AnyFramer] | None
+    """Makes a framer for a connection or a file; None for a source that cuts no frames."""
     base_dir: Path = Path()
-    """Folder of the file that configured it: relative paths of what it reads start here."""
+    """Folder of the configuration file: base folder of relative input paths."""
     state_dir: Path = Path()
-    """Where relative paths of what it makes start (sockets, remembered positions)."""
+    """Base folder of relative paths of files that the source makes (sockets, stored positions)."""
     sockets: Sockets | None = None
-    """None: a listener makes its own."""
+    """The listening sockets of the process; with None, a listener makes its own."""
     needs_first: bool = False
-    """Whether the codec needs the first frame of a file again when the file is read on from a later place."""
+    """Whether the codec needs the first frame of a file again if reading resumes at a later position."""
     files: Any = None
-    """What the source's `read_files` has made."""
+    """The result of the source's `read_files`."""
     configured: frozenset[str] = frozenset()
     """The names of all sources of the configuration."""
 
 
 class Numbering(Protocol):
-    """The numbers of a source's frames, which go on over restarts: what is read again has its number again.
+    """The numbers of a source's frames. A frame that is read again after a restart has the same number.
 
-    With them the state of steps and the remembered position of the source are one: the position never passes
-    the frames that the stored state has seen, and frames that it has seen are not handed on again.
+    They keep the state of steps and the stored position of the source consistent: the position never passes
+    the frames that are part of the stored state, and those frames are not offered again.
     """
 
     name: str
-    """Of this sequence of numbers; another one where the source has begun anew."""
+    """Identifies this sequence of numbers. It changes if the source begins to count anew."""
     handed_on: int
-    """Frames handed on so far, with those of earlier runs. Before `open`: those before the position."""
+    """Number of frames offered so far, including earlier runs. Before `open`: frames before the position."""
 
     def skip_to(self, number: int) -> None:
-        """Do not hand on frames up to this number: their effect is in the state."""
+        """Do not offer frames up to this number, because the state contains their effect."""
 
     def hold_back(self) -> None:
-        """From now on the remembered position passes only what `release` has named."""
+        """From now on, let the stored position pass only frames that `release` has named."""
 
     def cut(self, waiting: int) -> int:
-        """The number of the last frame handed on, but for those that wait; `release` may be called for it."""
+        """The number of the last offered frame without the `waiting` ones, for a later call of `release`."""
 
     def is_settled(self, number: int) -> bool:
-        """Whether all frames up to this number have found their fate."""
+        """Whether the acks of all frames up to this number are settled."""
 
     def release(self, number: int | None) -> None:
-        """The state that has seen the frames up to the last `cut` is stored. None: there is no state."""
+        """Report that the state up to frame `number`, a result of `cut`, is stored. None: without state."""
 
 
 class Source(ABC, Generic[C]):
-    """An edge that reads. `stop` takes no more from outside; what was read is still offered."""
+    """Reads frames from outside and offers them to its outlet."""
 
     opens_beside: ClassVar[bool] = False
-    """Whether it can be opened while the one that it replaces on a reload is not closed yet."""
+    """Whether a reload can open the source before it closes the source that this one replaces."""
     counters: ClassVar[Mapping[str, str]] = {}
-    """The names it counts beside the sum of its frames, each with its meaning in one sentence."""
+    """The counters that belong to no sum, each with its meaning in one sentence."""
     address: Address | str
-    """Where it listens or reads; after `open`, with the port the system chose."""
+    """The address that the source listens on, or the path that it reads; after `open` with the real port."""
 
     class Config(SourceSettings):
-        """What the configuration may say of this source."""
+        """The options of this source."""
 
     def __init__(self, config: C, context: SourceContext) -> None:
         self.config = config
@@ -117,62 +124,63 @@ class Source(ABC, Generic[C]):
 
     @abstractmethod
     async def open(self, outlet: Outlet) -> None:
-        """Bind and begin to read. Raises `EnvironmentFault`."""
+        """Open the input and begin to read. Raises `EnvironmentFault`."""
 
     @abstractmethod
     def rehearse(self) -> None:
-        """Raise what `open` would, in the same words, and change nothing: no file, lock or address is kept.
+        """Raise the error that `open` would raise, in the same words, and change nothing.
 
-        It blocks. Raises `Taken` last: what a running daemon of this configuration holds is no refusal.
+        Keeps no file, lock or address. Blocks. Raises `Taken` only if there is no other error: a running
+        daemon of the same configuration may hold the place.
         """
 
     @property
     def open_connections(self) -> int:
-        """Connections now; 0 where the kind of source has none."""
+        """Number of open connections; 0 for a source without connections."""
         return 0
 
     @property
     def certificate_expires_at_wall_s(self) -> float | None:
-        """Until when its own certificate holds; None where it has none."""
+        """When the source's own certificate expires (wall clock, seconds); None without a certificate."""
         return None
 
     def numbering(self) -> Numbering | None:
-        """The numbers of its frames, known before it is opened; None where it cannot read them again.
+        """The numbers of the source's frames, available before `open`. Raises `EnvironmentFault`.
 
-        Raises `EnvironmentFault`.
+        None for a source that cannot read frames again.
         """
         return None
 
     @classmethod
     def read_files(cls, config: C, base_dir: Path) -> Any:
-        """What it needs of files that its settings name and somebody may replace (certificates).
+        """Read the files that the settings name and an operator may replace (certificates).
 
-        It is read before anything is changed and given as `context.files`; it compares equal where they are
-        as they were, and a reload need do nothing. Raises `EnvironmentFault`.
+        Called before a start or reload changes anything; the result becomes `context.files`. Two results are
+        equal if the files did not change; then a reload keeps the source. Raises `EnvironmentFault`.
         """
         del config, base_dir
 
     @property
     def places(self) -> list[Place]:
-        """What it holds while it is open, as `Taken` names it."""
+        """The places, as in `Taken`, that the open source holds."""
         return []
 
     def refresh(self) -> None:
-        """Bring the numbers that are kept elsewhere (the kernel's drops) into the book."""
+        """Copy numbers that the kernel keeps (dropped datagrams) into the counters."""
 
     def can_become(self, config: C) -> bool:
-        """Whether a reload with these settings of its type keeps it, with all it has open."""
+        """Whether the source can take over these settings, of the same type, and keep its connections."""
         return bool(config == self.config)
 
     def become(self, config: C, context: SourceContext) -> None:
-        """Go on with settings that `can_become` has agreed to."""
+        """Take over settings for which `can_become` returned True."""
         self.config = config
         self.context = context
 
     @abstractmethod
     async def stop(self) -> None:
-        """Take no more, offer what was read, close. Safe to call twice."""
+        """Stop reading, offer the frames that were read, and close. May be called twice."""
 
 
 AnySource = Source[Any]
-"""A source of whatever kind."""
+"""A source with settings of any type."""

@@ -15,7 +15,7 @@ from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 
 C = TypeVar("C", bound=Settings)
-"""The settings of a kind of step."""
+"""The settings of the step."""
 
 
 class Drop:
@@ -26,15 +26,15 @@ class Drop:
 
 
 DROP = Drop()
-"""What a step returns to filter a record out."""
+"""A step returns this to filter a record out."""
 
 
 @dataclass(slots=True)
 class BadRecord:
-    """A record a step could not use; `error` is set where the step's own code failed.
+    """A record that a step rejected; `error` is the exception if the step's own code failed.
 
-    `kind` names what such rejects have in common (`ValueError (steps.py:12)`): the first of each kind is
-    logged. Empty: none is, because rejecting is what the step is for.
+    `kind` groups similar rejects (`ValueError (steps.py:12)`); the log shows the first of each kind. It is
+    empty if the step rejects records by design; those are not logged.
     """
 
     record: Any
@@ -46,11 +46,11 @@ class BadRecord:
 
 @dataclass(slots=True)
 class Processed:
-    """What a step made of records: len(in) + emitted = len(records) + filtered + absorbed + len(rejects).
+    """The result of a step: len(in) + emitted = len(records) + filtered + absorbed + len(rejects).
 
-    `absorbed` records stay in the step, which makes others of them later. `holds` are those of the records
-    that are part of `records` now: they settle with the fate of these. Without records they settle as
-    filtered.
+    `absorbed` records stay in the step, which emits other records for them later. `holds` belong to absorbed
+    records that are now part of `records`; they settle with these records. If there are no records, they
+    settle as filtered.
     """
 
     records: list[Record]
@@ -63,50 +63,51 @@ class Processed:
 
 @dataclass(slots=True, frozen=True)
 class Offload:
-    """How a step is run that must not hold up the loop.
+    """How to run a step that must not block the event loop.
 
-    `loop` awaits `process_async` on the loop; `thread` calls `process` in threads; `process` makes the
-    step anew in worker processes, of its class, config, name and folder, and calls `process` there.
+    `loop` awaits `process_async` on the loop. `thread` calls `process` in threads. `process` makes the step
+    again in worker processes, from its class, config, name and folder, and calls `process` there.
     """
 
     executor: Literal["loop", "thread", "process"]
     concurrency: int
-    """Most batches under way."""
+    """Most batches of the step that are processed at the same time."""
     timeout_s: float
-    """What takes longer costs its batch."""
+    """A batch that takes longer is rejected."""
     max_batches: int | None = None
-    """After so many a worker process is replaced."""
+    """Number of batches after which a worker process is replaced."""
 
 
 class Step(ABC, Generic[C]):
-    """One step's logic; one instance in each pipeline that names it. Pure logic, always sees dicts.
+    """Processes records, always dicts. Each pipeline that names the step has its own instance.
 
-    A new one is a class `class Count(Step["Count.Config"])` with a `Config` and a `process_one`.
+    A new step is a class `class Count(Step["Count.Config"])` with a `Config` and a `process_one`. A step is
+    pure logic: it uses no event loop, clock, socket or logger.
 
-    Where `offload` is set, batches of it may be under way at the same time; they go on in order. Nothing
-    else of a step is called meanwhile, `next_deadline` excepted.
+    With `offload`, several batches may be processed at the same time; they leave the step in order. No other
+    method than `next_deadline` is called meanwhile.
 
-    **Time.** A step that has something to do at a time gives that as its `next_deadline`. The pipeline asks
-    for it after each `process` and `tick`, sleeps until the earliest deadline of its steps, and calls `tick`.
-    What that makes goes through the steps behind it and to the sinks, in order with the batches, and is
-    booked under the source `@tick`.
+    **Time.** A step that has to act at a certain time returns that time from `next_deadline`. The pipeline
+    asks for it after each `process` and `tick`, sleeps until the earliest deadline of its steps, and calls
+    `tick`. The records that `tick` makes go through the following steps to the sinks, in order with the
+    batches. They are booked under the source `@tick`.
 
     **Records that are kept.** A step that keeps records counts them as `absorbed` and calls `context.hold`
-    in `process`: the source may not forget a frame before the hold has settled. It returns the holds with
-    the records that it makes of them.
+    in `process`. The source may not forget a frame before its hold has settled. The step returns the holds
+    with the records that it makes of the kept ones.
 
-    **State.** What `snapshot` gives is stored from time to time, and given to `restore` after a restart; it
-    has to be a function of the records that the step has seen so far, whether they went on or not. Records
-    of a source that numbers its frames (`file`) are read again from the last stored state on, so a step
-    with a snapshot needs no holds.
+    **State.** The result of `snapshot` is stored from time to time and given to `restore` after a restart.
+    It has to be a function of all records that the step has seen so far. Records of a source that numbers
+    its frames (`file`) are read again from the last stored state on, so a step with snapshots needs no
+    holds.
     """
 
     offload: Offload | None = None
     counters: ClassVar[Mapping[str, str]] = {}
-    """The names it counts with `context.counters`, each with its meaning in one sentence."""
+    """The counters in `context.counters`, each with its meaning in one sentence."""
 
     class Config(Settings):
-        """What the configuration may say of this step."""
+        """The options of this step."""
 
     def __init__(self, config: C, context: "StepContext") -> None:
         self.config = config
@@ -114,7 +115,7 @@ class Step(ABC, Generic[C]):
         context.counters.declare(self.counters)
 
     def process(self, records: list[Record], now: Now) -> Processed:
-        """All records of a batch. Raises `BadData` for none of them: a bad record is in `rejects`."""
+        """Process the records of a batch. Does not raise `BadData`: a bad record is in `rejects`."""
         done = Processed([])
         for record in records:
             try:
@@ -139,104 +140,109 @@ class Step(ABC, Generic[C]):
     async def process_async(
         self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
     ) -> Processed:
-        """The same for a step that awaits something on the loop. `is_cancelled` says whether the daemon
-        has cancelled the call: an exception that the step raises then must be let through.
+        """As `process`, for a step that awaits on the event loop.
+
+        If `is_cancelled` returns True, the daemon has cancelled the call. Then the step must let exceptions
+        through.
         """
         return self.process(records, now)
 
     @abstractmethod
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
-        """The record, changed or not; several; or `DROP`. Raises `BadData` to reject it."""
+        """The record, changed or not, or several records, or `DROP`. Raises `BadData` to reject it."""
 
     def tick(self, now: Now) -> Processed:
-        """What is due at `now`: records to hand on, and the holds that belong to them.
+        """The records that are due at `now`, and their holds.
 
-        Of the numbers only `records`, `rejects` and `holds` matter here: all that it returns is `emitted`.
-        It may hand on a part, and leave the deadline as it is: it is called again at once. A step without
-        `snapshot` is called a last time when it is closed, due or not, since what it keeps would be lost.
+        Only `records`, `rejects` and `holds` of the result are used; all returned records count as `emitted`.
+        A step may return a part of its records and leave its deadline unchanged; then `tick` is called again
+        at once. A step without `snapshot` is ticked once more when it is closed, even if it is not due,
+        because its kept records would be lost.
         """
         return Processed([])
 
     def next_deadline(self) -> float | None:
-        """When `tick` is due (monotonic seconds, as in `Now.mono_s`); None while nothing is.
+        """When `tick` is due (monotonic seconds, as in `Now.mono_s`); None if nothing is due.
 
-        It must be cheap, and may be called while `process` runs in a thread.
+        It must be cheap, and it may be called while `process` runs in a thread.
         """
         return None
 
     def snapshot(self) -> bytes | None:
-        """What `restore` needs to go on from here; None where nothing is worth keeping."""
+        """The state that `restore` needs to go on from here; None if there is nothing to store."""
         return None
 
     def restore(self, state: bytes) -> None:
-        """Go on from a snapshot of a step with the same settings; called once, after `open`.
+        """Go on from a snapshot of a step with the same settings. Called once, after `open`.
 
-        What it raises sets the state aside, and the step is opened anew. A class whose snapshots have changed
-        says so by another `state_version`.
+        If it raises an exception, the state is set aside and the step is opened anew. A class that changes
+        the format of its snapshots changes `state_version`.
         """
 
     state_version: int = 1
-    """The format of its snapshots. A stored one of another version is set aside."""
+    """Version of the snapshot format. A stored snapshot of another version is set aside."""
 
     @property
     def is_timed(self) -> bool:
-        """Whether it is to be asked for deadlines."""
+        """Whether the step has deadlines."""
         return type(self).next_deadline is not Step.next_deadline
 
     @property
     def is_stateful(self) -> bool:
-        """Whether it is to be asked for snapshots."""
+        """Whether the step has snapshots."""
         return type(self).snapshot is not Step.snapshot
 
     def code_digest(self) -> str:
-        """Of its code, where other code means another state; empty where it does not matter."""
+        """A digest of the step's code if other code needs another state; otherwise empty."""
         return ""
 
     def open(self) -> None:
-        """Make what it needs, once, in the process where it runs. Raises `EnvironmentFault`.
+        """Make the step's resources, once, in the process in which it runs. Raises `EnvironmentFault`.
 
-        Its constructor makes nothing that is large or slow: checking a configuration constructs every step.
+        The constructor makes nothing large or slow, because `streamd check` constructs every step.
         """
 
     async def close(self) -> None:
-        """Give back what `open` has made. It may be opened again."""
+        """Release the resources that `open` made. The step may be opened again."""
 
     def is_current(self) -> bool:
-        """Whether what it was made of beside its configuration (files) has not changed since."""
+        """Whether the files that the step was made of, beside its configuration, are unchanged."""
         return True
 
     def files(self) -> Any:
-        """What a worker process takes for the files the step was made of, whatever they have become since."""
+        """The contents of the files that the step was made of, for a worker process."""
         return None
 
     @classmethod
     def take_files(cls, files: Any) -> None:
-        """Take what `files` gave in another process, before the step is made here."""
+        """Use the result of `files` from another process. Called before the step is made here."""
         del files
 
     def fields_after(self) -> frozenset[str] | None:
-        """The names a record may have behind this step; None where that cannot be known."""
+        """The names that a record may have after this step; None if they are unknown."""
         return None
 
 
 @dataclass(slots=True, frozen=True)
 class StepContext:
-    """What a step may know of its place. `schema` is set where all sources of the pipeline share one."""
+    """The surroundings of a step."""
 
     name: str
     pipeline: str
     schema: Schema | None
+    """The schema of all sources of the pipeline; None if they do not share one."""
     base_dir: Path
-    """Folder of the file that configured it: relative paths start here."""
+    """Folder of the configuration file: base folder of relative paths."""
     fields: frozenset[str] | None = None
-    """The names a record may have here (the schema's, then what each step's `fields_after` says); None where
-    that is not known."""
+    """The names that a record may have before this step (those of the schema, changed by the `fields_after`
+    of each earlier step); None if they are unknown."""
     counters: Counters = field(default_factory=Counters, compare=False)
-    """What the step counts; they go on where a reload makes the step anew."""
+    """The step's counters. They go on if a reload makes a new step."""
 
     def hold(self) -> Hold | None:
-        """In `process`: keep the frames of the records it was given; None where nobody waits for their fate.
+        """Called in `process`: hold the frames of the current records; None if no source waits for them.
 
-        Each hold is returned in `Processed.holds` or settled, once. If `process` raises, its holds settle.
+        The step returns each hold in `Processed.holds` or settles it, exactly once. If `process` raises an
+        exception, its holds settle.
         """
         return hold()
