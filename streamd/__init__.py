@@ -1,12 +1,12 @@
 """streamd: a data-stream daemon you program in Python and query in SQL.
 
-A python step returns a record, a list of records or `DROP`, and raises `Reject("why")` to send a record
-to the dead letters. `read` gives what is stored as a data frame.
+A Python step returns a record, a list of records or `DROP`, and raises `Reject("why")` to send a record
+to the dead letters. `read` returns stored rows as a data frame.
 """
 
 from typing import TYPE_CHECKING, Any
 
-import streamd._own_path  # noqa: F401 - before anything else of ours is imported
+import streamd._own_path  # noqa: F401 - must run before any other import of streamd
 from streamd.core.errors import BadData
 
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> Any:
-        """`DROP`, `read` and `Reading` when they are asked for.
+        """Import `DROP`, `read` and `Reading` on first use.
 
-        Their imports take a tenth of a second, in which a daemon that starts could hear no signal yet.
+        Their imports take a tenth of a second. A starting daemon cannot react to signals during that time.
         """
         if name == "DROP":
             from streamd.core.contracts import DROP  # noqa: PLC0415
 
-            globals()[name] = DROP  # a step may ask once for each record
+            globals()[name] = DROP  # a step may read it once for each record
             return DROP
         if name in ("Reading", "read"):
             from streamd.reading import reading  # noqa: PLC0415

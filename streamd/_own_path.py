@@ -1,4 +1,7 @@
-"""`python -m streamd` without the working directory on the path: a `random.py` there is not the daemon's."""
+"""Removes the working directory from the path of `python -m streamd`.
+
+A `random.py` in that directory would otherwise replace the standard library's module in the daemon.
+"""
 
 import os
 import sys

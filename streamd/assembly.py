@@ -1,4 +1,4 @@
-"""Components connected into pipelines, nothing opened yet."""
+"""Connects components to pipelines. Nothing is opened yet."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,19 +25,19 @@ from streamd.runtime.worker import Workers
 
 @dataclass(slots=True)
 class Assembly:
-    """Everything a configuration names, connected: sources, intakes and codecs by source, and so on."""
+    """The connected components of one configuration, by the names of their tables in it."""
 
     sources: dict[str, AnySource] = field(default_factory=dict)
     intakes: dict[str, Intake] = field(default_factory=dict)
     workers: dict[str, Workers] = field(default_factory=dict)
-    """By the names of their pipelines."""
+    """By the names of the pipelines that share sources, joined by `, `."""
     sinks: dict[str, AnySink] = field(default_factory=dict)
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     settings: dict[str, SourceSettings] = field(default_factory=dict)
-    """Of each source."""
+    """By source."""
     contexts: dict[str, SourceContext] = field(default_factory=dict)
-    """What each source is given, also one that is kept and has another so far."""
+    """By source. A source that a reload keeps receives its new context in `become`."""
 
 
 def assemble(
@@ -49,11 +49,12 @@ def assemble(
     sockets: Sockets,
     before: tuple[Loaded, Assembly] | None = None,
 ) -> Assembly:
-    """Make every component and connect them. Raises `ConfigError` for what only a component can see, and
-    `EnvironmentFault` for files of a source that are missing or do not fit.
+    """Make every component and connect them.
 
-    With `before`, what runs and would be made the same again is taken from there: sinks with their buffers,
-    steps with their state, listeners with their sockets, connections and queues. Nothing of it is changed.
+    With `before`, a running component that would be made the same again is reused: sinks with their buffers,
+    steps with their state, listeners with their sockets, connections and queues. `before` is not changed.
+    Raises `ConfigError` if a component refuses its configuration, and `EnvironmentFault` if a file that a
+    source needs is missing or invalid.
     """
     was = before[1] if before is not None else Assembly()
     made = components.make(loaded, dead_letters, shared, _running(before), books)
@@ -169,5 +170,5 @@ def _pipeline(
 
 
 def all_accept(schema: Schema | None, sinks: list[AnySink]) -> bool:
-    """Whether records can go as structs of the schema from decode to every sink."""
+    """Whether every sink accepts structs of the schema, so that records need not become dicts."""
     return schema is not None and all(sink.accepts_typed(schema) for sink in sinks)

@@ -1,4 +1,4 @@
-"""The books as people read them when the daemon stops: a line for each sum, and whether they balance."""
+"""The books as text for people: one line for each sum, and whether the books balance."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,16 +6,16 @@ from streamd.core.books import Books, FrameBook
 from streamd.core.sums import Book, Term
 
 _OF_STORED = {"unconfirmed": "unconfirmed", "expired": "expired since"}
-"""What sinks count beside the books that says something of what is in `stored`, and stays in it."""
+"""Counters of sinks that count a part of `stored`, with their words. They are no terms of the sum."""
 
 
 def summary(books: Books) -> list[str]:
-    """The lines to print. The last one says `books balance` or names every record without a fate.
+    """The lines to print. The last line is `books balance` or lists every difference.
 
-    Terms that are zero and seldom anything else are left out.
+    A term marked as seldom is omitted while it is zero.
     """
     lines = [_line(book) for book in books.every()]
-    lines += beside(
+    lines += counter_lines(
         {f"step {' > '.join(place)}": counters.numbers() for place, counters in books.steps.items()}
         | {f"sink {name}": counters.numbers() for name, counters in books.sinks.items()}
     )
@@ -23,8 +23,8 @@ def summary(books: Books) -> list[str]:
     return [*lines, f"books do not balance: {'; '.join(found)}" if found else "books balance"]
 
 
-def beside(counted: Mapping[str, Mapping[str, int | Mapping[str, int]]]) -> list[str]:
-    """A line for each step or sink that counts something beside the sums."""
+def counter_lines(counted: Mapping[str, Mapping[str, int | Mapping[str, int]]]) -> list[str]:
+    """One line for each step or sink with a counter above zero. These counters are no terms of the sums."""
     lines = []
     for place, numbers in counted.items():
         of_stored: list[str] = []
@@ -43,7 +43,7 @@ def beside(counted: Mapping[str, Mapping[str, int | Mapping[str, int]]]) -> list
 
 
 def differences(books: Books) -> list[str]:
-    """What should be zero after a stop and is not. Empty: every record has a named fate."""
+    """The numbers that should be zero after a stop and are not. If it is empty, every record has a fate."""
     found = [
         f"{_way(book)}: {book.left:,} {book.noun} {_words(book.terms[-1])}"
         for book in (*books.frames.values(), *books.records.values())
@@ -54,7 +54,7 @@ def differences(books: Books) -> list[str]:
         if deliveries.left:
             found.append(f"{_way(deliveries)}: {deliveries.left:,} {deliveries.noun} pending")
         if more := deliveries.offered - books.owed(deliveries):
-            found.append(f"{_way(deliveries)}: offered {more:+,} against what was handed out")
+            found.append(f"{_way(deliveries)}: offered {more:+,} against the records handed out")
     return found
 
 
@@ -82,15 +82,15 @@ def _line(book: Book) -> str:
         else:
             gone.append(parts(_words(term), reasons))
     line = f"{_way(book)}: {' + '.join(came)} = {' + '.join(gone)}"
-    return line + _noted(book) if isinstance(book, FrameBook) else line
+    return line + _counted(book) if isinstance(book, FrameBook) else line
 
 
-def _noted(book: FrameBook) -> str:
+def _counted(book: FrameBook) -> str:
     return "".join(f"; {name.replace('_', ' ')} {n:,}" for name, n in book.counters.totals().items())
 
 
 def parts(name: str, reasons: Iterable[tuple[str, int]]) -> str:
-    """`rejected 12 (json:syntax 10, utf8 2)`, the most frequent reason first; an empty one has no name."""
+    """`rejected 12 (json:syntax 10, utf8 2)`: the most frequent reason first, the empty reason not listed."""
     known = sorted(((n, reason) for reason, n in reasons if n), key=lambda part: (-part[0], part[1]))
     listed = ", ".join(f"{reason} {n:,}" for n, reason in known if reason)
     listed = f" ({listed})" if listed else ""

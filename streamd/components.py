@@ -1,4 +1,4 @@
-"""Every component a configuration names, made and checked; nothing is connected or opened yet."""
+"""Makes and checks every component that a configuration names. Nothing is connected or opened yet."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ from streamd.core.shared import Shared
 
 @dataclass(slots=True)
 class Components:
-    """Codecs and framers by source, steps by pipeline, sinks by name; and what was found wrong.
+    """Codecs and framers by source, steps by pipeline, sinks by name, and the problems found.
 
-    Making them is what finds it: expressions compile, Python is imported, columns fit or do not.
+    Making a component finds its problems: expressions are compiled, Python is imported, columns are checked.
     """
 
     codecs: dict[str, AnyCodec] = field(default_factory=dict)
@@ -29,12 +29,12 @@ class Components:
     steps: dict[str, list[tuple[str, Step[Any]]]] = field(default_factory=dict)
     sinks: dict[str, AnySink] = field(default_factory=dict)
     conditions: dict[tuple[str, str], Expression] = field(default_factory=dict)
-    """Of a pipeline's sink, where it has one."""
+    """The `where` of a sink in a pipeline, by (pipeline, sink)."""
     problems: list[Problem] = field(default_factory=list)
 
     @contextmanager
     def at(self, *place: str | int) -> Iterator[None]:
-        """Note what a component finds wrong with its configuration, and where that stands."""
+        """Add the error that a component raises to `problems`, with its place in the configuration."""
         try:
             yield
         except (ConfigError, ValueError, OSError, RuntimeError) as error:  # RuntimeError: links in a circle
@@ -44,7 +44,7 @@ class Components:
 
 @dataclass(slots=True, frozen=True)
 class Before:
-    """What runs already, of an earlier state of the configuration."""
+    """The components that run, made from the previous configuration."""
 
     loaded: Loaded
     steps: dict[str, list[Step[Any]]]
@@ -52,14 +52,14 @@ class Before:
     sinks: dict[str, AnySink]
 
     def sink(self, name: str, loaded: Loaded) -> AnySink | None:
-        """The sink of that name where nothing that it was made of is different now."""
+        """The running sink of that name, if its settings and schema have not changed."""
         settings, was = loaded.config.sinks[name], self.loaded.config.sinks.get(name)
         schema = getattr(settings, "schema_name", None) or ""
         same_schema = loaded.schemas.get(schema) is self.loaded.schemas.get(schema)
         return self.sinks[name] if settings == was and same_schema else None
 
     def step(self, made: list[Step[Any]], options: object, context: StepContext) -> Step[Any] | None:
-        """The first one of the pipeline, not used in `made` yet, that would be made the same again."""
+        """The first step of the pipeline that is not in `made` yet and would be made the same again."""
         for step in self.steps.get(context.pipeline, []):
             if (
                 step not in made
@@ -79,9 +79,9 @@ def make(
     before: Before | None = None,
     books: Books | None = None,
 ) -> Components:
-    """Make all of them, whatever is wrong with some; what would be as it was `before` is taken from there.
+    """Make all components, also after one has failed; the errors are in `problems` of the result.
 
-    `books` has the counters with which steps and sinks go on.
+    A component of `before` that would be made the same again is reused. Steps and sinks count in `books`.
     """
     config = loaded.config
     books = books or Books()
@@ -119,12 +119,12 @@ def make(
 _GAUGES = frozenset(
     {"open_connections", "certificate_expiry_timestamp_seconds", "retrying", "last_commit_age_seconds"}
 )
-"""Metrics of sources and sinks that are no counters: OpenMetrics knows one kind for a name."""
+"""Metrics of sources and sinks that are gauges. OpenMetrics allows one type for each metric name."""
 _ENDINGS = ("_total", "_created")
 
 
 def _check_counters(cls: Any) -> None:
-    """Raises `ConfigError` for a counter that could not be told from another number, or has no metric."""
+    """Raises `ConfigError` for a counter whose name is taken or is no valid metric name."""
     terms = {term.name for book in SUMS for term in book.terms}
     for name in cls.counters:
         if name in terms:

@@ -1,4 +1,4 @@
-"""The life of the daemon: build, open, run, drain, and say what became of every record."""
+"""The life of the daemon: build, open, run, drain, and print the books."""
 
 import asyncio
 import gc
@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any
 
@@ -26,7 +26,6 @@ from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault, Place, StreamdError
 from streamd.core.settings import DeadLetterPayload
 from streamd.core.shared import Shared
-from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.logs import logs
@@ -45,9 +44,9 @@ from streamd.state.keeper import StateKeeper
 log = structlog.get_logger()
 
 SWITCH_INTERVAL_S = 0.001
-"""How long the database thread may keep the interpreter from the loop; a fifth of Python's default."""
+"""How long the database thread may hold the interpreter lock while the loop waits; a fifth of the default."""
 FEW_RECORDS = 1000
-"""While no more than this waits, a full garbage collection takes a few milliseconds."""
+"""With fewer records than this in the buffers, a full garbage collection takes a few milliseconds."""
 
 
 class Daemon:
@@ -128,20 +127,23 @@ class Daemon:
         )
 
     async def run(self) -> int:
-        """Open everything, run until told to stop, drain. The exit code: 0, or 1 where records were left."""
+        """Open everything, run until a stop signal, drain. Returns the exit code.
+
+        The code is 1 if records were left after `drain_timeout` or a part of the daemon failed, else 0.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came during the start is due
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # delivers a SIGHUP sent during the start
         try:
-            async with self.reloads.lock:  # one that comes so early waits
+            async with self.reloads.lock:  # a reload requested during the start waits
                 await self._open()
                 self.view.phase = "running"
             self._start("announcer", self.announcer.run())
             log.info("ready", run_id=self.view.run_id, version=__version__, config=self.view.config_path)
             await self._stop.wait()
-            async with self.reloads.lock:  # one that is under way ends first
+            async with self.reloads.lock:  # a reload under way ends first
                 return await self._drain()
         finally:
             await self._close()
@@ -150,7 +152,7 @@ class Daemon:
         raise_file_limit()
         config = self.loaded.config
         self._start("watch", self.watch.run())
-        await self._open_control()  # first: where another daemon runs on this state nothing is touched
+        await self._open_control()  # first: it refuses a second daemon on this state before any change
         await self.dead_letters.open()
         self._ledger_file = await self.databases.acquire(self.loaded.state_dir / config.ledger.path)
         self.ledger = Ledger(
@@ -158,13 +160,13 @@ class Daemon:
             self._ledger_file,
             self.view.run_id,
             config.ledger.interval,
-            beside=self._beside,
+            more_entries=self.dead_letters.entries,
             max_age_s=config.ledger.max_age,
         )
         await self.ledger.open()
         for sink in self.parts.sinks.values():
             await sink.open()
-        for pipeline in self.parts.pipelines.values():  # behind the sinks: what they print is no record
+        for pipeline in self.parts.pipelines.values():  # after the sinks: stdout then carries records only
             for stage in pipeline.stages:
                 stage.open()
         await self.state.open(self.parts)
@@ -183,9 +185,9 @@ class Daemon:
             await source.open(self.parts.intakes[name])
         self.sockets.warn_of_unused()
         gc.collect()
-        gc.freeze()  # what is built now lives as long as the process: no collection need look at it again
-        # Nested JSON makes many containers and no cycles: a full collection would only stop the loop to look
-        # at all that waits in the buffers. Steps may make cycles, so it is done when little waits.
+        gc.freeze()  # objects built so far live as long as the process, so no collection needs to visit them
+        # Nested JSON makes many containers and no cycles. A full collection would stop the loop while it
+        # visits the buffered records. Steps may make cycles, so `_keep_ledger` collects while few wait.
         gc.set_threshold(50_000, 20, 1_000_000)
 
     async def _open_control(self) -> None:
@@ -203,7 +205,7 @@ class Daemon:
         await self.control.open()
 
     def _holds(self) -> list[Place]:
-        """What no other daemon may have while this one runs."""
+        """The files, addresses and sockets that no other process may use while this daemon runs."""
         found = list(gauges.places(self.parts))
         found += [("database", str(path)) for path in self.databases.paths]
         if self.loaded.control_path is not None:
@@ -213,7 +215,7 @@ class Daemon:
         return found
 
     def refresh(self) -> None:
-        """Bring the kernel's numbers into the books."""
+        """Copy the kernel's drop counters into the books."""
         for source in self.parts.sources.values():
             source.refresh()
 
@@ -226,10 +228,6 @@ class Daemon:
             if sum(buffer.records for buffer in gauges.buffers(self.parts)) < FEW_RECORDS:
                 gc.collect()
 
-    def _beside(self) -> Iterator[Entry]:
-        """What the ledger holds beside the books."""
-        yield from self.dead_letters.entries()
-
     def _free_bytes(self) -> int | None:
         try:
             return free_bytes(self.loaded.state_dir)
@@ -238,7 +236,7 @@ class Daemon:
 
     def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         before = self._tasks.get(name)
-        if before is not None and not before.done():  # made anew by a reload; it has something to finish
+        if before is not None and not before.done():  # replaced by a reload, and still finishing
             key = f"{name} #{id(before)}"
             self._tasks[key] = before
             before.add_done_callback(lambda _: self._tasks.pop(key, None))
@@ -253,10 +251,10 @@ class Daemon:
             self._stop.set()
 
     async def _reload(self, dry_run: bool) -> Changes:
-        """Read the configuration again and go on with it; with `dry_run` only say what that would change.
+        """Read the configuration again and apply it. With `dry_run`, only return the changes.
 
-        Raises `ConfigError` or `EnvironmentFault`, and then everything is as it was. Steps are made as at the
-        start: a Python file that takes long to import holds up the loop for so long. Only `Reloads` calls it.
+        Raises `ConfigError` or `EnvironmentFault`; the daemon then continues unchanged. Python files of steps
+        are imported on the loop: a slow import stops the loop for its whole time. Only `Reloads` calls this.
         """
         if self._stop.is_set():
             raise EnvironmentFault("streamd is stopping")
@@ -285,7 +283,7 @@ class Daemon:
     async def _reload_for(self, dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
         if dry_run:
             changes = await self.reloads.dry_run()
-        else:  # as a task of its own: the client may disconnect
+        else:  # in its own task, because the client may disconnect
             asked = self._start("reload", self.reloads.ask(asked_by="control", pid=peer.pid, uid=peer.uid))
             changes = await asyncio.shield(asked)
             if isinstance(changes, StreamdError):
@@ -313,7 +311,7 @@ class Daemon:
         limit_s = self.loaded.config.daemon.drain_timeout
         end_mono_s = read_clock().mono_s + limit_s
         self.announcer.stop(end_mono_s)
-        await self._finish("source ", read_clock().mono_s)  # else it might be opened after its stop
+        await self._finish("source ", read_clock().mono_s)  # a late opening must not follow the stop below
         for source in self.parts.sources.values():
             await source.stop()
         for workers in self.parts.workers.values():
@@ -327,7 +325,7 @@ class Daemon:
         return 1 if self._abandon() or self._failed else 0
 
     async def _finish(self, kind: str, end_mono_s: float) -> None:
-        """Wait for the tasks of a kind until the time is over, then end them."""
+        """Wait for the tasks of a kind until `end_mono_s`, then cancel the rest."""
         tasks = [task for name, task in self._tasks.items() if name.startswith(kind)]
         if not tasks:
             return
@@ -342,7 +340,7 @@ class Daemon:
             logs.print_line(line)
 
     def _abandon(self) -> int:
-        """Enter what could not be finished as dropped, each in its book; how many entries it was."""
+        """Count unfinished frames, records and deliveries as dropped in their books; returns their number."""
         frames = sum(intake.abandon() for intake in self.parts.intakes.values())
         records = sum(book.give_up("shutdown") for book in self.books.records.values())
         deliveries = sum(book.give_up("shutdown") for book in self.books.deliveries.values())
@@ -373,9 +371,9 @@ class Daemon:
         hung = await close_all(closing)
         logs.flush_suppressed()
         if self.view.phase != "starting" or any(book.received for book in self.books.frames.values()):
-            self._print_books()  # a start that failed before anything came has none to read
+            self._print_books()  # after a failed start without frames all lines would be zero
         if hung:
-            # A thread that hangs in a system call would keep the interpreter from ending.
+            # A thread that hangs in a system call would prevent the interpreter's exit.
             os._exit(1)
 
 
@@ -384,7 +382,7 @@ def _payloads(loaded: Loaded) -> dict[str, DeadLetterPayload]:
 
 
 def raise_file_limit() -> None:
-    """Take the most file descriptors the system allows without asking: each connection needs one."""
+    """Raise the soft limit of open files to the hard limit, because each connection needs a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,4 +1,4 @@
-"""What the assembled parts are at this moment, for those who look from outside."""
+"""Gauges of the assembled parts at this moment, for status, metrics and systemd."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,7 @@ from streamd.runtime.meter import Meter
 
 
 def buffers(parts: Assembly) -> Iterator[BufferGauge]:
-    """Every bounded queue: those behind the sources, then those before the sinks."""
+    """Every bounded queue: first the queues of the sources, then the queues of the sinks."""
     queues: list[tuple[str, Literal["source", "sink"], Buffer[Any]]] = [
         *((name, "source", intake.buffer) for name, intake in parts.intakes.items()),
         *((name, "sink", delivery.buffer) for name, delivery in parts.deliveries.items()),
@@ -24,7 +24,7 @@ def buffers(parts: Assembly) -> Iterator[BufferGauge]:
 
 
 def sinks(parts: Assembly) -> Iterator[SinkGauge]:
-    """Every sink, with its trouble and its latency."""
+    """Every sink with its trouble and its commit latency."""
     for name, delivery in parts.deliveries.items():
         sink = parts.sinks[name]
         trouble, since_mono_s = sink.trouble or (delivery.trouble, delivery.trouble_since_mono_s)
@@ -38,7 +38,7 @@ def sinks(parts: Assembly) -> Iterator[SinkGauge]:
 
 
 def sources(parts: Assembly) -> Iterator[SourceGauge]:
-    """Every source, with where it listens."""
+    """Every source with its address."""
     for name, source in parts.sources.items():
         yield SourceGauge(
             name, (str(source.address),), source.open_connections, source.certificate_expires_at_wall_s
@@ -46,7 +46,7 @@ def sources(parts: Assembly) -> Iterator[SourceGauge]:
 
 
 def stages(parts: Assembly, mono_s: float) -> Iterator[StageGauge]:
-    """Every stage, in the order in which records pass."""
+    """Every stage, in the order in which records pass them."""
     for name, intake in parts.intakes.items():
         yield _stage("source", name, intake.meter, mono_s)
     for name, workers in parts.workers.items():
@@ -68,7 +68,7 @@ def _stage(
 
 
 def places(parts: Assembly) -> Iterator[Place]:
-    """What the open sources and sinks hold."""
+    """The files, addresses and sockets that the open sources and sinks use."""
     for source in parts.sources.values():
         yield from source.places
     for sink in parts.sinks.values():

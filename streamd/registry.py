@@ -1,4 +1,4 @@
-"""(kind, type) → class: `streamd.<kind>.<type>` first, then entry points of other packages."""
+"""Finds component classes by kind and type: in `streamd.<kind>.<type>`, then in entry points of packages."""
 
 import difflib
 import importlib
@@ -21,11 +21,11 @@ _CONTRACTS: dict[str, tuple[str, type]] = {
     "sinks": ("sink", Sink),
 }
 KINDS = tuple(_CONTRACTS)
-"""The kinds of component, in the order a record meets them."""
+"""The kinds of component, in the order in which a record passes them."""
 
 
 def names(kind: str) -> list[str]:
-    """Every type of `kind` that can be named in a configuration."""
+    """Every type of `kind` that a configuration can name."""
     package = importlib.import_module(f"streamd.{kind}")
     own = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
     return sorted({*own, *(point.name for point in entry_points(group=f"streamd.{kind}"))})
@@ -33,7 +33,7 @@ def names(kind: str) -> list[str]:
 
 @cache
 def load(kind: str, type_name: str) -> Any:
-    """The component class. Raises `ConfigError` with a suggestion where there is none of that name."""
+    """The component class. Raises `ConfigError` with a suggestion if no class has that name."""
     own = type_name.isidentifier() and not type_name.startswith("_")
     if own and importlib.util.find_spec(f"streamd.{kind}.{type_name}"):
         return _defined_in(importlib.import_module(f"streamd.{kind}.{type_name}"), kind, type_name)
@@ -46,7 +46,7 @@ def load(kind: str, type_name: str) -> Any:
 
 
 def _defined_in(module: ModuleType, kind: str, type_name: str) -> type:
-    """The class of the module's name; one that the module only imports is not meant."""
+    """The class with the module's name. A class that the module imports does not count."""
     word, contract = _CONTRACTS[kind]
     wanted = type_name.replace("_", "")
     for name, found in vars(module).items():
@@ -58,7 +58,7 @@ def _defined_in(module: ModuleType, kind: str, type_name: str) -> type:
 
 
 def _of_package(point: EntryPoint, kind: str) -> type:
-    """The class of another package's entry point. Raises `ConfigError` where it cannot be used."""
+    """The class of another package's entry point. Raises `ConfigError` if it cannot be loaded or used."""
     word, contract = _CONTRACTS[kind]
     package = f"the package {point.dist.name}" if point.dist else "a package"
     try:

@@ -1,11 +1,11 @@
-"""A stream of sensor readings as JSON lines, for trying out, testing and measuring."""
+"""Generated sensor readings as JSON lines, for demonstrations, tests and benchmarks."""
 
 import random
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 
 LINES_A_SECOND = 1000
-"""Speed of the stream's own clock: each reading is a millisecond after the one before."""
+"""Speed of the stream's own clock: timestamps of successive readings are a millisecond apart."""
 
 _LOWEST_C, _LEVELS, _MOST_STEPS = 15, 2000, 7
 _RENDERED = [
@@ -24,11 +24,10 @@ _TEMPLATES = [
 
 
 class SensorStream:
-    """Readings of `sensors` sensors that take turns, each value a random walk between 15 and 35 °C.
+    """Readings of `sensors` sensors in turn. Each value is a random walk between 15 and 35 °C.
 
-    `seq` runs over the whole stream, from 1, without a gap: a receiver that counts the distinct ones
-    knows exactly what it lost. The same seed gives the same bytes. About 0.3 µs a line of about 115
-    bytes and 7 fields.
+    `seq` counts all readings from 1 without a gap, so a receiver can count lost readings exactly. The same
+    seed gives the same bytes. A line has about 115 bytes and 7 fields and takes about 0.3 µs.
     """
 
     def __init__(self, seed: int = 0, sensors: int = 1000, start: datetime | None = None) -> None:
@@ -49,7 +48,7 @@ class SensorStream:
 
     def _within_a_second(self, most: int) -> list[bytes]:
         second, at = divmod(self._sent, LINES_A_SECOND)
-        if at == 0:  # drawn by whole seconds, so that how lines are fetched changes nothing
+        if at == 0:  # drawn for a whole second, so the bytes do not depend on the sizes of the calls
             self._moves = self._random.randbytes(LINES_A_SECOND)
         templates = _TEMPLATES[at : at + most]
         count = len(templates)
@@ -70,11 +69,12 @@ class SensorStream:
 
 
 class FaultySensors:
-    """A sensor stream with faults, as real sensors have them. The same seed gives the same bytes.
+    """A sensor stream with the faults of real sensors. The same seed gives the same bytes.
 
-    `gaps` is the probability that a reading is missing (its `seq` is not given again), `spikes` that its
-    value is 50 to 150 °C off, `drift` by how many °C all values rise in a second of the stream's own clock.
-    Where all are 0 the lines are those of `SensorStream`. About 0.3 µs a line more, 1 µs with drift.
+    `gaps` is the probability that a reading is missing; its `seq` is skipped. `spikes` is the probability
+    that a value is 50 to 150 °C off. `drift` is the rise of all values in °C for each second of the stream's
+    own clock. With all three at 0 the lines equal those of `SensorStream`. Faults cost about 0.3 µs a line,
+    drift 1 µs.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class FaultySensors:
         self._at = 0
 
     def lines(self, count: int) -> list[bytes]:
-        """The next `count` readings without line ends, less those that are missing."""
+        """The next `count` readings without line ends. Missing readings are left out."""
         lines = self._stream.lines(count)
         if not (self._gaps or self._spikes or self._drift):
             return lines

@@ -60,7 +60,7 @@ def test_every_record_without_a_fate_is_named() -> None:
         "source lab: 1,234 frames waiting",
         "lab > main: -2 records in flight",
         "lab > main > db: 1 records pending",
-        "lab > main > db: offered +1 against what was handed out",
+        "lab > main > db: offered +1 against the records handed out",
     ]
     assert summary(found)[-1] == f"books do not balance: {'; '.join(differences(found))}"
 
@@ -81,7 +81,7 @@ def test_a_sink_that_was_offered_less_than_was_handed_out_is_named() -> None:
     found = books()
     found.deliveries["lab", "main", "db"].offered -= 1
     found.deliveries["lab", "main", "db"].stored -= 1
-    assert differences(found) == ["lab > main > db: offered -1 against what was handed out"]
+    assert differences(found) == ["lab > main > db: offered -1 against the records handed out"]
     assert summary(found)[-1].startswith("books do not balance: ")
 
 
@@ -128,4 +128,4 @@ def test_a_sink_is_offered_what_is_handed_out_while_the_pipeline_has_it() -> Non
     two.offered = two.stored = 6
     assert differences(found) == []
     one.offered = one.stored = 12
-    assert differences(found) == ["lab > main > one: offered +1 against what was handed out"]
+    assert differences(found) == ["lab > main > one: offered +1 against the records handed out"]

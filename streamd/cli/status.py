@@ -19,7 +19,7 @@ from streamd.admin.status_answer import (
     fetch,
 )
 from streamd.cli._layout import laid_out, width_of
-from streamd.closing_books import beside, parts
+from streamd.closing_books import counter_lines, parts
 from streamd.core.books import DeliveryBook, FrameBook, RecordBook
 from streamd.core.errors import EnvironmentFault
 from streamd.core.printable import escape
@@ -140,7 +140,7 @@ def _show(status: StatusAnswer) -> None:
     console.print()
     counted = {f"step {step.pipeline} > {step.name}": step.notes for step in status.steps}
     counted |= {f"sink {sink.name}": sink.notes for sink in status.sinks}
-    for line in (*_beside(status.sources), *beside(counted)):
+    for line in (*_source_lines(status.sources), *counter_lines(counted)):
         console.print(Text(escape(line)))
     for source in status.sources:
         if source.certificate_expires_at is not None:
@@ -154,7 +154,7 @@ def _show(status: StatusAnswer) -> None:
         console.print(Text(f"the books do not balance: {escape(imbalance)}", "red"))
 
 
-def _beside(sources: Iterable[SourceStatus]) -> Iterator[str]:
+def _source_lines(sources: Iterable[SourceStatus]) -> Iterator[str]:
     """A line for each source that counts something beside its sum, connections that it took excepted."""
     for source in sources:
         noted = "; ".join(

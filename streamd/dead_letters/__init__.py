@@ -1,1 +1,1 @@
-"""What could not be used, kept."""
+"""The dead letters: rejected frames and records, stored in SQLite, and the queries that read them."""

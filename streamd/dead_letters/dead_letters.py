@@ -1,4 +1,4 @@
-"""The dead letters' store: what could not be used, kept in a SQLite file of bounded size."""
+"""The store of dead letters: rejected frames and records in a SQLite file of bounded size."""
 
 import asyncio
 import sqlite3
@@ -28,7 +28,7 @@ from streamd.sqlite.rehearsal import rehearsed, try_statements
 log = structlog.get_logger()
 
 COMMIT_PATIENCE_S = 5.0
-"""How long a sink waits for its letters while the store is in trouble, before it retries its batch."""
+"""How long a sink waits for its letters while the store fails, before the sink retries its batch."""
 
 _INSERT = f"INSERT INTO dead_letters ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 - our own words
 _PLACES = f"({', '.join('?' for _ in COLUMNS)})"
@@ -36,16 +36,16 @@ _EXPLAIN = f"EXPLAIN {_INSERT}{_PLACES.replace('?', 'NULL')}"
 _ROWS_PER_INSERT = 50
 _BYTES_PER_COMMIT = 4 * 2**20
 _EVICTED_SHARE = 16
-"""Each eviction takes one part in so many of the letters, the oldest."""
+"""One eviction deletes the oldest sixteenth of the letters."""
 
 
 @dataclass(slots=True, eq=False)
 class _Handed:
-    """The letters of one call: they are written together, and all succeed or fail together."""
+    """The letters of one call. They are written in one transaction: all or none are committed."""
 
     count: int
     granted: int
-    """How many were within the rate."""
+    """The number of letters within the rate."""
     rows: list[Row] = field(default_factory=list)
     size_bytes: int = 0
     refused: Counter[str] = field(default_factory=Counter)
@@ -57,13 +57,18 @@ class _Handed:
 
 
 class DeadLetters:
-    """Keeps rejects in the background, within a rate, a size on disk and a size in memory.
+    """Stores rejects in the background, within a rate, a size on disk and a size in memory.
 
-    Every letter handed in is counted exactly once in `counts`, when its fate is known: `kept`,
-    `not_kept_rate` (over the rate), `not_kept_queue` (too many wait in memory because the store is slow or
-    in trouble), `not_kept_size` (one call with more than a quarter of the file) or `not_kept_shutdown`.
-    Until then it is in `waiting`. `evicted` are those that were kept and later made room.
-    Trouble with the file never reaches the data's path: writing is tried again until it succeeds.
+    Every letter passed to `keep` or `commit` is counted exactly once in `counts`, when its fate is known:
+
+    - `kept`: committed to the file;
+    - `not_kept_rate`: over the rate;
+    - `not_kept_queue`: memory was full, because the store is slow or fails;
+    - `not_kept_size`: over the limit of one call, a quarter of the file's maximum size;
+    - `not_kept_shutdown`: not written before the store closed.
+
+    `waiting` is the number of letters without a fate. `evicted` counts kept letters that were deleted later
+    to make room. A fault of the file never stops the data: the write is retried until it succeeds.
     """
 
     def __init__(
@@ -77,13 +82,13 @@ class DeadLetters:
         max_waiting_bytes: int = 16 * 2**20,
         payloads: Mapping[str, DeadLetterPayload] | None = None,
     ) -> None:
-        """`payloads` says by source what is kept of a letter's payload: all of it where it says nothing."""
+        """`payloads` sets by source how payloads are stored. Without an entry they are stored whole."""
         self.path = path
         self.counts: Counter[str] = Counter()
         self.waiting = 0
         self.waiting_bytes = 0
         self.trouble: str | None = None
-        """Why the last attempt to write failed; None when it did not."""
+        """The error of the last attempt to write, or None if it succeeded."""
         self._settings = settings
         self._databases = databases
         self._clock = clock
@@ -100,17 +105,15 @@ class DeadLetters:
         self._writer: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Make or open the file, bring it within its size, begin to write. Raises `EnvironmentFault`."""
+        """Open the file, evict letters above `max_size` and start the writer. Raises `EnvironmentFault`."""
         self._db = await self._databases.acquire(self.path, self._synchronous)
         try:
             await self._prepare()
-            await self._db.fetch(_EXPLAIN)  # else a table of another making shows at the first letter only
+            await self._db.fetch(_EXPLAIN)  # a table with other columns fails here, not at the first letter
             async with self._db.transaction():
                 evicted = await self._make_room(self._db, 0)
             self.counts["evicted"] += evicted
-            if (
-                evicted
-            ):  # `max_size` was lowered, or the file came from elsewhere: the disk gets its space back
+            if evicted:  # `max_size` was lowered, or the file was copied here
                 await self._db.fetch("VACUUM")
         except (SinkError, sqlite3.Error) as error:
             await self._databases.release(self._db)
@@ -119,7 +122,7 @@ class DeadLetters:
         self._writer = asyncio.create_task(self._write_all(self._db), name="dead-letters")
 
     def rehearse(self) -> None:
-        """Raises what `open` would, and changes nothing. It blocks."""
+        """Raises the errors that `open` would raise, and changes nothing. It blocks."""
         self._databases.rehearse(self.path)
         with rehearsed(self.path) as connection:
             try_statements(connection, (TABLE, _EXPLAIN), self.path, self._refusal)
@@ -129,12 +132,12 @@ class DeadLetters:
         return f"cannot write the dead letters {self.path}"
 
     async def _prepare(self) -> None:
-        """Also in another file that has come to the path."""
+        """Make the table. Runs again if another file appears at the path."""
         if self._db is not None:
             await self._db.execute(TABLE)
 
     async def close(self, timeout_s: float = 2.0) -> None:
-        """Write what waits, for `timeout_s` at most; what is left then is `not_kept` by `shutdown`."""
+        """Write the waiting letters for at most `timeout_s`. The rest is counted as `not_kept_shutdown`."""
         if self._db is None or self._writer is None:
             return
         self._closing = True
@@ -152,30 +155,30 @@ class DeadLetters:
         self._db = self._writer = None
 
     def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
-        """Take the letters now, 4 to 6 µs each; never blocks and never raises.
+        """Queue the letters, 4 to 6 µs each. Never blocks and never raises.
 
-        `acks` has a row for each letter. They are settled once the letters are committed: as rejected, or as
-        dropped where a letter of theirs could not be kept.
+        `acks` has one row for each letter and is settled after the commit: as rejected if the letter was
+        kept, as dropped if it was not.
         """
         handed = self._admit(letters, self._max_waiting_bytes - self.waiting_bytes)
         handed.acks = acks
         self._put(handed)
 
     async def commit(self, letters: list[DeadLetter]) -> None:
-        """Return when the letters are committed, or counted as not kept by rate or size.
+        """Return when the letters are committed, or counted as not kept because of the rate or the size.
 
-        Raises `SinkError` where the store is in trouble for `COMMIT_PATIENCE_S`: then none of the letters
-        is kept or counted, and the same ones may be handed in again. An attempt to write that is under way
-        is waited for first, because its outcome is not known.
+        Raises `SinkError` if the store fails for `COMMIT_PATIENCE_S`. Then none of the letters is kept or
+        counted, and the sink may pass them again. A write under way is awaited first, because its outcome is
+        not known.
         """
-        handed = self._admit(letters, self._at_once_bytes)  # the sink holds them in memory as it is
+        handed = self._admit(letters, self._at_once_bytes)  # the sink holds them in memory anyway
         handed.done = asyncio.get_running_loop().create_future()
         handed.deadline_mono_s = self._clock().mono_s + COMMIT_PATIENCE_S
         self._put(handed)
         await handed.done
 
     def entries(self) -> Iterator[Entry]:
-        """The counts as entries of the ledger, without a source."""
+        """The counts as entries of the ledger. Their source is empty."""
         for fate, n in self.counts.items():
             yield Entry("", "", "", f"dead_letters_{fate}", "", n)
         yield Entry("", "", "", "dead_letters_waiting", "", self.waiting)
@@ -205,7 +208,7 @@ class DeadLetters:
         return handed
 
     def _grant(self, wanted: int) -> int:
-        """How many of `wanted` are within the rate (a token bucket)."""
+        """How many of `wanted` letters are within the rate, by a token bucket."""
         now_s = self._clock().mono_s
         refill = (now_s - self._tokens_at_mono_s) * self._settings.rate
         self._tokens = min(float(self._settings.burst), self._tokens + refill)
@@ -227,7 +230,7 @@ class DeadLetters:
             self._settle(handed)
 
     def _settle(self, handed: _Handed) -> None:
-        """Its rows are committed, or there are none: count, and tell who waits."""
+        """Count the letters, settle their acks and wake the waiting sink, once the rows are committed."""
         self.waiting -= handed.count
         self.waiting_bytes -= handed.size_bytes
         self.counts["kept"] += len(handed.rows)
@@ -247,7 +250,7 @@ class DeadLetters:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            some = self._some()
+            some = self._next_commit()
             try:
                 evicted = await self._write(db, some)
             except Exception as error:  # noqa: BLE001 - acks and sinks wait for this task: no fault may end it
@@ -264,8 +267,8 @@ class DeadLetters:
                 self._queue.popleft()
                 self._settle(handed)
 
-    def _some(self) -> list[_Handed]:
-        """What the next commit takes: all that waits, up to a limit of size. It stays in the queue."""
+    def _next_commit(self) -> list[_Handed]:
+        """The oldest waiting calls, up to a limit of size. They stay in the queue until the commit."""
         some: list[_Handed] = []
         size_bytes = 0
         for handed in self._queue:
@@ -276,7 +279,7 @@ class DeadLetters:
         return some
 
     def _withdraw_overdue(self) -> None:
-        """Give letters back to the sinks that have waited long enough, as if they had not come."""
+        """Fail the `commit` calls that are past their deadline, as if they had never been made."""
         now_s = self._clock().mono_s
         overdue = [
             handed
@@ -292,7 +295,7 @@ class DeadLetters:
                 handed.done.set_exception(SinkError("dead_letters", f"cannot be written: {self.trouble}"))
 
     async def _write(self, db: Database, some: list[_Handed]) -> int:
-        """Commit them; returns how many older letters made room."""
+        """Commit the letters; returns the number of older letters evicted for them."""
         rows = [row for handed in some for row in handed.rows]
         async with db.transaction():
             evicted = await self._make_room(db, sum(handed.size_bytes for handed in some))
@@ -303,9 +306,9 @@ class DeadLetters:
         return evicted
 
     async def _make_room(self, db: Database, needed_bytes: int) -> int:
-        """Delete the oldest letters until `needed_bytes` fit; returns how many were deleted.
+        """Delete the oldest letters until `needed_bytes` fit; returns the number deleted.
 
-        Freed pages are used again, so the file does not grow. The write-ahead log is not counted.
+        SQLite reuses freed pages, so the file does not grow. The write-ahead log is not counted.
         """
         evicted = 0
         while await db.used_bytes() + needed_bytes > self._settings.max_size:

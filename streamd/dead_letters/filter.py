@@ -1,4 +1,4 @@
-"""Which dead letters are meant."""
+"""The selection of dead letters by reason, source, stage, pipeline, time or id."""
 
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(slots=True, frozen=True)
 class LetterFilter:
-    """A letter is meant if it fulfils all that is given. `since` is a time as the table writes times."""
+    """Selects the letters that match every given value. `since` is a time in the format of the table."""
 
     reason: str | None = None
     source: str | None = None
@@ -17,12 +17,12 @@ class LetterFilter:
 
     @property
     def empty(self) -> bool:
-        """Whether it means all letters."""
+        """Whether it selects all letters."""
         return all(value is None for value in astuple(self))
 
     @property
     def condition(self) -> str:
-        """The condition in SQL, with a `?` for each of `parameters`; true where nothing is given."""
+        """The SQL condition with a `?` for each of `parameters`; `TRUE` if no value is given."""
         ids = f"id IN ({', '.join('?' * len(self.ids or ()))})"
         clauses = ("reason = ?", "source = ?", "stage = ?", "pipeline = ?", "received_at >= ?", ids)
         given = [clause for clause, value in zip(clauses, astuple(self), strict=True) if value is not None]
@@ -30,6 +30,6 @@ class LetterFilter:
 
     @property
     def parameters(self) -> list[Any]:
-        """The values of `condition`, in order."""
+        """The values for the placeholders of `condition`, in order."""
         given = (self.reason, self.source, self.stage, self.pipeline, self.since)
         return [*(value for value in given if value is not None), *(self.ids or ())]

@@ -1,4 +1,4 @@
-"""Dead letters read from their file."""
+"""Queries on the file of dead letters."""
 
 import base64
 import sqlite3
@@ -10,16 +10,16 @@ from streamd.dead_letters.filter import LetterFilter
 from streamd.dead_letters.row import COLUMNS
 
 SHOWN_CHARACTERS = 60
-"""Of a payload in a list."""
+"""Characters of a payload shown in a list."""
 
 ALL_COLUMNS = ("id", *COLUMNS)
-"""The payload last."""
+"""Every column; the payload is last."""
 
 
 def newest(
     connection: sqlite3.Connection, wanted: LetterFilter, columns: tuple[str, ...], limit: int
 ) -> Iterator[tuple[Any, ...]]:
-    """Rows of these columns, the newest first, one at a time."""
+    """The newest letters first, with these columns, read one row at a time."""
     return connection.execute(
         f"SELECT {', '.join(columns)} FROM dead_letters WHERE {wanted.condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
         [*wanted.parameters, limit],
@@ -30,7 +30,7 @@ COUNT_COLUMNS = ("source", "stage", "reason", "count", "first", "last")
 
 
 def counted(connection: sqlite3.Connection, wanted: LetterFilter) -> Iterator[tuple[Any, ...]]:
-    """How many there are of each source, stage and reason, most first, with the first and last time."""
+    """The number of letters by source, stage and reason, largest first, with their first and last time."""
     return connection.execute(
         "SELECT source, stage, reason, count(*), min(received_at), max(received_at)"  # noqa: S608 - our own words
         f" FROM dead_letters WHERE {wanted.condition} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3",
@@ -39,7 +39,7 @@ def counted(connection: sqlite3.Connection, wanted: LetterFilter) -> Iterator[tu
 
 
 def missing(connection: sqlite3.Connection, ids: tuple[int, ...]) -> list[int]:
-    """Which of these numbers no letter has."""
+    """The ids without a letter, in order."""
     wanted = LetterFilter(ids=ids)
     there = connection.execute(
         f"SELECT id FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - our own words
@@ -49,7 +49,7 @@ def missing(connection: sqlite3.Connection, ids: tuple[int, ...]) -> list[int]:
 
 
 def row(connection: sqlite3.Connection, number: int) -> tuple[Any, ...]:
-    """One letter in `ALL_COLUMNS`. Raises `LookupError`."""
+    """One letter with `ALL_COLUMNS`. Raises `LookupError` if there is no such letter."""
     found: tuple[Any, ...] | None = connection.execute(
         f"SELECT {', '.join(ALL_COLUMNS)} FROM dead_letters WHERE id = ?",  # noqa: S608 - our own words
         [number],
@@ -60,7 +60,7 @@ def row(connection: sqlite3.Connection, number: int) -> tuple[Any, ...]:
 
 
 def letters(connection: sqlite3.Connection, wanted: LetterFilter, limit: int) -> list[dict[str, Any]]:
-    """The newest first, as JSON has them; of the payload the first characters."""
+    """The newest letters first, as values for JSON, with the first characters of their payloads."""
     return [
         {**dict(zip(ALL_COLUMNS, found, strict=True)), "payload": printable(found[-1], SHOWN_CHARACTERS)}
         for found in newest(connection, wanted, ALL_COLUMNS, limit)
@@ -68,12 +68,15 @@ def letters(connection: sqlite3.Connection, wanted: LetterFilter, limit: int) ->
 
 
 def counts(connection: sqlite3.Connection, wanted: LetterFilter) -> list[dict[str, Any]]:
-    """What `counted` says, as JSON has it."""
+    """The rows of `counted` as values for JSON."""
     return [dict(zip(COUNT_COLUMNS, found, strict=True)) for found in counted(connection, wanted)]
 
 
 def letter(connection: sqlite3.Connection, number: int) -> dict[str, Any]:
-    """One, whole, as JSON has it: `payload_base64` where the payload is no text. Raises `LookupError`."""
+    """One whole letter as values for JSON, with `payload_base64` if the payload is not UTF-8.
+
+    Raises `LookupError` if there is no such letter.
+    """
     return {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in named(row(connection, number)).items()
@@ -81,7 +84,7 @@ def letter(connection: sqlite3.Connection, number: int) -> dict[str, Any]:
 
 
 def named(values: tuple[Any, ...]) -> dict[str, Any]:
-    """A row of `ALL_COLUMNS` by name, with `payload` where that is text, else `payload_base64`, in bytes."""
+    """A row of `ALL_COLUMNS` by name. A payload that is not UTF-8 is in `payload_base64`, still as bytes."""
     *others, payload = values
     name = "payload"
     if isinstance(payload, bytes):

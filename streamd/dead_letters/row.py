@@ -1,4 +1,4 @@
-"""A dead letter as a row of its table. Whatever a peer sent or a step made, there is a row for it."""
+"""A dead letter as a row of its table. Every payload has a row, whatever its bytes or objects."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
 COLUMNS = (
     "received_at", "source", "peer", "pipeline", "sink", "stage", "reason", "detail", "kind", "payload",
 )  # fmt: skip
-"""What a row holds, in this order."""
+"""The columns of a `Row`, in order."""
 
 Row = tuple[str | bytes | None, ...]
 
@@ -39,10 +39,11 @@ _PAGE_BYTES = 4096
 
 
 def row_of(letter: DeadLetter, keep: DeadLetterPayload = "keep") -> Row:
-    """The row: the original bytes of a frame, the JSON text of a record. Never raises.
+    """The row of a letter. Never raises.
 
-    Where `keep` says so the payload is the SHA-256 of these in hex, or an empty text; the kind is then
-    `hash` or `none`, and the detail, which may quote the payload, is empty.
+    The payload is the original bytes of a frame or the JSON text of a record. With `keep="hash"` it is the
+    SHA-256 of these in hex, and with `keep="none"` an empty text. The kind is then `hash` or `none`, and the
+    detail is empty, because it may quote the payload.
     """
     try:
         received_at = from_epoch(letter.received_at)
@@ -69,7 +70,7 @@ def row_of(letter: DeadLetter, keep: DeadLetterPayload = "keep") -> Row:
 
 
 def size_bytes_of(row: Row) -> int:
-    """What the row takes at most in the file, and about so in memory."""
+    """The most bytes the row takes in the file. Its size in memory is about the same."""
     length = _ROW_OVERHEAD_BYTES
     for value in row:
         if value is not None:
@@ -78,15 +79,16 @@ def size_bytes_of(row: Row) -> int:
 
 
 def json_text(record: Any) -> str:
-    """The record as JSON, bytes as base64, an object JSON does not know as the text of its `repr`.
+    """The record as JSON. Bytes become base64, and objects without a JSON form become their `repr`.
 
-    A record that has no JSON at all (NaN, a cycle, endless nesting) is one text, its `repr`. Never raises.
+    A record without any JSON form (NaN, a cycle, endless nesting) becomes one string, its `repr`.
+    Never raises.
     """
     try:
         encoded = msgspec.json.encode(record, enc_hook=repr)
     except Exception:  # noqa: BLE001 - a record may hold anything that a step's code has put there
         return _careful_json_text(record)
-    # msgspec writes null for NaN and infinity, which would hide why a record is here.
+    # msgspec writes null for NaN and infinity, which would hide the reason for the rejection.
     return _careful_json_text(record) if b"null" in encoded else encoded.decode()
 
 
@@ -102,5 +104,5 @@ def _careful_json_text(record: Any) -> str:
 
 
 def _encodable(text: str) -> str:
-    """The text as SQLite takes it: a lone surrogate becomes its escape, which is also JSON's."""
+    """The text with lone surrogates escaped as in JSON, because SQLite refuses them."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,1 +1,1 @@
-"""The books, written beside the data."""
+"""The ledger: the books in a SQLite table, written in the background and in the sinks' own transactions."""

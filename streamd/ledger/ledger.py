@@ -1,4 +1,4 @@
-"""The ledger: the books in a table beside the data, so that a query can ask how complete its answer is."""
+"""The ledger: the books in a SQL table, so that a query can find out how complete its data is."""
 
 import math
 import sqlite3
@@ -25,10 +25,9 @@ log = structlog.get_logger()
 _MINUTE_S = 60
 _ROWS_PER_STATEMENT = 500
 _MARKS = frozenset({"start", "stop", "unclean"})
-"""What the table says of a run beside the books."""
+"""Counters of the table that mark the start and end of a run. The books do not contain them."""
 _IN_COMMIT = frozenset({"stored", "replaced", "expired"})
-"""What a sink in the ledger's own file writes in the transaction that stores or deletes the rows."""
-
+"""Counters that a sink in the ledger's own file writes in the transaction that stores or deletes its rows."""
 
 _NULLS = UPSERT_PLACES.replace("?", "NULL")
 
@@ -38,7 +37,7 @@ def _refusal(path: Path) -> str:
 
 
 class Key(NamedTuple):
-    """Which number of the books."""
+    """Identifies one number of the books."""
 
     source: str
     pipeline: str
@@ -48,15 +47,15 @@ class Key(NamedTuple):
 
 
 class Ledger:
-    """Writes what has changed in the books since the last time; the sum over a run's rows is the books.
+    """Writes the changes of the books to a table. The sum of a run's rows equals the books.
 
-    Sinks that write into the same file put what they store into the transaction of their rows
-    (`CommitLedger`): for them the table never says more or less than is there. Trouble with the file is
-    never fatal: a change counts as written only when it is committed, so the next attempt has it too.
+    A sink that writes to the same file adds its stored counts to the transaction of its rows
+    (`CommitLedger`), so for that sink the table always matches the stored rows. A fault of the file is never
+    fatal: a change counts as written only after its commit, and the next flush contains it again.
     """
 
     kind = ""
-    """The reason on the rows of a run's start and end: what sort of run it was."""
+    """The kind of run, written as the reason of the rows that mark its start and end."""
 
     def __init__(
         self,
@@ -65,30 +64,31 @@ class Ledger:
         run_id: str,
         interval_s: float,
         clock: Callable[[], Now] = read_clock,
-        beside: Callable[[], Iterable[Entry]] = tuple,
+        more_entries: Callable[[], Iterable[Entry]] = tuple,
         max_age_s: float | None = None,
     ) -> None:
+        """`more_entries` returns entries outside the books. Rows older than `max_age_s` are added up."""
         self.books = books
         self.run_id = run_id
         self.interval_s = interval_s
         self.trouble: str | None = None
-        """Why the last attempt to write failed; None when it did not."""
+        """The error of the last attempt to write, or None if it succeeded."""
         self.unclean_runs = 0
-        """Runs found at the start that had begun and not ended."""
+        """The number of runs without an end found at the start."""
         self._db = db
         self._clock = clock
-        self._beside = beside
+        self._more_entries = more_entries
         self._max_age_s = max_age_s
         self._written: Counter[Key] = Counter()
         self._moving: Counter[Key] = Counter()
         self._in_commit: set[tuple[str, str, str]] = set()
-        """(source, pipeline, sink) whose stored numbers come with the sink's own commits."""
+        """(source, pipeline, sink) of sinks that write their stored counts with their own commits."""
         self._before: dict[Key, int] = {}
-        """What those stored elsewhere before a reload moved them here, and the table does not say yet."""
+        """Counts of these sinks from before a reload moved them to this file. The table lacks them still."""
         self._flushed_wall_s = clock().wall_s
 
     async def open(self) -> None:
-        """Make the tables, note runs that did not end, begin this one. Raises `EnvironmentFault`."""
+        """Make the table and views, mark runs without an end, start this run. Raises `EnvironmentFault`."""
         now_s = self._flushed_wall_s = self._clock().wall_s
         try:
             async with self._db.transaction():
@@ -99,10 +99,10 @@ class Ledger:
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"{_refusal(self._db.path)}: {error}") from error
         self._db.ledger = self
-        self._db.recovery.add_user(self._go_on)
+        self._db.recovery.add_user(self._resume)
 
-    async def _go_on(self) -> None:
-        """The file was opened anew and may be another: what it says of this run is what is written."""
+    async def _resume(self) -> None:
+        """Read back this run's numbers after the file was reopened, because it may be another file."""
         async with self._db.transaction():
             for statement in statements():
                 await self._db.execute(statement)
@@ -114,7 +114,7 @@ class Ledger:
 
     @staticmethod
     def rehearse(path: Path) -> None:
-        """Raises what opening the file and `open` would, and changes nothing. It blocks."""
+        """Raises the errors that opening the file and `open` would raise, and changes nothing. It blocks."""
         writing = (*statements(), f"EXPLAIN {UPSERT.format(_NULLS)}", f"EXPLAIN {UNENDED_RUNS}")
         with rehearsed(path) as connection:
             try_statements(connection, writing, path, _refusal(path))
@@ -131,20 +131,20 @@ class Ledger:
             self.unclean_runs += 1
 
     def _has_ended(self, kind: str) -> bool:
-        """Whether a run of this kind without an end, seen when this one begins, cannot be running still."""
+        """Whether an earlier run of this kind without an end must be over by the start of this run."""
         del kind
-        return True  # a replay that does run takes the row back when it ends
+        return True  # a replay that still runs deletes its `unclean` row when it ends
 
     async def flush(self) -> bool:
-        """Write what has changed; False where that was not possible now."""
+        """Write the changes. Returns False if the file could not be written."""
         now_s = self._clock().wall_s
-        # What has changed did so since the last flush, so it belongs to the interval of the time between:
-        # a flush that comes a little early or late for its boundary still means the interval it ends.
+        # The changes happened since the last flush, so the middle of that time selects their interval.
+        # A flush a little before or after its boundary then still writes to the interval that ends there.
         at = from_epoch(self.interval_start_s((self._flushed_wall_s + now_s) / 2))
         changes: Mapping[Key, int] = {}
         try:
             if self._changes():
-                async with self._db.transaction():  # in here no sink commits, so nothing is written twice
+                async with self._db.transaction():  # no sink commits meanwhile, so nothing is written twice
                     changes = self._changes()
                     await self._write(at, changes)
         except (SinkError, sqlite3.Error) as error:
@@ -160,13 +160,13 @@ class Ledger:
         return True
 
     async def close(self) -> None:
-        """The last flush, and the row that says the run ended well. Without it the next start says so."""
+        """Flush and mark the run's end. A run without this mark is reported as unclean by the next start."""
         self._db.ledger = None
-        self._db.recovery.remove_user(self._go_on)
+        self._db.recovery.remove_user(self._resume)
         if not await self.flush():
             return
         try:
-            # A second daemon on this file may have taken this run, still alive, for one that ended badly.
+            # A second process on this file may have marked this run as unclean while it was running.
             await self._db.execute(
                 "DELETE FROM ledger WHERE run_id = ? AND counter = 'unclean'", (self.run_id,)
             )
@@ -175,13 +175,13 @@ class Ledger:
             log.warning("ledger_not_closed", path=str(self._db.path), why=str(error))
 
     def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
-        """For a sink's transaction: the statement that writes what it stores."""
+        """The statement and rows that write these entries, for the transaction of a sink."""
         at = from_epoch(self.interval_start_s(self._clock().wall_s))
         self._moving = self._moved(entries)
         return self._statement(at, self._moving)
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        """The sink's transaction is committed: what `rows` said of these entries stands in the table."""
+        """Count the entries as written. Call it after the commit of the transaction with `rows`."""
         places = {entry[:3] for entry in entries} - self._in_commit
         if places:
             self._note_before(places)
@@ -189,40 +189,40 @@ class Ledger:
         self._in_commit |= places
 
     def _note_before(self, places: set[tuple[str, str, str]]) -> None:
-        """Of sinks that write here from now on; the books do not know of this first commit yet."""
-        for entry in chain(self.books.entries(), self._beside()):
+        """Note earlier counts of sinks that write here from now on. The books lack their first commit."""
+        for entry in chain(self.books.entries(), self._more_entries()):
             key = Key(*entry[:5])
             if entry[:3] in places and entry.counter in _IN_COMMIT and entry.n != self._written[key]:
                 self._before[key] = entry.n - self._written[key]
 
     def forget_sink(self, name: str) -> None:
-        """The sink of that name has committed its last; one that follows may write to another file."""
+        """Forget the commits of a closed sink, because a sink of the same name may write to another file."""
         self._in_commit = {place for place in self._in_commit if place[2] != name}
         self._before = {key: n for key, n in self._before.items() if key.sink != name}
 
     def interval_start_s(self, wall_s: float) -> float:
-        """When the interval of this moment began. Intervals of up to a minute begin anew with each minute."""
+        """The start of the interval at `wall_s`. Intervals of up to a minute are aligned to each minute."""
         minute_s = math.floor(wall_s / _MINUTE_S) * _MINUTE_S if self.interval_s <= _MINUTE_S else 0
         return minute_s + math.floor((wall_s - minute_s) / self.interval_s) * self.interval_s
 
     def due_in_s(self, wall_s: float) -> float:
-        """Seconds until the interval of this moment ends."""
+        """Seconds until the interval at `wall_s` ends, above zero."""
         end_s = self.interval_start_s(wall_s) + self.interval_s
         if self.interval_s <= _MINUTE_S:
             end_s = min(end_s, (math.floor(wall_s / _MINUTE_S) + 1) * _MINUTE_S)
-        return max(end_s - wall_s, self.interval_s / 100)  # rounding must not make it spin
+        return max(end_s - wall_s, self.interval_s / 100)  # a rounded 0 would make the caller spin
 
     def _changes(self) -> dict[Key, int]:
-        """What the books say and the table does not yet."""
+        """The differences between the books and the table."""
         changes: dict[Key, int] = {}
-        for entry in chain(self.books.entries(), self._beside()):
+        for entry in chain(self.books.entries(), self._more_entries()):
             key, n = Key(*entry[:5]), entry.n
             if entry[:3] in self._in_commit:
                 if entry.counter in _IN_COMMIT:
                     if key in self._before:
                         changes[key] = self._before[key]
                     continue
-                if entry.counter == "pending":  # the table has heard of a commit before the book has
+                if entry.counter == "pending":  # a commit reaches the table before the book
                     stored = key._replace(counter="stored")
                     known = self._written[stored] + self._before.get(stored, 0)
                     n += self.books.deliveries[entry[:3]].stored - known
@@ -231,10 +231,10 @@ class Ledger:
         return changes
 
     def _moved(self, entries: Sequence[Entry]) -> Counter[Key]:
-        """What a commit changes: records that are stored are pending no more.
+        """The changes of a sink's commit: stored records leave `pending`.
 
-        Those the table does not know yet are offered in the same breath, so that its sum holds at every
-        moment: offered = stored + … + pending, and nothing is below zero.
+        Records that the table lacks in `pending` are added to `offered` in the same commit. The sum
+        offered = stored + … + pending then holds at every moment, and no number is below zero.
         """
         moved: Counter[Key] = Counter()
         for entry in entries:
@@ -254,7 +254,7 @@ class Ledger:
             await self._db.execute_many(sql, rows)
 
     async def _fold(self, now_s: float) -> None:
-        """Add up entries that are older than `max_age_s`, about as many at once as a flush may write."""
+        """Add up rows older than `max_age_s`, about twice as many at once as one statement writes."""
         if self._max_age_s is None:
             return
         try:
@@ -268,7 +268,7 @@ class Ledger:
             log.warning("ledger_not_folded", path=str(self._db.path), why=str(error), hint="tried again")
 
     def _statement(self, at: str, changes: Mapping[Key, int]) -> tuple[str, list[tuple[Any, ...]]]:
-        """One statement for all rows, since each trip to the database's thread costs more than a row."""
+        """One statement for all rows, because a call to the database's thread costs more than a row."""
         rows = [(at, self.run_id, self.interval_s, *key, n) for key, n in changes.items() if n]
         if len(rows) > _ROWS_PER_STATEMENT or not rows:
             return UPSERT.format(UPSERT_PLACES), rows

@@ -1,4 +1,4 @@
-"""The ledger's table and views in SQL. What their columns mean to a reader is in docs/reference/books.md."""
+"""The ledger's table and views in SQL. docs/reference/books.md explains their columns."""
 
 from streamd.core.books import SUMS, DeliveryBook, FrameBook
 
@@ -18,12 +18,12 @@ CREATE TABLE IF NOT EXISTS ledger (
 """
 
 _RUN_ROWS = "counter IN ('start', 'stop', 'unclean')"
-"""Written in the same words in the index and in queries, or SQLite would not use the index."""
+"""The index and the queries share this exact text, because SQLite would not use the index otherwise."""
 
 _RUNS = f"CREATE INDEX IF NOT EXISTS ledger_runs ON ledger (run_id, counter) WHERE {_RUN_ROWS}"
 
 _OF_STORED = ("unconfirmed", "expired")
-"""Counters of sinks that say something of what is in `stored`."""
+"""Counters of sinks that count a part of `stored`."""
 
 
 def _column(name: str, counters: str) -> str:
@@ -31,7 +31,7 @@ def _column(name: str, counters: str) -> str:
 
 
 def _summary() -> str:
-    """The view of what became of each source's data: the terms in it, each added up over all units."""
+    """The view `ledger_summary`: for each source the terms marked `in_summary`, summed over all books."""
     columns: dict[str, str] = {}
     for book in SUMS:
         columns |= {term.name: f"'{term.name}'" for term in book.terms if term.in_summary}
@@ -53,7 +53,7 @@ GROUP BY run_id, source
 
 
 def _sinks() -> str:
-    """The view of what became of each sink's deliveries."""
+    """The view `ledger_sinks`: for each sink the terms of its deliveries."""
     names: list[str] = []
     for term in DeliveryBook.terms:
         names += (term.name, *_OF_STORED) if term.name == "replaced" else (term.name,)
@@ -70,12 +70,12 @@ GROUP BY run_id, sink
 """  # noqa: S608 - our own words
 
 
-# An unclean end leaves a time in which records may have been lost uncounted: from the last moment known for
-# sure to the next start. A minute that overlaps it has no percentage. Nothing is rounded: 100 means all.
-# Replays are left out: their letters were received, and counted, by the run that rejected them. A replay
-# that was killed has lost nothing: the letters that it had not stored are still in the dead letters.
+# After an unclean end, records may have been lost uncounted between the last known time and the next start.
+# A minute that overlaps this time has no percentage. Nothing is rounded: 100 means that no record was lost.
+# Replays are excluded, because the run that rejected their letters has counted them as received. A killed
+# replay has lost nothing: letters that it had not stored are still in the dead letters.
 def completeness(only: str = "1") -> str:
-    """The query for how complete each minute of each source is, of the entries for which `only` is true."""
+    """The query for the completeness of each minute of each source, over entries for which `only` is true."""
     return f"""
 WITH
 unknown(first_minute, until) AS MATERIALIZED (
@@ -120,7 +120,7 @@ _COMPLETENESS = f"CREATE VIEW completeness AS {completeness()}"
 
 
 def statements() -> tuple[str, ...]:
-    """Make the table, and every view anew, because a newer version may know more terms."""
+    """Statements that make the table and replace every view, because a new version may have more terms."""
     return (
         _LEDGER, _RUNS,
         "DROP VIEW IF EXISTS ledger_summary", _summary(),
@@ -139,14 +139,14 @@ WRITTEN = (
     "SELECT source, pipeline, sink, counter, reason, sum(n) FROM ledger WHERE run_id = ?"
     " GROUP BY source, pipeline, sink, counter, reason"
 )
-"""What the table says of a run."""
+"""The sums of one run's rows, by key."""
 
 FOLD_UNTIL = f"""
 SELECT max(at) FROM (
   SELECT at FROM ledger WHERE at > '' AND at < ? AND NOT {_RUN_ROWS} ORDER BY at LIMIT ?
 )
 """  # noqa: S608 - our own words
-"""The time up to which so many rows from before a moment reach; NULL where there are none."""
+"""The time of the last of the oldest rows before a given time, up to a limit; NULL if there are none."""
 
 _FOLDED = f"at > '' AND at <= ? AND NOT {_RUN_ROWS}"
 FOLD = (
@@ -158,7 +158,7 @@ ON CONFLICT (at, run_id, source, pipeline, sink, counter, reason) DO UPDATE SET 
 """,  # noqa: S608 - our own words
     f"DELETE FROM ledger WHERE {_FOLDED}",  # noqa: S608 - our own words
 )
-"""Rows up to a time become one row for each number of a run, at the time '': every sum stays what it was."""
+"""Replaces rows up to a time by one row for each number of a run, with `at` = ''. No sum changes."""
 
 UNENDED_RUNS = f"""
 SELECT run_id, max(reason), (
@@ -170,8 +170,8 @@ WHERE {_RUN_ROWS}
 GROUP BY run_id
 HAVING count(*) FILTER (WHERE counter <> 'start') = 0
 """  # noqa: S608 - our own words
-"""Runs with a start and no end, each with its kind and the time up to which all of it is known.
+"""Runs with a start and no end, each with its kind and the time up to which its numbers are complete.
 
-That is one interval before its last row: a sink may have committed in an interval that had just begun,
-when the flush of the one before it was still to come.
+That time is one interval before the run's last row: a sink may have committed in a new interval before the
+flush of the previous interval was written.
 """

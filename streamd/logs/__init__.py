@@ -1,1 +1,1 @@
-"""The log of the process: events, rendering, the journal."""
+"""The log of the process: events, rendering, rate limit, stderr and the systemd journal."""

@@ -1,7 +1,7 @@
-"""The systemd journal: a line of the log as one datagram of its native protocol, with priority and fields.
+"""The systemd journal: each line of the log is one datagram of its native protocol, with priority and fields.
 
-The stream that a unit has as stderr takes a line and, before it, `<N>` for its priority. That is what remains
-where journald's socket is gone, does not take the datagram at once, or is refused to us.
+If journald's socket is missing, full or forbidden, lines go to the unit's stderr stream instead. There each
+line begins with its priority as `<N>`.
 """
 
 import os
@@ -15,13 +15,13 @@ from streamd.logs.stderr import Stderr
 SOCKET_PATH = "/run/systemd/journal/socket"
 IDENTIFIER = "streamd"
 PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
-"""The numbers of syslog(3) for our levels, most urgent first."""
+"""The numbers of syslog(3) for the levels of the log, most urgent first."""
 FIELDS = {key: f"STREAMD_{key.upper()}" for key in ("event", "source", "pipeline", "step", "sink")}
-"""What of an event is a field in the journal too, and its name there. Nothing else gives a name."""
+"""Keys of an event that become journal fields, with their field names. No other text becomes a field name."""
 
 
 def is_journal(fd: int) -> bool:
-    """Whether `fd` is the stream to journald that systemd made for this process (systemd.exec(5))."""
+    """Whether `fd` is the stream to journald that systemd opened for this process (systemd.exec(5))."""
     try:
         there = os.fstat(fd)
     except OSError:
@@ -30,12 +30,12 @@ def is_journal(fd: int) -> bool:
 
 
 def prefixed(level: str, text: str) -> str:
-    """The text with the level before each of its lines, as journald reads it from a stream (sd-daemon(3))."""
+    """The text with the priority before each line, as journald parses it from a stream (sd-daemon(3))."""
     return "\n".join(f"<{PRIORITIES[level]}>{line}" for line in text.split("\n"))
 
 
 def datagram(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Fields in the native protocol, each with its length before it, so that no value can begin another."""
+    """Fields in journald's native protocol. Each value follows its length, so it cannot forge a field."""
     parts: list[bytes] = []
     for name, text in fields:
         value = text.encode("utf-8", "backslashreplace")
@@ -44,9 +44,9 @@ def datagram(fields: Iterable[tuple[str, str]]) -> bytes:
 
 
 class Journal:
-    """Sends lines to journald and never waits for it; those it does not take now go to `stderr`.
+    """Sends lines to journald and never waits. Lines that journald does not accept now go to `stderr`.
 
-    What `stderr` loses it counts; `notice` makes the line that tells the number.
+    `stderr` counts the lines it loses. `notice` renders the line that reports their number.
     """
 
     def __init__(self, stderr: Stderr, notice: Callable[[int], str], path: str = SOCKET_PATH) -> None:
@@ -54,19 +54,19 @@ class Journal:
         self._notice = notice
         self._path = path
         self._socket: socket.socket | None = None
-        self._lock = threading.RLock()  # a finalizer that logs may come in while it is held
+        self._lock = threading.RLock()  # a finalizer may log while this thread holds it
 
     def close(self) -> None:
-        """Give the socket back; the next line opens another."""
+        """Close the socket. The next line opens a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def write(self, level: str, line: str, /, **fields: str) -> None:
-        """One line without its end, and values for the keys of `FIELDS`."""
+        """Write one line, without its line end, and values for keys of `FIELDS`."""
         with self._lock:
             if self._stderr.lost:
-                self._tell_lost()
+                self._report_lost()
             if self._stderr.lost or not self._send(level, line, fields):
                 self._stderr.write(prefixed(level, line))
 
@@ -76,7 +76,7 @@ class Journal:
     error = partialmethod(write, "error")
     critical = partialmethod(write, "critical")
 
-    def _tell_lost(self) -> None:
+    def _report_lost(self) -> None:
         lost, self._stderr.lost = self._stderr.lost, 0
         if not self._send("warning", self._notice(lost), {"event": "log_lines_lost"}):
             self._stderr.lost += lost

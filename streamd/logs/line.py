@@ -1,4 +1,4 @@
-"""One event of the log as one line: printable, bounded, for programs or for people."""
+"""Renders one event of the log as one printable, bounded line, for programs or for people."""
 
 import json
 import math
@@ -16,21 +16,21 @@ from streamd.core.traceback_lines import MAX_LINES as MAX_TRACEBACK_LINES
 from streamd.core.traceback_lines import traceback_lines
 
 MAX_TEXT_CHARS = 1024
-"""Of a longer text the rest is left out."""
+"""Longer texts are cut."""
 MAX_KEY_CHARS = 64
 MAX_ENTRIES = 32
-"""Entries of a list or table that are shown."""
+"""Entries shown of one list or table."""
 MAX_DEPTH = 4
-"""Lists and tables within each other that are shown, the event being the first."""
+"""Levels of nested lists and tables that are shown. The event is the first level."""
 MAX_LINE_CHARS = 8192
-"""All texts of one event together, before escaping and without its traceback."""
+"""The limit for all texts of one event, before escaping and without its traceback."""
 
 _INT_BITS = 64
-_RENDERERS_OWN = {"exc_info", "stack"}  # structlog's console prints these below the line and as they are
+_RENDERERS_OWN = {"exc_info", "stack"}  # structlog's console prints these unescaped below the line
 
 
 class _Bounded:
-    """Makes values of one event fit for a line; `left` is how many characters it may still take."""
+    """Bounds the values of one event. `left` is the number of characters that the line may still take."""
 
     def __init__(self) -> None:
         self.left = MAX_LINE_CHARS
@@ -46,7 +46,7 @@ class _Bounded:
             return float(value) if math.isfinite(value) else str(float(value))
         if isinstance(value, Mapping):
             return self.table(value.items(), depth) if depth < MAX_DEPTH else "{…}"
-        if type(value) in (list, tuple, set, frozenset):  # a named tuple has its own text
+        if type(value) in (list, tuple, set, frozenset):  # a named tuple is shown by its str()
             return self.entries(value, depth) if depth < MAX_DEPTH else "[…]"
         return self.text(value)
 
@@ -82,9 +82,10 @@ class _Bounded:
 
 
 def safe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """A structlog processor: time, level and event first, then every key and value printable and bounded.
+    """A structlog processor that makes every key and value printable and bounded.
 
-    An exception becomes `exception`, its traceback as a list of lines (`core.traceback_lines`).
+    Time, level and event come first. An exception becomes `exception`, its traceback as a list of lines
+    (`core.traceback_lines`).
     """
     del logger
     error = event.pop("exc_info", None)
@@ -107,9 +108,9 @@ def safe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def shown_again(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event that was read back, from a log anybody may have written: printable and bounded once more.
+    """An event read from a log, printable and bounded again, because any program may have written the log.
 
-    It has to have a time, a level and an event.
+    `event` must have the keys `timestamp`, `level` and `event`.
     """
     first = {key: event[key] for key in ("timestamp", "level", "event")}
     rest = {key: value for key, value in event.items() if key != "exception"}
@@ -123,13 +124,16 @@ def shown_again(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """A structlog processor: the event, made safe before, as one JSON object."""
+    """A structlog processor that renders an event, already made safe, as one JSON object."""
     del logger, method
     return json.dumps(event, ensure_ascii=False, allow_nan=False)
 
 
 def console_renderer(colors: bool) -> Processor:
-    """A structlog processor for people: one line an event; lines of a traceback begin with `    | `."""
+    """A structlog processor that renders an event as one line for people.
+
+    The lines of its traceback follow, each after `    | `.
+    """
     plain = structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
     )

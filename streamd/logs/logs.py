@@ -1,8 +1,8 @@
-"""The log: structlog on stderr or in the journal, one safe line an event, never in the way of the data.
+"""The log: structlog on stderr or in the journal, one safe line for each event. Logging never blocks.
 
-Components call `structlog.get_logger()`; the daemon calls `configure` once, and `flush_suppressed` now and
-then and at its end. Whatever a line quotes is made printable and is bounded, so that nothing from the
-network can forge, break or flood it.
+Components call `structlog.get_logger()`. The daemon calls `configure` once, and `flush_suppressed`
+periodically and at its end. All quoted text is printable and bounded, so that bytes from the network cannot
+forge, break or flood a line.
 """
 
 import logging
@@ -25,17 +25,17 @@ _LEVELS = ((50, "critical"), (40, "error"), (30, "warning"), (20, "info"))
 
 
 def _with_fields(render: Processor) -> Processor:
-    """A structlog processor: the rendered line, and beside it what `Journal` makes fields of."""
+    """A structlog processor that returns the rendered line and the values of its journal fields."""
 
     def both(logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Any], dict[str, str]]:
         fields = {key: event[key] for key in FIELDS if isinstance(event.get(key), str)}
-        return (render(logger, method, event),), fields  # it may take keys out of the event
+        return (render(logger, method, event),), fields  # last, because `render` may remove keys
 
     return both
 
 
 class _Bridge(logging.Handler):
-    """Takes what libraries say through `logging` and `warnings` into the same chain; event = logger name."""
+    """Logs the records of `logging` and `warnings` from libraries; the event is the name of their logger."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -55,11 +55,11 @@ def configure(
     journal_path: str = SOCKET_PATH,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Set up the log of this process, once, before anything may be logged.
+    """Set up the log of this process. Call it once, before the first event.
 
-    `level` is debug, info, warning or error. `auto` is console where `fd` is a terminal, json elsewhere.
-    Where `fd` is a unit's stream to the journal, lines go there with priority and fields.
-    What libraries log is shown from info on: at debug they would quote every statement.
+    `level` is debug, info, warning or error. `auto` means console if `fd` is a terminal, else json.
+    If `fd` is a unit's stream to the journal, lines go to the journal with priority and fields.
+    Records of libraries are shown at info and above, because at debug they quote every SQL statement.
     """
     for standard in {0, 1, 2, fd}:
         _keep_open(standard)
@@ -90,7 +90,7 @@ def configure(
 
 
 def set_level(level: str) -> None:
-    """Show what is at least so serious from now on."""
+    """Show events of this level and above from now on."""
     structlog.configure(
         **structlog.get_config() | {"wrapper_class": structlog.make_filtering_bound_logger(level)}
     )
@@ -98,7 +98,7 @@ def set_level(level: str) -> None:
 
 
 def flush_suppressed() -> None:
-    """Report what the rate limit held back and no line has told yet: one line for each kind."""
+    """Log a `suppressed` event for each kind whose held-back lines no other line has reported."""
     processors = structlog.get_config()["processors"]
     for limit in [processor for processor in processors if isinstance(processor, RateLimit)]:
         rest = [processor for processor in processors if processor is not limit]
@@ -110,19 +110,19 @@ def flush_suppressed() -> None:
 
 
 def print_line(line: str) -> None:
-    """One line as it is, for people, among those of the log: it too is lost rather than waited for."""
+    """Write one line unchanged to the output of the log. Like an event, it is lost if the output is full."""
     structlog.get_config()["logger_factory"]().info(line)
 
 
 def _keep_open(fd: int) -> None:
     try:
         os.fstat(fd)
-    except OSError:  # the parent has closed it: the next file opened, a database, would get its number
+    except OSError:  # closed by the parent process: the next opened file, a database, would get its number
         os.dup2(os.open(os.devnull, os.O_RDWR), fd)
 
 
 def _catch_the_uncaught() -> None:
-    """Python itself would print tracebacks as they are, with whatever the network wrote into them."""
+    """Log uncaught exceptions. Python would print their tracebacks unescaped, with bytes from the network."""
     log = structlog.get_logger()
     sys.excepthook = lambda _kind, error, _trace: log.critical("uncaught_exception", exc_info=error)
     sys.unraisablehook = lambda args: log.error("unraisable_exception", exc_info=args.exc_value)

@@ -1,4 +1,4 @@
-"""Limits the rate of log lines of one kind, and reports how many were held back."""
+"""Limits the rate of log lines of each kind, and reports the number held back."""
 
 import threading
 import time
@@ -8,33 +8,33 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 BURST = 20
-"""Lines of one kind that may come at once."""
+"""Lines of one kind that pass at once."""
 PER_SECOND = 1.0
-"""Lines of one kind a second in the long run."""
+"""Lines of one kind that pass each second in the long run."""
 MAX_KINDS = 256
-"""Kinds with an allowance of their own; all others share one allowance and one count."""
+"""Kinds with their own token bucket. All other kinds share one bucket and one count."""
 MAX_KIND_CHARS = 64
 
 START_UP = frozenset({
     "admin_listening", "file_waiting", "following", "generating", "listening", "receive_buffer_small",
     "socket_not_used",
 })  # fmt: skip
-"""Kinds that are never held back: each tells of another part, and no sender can bring one about."""
+"""Kinds that are never held back. Each part logs its own such event, and no sender can cause one."""
 
 _OTHER_KINDS = "(other kinds)"
 
 
 class RateLimit:
-    """A structlog processor: a token bucket for each kind of event, the kind being the event's name.
+    """A structlog processor with a token bucket for each kind of event. The kind is the event's name.
 
-    What is held back is counted; the count travels as `suppressed` on the next line of that kind, or is
-    taken by `take_suppressed`. Safe to call from several threads.
+    The number of lines held back is added as `suppressed` to the next line of that kind, or returned by
+    `take_suppressed`. Safe to call from several threads.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.RLock()  # a finalizer that warns may come in while it is held
-        self._tokens: dict[str, tuple[float, float]] = {}  # kind → (tokens, when they were counted)
+        self._lock = threading.RLock()  # a finalizer may warn while this thread holds it
+        self._tokens: dict[str, tuple[float, float]] = {}  # kind → (tokens, time of that count)
         self._suppressed: dict[str, int] = {}
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -49,7 +49,7 @@ class RateLimit:
         return event
 
     def admit(self, kind: str) -> int | None:
-        """How many of this kind were held back since the last one let through; None holds this one back."""
+        """Take a token and return the number of lines held back since the last one. None: hold it back."""
         with self._lock:
             now = self._clock()
             if kind not in self._tokens and len(self._tokens) >= MAX_KINDS:
@@ -64,7 +64,7 @@ class RateLimit:
             return self._suppressed.pop(kind, 0)
 
     def take_suppressed(self) -> dict[str, int]:
-        """What was held back and not yet reported, by kind; it counts as reported from now on."""
+        """The number of lines held back and not reported yet, by kind. They count as reported from now on."""
         with self._lock:
             taken, self._suppressed = self._suppressed, {}
         return taken

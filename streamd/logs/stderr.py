@@ -1,18 +1,18 @@
-"""Standard error as a place for lines that must never hold up who writes them."""
+"""Writes lines to standard error without ever blocking the caller."""
 
 import os
 import select
 import threading
 from collections.abc import Callable
 
-_PIPE_CHUNK_BYTES = 4096  # what a pipe that polls as writable takes without blocking: PIPE_BUF of pipe(7)
+_PIPE_CHUNK_BYTES = 4096  # PIPE_BUF of pipe(7): a pipe that polls as writable takes it without blocking
 
 
 class Stderr:
     """Writes whole lines to a file descriptor and never waits for it.
 
-    A line that finds it full, closed or failing is lost and counted in `lost`; the number is written in front
-    of the next line that gets through. Of a line that was begun the rest is kept and goes first.
+    A line is lost and counted in `lost` if the descriptor is full, closed or failing. The next line that can
+    be written is preceded by a notice with that number. The rest of a partly written line is written first.
     """
 
     def __init__(self, fd: int, notice: Callable[[int], str]) -> None:
@@ -22,11 +22,11 @@ class Stderr:
         self._rest = b""
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
-        self._lock = threading.RLock()  # a finalizer that warns may come in while it is held
+        self._lock = threading.RLock()  # a finalizer may warn while this thread holds it
         self._busy = False
 
     def write(self, line: str) -> None:
-        """One line without its end."""
+        """Write one line, given without its line end."""
         with self._lock:
             if self._busy:
                 self.lost += 1
@@ -52,13 +52,13 @@ class Stderr:
         return line.encode("utf-8", "backslashreplace") + b"\n"
 
     def _send(self, data: bytes) -> bool:
-        """Whether the line was begun; what could not be written of it is then in `_rest`."""
+        """Whether at least one byte was written. The rest of the line is then in `_rest`."""
         sent = 0
         try:
             while sent < len(data) and self._poll.poll(0):
                 sent += os.write(self._fd, data[sent : sent + _PIPE_CHUNK_BYTES])
         except OSError:
-            pass  # no reader, no space, no such descriptor: the caller counts it
+            pass  # no reader, no space or no such descriptor: the caller counts the line
         if sent:
             self._rest = data[sent:]
         return sent > 0

@@ -1,1 +1,1 @@
-"""Another configuration for a daemon that runs."""
+"""Applies a changed configuration to a running daemon."""

@@ -1,4 +1,4 @@
-"""Another configuration for a daemon that runs: what stays stays, and nothing that was taken is lost."""
+"""The differences between the running configuration and the one that a reload would apply."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,19 +16,27 @@ _FIXED_KEYS = (("daemon", "state_dir"), ("log", "format"))
 
 @dataclass(slots=True)
 class Changes:
-    """What a reload does, by names; a step's name is `pipeline > stage`."""
+    """The names of the components that a reload keeps, changes, replaces, adds or removes.
+
+    The name of a step is `pipeline > stage`.
+    """
 
     sources: dict[str, list[str]] = field(default_factory=dict)
-    """`kept` as it was, `changed` (other settings, schema or files; socket, connections, queue stay),
-    `replaced`, `added`, `removed`."""
+    """`kept`, `changed`, `replaced`, `added`, `removed`.
+
+    A changed source has other settings, schema or files, and keeps its socket, connections and queue.
+    """
     sinks: dict[str, list[str]] = field(default_factory=dict)
-    """`kept` with its buffer; `replaced` and `removed` ones write what they have first."""
+    """`kept`, `replaced`, `added`, `removed`.
+
+    A kept sink keeps its buffer. A replaced or removed sink writes its buffered records before it closes.
+    """
     steps: dict[str, list[str]] = field(default_factory=dict)
-    """`kept` with their state; the state of `replaced` and `removed` ones is gone."""
+    """`kept`, `replaced`, `added`, `removed`. A kept step keeps its state in memory."""
 
     @property
     def nothing(self) -> bool:
-        """Everything stays as it is."""
+        """Whether the reload changes nothing."""
         return not any(
             names
             for kinds in (self.sources, self.sinks, self.steps)
@@ -37,7 +45,7 @@ class Changes:
         )
 
     def summary(self) -> dict[str, str]:
-        """For a log line: `sources_changed: "lab, floor"` and so on; what is kept only as a number."""
+        """Fields of a log line, such as `sources_changed: "lab, floor"`. Kept components are only counted."""
         found: dict[str, str] = {}
         for of, kinds in (("sources", self.sources), ("sinks", self.sinks), ("steps", self.steps)):
             for kind, names in kinds.items():
@@ -47,7 +55,7 @@ class Changes:
 
 
 def refuse_fixed(now: Loaded, new: Loaded) -> None:
-    """Raises `ConfigError` where something differs that only a restart can change."""
+    """Raises `ConfigError` if a setting differs that only a restart can change."""
     fixed = [f"[{table}]" for table in _FIXED if getattr(now.config, table) != getattr(new.config, table)]
     fixed += [
         f"{table}.{key}"
@@ -59,14 +67,14 @@ def refuse_fixed(now: Loaded, new: Loaded) -> None:
 
 
 def keep_schemas(now: Loaded, new: Loaded) -> None:
-    """Let schemas that did not change be the very ones that are in use: whatever compares them sees it."""
+    """Put the running objects of unchanged schemas into `new`, so that they compare as identical."""
     for name, settings in new.config.schemas.items():
         if name in now.schemas and now.config.schemas[name] == settings:
             new.schemas[name] = now.schemas[name]
 
 
 def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes:
-    """What differs between what runs and what was assembled to follow it."""
+    """The differences between the running assembly `old` and its successor `parts`."""
     changes = Changes(sources=_sorted(old.sources, parts.sources), sinks=_sorted(old.sinks, parts.sinks))
     same = changes.sources["kept"]
     changed = [
@@ -93,7 +101,7 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
 
 
 def _schema(loaded: Loaded, source: str) -> Schema | None:
-    """What the source's codec decodes to; one that did not change is the same object (`keep_schemas`)."""
+    """The schema of the source's codec. An unchanged schema is the same object (`keep_schemas`)."""
     return loaded.schemas.get(loaded.config.sources[source].schema_name or "")
 
 

@@ -1,4 +1,4 @@
-"""What a reload would open is tried before anything that runs is touched."""
+"""Tries whether the new sources and sinks of a reload can be opened, before the reload changes anything."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,9 +11,10 @@ from streamd.reload.changes import Changes
 
 
 async def rehearse(parts: Assembly, changes: Changes, holds: Sequence[Place]) -> None:
-    """Raises `ConfigError` or `EnvironmentFault` where something that is new could not be opened.
+    """Raises `ConfigError` or `EnvironmentFault` if a new source or sink could not be opened.
 
-    What `holds` names is this daemon's own and is handed over. The loop goes on meanwhile.
+    A place in `holds` is taken by this daemon itself, which passes it on, so it is no fault. The trials run
+    in a thread and do not block the loop.
     """
     trials: list[Callable[[], Any]] = [
         *(parts.sinks[name].rehearse for name in changes.sinks["replaced"] + changes.sinks["added"]),

@@ -1,4 +1,4 @@
-"""Every reload of a running daemon, by SIGHUP or the control socket."""
+"""Runs the reloads of a daemon, requested by SIGHUP or through the control socket."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,10 +14,10 @@ log = structlog.get_logger()
 
 
 class Reloads:
-    """One at a time: each is reported to systemd and the log, and its outcome is remembered for `status`.
+    """Runs one reload at a time. systemd and the log are notified, and `status` shows the last outcome.
 
-    `reload` is given whether it only tries; it raises `ConfigError` or `EnvironmentFault` where everything
-    stays as it was. Whoever holds `lock` keeps reloads waiting.
+    `reload` is called with True for a dry run. It raises `ConfigError` or `EnvironmentFault` if the daemon
+    keeps its previous configuration. Reloads wait while the daemon holds `lock`.
     """
 
     def __init__(self, reload: Callable[[bool], Awaitable[Changes]], view: View) -> None:
@@ -26,7 +26,7 @@ class Reloads:
         self._view = view
 
     async def ask(self, **asker: str | int) -> Changes | ConfigError | EnvironmentFault:
-        """Reload for `asker`, who is named in the log. A refusal is a value here: it ends nothing."""
+        """Reload and log the outcome with the fields of `asker`. A refusal is returned, not raised."""
         async with self.lock:
             notify("RELOADING=1", f"MONOTONIC_USEC={microseconds(self._view.clock().mono_s)}")
             try:
@@ -34,7 +34,7 @@ class Reloads:
             except (ConfigError, EnvironmentFault) as error:
                 self._view.reload_failure = ReloadFailure(self._view.clock().wall_s, str(error))
                 why, hint = str(error), "the daemon keeps the previous configuration"
-                log.error("reload_failed", why=why, hint=hint, **asker)  # noqa: TRY400 - the words say it all
+                log.error("reload_failed", why=why, hint=hint, **asker)  # noqa: TRY400 - needs no traceback
                 return error
             finally:
                 notify("READY=1")
@@ -44,6 +44,6 @@ class Reloads:
             return changes
 
     async def dry_run(self) -> Changes:
-        """What a reload would change; nobody else hears of it. Raises `ConfigError` or `EnvironmentFault`."""
+        """The changes that a reload would make; not logged. Raises `ConfigError` or `EnvironmentFault`."""
         async with self.lock:
             return await self._reload(True)

@@ -1,4 +1,4 @@
-"""From one assembly to the next while records go on coming: nothing that was taken is lost or overtaken."""
+"""Replaces the running assembly by the next one, without losing or reordering records."""
 
 import asyncio
 import os
@@ -25,11 +25,11 @@ log = structlog.get_logger()
 _CANCEL_S = 3.0
 
 Start = Callable[[str, Coroutine[Any, Any, None]], asyncio.Task[None]]
-"""Runs a part as a task of the daemon's, which waits for it when it drains."""
+"""Runs a part as a task of the daemon. The drain waits for it."""
 
 
 class Swap:
-    """One reload. `open` may fail and then nothing has changed; from `run` on there is no way back."""
+    """One reload. `open` may fail and then changes nothing. `run` cannot be undone."""
 
     def __init__(
         self, old: Assembly, new: Assembly, changes: Changes, books: Books, state: StateKeeper
@@ -44,13 +44,15 @@ class Swap:
         self._going = changes.sources["replaced"] + changes.sources["removed"]
         self._sinks_going = changes.sinks["removed"] + changes.sinks["replaced"]
 
-    def _beside(self, name: str, kind: str) -> bool:
-        """Whether what is new can be opened before what it replaces is closed."""
-        if kind == "sinks":
-            sink = self._new.sinks[name]
-            return sink.opens_beside or not any(
-                _same_place(self._old.sinks[gone], sink) for gone in self._sinks_going
-            )
+    def _sink_opens_first(self, name: str) -> bool:
+        """Whether the new sink can be opened before the sinks it replaces are closed."""
+        sink = self._new.sinks[name]
+        return sink.opens_beside or not any(
+            _same_place(self._old.sinks[gone], sink) for gone in self._sinks_going
+        )
+
+    def _source_opens_first(self, name: str) -> bool:
+        """Whether the new source can be opened before the sources it replaces are stopped."""
         old, new = self._old.sources, self._new.sources[name]
         if any(_overlap(old[gone], new) for gone in self._going):
             return False
@@ -62,7 +64,10 @@ class Swap:
         return [stage for stage in stages if stage.step not in before]
 
     async def open(self) -> None:
-        """Open what is new, where what it replaces lets it. Raises `EnvironmentFault` or `ConfigError`."""
+        """Open the new components that need not wait for a component they replace.
+
+        Raises `EnvironmentFault` or `ConfigError`; then every component opened here is closed again.
+        """
         opened: list[AnySink | AnySource | Stage] = []
         resuming = {name: intake.buffer.on_room for name, intake in self._old.intakes.items()}
         try:
@@ -71,11 +76,11 @@ class Swap:
                 step.open()
                 opened.append(step)
             for name in self._sinks:
-                if self._beside(name, "sinks"):
+                if self._sink_opens_first(name):
                     await self._new.sinks[name].open()
                     opened.append(self._new.sinks[name])
             for name in self._sources:
-                if self._beside(name, "sources"):
+                if self._source_opens_first(name):
                     await self._new.sources[name].open(self._new.intakes[name])
                     opened.append(self._new.sources[name])
         except BaseException:
@@ -94,7 +99,7 @@ class Swap:
         timeout_s: float,
         on_gone: Callable[[str], None],
     ) -> None:
-        """Swap. Batches under way in steps are waited for up to `timeout_s`, then given up and counted.
+        """Swap the assemblies. Batches still in the steps after `timeout_s` are dropped and counted.
 
         `on_gone` is called with the name of each sink after its last write, before its successor opens.
         """
@@ -104,7 +109,7 @@ class Swap:
         await self._retire_workers([tasks[f"pipeline {name}"] for name in old.workers], timeout_s)
         for name in gone:
             old.intakes[name].abandon("reload")
-            await old.sources[name].stop()  # what it remembers now is where one of another name goes on
+            await old.sources[name].stop()  # saves its position, from which a renamed source continues
         await self._state.hand_over(new)
         for name, pipeline in new.pipelines.items():
             self._books.connect(name, [output.sink for output in pipeline.fanout.outputs])
@@ -116,14 +121,14 @@ class Swap:
         for name, workers in new.workers.items():
             start(f"pipeline {name}", workers.run())
         for name in self._sources:
-            if not self._beside(name, "sources"):
+            if not self._source_opens_first(name):
                 opening = partial(new.sources[name].open, new.intakes[name])
                 start(f"source {name}", _open_late(opening, f"source {name}"))
 
     async def _stop_sources(self, tasks: dict[str, asyncio.Task[None]]) -> None:
         for name in self._going:
             opening = tasks.get(f"source {name}")
-            if opening is not None:  # an earlier reload's, that may still be trying
+            if opening is not None:  # an earlier reload may still be trying to open it
                 opening.cancel()
                 await asyncio.wait({opening})
             await self._old.sources[name].stop()
@@ -140,7 +145,7 @@ class Swap:
                 f"sink {name}, the one before", _close(writing, old.sinks[name], name, on_gone)
             )
         for name in self._sinks:
-            sink = None if self._beside(name, "sinks") else new.sinks[name]
+            sink = None if self._sink_opens_first(name) else new.sinks[name]
             before = {
                 task
                 for gone, task in closing.items()
@@ -166,7 +171,7 @@ class Swap:
             await asyncio.wait(late, timeout=_CANCEL_S)
             lost = sum(book.give_up("reload") for book in self._books.records.values())
             for workers in old.workers.values():
-                for feed in workers.unfinished:  # nobody can ask their codecs for what they hold any more
+                for feed in workers.unfinished:  # the frames held by these codecs can no longer be released
                     feed.frames.dropped["reload"] += feed.frames.held
                     lost += feed.frames.held
                     feed.frames.held = 0
@@ -174,9 +179,9 @@ class Swap:
 
 
 def _same_place(one: AnySink, other: AnySink) -> bool:
-    """Whether two sinks write to the same table, file or peer, by whatever name.
+    """Whether two sinks write to the same table, file or peer, also under different names.
 
-    Those of a type that declares no outputs (stdout) all write to one place.
+    All sinks of a type that declares no outputs (stdout) write to one place.
     """
     outputs = _outputs(one)
     return bool(outputs & _outputs(other)) or (type(one) is type(other) and not outputs)
@@ -186,12 +191,12 @@ def _outputs(sink: AnySink) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     for kind, at, table, _ in sink.config.outputs:
         path = at if kind == "peer" else os.path.realpath(sink.context.state_dir / at)
-        found.add((kind, path, table.lower()))  # SQLite's names know no case
+        found.add((kind, path, table.lower()))  # SQLite compares names without case
     return found
 
 
 def _overlap(one: AnySource, other: AnySource) -> bool:
-    """Whether two sources cannot be open at one time: 127.0.0.1:514 and 0.0.0.0:514, one socket or file."""
+    """Whether two sources cannot be open at once, such as 127.0.0.1:514 and 0.0.0.0:514, or one file."""
     endpoints = one.config.endpoints
     if not endpoints:
         same_file = os.path.realpath(str(one.address)) == os.path.realpath(str(other.address))
@@ -227,7 +232,7 @@ async def _close(
 
 
 async def _deliver(delivery: Delivery, before: set[asyncio.Task[None]], sink: AnySink | None) -> None:
-    """Deliver once those who did so `before` have written their last; a `sink` is opened first."""
+    """Wait for the tasks `before`, open the `sink` if it is given, and deliver."""
     if before:
         await asyncio.wait(before)
     if sink is not None:
@@ -236,7 +241,7 @@ async def _deliver(delivery: Delivery, before: set[asyncio.Task[None]], sink: An
 
 
 async def _open_late(open_it: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-    """Open what could not be opened earlier, however long it takes until that is possible."""
+    """Try to open a component until it succeeds."""
     backoff = Backoff()
     while True:
         try:

@@ -1,1 +1,1 @@
-"""Dead letters, once more through the pipelines."""
+"""Sends dead letters through the pipelines again."""

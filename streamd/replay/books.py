@@ -1,4 +1,4 @@
-"""The books of a replay: one source, `replay`, whatever sources its letters once came from."""
+"""The books of a replay. All letters count for one source, `replay`, whatever their original source."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,13 +8,13 @@ from streamd.core.sums import Entry
 from streamd.ledger.ledger import Ledger
 
 REPLAY = "replay"
-"""The source a replay is counted as: what its letters once were is in the books of the run that read them."""
+"""The source of a replay's counts. The run that read the letters has counted them for their own source."""
 
 
 class ReplayBooks(Books):
-    """Books in which batches go by the name of their first source and are counted as `replay`.
+    """Books in which batches keep the name of their original source and are counted as `replay`.
 
-    Rows, steps and new dead letters name the first source; only the counts are summed.
+    Rows, steps and new dead letters name the original source. Only the counts are summed.
     """
 
     def pipeline(self, source: str, pipeline: str) -> RecordBook:
@@ -28,12 +28,12 @@ class ReplayBooks(Books):
         return super().delivery(REPLAY, pipeline, sink)
 
     def abandon(self) -> None:
-        """Enter what has no fate as dropped: its letters are still there, but this run is over."""
+        """Count everything without a fate as dropped. Its letters stay in the dead letters."""
         for book in self.every():
             book.give_up("shutdown")
 
     def entries(self) -> Iterator[Entry]:
-        """Every number of every book; the frames of all first sources together."""
+        """Every number of every book, with the frames of all original sources in one sum."""
         total = FrameBook(REPLAY)
         for book in self.frames.values():
             total.add(book)
@@ -43,20 +43,20 @@ class ReplayBooks(Books):
 
 
 class ReplayLedger(Ledger):
-    """The ledger of a replay, which may run beside the daemon: it takes no daemon's run for one that ended.
+    """The ledger of a replay. A daemon may run at the same time, so it marks no daemon's run as unclean.
 
-    There is one replay at a time, so another one without an end was killed.
+    Only one replay runs at a time, so an earlier replay without an end was killed.
     """
 
     kind = REPLAY
 
     def _has_ended(self, kind: str) -> bool:
-        return kind == REPLAY  # a daemon may run; where it does not, its next start tells of it
+        return kind == REPLAY  # a daemon's next start marks its own run
 
     def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
-        """As the ledger's own; a sink names the first source."""
+        """As in `Ledger`, with the entries counted as `replay`. A sink names the original source."""
         return super().rows([entry._replace(source=REPLAY) for entry in entries])
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        """As the ledger's own; a sink names the first source."""
+        """As in `Ledger`, with the entries counted as `replay`. A sink names the original source."""
         super().committed([entry._replace(source=REPLAY) for entry in entries])

@@ -1,4 +1,4 @@
-"""Dead letters read back: what a replay would take, and each as the frame it goes in as again."""
+"""Dead letters of a replay: the selection, and each letter as the frame that is sent again."""
 
 import json
 import sqlite3
@@ -25,14 +25,14 @@ SELECT id, received_at, peer, payload FROM (
   )
 ) WHERE before_bytes < ?
 """  # noqa: S608 - our own words
-"""Letters of one origin behind an id and up to another, at most so many and about so many bytes."""
+"""Letters of one origin after an id and up to another, limited by number and, approximately, by bytes."""
 
 
 class Origin(NamedTuple):
-    """Where letters come from: all that share it go the same way again.
+    """The origin of letters. All letters of one origin take the same way again.
 
-    `sink` is given where only that sink refused the record: the others have it. `pipeline` is None where
-    the frame was refused before any pipeline: then it goes to all that read the source.
+    `sink` is set if only that sink refused the record; the other sinks have it. `pipeline` is None if the
+    frame was refused before any pipeline; it then goes to all pipelines that read the source.
     """
 
     source: str
@@ -43,22 +43,22 @@ class Origin(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class ReplayPlan:
-    """What a replay takes: letters up to the one numbered `last_id`, and how many there are by origin."""
+    """The letters of a replay: the selected letters with ids up to `last_id`, and their number by origin."""
 
     wanted: LetterFilter
     last_id: int
     origins: dict[Origin, int]
     edited: dict[int, bytes] = field(default_factory=dict)
-    """Payloads by the number of the letter in whose place they go in."""
+    """Edited payloads by id. Each replaces the payload of its letter."""
 
     @property
     def letters(self) -> int:
-        """How many they are."""
+        """The number of letters."""
         return sum(self.origins.values())
 
 
 def plan(connection: sqlite3.Connection, wanted: LetterFilter, limit: int | None = None) -> ReplayPlan:
-    """Find the letters meant, with `limit` the oldest of them. Letters that come later are not in it."""
+    """Select the letters of a replay, with `limit` only the oldest. Letters added later are not included."""
     ((last_id,),) = connection.execute(
         "SELECT coalesce(max(id), 0) FROM"  # noqa: S608 - our own words
         f" (SELECT id FROM dead_letters WHERE {wanted.condition} ORDER BY id LIMIT ?)",
@@ -73,7 +73,7 @@ def plan(connection: sqlite3.Connection, wanted: LetterFilter, limit: int | None
 
 
 class Letter(NamedTuple):
-    """One dead letter as it goes in again: the bytes for its codec, who sent them, and when."""
+    """One dead letter to send again: the bytes for its codec, their sender and their time."""
 
     id: int
     payload: bytes
@@ -82,9 +82,9 @@ class Letter(NamedTuple):
 
 
 def letters_of(rows: list[tuple[Any, ...]], kind: str, edited: Mapping[int, bytes]) -> list[Letter]:
-    """The rows as letters, without those of records that had no JSON and were kept as a text.
+    """The rows as letters. Records without a JSON form, stored as a string, are left out.
 
-    The payload of a letter in `edited` is the one there.
+    A payload in `edited` replaces the stored one.
     """
     letters = []
     for letter_id, kept_at, peer, payload in rows:
@@ -95,7 +95,7 @@ def letters_of(rows: list[tuple[Any, ...]], kind: str, edited: Mapping[int, byte
             record = _object(content)
             if record is None:
                 continue
-            # A letter knows the time of its batch; a record that has passed a step knows its own.
+            # The letter's columns are those of its batch; a record after a step may have its own in metadata.
             sender = _text(record.get(PEER)) or sender
             received_at = _moment(record.get(RECEIVED_AT)) or kept_at
         letters.append(Letter(letter_id, content, sender, datetime.fromisoformat(received_at).timestamp()))
@@ -103,10 +103,10 @@ def letters_of(rows: list[tuple[Any, ...]], kind: str, edited: Mapping[int, byte
 
 
 class KeptRecord(Codec[Settings]):
-    """Makes a record of the JSON it was kept as; its metadata is in the letter's other columns."""
+    """Decodes a record from its JSON in a dead letter. Its metadata is in other columns of the letter."""
 
     def decode_one(self, payload: bytes, now: Now) -> Record:
-        """The record as it was when it was refused; bytes in it have become base64 text."""
+        """The record at the time of its rejection. Bytes in it have become base64 text."""
         del now
         record = _object(payload)
         if record is None:
@@ -118,7 +118,7 @@ class KeptRecord(Codec[Settings]):
 
 def _object(payload: bytes) -> Record | None:
     try:
-        record = json.loads(payload)  # unlike faster ones it keeps whole numbers of any size as they are
+        record = json.loads(payload)  # unlike faster parsers it keeps integers of any size exact
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -1,4 +1,4 @@
-"""One replay at a time."""
+"""The lock that allows one replay at a time."""
 
 import fcntl
 import os
@@ -11,9 +11,9 @@ from streamd.core.errors import EnvironmentFault
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Be the only replay of the letters in `folder`: two would store everything twice.
+    """Hold the lock for a replay of the letters in `folder`. Two replays would store each record twice.
 
-    Raises `EnvironmentFault` where there is another one.
+    Raises `EnvironmentFault` if another replay holds it.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -1,4 +1,4 @@
-"""What a replay says when it is over."""
+"""The result of a replay."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from streamd.core.ack import Status
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the letters of a plan. `impossible` counts those that could not go in, by reason."""
+    """The fates of the letters of a plan. `impossible` counts letters that could not be sent, by reason."""
 
     fates: Counter[Status] = field(default_factory=Counter)
     impossible: Counter[str] = field(default_factory=Counter)
     unconfirmed: int = 0
-    """Records of these that a sink has sent and nobody can say the peer has read."""
+    """Records that a sink has sent without knowing whether the peer read them."""
     differences: list[str] = field(default_factory=list)
-    """What the books of the replay cannot account for; empty."""
+    """Differences in the books of the replay. Empty unless streamd has a fault."""
 
     @property
     def done(self) -> int:

@@ -1,9 +1,9 @@
-"""Dead letters sent once more through the pipelines of the present configuration."""
+"""Sends dead letters through the pipelines of the current configuration again."""
 
 import asyncio
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -20,7 +20,6 @@ from streamd.core.expression import Expression
 from streamd.core.frames import Frames
 from streamd.core.settings import BufferSettings
 from streamd.core.shared import Shared
-from streamd.core.sums import Entry
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.replay.books import ReplayBooks, ReplayLedger
@@ -43,24 +42,25 @@ log = structlog.get_logger()
 
 LETTERS_AT_ONCE = 1000
 BYTES_AT_ONCE = 8 * 2**20
-"""Letters under way at one time: what a crash can leave both stored and in the dead letters."""
+"""The limit of letters under way. A crash can leave this many both stored and in the dead letters."""
 STOP_PATIENCE_S = 1.0
-"""How long a stop waits for the letters under way; those of a sink that cannot write now would never end."""
+"""How long a stop waits for letters under way. A failing sink might never finish its letters."""
 _NEVER = Expression("False")
-"""The condition of sinks that have the record already; offered to them too, it leaves their books whole."""
+"""The condition for sinks that have the record already. They filter it, so their books balance."""
 _NO_JSON = "the record had no JSON"
 _MEMORY_BYTES = 64 * 2**20
 _UNBOUNDED = 2**62
 _GONE = (Status.DELIVERED, Status.FILTERED, Status.REJECTED)
-"""Fates after which the letter is deleted: where it was refused again, a new one is committed."""
+"""Fates after which the letter is deleted. After another rejection a new letter has been committed."""
 
 
 class Replay:
-    """One replay in a process of its own; a daemon may run meanwhile.
+    """One replay in its own process. A daemon may run at the same time.
 
-    A letter is deleted after its records are committed. A crash between the two leaves it in the dead
-    letters, and the next replay stores its records a second time: at least once, and once where the sink
-    has `unique`. A stop that leaves letters which some of their sinks have is such a crash to these.
+    A letter is deleted after its records are committed. A crash between the two leaves the letter in the
+    dead letters, and the next replay stores its records a second time. Records are therefore stored at least
+    once, and exactly once if the sink has `unique`. A stop has the same effect on a letter that only some of
+    its sinks have stored.
     """
 
     def __init__(self, loaded: Loaded, plan: ReplayPlan) -> None:
@@ -70,7 +70,7 @@ class Replay:
         self.outcome = Outcome()
         self.books = ReplayBooks()
         self.databases = Databases()
-        # Letters that are refused again take the place of those they were: no bound may cost one of them.
+        # A letter that is refused again replaces the old one, so no limit may discard it.
         unbounded = {"rate": _UNBOUNDED, "burst": _UNBOUNDED, "max_size": _UNBOUNDED}
         self.dead_letters = DeadLetters(
             loaded.state_dir / config.dead_letters.path,
@@ -86,17 +86,17 @@ class Replay:
         self._delivering: list[asyncio.Task[None]] = []
         self._stopping = False
         self._over = asyncio.Event()
-        """The fates of the letters under way are known, or a stop waits for them no longer."""
+        """Set when the fates of the letters under way are known, or a stop no longer waits for them."""
 
     def stop(self) -> None:
-        """Finish what is under way and can be within `STOP_PATIENCE_S`, and leave the rest."""
+        """Wait up to `STOP_PATIENCE_S` for the letters under way, and leave the rest in the dead letters."""
         self._stopping = True
         asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._over.set)
 
     async def run(self, progress: Callable[[int], None]) -> Outcome:
-        """Replay the plan; `progress` is called with the number of letters whose fate is known.
+        """Replay the plan. `progress` is called with the number of letters whose fate is known.
 
-        Raises `EnvironmentFault`; one is that another replay of these letters is under way.
+        Raises `EnvironmentFault`, also if another replay of these letters is under way.
         """
         config = self.loaded.config
         async with AsyncExitStack() as closing:
@@ -112,7 +112,7 @@ class Replay:
                 ledger_file,
                 uuid.uuid4().hex[:12],
                 config.ledger.interval,
-                beside=self._beside,
+                more_entries=self.dead_letters.entries,
             )
             await ledger.open()
             closing.push_async_callback(ledger.close)
@@ -138,13 +138,13 @@ class Replay:
         return self.outcome
 
     async def _open_sinks(self, closing: AsyncExitStack) -> list[Origin]:
-        """Open the sinks wanted. The origins whose letters can go in; the others are entered with the reason.
+        """Open the sinks of the plan; returns the origins whose letters can be sent.
 
-        A sink that cannot be opened, like a file that the daemon is writing, keeps only its own letters here.
+        The letters of other origins are counted as impossible with their reason. A sink that cannot be
+        opened, such as a file that the daemon writes, prevents only the letters of its own origins.
         """
         possible: list[Origin] = []
-        shut: dict[str, str | None] = {}
-        """Why a sink cannot be opened, or None where it is open."""
+        shut: dict[str, str | None] = {}  # sink → the reason why it cannot be opened, None if it is open
         for origin, count in self.plan.origins.items():
             reason = why_not(self.loaded, origin)
             for name in sinks_of(self.loaded, origin) if reason is None else ():
@@ -179,7 +179,7 @@ class Replay:
             Route(self._pipeline(name, origin), self.books.pipeline(origin.source, name))
             for name in pipelines_of(self.loaded, origin)
         ]
-        # One letter a batch, so that each has a fate of its own.
+        # Each batch has one letter, so that each letter has its own fate.
         feed = Feed(intake.buffer, codec, book, routes)
         workers = Workers([feed], self.dead_letters, read_clock, count=1, max_batch=1)
         async with asyncio.TaskGroup() as group:
@@ -206,9 +206,9 @@ class Replay:
     async def _fates(
         self, letters: list[Letter], intake: Intake, working: asyncio.Task[None]
     ) -> dict[int, Status]:
-        """Send the letters in, and return the fate of each by its number when all are known.
+        """Send the letters; returns the fate of each by its id when all fates are known.
 
-        After a stop it is that of those which had their end in time; the others count as dropped.
+        After a stop, letters that were not finished in time count as dropped.
         """
         fates: dict[int, Status] = {}
         self._over.clear()
@@ -224,19 +224,15 @@ class Replay:
         if letters:
             await self._over.wait()
         if len(fates) < len(letters):
-            # A commit under way has its last word here: what it stores must not stay in the dead letters.
+            # A commit under way may still succeed here, and its letters must not stay in the dead letters.
             for task in (working, *self._delivering):
                 task.cancel()
             await asyncio.wait((working, *self._delivering))
             self.books.abandon()
         return {letter.id: fates.get(letter.id, Status.DROPPED) for letter in letters}
 
-    def _beside(self) -> Iterator[Entry]:
-        """What the ledger holds beside the books."""
-        yield from self.dead_letters.entries()
-
     def _pipeline(self, name: str, origin: Origin) -> Pipeline:
-        """The pipeline with steps of its own state; where one sink refused the letters, to that one only."""
+        """The pipeline with fresh steps. If only one sink refused the letters, they go to that sink only."""
         outputs = [
             Output(
                 sink,
@@ -256,8 +252,8 @@ class Replay:
         return Delivery(
             name,
             self.parts.sinks[name],
-            settings.batch.model_copy(update={"max_wait": 0.0}),  # what is under way is all there will be
-            settings.buffer.model_copy(update={"when_full": "block"}),  # letters can wait: none is dropped
+            settings.batch.model_copy(update={"max_wait": 0.0}),  # no more letters follow, so no wait
+            settings.buffer.model_copy(update={"when_full": "block"}),  # letters can wait, so none is dropped
             self.books,
             read_clock,
         )
@@ -268,7 +264,7 @@ def _first(faults: BaseException | None) -> BaseException | None:
 
 
 async def _delete(letters: Database, numbers: list[int]) -> None:
-    """Delete what has been committed elsewhere; tried until it succeeds, or the letters would come twice."""
+    """Delete letters whose records are committed. Retries until it succeeds, so none is replayed twice."""
     backoff = Backoff(most_s=1.0)
     while numbers:
         try:

@@ -1,11 +1,11 @@
-"""Which way dead letters go in again, in the present configuration."""
+"""The pipelines and sinks that receive replayed letters in the current configuration."""
 
 from streamd.config import Loaded
 from streamd.replay.letters import Origin
 
 
 def why_not(loaded: Loaded, origin: Origin) -> str | None:
-    """Why letters of this origin cannot be replayed in the present configuration; None where they can."""
+    """The reason why letters of this origin cannot be replayed in the current configuration, or None."""
     config = loaded.config
     if origin.kind not in ("frame", "record"):
         return f"the payload was not kept ({origin.kind})"
@@ -21,12 +21,12 @@ def why_not(loaded: Loaded, origin: Origin) -> str | None:
 
 
 def pipelines_of(loaded: Loaded, origin: Origin) -> list[str]:
-    """The pipelines its letters go through."""
+    """The pipelines that receive letters of this origin."""
     return _readers(loaded, origin.source) if origin.pipeline is None else [origin.pipeline]
 
 
 def sinks_of(loaded: Loaded, origin: Origin) -> list[str]:
-    """The sinks its letters may go to."""
+    """The sinks that may receive letters of this origin."""
     if origin.sink is not None:
         return [origin.sink]
     pipelines = loaded.config.pipelines

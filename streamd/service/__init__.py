@@ -1,1 +1,1 @@
-"""The link to the service manager: inherited sockets, notifications, watchdog."""
+"""The link to the service manager: notifications and the watchdog."""

@@ -1,4 +1,4 @@
-"""What the daemon says to systemd while it lives: ready, how it is, that it gets on, that it stops."""
+"""The notifications to systemd while the daemon runs: ready, status, watchdog, stopping."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -17,21 +17,24 @@ from streamd.service.systemd import microseconds, notify
 from streamd.sqlite.files import free_bytes
 
 EVERY_S = 3.0
-"""Time between two status lines; less where the watchdog wants to hear more often."""
+"""Time between two notifications. A watchdog interval below twice this time shortens it."""
 EXTENSION_S = 15.0
-"""What is asked for at each turn of a drain: a loop that hangs in it is ended so much later."""
+"""The extension requested with each notification of a drain. systemd kills a hung drain after this time."""
 LEAST_PATIENCE_S = 5.0
-"""However short the watchdog's interval: a locked database keeps an attempt to commit for a second, and
-for another one behind each who waits for the same file."""
+"""The shortest patience, whatever the watchdog's interval.
+
+A locked database delays an attempt to commit by a second, and by another second for each other sink that
+waits for the same file.
+"""
 
 log = structlog.get_logger()
 
 
 class Announcer:
-    """Speaks to systemd; does nothing that matters where there is none.
+    """Notifies systemd of the daemon's state. Without systemd the notifications have no effect.
 
-    `WATCHDOG=1` is left out as long as a part stands still (see `parts_of`): systemd then restarts the
-    daemon. `watchdog_s` is its interval, None where it has none.
+    While a part has stalled (see `parts_of`), `WATCHDOG=1` is not sent, so that systemd restarts the daemon.
+    `watchdog_s` is the watchdog's interval, or None if it is off.
     """
 
     def __init__(
@@ -54,23 +57,23 @@ class Announcer:
         self._drain_until_mono_s = 0.0
 
     async def run(self) -> None:
-        """Speak at once and at every turn, until cancelled."""
+        """Send `READY=1` at once and a notification every `every_s`, until cancelled."""
         self._send("READY=1", *self.turn(self._view.clock()))
         while True:
             await asyncio.sleep(self.every_s)
             self._send(*self.turn(self._view.clock()))
 
     def stop(self, until_mono_s: float) -> None:
-        """The drain begins, and may take until then."""
+        """Announce the drain, which ends at `until_mono_s` at the latest."""
         self._drain_until_mono_s = until_mono_s
         self._send("STOPPING=1", *self.turn(self._view.clock()))
 
     def closing(self, longest_s: float) -> None:
-        """All is drained or given up; closing takes this long at most."""
+        """Announce the end of the drain. Closing takes at most `longest_s`."""
         self._send(f"EXTEND_TIMEOUT_USEC={microseconds(longest_s)}")
 
     def turn(self, now: Now) -> list[str]:
-        """What is to be said now."""
+        """The assignments of the notification to send now."""
         if self._watchdog_s is not None:
             patience_s = max(self._watchdog_s, LEAST_PATIENCE_S)
             self._judge(self._progress.observe(self._parts(patience_s), now.mono_s))
@@ -86,7 +89,7 @@ class Announcer:
             log.error(
                 "stalled",
                 parts=stalled,
-                hint="systemd is told nothing more, and restarts the daemon unless it goes on",
+                hint="streamd sends no WATCHDOG=1 while it is stalled, so systemd restarts it",
             )
         elif self._stalled and not stalled:
             log.info("goes_on", after=self._stalled)
@@ -94,7 +97,7 @@ class Announcer:
 
     def _status(self, now: Now) -> str:
         self._view.refresh()
-        with suppress(OSError):  # a folder that is gone is what the sinks tell
+        with suppress(OSError):  # the sinks report a missing folder
             self._disk.observe(free_bytes(self._state_dir), now.mono_s)
         line = status_line(self._view.books, self._disk.days_left())
         troubles = [
@@ -105,11 +108,12 @@ class Announcer:
 
 
 def parts_of(assembly: Assembly, config: Config, patience_s: float) -> Iterator[Part]:
-    """What has to get on. Only what a restart could help is due:
+    """The parts that the watchdog observes. A part is due only if a restart could help it:
 
-    a sink that writes files while an attempt to commit is under way (one that retries has ended an attempt,
-    one whose peer does not read waits for somebody else), and the workers of a source while frames wait and
-    no sink makes them wait. A step that waits has its own `timeout`, which is added to their patience.
+    - a sink that writes files is due while an attempt to commit is under way. A sink that retries has ended
+      its attempt, and a sink to a peer may wait for the peer to read;
+    - the workers of a source are due while frames wait and no full sink blocks them. The `timeout` of an
+      offloaded step is added to their patience.
     """
     for name, delivery in assembly.deliveries.items():
         attempt = delivery.writing

@@ -1,35 +1,37 @@
-"""Whether the parts of the daemon that have something to do get on with it: what the watchdog is fed by."""
+"""Detects stalled parts of the daemon, for the watchdog."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """One part as it is now, told by its name in `[…]` of the configuration."""
+    """One part of the daemon at one moment. `name` is the kind and name of its table in the configuration."""
 
     name: str
     doing: str
-    """What it has to do, for people: `commit under way`."""
+    """Its work in words: `a commit has been under way`."""
     due: bool
-    """It has something to do and can do it: nobody else holds it up, and a restart could help."""
+    """It has work, no other part blocks it, and a restart could help."""
     state: object
-    """What differs from the last time as soon as anything was done."""
+    """Any value that changes with every progress."""
     patience_s: float
-    """How long it may stand still."""
+    """How long it may make no progress."""
 
 
 class Progress:
-    """Watches what is due. Time in which nobody looked is no time in which a part stood still: a process
-    that was stopped, or a loop that was late, says nothing about a disk.
-    """
+    """Measures how long due parts have made no progress."""
 
     def __init__(self, longest_gap_s: float) -> None:
+        """Of a gap between two observations, at most `longest_gap_s` count as time without progress.
+
+        A longer gap means a stopped process or a late loop, not a stalled disk.
+        """
         self._longest_gap_s = longest_gap_s
         self._seen_mono_s: float | None = None
         self._still: dict[str, tuple[object, float]] = {}  # name → (state, seconds it has been that)
 
     def observe(self, parts: Iterable[Part], mono_s: float) -> list[str]:
-        """Who has stood still for too long, one short line each; none where all is well."""
+        """One line for each part without progress for longer than its patience."""
         gap_s = 0.0 if self._seen_mono_s is None else min(mono_s - self._seen_mono_s, self._longest_gap_s)
         self._seen_mono_s = mono_s
         before, self._still = self._still, {}

@@ -1,4 +1,4 @@
-"""How the daemon is, in one line: `received 41.2 M, lost 0, kernel 0, disk 12 d left`."""
+"""The status of the daemon in one line: `received 41.2 M, lost 0, kernel 0, disk 12 d left`."""
 
 from collections import deque
 
@@ -6,7 +6,7 @@ from streamd.core.books import Books
 
 _DAY_S = 86400.0
 _SHORTEST_S = 60.0
-"""What is written in less time than this says little about a day."""
+"""A shorter observation is no basis for an estimate in days."""
 _LONGEST_S = 3600.0
 _EVERY_S = 60.0
 _FEW_DAYS = 10
@@ -14,14 +14,17 @@ _MOST_DAYS = 999
 
 
 class DiskOutlook:
-    """When the disk will be full at the pace of the last hour, with all programs that write to it."""
+    """Estimates when the disk will be full, from its free space over the last hour.
+
+    The estimate includes the writes of all programs.
+    """
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()  # (monotonic seconds, bytes free), a minute apart
         self._now: tuple[float, int] = (0.0, 0)
 
     def observe(self, free_bytes: int, mono_s: float) -> None:
-        """What is free now."""
+        """Enter the free space at this time."""
         self._now = mono_s, free_bytes
         if not self._seen or mono_s - self._seen[-1][0] >= _EVERY_S:
             self._seen.append(self._now)
@@ -29,7 +32,7 @@ class DiskOutlook:
             self._seen.popleft()
 
     def days_left(self) -> float | None:
-        """None while it is not known, and while the disk does not fill."""
+        """Days until the disk is full, or None in the first minute and while free space does not shrink."""
         if not self._seen:
             return None
         then_s, then_bytes = self._seen[0]
@@ -40,7 +43,7 @@ class DiskOutlook:
 
 
 def status_line(books: Books, days_left: float | None) -> str:
-    """What came, what of it was lost after it was read, what the kernel dropped before, and the disk."""
+    """The frames received, the losses after they were read, the kernel's drops before, and the disk."""
     received = sum(book.received for book in books.frames.values())
     kernel = sum(book.counters["kernel_dropped", ""] for book in books.frames.values())
     lost = sum(book.dropped.total() for book in books.every())
@@ -52,7 +55,7 @@ def status_line(books: Books, days_left: float | None) -> str:
 
 
 def short(n: int) -> str:
-    """`999`, `41.2 k`, `41.2 M`: cut, not rounded, so that it never says more than there is."""
+    """`999`, `41.2 k`, `41.2 M`: truncated, not rounded, so that the text never exceeds the number."""
     for power, unit in ((4, "T"), (3, "G"), (2, "M"), (1, "k")):
         if n >= 1000**power:
             tenths = n * 10 // 1000**power

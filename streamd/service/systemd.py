@@ -1,4 +1,4 @@
-"""Messages to and settings from systemd: a datagram to `$NOTIFY_SOCKET`, and the watchdog's interval."""
+"""The protocol of sd_notify(3): datagrams to `$NOTIFY_SOCKET`, and the watchdog's interval."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ _USEC = 1_000_000
 
 
 def notify(*assignments: str) -> bool:
-    """Send `READY=1`, `STATUS=…` and the like in one datagram; whether it was sent. About 15 µs.
+    """Send assignments such as `READY=1` and `STATUS=…` in one datagram; returns whether it was sent.
 
-    Does nothing without `$NOTIFY_SOCKET`, and never waits or raises: whatever became of the service manager
-    is no reason to lose a record.
+    Takes about 15 µs and does nothing without `$NOTIFY_SOCKET`. Never blocks or raises, because a fault of
+    the service manager must not cost a record.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
@@ -29,14 +29,15 @@ def notify(*assignments: str) -> bool:
 
 
 def microseconds(seconds: float) -> int:
-    """As `…_USEC=` wants them."""
+    """Seconds as the value of a `…_USEC=` assignment."""
     return round(seconds * _USEC)
 
 
 def watchdog_s(environ: Mapping[str, str], pid: int) -> float | None:
-    """The seconds within which systemd wants each `WATCHDOG=1`; None where it does not wait for one.
+    """The interval in seconds within which systemd expects `WATCHDOG=1`, or None if the watchdog is off.
 
-    The variables hold for the process `$WATCHDOG_PID` names: who was started by it inherits them in vain.
+    The variables apply only to the process in `$WATCHDOG_PID`. A child process that inherits them ignores
+    them.
     """
     usec = environ.get("WATCHDOG_USEC", "")
     wanted_pid = environ.get("WATCHDOG_PID", str(pid))

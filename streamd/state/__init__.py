@@ -1,1 +1,1 @@
-"""What steps remember over a restart: one SQLite file, and the order in which it and positions are saved."""
+"""The state that steps keep over a restart, in one SQLite file, stored in order with source positions."""

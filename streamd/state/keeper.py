@@ -1,4 +1,4 @@
-"""Stores the state of steps now and then and at the stop, and gives it back at a start."""
+"""Stores the state of steps periodically and at the stop, and restores it at the start."""
 
 import asyncio
 import json
@@ -24,15 +24,15 @@ from streamd.state.store import FILE, StateStore, StoredState
 log = structlog.get_logger()
 
 POLL_S = 0.05
-"""How often it is looked whether what went on before a snapshot is committed."""
+"""Time between two checks whether the batches before a snapshot are committed."""
 
 
 class StateKeeper:
-    """The states of all steps of a daemon. Why the order is as it is: docs/decisions/021.
+    """Stores and restores the states of all steps of a daemon. docs/decisions/021 explains the order.
 
-    A snapshot is taken while no batch is under way. It is stored once everything that went on before it is
-    committed, and only then may the remembered positions of numbered sources pass the frames that it has
-    seen. So a stored state is never ahead of what is committed, and no position is ahead of the state.
+    A snapshot is taken while no batch is under way. It is stored after the commit of every batch before it.
+    Only then may the remembered positions of numbered sources pass the frames of these batches. A stored
+    state is therefore never ahead of the committed rows, and no position is ahead of the state.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class StateKeeper:
         self._regrouped = asyncio.Event()
 
     async def open(self, parts: Assembly) -> None:
-        """Give every opened step its state, before the sources are opened. Raises `EnvironmentFault`."""
+        """Restore every opened step, before the sources are opened. Raises `EnvironmentFault`."""
         self._groups = self._grouped(parts)
         if self._groups or self.path.exists():
             await self._open_store()
@@ -85,15 +85,15 @@ class StateKeeper:
                 task.result()
 
     async def prepare(self, parts: Assembly) -> None:
-        """Make ready for `hand_over` of an assembly, which cannot fail. Raises `EnvironmentFault`."""
+        """Open the file if `parts` needs it, so that `hand_over` cannot fail. Raises `EnvironmentFault`."""
         stages = [stage for pipeline in parts.pipelines.values() for stage in pipeline.stages]
         if self._store is None and any(stage.step.is_stateful for stage in stages):
             await self._open_store()
 
     async def hand_over(self, parts: Assembly) -> None:
-        """Go on with another assembly, when the last batch has passed the steps of the one before.
+        """Continue with another assembly, after the last batch has passed the steps of the previous one.
 
-        A step that is made anew gets the state of the one before where that fits, without the file.
+        A new step receives the state of a previous step with the same key, without a read from the file.
         """
         before, self._groups = self._groups, self._grouped(parts)
         states: dict[StateKey, list[bytes]] = {}
@@ -106,7 +106,7 @@ class StateKeeper:
         for group in self._groups:
             for stage in group.stages:
                 if stage.step not in old_stages and states.get(key_of(stage.step)):
-                    await self._give(stage, states[key_of(stage.step)].pop(0))
+                    await self._restore_step(stage, states[key_of(stage.step)].pop(0))
             for one in group.numbered:
                 known = seen.pop(one.numbering.name, None)
                 if known is not None and known is not one.numbering:
@@ -118,7 +118,7 @@ class StateKeeper:
         self._regrouped.set()
 
     async def finish(self) -> None:
-        """Store the states after the last batch, if all that went on is committed."""
+        """Store the states after the last batch, if all its records are committed."""
         for group in self._groups:
             if group.final is not None and group.is_committed(group.final):
                 await self._put(group, group.final)
@@ -126,14 +126,14 @@ class StateKeeper:
                 log.warning(
                     "state_not_stored",
                     steps=", ".join(_place(stage) for stage in group.stages),
-                    hint="what went on is not committed; the next start goes on from the state stored before",
+                    hint="some records are not committed; the next start uses the state stored before",
                 )
 
     async def close(self) -> None:
-        """Give the file back."""
+        """Release the file."""
         if self._store is not None:
             store, self._store = self._store, None
-            store.db.recovery.remove_user(self._begin_file_again)
+            store.db.recovery.remove_user(self._prepare_new_file)
             await self._databases.release(store.db)
 
     async def _open_store(self) -> None:
@@ -144,10 +144,10 @@ class StateKeeper:
             await self._databases.release(store.db)
             raise
         self._store = store
-        store.db.recovery.add_user(self._begin_file_again)
+        store.db.recovery.add_user(self._prepare_new_file)
 
-    async def _begin_file_again(self) -> None:
-        """The file was lost and is another one now."""
+    async def _prepare_new_file(self) -> None:
+        """Make the table again and store every state again, because the file was replaced."""
         if self._store is not None:
             await self._store.open()
         for group in self._groups:
@@ -171,33 +171,33 @@ class StateKeeper:
         return groups
 
     async def _at_end(self, group: Group) -> None:
-        group.final = await self._taken(group)
+        group.final = await self._take_snapshot(group)
 
     async def _keep(self, group: Group) -> None:
         while True:
             await asyncio.sleep(self._interval_s)
             async with group.workers.gate.shut():
-                snapshot = await self._taken(group)
+                snapshot = await self._take_snapshot(group)
             if snapshot is None:
                 continue
             while not group.is_committed(snapshot):
                 await asyncio.sleep(POLL_S)
             await asyncio.shield(asyncio.ensure_future(self._put(group, snapshot)))
 
-    async def _taken(self, group: Group) -> Snapshot | None:
-        """A snapshot that can be stored. All states of a group or none: they belong to one moment."""
+    async def _take_snapshot(self, group: Group) -> Snapshot | None:
+        """A snapshot of all states of the group at one moment, or None if one of them cannot be stored."""
         if any(one.feed.codec.holds_open and one.feed.frames.held for one in group.numbered):
-            return None  # a codec holds frames that the steps have not seen: they have no number to stop at
+            return None  # a codec holds frames that the steps have not seen, so no number separates the two
         names = {pipeline.name for pipeline in group.workers.pipelines}
         deliveries = [book for book in self._books.deliveries.values() if book.pipeline in names]
         try:
             snapshot = await group.snapshot(deliveries)
-        except Exception as error:  # a step is anybody's code
+        except Exception as error:  # user code may raise anything
             log.exception(
                 "state_not_taken",
                 steps=", ".join(_place(stage) for stage in group.stages),
                 error=repr(error),
-                hint="the state stored before is kept, and read on from where that was",
+                hint="the previously stored state and its source positions are kept",
             )
             return None
         fits = True
@@ -213,7 +213,7 @@ class StateKeeper:
                     step=_place(stage),
                     bytes=len(state),
                     max_bytes=self.max_bytes,
-                    hint="it is not stored: raise [daemon] max_state, or let the step keep less",
+                    hint="the state is not stored: raise [daemon] max_state, or let the step keep less",
                 )
         return snapshot if fits else None
 
@@ -238,7 +238,7 @@ class StateKeeper:
             one.numbering.release(snapshot.cuts[one.numbering.name])
 
     async def _restore(self, group: Group, rows: list[StoredState]) -> list[StoredState]:
-        """Give the steps of the group their states; the rows that are left."""
+        """Restore the steps of the group; returns the rows that fit none of them."""
         left: list[StoredState] = []
         waiting = list(group.stages)
         cuts: dict[str, int] = {}
@@ -246,7 +246,7 @@ class StateKeeper:
             stage = next((stage for stage in waiting if key_of(stage.step) == row.key), None)
             if stage is None:
                 left.append(row)
-            elif why := _misfit(row, group, cuts) or await self._give(stage, row.state):
+            elif why := _misfit(row, group, cuts) or await self._restore_step(stage, row.state):
                 await self._set_aside(row, why)
             else:
                 waiting.remove(stage)
@@ -256,13 +256,13 @@ class StateKeeper:
                 one.numbering.skip_to(cuts[one.numbering.name])
         return left
 
-    async def _give(self, stage: Stage, state: bytes) -> str:
-        """Restore the step; why that was not possible, or nothing."""
+    async def _restore_step(self, stage: Stage, state: bytes) -> str:
+        """Restore the step; returns the reason if the step refuses the state, else an empty text."""
         try:
             await stage.restore(state)
-        except Exception as error:  # noqa: BLE001 - a step is anybody's code
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             stage.failed(error)
-            return f"the step cannot go on from it: {type(error).__name__}: {error}"
+            return f"the step cannot restore it: {type(error).__name__}: {error}"
         log.info("state_restored", step=_place(stage), bytes=len(state))
         return ""
 
@@ -272,7 +272,7 @@ class StateKeeper:
             await self._set_aside(row, why_not(row.key, keys))
 
     async def _forget_gone(self) -> None:
-        """After a reload: states of steps that are no more."""
+        """Set aside the states of steps that a reload has removed."""
         if self._store is None:
             return
         keys = [key_of(stage.step) for group in self._groups for stage in group.stages]
@@ -285,7 +285,7 @@ class StateKeeper:
             step=f"{row.key.pipeline} > {row.step}",
             why=why,
             saved_at=row.saved_at,
-            hint="the step begins without it; `streamd state list` shows it, `streamd state drop` deletes it",
+            hint="the step starts without it; `streamd state list` shows it, `streamd state drop` deletes it",
         )
         if self._store is not None:
             await self._store.set_aside(row, from_epoch(self._clock().wall_s), why)
@@ -296,12 +296,12 @@ def _place(stage: Stage) -> str:
 
 
 def _cuts(row: StoredState) -> dict[str, int]:
-    """Up to which number of each numbering the state has seen the frames."""
+    """The number of the last frame that the state contains, by numbering."""
     return dict(json.loads(row.inputs).values())
 
 
 def _misfit(row: StoredState, group: Group, cuts: dict[str, int]) -> str:
-    """Why the state does not go with what the sources will read; empty where it does."""
+    """The reason why the state does not match the sources' positions; empty if it does."""
     numberings = {one.numbering.name: one for one in group.numbered}
     by_source = {one.source: one for one in group.numbered}
     try:
@@ -309,14 +309,14 @@ def _misfit(row: StoredState, group: Group, cuts: dict[str, int]) -> str:
             source: (str(name), int(number)) for source, (name, number) in json.loads(row.inputs).items()
         }
     except (ValueError, TypeError, AttributeError):
-        return "it does not say which frames it has seen"
+        return "it does not name the frames it contains"
     for source, (name, number) in inputs.items():
         if name in numberings:
             one = numberings[name]
             if one.numbering.handed_on > number:
                 return f"the remembered position of source {one.source} is ahead of it"
             if cuts.get(name, number) != number:
-                return "it is older than that of another step of these pipelines"
+                return "it is older than the state of another step of these pipelines"
         elif source in by_source:
-            return f"source {source} does not go on where it was: its remembered position is gone or another"
+            return f"source {source} cannot continue from it: its remembered position is lost or replaced"
     return ""

@@ -1,4 +1,4 @@
-"""Which stored state fits which step."""
+"""The key that decides which stored state fits which step."""
 
 import hashlib
 import json
@@ -7,23 +7,23 @@ from typing import Any, NamedTuple
 from streamd.core.contracts import Step
 
 FORMAT = 1
-"""How streamd itself stores a state. A row of another format is set aside."""
+"""The version of streamd's format of a stored state. A row of another format is set aside."""
 
 
 class StateKey(NamedTuple):
-    """What must be the same for a state to be given to a step; its place among the steps may change."""
+    """Identifies a state: a step is restored from a state with an equal key. Its place may change."""
 
     pipeline: str
     type: str
     config_hash: str
-    """Of the step's settings, and of its code where it says that this matters."""
+    """A hash of the step's settings and of its `code_digest`."""
     version: int
-    """The step's own version of its snapshots."""
+    """The version that the step declares for its snapshots."""
     format: int = FORMAT
 
 
 def key_of(step: Step[Any]) -> StateKey:
-    """The key of a step in its pipeline."""
+    """The key of this step's state."""
     settings = json.dumps(step.config.model_dump(mode="json"), sort_keys=True, default=repr)
     digest = hashlib.blake2b(f"{settings}\0{step.code_digest()}".encode(), digest_size=8)
     kind = step.context.name.partition("[")[0]
@@ -31,7 +31,7 @@ def key_of(step: Step[Any]) -> StateKey:
 
 
 def why_not(row: StateKey, steps: list[StateKey]) -> str:
-    """Why the state of `row` fits none of these steps, which are all that there are, in words."""
+    """The reason why the state with the key `row` fits none of `steps`, the keys of all steps with state."""
     here = [key for key in steps if key.pipeline == row.pipeline]
     alike = [key for key in here if key.type == row.type]
     if not here:
@@ -43,5 +43,5 @@ def why_not(row: StateKey, steps: list[StateKey]) -> str:
     if all(key.format != row.format for key in alike):
         return f"another version of streamd stored it (format {row.format})"
     if all(key.version != row.version for key in alike):
-        return f"the step stores its state in another way now (version {row.version})"
+        return f"the step has changed the version of its state (stored version {row.version})"
     return "there are fewer such steps than states"

@@ -1,4 +1,4 @@
-"""The states as a person looks at them, and deletes them. It blocks."""
+"""Lists and deletes stored states. Every function blocks."""
 
 import sqlite3
 from collections.abc import Collection
@@ -15,7 +15,7 @@ FROM state ORDER BY set_aside_at IS NOT NULL, pipeline, step, id
 
 
 def users_of(file: Path) -> list[int]:
-    """The processes that have the database open: SQLite keeps a lock on the index of its write-ahead log."""
+    """The pids of processes that have the database open, by their locks on its `-shm` file."""
     found: set[int] = set()
     with suppress(OSError, ValueError, IndexError):
         inode = Path(f"{file}-shm").stat().st_ino
@@ -27,13 +27,13 @@ def users_of(file: Path) -> list[int]:
 
 
 def listed(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
-    """One row for each state, those in use first. None where the daemon has not made the table yet."""
+    """One row for each state, states in use first. Empty if the daemon has not made the table yet."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'state'").fetchone():
         return []
     return connection.execute(_LISTED).fetchall()
 
 
 def drop(connection: sqlite3.Connection, ids: Collection[int]) -> int:
-    """Delete these states, all or none; how many they were."""
+    """Delete these states in one statement; returns the number deleted."""
     places = ", ".join("?" * len(ids))
     return connection.execute(f"DELETE FROM state WHERE id IN ({places})", [*ids]).rowcount  # noqa: S608 - places

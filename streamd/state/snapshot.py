@@ -1,4 +1,4 @@
-"""The state of all steps that share sources at one moment, and what must be committed before it counts."""
+"""The state of all steps that share sources at one moment, and the commits it waits for."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from streamd.state.key import StateKey, key_of
 
 @dataclass(slots=True, frozen=True)
 class Numbered:
-    """A source that numbers its frames, and where they wait for the workers."""
+    """A source that numbers its frames, and the feed in which they wait for the workers."""
 
     source: str
     numbering: Numbering
@@ -27,29 +27,30 @@ class Snapshot:
 
     states: list[tuple[Stage, StateKey, bytes]]
     cuts: dict[str, int]
-    """Of each numbering: the number of the last frame that the states have seen."""
+    """By numbering: the number of the last frame that the states contain."""
     inputs: str
+    """JSON: by source, the name of its numbering and the number of the last frame."""
     offered: list[tuple[DeliveryBook, int]]
-    """What the sinks were given up to then."""
+    """The number of records offered to each sink before the snapshot."""
 
 
 @dataclass(slots=True)
 class Group:
-    """Pipelines that share sources; most often one pipeline. Their states are taken and stored together."""
+    """Pipelines that share sources, usually one. Their states are taken and stored together."""
 
     workers: Workers
     stages: list[Stage]
-    """Those of steps with state."""
+    """The stages of steps with state."""
     numbered: list[Numbered]
     final: Snapshot | None = None
-    """As it was when the last batch had passed."""
+    """The snapshot after the last batch."""
     stored: list[tuple[str, bytes]] = field(default_factory=list)
-    """What the file says, to leave it alone where nothing has changed."""
+    """The content last stored. An equal snapshot is not written again."""
     too_large: set[str] = field(default_factory=set)
-    """Steps whose state is too large, which the log says already."""
+    """Steps whose state is too large and already reported in the log."""
 
     async def snapshot(self, deliveries: Sequence[DeliveryBook]) -> Snapshot:
-        """Take it. Nothing may be under way. Raises what a step's own code raises."""
+        """Take a snapshot while no batch is under way. Raises the exceptions of a step's own code."""
         cuts = {one.numbering.name: one.numbering.cut(one.feed.buffer.records) for one in self.numbered}
         states: list[tuple[Stage, StateKey, bytes]] = []
         for stage in self.stages:
@@ -62,7 +63,7 @@ class Group:
         return Snapshot(states, cuts, inputs, [(book, book.offered) for book in deliveries])
 
     def is_committed(self, snapshot: Snapshot) -> bool:
-        """Whether everything that went on before the snapshot has its fate, and so may not be repeated."""
+        """Whether every frame and record before the snapshot has its fate, so that none may be read again."""
         return all(
             one.numbering.is_settled(snapshot.cuts[one.numbering.name]) for one in self.numbered
         ) and all(book.offered - book.pending >= offered for book, offered in snapshot.offered)

@@ -1,4 +1,4 @@
-"""The file of the states: those that are in use, and those that were set aside."""
+"""The SQLite file of the states: states in use, and states that were set aside."""
 
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from streamd.sqlite.rehearsal import rehearsed, try_statements
 from streamd.state.key import StateKey
 
 FILE = "state.db"
-"""Its name below state_dir."""
+"""The name of the file below state_dir."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS state (
@@ -35,14 +35,17 @@ _DELETE = (
     "DELETE FROM state WHERE set_aside_at IS NULL AND pipeline = ?"
     " AND (step = ? OR (type = ? AND config_hash = ? AND version = ? AND format = ?))"
 )
-"""Of a step, also where it had another place in the list."""
+"""Deletes the states in use of one step, also of a step with the same key at another place."""
 _SET_ASIDE = "UPDATE state SET set_aside_at = ?, why = ? WHERE id = ?"
 _CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER BY saved_at DESC, id"  # noqa: S608 - our own words
 
 
 @dataclass(slots=True, frozen=True)
 class StoredState:
-    """The state of one step. `inputs` says in JSON up to which frame of each numbered source it has seen."""
+    """The state of one step.
+
+    `inputs` is JSON: by source, the name of its numbering and the number of the last frame in the state.
+    """
 
     key: StateKey
     step: str
@@ -53,7 +56,7 @@ class StoredState:
 
 
 class StateStore:
-    """Reads and writes the file. Every method raises `SinkError` or `sqlite3.Error` where it cannot."""
+    """Reads and writes the file. Every method but `open` raises `SinkError` or `sqlite3.Error` on a fault."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
@@ -67,13 +70,13 @@ class StateStore:
 
     @staticmethod
     def rehearse(path: Path) -> None:
-        """Raises what opening the file and `open` would, and changes nothing. It blocks."""
+        """Raises the errors that opening the file and `open` would raise, and changes nothing. It blocks."""
         insert = _INSERT.replace("?", "NULL")
         with rehearsed(path) as connection:
             try_statements(connection, (_TABLE, f"EXPLAIN {insert}"), path, _refusal(path))
 
     async def current(self) -> list[StoredState]:
-        """The states in use, the newest first."""
+        """The states in use, newest first."""
         return [
             StoredState(
                 StateKey(pipeline, kind, config_hash, version, row_format),
@@ -88,7 +91,7 @@ class StateStore:
         ]  # fmt: skip
 
     async def replace(self, steps: Iterable[tuple[str, StateKey]], rows: Sequence[StoredState]) -> None:
-        """Let these rows be the states of the steps, in one transaction. A step without a row has none."""
+        """Replace the states of the steps by these rows in one transaction. A step may have no row."""
         statements: list[tuple[str, tuple[object, ...]]] = [
             (_DELETE, (key.pipeline, step, key.type, key.config_hash, key.version, key.format))
             for step, key in steps
@@ -103,7 +106,7 @@ class StateStore:
         await self.db.write(statements)
 
     async def set_aside(self, row: StoredState, at: str, why: str) -> None:
-        """Keep the state and use it no more."""
+        """Mark the state as set aside: it stays in the file and is never restored."""
         await self.db.execute(_SET_ASIDE, (at, why, row.id))
 
 

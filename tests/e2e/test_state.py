@@ -248,10 +248,13 @@ def test_a_step_keeps_its_state_when_another_is_put_before_it(
 @pytest.mark.parametrize(
     ("sql", "why"),
     [
-        ("UPDATE state SET state = x'00'", "the step cannot go on from it: "),
+        ("UPDATE state SET state = x'00'", "the step cannot restore it: "),
         ("UPDATE state SET format = 99", "another version of streamd stored it (format 99)"),
-        ("UPDATE state SET version = 99", "the step stores its state in another way now (version 99)"),
-        ("UPDATE state SET inputs = 'x'", "it does not say which frames it has seen"),
+        (
+            "UPDATE state SET version = 99",
+            "the step has changed the version of its state (stored version 99)",
+        ),
+        ("UPDATE state SET inputs = 'x'", "it does not name the frames it contains"),
         (
             "UPDATE state SET inputs = json_set(inputs, '$.log[1]', 3)",
             "the remembered position of source log is ahead of it",
@@ -280,7 +283,7 @@ def test_without_its_position_the_input_is_read_from_the_beginning_and_the_state
     run_once(start, writer)
     (tmp_path / "var" / "positions" / "log.json").unlink()
     daemon = run_once(start, writer)
-    assert [text.startswith("source log does not go on where it was") for text in set_aside(daemon)] == [True]
+    assert [text.startswith("source log cannot continue from it") for text in set_aside(daemon)] == [True]
     assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
 
 
