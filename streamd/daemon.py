@@ -342,6 +342,8 @@ class Daemon:
     def _abandon(self) -> int:
         """Count unfinished frames, records and deliveries as dropped in their books; returns their number."""
         frames = sum(intake.abandon() for intake in self.parts.intakes.values())
+        for delivery in self.parts.deliveries.values():
+            delivery.abandon()
         records = sum(book.give_up("shutdown") for book in self.books.records.values())
         deliveries = sum(book.give_up("shutdown") for book in self.books.deliveries.values())
         if frames or records or deliveries:

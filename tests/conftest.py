@@ -9,17 +9,38 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
+import structlog
 import uvloop
 
 from streamd import registry
-from streamd.core.batch import Batch
+from streamd.closing_books import differences
+from streamd.codecs.raw import Raw
+from streamd.core.ack import Ack, Status
+from streamd.core.acks import Acks
+from streamd.core.batch import Batch, Record
+from streamd.core.books import Books
+from streamd.core.clock import read_clock
+from streamd.core.contracts import AnyCodec, AnySink, Sink, SinkContext, Step, StepContext, Written
 from streamd.core.counters import Counters
+from streamd.core.dead_letter import DeadLetter
 from streamd.core.frames import Frames
+from streamd.core.peer import Peer
+from streamd.core.settings import Address, BatchSettings, BufferSettings, Settings, SinkSettings, WhenFull
+from streamd.core.shared import Shared
+from streamd.runtime import delivery
+from streamd.runtime.delivery import Delivery
+from streamd.runtime.fanout import Fanout, Output
+from streamd.runtime.feed import Feed, Route
+from streamd.runtime.intake import Intake
+from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.stage import Stage
+from streamd.runtime.worker import Workers
 from streamd.sqlite import connection
 from streamd.sqlite.database import Database
 
@@ -28,6 +49,9 @@ hypothesis.settings.register_profile(
     "streamd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("streamd")
+
+# A traceback with the values of all variables takes a second or two to write where they are many.
+structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
 
 # A daemon that compiles itself at each start takes a fifth of the CPU of all tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -180,21 +204,66 @@ def declared_counters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Counters, "add", strict)
 
 
+OTHER_PACKAGES = [str(Path(__file__).parent / name) for name in ("other_package", "third_party")]
+"""Packages of somebody else, laid out as pip installs them."""
+
+
 @pytest.fixture
-def other_package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`tests/other_package` as pip installs a package of somebody else: `knock`, `tally` and `parts`."""
-    site = tmp_path_factory.mktemp("site")
-    info = site / "somebodys_parts-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebodys-parts\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[streamd.sources]\nknock = somebodys_parts:Knock\n"
-        "[streamd.steps]\ntally = somebodys_parts:Tally\n"
-        "[streamd.sinks]\nparts = somebodys_parts:Parts\n"
-    )
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "other_package"))
-    monkeypatch.syspath_prepend(str(site))
+def other_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages of somebody else are installed: `knock`, `tally`, `parts`, `count`, `totals`, `delay`."""
+    for path in OTHER_PACKAGES:
+        monkeypatch.syspath_prepend(path)
     monkeypatch.setattr(registry, "load", registry.load.__wrapped__)  # what it finds here is of this test
+
+
+class Case(NamedTuple):
+    """One component with options; those that it requires and that are not here, a test has to find."""
+
+    type: str
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        return "-".join([self.type, *(str(value) for value in self.options.values())])[:60]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes a `source_case`, `framing_case` and so on is run with every type that can be named in
+    a configuration, once for each entry that the module's `OPTIONS` has for it.
+    """
+    for kind in registry.KINDS:
+        name = f"{kind.removesuffix('s')}_case"
+        if name in metafunc.fixturenames:
+            theirs = [
+                point.name
+                for installed in distributions(path=OTHER_PACKAGES)
+                for point in installed.entry_points
+                if point.group == f"streamd.{kind}"
+            ]
+            known = getattr(metafunc.module, "OPTIONS", {})
+            cases = [
+                Case(found, options)
+                for found in [*registry.names(kind), *theirs]
+                for options in known.get(found, [{}])
+            ]
+            metafunc.parametrize(name, cases, ids=map(str, cases))
+
+
+@pytest.fixture
+def least() -> Callable[[type[Settings]], dict[str, Any]]:
+    """Makes a value for each option that a component requires, so that a new one needs no entry anywhere."""
+
+    def find(config: type[Settings]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, field in config.model_fields.items():
+            if name != "type" and field.is_required():
+                if field.annotation is Address:
+                    found[field.alias or name] = "127.0.0.1:0"
+                else:
+                    assert field.annotation is str, f"{name} is required: give the type an entry in OPTIONS"
+                    found[field.alias or name] = name
+        return found
+
+    return find
 
 
 @pytest.fixture
@@ -214,3 +283,181 @@ def batch_of() -> Callable[..., Batch]:
         return Batch.of(schema.flatten(records), fields=schema.names, **usual | more)
 
     return make
+
+
+class Fates:
+    """Every ack that was handed out, each with the verdicts that it came back with."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[list[Status]] = []
+
+    def ack(self, waiting: Ack | None = None) -> Ack:
+        """An ack that passes its verdict on to `waiting`."""
+        verdicts: list[Status] = []
+        self.verdicts.append(verdicts)
+
+        def settle(status: Status) -> None:
+            verdicts.append(status)
+            if waiting is not None:
+                waiting.settle(status)
+
+        return Ack(settle)
+
+    def follow(self, frames: Frames) -> None:
+        """Each run of frames gets an ack of its own; where nobody waits, each frame."""
+        runs = [(1, None)] * len(frames) if frames.acks is None else frames.acks.runs
+        frames.acks = Acks([(count, self.ack(ack)) for count, ack in runs]) if runs else None
+
+    def assert_each_settled_once(self) -> None:
+        assert [len(verdicts) for verdicts in self.verdicts] == [1] * len(self.verdicts)
+
+
+class LetterBox:
+    """Dead letters that are committed as soon as they are kept."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+
+    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
+        self.letters += letters
+        if acks is not None:
+            acks.settle(Status.REJECTED)
+
+    async def commit(self, letters: list[DeadLetter]) -> None:
+        self.letters += letters
+
+
+class Kept(Sink[SinkSettings]):
+    """Keeps records, one write at a time, while `gate` is open."""
+
+    def __init__(self, context: SinkContext) -> None:
+        super().__init__(SinkSettings(type="kept"), context)
+        self.records: list[Record] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def open(self) -> None: ...
+
+    def rehearse(self) -> list[str]:
+        return []
+
+    async def close(self) -> None: ...
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        await self.gate.wait()
+        for batch in batches:
+            self.records += batch.records
+        return Written.whole(len(batches))
+
+
+class Line:
+    """One source's way through the real runtime: intake, codec, steps, delivery and a sink.
+
+    It is the outlet of a source, and watches each ack. `drain` and `abandon` end it as the daemon does.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sink: Callable[[SinkContext], AnySink] = Kept,
+        codec: AnyCodec | None = None,
+        steps: Sequence[Callable[[StepContext], Step[Any]]] = (),
+        when_full: WhenFull = "block",
+        max_records: int = 65536,
+    ) -> None:
+        self.books, self.letters, self.fates = Books(), LetterBox(), Fates()
+        self.sink = sink(
+            SinkContext("store", {}, folder, self.letters, Shared(), self.books.sink("store"), folder)
+        )
+        buffer = BufferSettings(max_records=max_records, when_full=when_full)
+        self.delivery = Delivery(
+            "store", self.sink, BatchSettings(max_wait="1ms"), buffer, self.books, read_clock
+        )
+        self.intake = Intake(buffer, when_full, self.books.source("lab"))
+        stages = []
+        for n, make in enumerate(steps):
+            name = f"step[{n}]"
+            counters = self.books.step("main", name)
+            stages.append(Stage(name, make(StepContext(name, "main", None, folder, None, counters))))
+        fanout = Fanout([Output("store", self.delivery.buffer)], self.books, self.letters)
+        self.pipeline = Pipeline("main", stages, fanout, self.letters, read_clock, self.books)
+        feed = Feed(
+            self.intake.buffer,
+            codec or Raw(Raw.Config(), None),
+            self.intake.book,
+            [Route(self.pipeline, self.books.pipeline("lab", "main"))],
+            self.intake.connections,
+            taken=self.intake.taken,
+        )
+        self.workers = Workers([feed], self.letters, read_clock, count=2, max_batch=min(64, max_records))
+        self.payloads: list[bytes] = []
+        self.flags: list[str] = []
+        self.over: list[Peer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def offer(self, frames: Frames) -> bool:
+        self.payloads += map(bytes, frames.payloads)
+        self.flags += [getattr(payload, "flag", "") for payload in frames.payloads]
+        self.fates.follow(frames)
+        return self.intake.offer(frames)
+
+    def refuse(self, n: int, reason: str) -> None:
+        self.intake.refuse(n, reason)
+
+    def ended(self, peer: Peer) -> None:
+        assert not any(peer is other for other in self.over)
+        self.over.append(peer)
+        self.intake.ended(peer)
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        self.intake.on_resume(callback)
+
+    def run(self) -> None:
+        for stage in self.pipeline.stages:
+            stage.open()
+        self._tasks = [asyncio.create_task(self.workers.run()), asyncio.create_task(self.delivery.run())]
+
+    async def drain(self) -> None:
+        """The source has stopped: everything that waits finds its fate."""
+        self.workers.close()
+        async with asyncio.timeout(20):
+            await self._tasks[0]
+            self.delivery.buffer.close()
+            await self._tasks[1]
+        await self.sink.close()
+
+    async def abandon(self) -> None:
+        """The source has stopped, and the time for draining is over."""
+        self.workers.close()
+        for task in self._tasks:
+            task.cancel()
+            await asyncio.wait({task}, timeout=10)
+        self.intake.abandon()
+        self.delivery.abandon()
+        for book in (*self.books.records.values(), *self.books.deliveries.values()):
+            book.give_up("shutdown")
+        await self.sink.close()
+
+    def assert_exact(self) -> None:
+        """The books balance, and every frame's ack has come back, once."""
+        assert differences(self.books) == []
+        assert not self.intake.buffer.records
+        self.fates.assert_each_settled_once()
+
+
+@pytest.fixture
+async def new_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Line]]:
+    """Makes lines whose folder is `tmp_path`."""
+    monkeypatch.setattr(delivery, "LAST_WORD_S", 0.05)
+    made: list[Line] = []
+
+    def make(**options: Any) -> Line:
+        made.append(Line(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for line in made:
+        for task in line._tasks:
+            task.cancel()
+        await line.sink.close()

@@ -117,18 +117,25 @@ class Delivery:
 
     async def _last_word(self, batches: Sequence[Batch]) -> None:
         """The drain ran out of time: a commit already under way may still end, and then it counts."""
-        if self.writing is None:
-            return
-        await asyncio.wait({self.writing}, timeout=LAST_WORD_S)
-        if not self.writing.done():
-            log.error(
-                "commit_outcome_unknown",
-                sink=self.name,
-                records=sum(map(len, batches)),
-                hint="counted as dropped; some of them may be in the table after all",
-            )
-        elif not self.writing.cancelled() and self.writing.exception() is None:
-            self._settle(batches, self.writing.result())
+        if self.writing is not None:
+            await asyncio.wait({self.writing}, timeout=LAST_WORD_S)
+            if not self.writing.done():
+                log.error(
+                    "commit_outcome_unknown",
+                    sink=self.name,
+                    records=sum(map(len, batches)),
+                    hint="counted as dropped; some of them may be in the table after all",
+                )
+            elif not self.writing.cancelled() and self.writing.exception() is None:
+                self._settle(batches, self.writing.result())
+                return
+        for batch in batches:
+            batch.settle(Status.DROPPED)
+
+    def abandon(self) -> None:
+        """Settle what still waits as dropped; whoever calls this enters the numbers in the books."""
+        for batch in self.buffer.drain():
+            batch.settle(Status.DROPPED)
 
     def _trouble(self, reason: str) -> None:
         if self.trouble is None:

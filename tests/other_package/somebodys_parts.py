@@ -22,14 +22,25 @@ from streamd.core.contracts import (
     StepContext,
     Written,
 )
+from streamd.core.errors import Place
 from streamd.core.frames import Frames
 from streamd.core.now import Now
-from streamd.core.settings import Endpoint, ListenAddress, Settings, SinkOutput, SinkSettings, SourceSettings
-from streamd.net.listen import OwnSockets
+from streamd.core.settings import (
+    Address,
+    Endpoint,
+    ListenAddress,
+    Settings,
+    SinkOutput,
+    SinkSettings,
+    SourceSettings,
+)
+from streamd.net.listen import OwnSockets, place_of
 
 
 class Knock(Source["Knock.Config"]):
     """Takes datagrams, one at a time."""
+
+    address: Address
 
     class Config(SourceSettings):
         """A listener whose key is not `listen`."""
@@ -55,6 +66,10 @@ class Knock(Source["Knock.Config"]):
 
     def rehearse(self) -> None:
         self._sockets.rehearse(self.config.door, socket.SOCK_DGRAM, f"source {self.context.name}")
+
+    @property
+    def places(self) -> list[Place]:
+        return [place_of(self.address, socket.SOCK_DGRAM)]
 
     def _read(self) -> None:
         if self._socket is not None:

@@ -39,6 +39,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.databases = Databases()
+        self.shared = Shared(self.databases)
         self.office = Office()
         self.schemas: dict[str, Schema] = {}
         self._open: list[Sqlite] = []
@@ -55,7 +56,7 @@ class Bench:
 
     def sink(self, **config: Any) -> Sqlite:
         config = {"type": "sqlite", "path": "data.db", "retention": {"min_free": "0B"}} | config
-        context = SinkContext("store", self.schemas, self.folder, self.office, Shared(self.databases))
+        context = SinkContext("store", self.schemas, self.folder, self.office, self.shared)
         return Sqlite(Sqlite.Config.model_validate(config), context)
 
     async def open(self, **config: Any) -> Sqlite:
