@@ -1,1 +1,1 @@
-"""The sending side: reads lines, paces them, and puts them on UDP or TCP. Plain blocking code."""
+"""The sending side: reads lines, paces them, and sends them over UDP, TCP or a unix socket. It blocks."""

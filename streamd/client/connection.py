@@ -1,4 +1,4 @@
-"""One connection to a receiver. It knows exactly how many records the kernel took from it."""
+"""One connection to a receiver, with an exact count of the records that the kernel accepted."""
 
 import errno
 import os
@@ -26,11 +26,11 @@ Framing = Literal["newline", "octet_counting"]
 
 
 class Connection(ABC):
-    """A socket connected to `to`; a path is a unix socket. Every method raises `OSError` where the other
-    side refuses.
+    """A socket connected to the address or unix socket path `to`.
 
-    `sent_records` counts whole records the kernel has taken, `sent_bytes` all bytes; both are exact
-    also after an error. `send` raises `Stopped` where the user ends it.
+    `sent_records` counts the whole records that the kernel accepted, `sent_bytes` all bytes. Both are exact
+    even after an error. Every method raises `OSError` if the receiver refuses. `send` raises `Stopped` if
+    the user ends the program.
     """
 
     KIND: ClassVar[socket.SocketKind]
@@ -47,10 +47,10 @@ class Connection(ABC):
 
     @abstractmethod
     def finish(self, until_s: float) -> None:
-        """Say that this is all, and learn of a late refusal; wait until `until_s` (monotonic) at most."""
+        """End the sending side and report a late refusal. Waits until `until_s` (monotonic) at most."""
 
     def close(self) -> None:
-        """Release the socket. What the kernel has taken, it still delivers."""
+        """Close the socket. The kernel still delivers the data it has accepted."""
         self._socket.close()
 
     def _wait_for_room(self) -> None:
@@ -58,16 +58,16 @@ class Connection(ABC):
 
 
 class UdpConnection(Connection):
-    """One datagram a record. The socket is connected, so that a closed port is reported to it (ICMP).
+    """Sends each record as one datagram. The socket is connected, so ICMP reports a closed port to it.
 
-    A plain loop of `send` makes about 700,000 datagrams a second; `sendmmsg` was 10 % faster, which
-    is not worth its ctypes.
+    A plain loop of `send` reaches about 700,000 datagrams a second. `sendmmsg` was only 10 % faster, which
+    does not justify ctypes.
     """
 
     KIND = socket.SOCK_DGRAM
 
     def send(self, lines: list[bytes]) -> None:
-        """Send. Raises `EnvironmentFault` for a record no datagram can hold."""
+        """Send each line as a datagram. Raises `EnvironmentFault` for a record too large for a datagram."""
         send = self._socket.send
         sent = 0
         try:
@@ -91,21 +91,21 @@ class UdpConnection(Connection):
             self.sent_bytes += sum(map(len, lines[:sent]))
 
     def finish(self, until_s: float) -> None:
-        """A refusal of the last datagrams is known at once on this host; others' may come too late."""
+        """Report a refusal of the last datagrams. A refusal from another host may arrive too late."""
         del until_s
         if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(code, os.strerror(code))
 
 
 class TcpConnection(Connection):
-    """Records in a byte stream: lines, or octet counting (RFC 6587 section 3.4.1)."""
+    """Sends records in a byte stream, as lines or with octet counting (RFC 6587 section 3.4.1)."""
 
     KIND = socket.SOCK_STREAM
 
     def __init__(self, to: Address | Path, stop: Stop, framing: Framing = "newline") -> None:
         super().__init__(to, stop)
         self._framing = framing
-        if isinstance(to, Address):  # what is paced is sent when it is due, not when all is acknowledged
+        if isinstance(to, Address):  # a paced record is sent when it is due, without waiting for an ACK
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, lines: list[bytes]) -> None:
@@ -134,7 +134,7 @@ class TcpConnection(Connection):
                 self.sent_records += bisect_right(list(accumulate(len(f) + extra for f in frames)), sent)
 
     def finish(self, until_s: float) -> None:
-        """Close the sending half and wait for the receiver to do the same: then it has read all."""
+        """Close the sending half and wait for the receiver to close its own: then it has read everything."""
         self._socket.shutdown(socket.SHUT_WR)
         while True:
             self._socket.settimeout(max(0.0, until_s - time.monotonic()))
@@ -146,7 +146,7 @@ class TcpConnection(Connection):
 
 
 def _places(to: Address | Path, kind: socket.SocketKind) -> Iterator[tuple[int, int, Any]]:
-    """Family, protocol and address of each socket that `to` may mean."""
+    """Family, protocol and address of each socket that `to` resolves to."""
     if isinstance(to, Path):
         yield socket.AF_UNIX, 0, os.fspath(to)
         return

@@ -1,4 +1,4 @@
-"""Reads a file, a pipe or a terminal as lists of lines, as they come and in bounded memory."""
+"""Reads lines from a file, a pipe or a terminal as they arrive, in bounded memory."""
 
 import os
 import select
@@ -14,7 +14,7 @@ LONGEST_LINE_BYTES = 16 * 1024 * 1024
 def read_lines(descriptor: int, stop: Stop) -> Iterator[list[bytes]]:
     """All lines of `descriptor`, without their ends (LF or CRLF); empty lines are skipped.
 
-    A line is handed on as soon as it is there. A last line without an end counts as a line. Raises
+    A line is yielded as soon as it is complete. A last line without an end counts as a line. Raises
     `EnvironmentFault` for a line over 16 MiB or input that cannot be read, and `Stopped`.
     """
     rest = b""

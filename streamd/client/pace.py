@@ -1,11 +1,11 @@
-"""How many records may be sent by now. Pure: the time is an argument."""
+"""Limits the rate of sending. It reads no clock: the time is an argument."""
 
 
 class Pace:
-    """A token bucket of `rate` records a second that holds at most 20 ms of them (one at least).
+    """A token bucket of `rate` records a second. It holds the records of 20 ms, and at least one.
 
-    The small bucket keeps bursts small: after a pause the missed records are not made up for in a
-    flood that would overrun a receiver the steady rate does not.
+    The small bucket keeps bursts small. After a pause, the missed records are not sent in one burst that
+    could overrun a receiver which copes with the steady rate.
     """
 
     BURST_S = 0.02

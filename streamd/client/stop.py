@@ -1,4 +1,4 @@
-"""A request to end, looked at between steps and while waiting."""
+"""The user's request to end, checked between writes and while waiting."""
 
 import select
 import signal
@@ -9,15 +9,15 @@ from typing import Any, Self
 _LOOK_S = 0.1
 
 
-class Stopped(Exception):  # noqa: N818 - a wish of the user, not a fault
-    """The user asked to end while something was waited for."""
+class Stopped(Exception):  # noqa: N818 - a request of the user, not an error
+    """The user asked to end."""
 
 
 class Stop:
-    """Set by the first SIGINT or SIGTERM; the second one ends the process as usual.
+    """Set by the first SIGINT or SIGTERM. The second signal ends the process as usual.
 
-    As a context it takes the two signals over. A flag and not an exception: an exception could strike
-    between a write and its counting, and the number reported would be wrong.
+    As a context manager it handles the two signals. It sets a flag instead of raising, because an exception
+    between a write and its counting would make the reported number wrong.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Lines in, records on their way: in turn over the connections, at a rate where one is asked for."""
+"""Sends batches of lines over several connections in turn, at a limited rate if asked."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,9 +19,9 @@ def transfer(
     count: int | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Send the batches' lines, `count` of them at most, until they end.
+    """Send all lines of the batches, or the first `count` of them, at `rate` records a second.
 
-    Raises what a connection raises, and `Stopped`. `progress` is called after each write.
+    `progress` is called after each write. Raises `Stopped` and the errors of `Connection.send`.
     """
     pace = Pace(rate, time.monotonic()) if rate else None
     left, turn = count, 0
@@ -50,7 +50,7 @@ def transfer(
 
 
 def finish(connections: Sequence[Connection]) -> None:
-    """Say on every connection that this is all; wait a second in all for receivers to confirm it."""
+    """End the sending side of every connection, and wait one second in all for the receivers to confirm."""
     until_s = time.monotonic() + _FINISH_S
     for connection in connections:
         connection.finish(until_s)

@@ -1,1 +1,1 @@
-"""Stored records as frames, beside a daemon that writes."""
+"""Reads stored records as data frames, also while the daemon writes."""

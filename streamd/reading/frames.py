@@ -1,4 +1,4 @@
-"""Columns as a data frame of pandas or polars, the same types whatever rows there are."""
+"""Makes pandas or polars data frames whose column types do not depend on the rows."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.schema import FieldType
 
 Columns = Mapping[str, tuple[FieldType, Sequence[Any]]]
-"""Type and values of each column, as SQLite gives them: times as text, bools as 0 and 1, JSON as text."""
+"""Type and values of each column as SQLite returns them: times and JSON as text, bools as 0 and 1."""
 
 _PANDAS = {
     "str": "str", "int": "Int64", "float": "float64", "bool": "boolean", "json": "str", "bytes": "object",
@@ -17,7 +17,10 @@ _PANDAS = {
 
 
 def maker(engine: str) -> Callable[[Columns], Any]:
-    """What makes frames. Raises `EnvironmentFault` where the package is missing, `ConfigError` for others."""
+    """A function that makes a data frame of `engine` from columns.
+
+    Raises `EnvironmentFault` if the package is missing, `ConfigError` for an unknown engine.
+    """
     if engine not in ("pandas", "polars"):
         raise ConfigError(f'engine is "pandas" or "polars", not {engine!r}')
     try:
@@ -71,5 +74,5 @@ def _each(
             made[name] = series(kind, values)
         except faults as error:
             what = str(error).partition("\n")[0]
-            raise EnvironmentFault(f"the column {name!r} holds what is no {kind}: {what}") from None
+            raise EnvironmentFault(f"the column {name!r} holds a value that is no {kind}: {what}") from None
     return made

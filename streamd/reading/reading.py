@@ -1,4 +1,4 @@
-"""`streamd.read`: stored records as a frame, and beside it how complete they are."""
+"""`streamd.read`: stored records as a data frame, and a second one that shows how complete they are."""
 
 import os
 import sqlite3
@@ -25,7 +25,7 @@ from streamd.sqlite.rows import METADATA_COLUMNS
 from streamd.sqlite.table import quote
 
 Moment = datetime | timedelta | str | float
-"""A time with its zone, RFC 3339 text or epoch seconds; or how long ago: a timedelta or `"10m"`."""
+"""A point in time: a datetime with its zone, RFC 3339 text, epoch seconds, or an age (timedelta, `"10m"`)."""
 
 _COMPLETENESS: dict[str, FieldType] = {
     "minute": "timestamp", "source": "str", "received": "int", "rejected": "int", "lost": "int",
@@ -34,12 +34,12 @@ _COMPLETENESS: dict[str, FieldType] = {
 
 
 class Reading(NamedTuple):
-    """What `read` gives: `frame, completeness = streamd.read(…)`.
+    """The result of `read`, to be unpacked: `frame, completeness = streamd.read(…)`.
 
-    `completeness` has a row for each minute and source in the asked time: `minute`, `source`, `received`,
-    `rejected` and `lost` (frames and records), `percent`. A percentage that nobody knows (the daemon was
-    killed) is missing. A minute without a row is one in which the daemon counted nothing: nothing came, or
-    it did not run.
+    `frame` holds the records. `completeness` has a row for each minute and source in the requested time:
+    `minute`, `source`, `received`, `rejected` and `lost` (frames and records), `percent`. `percent` is
+    missing if it is unknown because the daemon was killed. If a minute has no row, the daemon counted
+    nothing in it: it received nothing or did not run.
     """
 
     frame: Any
@@ -59,17 +59,18 @@ def read(
     db: str | os.PathLike[str] | None = None,
     engine: Literal["pandas", "polars"] = "pandas",
 ) -> Reading:
-    """The records of a table (or of a sink, by its name), in the order they were stored.
+    """Read the records of a table, or of a sink by its name, in the order in which they were stored.
 
-    `since` <= `time` < `until`, where `time` names the column meant: `received_at` where the table has it,
-    else its only timestamp. `where` is a condition in SQL with `parameters` for its `?` or `:name`.
-    The types come from the configuration (`config`, or the one that `streamd` finds); with `db` one file
-    is read without it, and only what SQL and streamd's own columns say is known of the types.
+    Only records with `since` <= `time` < `until` are read. `time` names a column. Default: `received_at` if
+    the table has it, else the only timestamp column. `where` is a condition in SQL, with `parameters` for
+    its `?` or `:name`. The column types come from the configuration (`config`, or the one that `streamd`
+    finds). With `db` one file is read without a configuration, and the types come from SQL and from the
+    names of streamd's own columns.
 
-    Reads while the daemon writes and cannot write itself; all rows are held in memory, once as Python
-    values. Raises `StreamdError`: `ConfigError` where the question cannot be meant, `QueryRefused` where
-    SQLite refuses it, `EnvironmentFault` where there is no such file, table or package. Warns of what stands
-    under a dated name and is no database.
+    The daemon may write meanwhile; the file is opened read-only. All rows are held in memory, once as Python
+    values. Raises `StreamdError`: `ConfigError` for contradicting or unknown arguments, `QueryRefused` if
+    SQLite refuses the query, `EnvironmentFault` if the file, the table or the package is missing. Warns of
+    files under a dated path that are no databases.
     """
     make = frames.maker(engine)
     if config is not None and db is not None:
@@ -97,7 +98,7 @@ def read(
             sql = _select(table=stored.table, columns=wanted, where=_where(there, time, bounds, asked))
             for rows in _chunks(connection.execute(sql, parameters)):
                 for name, part in zip(wanted, zip(*rows, strict=True), strict=True):
-                    known = values.setdefault(name, [None] * length)  # a column that older files have not
+                    known = values.setdefault(name, [None] * length)  # older files may lack this column
                     known.extend(part)
                 length += len(rows)
                 for name in values.keys() - set(wanted):
@@ -116,12 +117,12 @@ def _files(stored: StoredTable) -> list[Path]:
         warnings.warn(f"{path} is left out: {why}", stacklevel=3)
     files = stored.files()
     if not files:
-        open_read_only(stored.path)  # says that there is none
+        open_read_only(stored.path)  # raises the error about the missing file
     return files
 
 
 def _each_once(columns: Sequence[str] | None) -> list[str] | None:
-    """The columns asked for; None for all. Raises `ConfigError`."""
+    """The requested columns without repetitions; None for all. Raises `ConfigError` for an empty list."""
     if columns is None:
         return None
     if not columns:
@@ -130,7 +131,7 @@ def _each_once(columns: Sequence[str] | None) -> list[str] | None:
 
 
 def _text(moment: Moment | None, key: str) -> str | None:
-    """The moment as tables have it."""
+    """The moment as the text that tables store. Raises `ConfigError`."""
     if moment is None:
         return None
     try:
@@ -146,8 +147,8 @@ def _text(moment: Moment | None, key: str) -> str | None:
 
 
 def _columns(connection: sqlite3.Connection, stored: StoredTable) -> dict[str, FieldType]:
-    """The columns there are, each with what is known of it; none where there is no such table."""
-    # As a statement: in its form as a table SQLite asks the guard for leave to write the schema.
+    """The type of each column in this file; empty if the file has no such table."""
+    # Not as the table-valued function, for which SQLite asks the authorizer to allow a write to the schema.
     rows = [
         (name, sql_type.upper())
         for _, name, sql_type, *_ in connection.execute(f"PRAGMA main.table_info({quote(stored.table)})")
@@ -176,7 +177,7 @@ def _time_column(there: Mapping[str, FieldType], time: str | None) -> str:
         (time,) = times
     if time is None:
         raise ConfigError(
-            f"time = names the column that since and until mean: {', '.join(times) or 'there is none'}"
+            f"since and until need time = a timestamp column: {', '.join(times) or 'there is none'}"
         )
     if time not in there:
         raise ConfigError(f"there is no column {time!r}; there are {', '.join(there)}")
@@ -194,7 +195,7 @@ def _chunks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def _on_its_way(stored: StoredTable) -> str:
-    """SQL for the entries of the ledger that tell of records on their way into the table."""
+    """An SQL condition for the ledger entries about records on their way to the table."""
     if stored.pipelines is None or stored.sink is None:
         return "1"
     pipelines = ", ".join(_literal(name) for name in ["", *sorted(stored.pipelines)])
@@ -208,7 +209,7 @@ def _literal(text: str) -> str:
 def _completeness(
     stored: StoredTable, bounds: tuple[str | None, str | None]
 ) -> dict[str, tuple[FieldType, list[Any]]]:
-    """As the ledger's view: of the asked minutes, and of what was on its way into this table."""
+    """The ledger's completeness in the requested minutes, of records on their way to this table only."""
     since, until = bounds
     rows: list[tuple[Any, ...]] = []
     if is_there(stored.ledger):

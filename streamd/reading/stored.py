@@ -1,4 +1,4 @@
-"""Where the records of a table are: its files, its columns' types, and who wrote into it."""
+"""Locates a table's records: its files, its column types, and the pipelines that write to it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,10 +24,10 @@ _METADATA_TYPES: dict[str, FieldType] = {
 
 @dataclass(frozen=True)
 class StoredTable:
-    """One table. `path` may be dated.
+    """One table in one file, or in several if `path` is dated.
 
-    `types` says more of a column than SQL does (a time, a bool); what is not in it is what SQL says.
-    `sources`, `pipelines` and `sink` are those that write into it; None: not known.
+    `types` holds column types that SQL does not have (times, bools). For all other columns the SQL type
+    counts. `sources`, `pipelines` and `sink` are those that write into the table; None: not known.
     """
 
     table: str
@@ -39,14 +39,14 @@ class StoredTable:
     sink: str | None = None
 
     def files(self) -> list[Path]:
-        """The files there are now, oldest first; of a dated path those that may be databases."""
+        """The existing files, oldest first. Of a dated path, only those that may be databases."""
         files = existing(self.path)
         return [path for path in files if foreign(path) is None] if is_dated(self.path) else files
 
     def up_to(self, moment: datetime) -> Iterator[Path]:
-        """The files of `files`, the newest first, without those of a time to come.
+        """The existing databases, newest first, without those of a later period than `moment`.
 
-        Where there are no others, those.
+        If all files are of later periods, these are returned.
         """
         files = existing(self.path)
         if not is_dated(self.path):
@@ -63,28 +63,28 @@ class StoredTable:
             yield from (path for path in reversed(files) if path not in present and foreign(path) is None)
 
     def to_come(self, moment: datetime) -> list[Path]:
-        """The files of a dated path whose time has not come, oldest first."""
+        """The files of a dated path for periods that begin after `moment`, oldest first."""
         if not is_dated(self.path):
             return []
         dated = DatedPath(self.path)
         return [path for path in existing(self.path) if dated.is_to_come(path, moment)]
 
     def left_out(self) -> dict[Path, str]:
-        """What stands under a dated name and is no database, and why it is none."""
+        """Files under a dated path that are no databases, each with the reason."""
         if not is_dated(self.path):
             return {}
         return {path: why for path in existing(self.path) if (why := foreign(path)) is not None}
 
 
 def in_file(path: Path, table: str) -> StoredTable:
-    """The table in one file, of which nothing more is known."""
+    """A table in one file, read without a configuration."""
     return StoredTable(table, path, path)
 
 
 def of_configuration(loaded: Loaded, name: str | None = None) -> StoredTable:
-    """The table of a SQLite sink, by the sink's name or the table's; without a name the first one.
+    """The table of a SQLite sink, by the name of the sink or the table; without a name the first sink's.
 
-    Raises `ConfigError` where there is none, or where several files have a table of that name.
+    Raises `ConfigError` if no sink matches, or if several sinks write a table of that name.
     """
     config = loaded.config
     sinks = {key: sink for key, sink in config.sinks.items() if isinstance(sink, Sqlite.Config)}

@@ -265,7 +265,7 @@ def test_what_is_in_the_table_and_is_no_time_is_told(config: Path) -> None:
     engines: tuple[Literal["pandas", "polars"], ...] = ("pandas", "polars")
     for engine in engines:
         pytest.importorskip(engine, reason=f"{engine} is in the extra frames")
-        with pytest.raises(EnvironmentFault, match="'ts' holds what is no timestamp"):
+        with pytest.raises(EnvironmentFault, match="'ts' holds a value that is no timestamp"):
             streamd.read("readings", config=config, engine=engine)
 
 
