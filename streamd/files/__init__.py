@@ -1,1 +1,1 @@
-"""Files of lines: followed while others write them, rotated, dated, and mended where a line is torn."""
+"""Files of lines: followed while they grow, rotated, dated, and repaired after a crash."""

@@ -1,4 +1,4 @@
-"""A database that is one file for each hour, day, month or year: `logs-%Y-%m-%d.db`."""
+"""Paths with a date in the file name, one file for each hour, day, month or year: `logs-%Y-%m-%d.db`."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -12,14 +12,14 @@ _PERCENT = re.compile(r"%(.?)")
 
 
 def is_dated(path: Path) -> bool:
-    """Whether the path names a file for each span of time."""
+    """True if the path names one file for each period."""
     return "%" in path.name
 
 
 def files_of(pattern: Path) -> list[Path]:
-    """The files there are of a dated path, oldest first; any other path is itself a file, where it is there.
+    """The existing files of a dated path, oldest first; or the path itself if it is not dated and exists.
 
-    Raises `ConfigError` where the pattern is none.
+    Raises `ConfigError` for an invalid pattern.
     """
     if not is_dated(pattern):
         return [pattern] if pattern.exists() else []
@@ -27,9 +27,9 @@ def files_of(pattern: Path) -> list[Path]:
 
 
 class DatedPath:
-    """A path whose file name has %Y, %m, %d and %H: the file of each moment (UTC), and the files there are.
+    """A path with %Y, %m, %d or %H in its file name, which names one file for each period (UTC).
 
-    A finer field needs all coarser ones, so that each file is one span of time. Raises `ConfigError`.
+    A finer field needs all coarser ones, so that each file is one period. Raises `ConfigError` otherwise.
     """
 
     def __init__(self, pattern: Path) -> None:
@@ -37,7 +37,7 @@ class DatedPath:
         fields = _PERCENT.findall(pattern.name)
         if sorted(fields, key=_ORDER.find) != list(_ORDER[: len(fields)]) or not fields:
             raise ConfigError(
-                f"{pattern.name!r} names no spans of time: the fields are %Y, %m, %d and %H, each once"
+                f"{pattern.name!r} names no periods: the fields are %Y, %m, %d and %H, each once"
                 ' and none without the coarser ones, like "logs-%Y-%m-%d.db"'
             )
         self._finest = _ORDER[len(fields) - 1]
@@ -48,7 +48,7 @@ class DatedPath:
         )
 
     def start_of(self, moment: datetime) -> datetime:
-        """When the span of this moment began; takes any zone, gives UTC."""
+        """The start (UTC) of the period that contains the moment, which may have any time zone."""
         start = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         if self._finest != "H":
             start = start.replace(hour=0)
@@ -57,18 +57,18 @@ class DatedPath:
         return start.replace(month=1) if self._finest == "Y" else start
 
     def end_of(self, start: datetime) -> datetime:
-        """When the span that began at `start` ends."""
+        """The end of the period that begins at `start`."""
         longest = {"Y": timedelta(days=366), "m": timedelta(days=31), "d": timedelta(days=1)}
         return self.start_of(start + longest.get(self._finest, timedelta(hours=1)))
 
     def file_of(self, moment: datetime) -> Path:
-        """The file of the span this moment is in."""
+        """The file of the period that contains the moment."""
         utc = moment.astimezone(UTC)
         values = {"Y": f"{utc.year:04}", "m": f"{utc.month:02}", "d": f"{utc.day:02}", "H": f"{utc.hour:02}"}
         return self.pattern.with_name(_PERCENT.sub(lambda field: values[field[1]], self.pattern.name))
 
     def start_of_file(self, path: Path) -> datetime | None:
-        """When the span of a file began; None where its name is none of this pattern."""
+        """The start of a file's period; None if its name does not match the pattern."""
         found = self._name.fullmatch(path.name)
         if found is None:
             return None
@@ -82,12 +82,12 @@ class DatedPath:
             return None
 
     def is_to_come(self, path: Path, moment: datetime) -> bool:
-        """Whether the span of a file of this pattern begins after the moment."""
+        """True if the file's period begins after the moment."""
         start = self.start_of_file(path)
         return start is not None and start > moment
 
     def files(self) -> list[Path]:
-        """The files there are, oldest first."""
+        """The existing files, oldest first."""
         try:
             there = list(self.pattern.parent.iterdir())
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a followed file is said to have done: in the log, and in the counts beside the books of its source."""
+"""Logs and counts the events of a followed file, such as rotation, truncation and deletion."""
 
 import structlog
 
@@ -12,7 +12,7 @@ log = structlog.get_logger()
 
 
 class FileEvents:
-    """Each event is logged, and counted where it costs records or stores them twice."""
+    """Logs the events of one file source, and counts those that lose records or store them twice."""
 
     def __init__(self, source: str, path: str, counters: Counters) -> None:
         self.counters = counters
@@ -20,14 +20,14 @@ class FileEvents:
         self._waiting_for = ""
 
     def remembered(self, found: Remembered) -> None:
-        """A start found the position of another source, or its own of another file."""
+        """A start took over another source's position, or set aside its own of another file."""
         if found.set_aside is not None:
             log.warning(
                 "position_not_used",
                 **self._names,
                 was=found.set_aside.path,
                 offset=found.set_aside.offset,
-                hint="the source followed another file before; its position is kept for when it does again",
+                hint="the source followed another file before; that file's position is kept",
             )
         if found.taken_from is not None:
             log.info(
@@ -39,12 +39,12 @@ class FileEvents:
             )
 
     def following(self, tail: Tail) -> None:
-        """A file is read from its offset on."""
+        """The source begins to read a file at its offset."""
         self._waiting_for = ""
         log.info("following", **self._names, file=str(tail.path), offset=tail.offset)
 
     def waiting(self, error: OSError) -> None:
-        """The file, or a rotated one before it, cannot be read for now; said once for each reason."""
+        """The file, or a rotated one before it, cannot be read for now. Logged once for each reason."""
         trouble = error.strerror or str(error)
         if error.filename is not None and str(error.filename) != self._names["path"]:
             trouble = f"{trouble}: {error.filename}"
@@ -53,14 +53,14 @@ class FileEvents:
             log.warning("file_waiting", **self._names, error=trouble)
 
     def next_file(self, found: Found, before: Position) -> None:
-        """Another file is read than the one of the position `before`."""
+        """The source goes on with another file than that of the position `before`."""
         if found.missed:
             self.counters.add("files_missed")
             log.warning(
                 "file_missed",
                 **self._names,
                 offset=before.offset,
-                hint="the file read last is gone or was rewritten; what it had after this offset is not read",
+                hint="the file read last is gone or was rewritten; its content after this offset is not read",
             )
         if found.replaced:
             self.counters.add("files_replaced")
@@ -68,7 +68,7 @@ class FileEvents:
                 "file_replaced",
                 **self._names,
                 offset=found.tail.offset,
-                hint="it begins with all that was read before, which is not read again"
+                hint="it begins with the content read before, which is not read again"
                 if found.continues
                 else "it is read from its beginning; lines that were copied into it are stored twice",
             )
@@ -82,7 +82,7 @@ class FileEvents:
             )
 
     def truncated(self, found: Found, offset: int) -> None:
-        """The file was cut off or written anew while it was followed."""
+        """The file was truncated or rewritten while it was followed."""
         self.counters.add("files_truncated")
         if found.copied is not None:
             log.info("file_truncated", **self._names, offset=offset, copy=str(found.copied))
@@ -91,38 +91,38 @@ class FileEvents:
             "file_truncated",
             **self._names,
             offset=offset,
-            hint="it is read from its beginning; what was written after this offset before it was cut is lost"
-            " unless a copy has it, and lines that stayed in it are stored twice",
+            hint="it is read from its beginning; lines written after this offset before the truncation are"
+            " lost unless a copy has them, and lines that stayed in the file are stored twice",
         )
 
     def deleted(self, offset: int) -> None:
-        """The file has no name any more and is still read."""
+        """The file was deleted and is still read."""
         log.warning(
             "file_deleted",
             **self._names,
             offset=offset,
-            hint="it takes space until it is released, which happens once nothing was written to it for"
-            " rotate_wait; what a program writes to it after that is not read",
+            hint="the deleted file takes space until it was quiet for rotate_wait and is closed; lines that"
+            " a program writes to it after that are not read",
         )
 
     def released(self, offset: int) -> None:
-        """A deleted file is closed."""
+        """A deleted file was read to its end and closed."""
         self.counters.add("files_deleted")
         log.info("file_released", **self._names, offset=offset)
 
     def hole(self, nul_bytes: int) -> None:
-        """The beginning of a file holds nothing."""
+        """The file begins with NUL bytes, which are skipped."""
         self.counters.add("discarded_bytes", nul_bytes)
         log.warning(
             "file_hole",
             **self._names,
             nul_bytes=nul_bytes,
-            hint="the program that writes it went on at its old place after the file was truncated:"
+            hint="the writing program continued at its old offset after the file was truncated:"
             " let it open the file for appending",
         )
 
     def broken_framing(self, reason: str, discarded_bytes: int) -> None:
-        """Frames cannot be told apart; the rest of what is in the file is passed over."""
+        """The content breaks the framing. The rest of the file is skipped."""
         self.counters.add("discarded_bytes", discarded_bytes)
         self.counters.add("framing_errors", reason=reason)
         log.warning(
@@ -130,9 +130,9 @@ class FileEvents:
             source=self._names["source"],
             peer=self._names["path"],
             reason=reason,
-            hint="what the file holds is skipped",
+            hint="the present content of the file is skipped",
         )
 
     def not_saved(self, error: OSError) -> None:
-        """The position could not be written; it is tried again."""
+        """The position could not be saved. The source retries."""
         log.warning("position_not_saved", source=self._names["source"], error=str(error))

@@ -1,4 +1,4 @@
-"""Where to begin in a file whose content is not wanted: behind it, but never in the middle of a frame."""
+"""The first frame of a file, and the end of its last one."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from streamd.files.tail import READ_BYTES, Tail
 
 
 def first_frame(tail: Tail, new_framer: Callable[[], AnyFramer]) -> bytes | None:
-    """The frame at the beginning of the file; None where it is not whole, or was lost. Raises `OSError`."""
+    """The first frame of the file; None if it is incomplete, flagged or lost. Raises `OSError`."""
     framer = new_framer()
     offset = 0
     while offset < tail.offset and (data := tail.read_at(offset, READ_BYTES)):
@@ -26,10 +26,10 @@ def first_frame(tail: Tail, new_framer: Callable[[], AnyFramer]) -> bytes | None
 
 
 def go_to_end(tail: Tail, new_framer: Callable[[], AnyFramer]) -> None:
-    """Move `tail` to where its last frame ends; one that is not finished is read whole later.
+    """Move `tail` behind the last complete frame. An unfinished frame is read later, from its beginning.
 
-    Where a byte ends each frame, that is looked for from the end; else the whole file is cut into frames
-    (about 1 s a gigabyte).
+    If the framing has a delimiter, the file is searched backwards for it. Otherwise the whole file is cut
+    into frames, which takes about 1 s a gigabyte. Raises `OSError`.
     """
     delimiter = new_framer().delimiter
     tail.seek(_after_last(tail, delimiter) if delimiter else _cut(tail, new_framer))
@@ -54,7 +54,7 @@ def _cut(tail: Tail, new_framer: Callable[[], AnyFramer]) -> int:
         try:
             framer.feed(data)
         except FramingError:
-            return tail.status.st_size  # as if it had been read
+            return tail.status.st_size  # as in reading, the rest is skipped
         if framer.waiting_bytes or framer.between_frames:
             last = offset - framer.waiting_bytes
     return last

@@ -1,4 +1,4 @@
-"""What is read of files, cut into frames and handed on, each batch with the position behind it."""
+"""Cuts the content of followed files into frames, and hands on each batch with the position behind it."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from streamd.files.tail import Tail
 
 
 class FileFrames:
-    """One framer for one file after the other; a frame may go on in a copy of its file."""
+    """Cuts one file after another. If a file continues in its copy, a frame may continue there too."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class FileFrames:
         *,
         needs_first: bool = False,
     ) -> None:
-        """`needs_first`: the codec reads what follows by the first frame of the file."""
+        """`needs_first`: the codec needs the file's first frame (a header) to decode later ones."""
         self._needs_first = needs_first
         self._address = address
         self._counters = counters
@@ -36,24 +36,24 @@ class FileFrames:
         self._framing_changed = False
         self._reached = Position(address, 0, 0, b"")
         self._peer = Peer(address)
-        """Each file is a sender of its own."""
+        """A new object for each file, because each file is a sender of its own."""
         self._begun = False
         """Whether the first frame of the file was handed on, or lost."""
 
     def open(self, outlet: Outlet, when_full: Callable[[], None]) -> None:
-        """Offer to `outlet`; where it is full, `when_full` is called."""
+        """Set the outlet for frames. `when_full` is called if it is full."""
         self._outlet = outlet
         self._when_full = when_full
         self._framer = self._new_framer()
 
     def begin_at(self, position: Position) -> None:
-        """What is fed next begins there."""
+        """Set the position of the data that is fed next."""
         self._reached = position
         self._begun = position.offset > 0
         self._progress.passed(position)
 
     def become(self, new_framer: Callable[[], AnyFramer], *, needs_first: bool = False) -> None:
-        """Another framing begins once what was read ends with a frame."""
+        """Change the framing at the next end of a frame."""
         self._needs_first = needs_first
         self._new_framer = new_framer
         self._framing_changed = True
@@ -67,8 +67,8 @@ class FileFrames:
     def feed(self, tail: Tail, data: bytes, skip_rest: FramingError | None = None) -> FramingError | None:
         """Hand on the frames that `data`, read from `tail`, completes.
 
-        Where the framing breaks nothing is handed on but returned: the caller passes over the rest of the
-        file, and feeds the error in place of the data.
+        If the data breaks the framing, the error is returned and no frame is handed on. The caller then
+        skips the rest of the file and calls again with the error as `skip_rest`.
         """
         framer = self._framer
         if skip_rest is None:
@@ -81,7 +81,7 @@ class FileFrames:
             frames = skip_rest.frames
             self._framer = self._new_framer()
         waiting_bytes = self._framer.waiting_bytes
-        position = self._reached  # in a frame that is cut off there is no place to come back to
+        position = self._reached  # while the rest of a truncated frame is skipped, no new position is safe
         if waiting_bytes or self._framer.between_frames:
             position = tail.position(self._address, tail.offset - waiting_bytes)
         self._hand_on(framer, frames, self._fed_bytes - waiting_bytes, position)
@@ -89,7 +89,7 @@ class FileFrames:
         return None
 
     def end(self, following: Position) -> None:
-        """Hand on what has no end and will have none; then `following` is reached."""
+        """The file has ended: hand on its unfinished frame, and set the position to `following`."""
         framer, self._framer = self._framer, self._new_framer()
         size_bytes = framer.waiting_bytes
         frames = framer.feed_eof()
@@ -99,7 +99,7 @@ class FileFrames:
         self._begun = False
 
     def show_first(self, frame: bytes) -> None:
-        """Hand on the first frame of a file again, which is read on from a later place."""
+        """Hand on the first frame of a file again, because reading resumes at a later offset."""
         again = Frames.of(
             [FirstFrameAgain(frame)], self._peer, read_clock().wall_s, ack=self._progress.again()
         )
@@ -107,7 +107,7 @@ class FileFrames:
             self._when_full()
 
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], size_bytes: int, position: Position) -> None:
-        """Offer frames; once they are settled, everything before `position` is."""
+        """Offer frames. Once they are settled, everything before `position` is settled."""
         flagged = bool(framer.counts)
         self._begun = self._begun or mark_first(frames, framer.counts)
         book_counts(framer, self._outlet, self._counters)

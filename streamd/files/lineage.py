@@ -1,4 +1,4 @@
-"""Which files were at a path one after the other, and where to go on. All of it may block on a disk."""
+"""Finds the file to read next at a path, through rotations and restarts. All calls may block on a disk."""
 
 import bz2
 import contextlib
@@ -20,23 +20,23 @@ _DIGEST_BYTES = 256
 _MOST_SIBLINGS = 1000
 _ATTEMPTS = 5
 _COMPRESSED_BYTES = 16384
-"""Enough of a compressed file to see how its content begins."""
+"""Bytes of a compressed file that are enough to decompress the beginning of its content."""
 
 
 class Found(NamedTuple):
-    """A file to read on in, and what is not read in its place."""
+    """The file to go on with, and the files that are not read."""
 
     tail: Tail
     continues: bool = False
-    """It goes on in the middle of what was read already: a frame that has begun is not over."""
+    """Its content continues that of the file read last, so an unfinished frame goes on."""
     missed: bool = False
-    """The file read last is gone, or was rewritten."""
+    """The file read last is gone or was rewritten."""
     replaced: bool = False
-    """The path leads to another file, and the one read last was not renamed by a rotation."""
+    """The path leads to another file, and the file read last was not renamed by a rotation."""
     copied: Path | None = None
-    """A copy of what was read before the file was truncated."""
+    """The copy that was made before the file was truncated."""
     skipped: tuple[Path, ...] = ()
-    """Files before it that were compressed before they were read."""
+    """Earlier files that were compressed before they were read."""
 
 
 class _Entry(NamedTuple):
@@ -49,30 +49,30 @@ class _Entry(NamedTuple):
 
 
 class Lineage:
-    """The files of one path: the one there, and those that rotations have given other names.
+    """The files of one path: the file at the path, and those that rotations have renamed.
 
-    A file is known by its inode, its beginning and the bytes before the position. If no file has the inode,
-    or the inode holds another content, the file is known by its content alone. Which file follows another
-    one is read from the names that a rotation gives, never from times: a copy, a touched file or another
-    program's file is newer too.
+    A file is recognised by its inode, its beginning and the bytes before the position. If no file has the
+    inode, or the inode has other content, the file is recognised by its content alone. The order of files
+    follows from the names that rotations give, never from times, because a copy, a touched file or another
+    program's file may be newer too.
     """
 
     def __init__(self, path: Path, *, nul_is_data: bool = False) -> None:
         self.path = path
         self._nul_is_data = nul_is_data
         self.around: Around | None = None
-        """As of the last time the file that is read was seen at the path."""
+        """The files beside the followed one, when it was last seen at the path."""
         self._scanned: tuple[int, int, int] | None = None
-        """The file at the path, the folder and its time when it was looked through last."""
+        """Inode of the followed file, and inode and mtime of the folder, at the last scan."""
         self._fresh: set[int] = set()
-        """Inodes of what was put beside the file while it was at the path; it may be a copy of it."""
+        """Inodes of files that appeared while the followed file was at the path; they may be its copies."""
 
     def open(self, path: Path | None = None) -> Tail:
-        """The file at `path`, at its beginning. Raises `OSError`."""
+        """Open a file (default: the one at the path) at its beginning. Raises `OSError`."""
         return Tail(path or self.path, nul_is_data=self._nul_is_data)
 
     def leads_to_file_of(self, position: Position) -> bool:
-        """Whether the file at the path is certainly that of a position that was saved under another path."""
+        """True if the file at the path has the inode and content of a position saved for another path."""
         try:
             tail = self.open()
         except OSError:
@@ -83,7 +83,7 @@ class Lineage:
             tail.close()
 
     def resume(self, position: Position, saved_at_ns: int) -> Found:
-        """Where to go on after a start. Raises `OSError` where a file cannot be opened or none is there."""
+        """The file to go on with after a start. Raises `OSError` if it is missing or cannot be opened."""
         self.around = position.around
         if position.inode == 0:
             return self._settled(lambda: self._first_unread(position, None, None, saved_at_ns))
@@ -93,11 +93,11 @@ class Lineage:
         return self._settled(lambda: self._resume_without(position, saved_at_ns))
 
     def after(self, tail: Tail) -> Found:
-        """The file that came after `tail`, which is read to its end. Raises `OSError` as `resume` does."""
+        """The file that follows `tail`, which was read to its end. Raises `OSError` as `resume` does."""
         return self._settled(lambda: self._after(tail))
 
     def after_truncation(self, tail: Tail) -> Found:
-        """Where to go on when `tail` was truncated: in the copy made before, else at its beginning."""
+        """The file to go on with after `tail` was truncated: its copy, or `tail` from its beginning."""
         position = tail.position(str(self.path), tail.offset)
         copy = self._largest_copy(position)
         if copy is None:
@@ -111,9 +111,9 @@ class Lineage:
         return found._replace(copied=copy.path)
 
     def watch(self, tail: Tail | None) -> bool:
-        """Note what is beside the path while `tail` (None: nothing) is there; whether anything is new.
+        """Update `around` while `tail` (None: no file) is at the path. True if `around` has changed.
 
-        Costs one system call while nothing in the folder was created, renamed or deleted.
+        Costs one system call unless a file was created, renamed or deleted in the folder.
         """
         try:
             folder = self.path.parent.stat()
@@ -149,7 +149,7 @@ class Lineage:
         return tail is not None and (there.st_ino, there.st_dev) == (tail.inode, tail.device)
 
     def _settled(self, choose: Callable[[], Found]) -> Found:
-        """What `choose` finds while nothing is renamed: a rotation takes several steps."""
+        """The result of `choose`, repeated while files are renamed: rotations take several steps."""
         for _ in range(_ATTEMPTS):
             before = self._names()
             found = choose()
@@ -163,7 +163,7 @@ class Lineage:
         return (there.st_ino, there.st_dev, *((entry.path, entry.inode) for entry in self._rotated()))
 
     def _rotated(self) -> list[_Entry]:
-        """Regular files beside the path, under names a rotation gives."""
+        """Regular files in the folder whose names a rotation gives."""
         found = []
         for name in sorted(os.listdir(self.path.parent)):  # noqa: PTH208 - names only, no paths
             said = rotated(name, self.path.name)
@@ -178,7 +178,7 @@ class Lineage:
         return found
 
     def _under_its_inode(self, position: Position) -> Tail | None:
-        """The file of the position, whatever it is called now, at the position."""
+        """The file with the inode and content of the position, under any name, opened at the position."""
         for path in self._with_inode(position):
             try:
                 tail = self.open(path)
@@ -204,7 +204,7 @@ class Lineage:
                 yield from sorted(Path(entry.path) for entry in entries if entry.inode() == position.inode)
 
     def _resume_without(self, position: Position, saved_at_ns: int) -> Found:
-        """The file of the position is gone or was rewritten: go on in a copy, else with what came after."""
+        """No file has the position's inode and content: go on in a copy, or with the next file."""
         tail = self.open()
         if tail.inode != position.inode and _certain(position) and tail.holds(position):
             tail.seek(position.offset)
@@ -240,23 +240,23 @@ class Lineage:
         return found._replace(replaced=True)
 
     def _in_same_folder(self) -> bool:
-        """Whether no link on the way to the path leads to another folder now, with other files in it."""
+        """Whether the real folder of the path is still the same; a link on the way may have changed."""
         was = Path(self.around.real_path).parent if self.around is not None else None
         return was == Path(os.path.realpath(self.path)).parent
 
     def _first_unread(
         self, position: Position, tail: Tail | None, own: Rotated | None, since_ns: int
     ) -> Found:
-        """The first file that came after that of the position, which a rotation has called `own`."""
+        """The first file after that of the position, to which a rotation has given the name `own`."""
         entries = self._rotated()
         there = {entry.path.name for entry in entries}
         unread = []
         for entry in entries:
             name = entry.rotated
             if (tail and entry.inode == tail.inode) or (name.compressed and name.plain in there):
-                continue  # without a tail its inode may be another file's by now
+                continue  # without a tail, another file may have reused the inode
             if own is None:
-                # The place of the file among the others is not known: it may be before all of them.
+                # The file's place in the order is unknown: it may come before all of these.
                 if not name.usual or (
                     (name.compressed or self.around is None) and entry.mtime_ns <= since_ns
                 ):
@@ -272,7 +272,7 @@ class Lineage:
         return Found(self.open(unread[plain].path if plain < len(unread) else None), skipped=skipped)
 
     def _was_there(self, entry: _Entry) -> bool:
-        """Whether it was beside the path already while the file read last was there."""
+        """Whether the file already existed beside the path while the file read last was there."""
         return self.around is not None and any(
             known.inode == entry.inode
             and known.size <= entry.size
@@ -281,7 +281,7 @@ class Lineage:
         )
 
     def _is_copy(self, entry: _Entry, position: Position, tail: Tail | None) -> bool:
-        """Whether a file holds nothing but what was read of the one before."""
+        """Whether a file holds only content that was already read from the file before it."""
         if not CERTAIN_BYTES <= entry.size <= position.offset:
             return False
         other = self.open(entry.path)
@@ -294,9 +294,9 @@ class Lineage:
             other.close()
 
     def _largest_copy(self, position: Position) -> Tail | None:
-        """The longest file beside the path that begins with everything that was read up to the position.
+        """The longest rotated file that begins with the content read up to the position.
 
-        A file that was there before the one of the position is none, though it begins with the same banner.
+        A file that is older than the position's file is no copy, even if both begin with the same banner.
         """
         copies: list[tuple[int, bool, _Entry]] = []
         for entry in self._rotated():
@@ -308,7 +308,7 @@ class Lineage:
                 continue
             with contextlib.closing(self.open(entry.path)) as tail:
                 if tail.holds(position):
-                    # Of equal ones the counted one was made by a rotation, a dated one perhaps by hand.
+                    # Of equally long ones prefer a counted name: a dated copy may have been made by hand.
                     copies.append((entry.size, entry.rotated.order < (0,), entry))
         return self.open(max(copies)[2].path) if copies else None
 
@@ -318,7 +318,7 @@ class Lineage:
         return position.offset > 0 and (entry.inode in self._fresh or not self._was_there(entry))
 
     def _compressed_form(self, position: Position) -> Rotated | None:
-        """The name under which the file of the position was compressed."""
+        """The name of the compressed file whose content begins as the position's file does."""
         for entry in self._rotated():
             if entry.rotated.compressed and position.head and _begins(entry.path, position.head):
                 return entry.rotated
@@ -330,7 +330,7 @@ def _certain(position: Position) -> bool:
 
 
 def _digest_of(path: Path, size: int) -> str:
-    """What a file is known by up to `size`; empty where it cannot be read."""
+    """A digest of the file's beginning and of the bytes before `size`; empty if it cannot be read."""
     try:
         with path.open("rb", buffering=0) as file:
             head = os.pread(file.fileno(), min(_DIGEST_BYTES, size), 0)
@@ -342,7 +342,7 @@ def _digest_of(path: Path, size: int) -> str:
 
 
 def _begins(path: Path, head: bytes) -> bool:
-    """Whether the content of a compressed file begins with `head`, as far as Python can read it."""
+    """Whether the content of a compressed file begins with `head`. False for formats unknown to Python."""
     unpack = {
         ".gz": lambda data: zlib.decompressobj(31).decompress(data),
         ".bz2": lambda data: bz2.BZ2Decompressor().decompress(data),

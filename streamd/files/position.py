@@ -1,4 +1,4 @@
-"""How far a file is done with, remembered across restarts."""
+"""The position up to which a file is done with, kept across restarts."""
 
 import json
 import os
@@ -13,49 +13,50 @@ from streamd.core.errors import EnvironmentFault
 from streamd.core.trial_paths import try_file
 
 FINGERPRINT_BYTES = 1024
-"""A file is known by so many bytes of its beginning and as many before the position; inodes are reused."""
+"""A file is recognised by this many bytes at its beginning and before the position, because inodes are
+reused."""
 CERTAIN_BYTES = 64
-"""Files under different inodes that agree in fewer bytes than these may agree by chance."""
+"""Files with different inodes that have fewer equal bytes than this may be equal by chance."""
 _VERSION = 2
 
 
 @dataclass(slots=True, frozen=True)
 class Sibling:
-    """A file beside the followed one that has been there already while that one was at its path."""
+    """A rotated file that existed beside the followed one while that one was at its path."""
 
     inode: int
     size: int
     digest: str
-    """Of its beginning and of what stood before `size`; empty where it could not be read."""
+    """Digest of its beginning and of the bytes before `size`; empty if it could not be read."""
 
 
 @dataclass(slots=True, frozen=True)
 class Around:
-    """Where a file was when it was last seen at its path."""
+    """The surroundings of a file when it was last seen at its path."""
 
     real_path: str
     """Its path without symbolic links."""
     siblings: tuple[Sibling, ...] = ()
-    """Files under names a rotation gives. None of them can have come after it."""
+    """Files with names that a rotation gives. All of them are older than the file."""
 
 
 @dataclass(slots=True, frozen=True)
 class Position:
-    """A place between two frames of one file. `inode` 0 says that no file was at `path`."""
+    """An offset between two frames of one file. `inode` is 0 if there was no file at `path`."""
 
     path: str
     inode: int
     offset: int
     head: bytes
-    """The file's beginning."""
+    """The file's first bytes, at most `FINGERPRINT_BYTES`."""
     before: bytes = b""
-    """What stands directly before the offset; empty where that is not known."""
+    """The bytes directly before the offset, at most `FINGERPRINT_BYTES`; empty if unknown."""
     around: Around | None = None
-    """None where it is not known."""
+    """None if unknown."""
     numbering: str = ""
-    """The name of the numbers of the frames."""
+    """The name of the sequence that numbers the frames."""
     frames: int = 0
-    """The number of the last frame before it."""
+    """The number of the last frame before the offset."""
 
 
 @dataclass(slots=True)
@@ -65,28 +66,31 @@ class _Mark:
 
 
 class ReadingProgress:
-    """What was read, in order, and up to where all of it has found its fate. It numbers the frames."""
+    """Numbers the frames read, and tracks the position up to which all of them are settled.
+
+    It is the source's `Numbering`.
+    """
 
     def __init__(self) -> None:
         self.settled: Position | None = None
-        """Everything before it is committed, filtered out, a dead letter or a counted loss."""
+        """All frames before it are committed, filtered out, dead letters or counted as lost."""
         self.savable: Position | None = None
-        """The same, but for what the state of steps has seen and is not stored yet."""
+        """`settled`, but not beyond the frames that the stored state of steps includes."""
         self.name = ""
         self.handed_on = 0
         self.skipped = 0
-        """Frames that were not handed on, because the state of steps has seen them."""
+        """Frames that were not handed on, because the state of steps already includes them."""
         self._shown = 0
         self._skip_to = 0
         self._limit: int | None = None
         self._cut: int | None = None
         self._at_cut: Position | None = None
         self.stopping = False
-        """From now on what is dropped was dropped by the stop, and is read again by the next start."""
+        """True once the source stops: frames dropped from then on are not settled, so they are read again."""
         self._marks: deque[_Mark] = deque()
 
     def begin(self, remembered: Position | None) -> None:
-        """Go on with the numbers of a position, or from 0."""
+        """Continue the numbers of a position, or begin a new sequence at 0."""
         if remembered is not None and not remembered.numbering:
             remembered = replace(remembered, numbering=uuid.uuid4().hex, frames=0)
         self.settled = self.savable = remembered
@@ -94,24 +98,24 @@ class ReadingProgress:
         self.handed_on = 0 if remembered is None else remembered.frames
 
     def known(self, frames: int) -> int:
-        """How many of the next so many frames are not handed on, because the state of steps has seen them."""
+        """How many of the next `frames` frames to skip, because the state of steps already includes them."""
         known = max(0, min(frames, self._skip_to - self.handed_on))
         self.handed_on += known
         self.skipped += known
         return known
 
     def skip_no_more(self) -> None:
-        """Frames are missing: those that follow cannot be told apart by their numbers."""
+        """Skip no more frames: some are missing, so the numbers of later frames no longer match."""
         self.handed_on = max(self.handed_on, self._skip_to)
 
     def waiting(self, position: Position, frames: int) -> Ack:
-        """The ack of so many frames behind which `position` lies."""
+        """The ack of the next `frames` frames, which end at `position`."""
         self.handed_on += frames
         mark = self._mark(position, settled=False)
         return Ack(lambda status: self._settle(mark, status))
 
     def again(self) -> Ack:
-        """The ack of a frame that has its number already and is handed on once more."""
+        """The ack of a frame that is handed on once more and gets no new number."""
         self._shown += 1
         return Ack(self._was_shown)
 
@@ -119,7 +123,7 @@ class ReadingProgress:
         self._shown -= 1
 
     def passed(self, position: Position) -> None:
-        """`position` was reached without a frame."""
+        """Record that `position` was reached without a frame."""
         self._mark(position, settled=True)
         self._advance()
 
@@ -163,7 +167,7 @@ class ReadingProgress:
 
 
 class PositionFile:
-    """One position in a small file, replaced as a whole: a crash leaves the old one or the new one."""
+    """Saves one position in a small file, replaced atomically: a crash leaves the old or the new one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -176,10 +180,10 @@ class PositionFile:
             return None
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             text = f"cannot read the remembered position {self.path}: {error}"
-            raise EnvironmentFault(f"{text}: mend it, or remove it to begin as `start` says") from None
+            raise EnvironmentFault(f"{text}: repair it, or remove it to begin as `start` says") from None
 
     def rehearse(self) -> None:
-        """Raises `EnvironmentFault` where a position could not be saved; a start would only warn of it."""
+        """Raise `EnvironmentFault` if a position could not be saved. A start would only warn of that."""
         try:
             try_file(self.path.with_suffix(".new"))
         except OSError as error:
@@ -190,14 +194,14 @@ class PositionFile:
 
     @property
     def saved_at_ns(self) -> int:
-        """When the position was saved, by the file system's clock; 0 where none was."""
+        """When the position was saved (mtime, nanoseconds since 1970); 0 if none was saved."""
         try:
             return self.path.stat().st_mtime_ns
         except FileNotFoundError:
             return 0
 
     def save(self, position: Position) -> None:
-        """Make it durable. Raises `OSError`. Cost: two fsyncs."""
+        """Save the position durably. Raises `OSError`. Costs two fsyncs."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_suffix(".new")
         with new.open("w") as file:

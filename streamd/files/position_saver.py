@@ -1,4 +1,4 @@
-"""The position of a followed file, saved now and then while it moves."""
+"""Saves the position of a followed file at an interval while it moves."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from streamd.files.position import Position, PositionFile
 
 
 class Saver:
-    """Saves what `position` gives whenever it is another one than the last; what fails is tried again."""
+    """Saves the result of `position` if it has changed. A failed save is retried at the next interval."""
 
     def __init__(
         self, file: PositionFile, position: Callable[[], Position | None], on_error: Callable[[OSError], None]
@@ -20,19 +20,19 @@ class Saver:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, every_s: float) -> None:
-        """Save every so many seconds from now on."""
+        """Save now, and every `every_s` seconds from now on, if the position has changed."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(every_s, self.begin, every_s)
         if self._position() != self.saved and not self._saving.locked():
             self._task = loop.create_task(self.save())
 
     def end(self) -> None:
-        """Save only when asked to."""
+        """End the saves at an interval."""
         if self._timer is not None:
             self._timer.cancel()
 
     async def save(self) -> None:
-        """Save now. A disk that does not take it is said, and no more."""
+        """Save now. An `OSError` is passed to `on_error` and not raised."""
         async with self._saving:
             position = self._position()
             if position is None or position == self.saved:

@@ -1,6 +1,6 @@
-"""A file of lines that is appended to, set aside when it is full or its day is over, and mended at open.
+"""Appends to a file of lines, rotates it by size and by period, and repairs a torn last line at open.
 
-Everything here blocks: it runs on a thread of its own.
+All calls block, so they run on a thread of their own.
 """
 
 import contextlib
@@ -37,15 +37,15 @@ _ANY_TIME = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def fault(path: Path, error: OSError) -> SinkError:
-    """The error as one that a later attempt may not meet."""
+    """The `SinkError` for an `OSError`: a retry may succeed."""
     return SinkError(_REASONS.get(error.errno or 0, "io"), f"{path}: {error.strerror}")
 
 
 class RotatingFile:
-    """Appends whole writes to the file of their time; what does not fit is not there.
+    """Appends data to the file of its time. A write is in the file as a whole or not at all.
 
-    A full file becomes `<name>.000001` and so on. `counters` gets `files_rotated`, `files_removed` and
-    `torn_bytes`, what was cut from the end of a file that a crash had left in the middle of a line.
+    A full file is renamed to `<name>.000001` and so on. Counts `files_rotated`, `files_removed` and
+    `torn_bytes`: the bytes of an incomplete last line, left by a crash, that were cut off.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RotatingFile:
         compress: bool,
         synchronous: bool,
     ) -> None:
-        """`header` begins every file; a file that begins otherwise is somebody else's."""
+        """`header` is the first line of every file. A file that begins otherwise is refused."""
         self._pattern = pattern
         self._dated = DatedPath(pattern) if is_dated(pattern) else None
         self._counters = counters
@@ -71,30 +71,30 @@ class RotatingFile:
         self._path: Path | None = None
         self._fd = -1
         self._lock = threading.Lock()
-        """Held while files change their names, so that a tidy never sees the open file as a finished one."""
+        """Held while files are renamed, so that `tidy` never takes the open file for a finished one."""
         self._torn_at: int | None = None
-        """Where a write began that failed and could not be taken back yet."""
+        """Offset at which a failed write began that is not undone yet."""
         self.stopping = False
 
     def path_at(self, wall_s: float) -> Path:
-        """The file of this moment."""
+        """The file for this time."""
         if self._dated is None:
             return self._pattern
         return self._dated.file_of(datetime.fromtimestamp(wall_s, UTC))
 
     def open(self, wall_s: float) -> None:
-        """Finish what an earlier run left, and open the file of this moment. Raises `SinkError`."""
+        """Repair and set aside files of earlier runs, and open the current one. Raises `SinkError`."""
         path = self.path_at(wall_s)
         with self._lock:
             self._switch_to(path)
             for other in self._others() if self._compress else []:
                 if _NUMBERED.fullmatch(other.name) is None and self._is_earlier(other, path):
-                    self._switch_to(other)  # which mends it
+                    self._switch_to(other)  # repairs its last line
                     self._set_aside(other)
             self._switch_to(path)
 
     def rehearse(self, wall_s: float) -> None:
-        """Raises what `open` would, and makes, locks and cuts nothing. Raises `SinkError`."""
+        """Raise the `SinkError` that `open` would, and make, lock and cut nothing."""
         path = self.path_at(wall_s)
         held: SinkError | None = None
         try:
@@ -109,7 +109,7 @@ class RotatingFile:
             raise held
 
     def _look_at(self, path: Path) -> SinkError | None:
-        """Raises `SinkError` for what cannot be written; returns the one for a lock that somebody holds."""
+        """Raise `SinkError` if the file cannot be written. The error for a held lock is returned instead."""
         try:
             if try_file(path) is None:
                 return None
@@ -128,11 +128,11 @@ class RotatingFile:
                 raise
             return error
         finally:
-            os.close(fd)  # and with it the lock
+            os.close(fd)  # also releases the lock
         return None
 
     def write(self, data: bytes, wall_s: float) -> bool:
-        """Append all of it; whether a file is finished. Raises `SinkError`: nothing of it is there."""
+        """Append the data. True if a file was finished. Raises `SinkError`; nothing is appended then."""
         path = self.path_at(wall_s)
         try:
             with self._lock:
@@ -158,12 +158,12 @@ class RotatingFile:
     def close(self) -> None:
         """Close the file."""
         if self._fd >= 0 and self._torn_at is not None:
-            with contextlib.suppress(OSError):  # the next open cuts it
+            with contextlib.suppress(OSError):  # the next open cuts the torn line
                 self._take_back()
         self._close()
 
     def tidy(self) -> None:
-        """Compress what was set aside and delete what is over `keep`. Takes as long as it takes."""
+        """Delete the oldest files beyond `keep` and compress finished ones. It may take long."""
         try:
             with self._lock:
                 others = self._others()
@@ -186,13 +186,13 @@ class RotatingFile:
             if self._synchronous:
                 os.fdatasync(self._fd)
         except OSError:
-            with contextlib.suppress(OSError):  # then the next attempt takes it back
+            with contextlib.suppress(OSError):  # the next attempt undoes the write
                 self._take_back()
             raise
         self._torn_at = None
 
     def _take_back(self) -> int:
-        """The size of the file, less what a write that failed has left there."""
+        """Undo a failed write, if there is one, and return the size of the file."""
         size = os.fstat(self._fd).st_size
         if self._torn_at is not None:
             if size > self._torn_at:
@@ -201,7 +201,7 @@ class RotatingFile:
         return size
 
     def _leave(self, path: Path) -> bool:
-        """The time of the open file is over, or a late record belongs to an earlier one."""
+        """Close the open file, as `path` is another one. True if its period is over."""
         before = self._path
         self.close()
         if before is None or not self._is_earlier(before, path):
@@ -214,7 +214,7 @@ class RotatingFile:
         return self._start_of(one) < self._start_of(other)
 
     def _start_of(self, path: Path) -> datetime:
-        """When the span of a file began; the same for all where there is one file only."""
+        """The start of a file's period; without a dated path a constant."""
         start = self._dated.start_of_file(path) if self._dated is not None else _ANY_TIME
         return start or _ANY_TIME
 
@@ -245,7 +245,7 @@ class RotatingFile:
             raise SinkError("locked", f"{path} is being written by another sink or daemon") from None
 
     def _mend(self, fd: int, path: Path) -> None:
-        """Cut a last line that a crash has torn; what does not begin as ours is left alone."""
+        """Cut off an incomplete last line. Raises `SinkError` for a file that is not of this sink."""
         size = os.fstat(fd).st_size
         end = end_of_last_line(fd, size, quoted=bool(self._header)) if self._beginning(fd, path) else 0
         if end < size:
@@ -254,7 +254,7 @@ class RotatingFile:
             log.warning("torn_line_cut", path=str(path), cut_bytes=size - end, size_bytes=end)
 
     def _beginning(self, fd: int, path: Path) -> bool:
-        """Whether all of what begins a file of ours is there. Raises `SinkError` for somebody else's file."""
+        """Whether the file has its complete first bytes. Raises `SinkError` if it begins otherwise."""
         begin = self._header or b"{"
         there = os.pread(fd, len(begin), 0)
         if not begin.startswith(there):
@@ -265,7 +265,7 @@ class RotatingFile:
         return there == begin
 
     def _is_where_it_was(self) -> bool:
-        """Whether the path still names the open file: somebody may have moved or deleted it."""
+        """Whether the path still names the open file. A moved or deleted file is closed and logged."""
         if self._path is None:
             return False
         try:
@@ -276,13 +276,13 @@ class RotatingFile:
         if there is not None and (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
             return True
         log.warning(
-            "file_moved", path=str(self._path), hint="somebody moved or deleted it; a new one is begun"
+            "file_moved", path=str(self._path), hint="the file was moved or deleted; a new one is begun"
         )
         self.close()
         return False
 
     def _set_aside(self, path: Path) -> None:
-        """Give the file the next number. Its name says which one is written now."""
+        """Rename the file to the next number, so that only the current file has the plain name."""
         numbers = [
             int(found[2])
             for other in path.parent.iterdir()
@@ -294,7 +294,7 @@ class RotatingFile:
         self._counters.add("files_rotated")
 
     def _others(self) -> list[Path]:
-        """Files of this sink that are not written now, oldest first."""
+        """Files of this sink except the open one, oldest first."""
         found: list[tuple[datetime, float, Path]] = []
         for path in self._pattern.parent.iterdir():
             numbered = _NUMBERED.fullmatch(path.name)
@@ -308,7 +308,7 @@ class RotatingFile:
         return [path for *_, path in sorted(found)]
 
     def _gzip(self, path: Path) -> None:
-        """`<name>.gz` in place of the file; at every moment one of the two is whole."""
+        """Replace the file by `<name>.gz`. At every moment one of the two is complete."""
         half_made = path.with_name(f"{path.name}.gz.tmp")
         done = path.with_name(f"{path.name}.gz")
         try:
@@ -337,7 +337,7 @@ def _no_file(path: Path) -> SinkError:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make names in it survive power loss."""
+    """Make the names in the folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,34 +1,34 @@
-"""The names that rotations give to files: which belong together, and which came later."""
+"""Parses the names that rotations give to files, to find which files belong together and their order."""
 
 import re
 from typing import NamedTuple
 
 _ROTATED = re.compile(r"(?P<part>[-._]\d[-._\dT]*)(?P<compressed>\.(?:gz|bz2|xz|zst|lz4))?", re.ASCII)
-"""How the name of a rotated file goes on: a number or a date, and perhaps how it is compressed."""
+"""The part that a rotation adds to a name: a number or a date, and perhaps a compressed file's ending."""
 _COUNTER = re.compile(r"[-._](0|[1-9]\d{0,4})", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
 
 
 class Rotated(NamedTuple):
-    """What the name of a rotated file says."""
+    """The parsed name of a rotated file."""
 
     scheme: str
-    """Files of one scheme have names that can be compared: `.1` and `.2`, or `-20260130` and `-20260131`."""
+    """Names of one scheme can be compared: `.1` and `.2`, or `-20260130` and `-20260131`."""
     order: tuple[int, ...]
-    """Within a scheme the file that was begun later has the greater one."""
+    """Within a scheme, a later file has a greater order."""
     plain: str
     """The name without the ending of a compressed file."""
     compressed: bool
     usual: bool
-    """logrotate or a logging library gives such names; `node-2` may well be another program's."""
+    """True if logrotate or a logging library gives such names. `node-2` may be another program's file."""
 
 
 def rotated(name: str, base: str) -> Rotated | None:
-    """What `name` says where a file called `base` is rotated; None where no rotation gives such a name.
+    """Parse the name of a rotated file of `base`. None if no rotation of `base` gives such a name.
 
     The number or date comes last (`app.log.1`, `app.log-20260131.gz`) or before the extension
-    (`app-20260131.log`). A small number counts rotations, so the greater one is the older file; what has more
-    digits or parts is a date, a time or a padded number, and the greater one is the newer file.
+    (`app-20260131.log`). A small number counts rotations, so a greater number means an older file. More
+    digits or parts are a date, a time or a padded number, of which a greater one means a newer file.
     """
     found = _ROTATED.fullmatch(name, len(base)) if name.startswith(base) else None
     extension = ""

@@ -1,4 +1,4 @@
-"""One file that grows, read in pieces, by whatever name it may have later. All of it may block on a disk."""
+"""Reads a growing file in pieces, even after it was renamed. All calls may block on a disk."""
 
 import errno
 import os
@@ -10,35 +10,34 @@ from streamd.core.errors import EnvironmentFault
 from streamd.files.position import FINGERPRINT_BYTES, Position
 
 READ_BYTES = 65536
-"""One piece. What the event loop does with it at once, cutting it into frames, takes less than 1 ms."""
-
+"""Size of one piece. Cutting it into frames blocks the event loop for less than 1 ms."""
 
 _SQLITE = b"SQLite format 3\0"
 
 
 class Look(NamedTuple):
-    """What one look at a file found."""
+    """The result of one check of the file: new data, or its state if there is none."""
 
     data: bytes = b""
     rewritten: bool = False
-    """It was cut off or begun anew, and nothing of it was read."""
+    """The file was truncated or rewritten. No data was read."""
     nul_bytes: int = 0
-    """Bytes passed over at its beginning that hold nothing: a hole that a truncation has left."""
+    """Number of NUL bytes skipped at its beginning: a hole that a truncation has left."""
     rotated: bool = False
-    """Nothing follows, and the path leads to another file."""
+    """There is no new data, and the path leads to another file."""
     missing: bool = False
-    """Nothing follows, and nothing is at the path."""
+    """There is no new data, and no file at the path."""
     deleted: bool = False
-    """Nothing is at the path, and the file has no other name either."""
+    """There is no file at the path, and the open file has no other name."""
 
 
 class Tail:
-    """An open file and how far it is read. Raises `OSError` where it cannot be opened or is no file."""
+    """An open file with a read offset. Raises `OSError` if it cannot be opened or is no regular file."""
 
     def __init__(self, path: Path, *, nul_is_data: bool = False) -> None:
         """`nul_is_data`: NUL bytes at the beginning belong to a frame."""
         self.path = path
-        """What it was called when it was opened."""
+        """The path at which it was opened."""
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
@@ -49,26 +48,26 @@ class Tail:
         self.offset = 0
         self.head = b""
         self._chunk = b""
-        """What was read last, up to `offset`, with what stood before it."""
+        """The bytes of the last read, up to `offset`, together with those before them."""
         self._nul_is_data = nul_is_data
         self._in_hole = not nul_is_data
 
     @property
     def status(self) -> os.stat_result:
-        """Its size, times and number of names now."""
+        """The file's current size, times and link count."""
         return os.fstat(self._fd)
 
     @property
     def before(self) -> bytes:
-        """What stands before the offset."""
+        """The bytes before the offset, as they were read; at most `FINGERPRINT_BYTES`."""
         return self._chunk[-FINGERPRINT_BYTES:]
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Bytes of it, wherever it is read to."""
+        """At most `size` bytes at any offset. Does not move the read offset."""
         return os.pread(self._fd, size, max(0, offset))
 
     def seek(self, offset: int) -> None:
-        """Read on from `offset`, and take what stands before it as it is now."""
+        """Move the read offset, and take the present bytes before it as already read."""
         self.offset = offset
         self.head = os.pread(self._fd, min(FINGERPRINT_BYTES, offset), 0)
         first = max(0, offset - FINGERPRINT_BYTES)
@@ -76,13 +75,13 @@ class Tail:
         self._in_hole = not self._nul_is_data and self._chunk[-1:] in (b"", b"\0")
 
     def skip_rest(self) -> int:
-        """Pass over what is in it now; how many bytes that are."""
+        """Move to the present end of the file. Returns the number of bytes skipped."""
         rest_bytes = max(0, self.status.st_size - self.offset)
         self.seek(self.offset + rest_bytes)
         return rest_bytes
 
     def holds(self, position: Position) -> bool:
-        """Whether it begins with what was read up to `position`, as far as its fingerprint tells."""
+        """Whether the file begins with the content read up to `position`, by comparing its fingerprint."""
         head, before, offset = position.head, position.before, position.offset
         return (
             self.status.st_size >= offset
@@ -91,7 +90,7 @@ class Tail:
         )
 
     def look(self, path: Path) -> Look:
-        """What is new in it, a piece at a time, while `path` is what it should be called."""
+        """Read the next piece. If there is none, check whether `path` still leads to the file."""
         if self.status.st_size < self.offset or self.read_at(0, len(self.head)) != self.head:
             return Look(rewritten=True)
         data = self.read()
@@ -106,7 +105,7 @@ class Tail:
         return Look(rotated=(there.st_ino, there.st_dev) != (self.inode, self.device))
 
     def read(self) -> bytes | None:
-        """What follows, at most `READ_BYTES`; None where what stands before it is not what was read."""
+        """The next bytes, at most `READ_BYTES`; None if the bytes before them are not those read before."""
         before = self.before
         chunk = os.pread(self._fd, len(before) + READ_BYTES, self.offset - len(before))
         if not chunk.startswith(before):
@@ -120,7 +119,7 @@ class Tail:
         return data
 
     def _without_hole(self, data: bytes) -> Look:
-        """What follows the NUL bytes that `data` begins with; a hole is passed over without reading it."""
+        """Skip the NUL bytes at the beginning of `data`, and a hole behind them without reading it."""
         kept = data.lstrip(b"\0")
         nul_bytes = len(data) - len(kept)
         if kept:
@@ -128,7 +127,7 @@ class Tail:
             return Look(kept, nul_bytes=nul_bytes)
         try:
             end = os.lseek(self._fd, self.offset, os.SEEK_DATA)
-        except OSError:  # nothing but a hole follows
+        except OSError:  # the hole reaches to the end of the file
             end = max(self.offset, self.status.st_size)
         if end > self.offset:
             nul_bytes += end - self.offset
@@ -137,22 +136,22 @@ class Tail:
         return Look(nul_bytes=nul_bytes)
 
     def position(self, path: str, offset: int) -> Position:
-        """The place at `offset`, which is read already."""
+        """The position at `offset`, which must not be beyond the read offset."""
         end = len(self._chunk) - (self.offset - offset)
         before = self._chunk[max(0, end - FINGERPRINT_BYTES) : end] if end > 0 else b""
         return Position(path, self.inode, offset, self.head[:offset], before)
 
     def close(self) -> None:
-        """Release the file."""
+        """Close the file."""
         os.close(self._fd)
 
 
 def rehearse(source: str, path: Path) -> None:
-    """Raise `EnvironmentFault` where a file is there and cannot be followed."""
+    """Raise `EnvironmentFault` if the file exists and cannot be followed."""
     try:
         tail = Tail(path)
     except FileNotFoundError:
-        return  # it is waited for
+        return  # a running source waits for the file
     except OSError as error:
         advice = (
             "the user of the daemon needs to (systemd: SupplementaryGroups=adm for files of that group)"

@@ -1,4 +1,4 @@
-"""Which remembered position belongs to a source: its own, or that of one that had another name or path."""
+"""Finds the saved position for a source: its own, or that of a source which was renamed or moved."""
 
 import hashlib
 import os
@@ -12,25 +12,25 @@ from streamd.files.position import Position, PositionFile
 
 
 class Remembered(NamedTuple):
-    """Where a source goes on."""
+    """The position from which a source continues."""
 
     position: Position | None
     saved_at_ns: int = 0
     taken_from: Position | None = None
-    """The position as it was written by a source with another name or path."""
+    """The position as saved by a source with another name or path; None if it was its own."""
     written_by: str = ""
-    """Of which source it was."""
+    """The name of the source that saved it."""
     set_aside: Position | None = None
-    """What the source of this name remembers of another file; it is kept for that."""
+    """The source's own position of another file, which stays saved for that file."""
 
 
 def take_over(
     own: PositionFile, path: str, configured: frozenset[str], is_there: Callable[[Position], bool]
 ) -> Remembered:
-    """The newest position for `path`, which is that of the source from now on.
+    """Find the newest saved position for `path`, and rename its file to the source's own.
 
-    Positions of sources that are still `configured` stay theirs. `is_there` says whether the path leads to
-    the file of a position that was written for another path. Raises `EnvironmentFault`.
+    Positions of other `configured` sources are not taken. `is_there` tells whether the path leads to the
+    file of a position that was saved for another path. Raises `EnvironmentFault`.
     """
     name = own.path.stem
     mine = own.load()
@@ -40,7 +40,7 @@ def take_over(
             other = PositionFile(path_of_other)
             try:
                 position = other.load()
-            except EnvironmentFault:  # not ours: its source says so when it is configured again
+            except EnvironmentFault:  # its own source raises the fault when it is configured again
                 continue
             if position is not None:
                 candidates.append((other, position))

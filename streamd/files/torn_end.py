@@ -1,4 +1,4 @@
-"""Where the last whole line of a file ends."""
+"""Finds the end of the last complete line of a file."""
 
 import os
 
@@ -6,10 +6,10 @@ _BLOCK_BYTES = 2**20
 
 
 def end_of_last_line(fd: int, size: int, *, quoted: bool) -> int:
-    """The offset behind the last line end, 0 where there is none.
+    """The offset behind the last line end; 0 if there is none.
 
-    With `quoted` (CSV) a line end between quotes ends nothing, and the whole file has to be read for that:
-    about a second a GiB. Without, only its end is.
+    With `quoted` (CSV), a line end between quotes does not count. The whole file is read then, at about a
+    second a GiB. Otherwise only its end is read.
     """
     return _end_outside_quotes(fd) if quoted else _end(fd, size)
 
