@@ -1,1 +1,1 @@
-"""Sockets of sources and sinks: listening, accepting, TLS, and limits for each sender."""
+"""Sockets of sources and sinks: listening, accepting, TLS, and limits by sender."""

@@ -1,7 +1,7 @@
-"""Takes connections from a listening socket, and stays honest where file descriptors run out.
+"""Accepts connections from a listening socket, and counts those refused when file descriptors run out.
 
-A server of asyncio waits a second at each of them, and libuv closes what it has no descriptor for without
-telling anybody. Here every connection that the kernel hands over is taken or counted as refused.
+asyncio's server then pauses for a second at each connection, and libuv closes connections silently. Here
+every connection that the kernel hands over is either taken or counted as refused.
 """
 
 import asyncio
@@ -18,22 +18,25 @@ log = structlog.get_logger()
 
 BACKLOG = 1024
 MOST = 8
-"""Connections taken before the loop turns again, so that a storm of them keeps nobody waiting who has one."""
+"""Most connections accepted in one turn of the loop, so that a burst does not delay open connections."""
 RESERVE = 64
-"""File descriptors that connections leave to everything else: databases, the log, the admin address."""
+"""File descriptors kept free of connections, for databases, the log and the admin address."""
 RESERVE_FRACTION = 8
-"""Where few files are allowed, this part of them is the reserve."""
+"""If the limit of open files is low, one descriptor in this many is kept free instead."""
 REST_S = 1.0
-"""How long nothing is accepted when not even the reserve has a descriptor; connections wait in the kernel."""
+"""Pause in accepting if even the reserve has run out. New connections wait in the kernel meanwhile."""
 _NOT_OURS = frozenset({
     errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENETDOWN, errno.ENETUNREACH,
     errno.ENONET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EPERM,
 })  # fmt: skip
-"""accept(2): trouble of the one connection that would have been next."""
+"""Errors of `accept(2)` that concern only the next connection, not the listening socket."""
 
 
 class Acceptor:
-    """Calls `take` with each connection (non-blocking) and its address, `refuse` with a reason."""
+    """Accepts connections: calls `take` with each non-blocking socket and its address, or `refuse`.
+
+    `refuse` gets the reason: `no_descriptors` or `stopping`.
+    """
 
     def __init__(
         self,
@@ -48,29 +51,29 @@ class Acceptor:
         self._refuse = refuse
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._files = files
-        # A new descriptor is always the lowest that is free: its number tells how many are in use.
+        # A new descriptor has the lowest free number, so its number bounds how many are in use.
         self._most = files - min(RESERVE, files // RESERVE_FRACTION)
         self._short = False
         self._rest: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
-        """Listen and accept. Raises `OSError`."""
+        """Listen and begin to accept. Raises `OSError`."""
         self._loop = asyncio.get_running_loop()
         self._socket.listen(BACKLOG)
         self._go_on()
 
     def close(self, *, is_last: bool) -> None:
-        """Accept no more and close the socket.
+        """Stop accepting and close the socket.
 
-        Where nobody else holds it (`is_last`), those that wait in the kernel are refused as `stopping`: it
-        would reset them without a count.
+        If no other process holds the socket (`is_last`), connections waiting in the kernel are refused as
+        `stopping`. Otherwise the kernel would reset them uncounted.
         """
         if self._rest is not None:
             self._rest.cancel()
         else:
             self._loop.remove_reader(self._socket.fileno())
         if is_last:
-            with suppress(OSError):  # nobody waits any more, or there is no descriptor
+            with suppress(OSError):  # no connection waits any more, or descriptors have run out
                 for _ in range(BACKLOG + 1):
                     self._socket.accept()[0].close()
                     self._refuse("stopping")
@@ -94,19 +97,19 @@ class Acceptor:
             if sock.fileno() >= self._most:
                 sock.close()
                 self._refuse("no_descriptors")
-                self._tell()
+                self._warn_of_shortage()
                 continue
             self._short = False
             sock.setblocking(False)
             self._take(sock, address)
 
     def _pause(self, error: OSError) -> None:
-        """The socket stays readable: to try again at once would be to spin."""
+        """Stop reading for `REST_S`: the socket stays readable, so an immediate retry would spin."""
         log.warning("accept_failed", source=self._source, error=str(error), retry_in_s=REST_S)
         self._loop.remove_reader(self._socket.fileno())
         self._rest = self._loop.call_later(REST_S, self._go_on)
 
-    def _tell(self) -> None:
+    def _warn_of_shortage(self) -> None:
         if not self._short:
             self._short = True
             log.warning(
@@ -114,5 +117,5 @@ class Acceptor:
                 source=self._source,
                 limit=self._files,
                 reserve=self._files - self._most,
-                hint="a higher limit of open files (systemd: LimitNOFILE=), or less max_connections",
+                hint="raise the limit of open files (systemd: LimitNOFILE=), or lower max_connections",
             )

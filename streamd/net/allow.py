@@ -1,4 +1,4 @@
-"""Who may send, by network."""
+"""The networks that may send to a source."""
 
 import ipaddress
 from typing import Annotated, Any
@@ -34,9 +34,9 @@ Networks = Annotated[list[str], BeforeValidator(_networks)]
 
 
 class AllowList:
-    """Sender networks; false in a boolean context where everybody may send.
+    """The networks that may send; false as a bool if all may.
 
-    It tells noise from signal and is no proof of origin: a UDP sender's address can be forged.
+    It keeps out misdirected traffic. It proves no origin, because a UDP sender's address can be forged.
     """
 
     def __init__(self, networks: list[str]) -> None:
@@ -47,7 +47,7 @@ class AllowList:
         return bool(self._networks)
 
     def has(self, peer: Peer) -> bool:
-        """Whether `peer` may send."""
+        """True if `peer` may send. Answers are cached by host."""
         if not self._networks:
             return True
         known = self._known.get(peer.host)

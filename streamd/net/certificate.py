@@ -1,4 +1,4 @@
-"""What a certificate says: until when it holds, and whom it names."""
+"""Reads a certificate's expiry and names."""
 
 import base64
 import ipaddress
@@ -12,7 +12,7 @@ _FIRST_YEAR_OF_UTC_TIME = 50
 
 
 def first_of(pem: bytes) -> bytes:
-    """The first certificate of a PEM file, as DER. Raises `ValueError` where there is none."""
+    """The first certificate of a PEM file, as DER. Raises `ValueError` if it has none."""
     _, begin, rest = pem.partition(_BEGIN)
     body, end, _ = rest.partition(_END)
     if not (begin and end):
@@ -21,9 +21,9 @@ def first_of(pem: bytes) -> bytes:
 
 
 def expires_at_wall_s(der: bytes) -> float:
-    """The last moment (seconds since 1970) at which a well-formed certificate is valid.
+    """The expiry of a well-formed certificate (RFC 5280 section 4.1.2.5), in seconds since 1970.
 
-    `ssl` shows that only of a peer's certificate that it has verified.
+    Parsed here because `ssl` shows the expiry only of a verified peer's certificate.
     """
     _, at, _ = _element(der, 0)  # Certificate
     _, at, _ = _element(der, at)  # TBSCertificate
@@ -41,7 +41,7 @@ def expires_at_wall_s(der: bytes) -> float:
 
 
 def _element(der: bytes, at: int) -> tuple[int, int, int]:
-    """The tag of the element at `at`, and where its content begins and ends."""
+    """Tag, start and end of the content of the DER element at `at`."""
     length, start = der[at + 1], at + 2
     if length & _LONG_LENGTH:
         width = length & ~_LONG_LENGTH
@@ -51,7 +51,7 @@ def _element(der: bytes, at: int) -> tuple[int, int, int]:
 
 
 def names_in(certificate: Mapping[str, Any]) -> Iterator[str]:
-    """The names of a verified peer: the alternative ones that tell who it is first, then the CN."""
+    """The names of a verified peer: its alternative names (DNS, URI, IP address), then its CN."""
     for kind, name in certificate.get("subjectAltName", ()):
         if kind in ("DNS", "URI", "IP Address"):
             yield name.strip() if kind == "IP Address" else name
@@ -62,7 +62,7 @@ def names_in(certificate: Mapping[str, Any]) -> Iterator[str]:
 
 
 def normal(name: str) -> str:
-    """One spelling to compare: an address as Python writes it, a URI as it is, others in small letters."""
+    """A form to compare: an address as Python writes it, a URI unchanged, other names in lower case."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:

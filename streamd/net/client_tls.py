@@ -1,4 +1,4 @@
-"""TLS of a connection that a sink makes: its options, the files they name, and one connection's session."""
+"""TLS of a sink's connections: the options, the files they name, and the session of one connection."""
 
 import contextlib
 import ssl
@@ -13,12 +13,12 @@ from streamd.core.settings import DurationS, Settings
 from streamd.net.tls_files import VERSIONS, File, Version, load_own, load_trusted, path_of
 
 RECORD_BYTES = 16384
-"""The most that one TLS record holds: the peer can read all of a record or nothing of it."""
+"""Most plaintext in one TLS record (RFC 8446 section 5.1). The peer can read only whole records."""
 _SYSTEM = "system"
 _WITHOUT_EFFECT: dict[str, Any] = {
     "server_name": None, "cert": None, "handshake_timeout": 10.0, "min_version": "1.2",
 }  # fmt: skip
-"""The values that choose nothing; they may be written out where there is no TLS."""
+"""The defaults of options that need TLS. Without TLS they may be written out, but not changed."""
 _READ_BYTES = 65536
 _SHOWN_CHARACTERS = 256
 
@@ -66,23 +66,23 @@ class ClientTlsSettings(Settings):
 
 @dataclass(slots=True, frozen=True)
 class ClientTls:
-    """What was read of the files, for the connections that begin now."""
+    """The settings and the loaded files, for new connections."""
 
     settings: ClientTlsSettings
     context: ssl.SSLContext
 
     @staticmethod
     def read(settings: ClientTlsSettings, base_dir: Path) -> "ClientTls | None":
-        """None where TLS is off. Raises `EnvironmentFault` for files that do not fit. It blocks."""
+        """Load the files; None if TLS is off. It blocks. Raises `EnvironmentFault` for unusable files."""
         if settings.ca is None:
             return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which verifies, and compares the name
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the certificate and its name by default
         context.minimum_version = VERSIONS[settings.min_version]
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
         if settings.ca == _SYSTEM:
             context.load_default_certs()
         else:
-            # A named certificate is trusted without a root: an intermediate authority, or the peer alone.
+            # Trust a named certificate without its root: an intermediate authority, or the peer's own.
             context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
             load_trusted(context, path_of(settings.ca, base_dir))
         if settings.cert is not None and settings.key is not None:
@@ -91,19 +91,19 @@ class ClientTls:
 
 
 class Session:
-    """The TLS of one connection: bytes as the network carries them on one side, ours on the other."""
+    """The TLS of one connection. It converts between plaintext and the network's bytes, without I/O."""
 
     def __init__(self, tls: ClientTls, host: str) -> None:
         """Raises `ValueError` for a host that cannot be in a certificate."""
         self.ended = False
-        """Whether the peer has said, in TLS, that no more comes."""
+        """Whether the peer has sent its `close_notify`."""
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._session = tls.context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=tls.settings.server_name or host
         )
 
     def agree(self, received: bytes) -> bool:
-        """Go on with the handshake; whether both sides have agreed. Raises `ssl.SSLError`."""
+        """Continue the handshake with received bytes. True once it is complete. Raises `ssl.SSLError`."""
         self._incoming.write(received)
         try:
             self._session.do_handshake()
@@ -112,7 +112,7 @@ class Session:
         return True
 
     def take(self, received: bytes) -> None:
-        """What the peer says after that is ignored, but for its end. Raises `ssl.SSLError` for an alert."""
+        """Discard data received after the handshake, but note its end. Raises `ssl.SSLError` for an alert."""
         self._incoming.write(received)
         try:
             while self._session.read(_READ_BYTES):
@@ -124,30 +124,30 @@ class Session:
             pass
 
     def to_send(self) -> bytes:
-        """What TLS itself has to say: a part of the handshake, or why it failed."""
+        """Bytes of the TLS protocol to send: a part of the handshake, or an alert."""
         return self._outgoing.read()
 
     def encrypt(self, data: memoryview) -> bytes:
-        """One record of at most `RECORD_BYTES`. Raises `ssl.SSLError`."""
+        """The TLS record for at most `RECORD_BYTES` of data. Raises `ssl.SSLError`."""
         self._session.write(data)
         return self._outgoing.read()
 
     def end(self) -> bytes:
-        """Says that no more comes; the peer may go on. Raises `ssl.SSLError`."""
-        with contextlib.suppress(ssl.SSLWantReadError):  # for the peer's own, which is awaited by reading
+        """The `close_notify` to send. The peer may still send data. Raises `ssl.SSLError`."""
+        with contextlib.suppress(ssl.SSLWantReadError):  # the peer's `close_notify` arrives through `take`
             self._session.unwrap()
         return self._outgoing.read()
 
 
 def in_words(error: ssl.SSLError) -> str:
-    """What failed, as somebody would say it who can mend it."""
+    """A description of the failure for an operator."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the peer's certificate is not trusted: {_shown(error.verify_message)}"
     reason = error.reason or ""
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
         return "the peer does not speak TLS"
     if reason in ("UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW") or reason.endswith("_ALERT_PROTOCOL_VERSION"):
-        return "the peer speaks no version of TLS that we do"
+        return "the peer and the sink have no version of TLS in common"
     _, alert, why = reason.partition("_ALERT_")
     if alert:
         return f"the peer refused: {_shown(why)}"

@@ -1,4 +1,4 @@
-"""One TCP connection that knows whether the peer has read the records it sent."""
+"""A TCP connection that finds out, when it ends, whether the peer has read all records."""
 
 import asyncio
 import contextlib
@@ -15,16 +15,16 @@ from streamd.core.settings import Address
 from streamd.net.client_tls import RECORD_BYTES, Session, in_words
 
 _SIOCOUTQ = termios.TIOCOUTQ
-"""On a TCP socket: bytes that the peer's kernel has not acknowledged; the end of our side is one."""
+"""On a TCP socket: bytes that the peer's kernel has not acknowledged. An unacknowledged FIN counts as one."""
 _READ_BYTES = 65536
 _READS = 16
-"""Most reads in a row: a peer that talks without an end shall not hold the loop."""
+"""Most reads in a row, so that a peer that sends without end cannot block the loop."""
 _AT_ONCE_BYTES = 256 * 2**10
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 
 
-class Broken(Exception):  # noqa: N818 - it says what the connection is
-    """The connection cannot go on; `reason` is a short code."""
+class Broken(Exception):  # noqa: N818 - names the state of the connection
+    """The connection has failed. `reason` is a short code, `detail` a text for people."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -33,7 +33,7 @@ class Broken(Exception):  # noqa: N818 - it says what the connection is
 
 
 async def connect(address: Address, timeout_s: float) -> "ConfirmedConnection":
-    """The first of the host's addresses that answers. Raises `Broken`."""
+    """Connect to the first of the host's addresses that accepts. Raises `Broken`."""
     loop = asyncio.get_running_loop()
     failed = Broken("resolve", "the name has no address")
     try:
@@ -44,7 +44,7 @@ async def connect(address: Address, timeout_s: float) -> "ConfirmedConnection":
                 sock.setblocking(False)
                 try:
                     await loop.sock_connect(sock, where)
-                    # Raises where the peer has reset it meanwhile.
+                    # Raises if the peer has reset the connection meanwhile.
                     is_to_itself = sock.getsockname() == sock.getpeername()
                 except BaseException as error:
                     sock.close()
@@ -54,9 +54,9 @@ async def connect(address: Address, timeout_s: float) -> "ConfirmedConnection":
                     continue
                 if not is_to_itself:
                     return ConfirmedConnection(sock)
-                # A port of the ephemeral range on which nobody listens may connect to itself.
+                # A socket may connect to itself if the port is ephemeral and has no listener.
                 sock.close()
-                failed = Broken("connect", "nobody listens there")
+                failed = Broken("connect", "nothing listens there")
     except TimeoutError:
         raise Broken("connect", f"no answer in {timeout_s:g} s") from None
     except (OSError, UnicodeError) as error:
@@ -65,16 +65,16 @@ async def connect(address: Address, timeout_s: float) -> "ConfirmedConnection":
 
 
 class ConfirmedConnection:
-    """Sends frames whole, and counts.
+    """Sends frames, counts their records, and confirms all of them or none when the connection ends.
 
-    A frame's record counts as sent once the kernel has all of it. When the connection is over, all of its
-    records are confirmed or none is. They are only where `end` said that no more comes, the peer's kernel
-    acknowledged that, and the peer then ended its side: who reads to the end has read everything, and who
-    closes before it sends a reset (a process that closes with bytes unread does). Inside TLS the peer has to
-    end its side there too, which nobody on the way can do in its name.
+    A record counts as sent once the kernel has accepted its whole frame. The records are confirmed under
+    three conditions: `end` has sent our FIN, the peer's kernel has acknowledged it, and the peer then ended
+    its side. A peer that ended its side after our FIN has read everything before it, because closing a
+    socket with unread bytes sends a reset instead. With TLS the peer must also send its `close_notify`,
+    which a middlebox cannot forge.
 
-    An end of the peer that comes before ours confirms nothing: it may have shut down its side with
-    everything unread, which looks the same from here.
+    If the peer ends its side before `end`, nothing is confirmed: it may have shut down its sending side
+    without reading anything, and the two cases look the same from here.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -91,30 +91,30 @@ class ConfirmedConnection:
 
     @property
     def unconfirmed(self) -> int:
-        """Of the records sent those that may not have been read, when the connection is over."""
+        """After the end of the connection: the number of sent records that may be unread."""
         return 0 if self.confirmed else self.records
 
     async def secure(self, session: Session, timeout_s: float) -> None:
-        """Agree on TLS before anything is sent. Raises `Broken`; then it is closed."""
+        """Make the TLS handshake, before any frame is sent. Raises `Broken` and closes the connection."""
         try:
             async with asyncio.timeout(timeout_s):
                 received = b""
                 while not session.agree(received):
                     await self._send_all(session.to_send())
-                    await asyncio.sleep(0)  # a peer that talks without an end shall not hold the loop
+                    await asyncio.sleep(0)  # a peer that sends without end must not block the loop
                     received = await self._received()
                     if not received:
                         raise Broken(
                             "tls_failed", "the peer closed the connection instead of agreeing on TLS"
                         )
                 await self._send_all(session.to_send())
-            session.take(b"")  # what came with the end of the handshake
+            session.take(b"")  # data that arrived together with the end of the handshake
             self._session = session
         except TimeoutError:
             raise Broken("tls_failed", f"the peer did not agree on TLS in {timeout_s:g} s") from None
         except OSError as error:
             why = self._why(error, session.agree)
-            with contextlib.suppress(OSError):  # the peer may want to know why
+            with contextlib.suppress(OSError):  # an alert for the peer
                 self._sock.send(session.to_send())
             raise Broken("tls_failed", _in_words(why)) from None
         finally:
@@ -122,7 +122,7 @@ class ConfirmedConnection:
                 self.close()
 
     def is_open(self) -> bool:
-        """Whether the peer has neither ended nor reset it; what the peer may say is read and ignored."""
+        """True if the peer has neither ended nor reset the connection. Received data is discarded."""
         try:
             for _ in range(_READS):
                 received = self._sock.recv(_READ_BYTES)
@@ -142,9 +142,9 @@ class ConfirmedConnection:
         return True
 
     async def send(self, frames: list[bytes]) -> None:
-        """Return when the kernel has all of them. Raises `Broken`; `records` says how many it took.
+        """Return once the kernel has accepted all frames. Raises `Broken`; `records` counts the sent ones.
 
-        A peer that does not read is waited for, as long as it takes.
+        There is no time limit: `send` waits while the peer does not read.
         """
         data = memoryview(b"".join(frames))
         sent_bytes = 0
@@ -165,7 +165,7 @@ class ConfirmedConnection:
             self.records += len(frames) if sent_bytes == len(data) else _whole(frames, sent_bytes)
 
     async def end(self, timeout_s: float) -> None:
-        """Say that no more comes, and wait until the peer says so too: then it has read everything."""
+        """End our side and wait until the peer ends its own, which confirms the records."""
         if not self.is_open():
             return
         try:
@@ -182,21 +182,21 @@ class ConfirmedConnection:
             self._break(self._why(error))
 
     def close(self) -> None:
-        """Release the socket; what the kernel still holds it goes on sending."""
+        """Close the socket. The kernel still sends the data it has accepted."""
         self._sock.close()
 
     def _ended(self) -> None:
-        """The peer has ended its side; a reset behind that says it had not read what came after."""
+        """The peer has ended its side. A later reset means that it left data unread."""
         error = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             self._break(OSError(error, os.strerror(error)))
         elif self._said_end and self._session is not None and not self._session.ended:
-            self._break(OSError(errno.ECONNABORTED, "the peer ended the connection, and not its TLS"))
-        # Who answers the end inside TLS need not wait for that of the connection, the last byte outstanding.
+            self._break(OSError(errno.ECONNABORTED, "the peer ended the connection without ending TLS"))
+        # A peer that answered our close_notify need not have acknowledged our FIN, which counts as one byte.
         elif self._said_end and self._outstanding_bytes() <= (self._session is not None):
             self.confirmed = self.broken is None
         elif self.broken is None:
-            self.broken = Broken("closed", "the peer ended the connection before it was known to have read")
+            self.broken = Broken("closed", "the peer ended the connection before it confirmed the records")
 
     def _break(self, error: OSError) -> Broken:
         if self.broken is None:
@@ -205,9 +205,10 @@ class ConfirmedConnection:
         return self.broken
 
     def _why(self, error: OSError, take: Callable[[bytes], object] | None = None) -> OSError:
-        """What the peer said before `error`: TLS names its reason, and then most often resets the connection.
+        """The TLS alert that the peer sent before `error`, or `error` if it sent none.
 
-        `take` is for a session that is not agreed on yet.
+        A TLS peer usually sends an alert with the reason and then resets the connection. `take` reads the
+        alert; it is given while the handshake is incomplete.
         """
         if take is None and self._session is not None:
             take = self._session.take
@@ -266,7 +267,7 @@ class ConfirmedConnection:
 
 
 def _named(error: OSError) -> OSError:
-    """The kernel calls it "not connected" where a connection that there was has been reset."""
+    """`ECONNRESET` in place of `ENOTCONN`, which the kernel reports for a connection that was reset."""
     if error.errno == errno.ENOTCONN and not isinstance(error, ssl.SSLError):
         return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
     return error
@@ -282,9 +283,9 @@ def _wake(ready: "asyncio.Future[None]") -> None:
 
 
 def _whole(frames: list[bytes], sent_bytes: int) -> int:
-    """How many of the frames are in the first so many bytes of them.
+    """How many frames are complete in the first `sent_bytes` bytes.
 
-    A line without its end is the record all the same: a peer keeps it when the connection ends there.
+    A line that lacks only its LF is complete: the peer keeps it when the connection ends there.
     """
     whole = end_bytes = 0
     for frame in frames:

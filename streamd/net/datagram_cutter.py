@@ -1,4 +1,4 @@
-"""Datagrams cut into frames like a stream, each by itself."""
+"""Cuts datagrams into frames with a framing."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,12 +15,12 @@ log = structlog.get_logger()
 
 
 class DatagramCutter:
-    """Cuts each datagram into frames by itself, with a framer of its own: none goes on in the next one.
+    """Cuts each datagram with a framer of its own, so no frame continues in the next datagram.
 
-    The end of a datagram ends a line, so its last one needs no LF and is not flagged `unterminated`; a NUL
-    behind the last LF is the end of a C string and no line. A counted frame that is cut short is dropped as
-    `incomplete`; where a datagram breaks the framing, the rest of it is dropped as one frame (`framing`). A
-    datagram in which the framing finds no frame is one as it is: so every datagram is in the books.
+    The end of a datagram ends its last line, which is not flagged `unterminated`. A single NUL behind the
+    last LF ends a C string and is no line. A counted frame that is cut short is dropped as `incomplete`. If
+    a datagram breaks the framing, the rest of it is dropped as one frame (`framing`). A datagram without any
+    frame becomes one frame unchanged, so that every datagram is in the books.
     """
 
     def __init__(self, context: SourceContext, new_framer: Callable[[], AnyFramer]) -> None:
@@ -31,9 +31,9 @@ class DatagramCutter:
     def cut(
         self, payloads: list[bytes], peers: Column[Peer], wall_s: float, outlet: Outlet
     ) -> Iterator[Frames]:
-        """The frames of all datagrams, in order; at most `MOST_FRAMES` and one datagram's at a time.
+        """The frames of all datagrams in order, in pieces of about `MOST_FRAMES`; datagrams are not divided.
 
-        Frames that are lost are refused at the outlet.
+        Lost frames are counted with `outlet.refuse`.
         """
         frames: list[bytes] = []
         rows: list[int] = []
@@ -64,7 +64,7 @@ class DatagramCutter:
                     frames.append(last)
             if not frames and not framer.counts:
                 return [payload]
-        if type(payload) is FlaggedFrame and frames:  # its end is lost
+        if type(payload) is FlaggedFrame and frames:  # the end of the datagram is lost
             frames[-1] = FlaggedFrame(frames[-1], payload.flag)
         book_counts(framer, outlet, self._counters)
         return frames

@@ -1,4 +1,4 @@
-"""The kernel's share in fairness: of a sender that alone would fill a socket's queue it takes only a part."""
+"""A kernel filter that drops a part of one sender's datagrams while that sender fills the socket's queue."""
 
 import ctypes
 import socket
@@ -14,7 +14,7 @@ SO_MEMINFO = 55
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
 _LOAD_WORD, _LOAD_BYTE, _AND, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x30, 0x54, 0x15, 0x35, 0x06
 _NETWORK_HEADER = 0xFFF00000
-"""`SKF_NET_OFF`: offsets from here are into the IP header."""
+"""`SKF_NET_OFF`: base of offsets into the IP header."""
 _RANDOM = 0xFFFFF000 + 56
 """`SKF_AD_OFF + SKF_AD_RANDOM`: a random word."""
 _WHOLE = 0xFFFFFFFF
@@ -23,16 +23,16 @@ _IPV4_BYTES = 4
 FIRST_PART = 1 / 8
 LEAST_PART = 1 / 1024
 OTHERS_S = 10.0
-"""A sender that nobody else has sent beside for so long disturbs nobody."""
+"""The filter engages only if a second host has sent within this time."""
 GROWING_READS = 2
-"""Full reads in a row behind which the queue was not shorter: a daemon that was held up for a moment catches
-up, and its queue shrinks with each."""
+"""Full reads in a row, each of which must leave the queue no shorter, before the filter engages. After a
+short delay of the daemon the queue shrinks with each read, so the filter stays off."""
 CALM_PER_S = 5_000
-"""What sends no more than this is let alone."""
+"""Datagrams a second below which the flood is over."""
 
 
 def host_of(sender: bytes) -> bytes:
-    """The IP address in a raw socket address, 4 or 16 bytes; IPv4 mapped into IPv6 is IPv4."""
+    """The IP address in a raw socket address, 4 or 16 bytes. An IPv4-mapped address is returned as IPv4."""
     if struct.unpack_from("=H", sender)[0] == socket.AF_INET:
         return sender[4:8]
     address = sender[8:24]
@@ -44,7 +44,9 @@ def _text(host: bytes) -> str:
 
 
 def program(host: bytes, part: float) -> bytes:
-    """Classic BPF (McCanne and Jacobson, 1993): all datagrams pass, of this host's a random `part`."""
+    """A classic BPF program (McCanne and Jacobson, 1993) that passes a random `part` (0 to 1) of a host's
+    datagrams, and all datagrams of other hosts.
+    """
     version, first = (0x40, 12) if len(host) == _IPV4_BYTES else (0x60, 8)
     words = struct.unpack(f"!{len(host) // 4}I", host)
     last = 4 + 2 * len(words)  # the index of "accept"; "drop" is behind it
@@ -60,16 +62,16 @@ def program(host: bytes, part: float) -> bytes:
 
 
 class FloodFilter:
-    """Watches one UDP socket; engages while one host sends more than half, and the queue fills and grows.
+    """Watches one UDP socket. Engages if one host sends more than half and the queue fills and grows.
 
-    The kernel drops without looking who sent, so a flood would take quiet senders with it, however fair the
-    buffer behind the socket is. What the filter drops is in the socket's drop counter like the rest. Where
-    only one host sends it does nothing.
+    A full socket queue drops the datagrams of all senders alike, however fair the buffer behind it is. The
+    filter drops those of the flooding host instead. The socket's drop counter includes them. If only one
+    host sends, the filter does nothing.
     """
 
     def __init__(self, sock: socket.socket, source: str) -> None:
         self.part = 1.0
-        """Of what the host sends, that passes."""
+        """The fraction of the host's datagrams that pass, 0 to 1."""
         self._socket = sock
         self._source = source
         self._host: bytes | None = None
@@ -79,19 +81,21 @@ class FloodFilter:
         self._passed = 0
         self._fullest = 0.0
         self._since_mono_s = 0.0
-        self._detach()  # one that a killed process has left on an inherited socket
+        self._detach()  # a killed process may have left its filter on an inherited socket
 
     @property
     def engaged(self) -> bool:
-        """The kernel drops a part of a host's datagrams; `relax` wants to be called every 0.1 s or so."""
+        """True while the kernel drops a part of a host's datagrams. `relax` must then run about 10 times a
+        second.
+        """
         return self._host is not None
 
-    def look_at_queue(self) -> None:
-        """Before a read, while engaged: how full is it?"""
+    def measure_queue(self) -> None:
+        """Record how full the queue is. To be called before each read while engaged."""
         self._fullest = max(self._fullest, self._queue())
 
-    def saw(self, senders: Sequence[bytes], mono_s: float) -> None:
-        """A read that was full, or any while engaged, with the raw address of each datagram's sender."""
+    def observe(self, senders: Sequence[bytes], mono_s: float) -> None:
+        """Record the senders (raw addresses) of a full read; while engaged, of every read."""
         if self._host is not None:
             self._passed += sum(host_of(sender) == self._host for sender in senders)
             return
@@ -113,11 +117,11 @@ class FloodFilter:
                     "udp_flood",
                     source=self._source,
                     sender=_text(host),
-                    hint="the kernel takes only a part of what it sends, so that others are heard",
+                    hint="the kernel drops a part of this sender's datagrams, to leave room for others",
                 )
 
     def relax(self, mono_s: float) -> None:
-        """Let more pass while the queue stays short, less while it does not, all once the flood is over."""
+        """Pass more datagrams if the queue stayed short, fewer if it filled, all once the flood is over."""
         host, passed, fullest = self._host, self._passed, self._fullest
         offered_per_s = passed / self.part / max(mono_s - self._since_mono_s, 0.001)
         self._passed, self._fullest, self._since_mono_s = 0, 0.0, mono_s
@@ -129,19 +133,19 @@ class FloodFilter:
             self._attach(host, min(1.0, self.part * 1.1))
 
     def disengage(self) -> None:
-        """All pass again."""
+        """Remove the filter: all datagrams pass again."""
         if self._host is not None:
             self._host = None
             log.info("udp_flood_over", source=self._source)
         self._detach()
 
     def _queue(self) -> float:
-        """How full the socket's queue is: 0 to 1, a little more where the kernel lets it."""
+        """How full the socket's queue is: 0 to 1, or slightly more."""
         used, most = struct.unpack_from("2I", self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))
         return used / most if most else 0.0
 
     def _attach(self, host: bytes, part: float) -> None:
-        """Where the kernel refuses, nothing is filtered: what was read must not be lost for it."""
+        """Attach the filter. If the kernel refuses it, nothing is filtered and no error is raised."""
         self.part = part
         code = ctypes.create_string_buffer(program(host, part))
         pointer = struct.pack("HP", len(code.raw) // 8, ctypes.addressof(code))
@@ -156,4 +160,4 @@ class FloodFilter:
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
         except OSError:
-            return  # there is none, or it is not ours to take away
+            return  # there is no filter, or it is locked

@@ -1,15 +1,15 @@
-"""How much one sender, or all of them, may ask of a listener."""
+"""Limits on rates and connections, for each sender and for all together."""
 
 from collections import Counter, OrderedDict
 from typing import Any
 
 MAX_SENDERS = 16384
-"""Senders whose rate is remembered, about 200 bytes each. The one not heard of for longest is forgotten
-first, and begins with a whole second's allowance when it comes again."""
+"""Most senders whose rate is tracked, at about 200 bytes each. The least recently seen one is forgotten
+first, and starts with a full bucket when it returns."""
 
 
 class TokenBucket:
-    """So many a second, and no more than a second's worth at once."""
+    """Allows `rate` items a second, in bursts of at most `rate` items."""
 
     __slots__ = ("_at_mono_s", "_left", "rate")
 
@@ -19,7 +19,7 @@ class TokenBucket:
         self._at_mono_s = now_mono_s
 
     def take(self, count: int, now_mono_s: float) -> int:
-        """How many of `count` may go now; they are used up."""
+        """How many of `count` items may pass now. Their tokens are spent."""
         left = min(self.rate, self._left + (now_mono_s - self._at_mono_s) * self.rate)
         self._at_mono_s = now_mono_s
         taken = min(count, int(left))
@@ -28,14 +28,14 @@ class TokenBucket:
 
 
 class SenderRates:
-    """A bucket for each sender, an IP address. Bounded in memory, however many senders are invented."""
+    """A token bucket for each sender (IP address). Memory is bounded, however many addresses are forged."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def take(self, host: str, count: int, now_mono_s: float) -> int:
-        """How many of `count` datagrams of this sender may go; in O(1)."""
+        """How many of `count` datagrams of this sender may pass now. O(1)."""
         buckets = self._buckets
         bucket = buckets.get(host)
         if bucket is None:
@@ -48,7 +48,7 @@ class SenderRates:
 
 
 class ConnectionLimits:
-    """Who may connect now. Counts what is open by sender, so that a limit may come or change at any time."""
+    """Admits connections. Counts open ones by sender even without a limit, so that a reload may add one."""
 
     def __init__(self, config: Any, now_mono_s: float) -> None:
         self._open: Counter[str] = Counter()
@@ -57,7 +57,7 @@ class ConnectionLimits:
         self.become(config, now_mono_s)
 
     def become(self, config: Any, now_mono_s: float) -> None:
-        """Go on with other limits; connections that are open stay."""
+        """Take over new limits. Open connections stay."""
         self._max = config.max_connections
         self._max_per_sender = config.max_connections_per_sender
         rate = config.max_accept_rate
@@ -67,9 +67,9 @@ class ConnectionLimits:
             self._rate = TokenBucket(rate, now_mono_s)
 
     def enter(self, sender: str, now_mono_s: float) -> str | None:
-        """Count a connection that begins; or the reason why it may not, which is the limit's key.
+        """Count a new connection and return None, or return the key of the limit that refuses it.
 
-        A sender that is over its own number takes nothing from the rate, which all share.
+        A sender over its own limit spends nothing of the shared accept rate.
         """
         if self._max_per_sender is not None and self._open[sender] >= self._max_per_sender:
             return "max_connections_per_sender"
@@ -82,7 +82,7 @@ class ConnectionLimits:
         return None
 
     def leave(self, sender: str) -> None:
-        """A connection that was counted is over."""
+        """Uncount a connection that `enter` counted."""
         self._total -= 1
         self._open[sender] -= 1
         if not self._open[sender]:

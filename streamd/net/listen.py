@@ -1,4 +1,4 @@
-"""Sockets that listen, with errors that say what to do."""
+"""Makes bound sockets, with errors that say what to do."""
 
 import errno
 import ipaddress
@@ -20,7 +20,7 @@ _UNIT_LINES = {socket.SOCK_DGRAM: "ListenDatagram", socket.SOCK_STREAM: "ListenS
 def resolved(
     listen: Address, kind: socket.SocketKind, owner: str
 ) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
-    """The family and the socket address of a name, or of an address. Raises `EnvironmentFault`."""
+    """The family and the first socket address of a host name or IP address. Raises `EnvironmentFault`."""
     try:
         found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -30,7 +30,7 @@ def resolved(
 
 
 def numeric(listen: Address, kind: socket.SocketKind, owner: str) -> list[Address]:
-    """Every address that a name stands for, an address as it is. Raises `EnvironmentFault`."""
+    """All numeric addresses of a host name or IP address. Raises `EnvironmentFault`."""
     try:
         found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -39,10 +39,10 @@ def numeric(listen: Address, kind: socket.SocketKind, owner: str) -> list[Addres
 
 
 def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
-    """A bound, non-blocking socket and the address it really has.
+    """A bound, non-blocking socket and its actual address.
 
-    A name is resolved once and its first address taken. `[::]` takes IPv4 too. Raises `EnvironmentFault`,
-    in the name of the `owner` ("source lab").
+    A name is resolved once, and its first address is used. `[::]` also receives IPv4. Raises
+    `EnvironmentFault`, with a text that begins with `owner` ("source lab").
     """
     family, address = resolved(listen, kind, owner)
     sock = socket.socket(family, kind)
@@ -61,17 +61,17 @@ def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[
 
 
 def try_bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> None:
-    """Raises what `bound_socket` would. Binds without listening and lets go: nobody connects to a trial."""
+    """Raise what `bound_socket` would. Binds and closes without listening, so no client connects to it."""
     bound_socket(listen, kind, owner)[0].close()
 
 
 def privileged(listen: Address, kind: socket.SocketKind, owner: str) -> EnvironmentFault:
-    """What `bound_socket` raises for a user who may not bind a port as low as this."""
+    """The error that `bound_socket` raises for a user who may not bind this privileged port."""
     return _refused(listen, kind, owner, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def place_of(listen: Address, kind: socket.SocketKind) -> tuple[str, str]:
-    """The place of a listener as `Taken` names it."""
+    """The protocol and address of a listener, as in `Taken`."""
     return _PROTOCOLS[kind], str(listen)
 
 
@@ -87,14 +87,14 @@ def _refused(listen: Address, kind: socket.SocketKind, owner: str, error: OSErro
 
 
 def _privileged(listen: Address, kind: socket.SocketKind, owner: str) -> str:
-    """What to do about a port that only root may bind."""
+    """Advice for a port that only root may bind."""
     port = f"port {listen.port} is privileged"
     if not owner.startswith("source "):
         return f"{port}: choose one above 1023"
     try:
         ipaddress.ip_address(listen.host)
     except ValueError:
-        return f"{port}: systemd can hold it for the service, but takes no names: write the IP address"
+        return f"{port}: systemd can hold it for the service, but resolves no names: write the IP address"
     line = f"{_UNIT_LINES[kind]}={listen}"
     return (
         f"{port}, and systemd has to hold it for the service: `streamd install-service` adds {line} to"
@@ -104,17 +104,17 @@ def _privileged(listen: Address, kind: socket.SocketKind, owner: str) -> str:
 
 
 class OwnSockets:
-    """Each taker gets a socket of its own, and nobody else holds it."""
+    """Makes a new socket for each `take`; no other process holds it."""
 
     def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
-        """As `bound_socket`."""
+        """See `bound_socket`."""
         return bound_socket(listen, kind, owner)
 
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
-        """Nobody else holds it."""
+        """Always True: no other process holds the socket."""
         del listen, kind
         return True
 
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
-        """As `try_bound_socket`."""
+        """See `try_bound_socket`."""
         try_bound_socket(listen, kind, owner)

@@ -1,4 +1,4 @@
-"""TLS of a listener: its options, and the files they name."""
+"""TLS of a listener: the options, and the files they name."""
 
 import hashlib
 import ssl
@@ -17,7 +17,7 @@ from streamd.net.tls_files import VERSIONS, File, Version, content_of, load_own,
 
 DAY_S = 86400.0
 WARN_BEFORE_S = 14 * DAY_S
-"""A certificate that holds no longer than this is worth a word."""
+"""A certificate that expires within this time is warned about."""
 _SHOWN_NAME_CHARACTERS = 256
 _WITHOUT_EFFECT: dict[str, Any] = {
     "client_ca": None,
@@ -25,7 +25,7 @@ _WITHOUT_EFFECT: dict[str, Any] = {
     "handshake_timeout": 10.0,
     "min_version": "1.2",
 }
-"""The values that choose nothing; they may be written out where there is no TLS."""
+"""The defaults of options that need TLS. Without TLS they may be written out, but not changed."""
 
 
 class ListenerTlsSettings(Settings):
@@ -68,7 +68,7 @@ class ListenerTlsSettings(Settings):
 
 @dataclass(slots=True, frozen=True)
 class ListenerTls:
-    """What was read of the files; equal where neither the options nor the files differ."""
+    """The settings and the loaded files. Two are equal if neither the options nor the files differ."""
 
     settings: ListenerTlsSettings
     digest: str
@@ -79,17 +79,17 @@ class ListenerTls:
 
     @staticmethod
     def read(settings: ListenerTlsSettings, base_dir: Path) -> "ListenerTls | None":
-        """None where TLS is off. Raises `EnvironmentFault` for files that are missing or do not fit."""
+        """Load the files; None if TLS is off. Raises `EnvironmentFault` for missing or unusable files."""
         if settings.cert is None or settings.key is None:
             return None
         cert, key = path_of(settings.cert, base_dir), path_of(settings.key, base_dir)
         client_ca = None if settings.client_ca is None else path_of(settings.client_ca, base_dir)
-        # The digest first: a file that is replaced in between differs from it at the next reload.
+        # Read for the digest first: if a file is replaced before it is loaded, the next reload sees that.
         contents = [content_of(path) for path in (cert, key, client_ca) if path is not None]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = VERSIONS[settings.min_version]
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-        context.num_tickets = 0  # senders stay; a ticket is two messages and some memory for each
+        context.num_tickets = 0  # senders stay connected; tickets would cost two messages and memory each
         load_own(context, cert, key)
         if client_ca is not None:
             load_trusted(context, client_ca)
@@ -102,7 +102,7 @@ class ListenerTls:
         return ListenerTls(settings, digest.hexdigest(), context, expires, key)
 
     def doubts(self, now_wall_s: float) -> list[str]:
-        """What lets it work, and should be mended: a sentence for each."""
+        """Problems that do not prevent TLS but need attention, one sentence each."""
         found = []
         left_s = self.expires_at_wall_s - now_wall_s
         if left_s <= 0:
@@ -112,13 +112,13 @@ class ListenerTls:
         try:
             mode = self.key_path.stat().st_mode
         except OSError:
-            return found  # gone since: the next reload says so
+            return found  # the file is gone, which the next reload reports
         if mode & stat.S_IROTH:
-            found.append(f"everybody on this host can read the key {self.key_path}: chmod o= takes that away")
+            found.append(f"every user of this host can read the key {self.key_path}: run chmod o= on it")
         return found
 
     def name_of(self, session: ssl.SSLObject) -> str | None:
-        """The name of the client's certificate, "" where it has none; None: it is not an allowed one."""
+        """A name in the client's certificate, "" if it has none; None if `allow_names` has none of them."""
         certificate = session.getpeercert() or {}
         names = list(names_in(certificate))
         if self.settings.allow_names:

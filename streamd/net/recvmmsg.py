@@ -1,4 +1,4 @@
-"""Up to 512 datagrams in one system call, without compiled code."""
+"""Reads up to 512 datagrams in one system call, through ctypes."""
 
 import ctypes
 import errno
@@ -9,17 +9,17 @@ import struct
 from collections.abc import Callable
 
 Datagrams = tuple[list[bytes], list[bytes], int]
-"""Payloads, their raw sender addresses, and the sum of the payloads' bytes."""
+"""Payloads, the raw address of each one's sender, and the total size of the payloads in bytes."""
 
 BATCH = 512
 SLOT_BYTES = 65536
-"""A datagram's payload is 65,507 bytes at most, so none is ever cut."""
+"""Room for one datagram. A payload has at most 65,507 bytes, so none is truncated."""
 NAME_BYTES = 32
 _NOTHING: Datagrams = ([], [], 0)
 
 
 class IoVec(ctypes.Structure):
-    """`struct iovec`: where a datagram is put."""
+    """`struct iovec`: the buffer of one datagram."""
 
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
@@ -39,16 +39,19 @@ class MsgHdr(ctypes.Structure):
 
 
 class MMsgHdr(ctypes.Structure):
-    """`struct mmsghdr`: `recvmmsg` takes an array of these."""
+    """`struct mmsghdr`: an element of the array that `recvmmsg` fills."""
 
     _fields_ = (("header", MsgHdr), ("length", ctypes.c_uint32))
 
 
 def new_receiver(sock: socket.socket) -> Callable[[], Datagrams]:
-    """A function that reads what the socket holds now; empty where it holds nothing."""
+    """A function that reads the queued datagrams, at most `BATCH`; empty lists if none is queued.
+
+    The function raises `OSError`.
+    """
     try:
-        # PyDLL keeps the interpreter lock: the call never blocks, and giving the lock away would mean
-        # waiting a switch interval to get it back whenever the database thread runs.
+        # PyDLL keeps the interpreter lock. The call never blocks, and after releasing the lock it would wait
+        # a switch interval to get it back whenever the database thread runs.
         recvmmsg = ctypes.PyDLL(None, use_errno=True).recvmmsg
     except AttributeError:
         return _one_by_one(sock)
@@ -56,8 +59,8 @@ def new_receiver(sock: socket.socket) -> Callable[[], Datagrams]:
 
 
 def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], Datagrams]:
-    # Anonymous maps cost memory only for pages that datagrams really touched, and slicing one makes the
-    # bytes object in one step.
+    # Anonymous maps use memory only for pages that datagrams have touched, and a slice of a map is a bytes
+    # object made in one step.
     data = mmap.mmap(-1, BATCH * SLOT_BYTES)
     names = mmap.mmap(-1, BATCH * NAME_BYTES)
     data_start = ctypes.addressof(ctypes.c_char.from_buffer(data))
@@ -93,7 +96,7 @@ def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], 
 
 
 def _one_by_one(sock: socket.socket) -> Callable[[], Datagrams]:
-    """The same where libc has no recvmmsg: slower, to the same result."""
+    """The slower fallback for a libc without `recvmmsg`."""
 
     def receive() -> Datagrams:
         payloads: list[bytes] = []
@@ -119,6 +122,6 @@ def _raw_address(family: int, address: tuple[str, int]) -> bytes:
 
 
 def _raise_unless_empty(code: int) -> None:
-    # ICMP errors of a sender's host may surface on a connected socket; they end no stream here.
+    # A connected socket may report ICMP errors of a sender's host, which must not end the source.
     if code not in (errno.EAGAIN, errno.EINTR, errno.ECONNREFUSED):
         raise OSError(code, os.strerror(code))

@@ -1,4 +1,4 @@
-"""The listening sockets of this process: inherited or opened, and kept across a reload."""
+"""The listening sockets of this process, inherited or made here, and kept across a reload."""
 
 import errno
 import os
@@ -16,11 +16,11 @@ from streamd.net.listen import bound_socket, resolved, try_bound_socket
 log = structlog.get_logger()
 
 FIRST_FD = 3
-"""Where `sd_listen_fds(3)` begins."""
+"""The first descriptor that `sd_listen_fds(3)` passes."""
 SO_BUF_LOCK = 72
-"""Whether a buffer's size was set by hand, see `_leave_its_size_to_the_kernel`; Python has no name for it."""
+"""Socket option, missing in Python: which buffer sizes are fixed. See `_restore_autotuning`."""
 STREAM_BUFFER_BYTES = 64 * 1024
-"""What a connection begins with; the kernel doubles it, and makes it larger for who is read fast."""
+"""Initial receive buffer of a connection. The kernel doubles it, and grows it while reads are fast."""
 
 Key = tuple[Address, socket.SocketKind]
 
@@ -28,9 +28,9 @@ Key = tuple[Address, socket.SocketKind]
 class ListeningSockets:
     """Hands out sockets to sources, by address and kind.
 
-    A socket that was inherited (systemd's socket activation) is never closed for good: while no source reads
-    it, data waits in the kernel for the next reader. A socket made here lives until its last user has
-    returned it, so a source that takes over the address of another one misses nothing.
+    An inherited socket (systemd's socket activation) is never closed, so data waits in the kernel while no
+    source reads it. A socket made here is closed when its last user gives it back, so a source that takes
+    over another one's address misses no data.
     """
 
     def __init__(self, inherited: list[socket.socket] | None = None) -> None:
@@ -39,12 +39,12 @@ class ListeningSockets:
         self._users: Counter[Key] = Counter()
 
     def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
-        """A bound, non-blocking socket and the address it has. Raises `EnvironmentFault`."""
+        """A bound, non-blocking socket and its actual address. Raises `EnvironmentFault`."""
         key = (listen, kind)
         held = self.inherited(listen, kind, owner) or self._made.get(key)
         if held is None:
             made, address = bound_socket(listen, kind, owner)
-            if listen.port:  # with port 0 everybody gets another one
+            if listen.port:  # with port 0 each taker gets another port
                 self._made[key] = made
                 self._users[key] += 1
                 return made.dup(), address
@@ -54,12 +54,12 @@ class ListeningSockets:
         return held.dup(), Address(host, port)
 
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
-        """Raises what `take` would; what this process holds already is not bound for that."""
+        """Raise what `take` would. A socket that this process already holds is not bound again."""
         if self.inherited(listen, kind, owner) is None and (listen, kind) not in self._made:
             try_bound_socket(listen, kind, owner)
 
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
-        """After the taken one was closed, or to learn it before: whether nobody else holds the socket."""
+        """Undo one `take`. True if no other source or process holds the socket."""
         key = (listen, kind)
         if self._users[key]:
             self._users[key] -= 1
@@ -71,7 +71,7 @@ class ListeningSockets:
         return made is not None or not listen.port
 
     def inherited(self, listen: Address, kind: socket.SocketKind, owner: str) -> socket.socket | None:
-        """The socket of that address and kind that this process was started with."""
+        """The inherited socket of that address and kind, if there is one. Raises `EnvironmentFault`."""
         candidates = [sock for sock in self._inherited if sock.type == kind]
         if not candidates:
             return None
@@ -80,13 +80,13 @@ class ListeningSockets:
             bound = sock.getsockname()
             if sock.family == family and bound[:2] == address[:2]:
                 return sock
-            # `ListenStream=514` is [::]:514 and takes IPv4 too.
+            # `ListenStream=514` binds [::]:514, which also receives IPv4.
             if bound[:2] == ("::", listen.port) and listen.host in ("0.0.0.0", "::"):  # noqa: S104 - compared
                 return sock
         return None
 
     def warn_of_unused(self) -> None:
-        """Say which inherited sockets nobody reads: what comes there is lost once their buffer is full."""
+        """Warn of inherited sockets that no source reads: data sent there is lost once they are full."""
         used = {id(self.inherited(listen, kind, "")) for (listen, kind), n in self._users.items() if n}
         for sock in self._inherited:
             if id(sock) not in used:
@@ -99,9 +99,10 @@ class ListeningSockets:
 
 
 def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
-    """The internet sockets passed as `sd_listen_fds(3)` describes; the variables are taken away.
+    """The internet sockets passed by `sd_listen_fds(3)`. Its variables are removed from `environment`.
 
-    Others (unix sockets, FIFOs, connections) are left alone with a warning: no source takes them over.
+    Other descriptors (unix sockets, FIFOs, connections) stay open and are warned about, because no source
+    can use them.
     """
     count = environment.pop("LISTEN_FDS", "0")
     pid = environment.pop("LISTEN_PID", "")
@@ -109,29 +110,29 @@ def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
     if pid != str(os.getpid()) or not count.isdecimal():
         return []
     found = []
-    most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # nobody can have passed more
+    most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # bounds a wrong count
     for fd in range(FIRST_FD, min(FIRST_FD + int(count[:20]), most_files)):
         try:
             sock = socket.socket(fileno=fd)
         except OSError as error:
-            log.warning("socket_not_used", fd=fd, hint=f"what was passed is no socket: {error.strerror}")
-            if error.errno == errno.EBADF:  # they stand in a row: the count is wrong
+            log.warning("socket_not_used", fd=fd, hint=f"the descriptor is no socket: {error.strerror}")
+            if error.errno == errno.EBADF:  # descriptors are passed without gaps, so the count is wrong
                 break
             continue
         if (trouble := _unusable(sock)) is not None:
             log.warning("socket_not_used", fd=fd, hint=trouble)
-            sock.detach()  # where the count is wrong it is something of our own
+            sock.detach()  # not closed: if the count is wrong, the descriptor is one of this process
             continue
         sock.set_inheritable(False)
         sock.setblocking(False)
         if sock.type == socket.SOCK_STREAM:
-            _leave_its_size_to_the_kernel(sock)
+            _restore_autotuning(sock)
         found.append(sock)
     return found
 
 
 def _unusable(sock: socket.socket) -> str | None:
-    """Why no source can take it over; None where one can."""
+    """Why no source can use the socket; None if one can."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return "only sockets of IPv4 and IPv6 are taken over"
     if sock.type not in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
@@ -145,9 +146,10 @@ def _unusable(sock: socket.socket) -> str | None:
     return "it is connected already: a socket unit for streamd has Accept=no"
 
 
-def _leave_its_size_to_the_kernel(listening: socket.socket) -> None:
-    """Undo a `ReceiveBuffer=` that is meant for the datagrams of the same unit: with it each connection
-    may hold that much in the kernel. Kernels before 5.14 know no way back and keep it.
+def _restore_autotuning(listening: socket.socket) -> None:
+    """Undo `ReceiveBuffer=`, which the socket unit sets for its datagram sockets.
+
+    With it each connection could hold that much kernel memory. Kernels before 5.14 cannot undo it.
     """
     with suppress(OSError):
         listening.getsockopt(socket.SOL_SOCKET, SO_BUF_LOCK)

@@ -1,4 +1,4 @@
-"""The Unix socket of a source, where its configuration says."""
+"""The unix socket of a source, made from its configuration."""
 
 import os
 import socket
@@ -16,23 +16,23 @@ __all__ = ["CREDENTIALS", "SourceUnixSocket", "path_of", "peer_of"]
 
 
 def path_of(config: Any, context: SourceContext) -> str:
-    """The absolute path of the socket, links in it as they are written."""
+    """The absolute path of the socket, without following links."""
     path: str = config.path
     return os.path.abspath(context.state_dir / path)  # noqa: PTH100 - pathlib's would follow links
 
 
 def peer_of(credentials: bytes) -> Peer:
-    """`pid=123,uid=1000,gid=1000` of what the kernel says of a sender."""
+    """`pid=123,uid=1000,gid=1000`, from the credentials that the kernel reports for a sender."""
     return Peer("pid={},uid={},gid={}".format(*CREDENTIALS.unpack(credentials[: CREDENTIALS.size])))
 
 
 class SourceUnixSocket(unix_socket.UnixSocket):
-    """The same, made as the source's own settings say."""
+    """A unix socket with the path, permissions and group of a source's settings."""
 
     def __init__(self, config: Any, context: SourceContext, kind: socket.SocketKind) -> None:
         path = Path(path_of(config, context))
         if _is_in_state_dir(path, context):
-            with suppress(OSError):  # what is wrong there the socket says
+            with suppress(OSError):  # binding the socket raises the error with advice
                 path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(
             path,
@@ -44,7 +44,7 @@ class SourceUnixSocket(unix_socket.UnixSocket):
 
 
 def rehearse(config: Any, context: SourceContext, kind: socket.SocketKind) -> None:
-    """Raises what making the socket would, and makes nothing."""
+    """Raise what making the socket would, and make nothing."""
     path = Path(path_of(config, context))
     can_make_folder = _is_in_state_dir(path, context)
     if can_make_folder:
@@ -58,5 +58,5 @@ def rehearse(config: Any, context: SourceContext, kind: socket.SocketKind) -> No
 
 
 def _is_in_state_dir(path: Path, context: SourceContext) -> bool:
-    """Whether its folder is the one that the daemon makes for itself."""
+    """Whether the socket's folder is `state_dir`, which the daemon makes itself."""
     return str(path.parent) == os.path.abspath(context.state_dir)  # noqa: PTH100 - as `path_of`

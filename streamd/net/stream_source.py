@@ -1,4 +1,4 @@
-"""What listeners of byte streams share: each connection's bytes, cut into frames in bulk."""
+"""The common base of listeners for byte streams, which cut each connection's bytes into frames."""
 
 import asyncio
 import fcntl
@@ -27,15 +27,16 @@ from streamd.net.limits import ConnectionLimits
 log = structlog.get_logger()
 
 READ_BYTES = 65536
-"""One read: a few hundred usual lines, small enough that what it becomes stays in the cache."""
+"""Largest read: a few hundred usual lines, few enough that their frames stay in the processor's cache."""
 SWEEP_S = 1.0
-"""How often the timeouts are looked at; they hold to this."""
+"""Seconds between two checks of the timeouts, and so their precision."""
 _CLOSING_TURNS = 3
-"""Of the loop: what was accepted before a stop is handed to us in the next one, and is closed two later."""
+"""Turns of the loop to wait in `stop`. A connection accepted before it gets its transport in the next turn
+and is closed two turns later."""
 
 
 class ConnectionSettings(StreamSettings):
-    """What every source that accepts connections understands."""
+    """Settings of every source that accepts connections."""
 
     max_connections: int = Field(
         1024,
@@ -74,7 +75,7 @@ class ConnectionSettings(StreamSettings):
 
     @property
     def most_connections(self) -> int:
-        """The limit of all senders together."""
+        """The limit of connections for all senders together."""
         return self.max_connections
 
 
@@ -83,7 +84,7 @@ C = TypeVar("C", bound=ConnectionSettings)
 
 
 class StreamSource(Source[C]):
-    """A listener. A full buffer stops all its connections, so that the senders wait."""
+    """A listener for connections. A full buffer pauses all of them, so that the senders wait."""
 
     counters: ClassVar[Mapping[str, str]] = {
         **CUTTING,
@@ -101,7 +102,7 @@ class StreamSource(Source[C]):
         self.connections: set[StreamConnection] = set()
         self.paused = False
         self.stopped = False
-        # One buffer for all connections: it is filled and emptied within one callback.
+        # All connections share one buffer, because a read fills and empties it within one callback.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._limits = ConnectionLimits(config, read_clock().mono_s)
         self._acceptor: Acceptor | None = None
@@ -109,7 +110,7 @@ class StreamSource(Source[C]):
         self._sweeper: asyncio.TimerHandle | None = None
 
     def become(self, config: C, context: SourceContext) -> None:
-        """Go on with other settings; a connection that is open stays, with the framing it began with."""
+        """Take over new settings. Open connections stay and keep their framing."""
         if context.new_framer is None:
             raise ConfigError("a stream needs a framing")
         super().become(config, context)
@@ -118,32 +119,32 @@ class StreamSource(Source[C]):
 
     @property
     def open_connections(self) -> int:
-        """Connections now."""
+        """Connections open now."""
         return len(self.connections)
 
     @abstractmethod
     def peer_of(self, sock: socket.socket, address: Any) -> Peer:
-        """Who is at the other end of a connection that was accepted from `address`."""
+        """The peer of a connection that was accepted from `address`."""
 
     @abstractmethod
     def sender_of(self, peer: Peer) -> str:
-        """Whose connections are counted together."""
+        """The sender under which the peer's connections are counted for `max_connections_per_sender`."""
 
     def refuses(self, peer: Peer) -> str | None:
-        """The reason why `peer` may not connect, if there is one."""
+        """The reason code if `peer` may not connect, else None."""
         del peer
         return None
 
     def new_connection(self, peer: Peer, sender: str) -> "StreamConnection":
-        """The protocol of a connection that was admitted."""
+        """The protocol object of an admitted connection."""
         return StreamConnection(self, peer, sender)
 
     def give_back(self) -> bool:
-        """Called once, when nothing is accepted any more: whether nobody else holds the socket."""
+        """Release the socket, after the last accept. True if no other process holds it."""
         return True
 
     def accept(self, outlet: Outlet, sock: socket.socket) -> None:
-        """Listen on the bound socket, which is ours from now on, and take connections."""
+        """Listen on the bound socket and accept connections. The source closes the socket in `stop`."""
         self.outlet = outlet
         self._loop = asyncio.get_running_loop()
         outlet.on_resume(self._resume)
@@ -152,7 +153,7 @@ class StreamSource(Source[C]):
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     async def stop(self) -> None:
-        """Accept and read no more; a frame that has begun is delivered as unterminated."""
+        """Stop accepting and reading. An unfinished line is delivered with the flag `unterminated`."""
         if self._acceptor is None:
             return
         acceptor, self._acceptor = self._acceptor, None
@@ -170,7 +171,7 @@ class StreamSource(Source[C]):
             await asyncio.wait(self._adopting)
 
     def _admit(self, sock: socket.socket, address: Any) -> None:
-        """Count a connection that was accepted and give it a transport, or close it at once."""
+        """Count an accepted connection and give it a transport, or refuse it."""
         peer = self.peer_of(sock, address)
         sender = self.sender_of(peer)
         refused = self.refuses(peer) or self._limits.enter(sender, read_clock().mono_s)
@@ -197,12 +198,12 @@ class StreamSource(Source[C]):
         self.context.counters.add("connections_refused", reason=reason)
 
     def leave(self, connection: "StreamConnection") -> None:
-        """A connection that was admitted is over."""
+        """Forget an admitted connection that is over."""
         self.connections.discard(connection)
         self._limits.leave(connection.sender)
 
     def offer(self, frames: Frames) -> None:
-        """Hand on; where the buffer is full, stop every connection at once."""
+        """Offer frames to the outlet. If the buffer is full, pause every connection at once."""
         if self.outlet.offer(frames) or self.paused:
             return
         self.paused = True
@@ -224,7 +225,7 @@ class StreamSource(Source[C]):
 
 
 class StreamConnection(asyncio.BufferedProtocol):
-    """One sender's stream."""
+    """The protocol object of one connection: cuts its bytes into frames and checks its timeouts."""
 
     __slots__ = (
         "_begun", "_framer", "_idle_since_mono_s", "_peer", "_silent", "_since_mono_s", "_source", "_started",
@@ -234,7 +235,7 @@ class StreamConnection(asyncio.BufferedProtocol):
     def __init__(self, source: StreamSource[Any], peer: Peer, sender: str) -> None:
         self.sender = sender
         self.made = False
-        """Whether it has, or had, a transport."""
+        """Whether the connection has, or had, a transport."""
         self._source = source
         self._framer: AnyFramer | None = None
         self._transport: asyncio.Transport | None = None
@@ -243,14 +244,15 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._begun = False
         """Whether the first frame was handed on, or lost."""
         self._silent = False
-        """Whether nothing has come between two looks at the timeouts; first so at the time below."""
+        """Whether the connection was silent between the last two checks of the timeouts."""
         self._idle_since_mono_s = 0.0
+        """The last check that found new data; the silence began after it."""
         self._since_mono_s = 0.0
-        """When the connection opened; later, when the frame that is unfinished began (0: none is)."""
+        """When the connection opened; after its first byte, when the unfinished frame began (0: none)."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless the source has stopped meanwhile."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        """Begin to read, or refuse the connection if the source has stopped meanwhile."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass of it
         source, counters = self._source, self._source.context.counters
         self.made = True
         if source.stopped:
@@ -262,19 +264,19 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._framer = source.new_framer()
         self._since_mono_s = read_clock().mono_s
         source.connections.add(self)
-        # uvloop begins to read after this returns, so a pause asked for here would be none.
+        # uvloop begins to read after this method returns, so a pause made here would have no effect.
         asyncio.get_running_loop().call_soon(self.pause)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next read goes."""
+        """The buffer for the next read."""
         return self._source.read_buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """One read."""
+        """Take the bytes of one read."""
         self.take(bytes(self._source.read_buffer[:nbytes]))
 
     def take(self, data: bytes) -> None:
-        """Cut what the sender wrote and hand on what is whole."""
+        """Cut received bytes and hand on the complete frames."""
         framer = self._framer
         if framer is None:
             return
@@ -299,19 +301,19 @@ class StreamConnection(asyncio.BufferedProtocol):
         self._hand_on(framer, frames, fed_bytes - framer.waiting_bytes)
 
     def eof_received(self) -> bool:
-        """The sender is done; the transport closes."""
+        """The sender has ended its side. The transport closes."""
         self._flush()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Closed by either side, or reset."""
+        """The connection was closed by either side, or reset."""
         self._flush()
         self._source.outlet.ended(self._peer)
         self._source.leave(self)
 
     @property
     def unread_bytes(self) -> int:
-        """What the kernel has taken from the sender and we have not read."""
+        """Bytes that the kernel has received and the source has not read."""
         if self._transport is None or self._transport.is_closing():
             return 0
         handle = self._transport.get_extra_info("socket").fileno()
@@ -319,14 +321,14 @@ class StreamConnection(asyncio.BufferedProtocol):
         return int(count)
 
     def end(self) -> None:
-        """The daemon stops. What it leaves unread is lost to a sender that does not look: it is counted."""
+        """Close because the source stops. Unread bytes are counted: a sender may not notice their loss."""
         if unread_bytes := self.unread_bytes:
             self._source.context.counters.add("unread_bytes", unread_bytes)
         self._flush()
         self._close()
 
     def pause(self) -> None:
-        """Stop reading while the buffer is full: the sender's window fills and it waits."""
+        """Stop reading while the buffer is full. The TCP window closes, so the sender waits."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
@@ -334,7 +336,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             transport.pause_reading()
 
     def resume(self, now_mono_s: float) -> None:
-        """Read on; the pause was ours and counts against no timeout."""
+        """Read on. The pause counts towards no timeout, because the sender did not cause it."""
         if self._since_mono_s:
             self._since_mono_s = now_mono_s
         self._silent = False
@@ -342,7 +344,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def check_timeouts(self, now_mono_s: float) -> None:
-        """Close where the first byte, the end of a frame or anything at all is overdue."""
+        """Close the connection if its first byte, the end of a frame, or any data is overdue."""
         reason = self._overdue(now_mono_s)
         if reason is not None:
             self._source.context.counters.add("connections_closed", reason=reason)
@@ -350,7 +352,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._close()
 
     def _overdue(self, now_mono_s: float) -> str | None:
-        """The key of the timeout that has passed. A read costs no look at the clock for it."""
+        """The key of the timeout that has passed. `idle_timeout` needs no clock reading for each read."""
         config = self._source.config
         if self._since_mono_s:
             reason = "frame_timeout" if self._started else "first_byte_timeout"
@@ -374,7 +376,7 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _hand_on(self, framer: AnyFramer, frames: list[bytes], fed_bytes: int) -> None:
-        """Book what the framer counted, and offer its frames; they are made of `fed_bytes` at most."""
+        """Book the framer's counts and offer its frames, which hold at most `fed_bytes` bytes."""
         flagged = framer.counts != {} and any(type(frame) is FlaggedFrame for frame in frames)
         self._begun = self._begun or mark_first(frames, framer.counts)
         book_counts(framer, self._source.outlet, self._source.context.counters)
@@ -384,9 +386,9 @@ class StreamConnection(asyncio.BufferedProtocol):
             self._source.offer(
                 Frames(frames, Column(self._peer), Column(wall_s), flagged=flagged, size_bytes=size_bytes)
             )
-            self.pause()  # a connection that came during the pause may have read once
+            self.pause()  # a connection made during the pause may have read once
 
 
 def _ended_a_frame(framer: AnyFramer) -> bool:
-    """Whether a frame was lost or empty in the last read, so that another one is unfinished now."""
+    """Whether the last read ended a lost or empty frame, so that a new frame is unfinished now."""
     return any(counter != "discarded_bytes" for counter in framer.counts)

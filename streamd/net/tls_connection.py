@@ -1,7 +1,7 @@
-"""One sender's stream inside TLS.
+"""A connection with TLS.
 
-The TLS is ours, not the transport's: so a connection counts from its accept, each failure has a reason, and
-of what was decrypted nothing waits anywhere but in the buffer.
+TLS is done here and not by asyncio's transport. So a connection counts from its accept, each failure has a
+reason code, and decrypted data waits nowhere but in the buffer.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from streamd.net.stream_source import READ_BYTES, StreamConnection, StreamSource
 log = structlog.get_logger()
 
 LINGER_S = 5.0
-"""How long the last word (why we close) may take to be sent."""
+"""Longest time to send the final alert or `close_notify`."""
 _MAX_UNSENT_BYTES = 65536
-"""Of our own answers; only a peer that provokes them and reads none gets there."""
+"""Most unsent bytes of TLS answers. Only a peer that provokes answers without reading them exceeds it."""
 _HEADER_BYTES = 5
-"""Of a record: its type, the version, and two bytes that say how long the rest is."""
+"""Size of a TLS record's header: type, version, and two bytes for the length of the rest."""
 _HANDSHAKE = 0x16
 """The first byte of a TLS client's first record."""
 
@@ -40,7 +40,7 @@ _EXPIRED = 10
 
 
 def reason_of(error: ssl.SSLError) -> str:
-    """The reason code of a failure: one of a few, whatever OpenSSL calls it."""
+    """The reason code of a failure, one of a few."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return "expired" if error.verify_code == _EXPIRED else "untrusted"
     reason = error.reason or ""
@@ -50,7 +50,7 @@ def reason_of(error: ssl.SSLError) -> str:
 
 
 class TlsConnection(StreamConnection):
-    """A connection that first agrees on TLS; what comes then is cut into frames like any other's."""
+    """A connection that makes a TLS handshake first. Decrypted bytes are cut into frames as without TLS."""
 
     __slots__ = (
         "_greeted", "_handshaking", "_header", "_incoming", "_missing_bytes", "_outgoing", "_session",
@@ -64,13 +64,13 @@ class TlsConnection(StreamConnection):
         self._handshaking = True
         self._greeted = False
         self._header = bytearray()
-        """Of the record that is unfinished; empty between two."""
+        """Header of the unfinished TLS record; empty between two records."""
         self._missing_bytes = 0
-        """Of its rest, once the header is whole."""
+        """Bytes of the record still to come, once its header is complete."""
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit it or close it at once; then it has `handshake_timeout`."""
+        """Begin the handshake, which must be complete within `handshake_timeout`."""
         super().connection_made(transport)
         if self._transport is None:
             return
@@ -81,7 +81,7 @@ class TlsConnection(StreamConnection):
         )
 
     def buffer_updated(self, nbytes: int) -> None:
-        """One read: at most so much is decrypted."""
+        """Decrypt the bytes of one read."""
         session = self._session
         if session is None:
             return
@@ -106,7 +106,7 @@ class TlsConnection(StreamConnection):
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Closed by either side, or reset."""
+        """The connection was closed by either side, or reset."""
         if self._handshaking and self._session is not None:
             self._note_failure("closed", "")
         self._session = None
@@ -115,7 +115,7 @@ class TlsConnection(StreamConnection):
 
     @property
     def unread_bytes(self) -> int:
-        """What the kernel holds, and what was read of an unfinished record: nobody can decrypt it."""
+        """Unread bytes in the kernel, and the bytes of an unfinished record, which cannot be decrypted."""
         if self._transport is None or self._transport.is_closing():
             return 0
         begun_bytes = len(self._header)
@@ -124,24 +124,24 @@ class TlsConnection(StreamConnection):
         return super().unread_bytes + begun_bytes
 
     def end(self) -> None:
-        """The daemon stops."""
+        """Close because the source stops."""
         self._session = None
         super().end()
 
     def pause(self) -> None:
-        """Stop reading while the buffer is full; a handshake goes on, it has a time limit of its own."""
+        """Stop reading while the buffer is full. A handshake continues; it has a timeout of its own."""
         if not self._handshaking:
             super().pause()
 
     def check_timeouts(self, now_mono_s: float) -> None:
-        """The first byte is awaited from the end of the handshake."""
+        """Check the timeouts once the handshake is complete; `first_byte_timeout` counts from there."""
         if not self._handshaking:
             super().check_timeouts(now_mono_s)
 
     def _on_handshake(self, session: ssl.SSLObject) -> None:
         try:
             name = self._tls.name_of(session)
-        except UnicodeDecodeError:  # an authority may sign whatever bytes it was asked to
+        except UnicodeDecodeError:  # an authority may have signed arbitrary bytes as a name
             self._fail("protocol", "a name in the certificate is no text")
             return
         if name is None:
@@ -155,7 +155,7 @@ class TlsConnection(StreamConnection):
         self.pause()
 
     def _follow(self, read: memoryview) -> None:
-        """Keep account of where records end; OpenSSL does not tell what it holds of one."""
+        """Track the boundaries of TLS records: OpenSSL does not tell how many bytes of one it holds."""
         header, at = self._header, 0
         while at < len(read):
             if len(header) < _HEADER_BYTES:
@@ -171,7 +171,7 @@ class TlsConnection(StreamConnection):
                     header.clear()
 
     def _decrypt(self, session: ssl.SSLObject) -> bool:
-        """Hand on what is whole. Whether the peer has ended the session. Raises `ssl.SSLError`."""
+        """Hand on decrypted bytes. True if the peer has ended the session. Raises `ssl.SSLError`."""
         parts = []
         try:
             while data := session.read(READ_BYTES):
@@ -185,22 +185,22 @@ class TlsConnection(StreamConnection):
 
     def _end_in_order(self, session: ssl.SSLObject) -> None:
         self._flush()
-        with contextlib.suppress(ssl.SSLError):  # half of it, the answer, is all that is wanted
+        with contextlib.suppress(ssl.SSLError):  # only our close_notify is needed; the peer's is not awaited
             session.unwrap()
-        self._last_word()
+        self._send_rest_and_close()
 
     def _fail(self, reason: str, detail: str = "") -> None:
         self._note_failure(reason, detail)
         self._flush()
-        self._last_word()
+        self._send_rest_and_close()
 
     def _note_failure(self, reason: str, detail: str) -> None:
         source = self._source
         source.context.counters.add("tls_failed", reason=reason)
         log.warning("tls_failed", source=source.context.name, peer=self._peer, reason=reason, detail=detail)
 
-    def _last_word(self) -> None:
-        """Send what TLS still has to say, an alert or the end, and close."""
+    def _send_rest_and_close(self) -> None:
+        """Send the final alert or `close_notify`, and close."""
         self._send()
         self._session = None
         self._cancel_timer()
@@ -216,7 +216,7 @@ class TlsConnection(StreamConnection):
         transport.write(self._outgoing.read())
         if transport.get_write_buffer_size() > _MAX_UNSENT_BYTES:
             self._session = None
-            self._note_failure("protocol", "the peer reads none of our answers")
+            self._note_failure("protocol", "the peer does not read the answers")
             transport.abort()
 
     def _cancel_timer(self) -> None:

@@ -1,4 +1,4 @@
-"""The PEM files of TLS, of listeners and of those who connect: how they are named, and how they are read."""
+"""The PEM files of TLS, for listeners and sinks: how a configuration names them, and how they are loaded."""
 
 import os
 import ssl
@@ -15,7 +15,7 @@ VERSIONS: dict[Version, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3":
 
 
 class Credential(Settings):
-    """A file that the service manager hands over at the start (systemd's `LoadCredential=`)."""
+    """A file that the service manager passes at the start (systemd's `LoadCredential=`)."""
 
     credential: str = Field(pattern=r"^[^\x00/]+$", description="its name in $CREDENTIALS_DIRECTORY")
 
@@ -24,7 +24,7 @@ File = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")] | Credential
 
 
 class MissingCredential(EnvironmentFault):
-    """Only a start by the service manager has credentials. `name` is the one that is missing."""
+    """The credential `name` is missing, because the service manager did not start this process."""
 
     def __init__(self, text: str, name: str) -> None:
         super().__init__(text)
@@ -32,13 +32,13 @@ class MissingCredential(EnvironmentFault):
 
 
 def path_of(file: File, base_dir: Path) -> Path:
-    """Where it is. Raises `MissingCredential`."""
+    """The path of the file. Raises `MissingCredential`."""
     if not isinstance(file, Credential):
         return base_dir / file
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
         raise MissingCredential(
-            f"the credential {file.credential!r} is not here: the service manager hands it over at the start"
+            f"the credential {file.credential!r} is missing: the service manager passes it at the start"
             " (LoadCredential= in the unit), and $CREDENTIALS_DIRECTORY is not set",
             file.credential,
         )
@@ -46,20 +46,20 @@ def path_of(file: File, base_dir: Path) -> Path:
 
 
 def content_of(path: Path) -> bytes:
-    """Raises `EnvironmentFault`."""
+    """The bytes of the file. Raises `EnvironmentFault`."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise EnvironmentFault(
-            f"{path} cannot be read: {error.strerror}; the user of the daemon needs to"
+            f"{path} cannot be read: {error.strerror}; it must be readable for the daemon's user"
         ) from None
 
 
 def load_own(context: ssl.SSLContext, cert: Path, key: Path) -> None:
-    """The certificate we show, and its key. Raises `EnvironmentFault`."""
+    """Load our own certificate and its key. Raises `EnvironmentFault`."""
 
-    def passphrase() -> str:  # without one OpenSSL would ask the terminal
-        raise EnvironmentFault(f"the key {key} is encrypted; `openssl pkey` writes it as it has to be")
+    def passphrase() -> str:  # without this function OpenSSL would ask on the terminal
+        raise EnvironmentFault(f"the key {key} is encrypted; `openssl pkey` writes it without encryption")
 
     try:
         context.load_cert_chain(cert, key, passphrase)
@@ -72,8 +72,8 @@ def load_own(context: ssl.SSLContext, cert: Path, key: Path) -> None:
 
 
 def load_trusted(context: ssl.SSLContext, path: Path) -> None:
-    """The certificates that may have signed the peer's. Raises `EnvironmentFault`."""
-    content_of(path)  # for a better word than OpenSSL has
+    """Load the authorities that may have signed the peer's certificate. Raises `EnvironmentFault`."""
+    content_of(path)  # its error for an unreadable file is clearer than OpenSSL's
     try:
         context.load_verify_locations(path)
     except (ssl.SSLError, OSError) as error:

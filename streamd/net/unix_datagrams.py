@@ -1,4 +1,4 @@
-"""Datagrams of a unix socket: each whole, with the process that sent it."""
+"""Receives datagrams on a unix socket, each with the process that sent it."""
 
 import asyncio
 import socket
@@ -15,15 +15,15 @@ from streamd.net.datagram_cutter import DatagramCutter
 from streamd.net.source_unix_socket import CREDENTIALS, SourceUnixSocket, path_of, peer_of, rehearse
 
 MOST = 256
-"""Datagrams read before the loop turns again: less than a millisecond's worth."""
+"""Most datagrams read in one turn of the loop, which takes less than a millisecond."""
 MOST_BYTES = 256 * 1024
-"""Read of a datagram that is cut into frames, or max_frame if that is more. Linux lets a process without
-privileges send 208 KiB."""
+"""Room for a datagram that is cut into frames, unless max_frame is larger. By default Linux lets a process
+without privileges send 208 KiB."""
 _ROOM = socket.CMSG_SPACE(CREDENTIALS.size)
 
 
 class UnixDatagrams(Source[Any]):
-    """A unix socket that takes datagrams, read whenever it is readable. Their peer is who sent each."""
+    """A unix socket that receives datagrams. The peer of each is the process that sent it."""
 
     counters: ClassVar[Mapping[str, str]] = {
         **CUTTING,
@@ -49,7 +49,7 @@ class UnixDatagrams(Source[Any]):
         self._resume()
 
     def rehearse(self) -> None:
-        """Look at the path. Raises `EnvironmentFault`."""
+        """Check the path of the socket. Raises `EnvironmentFault`."""
         rehearse(self.config, self.context, socket.SOCK_DGRAM)
 
     def _resume(self) -> None:
@@ -63,7 +63,7 @@ class UnixDatagrams(Source[Any]):
             self._reading = False
 
     async def stop(self) -> None:
-        """Take the path away, refuse what is sent from now on, read what the kernel holds, and close."""
+        """Remove the socket's file, refuse new datagrams, read those queued in the kernel, and close."""
         if self._bound is None:
             return
         self._pause()
@@ -75,7 +75,7 @@ class UnixDatagrams(Source[Any]):
         self._socket.close()
 
     def _read(self) -> int:
-        """Up to `MOST` datagrams to the outlet; how many there were."""
+        """Offer up to `MOST` datagrams to the outlet, and return their number."""
         payloads: list[bytes] = []
         peers: list[Peer] = []
         count = 0
@@ -84,7 +84,7 @@ class UnixDatagrams(Source[Any]):
             for _ in range(MOST):
                 nbytes, ancillary, flags, _ = self._socket.recvmsg_into([self._room], _ROOM)
                 if nbytes == 0 and not ancillary:
-                    break  # what a socket that was shut down says when it is empty
+                    break  # a socket that was shut down is empty
                 count += 1
                 payload = bytes(self._room[:nbytes])
                 if flags & socket.MSG_TRUNC:
@@ -118,4 +118,4 @@ def _sender(ancillary: list[tuple[int, int, bytes]]) -> Peer:
     for level, kind, data in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
             return peer_of(data)
-    return Peer("")  # the kernel adds it to everything that reaches a socket which asked before it was bound
+    return Peer("")  # not reached: SO_PASSCRED was set before the socket was bound

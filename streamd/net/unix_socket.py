@@ -1,4 +1,4 @@
-"""Unix sockets that listen: made with the right permissions, never over a living one, removed at the end."""
+"""Bound unix sockets: made with the right permissions, never in place of one in use, removed at the end."""
 
 import errno
 import grp
@@ -12,24 +12,24 @@ from streamd.core.errors import EnvironmentFault, Taken
 from streamd.core.trial_paths import try_entry
 
 PATH_BYTES = 107
-"""The kernel has no room for more."""
+"""Longest path of a unix socket in bytes (`sun_path` without its NUL)."""
 CREDENTIALS = struct.Struct("3i")
-"""Process, user and group of a sender, as the kernel tells them (`SO_PEERCRED`)."""
+"""`struct ucred`: pid, uid and gid of a sender, as the kernel reports them (`SO_PEERCRED`)."""
 _ADVICE = {
     errno.ENOENT: "make its folder (systemd: RuntimeDirectory=)",
     errno.EACCES: "its folder must be writable for this user",
     errno.EROFS: "its folder must be writable for this user (systemd: ReadWritePaths=)",
-    errno.ENOTDIR: "what should be its folder is a file: choose another path",
+    errno.ENOTDIR: "a part of its folder's path is a file: choose another path",
 }
 _MOVE = "move it away or choose a path"
 
 
 class UnixSocket:
-    """A bound, non-blocking socket in the file system.
+    """A bound, non-blocking socket in the file system, with `permissions` and, if given, a `group`.
 
-    Raises `EnvironmentFault` where the path is taken or cannot be made. What a dead process left there is
-    replaced; a socket somebody answers on, and anything that is no socket, is left alone. Given a `group`
-    it may use the socket as `permissions` say. `owner` is named in faults.
+    The socket file of a dead process is replaced. Raises `EnvironmentFault` if a process listens on the
+    path, if the path holds a file of another kind, or if the socket cannot be made. The texts begin with
+    `owner`.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class UnixSocket:
         gid = _admitted(path, kind, group, owner)
         self.socket = socket.socket(socket.AF_UNIX, kind)
         try:
-            path.unlink(missing_ok=True)  # a dead process left it
+            path.unlink(missing_ok=True)  # left by a dead process
             self.socket.setblocking(False)
             if kind == socket.SOCK_DGRAM:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            # The kernel gives the file the mode of the socket, so at no moment may more people connect than
-            # should; the umask may have taken something away, which the second call gives back.
+            # The kernel gives the new file the socket's mode, so that no user outside `permissions` can
+            # connect at any moment. The umask may have removed bits, which the chmod below restores.
             os.fchmod(self.socket.fileno(), permissions if group is None else permissions & ~0o077)
             self.socket.bind(str(self.path))
             made = self.path.stat()
@@ -63,9 +63,10 @@ class UnixSocket:
     def rehearse(
         path: Path, kind: socket.SocketKind, *, group: str | None, owner: str, made_folder: bool = False
     ) -> None:
-        """Raises what making it would, and makes nothing. With `made_folder` its folder is made before.
+        """Raise what making the socket would, and make nothing.
 
-        A living socket is found in the kernel's list first: a connection would show in its owner's numbers.
+        `made_folder`: the daemon makes the folder first, so it need not exist. A socket in use is looked up
+        in the kernel's list first, because a probe connection would be counted by its owner.
         """
         if str(path) in _listed():
             raise _taken(path, owner)
@@ -79,28 +80,26 @@ class UnixSocket:
         _admitted(path, kind, group, owner)
 
     def remove(self) -> None:
-        """Take the path away, unless somebody else has put something there: nobody connects any more."""
+        """Remove the socket's file, so that no client connects any more. A replaced file stays."""
         try:
             there = self.path.lstat()
             if (there.st_dev, there.st_ino) == self._made:
                 self.path.unlink()
         except OSError:
-            return  # gone already, or not ours to remove any more: a dead socket file does no harm
+            return  # the file is gone or may not be removed; a dead socket file does no harm
 
 
 def _admitted(path: Path, kind: socket.SocketKind, group: str | None, owner: str) -> int | None:
-    """The number of the group. Raises `EnvironmentFault` where the path, what stands there or the group
-    forbid a socket.
-    """
+    """Check the path and the group, and return the group's number. Raises `EnvironmentFault`."""
     if len(os.fsencode(path)) > PATH_BYTES:
         raise _fault(path, owner, f"its path is longer than {PATH_BYTES} bytes", "choose a shorter one")
     gid = None if group is None else _gid(group, path, owner)
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise _fault(path, owner, "something that is no socket stands there", _MOVE)
+            raise _fault(path, owner, "there is a file that is no socket", _MOVE)
         if _is_alive(path, kind):
             raise _taken(path, owner)
-        try_entry(path.parent)  # a dead one is removed
+        try_entry(path.parent)  # the file of a dead process will be removed
         _try_unlink(path)
     except FileNotFoundError:
         pass
@@ -122,7 +121,7 @@ def _gid(group: str, path: Path, owner: str) -> int:
 
 
 def _is_alive(path: Path, kind: socket.SocketKind) -> bool:
-    """Whether somebody answers there. Raises `OSError` where that cannot be found out."""
+    """Whether a process listens on the path. Raises `OSError` if that cannot be found out."""
     with socket.socket(socket.AF_UNIX, kind) as probe:
         probe.setblocking(False)
         try:
@@ -130,15 +129,15 @@ def _is_alive(path: Path, kind: socket.SocketKind) -> bool:
         except ConnectionRefusedError:
             return False
         except BlockingIOError:
-            return True  # somebody listens, with a full backlog
+            return True  # a process listens, with a full backlog
         except OSError as error:
-            if error.errno != errno.EPROTOTYPE:  # somebody listens, with the other kind of socket
+            if error.errno != errno.EPROTOTYPE:  # a process listens, with the other kind of socket
                 raise
     return True
 
 
 def _try_unlink(path: Path) -> None:
-    """Raises `OSError` where a folder with the sticky bit (/tmp) keeps others from removing the file."""
+    """Raise `OSError` if the folder's sticky bit (as on /tmp) keeps this user from removing the file."""
     folder, file, user = path.parent.stat(), path.lstat(), os.geteuid()
     if folder.st_mode & stat.S_ISVTX and user not in (0, folder.st_uid, file.st_uid):
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

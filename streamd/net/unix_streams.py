@@ -1,4 +1,4 @@
-"""Connections over a unix socket."""
+"""Receives streams over connections to a unix socket."""
 
 import socket
 from typing import Any
@@ -10,7 +10,7 @@ from streamd.net.stream_source import StreamSource
 
 
 class UnixStreams(StreamSource[Any]):
-    """A unix socket that takes connections. Their peer is the process that connected."""
+    """A unix socket that accepts connections. The peer is the process that connected."""
 
     def __init__(self, config: Any, context: SourceContext) -> None:
         super().__init__(config, context)
@@ -23,11 +23,11 @@ class UnixStreams(StreamSource[Any]):
         self.accept(outlet, self._bound.socket)
 
     def rehearse(self) -> None:
-        """Look at the path. Raises `EnvironmentFault`."""
+        """Check the path of the socket. Raises `EnvironmentFault`."""
         rehearse(self.config, self.context, socket.SOCK_STREAM)
 
     def peer_of(self, sock: socket.socket, address: Any) -> Peer:
-        """The process that connected."""
+        """pid, uid and gid of the process that connected."""
         del address
         return peer_of(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
 
@@ -36,7 +36,7 @@ class UnixStreams(StreamSource[Any]):
         return peer.split(",")[1]
 
     async def stop(self) -> None:
-        """Take the path away, then stop as every stream does."""
+        """Remove the socket's file, then stop as every stream source does."""
         if self._bound is not None:
             self._bound.remove()
             await super().stop()

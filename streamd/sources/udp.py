@@ -237,7 +237,7 @@ class Udp(Source["Udp.Config"]):
         """Offer the datagrams of one system call to the outlet, and return their number."""
         flood = self._flood_filter
         if flood.engaged:
-            flood.look_at_queue()
+            flood.measure_queue()
         payloads, senders, size_bytes = self._receive()
         count = len(payloads)
         if not count:
@@ -278,7 +278,7 @@ class Udp(Source["Udp.Config"]):
 
     def _watch_for_floods(self, senders: list[bytes], mono_s: float) -> None:
         engaged = self._flood_filter.engaged
-        self._flood_filter.saw(senders, mono_s)
+        self._flood_filter.observe(senders, mono_s)
         if self._flood_filter.engaged and not engaged:
             self._loop.call_later(RELAX_S, self._relax)
 

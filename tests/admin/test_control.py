@@ -434,7 +434,7 @@ async def test_a_living_one_is_left_alone(control: ControlServer, make: Callable
 
 async def test_what_is_no_socket_is_left_alone(make: Callable[..., ControlServer], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(EnvironmentFault, match="no socket stands there"):
+    with pytest.raises(EnvironmentFault, match="there is a file that is no socket"):
         await make(path=tmp_path / "file").open()
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -506,7 +506,7 @@ def test_a_followed_file_is_read_once_through_reloads_that_change_its_source(
         ("", 'type = "file"\npath = "foreign.log"', "foreign.log", "does not begin like a file of this sink"),
         ('type = "unix"\npath = "run/in.sock"\ncodec = "json"', "", "", "make its folder"),
         ('type = "unix"\npath = "foreign.log"\ncodec = "json"', "", "foreign.log",
-         "something that is no socket"),
+         "a file that is no socket"),
         ('type = "tcp"\nlisten = "192.0.2.1:9999"\ncodec = "json"', "", "", "this host has no such address"),
     ],
 )  # fmt: skip

@@ -62,14 +62,14 @@ def flooded(filter_: FloodFilter, queues: list[float], host: str, *others: str, 
     """Full reads of one host, with a few others among them, behind which the queue was so full."""
     for queue in queues:
         filter_._queue = lambda queue=queue: queue  # type: ignore[method-assign, misc]  # the kernel's word
-        filter_.saw([raw(host)] * 500 + [raw(other) for other in others], mono_s)
+        filter_.observe([raw(host)] * 500 + [raw(other) for other in others], mono_s)
 
 
 def tenth(filter_: FloodFilter, number: int, queue: float, passed: int = 10_000) -> float:
     """A tenth of a second in which so much of the host passed; the part that passes from now on."""
     filter_._queue = lambda: queue  # type: ignore[method-assign]  # the kernel's word
-    filter_.look_at_queue()
-    filter_.saw([raw("10.0.0.1")] * passed + [raw("10.0.0.2")], 1.0)
+    filter_.measure_queue()
+    filter_.observe([raw("10.0.0.1")] * passed + [raw("10.0.0.2")], 1.0)
     filter_.relax(1.0 + number / 10)
     return filter_.part
 

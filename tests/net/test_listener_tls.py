@@ -440,7 +440,7 @@ def test_expiry_and_a_key_that_everybody_may_read_are_doubts(authority: Any) -> 
     assert expired == "the certificate expired 1.0 days ago: clients will refuse it"
     key.chmod(0o644)
     (readable,) = found.doubts(0)
-    assert "everybody on this host can read the key" in readable
+    assert "every user of this host can read the key" in readable
     key.unlink()
     assert found.doubts(0) == []
 

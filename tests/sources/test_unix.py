@@ -130,7 +130,7 @@ async def test_a_dead_socket_is_replaced_and_a_living_one_is_not(
 async def test_what_is_no_socket_is_left_alone(capture: Any, tmp_path: Path) -> None:
     precious = tmp_path / "in.sock"
     precious.write_text("precious")
-    with pytest.raises(EnvironmentFault, match="something that is no socket"):
+    with pytest.raises(EnvironmentFault, match="a file that is no socket"):
         await unix(tmp_path).open(capture)
     assert precious.read_text() == "precious"
 
