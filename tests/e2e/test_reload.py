@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 RELOADS = 20
+LINES_FOR_EACH_RELOAD = 3_000
+"""The most that each sender sends meanwhile: a slow machine gets no more to read back than a fast one."""
 
 CONFIG = """
 [admin]
@@ -81,11 +83,11 @@ def variant(number: int) -> str:
 
 
 class Lines(threading.Thread):
-    """One connection that is never opened anew, until it is told to end."""
+    """One connection that stays open until `finish`; it sends until `sent` reaches `allowed`."""
 
     def __init__(self, address: tuple[str, int], sender: str) -> None:
         super().__init__(daemon=True)
-        self.sent = 0
+        self.sent = self.allowed = 0
         self.error: OSError | None = None
         self._sender, self._address, self._end = sender, address, threading.Event()
         self.start()
@@ -94,10 +96,13 @@ class Lines(threading.Thread):
         try:
             with socket.create_connection(self._address, timeout=60) as sock:
                 while not self._end.is_set():
+                    if self.sent >= self.allowed:
+                        self._end.wait(0.002)
+                        continue
                     lines = [{"sender": self._sender, "seq": self.sent + n} for n in range(50)]
                     sock.sendall(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
                     self.sent += 50
-                    time.sleep(0.002)  # a rate, not a wait
+                    time.sleep(0.005)  # a rate, not a wait
                 sock.shutdown(socket.SHUT_WR)
                 assert sock.recv(1) == b""
         except OSError as error:
@@ -112,11 +117,11 @@ class Lines(threading.Thread):
 
 
 class Datagrams(threading.Thread):
-    """Numbered datagrams at a rate that no buffer is too small for."""
+    """Numbered datagrams at a rate that no buffer is too small for, until `sent` reaches `allowed`."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(daemon=True)
-        self.sent = 0
+        self.sent = self.allowed = 0
         self._address, self._end = address, threading.Event()
         self.start()
 
@@ -124,7 +129,7 @@ class Datagrams(threading.Thread):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.connect(self._address)
             while not self._end.is_set():
-                for _ in range(10):
+                for _ in range(10 if self.sent < self.allowed else 0):
                     sock.send(b'{"sender":"lab","seq":%d}' % self.sent)
                     self.sent += 1
                 time.sleep(0.002)  # a rate, not a wait
@@ -176,6 +181,9 @@ def test_twenty_reloads_under_load_lose_nothing_and_drop_no_connection(
     connections = [Lines(daemon.address("floor"), f"c{n}") for n in range(5)]
     datagrams = Datagrams(daemon.address("lab"))
     for number in range(1, RELOADS + 1):
+        for connection in connections:
+            connection.allowed += LINES_FOR_EACH_RELOAD
+        datagrams.allowed += LINES_FOR_EACH_RELOAD
         event = reload(daemon, variant(number), wait_until)
         assert event["event"] == "reloaded", event
     sent = {f"c{n}": connection.finish() for n, connection in enumerate(connections)}
@@ -186,11 +194,12 @@ def test_twenty_reloads_under_load_lose_nothing_and_drop_no_connection(
     assert books["lab", "", "", "received"] == sent["lab"], "the kernel's buffer was large enough"
     assert not [key for key, n in books.items() if key[3] == "dropped" and n]
     var = daemon.folder / "var"
-    stored = in_table(var / "main.db", "records") + in_table(var / "main.db", "others")
+    tables = [in_table(var / "main.db", table) for table in ("records", "others")]
+    stored = tables[0] + tables[1]
     assert sorted(stored) == sorted((sender, seq) for sender, count in sent.items() for seq in range(count))
-    for table in ("records", "others"):
+    for rows in tables:
         for sender in sent:
-            of_sender = [seq for name, seq in in_table(var / "main.db", table) if name == sender]
+            of_sender = [seq for name, seq in rows if name == sender]
             assert of_sender == sorted(of_sender), "the order of each sender is kept"
     more = in_file(var / "more.ndjson") + in_file(var / "other.ndjson") + in_table(var / "more.db", "records")
     assert len(more) == len(set(more)) == books["floor", "more", "more", "stored"], "nothing twice"
@@ -339,6 +348,7 @@ def test_a_sink_that_stands_still_does_not_hold_up_a_reload(
     other = sqlite3.connect(daemon.folder / "var" / "main.db", isolation_level=None, timeout=30)
     other.execute("BEGIN IMMEDIATE")
     connection = Lines(daemon.address("floor"), "c0")
+    connection.allowed = 100_000
     wait_until(lambda: daemon.events("sink_retrying"), "the lock to be noticed")
     for number in range(3):
         changed = config.replace("max_records = 100 }", f"max_records = {90 + number} }}", 1)
