@@ -1,4 +1,4 @@
-"""Contracts, and the values that pass between rooms: frames, batches, acks, books, schemas, expressions.
+"""Contracts, and the values that pass between packages: frames, batches, acks, books, schemas, expressions.
 
-Nothing here imports another room.
+Modules here import no other package of streamd.
 """

@@ -1,7 +1,7 @@
-"""The books: three sums, exact whenever the loop stands between batches.
+"""The books: three sums, which are exact whenever the event loop runs no batch.
 
-Each class below declares the terms of its sum; everything that shows the books reads them from there (see
-`streamd.core.sums`). A new term is one line here, and its increment where it is counted.
+Each class below declares the terms of its sum (see `streamd.core.sums`). To add a term, declare it here and
+increment it where the event happens; metrics, status, ledger and documentation follow the declaration.
 """
 
 from collections import Counter
@@ -12,14 +12,14 @@ from streamd.core.counters import Counters
 from streamd.core.sums import Book, Entry, Left, Term
 
 TICK = "@tick"
-"""The source of records that a step makes when it is ticked; no configured source can be called that."""
+"""The source of records that a step makes in `tick`; no configured source can have this name."""
 
 
 class FrameBook(Book):
-    """What became of the frames of one source.
+    """The sum of the frames of one source.
 
-    `counters` holds what the source, its framing and its codec count that is in no sum: `discarded_bytes`,
-    `kernel_dropped`, `connections_refused`, `auto_fallback` and the like.
+    `counters` holds the numbers of the source, its framing and its codec that belong to no sum, for example
+    `discarded_bytes`, `kernel_dropped`, `connections_refused` and `auto_fallback`.
     """
 
     unit = noun = "frames"
@@ -58,14 +58,14 @@ class FrameBook(Book):
         self.counters.take(other.counters)
 
     def entries(self) -> Iterator[Entry]:
-        """Every number, the derived one included."""
+        """Every number, including the derived one."""
         yield from super().entries()
         for (counter, reason), n in self.counters.items():
             yield Entry(self.source, "", "", counter, reason, n)
 
 
 class RecordBook(Book):
-    """What became of the records of one source in one pipeline."""
+    """The sum of the records of one source in one pipeline."""
 
     unit = noun = "records"
     keys = ("source", "pipeline")
@@ -91,7 +91,7 @@ class RecordBook(Book):
 
 
 class DeliveryBook(Book):
-    """What became of the records one pipeline handed to one sink, by their source."""
+    """The sum of the records of one source that one pipeline handed to one sink."""
 
     unit = "deliveries"
     noun = "records"
@@ -119,28 +119,28 @@ class DeliveryBook(Book):
         self._since: int | None = 0
 
     def join(self, out: int) -> None:
-        """The pipeline, which has handed out so many records, begins to offer them to the sink."""
+        """The pipeline begins to offer records to the sink, after it has handed out `out` records."""
         self._since = out
 
     def leave(self, out: int) -> None:
-        """The pipeline, which has handed out so many records, offers the sink no more."""
+        """The pipeline stops offering records to the sink, after it has handed out `out` records."""
         self._due, self._since = self.due(out), None
 
     def owe(self, due: int, out: int) -> None:
-        """Of the records that the pipeline has handed out, so many should have been offered."""
+        """Set that `due` of the `out` records of the pipeline should have been offered."""
         self._due, self._since = due, out
 
     def due(self, out: int) -> int:
-        """How many of the records that the pipeline has handed out should have been offered."""
+        """How many of the `out` records that the pipeline has handed out should have been offered."""
         return self._due + (0 if self._since is None else out - self._since)
 
 
 SUMS: tuple[type[Book], ...] = (FrameBook, RecordBook, DeliveryBook)
-"""Every unit of account, from the outside in."""
+"""The books in the order in which data passes them."""
 
 
 class Books:
-    """All books of one run, and the counters of steps and sinks, made where they are first asked for."""
+    """All books of one run, and the counters of steps and sinks. Each is made on first use."""
 
     def __init__(self) -> None:
         self.frames: dict[str, FrameBook] = {}
@@ -152,29 +152,32 @@ class Books:
         self._sinks: dict[str, set[str]] = {}
 
     def source(self, source: str) -> FrameBook:
-        """The book of frames of `source`."""
+        """The frame book of `source`."""
         return self.frames.get(source) or self.frames.setdefault(source, FrameBook(source))
 
     def pipeline(self, source: str, pipeline: str) -> RecordBook:
-        """The book of records of `source` in `pipeline`."""
+        """The record book of `source` in `pipeline`."""
         key = (source, pipeline)
         return self.records.get(key) or self.records.setdefault(key, RecordBook(*key))
 
     def delivery(self, source: str, pipeline: str, sink: str) -> DeliveryBook:
-        """The book of deliveries of `source` through `pipeline` to `sink`."""
+        """The delivery book of `source` through `pipeline` to `sink`."""
         key = (source, pipeline, sink)
         return self.deliveries.get(key) or self.deliveries.setdefault(key, DeliveryBook(*key))
 
     def step(self, pipeline: str, name: str) -> Counters:
-        """What the step of that name counts in `pipeline`."""
+        """The counters of the step `name` in `pipeline`."""
         return self.steps.setdefault((pipeline, name), Counters())
 
     def sink(self, name: str) -> Counters:
-        """What the sink counts beside its sums."""
+        """The counters of the sink that belong to no sum."""
         return self.sinks.setdefault(name, Counters())
 
     def connect(self, pipeline: str, sinks: Iterable[str]) -> None:
-        """From now on the pipeline hands out to these sinks. Not said: to those it always did."""
+        """Set the sinks of a pipeline, and note at which record a sink was added or removed.
+
+        The sinks of the first call count as connected from the beginning.
+        """
         now = set(sinks)
         before = self._sinks.get(pipeline, now)
         self._sinks[pipeline] = now
@@ -203,7 +206,7 @@ class Books:
         yield from self.counted()
 
     def counted(self) -> Iterator[Entry]:
-        """Every counter of a step or sink. That of a step has its name as the reason, or before one."""
+        """Every counter of a step or sink. The reason of a step's entry begins with the name of the step."""
         for (pipeline, step), counters in self.steps.items():
             for (counter, reason), n in list(counters.items()):
                 yield Entry("", pipeline, "", counter, f"{step}:{reason}" if reason else step, n)
@@ -213,7 +216,7 @@ class Books:
 
     @staticmethod
     def merge(parts: "Iterable[Books]") -> "Books":
-        """The books of several processes as one: each number is the sum of the parts'. It is a snapshot."""
+        """A snapshot of the books of several processes as one: each number is the sum over the parts."""
         merged = Books()
         owed: Counter[tuple[str, str, str]] = Counter()
         for part in parts:

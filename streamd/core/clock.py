@@ -1,4 +1,4 @@
-"""The one place that reads the clock; the logic never imports it."""
+"""Reads the clock. Pure logic never imports this module."""
 
 import time
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from streamd.core.now import Now
 
 
 def read_clock() -> Now:
-    """Both clocks, read now."""
+    """The current time of both clocks."""
     return Now(time.time(), time.monotonic())
 
 
 def mono_of(clock: Callable[[], Now]) -> Callable[[], float]:
-    """The monotonic half of a clock: of `read_clock` for a seventh of the time."""
+    """The monotonic time of a clock. For `read_clock` it costs a seventh of a reading."""
     return time.monotonic if clock is read_clock else lambda: clock().mono_s

@@ -1,4 +1,4 @@
-"""What framings have in common whose frames say their length first."""
+"""The base of framings whose frames follow their length."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -13,17 +13,17 @@ _MAX_SKIP_FRAMES = 1024
 
 
 class Counted(Framer[C]):
-    """Frames that say their length first.
+    """Cuts frames that follow their length.
 
-    A length is a claim of the sender: memory is taken for what has arrived, never for what was
-    announced. A frame over `max_frame` is skipped to its end, but at most 16 MiB or 1024 times
-    `max_frame` of it, whichever is less; one that announces more breaks the stream (`oversize`), whatever
-    the policy, since it would blind the connection for as long as its sender likes. The prefix of a
-    frame that is lost is counted in `discarded_bytes` with it. Cost: about 0.5 µs a frame.
+    Memory is allocated for received bytes only, never for an announced length. A frame longer than
+    `max_frame` is skipped to its end if at most 16 MiB, or 1024 times `max_frame` if that is less, must be
+    skipped. A longer one breaks the stream (`oversize`) under every policy, because the connection would give
+    no frames for as long as its sender likes. For a lost frame, the prefix is part of `discarded_bytes`.
+    Cost: about 0.5 µs per frame.
     """
 
     between: ClassVar[bytes] = b""
-    """Bytes that are passed over before a frame."""
+    """Bytes that are skipped between frames."""
 
     def __init__(self, config: C, max_frame: int, oversize: str) -> None:
         super().__init__(config, max_frame, oversize)
@@ -34,19 +34,19 @@ class Counted(Framer[C]):
 
     @abstractmethod
     def read_prefix(self, data: bytes, at: int) -> tuple[int, int] | None:
-        """Where the body of the frame at `at` begins and its length; None where the prefix is unfinished.
+        """The index of the body of the frame at `at`, and its length; None if the prefix is unfinished.
 
-        Raises `BadData` where it is no prefix. The verdict depends on no byte behind the prefix.
+        Raises `BadData` if there is no valid prefix. The result depends on the bytes of the prefix only.
         """
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes held: at most `max_frame` and a prefix; none while the rest of a frame is skipped."""
+        """Bytes held: at most `max_frame` and a prefix; 0 while the rest of a frame is skipped."""
         return len(self._held)
 
     @property
     def between_frames(self) -> bool:
-        """Whether the next byte begins a frame: nothing is held or being skipped."""
+        """Whether the next byte begins a frame: no frame is unfinished or being skipped."""
         return not self._held and not self._skip_left
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -59,7 +59,7 @@ class Counted(Framer[C]):
         return self._take(data, self._skip(data, 0) if self._skip_left else 0)
 
     def feed_eof(self) -> list[bytes]:
-        """Nothing: a frame that is not whole is counted as `incomplete`, its bytes as discarded."""
+        """No frames. An unfinished frame is counted as `incomplete`, its bytes as `discarded_bytes`."""
         if self._held:
             self.count("incomplete")
             self.count("discarded_bytes", len(self._held))
@@ -67,7 +67,7 @@ class Counted(Framer[C]):
         return []
 
     def _take(self, data: bytes, at: int) -> list[bytes]:
-        """The frames from `at` on; what is behind the last whole one is held."""
+        """The frames from `at` on. The bytes behind the last whole frame are held."""
         frames: list[bytes] = []
         size = len(data)
         while at < size:
@@ -101,7 +101,7 @@ class Counted(Framer[C]):
     def _cut(self, data: bytes, at: int, body: int, length: int, frames: list[bytes]) -> int:
         """Apply the policy to the overlong frame at `at`.
 
-        Returns where to go on: `at` itself where too little has arrived.
+        Returns the index at which to go on, or `at` if more bytes are needed.
         """
         if self.oversize == "truncate" and length <= self.longest_skipped:
             end = body + self.max_frame
@@ -120,7 +120,7 @@ class Counted(Framer[C]):
         return self._skip(data, body)
 
     def _skip(self, data: bytes, at: int) -> int:
-        """Pass over as much of the frame's rest as has arrived."""
+        """Skip the part of the frame's rest that has arrived; returns the index behind it."""
         skipped = min(self._skip_left, len(data) - at)
         self._skip_left -= skipped
         if skipped:

@@ -1,4 +1,4 @@
-"""What a component counts that is in no sum."""
+"""Counters of components that belong to no sum of the books."""
 
 import threading
 from collections.abc import Mapping
@@ -7,35 +7,35 @@ _ADDING = threading.Lock()
 
 
 class Counters(dict[tuple[str, str], int]):
-    """Numbers by (name, reason) that only grow; what was never counted is 0.
+    """Numbers by (name, reason) that only grow; a missing number is 0.
 
-    One object for each source, step and sink: it outlives the component where a reload makes that anew.
-    A component declares its names, each with its meaning, in its class (`counters = {"late": "…"}`).
+    Each source, step and sink has one object, which goes on if a reload makes a new component. The class of
+    the component declares its counters with their meanings (`counters = {"late": "…"}`).
     """
 
     meanings: dict[str, str] | None = None
-    """Of the names that were declared; None until something is. Another name is counted all the same."""
+    """The meanings of the declared names; None if none is declared. Undeclared names are counted too."""
 
     def __missing__(self, key: tuple[str, str]) -> int:
         return 0
 
     def declare(self, *meanings: Mapping[str, str]) -> None:
-        """Add names that will be counted here."""
+        """Add names with their meanings."""
         for more in meanings:
             self.meanings = {**(self.meanings or {}), **more}
 
     def add(self, name: str, n: int = 1, reason: str = "") -> None:
-        """Count. A step may run in threads, and a plain `+=` of two of them would lose one."""
+        """Add `n`. A step may run in several threads, so the addition is locked."""
         with _ADDING:
             self[name, reason] += n
 
     def take(self, others: Mapping[tuple[str, str], int]) -> None:
-        """Add the numbers of others."""
+        """Add the numbers of another object."""
         for (name, reason), n in others.items():
             self.add(name, n, reason)
 
     def numbers(self) -> dict[str, int | dict[str, int]]:
-        """Each number by its name; those with reasons by name and reason."""
+        """Each number by its name; numbers with reasons by name and reason."""
         found: dict[str, dict[str, int]] = {}
         for (name, reason), n in list(self.items()):
             found.setdefault(name, {})[reason] = n

@@ -1,16 +1,16 @@
-"""The errors that travel between floors; each says which of the three kinds of trouble it is."""
+"""The exceptions that cross package boundaries: configuration, host faults, bad data, framing and sinks."""
 
 
 class StreamdError(Exception):
-    """Base of everything a user can cause or mend; its text is shown as it is, without a traceback."""
+    """Base of the errors that a user can cause or mend. Its text is shown without a traceback."""
 
     exit_code = 1
 
 
 class ConfigError(StreamdError):
-    """The configuration is wrong. The text carries `file:line`, the dotted path and a suggestion.
+    """The configuration is wrong. The text has `file:line`, the dotted path and a suggestion.
 
-    A component that refuses one of its options gives its `keys`; the caller adds the rest of the path.
+    A component that refuses an option gives the `keys` of the option; the caller adds the rest of the path.
     """
 
     exit_code = 2
@@ -29,10 +29,10 @@ Place = tuple[str, str]
 
 
 class Taken(EnvironmentFault):
-    """Somebody holds what a component asks for: an address, a socket's path, a file's lock.
+    """Another process holds the address, the path of a socket or the lock of a file that a component needs.
 
-    A daemon that runs on the same configuration may be the one who holds `place`, and then it is no refusal:
-    a reload keeps it or hands it over.
+    If a daemon with the same configuration holds `place`, this is no error: a reload keeps the place or
+    passes it on.
     """
 
     def __init__(self, text: str, kind: str, name: str) -> None:
@@ -43,8 +43,8 @@ class Taken(EnvironmentFault):
 class BadData(Exception):  # noqa: N818 - it is a verdict on data, not a fault of the program
     """A frame or record that cannot be used.
 
-    `reason` is a short code from a closed set (it becomes a metric label); `detail` is free text for
-    the dead letter and may quote the data.
+    `reason` is a short code from a closed set, because it becomes a metric label. `detail` is a free text for
+    the dead letter, and may quote the data.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -54,10 +54,10 @@ class BadData(Exception):  # noqa: N818 - it is a verdict on data, not a fault o
 
 
 class FramingError(Exception):
-    """A byte stream broke its framing; the connection is closed and what is unread is discarded.
+    """A byte stream broke its framing. The connection is closed and its unread bytes are discarded.
 
-    Faults a framer can skip are counted by it and never raised. `frames` are the whole frames found
-    before the fault, `discarded_bytes` the bytes that never made a frame.
+    A framer counts faults that it can skip, and does not raise them. `frames` are the whole frames before the
+    fault, `discarded_bytes` is the number of bytes that belong to no frame.
     """
 
     def __init__(self, reason: str, frames: list[bytes], discarded_bytes: int) -> None:
@@ -68,7 +68,7 @@ class FramingError(Exception):
 
 
 class SinkError(Exception):
-    """A sink could not write now. The wrapper waits and tries the same batches again, for ever."""
+    """A sink could not write now. The delivery waits and tries the same batches again, without limit."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -77,8 +77,8 @@ class SinkError(Exception):
 
 
 def describe(error: BaseException) -> str:
-    """`repr` of an error of anybody's making, whose own text may be broken too."""
+    """The `repr` of an exception of the user's code, or its type if `repr` fails."""
     try:
         return repr(error)
-    except Exception:  # noqa: BLE001 - the text of an exception is anybody's code
+    except Exception:  # noqa: BLE001 - `__repr__` may be the user's code
         return type(error).__name__

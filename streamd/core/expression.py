@@ -1,7 +1,7 @@
 """Expressions: conditions and values written in the configuration, compiled once.
 
-`expression_syntax` holds the grammar, `expression_functions` what operators and functions do. The text is
-never run: what is compiled is a tree of our own making, with no builtins in its reach.
+`expression_syntax` holds the grammar, `expression_functions` the operators and functions. The user's text is
+never executed. A checked syntax tree is built from it and compiled without access to builtins.
 """
 
 import ast
@@ -15,7 +15,7 @@ from streamd.core.errors import BadData
 from streamd.core.expression_functions import ARITHMETIC, FUNCTIONS, negate, path, verdict
 from streamd.core.expression_syntax import Path, Translation, call, load, parse
 
-# The functions an expression becomes. `result` marks where its tree goes, `reads` where fields are looked up.
+# The functions of an expression. `result` is replaced by its tree, `reads` by the lookups of its fields.
 _TEMPLATE = """
 def evaluate(record):
     try:
@@ -52,11 +52,11 @@ _SCOPE: dict[str, Any] = {
     "Exception": Exception,
     "__builtins__": {},
 }
-"""All that compiled expressions can see beside the record."""
+"""The global names of compiled expressions."""
 
 
 class _Fill(ast.NodeTransformer):
-    """Puts an expression's own tree into the template."""
+    """Puts the tree of an expression into the template."""
 
     def __init__(self, reads: list[ast.stmt], result: ast.expr) -> None:
         self.reads = reads
@@ -73,7 +73,7 @@ class _Fill(ast.NodeTransformer):
 
 
 def _reads(paths: dict[Path, str]) -> list[ast.stmt]:
-    """One assignment for each path: a field is looked up once, however often it is named."""
+    """One assignment for each path, so a field that is named several times is looked up once."""
     statements: list[ast.stmt] = []
     for keys, variable in paths.items():
         get = ast.Attribute(load("record"), "get", ast.Load())
@@ -85,15 +85,16 @@ def _reads(paths: dict[Path, str]) -> list[ast.stmt]:
 
 
 class Expression:
-    """A compiled expression; calling it gives its value for a record.
+    """A compiled expression. A call with a record returns its value.
 
-    A missing field is None, and a comparison with None is false. `evaluate`, `test` and a call raise
-    `BadData` (`expr:type`, `expr:zero`, `expr:range`, `expr:value`) and nothing else. `fields` are the
-    names a record may have: any other name is then refused.
+    A missing field is None, and a comparison with None is false. `evaluate`, `test` and a call raise only
+    `BadData` (`expr:type`, `expr:zero`, `expr:range`, `expr:value`). If `fields` is given, an expression with
+    another field is refused.
 
-    `names` are the fields it reads (of a path, the first part); `uses_metadata` says that it calls `meta()`.
-    Raises `ValueError` for a text that is no expression of the language. Compiling costs about 0.5 ms;
-    a comparison of a field costs about 0.05 µs a record, an operator or function call about 0.1 µs more.
+    `names` are the fields that the expression reads (of a path, the first part). `uses_metadata` is True if
+    it calls `meta()`. The constructor raises `ValueError` for a text that is no expression. Compiling costs
+    about 0.5 ms. A comparison of a field costs about 0.05 µs per record, an operator or function call about
+    0.1 µs more.
     """
 
     __slots__ = ("evaluate", "names", "select", "test", "text", "uses_metadata")
@@ -104,14 +105,14 @@ class Expression:
         result = translation.visit(parse(self.text))
         module = _Fill(_reads(translation.paths), result).visit(ast.parse(_TEMPLATE))
         scope = dict(_SCOPE)
-        exec(compile(ast.fix_missing_locations(module), "<expression>", "exec"), scope)  # noqa: S102 - a tree of our own making
+        exec(compile(ast.fix_missing_locations(module), "<expression>", "exec"), scope)  # noqa: S102 - a checked tree
         self.evaluate: Callable[[Record], Any] = scope["evaluate"]
         self.test: Callable[[Record], bool] = scope["test"]
-        """Whether the value counts as true."""
+        """Whether the value is true for a record."""
         self.select: Callable[[list[Record]], tuple[list[Record], list[tuple[Record, BadData]]]] = scope[
             "select"
         ]
-        """The records for which it is true, and those it failed on. The fast way for many records."""
+        """The records for which the value is true, and the records on which the expression failed."""
         read = {str(keys[0]) for keys in translation.paths}
         self.names = frozenset(name for name in read if not name.startswith("@"))
         self.uses_metadata = len(self.names) < len(read)
@@ -129,4 +130,4 @@ def _check(text: str) -> str:
 
 
 ExpressionText = Annotated[str, AfterValidator(_check), Field(description="an expression, like `value > 90`")]
-"""A field of the configuration that holds an expression; a fault is reported at its own path."""
+"""A field of the configuration that holds an expression. An error names the path of the field."""

@@ -1,8 +1,8 @@
-"""What the operators and functions of an expression do: total, bounded, and never a Python object's method.
+"""The operators and functions of expressions. Their cost and results are bounded.
 
-Each returns a plain value or raises `BadData` with one of four reasons: `expr:type` (an operand of the wrong
-kind), `expr:zero` (division by zero), `expr:range` (a result too large to keep), `expr:value` (a text that
-is no number). Their details name types and never quote more than a few characters of the data.
+Each returns a plain value or raises `BadData` with one of four reasons: `expr:type` (an operand of a wrong
+type), `expr:zero` (division by zero), `expr:range` (a result that is too large), `expr:value` (a text that is
+no number). The details name types and quote at most a few characters of the data.
 """
 
 import operator
@@ -13,13 +13,13 @@ from typing import Any
 from streamd.core.errors import BadData
 
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
-"""Integers beyond 64 bits fit no column, so no expression makes one."""
+"""Range of integers in results. Larger integers fit no column."""
 MAX_TEXT_CHARS = 1_048_576
-"""Longest text an expression makes."""
+"""Longest text that an expression makes."""
 MAX_ROUND_DIGITS = 18
-"""`round(1, -10**9)` would compute 10 to that power."""
+"""Bound because `round(1, -10**9)` would compute 10 to that power."""
 MAX_NUMERAL_CHARS = 400
-"""Longest text that is read as a number: the largest float written out has 309 digits."""
+"""Longest text that is read as a number. The largest float, written out, has 309 digits."""
 
 _NUMBER = (int, float)
 _TYPE_NAMES = {"NoneType": "None", "str": "text"}
@@ -35,7 +35,7 @@ def _mismatch(what: str, *values: Any) -> BadData:
 
 
 def verdict(error: Exception) -> BadData:
-    """The `BadData` that an error in the middle of an evaluation amounts to."""
+    """The `BadData` for an exception that was raised during an evaluation."""
     if isinstance(error, BadData):
         return error
     if isinstance(error, ZeroDivisionError):
@@ -80,7 +80,7 @@ _add_numbers = _arithmetic("+", operator.add)
 
 
 def add(left: Any, right: Any) -> Any:
-    """Sum of two numbers, or two texts in a row."""
+    """The sum of two numbers, or the concatenation of two texts."""
     if isinstance(left, str) and isinstance(right, str):
         if len(left) + len(right) > MAX_TEXT_CHARS:
             raise BadData("expr:range", f"the result of + has more than {MAX_TEXT_CHARS} characters")
@@ -89,14 +89,14 @@ def add(left: Any, right: Any) -> Any:
 
 
 def negate(value: Any) -> Any:
-    """The number with the other sign."""
+    """The negated number."""
     if not isinstance(value, _NUMBER):
         raise _mismatch("-", value)
     return _number(-value, "-")
 
 
 def path(value: Any, *keys: str | int) -> Any:
-    """The end of a path into dicts (by text) and lists (by index); None where it breaks off."""
+    """The value at a path into dicts (by text) and lists (by index); None if the path does not exist."""
     for key in keys:
         if isinstance(value, dict):
             value = value.get(key)
@@ -175,7 +175,7 @@ def _contains(whole: Any, part: Any) -> bool:
 
 def _read_number(name: str, value: Any, read: Callable[[Any], Any]) -> Any:
     if isinstance(value, str):
-        # What Python alone understands ("1_000", digits of other scripts) is no number in anybody's data.
+        # Python also reads "1_000" and digits of other scripts, which are no numbers in data.
         if not value.isascii() or "_" in value or len(value) > MAX_NUMERAL_CHARS:
             raise BadData("expr:value", f"{name} cannot read {value[:40]!r}")
     elif isinstance(value, _NUMBER):
@@ -222,7 +222,7 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "//": _arithmetic("//", operator.floordiv),
     "%": _arithmetic("%", operator.mod),
 }
-"""The operators between two values, by how they are written."""
+"""The binary operators by their sign."""
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "abs": (_abs, 1, 1),
@@ -242,7 +242,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int]] = {
     "strip": (_of_text("strip()", str.strip), 1, 1),
     "upper": (_of_text("upper()", str.upper), 1, 1),
 }
-"""The functions, each with the fewest and the most arguments it takes."""
+"""The functions, each with its fewest and most arguments."""
 
 NEVER_NONE = frozenset({*FUNCTIONS, *ARITHMETIC, "negate"}) - {"coalesce"}
-"""Functions and operators whose result needs no check before it is compared."""
+"""Functions and operators whose result is never None, so a comparison needs no check."""

@@ -1,7 +1,7 @@
-"""The grammar of expressions: a text becomes a syntax tree that can do nothing but what is listed here.
+"""The grammar of expressions. Makes a safe syntax tree of a text.
 
-Python's parser reads the text. The tree is then checked node by node and rebuilt as one of our own making,
-which can only read the record, compare, decide, and call what `expression_functions` offers.
+Python's parser reads the text. Then each node is checked and translated into a new tree. The new tree can
+only read the record, compare, decide, and call the functions of `expression_functions`.
 """
 
 import ast
@@ -19,10 +19,10 @@ MAX_SOURCE_BYTES: Final = 4096
 MAX_DEPTH: Final = 64
 """Deepest nesting of an expression."""
 METADATA: Final = ("source", "peer", "received_at", "flag")
-"""What `meta()` can name; it stands in the record under that name with `@` before it."""
+"""The arguments of `meta()`. In the record these keys begin with `@`."""
 
 Path = tuple[str | int, ...]
-"""The keys that lead to a value: a field's name, then names in dicts and indexes in lists."""
+"""The keys of a value: the name of a field, then names in dicts and indexes in lists."""
 
 _OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
@@ -68,22 +68,22 @@ _FOREIGN = tuple(
         (r"(?<![=!<>~])=(?![=<>~])", "a comparison is written =="),
     )
 )
-"""Patterns outside of texts in quotes, and what to say; tried in this order where Python's parser fails."""
+"""Patterns outside of quoted texts and their hints. They are searched if Python's parser fails."""
 _WORDS = {"and", "or", "not", "in", "is", "if", "else", "True", "False", "None"}
 
 
 def load(name: str) -> ast.Name:
-    """The value of a variable of ours."""
+    """The value of a generated variable."""
     return ast.Name(name, ast.Load())
 
 
 def call(name: str, arguments: Iterable[ast.expr]) -> ast.Call:
-    """A call of a function of ours."""
+    """A call of one of the expression functions."""
     return ast.Call(load(name), list(arguments), [])
 
 
 def _depth(node: ast.AST) -> int:
-    """Levels of the tree, counted without recursion: the text is not trusted to be shallow."""
+    """Levels of the tree, counted without recursion because the tree may be deep."""
     level, depth = [node], 0
     while level and depth <= MAX_DEPTH:
         children = (child for parent in level for child in ast.iter_child_nodes(parent))
@@ -93,15 +93,15 @@ def _depth(node: ast.AST) -> int:
 
 
 def _other_language(text: str) -> str:
-    """What to write for words and signs of SQL, C or JavaScript; empty where none of them is there."""
+    """Hints for words and signs of SQL, C or JavaScript in the text; empty if there are none."""
     bare = _TEXT.sub('""', text)
     return "; ".join(dict.fromkeys(words for pattern, words in _FOREIGN if pattern.search(bare)))
 
 
 def parse(text: str) -> ast.expr:
-    """The user's tree, unchecked but for its size.
+    """Parse the text into a tree that is checked only for its size.
 
-    Raises `ValueError` for whatever Python's parser has against the text.
+    Raises `ValueError` for every error of Python's parser.
     """
     if len(text.encode(errors="surrogatepass")) > MAX_SOURCE_BYTES:
         raise ValueError(f"an expression has at most {MAX_SOURCE_BYTES} bytes")
@@ -109,31 +109,30 @@ def parse(text: str) -> ast.expr:
         raise ValueError("the expression is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # such as an unknown escape: now is the time to hear of it
+            warnings.simplefilter("error")  # an unknown escape, for example, is an error
             tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         if meant := _other_language(text):
             raise ValueError(f"{meant}: {text[:60]!r}") from None
         taken = [w for w in re.findall(r"\w+", text) if keyword.iskeyword(w) and w not in _WORDS]
         hint = f' (a field of that name is written field("{taken[0]}"))' if taken else ""
-        where = (
-            f"at character {error.offset}" if error.offset else "at the end"
-        )  # Python knows 0 as its place
+        # At the end of the text, Python reports offset 0.
+        where = f"at character {error.offset}" if error.offset else "at the end"
         raise ValueError(f"{error.msg} {where} of {text[:60]!r}{hint}") from None
     except (RecursionError, MemoryError):
         raise ValueError(f"an expression is nested at most {MAX_DEPTH} levels deep") from None
     except UnicodeEncodeError:
-        raise ValueError("the expression holds half of a surrogate pair") from None
+        raise ValueError("the expression contains half of a surrogate pair") from None
     if _depth(tree) > MAX_DEPTH:
         raise ValueError(f"an expression is nested at most {MAX_DEPTH} levels deep")
     return tree
 
 
 class Translation(ast.NodeVisitor):
-    """Checks a user's tree and rebuilds it; what has no `visit_` of its own here is refused.
+    """Checks a user's tree and translates it. A node type without a `visit_` method here is refused.
 
-    `visit` returns our tree, in which fields are the variables that `paths` lists, and raises `ValueError`
-    at the first thing that is not allowed.
+    `visit` returns the new tree, in which fields are the variables of `paths`. It raises `ValueError` for the
+    first node that is not allowed.
     """
 
     def __init__(self, text: str, fields: Collection[str] | None) -> None:
@@ -142,13 +141,13 @@ class Translation(ast.NodeVisitor):
         self.paths: dict[Path, str] = {}
         self.temporaries = 0
         self.compared: list[ast.expr] = []
-        """Operands of comparisons: if one is a bare word, a text may be meant."""
+        """Operands of comparisons. For a bare word among them, the user may have meant a text."""
 
     def refusal(self, node: ast.expr, what: str) -> ValueError:
-        """The error, with the part of the text it is about."""
+        """The error `what`, followed by the text of the node unless it is quoted already."""
         place = ast.get_source_segment(self.text, node) or ""
-        is_said = place == self.text or repr(place) in what
-        return ValueError(what if is_said else f"{what}: {place[:60]!r}")
+        is_quoted = place == self.text or repr(place) in what
+        return ValueError(what if is_quoted else f"{what}: {place[:60]!r}")
 
     def generic_visit(self, node: ast.AST) -> ast.expr:
         culprit = node.op if isinstance(node, ast.BinOp | ast.UnaryOp) else node
@@ -208,7 +207,7 @@ class Translation(ast.NodeVisitor):
         return call(name, map(self.visit, node.args))
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
-        """A comparison that is false as soon as one of its sides is None."""
+        """A comparison that is false if one of its sides is None."""
         if any(isinstance(operator, ast.Is | ast.IsNot) for operator in node.ops):
             match node:
                 case ast.Compare(ops=[_], comparators=[ast.Constant(value=None)]):
@@ -235,7 +234,7 @@ class Translation(ast.NodeVisitor):
         return ast.BoolOp(ast.And(), [*guards, comparison]) if guards else comparison
 
     def side(self, node: ast.expr, guards: list[ast.expr]) -> ast.expr:
-        """One side of a comparison; adds to `guards` what must be true for it to be compared at all."""
+        """One side of a comparison; adds the check against None to `guards`."""
         side = self.visit(node)
         match side:
             case ast.Constant(value=None):
@@ -285,7 +284,7 @@ class Translation(ast.NodeVisitor):
         raise self.refusal(node, "a constant is a text, a number, True, False or None")
 
     def read(self, node: ast.expr) -> ast.Name:
-        """The variable that will hold what stands at a path."""
+        """The variable for the value at a path."""
         keys = self.path(node)
         name = str(keys[0])
         if self.fields is not None and not name.startswith("@") and name not in self.fields:
@@ -297,7 +296,7 @@ class Translation(ast.NodeVisitor):
         return load(self.paths.setdefault(keys, f"field_{len(self.paths)}"))
 
     def path(self, node: ast.expr) -> Path:
-        """What a name, `field()`, `meta()` or a part of one of them leads to."""
+        """The keys of a name, `field()`, `meta()`, or a part of one of them."""
         match node:
             case ast.Name():
                 return (self.name(node, node.id),)
@@ -309,7 +308,7 @@ class Translation(ast.NodeVisitor):
                 match self.visit(node.slice):
                     case ast.Constant(value=str() | int() as key) if not isinstance(key, bool):
                         return (*self.path(node.value), key)
-                raise self.refusal(node, "what stands in [] is a constant: an index or a text")
+                raise self.refusal(node, "only a constant can be in []: an index or a text")
         raise self.refusal(node, "only a field has parts: write field.part or field[0]")
 
     def name(self, node: ast.expr, name: str) -> str:
@@ -317,7 +316,7 @@ class Translation(ast.NodeVisitor):
             raise self.refusal(node, f'a name with __ before it must be quoted: field("{name}")')
         if name in _OTHER_SPELLINGS and name not in (self.fields or ()):
             raise self.refusal(node, f'write {_OTHER_SPELLINGS[name]} (or, for a field, field("{name}"))')
-        if name not in self.text:  # Python reads the ligature ﬁ as fi, which no record does
+        if name not in self.text:  # Python normalises identifiers: the ligature ﬁ becomes fi
             raise self.refusal(node, f'look-alike characters for {name!r}: write field("…")')
         return name
 
@@ -333,5 +332,5 @@ class Translation(ast.NodeVisitor):
                 raise self.refusal(node, f'a name with @ before it is metadata: meta("{name[1:]}")')
             return name
         if name not in METADATA:
-            raise self.refusal(node, f"meta() knows {', '.join(METADATA)}")
+            raise self.refusal(node, f"the argument of meta() is one of {', '.join(METADATA)}")
         return f"@{name}"

@@ -1,7 +1,7 @@
-"""Faults on demand: a test from outside can show what a hung disk does. Off unless the variable is set.
+"""Injects faults on demand, for tests of a hung disk. Off unless the environment variable is set.
 
-`STREAMD_FAILPOINT=sqlite.commit:hang:10` makes the first commit of data to each database hang for ten
-seconds; `sqlite.commit@readings.db:hang:10` only where the database's path ends so.
+With `STREAMD_FAILPOINT=sqlite.commit:hang:10`, the first commit of data to each database hangs for ten
+seconds. With `sqlite.commit@readings.db:hang:10`, only databases whose path ends with `readings.db` hang.
 """
 
 import os
@@ -11,7 +11,7 @@ VARIABLE = "STREAMD_FAILPOINT"
 
 
 def hang_s(point: str, path: Path) -> float:
-    """Seconds that `point` shall hang for `path`; 0 where nothing is asked."""
+    """Seconds for which `point` has to hang for `path`; 0 without a fault."""
     where, _, fault = os.environ.get(VARIABLE, "").partition(":")
     name, _, suffix = where.partition("@")
     kind, _, seconds = fault.partition(":")

@@ -1,4 +1,4 @@
-"""What a step's own code raised, in words: its kind, its text, and the line of code it comes from."""
+"""Describes an exception of the user's code: its kind, its text and its line of code."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -6,22 +6,22 @@ from typing import NamedTuple
 from streamd.core.whose_code import is_installed, is_ours
 
 MAX_TEXT_CHARS = 800
-"""Most of an exception's text that is kept: a dead letter's detail has room for it and the place."""
+"""Longest kept text of an exception; the detail of a dead letter has room for it and the place."""
 MAX_PLACE_CHARS = 180
 _MAX_LEAVES = 3
 
 
 class Failure(NamedTuple):
-    """An exception of anybody's making, described without raising another."""
+    """The description of an exception."""
 
     kind: str
-    """The names of its type and place: two of one kind need one line in the log."""
+    """Its type and place. Exceptions of one kind are logged once."""
     text: str
     """`ValueError: odd (steps.py:12)`"""
 
 
 def failure_of(error: BaseException, folder: Path | None = None) -> Failure:
-    """Describe the error; a file below `folder` is named from there on. Never raises."""
+    """Describe the exception. The path of a file below `folder` is relative to it. Never raises."""
     leaves = _leaves(error)
     place = _place(error, folder)
     name = type(error).__name__
@@ -43,17 +43,17 @@ def _behind(place: str) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Its text, encodable and bounded, whatever its `__str__` does."""
+    """The text of an exception as valid UTF-8 of bounded length. Never raises, even if `__str__` does."""
     try:
         text = str(error)
         shown = text[:MAX_TEXT_CHARS].encode("utf-8", "backslashreplace").decode()
-    except BaseException:  # noqa: BLE001 - an exception of anybody's making may not even have a text
+    except BaseException:  # noqa: BLE001 - `__str__` may be the user's code
         return "(its text cannot be read)"
     return shown if len(text) <= MAX_TEXT_CHARS else f"{shown}…"
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
-    """The first few exceptions of a group that are no groups themselves."""
+    """The first exceptions in a group, which may be nested, that are no groups themselves."""
     found: list[BaseException] = []
     waiting = [error] if issubclass(type(error), BaseExceptionGroup) else []
     while waiting and len(found) < _MAX_LEAVES:
@@ -66,7 +66,7 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 
 def _place(error: BaseException, folder: Path | None) -> str:
-    """`file:line` of the innermost frame of the user's code, else of a library; empty where there is none."""
+    """`file:line` of the innermost frame of the user's code, else of a library; empty if there is none."""
     found = place_of(error)
     if found is None:
         return ""
@@ -77,7 +77,7 @@ def _place(error: BaseException, folder: Path | None) -> str:
 
 
 def place_of(error: BaseException) -> tuple[str, int] | None:
-    """File and line of the innermost frame of the user's code, else of a library."""
+    """File and line of the innermost frame of the user's code, else of a library; None if there is none."""
     theirs = library = None
     trace = error.__traceback__
     while trace is not None:

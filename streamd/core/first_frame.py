@@ -1,4 +1,4 @@
-"""The first frame of a stream, for codecs that read it in a way of its own."""
+"""The first frame of a stream, for codecs that find a header there."""
 
 from collections.abc import Mapping
 
@@ -6,24 +6,25 @@ from streamd.core.framer_counts import LOST_FRAMES
 
 
 class FirstFrame(bytes):
-    """The first frame of a connection or a file, where nothing was lost before it and it is whole.
+    """The first frame of a connection or file, if it is whole and no frame before it was lost.
 
-    A stream whose first frame was dropped, cut off or read by another codec has none, so nobody takes a later
-    frame for it.
+    If the first frame of a stream was dropped, truncated or read by another codec, the stream has no
+    `FirstFrame`, so no codec takes a later frame for the header.
     """
 
 
 class FirstFrameAgain(FirstFrame):
-    """The first frame of a file once more, because the file is read on from a later place.
+    """The first frame of a file, repeated because reading resumes at a later position.
 
-    It says how to read what follows; what else it holds was handed on before.
+    A codec reads the header from it and ignores its other content, which was offered before.
     """
 
 
 def mark_first(frames: list[bytes], counts: Mapping[str, int]) -> bool:
-    """Mark the first of a stream's first frames, unless a framer has lost one by its `counts` or cut it off.
+    """Replace the first of a stream's first frames by a `FirstFrame`, if it is whole.
 
-    Returns whether the stream has begun: a frame came, or was lost.
+    `counts` are those of the framer: after a lost frame nothing is marked. Returns whether the stream has
+    begun, which is so after a frame or a lost frame.
     """
     lost = not LOST_FRAMES.keys().isdisjoint(counts)
     if frames and not lost and type(frames[0]) is bytes:

@@ -1,4 +1,4 @@
-"""What a framer has counted, entered in the counters of its source."""
+"""Moves the counts of a framer to the books of its source."""
 
 from collections.abc import Mapping
 
@@ -7,18 +7,18 @@ from streamd.core.counters import Counters
 from streamd.core.errors import FramingError
 
 MOST_FRAMES = 4096
-"""Frames handed on at once, or those of one datagram if it holds more: what waits outside the buffer."""
+"""Most frames that wait outside the buffer before they are offered; one datagram may hold more."""
 LOST_FRAMES = {"oversize_dropped": "oversize", "incomplete": "incomplete"}
-"""A framer's counts that are frames which never came out of it, and the reason they were dropped for."""
+"""Counts of frames that a framer has lost, and the reason of the drop in the books."""
 CUTTING: Mapping[str, str] = {
     "discarded_bytes": "bytes that never became a frame",
     "framing_errors": "connections closed, and datagrams discarded, because their framing was broken",
 }
-"""What a source counts that cuts with a framer, beside what the framer counts."""
+"""Further counters of a source with a framer."""
 
 
 def book_counts(framer: AnyFramer, outlet: Outlet, counters: Counters) -> None:
-    """Enter what a framer has counted: lost frames are refused, the rest goes to the source's counters."""
+    """Count lost frames as refused, and add the other counts of the framer to the counters of the source."""
     if not framer.counts:
         return
     counters.declare(framer.counters)
@@ -31,7 +31,7 @@ def book_counts(framer: AnyFramer, outlet: Outlet, counters: Counters) -> None:
 
 
 def book_error(error: FramingError, counters: Counters) -> None:
-    """Enter that the framing broke, and what is lost by it."""
+    """Count a broken stream and the bytes that were discarded."""
     counters.declare(CUTTING)
     counters.add("discarded_bytes", error.discarded_bytes)
     counters.add("framing_errors", reason=error.reason)

@@ -1,4 +1,4 @@
-"""A histogram of fixed buckets: how long something took, in memory that does not grow."""
+"""A histogram with fixed buckets, for durations; its memory does not grow."""
 
 import math
 from bisect import bisect_left
@@ -7,10 +7,11 @@ from itertools import accumulate
 
 
 class Histogram:
-    """Counts of values by the first bound that is not below them; one more bucket holds what is above all.
+    """Counts values in the bucket of the lowest bound that is not below the value.
 
-    `bounds` ascend and are finite; bounds and values share a unit, which the owner's name for the
-    histogram says. Memory is one integer a bucket; an observation costs one binary search.
+    A further bucket counts values above all bounds. `bounds` ascend and are finite. Bounds and values have
+    the same unit, which the name of the owner's attribute states. Memory is one integer per bucket; an
+    observation costs one binary search.
     """
 
     __slots__ = ("_counts", "bounds", "sum")
@@ -18,13 +19,13 @@ class Histogram:
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         if not self.bounds or list(self.bounds) != sorted(set(self.bounds)):
-            raise ValueError("bounds of a histogram ascend and there is at least one")
+            raise ValueError("a histogram needs at least one bound, and its bounds ascend")
         self.sum = 0.0
         self._counts = [0] * (len(self.bounds) + 1)
 
     @property
     def count(self) -> int:
-        """How many values were observed."""
+        """The number of observed values."""
         return sum(self._counts)
 
     def observe(self, value: float, count: int = 1) -> None:
@@ -33,14 +34,14 @@ class Histogram:
         self.sum += value * count
 
     def buckets(self) -> list[tuple[float, int]]:
-        """(bound, number of values up to it), cumulative; the last bound is infinite."""
+        """(bound, number of values up to the bound), cumulative; the last bound is infinite."""
         return list(zip((*self.bounds, math.inf), accumulate(self._counts), strict=True))
 
     def quantile(self, q: float) -> float | None:
-        """The value below which a share `q` (0 to 1) of all values lies; None before the first one.
+        """The value below which a share `q` (0 to 1) of all values lies; None if there are no values.
 
-        Values are taken as spread evenly within their bucket, the first bucket as starting at 0. What lies
-        above the last bound is reported as that bound: at least that much.
+        Within a bucket, values are assumed to be spread evenly; the first bucket begins at 0. If the result
+        lies above the last bound, the last bound is returned.
         """
         wanted = q * self.count
         below = 0

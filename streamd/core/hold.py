@@ -1,4 +1,4 @@
-"""A step's claim on the frames of records that it keeps: they count as done when its result is committed."""
+"""Holds of a step on the frames of records that it keeps: their acks settle with the step's result."""
 
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -7,7 +7,7 @@ from streamd.core.ack import Ack, Status
 
 
 class Hold:
-    """Keeps the ack of the frames under process open until it is settled; settling it again does nothing."""
+    """Keeps the ack of frames open until it is settled. A second `settle` does nothing."""
 
     __slots__ = ("__weakref__", "_ack", "_holding")
 
@@ -16,11 +16,11 @@ class Hold:
         self._ack: Ack | None = ack
 
     def hand_on(self) -> None:
-        """It waits for a sink from now on, and for the step no more."""
+        """Mark that the hold now waits for sinks, no longer for the step."""
         self._holding.open.discard(self)
 
     def settle(self, status: Status) -> None:
-        """The fate of what was kept: `FILTERED` where the step wants no result of it."""
+        """Settle the held frames; with `FILTERED` if the step makes no result of them."""
         ack, self._ack = self._ack, None
         if ack is not None:
             self._holding.open.discard(self)
@@ -28,13 +28,13 @@ class Hold:
 
 
 class Holding:
-    """The holds of one step that are open."""
+    """The open holds of one step."""
 
     def __init__(self) -> None:
         self.open: set[Hold] = set()
 
     def fail(self) -> int:
-        """The step has lost what it kept: its frames count as dropped. Returns how many holds were open."""
+        """Settle all holds as dropped because the step lost its records; returns the number of holds."""
         left = list(self.open)
         for hold in left:
             hold.settle(Status.DROPPED)
@@ -42,20 +42,20 @@ class Holding:
 
 
 _under_process: ContextVar["Claim | None"] = ContextVar("under_process", default=None)
-"""Set in the threads and tasks of a call too."""
+"""The claim of the current call, also in its threads and tasks."""
 
 
 def hold() -> Hold | None:
-    """Keep the frames of the records under process; None where nobody waits for their fate."""
+    """Hold the frames of the records under process; None if no source waits for them."""
     claim = _under_process.get()
     return None if claim is None else claim.hold()
 
 
 class Claim:
-    """One call of a step: within it `hold` gives holds on `ack`, in whichever thread the call is made.
+    """The context of one call of a step, in which `hold` makes holds on `ack`, in any thread.
 
-    The ack has a child for the call, so that a thread never touches what the loop settles meanwhile. When
-    the call fails, its records are rejected, and its holds with them.
+    The holds fork a child of `ack`, because a thread must not touch the ack that the event loop may settle
+    meanwhile. If the call fails, its records are rejected and its holds settle.
     """
 
     __slots__ = ("_ack", "_holding", "_made", "_token")
@@ -84,7 +84,7 @@ class Claim:
 
 
 def joined(ack: Ack | None, holds: Iterable[Hold]) -> Ack | None:
-    """One ack for what goes on and all that was held for it."""
+    """One ack for records and the holds that became part of them."""
     waiting = list(holds)
     if not waiting:
         return ack

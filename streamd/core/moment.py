@@ -1,4 +1,4 @@
-"""A moment as people write one: a time, or how long ago."""
+"""A time as users write it: a point in time, or a duration before now."""
 
 import re
 
@@ -7,19 +7,19 @@ from streamd.core.settings import parse_duration_s
 from streamd.core.timestamp import canonical, from_epoch
 
 _SMALL = re.compile(r"\s*-?\d{1,8}(\.\d*)?\s*", re.ASCII)
-"""A number that is more likely a duration without its unit than a time in the years before 1973."""
+"""A number that is more likely a duration without a unit than a time before 1973."""
 
 
 def moment(text: str, wall_s: float, timezone: str | None = None) -> str:
-    """The time meant, as tables write times: a duration before `wall_s`, a time, or epoch seconds.
+    """The canonical text of a time, of epoch seconds, or of a duration before `wall_s`.
 
-    A number of up to eight digits is refused: it may be a duration whose unit was forgotten, or a day.
-    Raises `ValueError`.
+    Raises `ValueError` for other texts. A number of up to eight digits is refused, because it may be a
+    duration without a unit, or a day.
     """
     try:
         return from_epoch(wall_s - parse_duration_s(text))
     except BadData as bad:
-        raise ValueError(f"so long ago there was no year 1: {bad.detail}") from None
+        raise ValueError(f"the duration reaches back beyond the year 1: {bad.detail}") from None
     except ValueError:
         pass
     if _SMALL.fullmatch(text):

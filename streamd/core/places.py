@@ -1,4 +1,4 @@
-"""Whether what one component asks for is what another one holds."""
+"""Compares the place that a component asks for with the places that other components hold."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ _EVERY_HOST = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def is_held(place: Place, holds: Iterable[Place]) -> bool:
-    """Whether `place` is among `holds`; of an address that means all of the host's, its port decides."""
+    """Whether `place` is among `holds`. An address of all interfaces equals any address with its port."""
     return any(_is_same(place, other) for other in holds)
 
 

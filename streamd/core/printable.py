@@ -4,12 +4,12 @@ import sys
 
 
 def printable(text: str | bytes, max_chars: int = 1024) -> str:
-    r"""The text with all that is not printable as visible escapes (`\n`, `\x1b`, `\u202e`).
+    r"""The text with visible escapes (`\n`, `\x1b`, `\u202e`) for all characters that are not printable.
 
-    What `str.isprintable` refuses is escaped: C0 and C1 controls, DEL, line and paragraph separators,
-    bidirectional and other format controls, unassigned characters, lone surrogates, and every space but
-    the plain one. A backslash stays as it is, so the result is to be read, not to be decoded. Of a longer
-    text the first `max_chars` are kept, and how many are missing is said. Bytes are read as UTF-8.
+    Escaped are all characters for which `str.isprintable` is False: C0 and C1 controls, DEL, line and
+    paragraph separators, bidirectional and other format controls, unassigned characters, lone surrogates, and
+    every space but the plain one. A backslash is not escaped, so the result cannot be decoded. A longer text
+    is cut after `max_chars`, and the number of missing characters is added. Bytes are read as UTF-8.
     """
     kept = text[:max_chars]
     if isinstance(kept, bytes):
@@ -21,5 +21,5 @@ def printable(text: str | bytes, max_chars: int = 1024) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` whole, on one line, with nothing in it that a terminal would act on."""
+    """The whole text on one line, without control characters."""
     return printable(text, sys.maxsize)

@@ -1,10 +1,10 @@
-"""What a step or a library prints with `print`."""
+"""Standard output of steps and libraries that call `print`."""
 
 import io
 import sys
 
 
 def print_at_once() -> None:
-    """Let each printed line leave this process when it is complete, also into a pipe or the journal."""
+    """Flush standard output after each line, also into a pipe or the journal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)

@@ -1,4 +1,4 @@
-"""Schemas: fields declared once, named by sources, steps and sinks."""
+"""Schemas: named sets of typed fields that sources, steps and sinks refer to."""
 
 import base64
 import binascii
@@ -23,16 +23,16 @@ from streamd.core.timestamp import all_canonical, canonical
 FieldType = Literal["str", "int", "float", "bool", "timestamp", "json", "bytes", "any"]
 
 _FEW = 4
-"""Up to so many values are looked at one by one sooner than all at once."""
+"""Up to this number of values, single checks are faster than one check of all values."""
 
 _INEXACT = 2.0**53
-"""From here on a float may stand for several integers: 9007199254740993.0 is read as ...992.0."""
+"""From here on a float may represent several integers: 9007199254740993.0 is read as ...992.0."""
 
 _UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
 
 
 def field_name_fault(name: str) -> str | None:
-    """Why no field can have this name; None where one can."""
+    """Why a field cannot have this name; None if it can."""
     if _UNUSABLE_IN_NAMES.search(name):
         return "a name does not begin with @ (metadata does) and has no quote, backslash or control character"
     return None
@@ -93,22 +93,22 @@ def _field(value: Any) -> Any:
 SchemaField = Annotated[
     FieldSettings, BeforeValidator(_field, json_schema_input_type=FieldType | dict[str, Any])
 ]
-"""A field as the configuration may give it: `"int"` or `{ type = "int", required = false }`."""
+"""A field in the configuration: `"int"` or `{ type = "int", required = false }`."""
 
 
 class Schema:
     """Named, typed fields.
 
-    Every record of a schema has every declared field, None where an optional one was missing: null and
-    missing are the same. So a struct and a dict of the same frame agree.
+    Every record of a schema has every declared field. A missing optional field is None, so null and missing
+    are the same, and a struct and a dict of one frame are equal.
 
-    `struct` is the slotted class of the fast lane, made once: not seen by the garbage collector, its
-    fields in the declared order (`msgspec.structs.astuple` gives the values in the order of `names`).
-    `attributes` names its attributes; they differ from `names` where a field's name is no identifier.
+    `struct` is the struct class of the fast lane. The garbage collector does not track it. Its fields are in
+    the declared order, so `msgspec.structs.astuple` returns the values in the order of `names`. `attributes`
+    are the names of its attributes; they differ from `names` if a field's name is no identifier.
     """
 
     def __init__(self, name: str, fields: dict[str, FieldSettings]) -> None:
-        """Raises ValueError where a field's name cannot be used."""
+        """Raises ValueError if the name of a field cannot be used."""
         if not fields:
             raise ValueError("a schema needs at least one field")
         for field in fields:
@@ -118,7 +118,7 @@ class Schema:
         self.fields = fields
         self.names = tuple(fields)
         self.attributes = tuple(
-            # An attribute with _ in front is always ours, so no two fields share one.
+            # Attributes that begin with _ are made here only, so no two fields share one.
             field
             if field.isascii() and field.isidentifier() and not iskeyword(field) and field[0] != "_"
             else f"_{index}"
@@ -126,9 +126,9 @@ class Schema:
         )
         self.struct = self._make_struct(forbid_unknown_fields=True)
         self.loose_struct = self._make_struct(forbid_unknown_fields=False)
-        """The same fields, taken out of an object that has others."""
+        """As `struct`, for objects that also have undeclared fields."""
         self.open = any(field.type in ("json", "any") for field in fields.values())
-        """Whether some field takes any value, so that a struct may hold what only a look at it can judge."""
+        """Whether a field takes any value; then the values of structs still need checks."""
         self._checks = [(field, settings, _CHECKS[settings.type]) for field, settings in fields.items()]
         self._timestamps = [
             (field, attribute, attrgetter(attribute), settings)
@@ -138,7 +138,7 @@ class Schema:
         self.to_dict: Callable[[msgspec.Struct], Record] = (
             msgspec.structs.asdict if self.names == self.attributes else self._to_renamed_dict
         )
-        """The dict of one struct, all declared fields in order; 0.17 µs for 7 fields that are identifiers."""
+        """The dict of a struct with all declared fields in order; 0.17 µs for 7 fields with plain names."""
 
     def _make_struct(self, *, forbid_unknown_fields: bool) -> type[msgspec.Struct]:
         return msgspec.defstruct(
@@ -159,15 +159,15 @@ class Schema:
     def flatten(self, structs: Sequence[Any]) -> list[Any]:
         """The values of all structs in the order of `names`, one struct after the other.
 
-        At once after decoding, while they are in the processor's cache, it costs half of what it does later.
+        Directly after decoding, while the structs are in the processor's cache, it costs half as much.
         """
         return list(chain.from_iterable(map(msgspec.structs.astuple, structs)))
 
     def finish(self, structs: Sequence[Any]) -> list[tuple[int, str, str]]:
-        """Bring the timestamps of freshly decoded structs to canonical text, in place.
+        """Replace the timestamps of decoded structs by canonical texts, in place.
 
-        Returns (index, reason, detail) of each struct that has a time which is none, once. About 0.08 µs
-        a struct and timestamp field where the texts are canonical already.
+        Returns one (index, reason, detail) for each struct with an invalid time. Costs about 0.08 µs per
+        struct and timestamp field if the texts are already canonical.
         """
         bad: dict[int, tuple[int, str, str]] = {}
         for field, attribute, get, settings in self._timestamps:
@@ -187,10 +187,10 @@ class Schema:
         return sorted(bad.values())
 
     def check(self, record: Record) -> Record:
-        """A validated and normalised copy of a dict: declared fields first, then the others as they are.
+        """A validated and normalised copy of a dict: declared fields first, then the others unchanged.
 
         Raises `BadData` with `schema:required`, `schema:type`, `schema:range` or a reason of
-        `core.timestamp`; its detail names the field. Some 10 times the cost of decoding into `struct`.
+        `core.timestamp`; its detail names the field. Costs about 10 times as much as decoding into `struct`.
         """
         checked: Record = {}
         for name, settings, check in self._checks:
@@ -208,7 +208,7 @@ class Schema:
 
 
 def _annotation(field: FieldSettings) -> Any:
-    """The type msgspec enforces while decoding; a required field refuses null by not naming it."""
+    """The type that msgspec enforces while decoding; for an optional field it includes None."""
     annotation: Any
     match field.type:
         case "int":
@@ -250,7 +250,7 @@ def _check_int(value: Any, field: FieldSettings) -> int:
 
 def _whole(number: float) -> int:
     """The integer that was written as `5.0` or `1e3`. Raises `BadData`."""
-    if not number.is_integer():  # neither NaN nor infinity is one
+    if not number.is_integer():  # False for NaN and infinity too
         raise BadData("schema:type", f"expected int, got {number}")
     if abs(number) >= _INEXACT:
         raise BadData("schema:range", f"{number} has a point or exponent and is not exact from 2^53 on")

@@ -1,4 +1,4 @@
-"""The words of the configuration language that components share: durations, sizes, addresses, buffers."""
+"""Types of the configuration language that components share: durations, sizes, addresses, buffers."""
 
 import re
 from typing import Annotated, Any, Literal, NamedTuple
@@ -17,13 +17,13 @@ _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([A-Za-z]{1,3})", re.ASCII)
 
 
 class Settings(BaseModel):
-    """Base of every table of the configuration: strict, and fixed once read."""
+    """Base of every table of the configuration: refuses unknown keys and is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, populate_by_name=True)
 
 
 def _unit(value: Any, units: dict[str, float], example: str) -> str:
-    """What to write for a number without a unit, or with one in other letters."""
+    """A hint at the correct spelling of a number without a unit or with an unknown one; may be empty."""
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,15}(\.\d{1,9})?([ \w]*)", text, re.ASCII):
         return ""
@@ -73,7 +73,7 @@ SizeBytes = Annotated[
 
 
 class Address(NamedTuple):
-    """Where to listen or to send: a host (name, IPv4 or IPv6 without brackets) and a port."""
+    """An address to listen on or to send to: a host (name, IPv4 or IPv6 without brackets) and a port."""
 
     host: str
     port: int
@@ -83,7 +83,7 @@ class Address(NamedTuple):
 
 
 def _meant(value: Any) -> str:
-    """What to write for an address that lacks its host or its brackets."""
+    """A hint at the correct spelling of an address without host or brackets; may be empty."""
     text = str(value).strip()
     port = text.removeprefix("*").removeprefix(":")
     if not isinstance(value, bool) and port.isascii() and port.isdigit() and int(port) <= _LAST_PORT:
@@ -101,7 +101,7 @@ def _meant(value: Any) -> str:
 
 
 def parse_address(value: Any) -> Address:
-    """`127.0.0.1:9999`, `[::1]:9999`, `localhost:9999`; port 0 lets the system choose."""
+    """Parse `127.0.0.1:9999`, `[::1]:9999` or `localhost:9999`. With port 0 the kernel chooses a port."""
     host, colon, port = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
     bracketed = host.startswith("[") and host.endswith("]")
     if bracketed:
@@ -140,12 +140,12 @@ WhenFull = Literal["block", "drop_newest", "drop_oldest"]
 
 
 class BufferSettings(Settings):
-    """A bounded queue. Both bounds hold; the one that is reached first decides."""
+    """A bounded queue. It is full as soon as one of its bounds is reached."""
 
     max_records: int = Field(
-        65536, ge=1, description="most frames (source) or records (sink) that wait in the buffer"
+        65536, ge=1, description="most frames (of a source) or records (of a sink) in the buffer"
     )
-    max_bytes: SizeBytes = Field("64MiB", description="most memory that they take", validate_default=True)
+    max_bytes: SizeBytes = Field("64MiB", description="most memory that they use", validate_default=True)
     when_full: WhenFull | None = Field(
         None,
         description="when the buffer is full: block (the sender waits), drop_newest or drop_oldest."
@@ -158,7 +158,7 @@ DeadLetterPayload = Literal["keep", "hash", "none"]
 
 
 class SourceDeadLetterSettings(Settings):
-    """What the dead letters keep of a source's rejects."""
+    """What the dead letters of a source keep."""
 
     payload: DeadLetterPayload = Field(
         "keep",
@@ -169,77 +169,77 @@ class SourceDeadLetterSettings(Settings):
 
 
 class Endpoint(NamedTuple):
-    """One place where a source takes connections or datagrams."""
+    """An address or path on which a source receives connections or datagrams."""
 
     kind: Literal["udp", "tcp", "unix"]
     at: Address | str
-    """Of `unix` the path of the socket, relative to `daemon.state_dir`."""
+    """The address; for `unix` the path of the socket, relative to `daemon.state_dir`."""
     key: str = "listen"
-    """The key of the configuration that says so."""
+    """The key of the configuration that holds the address."""
     receive_buffer_bytes: int | None = None
-    """Size of the kernel's buffer that it asks for."""
+    """The requested size of the kernel's receive buffer."""
 
 
 class SinkOutput(NamedTuple):
-    """One thing that a sink writes to, which no other sink may write to at the same time."""
+    """A file, a table or a remote address that only one sink may write to at the same time."""
 
     kind: Literal["database", "file", "peer"]
     at: str
-    """Of a database or a file its path, relative to `daemon.state_dir`; of a peer its address."""
+    """The path of the database or file, relative to `daemon.state_dir`, or the remote address."""
     table: str = ""
-    """Of a database, which several sinks may write to, the table."""
+    """The table in the database, which several sinks may share."""
     key: str = "path"
-    """The key of the configuration that says where it is."""
+    """The key of the configuration that holds the path or address."""
 
 
 class SourceSettings(Settings):
-    """What every source understands."""
+    """The settings that all sources have."""
 
     type: str = Field(description="which source")
     codec: Component = Field("auto", description="the codec, which turns a frame into records")  # type: ignore[assignment]  # parsed by the validator
     schema_name: str | None = Field(
         None,
         alias="schema",
-        description="name of a schema, by which fields are typed and checked while decoding",
+        description="name of a schema, which types and checks the fields while decoding",
     )
-    buffer: BufferSettings = Field(BufferSettings(), description="the queue behind this source")
+    buffer: BufferSettings = Field(BufferSettings(), description="the queue between source and workers")
     dead_letters: SourceDeadLetterSettings = Field(
         SourceDeadLetterSettings(), description="what is kept of frames and records that cannot be used"
     )
 
     @property
     def default_when_full(self) -> WhenFull:
-        """What the buffer of this source does when full where the configuration does not say."""
+        """The policy of a full buffer if the configuration sets none."""
         return "block"
 
     @property
     def when_full(self) -> WhenFull:
-        """What its buffer does when full."""
+        """The policy of a full buffer."""
         return self.buffer.when_full or self.default_when_full
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """Where it listens. No two sources may have the same; `check`, the units and a reload look here."""
+        """The endpoints on which the source listens. No two sources may share one."""
         return ()
 
     @property
     def most_connections(self) -> int:
-        """The most connections that it has at the same time; 0 where it has none."""
+        """The most simultaneous connections of the source; 0 if it has none."""
         return 0
 
     @property
     def streams(self) -> bool:
-        """Whether it reads connections or a file, whose first frame is known, and no datagrams."""
+        """Whether the source reads connections or a file, which have a first frame; False for datagrams."""
         return False
 
     @property
     def cut_by(self) -> "FramingSettings | None":
-        """How what it reads is cut into frames; None where each read is a frame."""
+        """The framing that cuts the bytes into frames; None if each datagram is a frame."""
         return None
 
 
 class FramingSettings(NamedTuple):
-    """A framing, and the limit and policy it is made with."""
+    """A framing with its limit and policy for long frames."""
 
     framing: ComponentSettings
     max_frame: int
@@ -247,7 +247,7 @@ class FramingSettings(NamedTuple):
 
 
 class StreamSettings(SourceSettings):
-    """What every source of a byte stream understands."""
+    """The settings that all sources of byte streams have."""
 
     framing: Component = Field("newline", description="the framing, which cuts the stream into frames")  # type: ignore[assignment]  # parsed by the validator
     max_frame: SizeBytes = Field("64KiB", description="longest frame")  # type: ignore[assignment]  # parsed by the validator
@@ -259,23 +259,23 @@ class StreamSettings(SourceSettings):
 
     @property
     def streams(self) -> bool:
-        """It does."""
+        """True: a byte stream has a first frame."""
         return True
 
     @property
     def cut_by(self) -> FramingSettings | None:
-        """Streams are always cut."""
+        """The framing, which every byte stream has."""
         return FramingSettings(self.framing, self.max_frame, self.oversize)
 
 
 class BatchSettings(Settings):
-    """When a sink commits: the first at once, then once a `max_wait`, earlier when `max_records` wait."""
+    """When a sink commits: at most once per `max_wait`, or earlier if `max_records` records wait."""
 
     max_records: int = Field(
         4000,
         ge=1,
         description="number of waiting records at which a commit begins before max_wait; if more "
-        "wait, one commit takes up to four times as many, but at most half of the "
+        "records wait, one commit takes up to four times as many, but at most half of the "
         "buffer",
     )
     max_wait: DurationS = Field(
@@ -284,13 +284,13 @@ class BatchSettings(Settings):
 
 
 class SinkSettings(Settings):
-    """What every sink understands. A sink that writes to something others can reach declares `outputs`."""
+    """The settings that all sinks have. A sink whose output others could also use declares `outputs`."""
 
     type: str = Field(description="which sink")
     buffer: BufferSettings = Field(BufferSettings(), description="the queue before this sink")
-    batch: BatchSettings = Field(BatchSettings(), description="when it commits")
+    batch: BatchSettings = Field(BatchSettings(), description="when the sink commits")
 
     @property
     def outputs(self) -> tuple[SinkOutput, ...]:
-        """What it writes to: `check`, the units, `doctor` and a reload look here."""
+        """The outputs that the sink writes to. No two sinks may share one."""
         return ()

@@ -1,4 +1,4 @@
-"""What the components of one process share."""
+"""Objects that the components of a process share."""
 
 from typing import Any, TypeVar
 
@@ -6,18 +6,18 @@ T = TypeVar("T")
 
 
 class Shared:
-    """One object of each class, made without arguments when a component first asks for it.
+    """Holds one object of each class. Each is made, without arguments, when a component first asks for it.
 
-    So a sink of another package can share a pool or a client among its instances, as the sinks of SQLite
-    share their writer connections.
+    For example, all sinks of SQLite share their writer connections. A sink of another package can share a
+    pool or a client in the same way.
     """
 
     def __init__(self, *made: object) -> None:
-        """`made` are objects that are there already."""
+        """`made` are existing objects to share."""
         self._made: dict[type, Any] = {type(one): one for one in made}
 
     def __call__(self, cls: type[T]) -> T:
-        """The process's object of the class. Raises what its constructor raises."""
+        """The shared object of the class. Raises any exception of its constructor."""
         if cls not in self._made:
             self._made[cls] = cls()
         made: T = self._made[cls]

@@ -1,7 +1,7 @@
-"""A sum of the books as data: its terms with their meanings, and what follows from them.
+"""A sum of the books, declared as data: its terms and their meanings.
 
-Metrics, `/status`, the ledger and its views, the lines at the stop and the tables of the documentation read
-the terms that a book declares. None of them names a term that it does not treat in a way of its own.
+Metrics, `/status`, the ledger and its views, the log at the stop and the tables of the documentation are
+made from the terms that a book declares. Code elsewhere names a term only if it treats the term specially.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_
 
 
 class Entry(NamedTuple):
-    """One number of the books: `n` of `counter`, by `reason` where it has one."""
+    """One number of the books: `counter` has the value `n`, for `reason` if there is one."""
 
     source: str
     pipeline: str
@@ -23,28 +23,28 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Term:
-    """One term of a sum. It annotates the attribute that holds its number, or a `Counter` by reason."""
+    """One term of a sum. It annotates the attribute with its number, or with a `Counter` by reason."""
 
     side: Literal["in", "out", "part", "left"]
-    """Left of the equals sign, right of it, a part of the term before it, or the derived last term."""
+    """Left of the equals sign, right of it, a part of the previous term, or the derived last term."""
     meaning: str
-    """One sentence for the documentation and for the metric's help."""
+    """One sentence for the documentation and the help text of the metric."""
     by: str = ""
-    """What its reasons are called as a label (`reason`, `stage`); empty: it is one number."""
+    """The label of its reasons (`reason`, `stage`); empty if the term is one number."""
     name: str = ""
-    """As users read it; by default the name of the attribute."""
+    """The name for users; by default the name of the attribute."""
     attribute: str = ""
-    """Set by the book."""
+    """The name of the attribute, set by the book."""
     seldom: bool = False
-    """A line for people leaves it out while it is zero."""
+    """Whether lines for people omit the term while it is 0."""
     gauge: bool = False
-    """It may fall, because it counts things under way."""
+    """Whether the number may fall, because it counts things under way."""
     in_summary: bool = False
-    """It is a column of the view `ledger_summary`."""
+    """Whether the term is a column of the view `ledger_summary`."""
 
 
 class Left:
-    """The derived last term: what came in less what went out. A wrong sum shows as a number here."""
+    """The derived last term: the sum of the `in` terms minus the sum of the `out` terms."""
 
     def __init__(self, meaning: str) -> None:
         self.meaning = meaning
@@ -58,24 +58,24 @@ class Left:
 
 
 class Book:
-    """The numbers of one sum for one source, and where it applies one pipeline and one sink.
+    """The numbers of one sum for one source and, depending on the sum, one pipeline and one sink.
 
-    A subclass declares the terms: `received: Annotated[int, Term("in", "…")]` for each, and the last one as
-    `waiting = Left("…")`. The numbers are plain attributes, so counting costs an addition.
+    A subclass declares each term as `received: Annotated[int, Term("in", "…")]`, and the last one as
+    `waiting = Left("…")`. The numbers are plain attributes, so counting costs one addition.
     """
 
     unit: ClassVar[str]
-    """The unit of account: the middle of the names of its metrics."""
+    """The unit of account, which is part of the names of the metrics."""
     noun: ClassVar[str]
-    """The things counted, in a line for people."""
+    """The name of the counted things in lines for people."""
     keys: ClassVar[tuple[str, ...]]
-    """The labels of each of its numbers."""
+    """The labels of each number."""
     buffer: ClassVar[Literal["source", "sink"] | None] = None
-    """The kind of buffer that holds a part of what is left."""
+    """The kind of buffer that holds a part of the derived term."""
     terms: ClassVar[tuple[Term, ...]] = ()
-    """In the order of the sum; the derived one is the last."""
+    """All terms in the order of the sum; the derived one is the last."""
 
-    if TYPE_CHECKING:  # every subclass declares it, in the place that it has in its sum
+    if TYPE_CHECKING:  # each subclass declares it, at its place in the sum
         dropped: Counter[str]
 
     def __init_subclass__(cls) -> None:
@@ -102,22 +102,22 @@ class Book:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """Source, pipeline and sink, as far as the book has them."""
+        """The source, and the pipeline and sink if the book has them."""
         return (self.source, self.pipeline, self.sink)[: len(self.keys)]
 
     def total(self, term: Term) -> int:
-        """Its number, or that of all its reasons."""
+        """The number of the term; for a term with reasons, the sum over them."""
         number: int = getattr(self, term.attribute).total() if term.by else getattr(self, term.attribute)
         return number
 
     @property
     def left(self) -> int:
-        """What came in and has no fate yet; never counted but derived."""
+        """The derived term: the number of things that are still under way."""
         came = sum(self.total(term) for term in self.terms if term.side == "in")
         return came - sum(self.total(term) for term in self.terms if term.side == "out")
 
     def give_up(self, reason: str) -> int:
-        """Enter what is left as dropped; how much it was. A sum that is below zero stays, and shows."""
+        """Count the derived term as dropped; returns its number. A negative number stays unchanged."""
         left = max(0, self.left)
         if left:
             self.dropped[reason] += left
@@ -132,14 +132,14 @@ class Book:
                 setattr(self, term.attribute, self.total(term) + other.total(term))
 
     def numbers(self) -> dict[str, int | dict[str, int]]:
-        """Every number by its name; of a term with reasons, each by its reason."""
+        """Every number by its name; for a term with reasons, a dict by reason."""
         return {
             term.name: dict(getattr(self, term.attribute)) if term.by else self.total(term)
             for term in self.terms
         }
 
     def entries(self) -> Iterator[Entry]:
-        """Every number, the derived one included."""
+        """Every number, including the derived one."""
         for term in self.terms:
             held: Any = getattr(self, term.attribute)
             for reason, n in held.items() if term.by else (("", held),):

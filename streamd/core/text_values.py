@@ -1,4 +1,4 @@
-"""Values of texts, for codecs whose format has nothing but texts."""
+"""Typed values of texts, for codecs of formats that have only texts."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from streamd.core.schema import FieldType
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 400
-"""Python refuses texts of more than 4,300 digits; no number that fits into 64 bits needs so many."""
+"""No 64-bit number needs more digits; Python refuses texts of more than 4,300 digits."""
 _BLANKS = " \t"
 _BOOLS = {
     "true": True, "yes": True, "on": True, "1": True, "t": True, "y": True,
@@ -22,10 +22,10 @@ _BY_LOOK: dict[str, bool | None] = {
 
 
 def of_type(text: str, kind: FieldType) -> Any:
-    """What the text says as a value of a field, which the schema has yet to check; None for an empty text.
+    """The value of a text for a field of this type, before the schema checks it; None for an empty text.
 
-    Numbers and words may have blanks around them; a decimal number has a point. Raises `BadData`
-    `schema:type` and `schema:range`, and those of JSON for a field of type `json`.
+    Numbers and booleans may have blanks around them; a decimal number has a point. Raises `BadData` with
+    `schema:type`, and with the reasons of JSON for a field of type `json`.
     """
     if not text:
         return None
@@ -46,7 +46,7 @@ def of_type(text: str, kind: FieldType) -> Any:
 
 
 def by_look(text: str) -> Any:
-    """The number, bool or null that JSON would have for the text; else the text."""
+    """The number, boolean or null that the text looks like in JSON; otherwise the text."""
     if text in _BY_LOOK:
         return _BY_LOOK[text]
     found = _JSON_NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None

@@ -1,7 +1,7 @@
-"""One text for every moment: `2026-01-31T08:00:00.000000Z`.
+"""The canonical text of a time: `2026-01-31T08:00:00.000000Z`.
 
-UTC, microseconds, always 27 characters, years 0001 to 9999: the order of the texts is the order of time,
-and SQLite's date functions read them.
+It is in UTC with microseconds, has 27 characters, and covers the years 0001 to 9999. So texts sort by time,
+and SQLite's date functions can read them.
 """
 
 import re
@@ -30,7 +30,7 @@ _RFC3339 = re.compile(
     r"(?:[.,](\d+))?([Zz]|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?",
     re.ASCII,
 )
-"""RFC 3339, and the two departures from it that are met most: a comma, and no colon in the offset."""
+"""RFC 3339, and its two most frequent variants: a comma, and no colon in the offset."""
 
 _ISO8601 = re.compile(
     r"(?P<year>\d{4})(?P<dash>-?)"
@@ -47,31 +47,31 @@ _DAY_OR_NUMBER = re.compile(r"\d{8}", re.ASCII)
 _BLANKS = " \t\r\n"
 
 _LIKELY_S = (100_000_000, 4_102_444_800)
-"""Least and greatest distance of a likely time from 1970. A number out of range gets a hint at the unit in
-which it is one."""
+"""Least and greatest distance of a likely time from 1970, in seconds. If a number is out of range, the error
+suggests the unit in which the number is a likely time."""
 
 _LENGTH = 27
 _MINUTE = 17
-"""Length of `2026-01-31T08:00:`, the part whose calendar is checked once and remembered."""
+"""Length of `2026-01-31T08:00:`, the part that is checked once and cached."""
 _MINUTES_KEPT = 16_384
 _minutes: set[str] = set()
-"""Minutes known to exist. Emptied when full, so a sender of random times cannot make it grow."""
+"""Cache of valid minutes. It is emptied when full, so a sender of random times cannot make it grow."""
 _TWO_DIGITS = frozenset(f"{second:02d}" for second in range(60))
 _TENS = frozenset("012345")
 
 
 def from_epoch(wall_s: float) -> str:
-    """The text of seconds since 1970, rounded to microseconds. Raises `BadData`."""
+    """The canonical text of seconds since 1970, rounded to microseconds. Raises `BadData`."""
     return _from_number(wall_s, "s")
 
 
 def canonical(value: Any, unit: str = "s", timezone: str | None = None) -> str:
-    """The text of an RFC 3339 or ISO 8601 time, or of an epoch number in `unit` (s, ms, us, ns).
+    """The canonical text of an RFC 3339 or ISO 8601 time, or of an epoch number in `unit` (s, ms, us, ns).
 
     Accepted besides RFC 3339 (`t` and `z` in lower case, a space for the `T`, `-00:00` as UTC):
 
     - offsets `+0800`, `+08` and with a minus sign (U+2212); ` UTC` and ` GMT`; a space before the offset; a
-      zone's name in brackets behind an offset, which is not looked at (`+01:00[Europe/Paris]`);
+      zone's name in brackets behind an offset, which is ignored (`+01:00[Europe/Paris]`);
     - a comma before the fraction; no seconds (`08:00Z`), or the hour alone (`T08Z`);
     - the basic format (`20260131T080000Z`, also `20260131080000Z`), week dates (`2026-W05-6`) and ordinal
       dates (`2026-031`);
@@ -79,17 +79,17 @@ def canonical(value: Any, unit: str = "s", timezone: str | None = None) -> str:
     - an epoch number as text (`"1769846400.25"`, `"1.7698464e9"`). Eight digits are refused
       (`timestamp:syntax`), because they may be a day as well as a number.
 
-    Any number of fraction digits is cut to six; numbers with a fraction are rounded, because binary
-    fractions are seldom what was meant to the last digit. A leap second (23:59:60 UTC) becomes the last
-    microsecond of its minute. A time without an offset is read in the zone `timezone` (the earlier one
-    where a clock was set back).
+    The fraction of a text is cut to six digits. A number with a fraction is rounded, because binary fractions
+    are seldom exact. A leap second (23:59:60 UTC) becomes the last microsecond of its minute. A time without
+    an offset is read in the zone `timezone`; if it occurs twice because a clock was set back, it is the
+    earlier one.
 
-    Raises `BadData` `timestamp:syntax`, `timestamp:naive` (no offset and no zone), `timestamp:range` (no
-    such day, or outside the years 0001 to 9999) or `timestamp:type`. About 0.25 µs for a text that is
-    canonical, 1 to 2 µs for others of RFC 3339 and for numbers, 4 to 6 µs for the other spellings.
+    Raises `BadData` with `timestamp:syntax`, `timestamp:naive` (no offset and no zone), `timestamp:range` (no
+    such day, or outside the years 0001 to 9999) or `timestamp:type`. Costs about 0.25 µs for a canonical
+    text, 1 to 2 µs for other RFC 3339 texts and for numbers, 4 to 6 µs for other spellings.
     """
     if isinstance(value, str):
-        # The usual spellings of UTC in a minute that has been seen; `_from_text` gives the same answers.
+        # A fast path for usual spellings of UTC in a cached minute; `_from_text` gives the same results.
         end = -1 if value[-1:] == "Z" else -6
         if (
             value[:_MINUTE] in _minutes
@@ -111,16 +111,16 @@ def canonical(value: Any, unit: str = "s", timezone: str | None = None) -> str:
 
 
 def all_canonical(values: list[Any]) -> bool:
-    """Whether every value is already canonical; at about 0.04 µs a value, it asks of all at once.
+    """Whether every value is already canonical. Checks all values at once, at about 0.04 µs per value.
 
-    False says only that each has to be looked at: also a batch of good times over many different minutes
-    may be answered so.
+    If it returns False, the caller has to check each value; all may still be canonical, for example if the
+    times are spread over many minutes.
     """
     try:
         text = "\n".join(values)
     except TypeError:
         return False
-    # Joined, value i stands at 28 * i; were a value of another length, some separator would not stand at 27.
+    # In the joined text, value i begins at 28 * i. If a length differs, a separator is at another place.
     count = len(values)
     step = _LENGTH + 1
     if not (
@@ -133,7 +133,7 @@ def all_canonical(values: list[Any]) -> bool:
         and "".join([text[digit::step] for digit in (18, 20, 21, 22, 23, 24, 25)]).isdigit()
     ):
         return False
-    # After the checks above a minute can only be found where a value begins, so counting it is exact.
+    # After the checks above, a minute can only occur at the beginning of a value, so its count is exact.
     minutes = {values[0][:_MINUTE], values[-1][:_MINUTE]}
     return all(map(_is_minute, minutes)) and sum(map(text.count, minutes)) == count
 
@@ -174,16 +174,16 @@ def _from_text(text: str, unit: str, timezone: str | None) -> str:
         raise BadData("timestamp:range", f"no such time: {text[:64]!r}") from error
     if second == "60":
         if not start.endswith("T23:59:"):
-            raise BadData("timestamp:range", f"no leap second can be there: {text[:64]!r}")
+            raise BadData("timestamp:range", f"no leap second is possible at this time: {text[:64]!r}")
         return f"{start}59.999999Z"
-    _is_minute(start)  # so that the next one is recognised at once
+    _is_minute(start)  # caches the minute
     return f"{start}{second}.{fraction[:6]:0<6}Z"
 
 
 def _in_rfc3339(iso: str, text: str) -> str:
-    """The ISO 8601 time `iso` as RFC 3339 writes it, without an offset if it has none.
+    """The ISO 8601 time `iso` in the format of RFC 3339, without an offset if it has none.
 
-    Returns the empty text where `iso` is no such time. Raises `BadData`; `text` is how it arrived.
+    Returns an empty text if `iso` is no such time. Raises `BadData`; its detail quotes the original `text`.
     """
     found = _ISO8601.fullmatch(iso)
     if found is None or (found["time"] is None and found["sign"] is not None):
@@ -228,7 +228,7 @@ def _minute_in_utc(minute: str, offset: str, timezone: str | None) -> str:
 
 
 def _from_digits(text: str, unit: str) -> str:
-    """The text of an epoch number that is a text."""
+    """The canonical text of an epoch number in a text."""
     if _DAY_OR_NUMBER.fullmatch(text):
         raise BadData(
             "timestamp:syntax",

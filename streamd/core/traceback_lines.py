@@ -1,4 +1,4 @@
-"""A traceback as a list of lines: as Python prints it, but bounded, with the innermost frames kept."""
+"""A traceback as a list of lines, as Python prints it, but of bounded length."""
 
 import traceback
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from streamd.core.printable import printable
 from streamd.core.whose_code import is_installed, is_ours
 
 MAX_LINES = 80
-"""Of a longer traceback the middle is left out, and how many lines that is is said."""
+"""Most lines of a traceback. In a longer one, the number of omitted lines replaces the middle."""
 MAX_LINE_CHARS = 256
 OUTER_FRAMES, INNER_FRAMES = 2, 10
-"""Frames of one exception that are shown: the first calls, and the last ones, where it was raised."""
+"""Number of frames shown of one exception: the first calls, and the last calls before the error."""
 MAX_MESSAGE_LINES = 12
 MAX_MESSAGE_CHARS = 4096
-"""Of the text of one exception."""
+"""Longest shown text of one exception."""
 
 
 class RaisedElsewhere(Exception):  # noqa: N818 - it stands for an error of any name
-    """Stands for an exception that another process raised; `lines` are its traceback."""
+    """Represents an exception that another process raised; `lines` are its traceback."""
 
     def __init__(self, text: str, lines: list[str]) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ class RaisedElsewhere(Exception):  # noqa: N818 - it stands for an error of any 
 
 
 class _Inner(traceback.StackSummary):
-    """Frames with some left out in the middle."""
+    """The frames of a stack with a gap in the middle."""
 
     left_out = 0
 
@@ -40,9 +40,9 @@ class _Inner(traceback.StackSummary):
 
 
 def traceback_lines(error: BaseException) -> list[str]:
-    """The lines, each printable; chained exceptions and groups are in them. Never raises.
+    """The printable lines of the traceback, with chained exceptions and groups. Never raises.
 
-    Frames of streamd's own that called the user's code are left out where the user's code raised.
+    If the user's code raised the exception, streamd's own frames before it are omitted.
     """
     if isinstance(error, RaisedElsewhere):
         return error.lines
@@ -53,7 +53,7 @@ def traceback_lines(error: BaseException) -> list[str]:
         for part in _parts(shown):
             _bound(part)
         lines = "".join(shown.format()).splitlines()
-    except BaseException as failed:  # noqa: BLE001 - an exception's attributes are anybody's code
+    except BaseException as failed:  # noqa: BLE001 - an exception's attributes may be the user's code
         return [f"(the traceback of {type(error).__name__} cannot be shown: {type(failed).__name__})"]
     left_out = len(lines) - MAX_LINES
     if left_out > 0:
@@ -64,7 +64,7 @@ def traceback_lines(error: BaseException) -> list[str]:
 
 
 def _from_theirs(trace: TracebackType | None) -> TracebackType | None:
-    """The traceback without the calls of streamd's that led to the user's code; all of it where none did."""
+    """The traceback from the user's code on; the whole traceback if no user's code is in it."""
     theirs = trace
     while theirs is not None and is_ours(theirs.tb_frame.f_code.co_filename):
         theirs = theirs.tb_next
@@ -92,7 +92,7 @@ def _bound(part: traceback.TracebackException) -> None:
         frames = _Inner([*part.stack[:OUTER_FRAMES], *part.stack[-INNER_FRAMES:]])
         frames.left_out = left_out
         part.stack = frames
-    text = vars(part).get("_str")  # there is no public way to bound it; without it `MAX_LINES` still holds
+    text = vars(part).get("_str")  # no public attribute has the text; without `_str`, `MAX_LINES` still holds
     if isinstance(text, str):
         vars(part)["_str"] = _bounded_text(text)
 

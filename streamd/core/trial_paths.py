@@ -1,7 +1,7 @@
-"""What the file system would say of making a folder or opening a file for writing. Nothing is made.
+"""Checks whether a folder can be made or a file can be opened for writing, without making anything.
 
-The kernel is asked (`faccessat(2)` with the effective user), so capabilities, read-only mounts and immutable
-folders are in the answer. Each function raises the `OSError` of the call it stands for.
+The kernel checks the access (`faccessat(2)` with the effective user), so capabilities, read-only mounts and
+immutable folders are respected. Each function raises the `OSError` that the real call would raise.
 """
 
 import ctypes
@@ -13,20 +13,20 @@ from pathlib import Path
 _AT_FDCWD = -100
 _AT_EACCESS = 0x200
 _MADE_BEFORE = ("STATE_DIRECTORY", "RUNTIME_DIRECTORY")
-"""Folders that the service manager makes before it starts the daemon, colons between them."""
+"""Variables with the folders, separated by colons, that systemd makes before it starts the daemon."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def try_access(path: Path, mode: int) -> None:
-    """Raises `OSError` where this process has not all the rights of `mode` (`os.R_OK | os.W_OK`)."""
+    """Raises `OSError` if this process lacks a right in `mode` (`os.R_OK | os.W_OK`)."""
     if _libc.faccessat(_AT_FDCWD, os.fsencode(path), mode, _AT_EACCESS):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(path))
 
 
 def try_folder(folder: Path) -> None:
-    """Raises `OSError` where `folder.mkdir(parents=True, exist_ok=True)` would."""
+    """Raises `OSError` if `folder.mkdir(parents=True, exist_ok=True)` would."""
     longest = 0
     for place in (folder, *folder.parents):
         try:
@@ -34,7 +34,7 @@ def try_folder(folder: Path) -> None:
         except FileNotFoundError:
             if is_made_before(place):
                 return
-            if place.is_symlink():  # it leads nowhere
+            if place.is_symlink():  # a dangling link
                 raise _error(errno.EEXIST if place == folder else errno.ENOENT, place) from None
             longest = max(longest, len(os.fsencode(place.name)))
             continue
@@ -51,7 +51,7 @@ def try_folder(folder: Path) -> None:
 
 
 def try_entry(folder: Path) -> None:
-    """Raises `OSError` where no new name can be made in a folder that has to be there."""
+    """Raises `OSError` if the folder does not exist or no file can be made in it."""
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)
     except FileNotFoundError:
@@ -64,9 +64,9 @@ def try_entry(folder: Path) -> None:
 
 
 def try_file(path: Path) -> os.stat_result | None:
-    """The status of what is at `path`, None where the file and its folders can be made.
+    """The status of the file at `path`; None if it does not exist but can be made with its folders.
 
-    Raises `OSError` where making the folders and opening it for reading and writing would.
+    Raises `OSError` if the folders cannot be made or the file cannot be opened for reading and writing.
     """
     try_folder(path.parent)
     try:
@@ -77,7 +77,7 @@ def try_file(path: Path) -> os.stat_result | None:
                 try_entry(path.parent)
             _try_length(len(os.fsencode(path.name)), path.parent)
             return None
-        try_entry(Path(os.path.realpath(path)).parent)  # the file is made where the link leads
+        try_entry(Path(os.path.realpath(path)).parent)  # the file is made at the target of the link
         return None
     if stat.S_ISDIR(status.st_mode):
         raise _error(errno.EISDIR, path)
@@ -86,13 +86,13 @@ def try_file(path: Path) -> os.stat_result | None:
 
 
 def is_made_before(folder: Path) -> bool:
-    """Whether the service manager makes the folder, for this user, before it starts the daemon."""
+    """Whether systemd makes the folder, for this user, before it starts the daemon."""
     named = ":".join(os.environ.get(name, "") for name in _MADE_BEFORE).split(":")
     return str(folder) in named
 
 
 def _try_length(name_bytes: int, folder: Path) -> None:
-    """A name in a folder that is not there yet is as long as the file system above it allows."""
+    """Raises `OSError` if a name is too long for the file system of `folder`, which need not exist yet."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if name_bytes > os.pathconf(there, "PC_NAME_MAX"):
         raise _error(errno.ENAMETOOLONG, folder)

@@ -1,4 +1,4 @@
-"""Whose a source file is: streamd's, a library's, or the user's."""
+"""Whether a source file belongs to streamd, to a library or to the user."""
 
 import sysconfig
 from pathlib import Path
@@ -11,10 +11,10 @@ _PACKAGES = ("/site-packages/", "/dist-packages/")
 
 
 def is_ours(filename: str) -> bool:
-    """Whether it is a file of streamd, or Python's own `<frozen …>`."""
+    """Whether the file belongs to streamd, or is one of Python's `<frozen …>` modules."""
     return filename.startswith((_OURS, "<"))
 
 
 def is_installed(filename: str) -> bool:
-    """Whether it belongs to Python or to an installed package."""
+    """Whether the file belongs to Python or to an installed package."""
     return filename.startswith(_INSTALLED) or any(part in filename for part in _PACKAGES)
