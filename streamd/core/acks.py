@@ -48,10 +48,16 @@ class Acks:
 
     def settle_but(self, indexes: Sequence[int], status: Status, others: Status) -> None:
         """Settle for one holder: runs that contain one of `indexes` with `status`, the rest with `others`."""
+        self.settle_rows([(status, indexes)], others)
+
+    def settle_rows(self, fates: Sequence[tuple[Status, Sequence[int]]], others: Status) -> None:
+        """Settle for one holder: each run with the first status of `fates` that has one of its rows.
+
+        Runs without any of these rows get `others`. The worst status comes first; the rows of each ascend.
+        """
         for start, stop, ack in self:
             if ack is not None:
-                place = bisect_left(indexes, start)
-                ack.settle(status if place < len(indexes) and indexes[place] < stop else others)
+                ack.settle(next((status for status, rows in fates if _has(rows, start, stop)), others))
 
     def fork_at(self, indexes: Sequence[int]) -> "Acks":
         """The acks of the rows at `indexes`, which ascend; each ack gets one more holder."""
@@ -118,3 +124,9 @@ class Acks:
         for acks, count in parts:
             runs += [(count, None)] if acks is None else acks.runs
         return Acks(runs)
+
+
+def _has(rows: Sequence[int], start: int, stop: int) -> bool:
+    """Whether one of the ascending `rows` is in this range."""
+    place = bisect_left(rows, start)
+    return place < len(rows) and rows[place] < stop

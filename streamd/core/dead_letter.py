@@ -1,9 +1,10 @@
 """A rejected frame or record, with its reason and content."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from streamd.core.acks import Acks
+from streamd.core.batch import Batch
 
 
 @dataclass(slots=True)
@@ -24,6 +25,21 @@ class DeadLetter:
     received_at: float = 0.0
     pipeline: str | None = None
     sink: str | None = None
+
+    @classmethod
+    def at_sink(cls, sink: str, batch: Batch, index: int, reason: str, detail: str = "") -> Self:
+        """The record at `index` of a batch, which the sink cannot store."""
+        return cls(
+            batch.record(index),
+            "sink",
+            reason,
+            detail,
+            source=batch.source,
+            peer=batch.peer(index),
+            received_at=batch.time(index),
+            pipeline=batch.pipeline,
+            sink=sink,
+        )
 
     @property
     def kind(self) -> str:

@@ -1,6 +1,7 @@
 """Records as lines of text, and what has no line as dead letters: what stdout, file and tcp share."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,26 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 class Prepared:
     """The lines of some batches in order, each with its line end; what was rejected of each batch."""
 
+    batches: Sequence[Batch]
     lines: list[bytes]
     rejected: list[Sequence[int]]
 
-    def written(self) -> Written:
-        """What a sink answers when all lines are out."""
-        return Written(self.rejected, [0] * len(self.rejected))
+    def written(self, lost: Mapping[int, str] | None = None) -> Written:
+        """What a sink answers when the lines are out, but for the `lost`: their places with a reason each."""
+        written = Written(self.rejected, [0] * len(self.rejected))
+        if lost:
+            places = itertools.count()
+            written.dropped = [
+                {index: lost[place] for index, place in _with_lines(batch, bad, places) if place in lost}
+                for batch, bad in zip(self.batches, self.rejected, strict=True)
+            ]
+        return written
+
+
+def _with_lines(batch: Batch, rejected: Sequence[int], places: Iterator[int]) -> Iterator[tuple[int, int]]:
+    """The index of each record that has a line, with the place of that line."""
+    without = set(rejected)
+    return zip((index for index in range(len(batch)) if index not in without), places, strict=False)
 
 
 class Lines:
@@ -57,7 +72,7 @@ class Lines:
         """The lines; the dead letters of what has none are committed. Raises `SinkError` of the latter."""
         if self._last is not None and self._last[0] is batches:
             return self._last[1]
-        prepared = Prepared([], [])
+        prepared = Prepared(batches, [], [])
         letters: list[DeadLetter] = []
         for batch in batches:
             records = _with_names(batch, add_metadata=self._add_metadata)
@@ -85,21 +100,8 @@ class Lines:
                 lines.append(self._encode_one(record))
             except BadData as bad:
                 rejected.append(index)
-                letters.append(self._letter(batch, index, bad))
+                letters.append(DeadLetter.at_sink(self._context.name, batch, index, bad.reason, bad.detail))
         return lines
-
-    def _letter(self, batch: Batch, index: int, bad: BadData) -> DeadLetter:
-        return DeadLetter(
-            batch.record(index),
-            "sink",
-            bad.reason,
-            bad.detail,
-            source=batch.source,
-            peer=batch.peer(index),
-            received_at=batch.time(index),
-            pipeline=batch.pipeline,
-            sink=self._context.name,
-        )
 
 
 def json_lines(context: SinkContext, *, add_metadata: bool) -> Lines:

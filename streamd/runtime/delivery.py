@@ -149,22 +149,21 @@ class Delivery:
         self._batcher.ended(now.mono_s)
         self.commits += 1
         self.meter.to("idle", now.mono_s)
-        gone = written.dropped or [0] * len(batches)
+        gone = written.dropped or [{}] * len(batches)
         for batch, rejected, replaced, dropped in zip(
             batches, written.rejected, written.replaced, gone, strict=True
         ):
             book = self._books.delivery(batch.source, batch.pipeline, self.name)
-            stored = len(batch) - len(rejected) - dropped
+            stored = len(batch) - len(rejected) - len(dropped)
             book.stored += stored
             self.meter.left += stored
             book.replaced += replaced
             book.rejected += len(rejected)
             if dropped:
-                book.dropped["closed"] += dropped
-            if dropped:
-                batch.settle(Status.DROPPED)
-            elif batch.acks is not None:
-                batch.acks.settle_but(rejected, Status.REJECTED, Status.DELIVERED)
+                book.dropped.update(dropped.values())
+            if batch.acks is not None:
+                fates = [(Status.DROPPED, list(dropped)), (Status.REJECTED, rejected)]
+                batch.acks.settle_rows(fates, Status.DELIVERED)
             self.latency_s.observe(max(0.0, now.wall_s - batch.first_received_at), stored)
 
     def _drop(self, batch: Batch, reason: str = "buffer_full") -> None:

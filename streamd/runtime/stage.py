@@ -112,13 +112,13 @@ class Stage:
             raise TypeError(f"snapshot returned {type(state).__name__} instead of bytes or None")
         return state
 
-    async def restore(self, state: bytes) -> None:
+    async def restore(self, state: bytes, now: Now) -> None:
         """Give the opened step its state. Raises what its own code raises; the step is opened anew then."""
         try:
             if self.offloaded is not None:
-                await self.offloaded.alone(partial(self.step.restore, state))
+                await self.offloaded.alone(partial(self.step.restore, state, now))
             else:
-                self.step.restore(state)
+                self.step.restore(state, now)
         except Exception:
             await self.step.close()
             self.step.open()

@@ -17,7 +17,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.settings import SinkSettings
-from streamd.encoding.lines import json_lines
+from streamd.encoding.lines import Prepared, json_lines
 
 log = structlog.get_logger()
 
@@ -126,7 +126,9 @@ class Stdout(Sink["Stdout.Config"]):
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Return once the kernel has accepted every line. Raises `SinkError` if a retry may succeed."""
         if self._closed:
-            return _dropped([len(batch) for batch in batches])
+            written = Written.whole(len(batches))
+            written.dropped = [dict.fromkeys(range(len(batch)), "closed") for batch in batches]
+            return written
         prepared = await self._lines.of(batches)
         data = memoryview(b"".join(prepared.lines))
         loop = asyncio.get_running_loop()
@@ -136,7 +138,7 @@ class Stdout(Sink["Stdout.Config"]):
             except OSError as error:
                 if error.errno not in _GONE:
                     raise SinkError("io", f"standard output: {error.strerror}") from None
-                return self._give_up(batches, prepared.lines, prepared.rejected)
+                return self._give_up(prepared)
             self._sent_bytes += sent
         self._sent_bytes = 0
         self._lines.forget()
@@ -158,9 +160,7 @@ class Stdout(Sink["Stdout.Config"]):
                 raise
         return sent
 
-    def _give_up(
-        self, batches: Sequence[Batch], lines: list[bytes], rejected: list[Sequence[int]]
-    ) -> Written:
+    def _give_up(self, prepared: Prepared) -> Written:
         """The reader has closed: lines already written whole are stored, all others are dropped."""
         self._closed = True
         log.error(
@@ -170,22 +170,10 @@ class Stdout(Sink["Stdout.Config"]):
         )
         left = self._sent_bytes
         out = 0
-        for line in lines:
+        for line in prepared.lines:
             left -= len(line)
             if left < 0:
                 break
             out += 1
-        dropped: list[int] = []
-        for batch, bad in zip(batches, rejected, strict=True):
-            there = len(batch) - len(bad)
-            taken = min(out, there)
-            out -= taken
-            dropped.append(there - taken)
         self._lines.forget()
-        answer = _dropped(dropped)
-        answer.rejected = rejected
-        return answer
-
-
-def _dropped(counts: list[int]) -> Written:
-    return Written([()] * len(counts), [0] * len(counts), dropped=counts)
+        return prepared.written(dict.fromkeys(range(out, len(prepared.lines)), "closed"))

@@ -212,7 +212,7 @@ class TableWriter:
     async def _keep(self, refused: list[tuple[Batch, BadRow]]) -> None:
         """Commit the dead letters. A second attempt at the same batches brings none a second time."""
         letters = [
-            self._letter(batch, reject)
+            DeadLetter.at_sink(self._sink, batch, reject.index, reject.reason, reject.detail)
             for batch, reject in refused
             if (id(batch), reject.index) not in self._letters_kept
         ]
@@ -220,19 +220,6 @@ class TableWriter:
             await self._office.commit(letters)
         for batch, reject in refused:  # holding the batch keeps its id from being given to another
             self._letters_kept[id(batch), reject.index] = batch
-
-    def _letter(self, batch: Batch, reject: BadRow) -> DeadLetter:
-        return DeadLetter(
-            batch.record(reject.index),
-            "sink",
-            reject.reason,
-            reject.detail,
-            source=batch.source,
-            peer=batch.peer(reject.index),
-            received_at=batch.time(reject.index),
-            pipeline=batch.pipeline,
-            sink=self._sink,
-        )
 
     def _entries(self, batches: Sequence[Batch], written: Written) -> list[Entry]:
         """What the ledger writes in the same transaction."""

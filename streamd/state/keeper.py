@@ -259,7 +259,7 @@ class StateKeeper:
     async def _restore_step(self, stage: Stage, state: bytes) -> str:
         """Restore the step; returns the reason if the step refuses the state, else an empty text."""
         try:
-            await stage.restore(state)
+            await stage.restore(state, self._clock())
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             stage.failed(error)
             return f"the step cannot restore it: {type(error).__name__}: {error}"

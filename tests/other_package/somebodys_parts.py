@@ -119,8 +119,9 @@ class Tally(Step["Tally.Config"]):
     def snapshot(self) -> bytes:
         return b"%d" % self._kept
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: bytes, now: Now) -> None:
         self._kept = int(state)
+        self._due_mono_s = now.mono_s + 1.0 if self._kept else None
 
 
 class Parts(Sink["Parts.Config"]):

@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -135,7 +136,8 @@ async def test_each_record_of_a_commit_has_its_fate_in_the_book_the_ack_and_the_
     async def mixed(batches: Any) -> Written:
         columns = zip(*(fates[each.records[0]["word"]] for each in batches), strict=True)
         rejected, replaced, dropped = map(list, columns)
-        return Written(list(map(range, rejected)), replaced, dropped)
+        gone = [dict.fromkeys(range(n, n + m), "closed") for n, m in zip(rejected, dropped, strict=True)]
+        return Written(list(map(range, rejected)), replaced, gone)
 
     b.sinks[0].write = mixed
     for word in fates:
@@ -153,6 +155,36 @@ async def test_each_record_of_a_commit_has_its_fate_in_the_book_the_ack_and_the_
     assert [n for _, n in b.deliveries[0].latency_s.buckets()][4:6] == [0, 3], "0.03 s each"
     assert b.deliveries[0].latency_s.count == 3
     assert b.deliveries[0].last_commit_mono_s == b.mono_s == 100.01
+
+
+async def test_a_sink_gives_up_single_records_with_reasons_of_its_own(bench: Any) -> None:
+    b = bench()
+    told: list[tuple[str, Status]] = []
+    words = ["stored", "rejected", "long", "old"]
+
+    async def some(batches: Any) -> Written:
+        del batches
+        return Written([[1]], [0], [{2: "too_long", 3: "too_old"}])
+
+    b.sinks[0].write = some
+    item = batch(*words)
+    item.acks = Acks([(1, Ack(partial(_note, told, word))) for word in words])
+    offer(b, item)
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    book = b.books.delivery("s", "p", "list0")
+    assert (book.offered, book.stored, book.rejected, book.pending) == (4, 1, 1, 0)
+    assert book.dropped == {"too_long": 1, "too_old": 1}
+    assert dict(told) == {
+        "stored": Status.DELIVERED,
+        "rejected": Status.REJECTED,
+        "long": Status.DROPPED,
+        "old": Status.DROPPED,
+    }
+
+
+def _note(told: list[tuple[str, Status]], word: str, status: Status) -> None:
+    told.append((word, status))
 
 
 async def test_only_a_commit_sets_the_time_of_the_last_one(bench: Any, sink_error: Any, until: Any) -> None:

@@ -34,7 +34,9 @@ def one(record):
 def some(records):
     return [record for record in records if record.get("n") != 1]
 """
-NOW = Now(1_700_000_000.0, 1.0)
+NOW = Now(1_700_000_000.0, 1000.0)
+AFTER_A_BOOT = Now(1_700_000_001.0, 7.0)
+"""A second later, on a monotonic clock that has begun anew."""
 VALUES = st.none() | st.integers(-3, 9) | st.floats(allow_nan=False) | st.text(max_size=3) | st.booleans()
 RECORDS = st.lists(st.dictionaries(st.sampled_from(["n", "t", "m"]), VALUES), max_size=9)
 
@@ -119,6 +121,11 @@ def test_a_snapshot_brings_another_one_to_the_same_state(
     assert state is not None
     other: Step[Any] = new_step(kind, **options)
     other.open()
-    other.restore(state)
+    other.restore(state, AFTER_A_BOOT)
     assert other.snapshot() == state
-    assert other.process([{"n": 5}], NOW).records == step.process([{"n": 5}], NOW).records
+    due, due_again = step.next_deadline(), other.next_deadline()
+    assert (due is None) == (due_again is None), "what it was to do at a time, it does after a restart too"
+    if due is not None and due_again is not None:
+        assert due_again - AFTER_A_BOOT.mono_s <= due - NOW.mono_s, "restore makes its deadline of `now`"
+    again = other.process([{"n": 5}], AFTER_A_BOOT).records
+    assert again == step.process([{"n": 5}], NOW).records

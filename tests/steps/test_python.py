@@ -415,7 +415,7 @@ def test_a_class_with_snapshots_goes_on_from_one(step_of: Callable[..., Step[Any
     other = step_of(source, name="Sums")
     other.open()
     assert state is not None
-    other.restore(state)
+    other.restore(state, now)
     assert other.tick(now).records == [{"sum": 3, "at": now.mono_s}]
 
 

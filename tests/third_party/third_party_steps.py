@@ -31,7 +31,8 @@ class Count(Step["Count.Config"]):
     def snapshot(self) -> bytes:
         return json.dumps(self.seen).encode()
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: bytes, now: Now) -> None:
+        del now
         self.seen = Counter(json.loads(state))
 
 
@@ -74,10 +75,10 @@ class Totals(Step["Totals.Config"]):
     def snapshot(self) -> bytes:
         return json.dumps([self.totals, sorted(self.changed)]).encode()
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: bytes, now: Now) -> None:
         self.totals, changed = json.loads(state)
         self.changed = set(changed)
-        self.due = 0.0 if changed else None
+        self.due = now.mono_s + self.config.every if changed else None
 
 
 class Delay(Step["Delay.Config"]):

@@ -23,13 +23,13 @@ class Written:
     """The result of a committed write, with one entry for each batch.
 
     `rejected` has the indexes of the rejected records in ascending order, `replaced` the number of rows that
-    were replaced. A sink whose output is closed for ever gives in `dropped` the number of records that it
-    gave up (reason `closed`).
+    were replaced. `dropped` is for a sink that gives records up, for example because its output is closed
+    for ever: it has the indexes of these records in ascending order, each with the reason for the books.
     """
 
     rejected: list[Sequence[int]]
     replaced: list[int]
-    dropped: list[int] | None = None
+    dropped: Sequence[Mapping[int, str]] | None = None
 
     @classmethod
     def whole(cls, batches: int) -> Self:
@@ -107,7 +107,8 @@ class Sink(ABC, Generic[C]):
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Commit all batches. The dead letters of records that cannot be stored are committed first.
 
-        Raises `SinkError` if nothing was committed and the same batches should be tried again.
+        Raises `SinkError` if the same batches should be tried again: the next call gets the same objects.
+        Either nothing of them was committed, or the sink remembers what was and does not write that again.
         """
 
     @abstractmethod

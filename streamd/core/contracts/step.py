@@ -172,8 +172,11 @@ class Step(ABC, Generic[C]):
         """The state that `restore` needs to go on from here; None if there is nothing to store."""
         return None
 
-    def restore(self, state: bytes) -> None:
+    def restore(self, state: bytes, now: Now) -> None:
         """Go on from a snapshot of a step with the same settings. Called once, after `open`.
+
+        The monotonic clock may have begun anew since the snapshot. A step with a timer stores times of the
+        wall clock or remaining seconds, and sets its deadline from `now` here.
 
         If it raises an exception, the state is set aside and the step is opened anew. A class that changes
         the format of its snapshots changes `state_version`.
