@@ -104,15 +104,28 @@ def assemble(
             readers = [name for name in group if source_name in config.pipelines[name].sources]
             routes = [Route(pipelines[name], books.pipeline(source_name, name)) for name in readers]
             codec = made.codecs[source_name]
+            before_reload: AnyCodec | None = None
             running_codec = running_codecs.get(source_name)
             sinks = [made.sinks[sink] for name in readers for sink in config.pipelines[name].sinks]
             wanted = any(route.pipeline.wants_dicts for route in routes)
             codec.typed = not wanted and all_accept(codec.schema, sinks)
-            if running_codec is not None and running_codec.holds and _same(running_codec, codec):
-                codec = running_codec
+            if running_codec is not None and running_codec.holds:
+                settings = config.sources[source_name]
+                if _same(running_codec, codec) and _place(settings) == _place(was.settings[source_name]):
+                    codec = running_codec
+                elif codec.holds and codec.can_adopt(running_codec):
+                    before_reload = running_codec
             intake = parts.intakes[source_name]
             feeds.append(
-                Feed(intake.buffer, codec, intake.book, routes, intake.connections, taken=intake.taken)
+                Feed(
+                    intake.buffer,
+                    codec,
+                    intake.book,
+                    routes,
+                    intake.connections,
+                    taken=intake.taken,
+                    before=before_reload,
+                )
             )
         name = ", ".join(group)
         parts.workers[name] = Workers(
@@ -133,6 +146,11 @@ def _same(one: AnyCodec, other: AnyCodec) -> bool:
         and one.schema is other.schema
         and one.typed == other.typed
     )
+
+
+def _place(source: SourceSettings) -> tuple[bool, bool]:
+    """What its codec is told of where frames come from (`place_behind`)."""
+    return source.streams, source.cut_by is not None
 
 
 def _files(cls: type[AnySource], name: str, source: SourceSettings, loaded: Loaded) -> Any:

@@ -3,13 +3,13 @@
 import csv
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, cast
 
 from pydantic import Field, StringConstraints, model_validator
 
 from streamd.core.ack import Status
 from streamd.core.batch import Record
-from streamd.core.contracts import BadElement, Codec, Decoded, Frame
+from streamd.core.contracts import AnyCodec, BadElement, Codec, Decoded, Frame
 from streamd.core.errors import BadData
 from streamd.core.first_frame import FirstFrame, FirstFrameAgain
 from streamd.core.frames import Frames
@@ -53,9 +53,10 @@ class Csv(Codec["Csv.Config"]):
     field: numbers, `true`, `yes`, `on`, `1` and their opposites, times, JSON.
 
     Rejects keep the original bytes. A row is rejected if it has more or fewer values than there are names
-    (`csv:fields`), if a quote is in a wrong place (`csv:syntax`), or if its header was refused, lost, or read
-    by another codec before a reload (`csv:no_header`). A header is rejected if a name in it is empty,
-    repeated or reserved (`csv:header`), a datagram if it holds only a header (`csv:no_rows`).
+    (`csv:fields`), if a quote is in a wrong place (`csv:syntax`), or if its header was refused or lost, or
+    was read before a reload by another codec or with another delimiter or quote (`csv:no_header`). A header
+    is rejected if a name in it is empty, repeated or reserved (`csv:header`), a datagram if it holds only a
+    header (`csv:no_rows`).
 
     A value with a line end inside quotes needs a frame that holds the whole row: use the framing `nul`,
     `octet_counting` or `length_prefix`, or datagrams without framing. With `newline` such a row is cut into
@@ -119,7 +120,13 @@ class Csv(Codec["Csv.Config"]):
                 raise ValueError(f"the schema {schema.name} requires {', '.join(missing)}: add it to columns")
         self.holds = self.needs_first = config.columns is None
         self._in_each_frame = self.needs_first
-        self._streams: dict[int, _Stream] = {}
+        self.streams: dict[int, _Stream] = {}
+        """Of connections and files, by the `id` of their peer."""
+
+    @property
+    def names_streams(self) -> bool:
+        """Whether the first frame of each connection or file names the fields of the others."""
+        return self.needs_first and not self._in_each_frame
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
         """Raises ValueError for datagrams that a framing cuts: none of the frames is known as the header."""
@@ -138,7 +145,7 @@ class Csv(Codec["Csv.Config"]):
         if not firsts:
             plain = self._plain_records(frames)
             return Decoded(plain) if plain else self.decode_each(frames, range(len(frames)), now)
-        before = [self._streams.pop(id(frames.peer(n)), None) for n in firsts]  # a file repeats its header
+        before = [self.streams.pop(id(frames.peer(n)), None) for n in firsts]  # a file repeats its header
         released = [stream.header for stream in before if stream is not None and stream.header is not None]
         held = [n for n in firsts if self._begin(frames, n)]
         others = sorted(set(range(len(frames))).difference(held))
@@ -151,7 +158,7 @@ class Csv(Codec["Csv.Config"]):
         headers.acks = None
         for index, header in zip(held, headers.sorted_out([[n] for n in range(len(held))]), strict=True):
             key = id(frames.peer(index))
-            self._streams[key] = self._streams[key]._replace(header=header)
+            self.streams[key] = self.streams[key]._replace(header=header)
         places = {index: place for place, index in enumerate(others)}
         done.origins = [places[origin] for origin in done.origins or ()]
         for reject in done.rejects:
@@ -163,7 +170,7 @@ class Csv(Codec["Csv.Config"]):
         """The records if every frame is one row of texts with the same names and no quote; otherwise none."""
         names = self.config.columns
         if names is None and frames.peers.values is None:
-            stream = self._streams.get(id(frames.peers.same))
+            stream = self.streams.get(id(frames.peers.same))
             names = stream.names if stream is not None else None
         if not names or self.schema is not None or self.config.types == "auto":
             return []
@@ -199,13 +206,27 @@ class Csv(Codec["Csv.Config"]):
 
     def forget(self, peer: Peer, now: Now) -> Decoded | None:
         """Release the header of a connection."""
-        stream = self._streams.pop(id(peer), None)
+        stream = self.streams.pop(id(peer), None)
         return None if stream is None or stream.header is None else Decoded([], [], frames=stream.header)
+
+    def can_adopt(self, old: AnyCodec) -> bool:
+        """Rows that were written for the same delimiter and quote have the names that `old` has read."""
+        return (
+            isinstance(old, Csv)
+            and (old.config.delimiter, old.config.quote) == (self.config.delimiter, self.config.quote)
+            and old.names_streams
+            and self.names_streams
+        )
+
+    def adopt(self, old: AnyCodec) -> None:
+        """Go on with the header of each connection."""
+        before = cast("Csv", old)
+        self.streams, before.streams = before.streams, {}
 
     def finish(self, now: Now) -> Decoded | None:
         """Release every header."""
-        headers = [stream.header for stream in self._streams.values() if stream.header is not None]
-        self._streams.clear()
+        headers = [stream.header for stream in self.streams.values() if stream.header is not None]
+        self.streams.clear()
         return Decoded([], [], frames=Frames.merge(headers)) if headers else None
 
     def _begin(self, frames: Frames, index: int) -> bool:
@@ -220,14 +241,14 @@ class Csv(Codec["Csv.Config"]):
         if rows and not _fault_of_header(rows[0]):
             names = _names_of(rows[0])
             alone = len(rows) == 1 or type(frames.payloads[index]) is FirstFrameAgain
-        self._streams[id(peer)] = _Stream(peer, names, None)
+        self.streams[id(peer)] = _Stream(peer, names, None)
         return alone
 
     def _names_of_stream(self, frame: Frame, text: str) -> list[str]:
         """The names from the header of the stream; empty if each frame has a header. Raises `BadData`."""
         if self._in_each_frame:
             return []
-        stream = self._streams.get(id(frame.peer))
+        stream = self.streams.get(id(frame.peer))
         if stream is not None and stream.names:
             return stream.names
         if isinstance(frame.payload, FirstFrame):

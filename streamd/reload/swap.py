@@ -156,7 +156,8 @@ class Swap:
     async def _retire_workers(self, tasks: list[asyncio.Task[None]], timeout_s: float) -> None:
         old = self._old
         kept = {stage.step for pipeline in self._new.pipelines.values() for stage in pipeline.stages}
-        codecs = [feed.codec for workers in self._new.workers.values() for feed in workers.feeds]
+        feeds = [feed for workers in self._new.workers.values() for feed in workers.feeds]
+        codecs = [feed.before or feed.codec for feed in feeds]
         ending = [old.intakes[name].buffer for name in self._changes.sources["removed"]]
         for workers in old.workers.values():
             for pipeline in workers.pipelines:
@@ -176,6 +177,9 @@ class Swap:
                     lost += feed.frames.held
                     feed.frames.held = 0
             log.error("reload_timeout", records_left=lost, waited_s=timeout_s)
+        for feed in feeds:
+            if feed.before is not None:
+                feed.codec.adopt(feed.before)
 
 
 def _same_place(one: AnySink, other: AnySink) -> bool:

@@ -32,5 +32,7 @@ class Feed:
     """What it may still be served before the next source has its turn."""
     taken: Callable[[int, float], None] = lambda _count, _mono_s: None
     """Called with each number of frames taken out of the buffer, and when (`Intake.taken`)."""
+    before: AnyCodec | None = None
+    """The codec of the source before a reload, where `codec` adopts what that one holds."""
     is_due: bool = False
     """Whether the deadline of the codec has come."""

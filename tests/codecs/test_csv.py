@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from streamd.codecs.csv import Csv
+from streamd.codecs.raw import Raw
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import Decoded
 from streamd.core.first_frame import FirstFrame
@@ -75,6 +76,40 @@ def test_two_connections_have_headers_of_their_own_though_their_names_are_equal(
     assert codec.forget(frames.peer(0), NOW) is None
     later = codec.decode(Frames.merge([sent([b"3,4"], frames.peer(0)), sent([b"3,4"], frames.peer(2))]), NOW)
     assert reasons(later) == [(b"3,4", "csv:no_header")]
+
+
+@pytest.mark.parametrize("options", [{}, {"types": "auto"}, {"delimiter": ",", "header": True}])
+def test_the_next_codec_goes_on_with_headers_that_it_would_have_read_alike(options: dict[str, Any]) -> None:
+    codec, peers = new(), [own("one"), own("two"), own("refused")]
+    for peer, header in zip(peers, (b"a,b", b"b,a", b"a,a"), strict=True):
+        codec.decode(stream(header, peer=peer), NOW)
+    following = new(**options)
+    assert following.can_adopt(codec)
+    following.adopt(codec)
+    done = following.decode(Frames.merge([sent([b"x,y"], peer) for peer in peers]), NOW)
+    assert done.records == [{"a": "x", "b": "y"}, {"b": "x", "a": "y"}]
+    assert reasons(done) == [(b"x,y", "csv:no_header")]
+    assert codec.finish(NOW) is None, "it holds nothing any more"
+    released = following.forget(peers[0], NOW)
+    assert released is not None
+    assert released.frames is not None
+    assert released.frames.payloads == [b"a,b"]
+    released = following.finish(NOW)
+    assert released is not None
+    assert released.frames is not None
+    assert released.frames.payloads == [b"b,a"]
+
+
+def test_no_codec_goes_on_with_headers_that_it_would_have_read_otherwise() -> None:
+    here, columns = new(), ["a"]
+    assert not new(delimiter=";").can_adopt(here)
+    assert not new(quote="").can_adopt(here)
+    assert not new(streams=False).can_adopt(here)
+    assert not new().can_adopt(new(streams=False))
+    assert not new(columns=columns).can_adopt(here)
+    assert not new().can_adopt(new(columns=columns))
+    assert not new().can_adopt(Raw(Raw.Config(), None))
+    assert not Raw(Raw.Config(), None).can_adopt(here)
 
 
 def test_a_stop_releases_every_header_that_is_still_held() -> None:

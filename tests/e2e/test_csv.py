@@ -157,32 +157,149 @@ def test_a_file_goes_on_with_its_header_after_a_kill_and_a_rotation(
     assert daemon.dead_letters("log") == []
 
 
-def test_a_reload_keeps_headers_and_another_codec_takes_no_row_for_one(
-    start: Callable[..., Any], wait_until: Any
-) -> None:
-    daemon = start(CSV)
-    sock = connect(daemon)
-    sock.sendall(b"a\n1\n")
-    daemon.wait_rows(1)
+@pytest.fixture
+def reload(wait_until: Any) -> Callable[[Any, str], None]:
+    """Gives the daemon another configuration, and waits until that is in force."""
 
-    def reload(config: str) -> None:
+    def change(daemon: Any, config: str) -> None:
         before = len(daemon.events("reloaded"))
         daemon.config.write_text(config)
         daemon.process.send_signal(signal.SIGHUP)
         wait_until(lambda: len(daemon.events("reloaded")) > before)
 
-    reload(CSV.replace("rotate_wait", "# rotate_wait"))
-    sock.sendall(b"2\n")
+    return change
+
+
+CODEC = 'codec = "csv"'
+SCHEMA = """
+[schemas.reading]
+a = "int"
+"""
+
+
+def test_a_reload_with_other_options_keeps_the_headers_of_open_connections(
+    start: Callable[..., Any], reload: Callable[[Any, str], None]
+) -> None:
+    daemon = start(CSV)
+    socks = [connect(daemon), connect(daemon)]
+    for n, sock in enumerate(socks):
+        sock.sendall(b"a,b\n1,2\n" if n else b"a\n1\n")
     daemon.wait_rows(2)
-    reload(CSV.replace('codec = "csv"', 'codec = { type = "csv", types = "auto" }', 1))
+    for done, config in enumerate(
+        [
+            CSV.replace("rotate_wait", "# rotate_wait"),
+            CSV.replace(CODEC, 'codec = { type = "csv", types = "auto" }', 1),
+            CSV.replace(CODEC, 'codec = "csv"\nschema = "reading"', 1) + SCHEMA,
+            CSV,
+        ],
+        2,
+    ):
+        reload(daemon, config)
+        for n, sock in enumerate(socks):
+            sock.sendall(b"%d,x\n" % done if n else b"%d\n" % done)
+        daemon.wait_rows(2 * done)
+        assert '"held":2' in daemon.control("GET", "/status")[1].replace(" ", "")
+    socks[0].close()
+    socks[1].sendall(b"b,c\n")  # a row like any other: the header stays the first one
+    daemon.wait_rows(11)
+    socks[1].close()
+    daemon.stop()
+    rows = [json.loads(text) for text in data(daemon, "floor")]
+    assert [row["a"] for row in rows if "b" not in row] == ["1", "2", 3, 4, "5"]
+    assert [row for row in rows if "b" in row] == [
+        {"a": "1", "b": "2"}, {"a": "2", "b": "x"}, {"a": 3, "b": "x"}, {"a": 4, "b": "x"},
+        {"a": "5", "b": "x"}, {"a": "b", "b": "c"},
+    ]  # fmt: skip
+    assert daemon.dead_letters("floor") == []
+    assert daemon.books()["floor", "", "", "received"] == 13
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        'codec = { type = "csv", delimiter = ";" }',
+        """codec = { type = "csv", quote = "'" }""",
+        'codec = "text"\n',
+    ],
+    ids=["delimiter", "quote", "another codec between"],
+)
+def test_a_codec_that_cannot_go_on_with_a_header_takes_no_row_for_one(
+    start: Callable[..., Any], wait_until: Any, reload: Callable[[Any, str], None], other: str
+) -> None:
+    daemon = start(CSV)
+    sock = connect(daemon)
+    sock.sendall(b"a\n1\n")
+    daemon.wait_rows(1)
+    reload(daemon, CSV.replace(CODEC, other, 1))
+    if "text" in other:
+        reload(daemon, CSV)
     sock.sendall(b"3\n")
     wait_until(lambda: daemon.dead_letters("floor"))
     nc(daemon, b"b\n4\n")
-    daemon.wait_rows(3)
+    daemon.wait_rows(2)
     sock.close()
     daemon.stop()
-    assert data(daemon, "floor") == ['{"a":"1"}', '{"a":"2"}', '{"b":4}']
+    assert data(daemon, "floor") == ['{"a":"1"}', '{"b":"4"}']
     assert daemon.dead_letters("floor") == [("decode", "csv:no_header", b"3")]
+
+
+SLOW = """
+import asyncio
+from pathlib import Path
+
+async def wait(record):
+    while not (Path(__file__).parent / "go").exists():
+        await asyncio.sleep(0.01)
+    return record
+"""
+
+
+def test_rows_that_wait_in_the_buffer_keep_their_header_over_a_reload_that_waits_for_no_step(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Any, reload: Callable[[Any, str], None]
+) -> None:
+    (tmp_path / "steps.py").write_text(SLOW)
+    step = 'steps = [{ type = "python", function = "steps.py:wait", concurrency = 1, timeout = "1m" }]\nsinks'
+    daemon_settings = '[daemon]\nworkers = 1\nmax_batch = 2\ndrain_timeout = "500ms"\n'
+    config = daemon_settings + CSV.replace("sinks", step, 1)
+    log = tmp_path / "log.csv"
+    log.write_text("n\n0\n")
+    daemon = start(config)
+
+    def waiting() -> list[int]:
+        sources = json.loads(daemon.control("GET", "/status")[1])["sources"]
+        return [source["frames"]["waiting"] for source in sources if source["name"] in ("log", "floor")]
+
+    with log.open("a") as file:
+        for count in range(1, 51):
+            file.write(f"{count}\n")
+    sock = connect(daemon)
+    sock.sendall(b"n\n" + b"".join(b"%d\n" % n for n in range(50)))
+    wait_until(lambda: min(waiting()) > 30)
+    auto = 'codec = { type = "csv", types = "auto" }'
+    reload(daemon, config.replace('types = "auto"', 'types = "text"').replace(CODEC, auto, 1))
+    (tmp_path / "go").touch()
+    daemon.wait_rows(101 - daemon.events("reload_timeout")[0]["records_left"])
+    sock.close()
+    daemon.stop()
+    assert (daemon.dead_letters("log"), daemon.dead_letters("floor")) == ([], [])
+    for source, end in (("log", 51), ("floor", 50)):
+        rows = [int(json.loads(text)["n"]) for text in data(daemon, source)]
+        assert rows == [*range(end - len(rows), end)]
+
+
+def test_a_codec_learns_at_a_reload_that_frames_are_no_datagrams_any_more(
+    start: Callable[..., Any], wait_until: Any, reload: Callable[[Any, str], None]
+) -> None:
+    daemon = start(CSV)
+    daemon.udp(b"a;b\n1;2\n")
+    daemon.wait_rows(1)
+    reload(daemon, CSV.replace('type = "udp"', 'type = "tcp"'))
+    wait_until(lambda: len([e for e in daemon.events("listening") if e.get("source") == "lab"]) == 2)
+    daemon.tcp(b"a;b\n3;4\n5;6\n", "lab")
+    daemon.wait_rows(3)
+    daemon.stop()
+    assert data(daemon, "lab") == [f'{{"a":"{n}","b":"{n + 1}"}}' for n in (1, 3, 5)]
+    assert daemon.dead_letters("lab") == []
 
 
 def test_a_header_that_the_buffer_dropped_is_missed_and_not_replaced_by_a_row(

@@ -88,7 +88,7 @@ class Codec(ABC, Generic[C]):
 
     `forget`, `tick`, `next_deadline` and `finish` are called only on such a codec. The frames of one sender
     stay in order; frames of different senders may be reordered. A reload that changes neither the options
-    nor the schema keeps the codec and the frames that it holds.
+    nor the schema keeps the codec and the frames that it holds. Otherwise the next codec may `adopt` them.
     """
     holds_open: bool = True
     """Whether the acks of held frames stay open. While they are open, no state of steps is stored.
@@ -190,6 +190,21 @@ class Codec(ABC, Generic[C]):
         The worker asks after every call of another method.
         """
         return None
+
+    def can_adopt(self, old: "AnyCodec") -> bool:
+        """Whether this codec, which replaces `old` at a reload, can go on with what `old` holds.
+
+        It is asked while `old` still decodes. If it cannot, `finish` of `old` is called.
+        """
+        del old
+        return False
+
+    def adopt(self, old: "AnyCodec") -> None:
+        """Take from `old`, where `can_adopt` has agreed, the frames it holds and all it knows of senders.
+
+        It is called once, before the first frame of this codec and after the last one of `old`, which is
+        called no more. The frames stay in the books as held.
+        """
 
     def finish(self, now: Now) -> Decoded | None:
         """Release all held frames. Called at a stop, or before another codec replaces this one."""
