@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +42,7 @@ class ControlServer:
     """Serves `ControlRoutes` and `OpenRoutes` to users who may open the socket: `group`, or only this user.
 
     An answer to `/reload` comes when it is over, however long that takes, and a client that goes away does
-    not end it. `refused` counts what `Exchange` does.
+    not end it. `refused` counts what `Exchange` and `OwnOrigin` do.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class ControlServer:
         self.refused = view.control_refused
         self._group = group
         self._exchange = Exchange(
-            lambda: _stack(view, watch, reload, dead_letters),
+            lambda: _stack(view, watch, reload, dead_letters, self.refused),
             self.refused,
             max_connections=MAX_CONNECTIONS,
             max_streams=MAX_STREAMS,
@@ -115,14 +116,15 @@ def short(path: Path) -> Path:
     return path if len(os.fsencode(path)) <= PATH_BYTES else Path(os.path.relpath(path))
 
 
-def _stack(view: View, watch: Watch, reload: Reload, dead_letters: Path) -> MakeParser:
-    from streamd.admin import control_routes, open_routes, stack  # noqa: PLC0415 - too heavy for a start
+def _stack(view: View, watch: Watch, reload: Reload, dead_letters: Path, refused: Counter[str]) -> MakeParser:
+    from streamd.admin import control_routes, open_routes, own_names, stack  # noqa: PLC0415 - too heavy for a start
 
     routes = [
         *open_routes.OpenRoutes(view, watch).routes(),
         *control_routes.ControlRoutes(view, watch, reload, dead_letters).routes(),
     ]
-    return stack.make_parser(stack.Application(routes, _log_fault))
+    app = stack.Application(routes, _log_fault)
+    return stack.make_parser(own_names.OwnOrigin(app, refused))  # the socket may be forwarded to a port
 
 
 def _log_fault(path: str, error: Exception) -> None:

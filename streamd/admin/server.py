@@ -20,9 +20,9 @@ log = structlog.get_logger()
 
 
 class AdminServer:
-    """Serves `OpenRoutes` to everybody who names this host.
+    """Serves `OpenRoutes` to everybody who names this host, but not to web pages of other origins.
 
-    `refused` counts what `Exchange` and `OwnNames` do.
+    `refused` counts what `Exchange`, `OwnNames` and `OwnOrigin` do.
     """
 
     def __init__(self, view: View, watch: Watch, address: Address, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -70,7 +70,8 @@ class AdminServer:
 
         routes = open_routes.OpenRoutes(self._view, self._watch).routes()
         app = stack.Application(routes, _log_fault)
-        return stack.make_parser(own_names.OwnNames(app, self._address.host, self.refused))
+        own_origin = own_names.OwnOrigin(app, self.refused)
+        return stack.make_parser(own_names.OwnNames(own_origin, self._address.host, self.refused))
 
 
 def _log_fault(path: str, error: Exception) -> None:

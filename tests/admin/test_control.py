@@ -116,6 +116,18 @@ async def test_a_reload_answers_what_it_changes_and_knows_who_asked(
     assert reloading.asked == [(dry, AskingProcess(os.getpid(), os.getuid(), os.getgid()))]
 
 
+@pytest.mark.parametrize(
+    "line", ["Origin: http://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"]
+)
+@pytest.mark.parametrize("target", ["POST /reload", "GET /status?watch=1", "GET /dead-letters"])
+async def test_a_web_page_gets_nothing_where_the_socket_is_forwarded_to_a_port(
+    control: ControlServer, reloading: Reloading, target: str, line: str
+) -> None:
+    answer = await raw(control, f"{target} HTTP/1.1\r\nHost: localhost:8080\r\n{line}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert (reloading.asked, control.refused) == ([], {"origin": 1})
+
+
 @pytest.mark.parametrize(("kind", "code"), [(ConfigError, 422), (EnvironmentFault, 503)])
 async def test_a_refused_reload_is_its_lines(
     control: ControlServer, reloading: Reloading, kind: type[Exception], code: int

@@ -125,6 +125,48 @@ async def test_only_our_own_names_are_answered(server: AdminServer, host: str, c
     assert server.refused["host"] == (code == 421)
 
 
+OTHER_PAGES = [
+    ("Origin: http://evil.example",),
+    ("Origin: http://localhost.evil.example:9900",),
+    ("Origin: null",),
+    ("Origin: ",),
+    ("Origin: http://localhost:3000",),
+    ("Origin: https://localhost:9900",),
+    ("Origin: http://127.0.0.1:9900",),
+    ("Origin: http://localhost:9900, http://evil.example",),
+    ("Origin: http://localhost:9900", "Origin: http://evil.example"),
+    ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: image"),
+    ("Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty"),
+    ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"),
+]
+OWN_PAGES = [
+    (),
+    ("Origin: http://localhost:9900",),
+    ("Origin: HTTP://LOCALHOST:9900", "Sec-Fetch-Site: same-origin"),
+    ("Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"),
+]
+LINK = ("Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "code"),
+    [
+        *((path, headers, 403) for headers in OTHER_PAGES for path in ("/metrics", "/readyz?watch=1")),
+        *((path, headers, 200) for headers in OWN_PAGES for path in ("/healthz", "/readyz?watch=0")),
+        ("/metrics", LINK, 200),
+        ("/readyz?watch=1", LINK, 403),
+    ],
+)
+async def test_a_web_page_of_another_origin_is_not_answered(
+    server: AdminServer, path: str, headers: tuple[str, ...], code: int
+) -> None:
+    lines = "".join(f"{header}\r\n" for header in ("Host: localhost:9900", *headers))
+    answer = await raw(server, f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    assert answer.startswith(f"HTTP/1.1 {code} ".encode())
+    assert b"access-control" not in answer.lower()
+    assert server.refused["origin"] == (code == 403)
+
+
 async def test_http_1_0_needs_no_host(server: AdminServer) -> None:
     assert (await raw(server, b"GET /healthz HTTP/1.0\r\n\r\n")).endswith(b"\r\n\r\nok\n")
 
