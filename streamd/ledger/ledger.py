@@ -96,10 +96,17 @@ class Ledger:
                     await self._db.execute(statement)
                 await self._note_unended(now_s)
                 await self._mark("start", from_epoch(now_s), self.run_id, 0, 1, self.kind)
+                await self._name_sources(from_epoch(now_s))
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"{_refusal(self._db.path)}: {error}") from error
         self._db.ledger = self
         self._db.recovery.add_user(self._resume)
+
+    async def _name_sources(self, at: str) -> None:
+        """Write a zero for each source: if the run is killed before its first flush, its minute has a row."""
+        received = {Key(*entry[:5]) for entry in self.books.entries() if entry.counter == "received"}
+        rows = [(at, self.run_id, 0, *key, 0) for key in sorted(received)]
+        await self._db.execute_many(UPSERT.format(UPSERT_PLACES), rows)
 
     async def _resume(self) -> None:
         """Read back this run's numbers after the file was reopened, because it may be another file."""

@@ -266,12 +266,34 @@ async def test_a_commit_just_before_the_end_hides_no_unwritten_interval(path: Pa
     ]
 
 
-async def test_a_run_killed_before_its_first_flush_is_unclean_too(path: Path) -> None:
-    async with Run(path, "one", Clock()):
+@pytest.mark.parametrize("interval_s", [5.0, 60.0, 3600.0])
+async def test_a_run_killed_before_its_first_flush_is_unclean_and_its_minute_unknown(
+    path: Path, interval_s: float
+) -> None:
+    async with killed_at_once(path, "one", Clock(EIGHT + 61), interval_s):
         pass
-    async with Run(path, "two", Clock(EIGHT + 1)):
-        pass
+    async with Run(path, "two", Clock(EIGHT + 125)) as run:
+        run.receive(1)
+        await run.ledger.close()
     assert ("one", "unclean", None) in lifecycle(path)
+    rows = ask(path, "SELECT substr(minute, 15, 2), source, received, percent FROM completeness")
+    assert rows == [("01", "hall", 0, None), ("01", "lab", 0, None), ("02", "lab", 1, None)]
+
+
+async def test_a_run_that_received_nothing_is_complete_in_the_minute_of_its_start(path: Path) -> None:
+    async with killed_at_once(path, "one", Clock()) as run:
+        await run.ledger.close()
+    async with killed_at_once(path, "two", Clock(EIGHT + 1)) as run:
+        await run.ledger.close()
+    rows = ask(path, "SELECT source, received, lost, percent FROM completeness")
+    assert rows == [("hall", 0, 0, 100.0), ("lab", 0, 0, 100.0)]
+
+
+def killed_at_once(path: Path, run_id: str, clock: Clock, interval_s: float = 5.0) -> Run:
+    run = Run(path, run_id, clock, interval_s)
+    for source in ("lab", "hall"):
+        run.receive(0, source)
+    return run
 
 
 @pytest.mark.usefixtures("a_lock_is_noticed_at_once")
