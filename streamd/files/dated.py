@@ -81,7 +81,7 @@ class DatedPath:
         except ValueError:
             return None
 
-    def is_to_come(self, path: Path, moment: datetime) -> bool:
+    def is_in_future(self, path: Path, moment: datetime) -> bool:
         """True if the file's period begins after the moment."""
         start = self.start_of_file(path)
         return start is not None and start > moment

@@ -101,14 +101,14 @@ class RotatingFile:
             unfinished = self._others() if self._compress and path.parent.is_dir() else []
             for other in unfinished:
                 if _NUMBERED.fullmatch(other.name) is None and self._is_earlier(other, path):
-                    held = self._look_at(other) or held
+                    held = self._check_file(other) or held
         except OSError as error:
             raise fault(path, error) from None
-        held = self._look_at(path) or held
+        held = self._check_file(path) or held
         if held is not None:
             raise held
 
-    def _look_at(self, path: Path) -> SinkError | None:
+    def _check_file(self, path: Path) -> SinkError | None:
         """Raise `SinkError` if the file cannot be written. The error for a held lock is returned instead."""
         try:
             if try_file(path) is None:
@@ -146,7 +146,7 @@ class RotatingFile:
             finished = self._leave(path)
         if self._fd < 0 or not self._is_where_it_was():
             self._switch_to(path)
-        size = self._take_back()
+        size = self._undo_failed_write()
         full = self._max_size_bytes is not None and size + len(data) > self._max_size_bytes
         if full and size > len(self._header):
             self._set_aside(path)
@@ -159,7 +159,7 @@ class RotatingFile:
         """Close the file."""
         if self._fd >= 0 and self._torn_at is not None:
             with contextlib.suppress(OSError):  # the next open cuts the torn line
-                self._take_back()
+                self._undo_failed_write()
         self._close()
 
     def tidy(self) -> None:
@@ -187,11 +187,11 @@ class RotatingFile:
                 os.fdatasync(self._fd)
         except OSError:
             with contextlib.suppress(OSError):  # the next attempt undoes the write
-                self._take_back()
+                self._undo_failed_write()
             raise
         self._torn_at = None
 
-    def _take_back(self) -> int:
+    def _undo_failed_write(self) -> int:
         """Undo a failed write, if there is one, and return the size of the file."""
         size = os.fstat(self._fd).st_size
         if self._torn_at is not None:

@@ -53,7 +53,7 @@ class StoredTable:
             yield from reversed(files)
             return
         dated = DatedPath(self.path)
-        present = [path for path in files if not dated.is_to_come(path, moment)]
+        present = [path for path in files if not dated.is_in_future(path, moment)]
         found = False
         for path in reversed(present):
             if foreign(path) is None:
@@ -67,7 +67,7 @@ class StoredTable:
         if not is_dated(self.path):
             return []
         dated = DatedPath(self.path)
-        return [path for path in existing(self.path) if dated.is_to_come(path, moment)]
+        return [path for path in existing(self.path) if dated.is_in_future(path, moment)]
 
     def left_out(self) -> dict[Path, str]:
         """Files under a dated path that are no databases, each with the reason."""

@@ -1,1 +1,1 @@
-"""SQLite files: opened, written, recovered, kept in bounds and read."""
+"""SQLite files: opening, writing, recovery, retention and reading."""

@@ -1,4 +1,4 @@
-"""Several databases read as one: each a schema of one connection, and dated files as one table."""
+"""Reads several databases through one connection, with the tables of dated files united in views."""
 
 import sqlite3
 from collections import defaultdict
@@ -25,9 +25,10 @@ _NO_DATABASE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class Attached(NamedTuple):
-    """A read-only connection, and the dated files it does not read.
+    """A read-only connection, and the dated files that it does not read.
 
-    `older` (newest first) found no room, `foreign` are no databases: each with the reason.
+    `older` holds the files (newest first) beyond SQLite's limit of attached databases. `foreign` holds the
+    files that are no databases, each with the reason.
     """
 
     connection: sqlite3.Connection
@@ -36,14 +37,13 @@ class Attached(NamedTuple):
 
 
 def open_schemas(schemas: Mapping[str, Path]) -> Attached:
-    """Attach the files of each schema.
+    """Open a connection with the files of each schema attached. `schemas` has `main` first.
 
-    `schemas` has `main` first. Of a dated path the newest file is the schema itself, and every file is a
-    schema by its own name (`"logs-2026-01-31"`); a table that is in several of them is then one temporary
-    view over all, under its own name. SQLite attaches ten files at most, so the oldest are left out.
-    Files that are not there, and dated ones that are no databases, are passed over. Raises
-    `EnvironmentFault` where `main` has none, and `QueryRefused` where not even the newest of each schema
-    can be read at once.
+    Of a dated path, the newest file is the schema itself, and every file is also a schema of its own name
+    (`"logs-2026-01-31"`). A table in several of these files becomes a temporary view over all of them. SQLite
+    attaches ten files at most, so the oldest are left out. Missing files, and dated files that are no
+    databases, are left out too. Raises `EnvironmentFault` if `main` has no database, and `QueryRefused` if
+    there are more schemas than SQLite attaches.
     """
     no_databases: dict[Path, str] = {}
     there = {name: _databases(path, no_databases) for name, path in schemas.items()}
@@ -81,17 +81,19 @@ def open_schemas(schemas: Mapping[str, Path]) -> Attached:
 
 
 def _by_own_names(schemas: Mapping[str, Path], there: Mapping[str, list[Path]]) -> list[tuple[str, Path]]:
-    """The dated files, each with the schema whose tables it adds to: the newest, under that schema already,
-    first and with none; then the others, the newest of them first.
+    """The dated files to attach by their own names, each with the schema whose tables it adds to.
+
+    The newest file of each schema comes first, with "": it is attached as the schema already. The others
+    follow, newest first.
     """
     newest = [("", files[-1]) for name, files in there.items() if files and files != [schemas[name]]]
     return newest + [(name, path) for name, files in there.items() for path in reversed(files[:-1])]
 
 
 def existing(path: Path) -> list[Path]:
-    """The files of a path that may be dated, oldest first. A file of just this name comes first.
+    """The existing files of a path, which may be dated, oldest first.
 
-    Raises `EnvironmentFault` where this user may not look.
+    If a file has exactly this name, only that file. Raises `EnvironmentFault` without permission to read.
     """
     try:
         return [path] if is_there(path) else files_of(path)
@@ -100,7 +102,7 @@ def existing(path: Path) -> list[Path]:
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
-    """A name for a schema that none has, and which is taken from now on."""
+    """An unused name for a schema, which is added to `taken`."""
     name, count = stem, 1
     while name.lower() in taken:
         count += 1
@@ -110,9 +112,9 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 
 def _databases(path: Path, no_databases: dict[Path, str]) -> list[Path]:
-    """The files of a path, oldest first. Of a dated one without those that go into `no_databases`.
+    """The files of a path, oldest first. Dated files that are no databases are put into `no_databases`.
 
-    Each is known by its first bytes, the newest by its schema: it is the one that is always read.
+    Files are checked by their first bytes. The schema of the newest one is read too, as it is always used.
     """
     files = existing(path)
     if files == [path]:
@@ -125,19 +127,19 @@ def _databases(path: Path, no_databases: dict[Path, str]) -> list[Path]:
 
 
 def _damage(path: Path) -> str | None:
-    """Why the schema of the file cannot be read, where that is because it is no database."""
+    """Why the file is no database, found by reading its schema; None if it is one."""
     try:
         with closing(open_read_only(path)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.DatabaseError as error:
         return str(error) if primary_code(error) in _NO_DATABASE else None
-    except EnvironmentFault:  # it has gone meanwhile: whoever opens it says so
+    except EnvironmentFault:  # removed meanwhile; opening it raises the error
         return None
     return None
 
 
 def _attach(connection: sqlite3.Connection, path: Path, schema: str) -> bool:
-    """False where the file has gone since it was looked for: retention removes old ones at any time."""
+    """Attach the file. False if it was removed meanwhile: retention may remove old files at any time."""
     try:
         connection.execute(f"ATTACH ? AS {quote(schema)}", (read_only_uri(path),))
     except sqlite3.OperationalError:
@@ -148,9 +150,9 @@ def _attach(connection: sqlite3.Connection, path: Path, schema: str) -> bool:
 
 
 def _unite(connection: sqlite3.Connection, schemas: Sequence[str], seen: set[str]) -> None:
-    """A temporary view over each table that several of these have, oldest first, with the columns of all.
+    """Create a temporary view over each table of these schemas (oldest first), with the columns of all.
 
-    Tables in `seen` keep their place: SQL means the schema that comes first by a bare name.
+    Tables in `seen` get no view: in SQL, a bare name means the table in the first schema that has it.
     """
     places: defaultdict[str, dict[str, dict[str, str]]] = defaultdict(dict)
     names: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Rows of the catch-all table: one JSON text a record."""
+"""Makes rows for the catch-all table, which holds each record as JSON text."""
 
 from collections.abc import Iterable
 from itertools import chain
@@ -20,25 +20,25 @@ _COLUMNS = tuple(CATCH_ALL_COLUMNS)
 
 
 class CatchAllRows:
-    """Makes (received_at, source, peer, record as JSON) of records of any shape. 0.3 µs a record."""
+    """Makes rows (received_at, source, peer, record as JSON) from records of any shape. 0.3 µs a record."""
 
     columns = CATCH_ALL_COLUMNS
     bools: tuple[str, ...] = ()
 
     def accepts_typed(self, schema: Schema) -> bool:
-        """Never: JSON is made of dicts."""
+        """Always False: JSON is made from dicts."""
         del schema
         return False
 
     def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Any]] | None:
-        """Columns, and values row after row; None where a record has to be looked at."""
+        """Columns, and the values of all rows in one sequence; None if records must be checked one by one."""
         texts = _at_once(_plain(batch))
         if texts is None:
             return None
         return _COLUMNS, chain.from_iterable(zip(*metadata(batch), texts, strict=False))
 
     def of(self, batch: Batch) -> Rows:
-        """The rows of a batch. A record JSON has no word for is rejected."""
+        """The rows of a batch. A record that has no JSON form is rejected."""
         records = _plain(batch)
         rows = Rows(_COLUMNS, indexes=range(len(records)))
         texts = _at_once(records)
@@ -58,18 +58,18 @@ class CatchAllRows:
 
 
 def _plain(batch: Batch) -> list[Any]:
-    """The records without the metadata that have columns of their own."""
+    """The records without the metadata keys, which have columns of their own."""
     if not batch.lifted:
         return batch.records
     return [{k: v for k, v in record.items() if k not in _METADATA} for record in batch.records]
 
 
 def _at_once(records: list[Any]) -> list[str] | None:
-    """The JSON of each record; None where one of them has to be looked at."""
+    """The JSON of each record; None if the records must be encoded one by one."""
     try:
         text = _encode_lines(records).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
-    if "null" in text:  # may stand for a NaN
+    if "null" in text:  # the encoder also writes null for NaN
         return None
     return text.split("\n")[:-1]

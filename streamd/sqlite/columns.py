@@ -1,4 +1,4 @@
-"""What a column of a typed table is, and which values of a record it holds."""
+"""The columns of typed tables: their settings, SQL types and checks."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ SQL_TYPES: dict[FieldType, str] = {
     "bytes": "BLOB",
     "any": "ANY",
 }
-"""The type of a STRICT table's column for each type of field."""
+"""The SQL type of a STRICT table's column for each field type."""
 
 FIELD_TYPES: dict[str, FieldType] = {
     "TEXT": "str",
@@ -27,13 +27,13 @@ FIELD_TYPES: dict[str, FieldType] = {
     "BLOB": "bytes",
     "ANY": "any",
 }
-"""The type of field that any value in a column of this SQL type has; what is not here is not ours."""
+"""The field type for each SQL type. No streamd table has columns of other SQL types."""
 
 _LARGEST = 1.7976931348623157e308
 
 
 class ColumnSettings(FieldSettings):
-    """One column: a type as a text, or a table with `type` and the keys below."""
+    """One column, written as a type, or as a table with `type` and the keys below."""
 
     required: bool = Field(False, description="a record without it, or with null in it, is rejected")
     from_key: str | None = Field(
@@ -45,12 +45,12 @@ class ColumnSettings(FieldSettings):
 
 
 def key_of(name: str, settings: FieldSettings) -> str:
-    """The key or dotted path of a record at which this column finds its value."""
+    """The key or dotted path in a record from which the column takes its value."""
     return (settings.from_key or name) if isinstance(settings, ColumnSettings) else name
 
 
 def annotation(field: FieldSettings) -> Any:
-    """The type by which `msgspec.convert` checks a value for this column."""
+    """The type annotation with which `msgspec.convert` checks a value for this column."""
     plain: Any
     match field.type:
         case "int":
@@ -60,7 +60,7 @@ def annotation(field: FieldSettings) -> Any:
         case "float":
             ge_float = -_LARGEST if field.ge is None else field.ge
             le_float = _LARGEST if field.le is None else field.le
-            plain = Annotated[float, msgspec.Meta(ge=ge_float, le=le_float)]  # between which NaN is not
+            plain = Annotated[float, msgspec.Meta(ge=ge_float, le=le_float)]  # the bounds also refuse NaN
         case "timestamp":
             plain = str | int | float
         case "json" | "any":

@@ -1,4 +1,4 @@
-"""A user's condition in SQL, before it is put into a statement of ours."""
+"""Checks a user's SQL condition before it becomes a part of a statement."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ def bracketed(
     condition: str,
     parameters: Sequence[Any] | Mapping[str, Any] = (),
 ) -> str:
-    """The condition in brackets, once it is known to be one expression over the rows of `table`.
+    """The condition in brackets, if it is one expression over the rows of `table`.
 
-    Bare behind WHERE it cannot close a bracket that it did not open; in brackets it cannot go on with a
-    clause of its own. What passes both is one expression. It is compiled for that, and never run. Raises
-    `sqlite3.Error` where it is none, to be told as every wrong question (`only_reading`).
+    The condition is compiled twice, and never run. Without brackets after WHERE, it cannot close a bracket
+    that it did not open. In brackets, it cannot continue with another clause. A text that passes both is one
+    expression. Raises `sqlite3.Error` for any other text; `only_reading` turns that into `QueryRefused`.
     """
-    inside = f"({condition}\n)"  # the line end keeps a comment at the end from hiding our bracket
+    inside = f"({condition}\n)"  # the line end keeps a trailing comment from hiding the closing bracket
     for where in (condition, inside):
-        sql = f"EXPLAIN SELECT 1 FROM main.{quote(table)} WHERE {where}"  # noqa: S608 - this is the question
+        sql = f"EXPLAIN SELECT 1 FROM main.{quote(table)} WHERE {where}"  # noqa: S608 - the user's condition
         connection.execute(sql, parameters).close()
     return inside

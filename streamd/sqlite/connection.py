@@ -15,19 +15,23 @@ Params = Sequence[Any]
 _BUSY_TIMEOUT_S = 1.0
 _CACHED_STATEMENTS = 512
 
-# At debug it would print every parameter of every row.
+# At level debug it would log every parameter of every row.
 logging.getLogger("aiosqlite").setLevel(logging.WARNING)
 
 
 class SqliteConnection(aiosqlite.Connection):
-    """With one more way in: a whole transaction in one trip to the thread; each trip costs a turn."""
+    """An aiosqlite connection that can also run a whole transaction in one call to its thread.
+
+    Each call to the thread costs a turn of the loop.
+    """
 
     @classmethod
     def to(cls, path: Path) -> Self:
-        """Not connected before it is awaited.
+        """A connection to the file. It connects when it is awaited.
 
-        Python's implicit BEGIN IMMEDIATE is wanted: where a full disk has made SQLite roll back, statements
-        already under way begin a new transaction, which is rolled back too; they never commit themselves.
+        Python's implicit BEGIN IMMEDIATE is needed. If a full disk makes SQLite roll back, the statements
+        already under way begin a new transaction, which is rolled back too. Without the implicit BEGIN each
+        of them would commit itself.
         """
         connect = partial(
             sqlite3.connect,
@@ -39,10 +43,10 @@ class SqliteConnection(aiosqlite.Connection):
         return cls(connect, iter_chunk_size=64)
 
     def write_all(self, statements: Iterable[tuple[str, Params]]) -> "asyncio.Future[list[Any]]":
-        """Begin, run every statement, commit; roll back where anything fails. They are made on the thread.
+        """Run all statements in one transaction on the thread, which is rolled back on any error.
 
-        It is on its way there when this returns. A task would hand it over a turn of the loop later, and what
-        else is ready in that turn may take milliseconds, in which the thread would have nothing to do.
+        The iterable is consumed on the thread. The work is queued when this method returns. A task would
+        queue it one turn of the loop later, and that turn may take milliseconds in which the thread is idle.
         """
         outcome: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._tx.put_nowait((outcome, partial(_write_all, self._conn, statements)))
@@ -56,6 +60,6 @@ def _write_all(connection: sqlite3.Connection, statements: Iterable[tuple[str, P
             connection.execute(sql, params)
         connection.execute("COMMIT")
     except BaseException:
-        connection.rollback()  # does nothing where SQLite has done it itself
+        connection.rollback()  # does nothing if SQLite has already rolled back
         raise
     return []

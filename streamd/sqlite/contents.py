@@ -1,7 +1,7 @@
-"""The contents of an open database's files, as SQLite left them; what another hand wrote there is noticed.
+"""Detects that another program has overwritten the contents of an open database's files.
 
-`cp backup.db streamd.db` and `: > streamd.db-wal` leave the names and the inodes as they were. SQLite sees
-nothing of it and goes on with its index of the log, so that rows told to be stored are in no file.
+`cp backup.db streamd.db` and `: > streamd.db-wal` change neither names nor inodes. SQLite does not notice
+them and continues with its index of the log, so that committed rows are in no file.
 """
 
 import os
@@ -13,8 +13,8 @@ from streamd.sqlite.files import NO_FILE
 
 _INDEX_BYTES = 132
 _INDEX = struct.Struct("=14xHI12x8s56xI28xI")
-"""Of the log's index: bytes of a page, frames, salt; frames that are in the file, and that are meant to be.
-https://sqlite.org/walformat.html"""
+"""Fields of the log's index: page size, frames, salt, frames checkpointed (`nBackfill`) and frames that a
+checkpoint has attempted (`nBackfillAttempted`). See https://sqlite.org/walformat.html"""
 _HEADER_BYTES = 100
 _LOG_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 
@@ -28,22 +28,23 @@ class _Index(NamedTuple):
 
 
 class Contents:
-    """Reads through the descriptors that SQLite has open: none is opened, and none is closed.
+    """Compares the contents of the files with those of the last check, through SQLite's own descriptors.
 
-    A checkpoint that ends between two looks hides what else was written into the file meanwhile.
+    It opens and closes no descriptor. It cannot detect a foreign write between two checks if a checkpoint
+    ended in the same time.
     """
 
     def __init__(self, database: tuple[int, int], log: tuple[int, int], index: tuple[int, int]) -> None:
         self._identities = {"database": database, "log": log, "index": index}
         self._descriptors = {name: descriptor(identity) for name, identity in self._identities.items()}
-        self._index = self._look_into_index()
+        self._index = self._read_index()
         self._header = self._read("database", _HEADER_BYTES)
         self._written = (0, 0)
-        """Size and time of change of the database file."""
+        """Size and mtime (nanoseconds) of the database file at the last check."""
 
     def overwritten(self, database: os.stat_result, log: os.stat_result) -> str | None:
-        """`database` or `log`, whichever has contents of others; None where all is as it was. 3 µs."""
-        before = self._look_into_index()
+        """`database` or `log` if another program has overwritten that file, else None. 3 µs."""
+        before = self._read_index()
         if before is None:
             return None
         written = (database.st_size, database.st_mtime_ns)
@@ -64,24 +65,24 @@ class Contents:
         was = self._index
         return (
             was is None
-            or now.in_file != now.meant_to_be  # one is under way
+            or now.in_file != now.meant_to_be  # a checkpoint is under way
             or (now.salt, now.in_file, now.meant_to_be) != (was.salt, was.in_file, was.meant_to_be)
         )
 
     def _is_other(self, size_bytes: int) -> bool:
-        """Not so where `touch` has changed the time."""
+        """Whether the size or the header has changed, and not only the mtime (`touch`)."""
         if self._written == (0, 0):
             return False
         return size_bytes != self._written[0] or self._read("database", _HEADER_BYTES) != self._header
 
     def _is_settled(self, before: _Index) -> bool:
-        """Whether nobody has written the log since the look at its index."""
-        return self._look_into_index() == before
+        """Whether the log was not written since its index was read."""
+        return self._read_index() == before
 
     def _salt(self) -> bytes:
         return self._read("log", 24)[16:]
 
-    def _look_into_index(self) -> _Index | None:
+    def _read_index(self) -> _Index | None:
         found = self._read("index", _INDEX_BYTES)
         if len(found) < _INDEX_BYTES:
             return None
@@ -97,7 +98,7 @@ class Contents:
         return b""
 
     def are_open(self) -> bool:
-        """Whether the descriptors are still those of the files; SQLite may have others for them now."""
+        """Whether the descriptors still belong to the files; SQLite may have opened others since."""
         for name, number in self._descriptors.items():
             try:
                 found = os.fstat(-1 if number is None else number)
@@ -109,7 +110,7 @@ class Contents:
 
 
 def descriptor(wanted: tuple[int, int]) -> int | None:
-    """An open file of this process, also where it has no name any more."""
+    """The descriptor by which this process has a file (device, inode) open, even after it was deleted."""
     if wanted == NO_FILE:
         return None
     for number in os.listdir("/proc/self/fd"):  # noqa: PTH208 - as strings

@@ -1,4 +1,4 @@
-"""One writer connection to one SQLite file."""
+"""The writer connection to one SQLite file, with transactions, ledger entries and recovery."""
 
 import asyncio
 import sqlite3
@@ -31,33 +31,33 @@ class CommitLedger(Protocol):
     """Writes the numbers of a commit into the same transaction as the rows they count."""
 
     def rows(self, entries: Sequence[Entry]) -> tuple[str, list[tuple[Any, ...]]]:
-        """The statement that writes `entries` into the ledger, and its parameters, a tuple a row."""
+        """The statement that writes `entries` to the ledger, and its parameters, one tuple for each row."""
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        """The transaction with these rows has been committed."""
+        """Called once the transaction with these entries is committed."""
 
 
 class Database:
     """One writer connection to one SQLite file, in WAL mode, on a thread of its own.
 
-    Whoever writes opens a `transaction`; there is one at a time. Errors of the environment (locked, disk
-    full, …) come as `SinkError`, errors of a statement or its data as the `sqlite3.Error` they are.
+    Writers use `transaction` or `write`, one at a time. Errors of the environment (locked, disk full, …) are
+    raised as `SinkError`, errors of a statement or its data as `sqlite3.Error`.
 
-    A cancelled caller never leaves a statement with unknown outcome behind: it is awaited, then the
-    transaction is rolled back. One that comes during COMMIT is delivered when the outcome is known and,
-    where that is success, when the caller's code after the transaction has run up to its next await.
+    If a caller is cancelled, its running statement is awaited, then the transaction is rolled back. A
+    cancellation during COMMIT is delayed until the outcome is known. If the commit succeeded, the caller's
+    code after the transaction first runs up to its next await.
     """
 
     def __init__(self, path: Path, synchronous: Synchronous = "normal", *, reclaim: bool = False) -> None:
-        """With `reclaim` a new file is made so that `vacuum_some` can give its free pages back."""
+        """`reclaim`: make a new file with auto_vacuum, so that `vacuum_some` can give free pages back."""
         self.path = path
         self.reclaim = reclaim
         self.synchronous = synchronous
         self.lock = asyncio.Lock()
         self.ledger: CommitLedger | None = None
         self.set_aside: Path | None = None
-        """Where the file went that was found corrupt at open."""
-        self.write_ahead_log = WriteAheadLog(path, self._fetch_in_place)
+        """The new path of a file that was corrupt at open."""
+        self.write_ahead_log = WriteAheadLog(path, self._fetch_checked)
         self.recovery = Recovery(self)
         self._connection: SqliteConnection | None = None
         self._holder: asyncio.Task[Any] | None = None
@@ -65,7 +65,7 @@ class Database:
         self._hang_s = 0.0
 
     async def open(self) -> None:
-        """Make or open the file. A corrupt one is renamed and a fresh one made. Raises `EnvironmentFault`."""
+        """Open or create the file. A corrupt file is renamed and replaced. Raises `EnvironmentFault`."""
         files.refuse_unusable(self.path)
         fault = await asyncio.to_thread(files.fault_of, self.path)
         if fault is not None:
@@ -80,24 +80,24 @@ class Database:
             raise
 
     async def connect(self) -> None:
-        """Make or open what is at the path. For `open` and `Recovery`. Raises `EnvironmentFault`."""
+        """Open or create the file at the path. For `open` and `Recovery`. Raises `EnvironmentFault`."""
         files.prepare(self.path)
         connector = SqliteConnection.to(self.path)
         self._holder = asyncio.current_task()
         try:
             self._connection = connector
             await connector
-            if self.reclaim:  # means nothing to a file that has tables
+            if self.reclaim:  # has no effect on a file with tables
                 await self.fetch("PRAGMA auto_vacuum=INCREMENTAL")
             await self._begin_log()
             for pragma in (
                 f"synchronous={self.synchronous}",
                 f"wal_autocheckpoint={CHECKPOINT_PAGES}",
                 f"journal_size_limit={_JOURNAL_MOST_BYTES}",
-                "secure_delete=OFF",  # on in some builds: it writes zeros over every row that is replaced
+                "secure_delete=OFF",  # some builds turn it on, which overwrites every replaced row with zeros
             ):
                 await self.fetch(f"PRAGMA {pragma}")
-            await self._look_for_vacuum()
+            await self._check_auto_vacuum()
             self._hang_s = failpoints.hang_s("sqlite.commit", self.path)
             if self._hang_s:
                 await self._connection.create_function("streamd_hang", 1, time.sleep)
@@ -109,7 +109,7 @@ class Database:
             self._holder = None
 
     async def close(self) -> None:
-        """Bring the log into the file and close. Safe to call twice; a fault here loses nothing."""
+        """Checkpoint the log and close. Safe to call twice. An error here loses no rows."""
         if self._connection is None:
             await self.recovery.close()
             return
@@ -117,7 +117,7 @@ class Database:
             await _done(self.write_ahead_log.checkpoint)
         try:
             for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(TRUNCATE)"):
-                await self._fetch_in_place(f"PRAGMA {pragma}")
+                await self._fetch_checked(f"PRAGMA {pragma}")
         except (SinkError, sqlite3.Error) as error:
             structlog.get_logger(__name__).warning(
                 "database_not_checkpointed", path=str(self.path), why=str(error)
@@ -126,17 +126,17 @@ class Database:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection."""
+        """Whether the connection is open."""
         return self._connection is not None
 
     async def require(self, synchronous: Synchronous) -> None:
-        """Where two users of the file differ, the stricter wins."""
+        """Use the stricter of two users' `synchronous` settings."""
         if synchronous == "full" and self.synchronous != "full":
             await self.fetch("PRAGMA synchronous=full")
             self.synchronous = "full"
 
     async def sizes_bytes(self) -> tuple[int, int]:
-        """What the file's pages take, without the log beside it, and how much of that is free."""
+        """Size of the file's pages without the log, and the size of the free ones among them."""
         ((pages, free_pages, page_bytes),) = await self.fetch(
             "SELECT page_count, freelist_count, page_size"
             " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
@@ -144,15 +144,15 @@ class Database:
         return pages * page_bytes, free_pages * page_bytes
 
     async def used_bytes(self) -> int:
-        """What of the file's pages is not free."""
+        """Size of the file's pages that are in use."""
         file_bytes, free_bytes = await self.sizes_bytes()
         return file_bytes - free_bytes
 
     async def vacuum_some(self, most_pages: int) -> None:
-        """Give so many free pages back to the disk; nobody writes meanwhile."""
+        """Give at most `most_pages` free pages back to the disk. Holds the write lock."""
         async with self.lock:
             self.recovery.check()
-            # A PRAGMA that works step by step is run to its end only as a script.
+            # Only as a script does this PRAGMA run to its end: it frees one page with each step.
             script = f"PRAGMA incremental_vacuum({most_pages})"
             task = asyncio.ensure_future(self._live.executescript(script))
             if await _done(task):
@@ -164,10 +164,10 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[list[Entry]]:
-        """Hold the write lock; commit at the end, roll back on any error.
+        """Hold the write lock. Commits at the end, rolls back on any error.
 
-        Gives a list: the entries put into it are written by `ledger`, if this file has one, in the same
-        transaction. Only the task that opened it may use it, and transactions do not nest.
+        Yields a list for ledger entries, which `ledger` (if the file has one) writes in the same
+        transaction. Only the task that opened the transaction may use it. Transactions do not nest.
         """
         if self._holder is not None and self._holder is asyncio.current_task():
             raise RuntimeError("a transaction was opened inside a transaction")
@@ -176,7 +176,7 @@ class Database:
             entries: list[Entry] = []
             try:
                 self.recovery.check()
-                if self._live.in_transaction:  # a rollback failed, which only a failing disk brings about
+                if self._live.in_transaction:  # an earlier rollback failed, which only a failing disk causes
                     await self._rollback()
                 await self.run("BEGIN IMMEDIATE")
                 yield entries
@@ -188,11 +188,11 @@ class Database:
                 self._holder = None
 
     async def write(self, statements: Iterable[tuple[str, Params]], entries: Sequence[Entry] = ()) -> None:
-        """Run all statements as one transaction, in a single trip to the connection's thread.
+        """Run all statements as one transaction, in a single call to the connection's thread.
 
-        They are taken from the iterable there, one by one: a value that is bound at once is still in that
-        processor's cache, and the parameters of one statement are all that is held.
-        `entries` go to the ledger as with `transaction`. On any error nothing of it is kept.
+        The thread takes the statements from the iterable one by one. So values are bound while they are in
+        the processor's cache, and the parameters of only one statement are in memory. `entries` go to the
+        ledger as in `transaction`. On any error the transaction is rolled back.
         """
         async with self.lock:
             self.recovery.check()
@@ -208,7 +208,7 @@ class Database:
             await self._committed(self._live.write_all(chain(statements, work)), entries)
 
     async def execute(self, sql: str, params: Params = ()) -> None:
-        """Run one statement, in the caller's transaction or, where it has none, in one of its own."""
+        """Run one statement in the caller's transaction, or in its own if the caller has none."""
         if self._holder is not None and self._holder is asyncio.current_task():
             await self.run(sql, params)
         else:
@@ -216,7 +216,7 @@ class Database:
                 await self.run(sql, params)
 
     async def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
-        """Run one statement once for each row; like `execute`, all in one transaction."""
+        """Run one statement for each row, all in one transaction as in `execute`."""
         if self._holder is not None and self._holder is asyncio.current_task():
             for row in rows:
                 self.submit(sql, row)
@@ -226,23 +226,23 @@ class Database:
                 await self.execute_many(sql, rows)
 
     async def fetch(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query (or PRAGMA). It waits while another task has a transaction."""
+        """All rows of a query or PRAGMA. Waits while another task has a transaction open."""
         if self._holder is not None and self._holder is asyncio.current_task():
             return await self.run(sql, params)
         async with self.lock:
             return await self.run(sql, params)
 
     def submit(self, sql: str, params: Params = ()) -> Statement:
-        """Send a statement of the open transaction on its way without waiting for it.
+        """Start a statement of the open transaction without waiting for it.
 
-        Statements run in the order they were sent. Errors are raised by `settle` and by the commit.
+        Statements run in the order of their submission. `settle` and the commit raise their errors.
         """
         task = self._send(sql, params)
         self._pending.append(task)
         return task
 
     async def settle(self, most_pending: int = 0) -> None:
-        """Wait until at most `most_pending` statements are under way; raises the first error met."""
+        """Wait until at most `most_pending` statements are under way. Raises the first error."""
         while len(self._pending) > most_pending:
             await self._outcome(self._pending.pop(0))
 
@@ -256,15 +256,15 @@ class Database:
         ((journal_mode,),) = await self.fetch("PRAGMA journal_mode=WAL")
         if journal_mode != "wal":
             raise SinkError("no_wal", "no write-ahead log can be made there; use a local file system")
-        await self.fetch("SELECT count(*) FROM sqlite_schema")  # makes the log and its index
+        await self.fetch("SELECT count(*) FROM sqlite_schema")  # creates the log and its index
 
-    async def _fetch_in_place(self, sql: str) -> list[tuple[Any, ...]]:
-        """For a PRAGMA that writes into the file."""
+    async def _fetch_checked(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a PRAGMA that writes to the file. Holds the write lock, and checks the files first."""
         async with self.lock:
             self.recovery.check()
             return await self.run(sql)
 
-    async def _look_for_vacuum(self) -> None:
+    async def _check_auto_vacuum(self) -> None:
         if not self.reclaim:
             return
         ((mode,),) = await self.fetch("PRAGMA auto_vacuum")
@@ -273,18 +273,18 @@ class Database:
             structlog.get_logger(__name__).warning(
                 "database_keeps_its_size",
                 path=str(self.path),
-                why="it was made without auto_vacuum: what retention frees is used again, never given back",
+                why="it was made without auto_vacuum: pages that retention frees are reused, not given back",
                 hint="while streamd is stopped: PRAGMA auto_vacuum = INCREMENTAL; VACUUM;",
             )
 
     def _send(self, sql: str, params: Params = ()) -> Statement:
-        # Fetching the rows in the same step leaves no cursor behind: one that is collected on the loop's
-        # thread would wait there for whatever statement the connection is in.
+        # Fetching the rows in the same call leaves no cursor behind. A cursor collected on the loop's thread
+        # would block it until the connection's current statement ends.
         rows = cast("Awaitable[list[tuple[Any, ...]]]", self._live.execute_fetchall(sql, params))
         return asyncio.ensure_future(rows)
 
     async def run(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
-        """One statement, by the task that holds the lock."""
+        """Run one statement. The caller must hold the lock."""
         return await self._outcome(self._send(sql, params))
 
     async def _outcome(self, task: Statement) -> list[tuple[Any, ...]]:
@@ -308,7 +308,7 @@ class Database:
         await self._committed(self._send("COMMIT"), entries)
 
     async def _committed(self, commit: Statement, entries: Sequence[Entry]) -> None:
-        """Wait for the task whose success is a commit; then tell the ledger, and only then a cancellation."""
+        """Wait for the commit, then report it to the ledger, and only then deliver a cancellation."""
         cancelled = await _done(commit)
         if cancelled and commit.exception() is not None:
             raise asyncio.CancelledError
@@ -327,7 +327,7 @@ class Database:
         for task in pending:
             await _done(task)
             task.exception()
-        undo = asyncio.ensure_future(self._live.rollback())  # does nothing where SQLite has done it itself
+        undo = asyncio.ensure_future(self._live.rollback())  # does nothing if SQLite has already rolled back
         cancelled = await _done(undo)
         error = undo.exception()
         if error is not None and not isinstance(error, sqlite3.Error):
@@ -336,14 +336,14 @@ class Database:
             raise asyncio.CancelledError
 
     async def disconnect(self) -> None:
-        """Close the connection and nothing else. For `Recovery`, with the lock held."""
+        """Close the connection only. For `Recovery`, which must hold the lock."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await _done(asyncio.ensure_future(connection.close()))
 
 
 async def _done(task: "asyncio.Future[Any]") -> bool:
-    """Wait for the task or future, also where the waiter is cancelled: True then."""
+    """Wait for the task or future to its end. True if the waiter was cancelled meanwhile."""
     cancelled = False
     while not task.done():
         try:

@@ -1,4 +1,4 @@
-"""The writer connections of this process: one for each file, however many write to it."""
+"""The writer connections of this process, one for each file."""
 
 import asyncio
 from pathlib import Path
@@ -9,7 +9,7 @@ from streamd.sqlite.database import Database, Synchronous
 
 
 class Databases:
-    """Hands out one `Database` for a path to everybody who asks. Made once in a process."""
+    """Shares one `Database` among all users of a path. There is one instance in a process."""
 
     def __init__(self) -> None:
         self._users: dict[Path, int] = {}
@@ -17,29 +17,32 @@ class Databases:
         self._reclaimed: set[Path] = set()
         self._rehearsed: set[Path] = set()
         self._closed: list[Database] = []
-        """Databases that were in trouble when they were closed."""
+        """Databases with file trouble at the time they were closed; at most 8."""
         self._lock = asyncio.Lock()
 
     def troubles(self) -> list[str]:
-        """What has happened to files of databases that are or were open, for as long as that is told."""
+        """Reports on files removed or replaced, of open and recently closed databases."""
         found = [database.recovery.trouble for database in (*self._open.values(), *self._closed)]
         self._closed = [database for database in self._closed if database.recovery.trouble is not None]
         return [trouble.why for trouble in found if trouble is not None]
 
     def reclaim(self, path: Path) -> None:
-        """Where this file is made, make it so that pages freed by retention go back to the disk.
+        """If this file is created, create it so that pages freed by retention go back to the disk.
 
-        Said before anybody opens it, because only a file without tables can be made so.
+        Must be called before the file is opened, because it has an effect only on a file without tables.
         """
         self._reclaimed.add(path.resolve())
 
     @property
     def paths(self) -> list[Path]:
-        """The files that are open."""
+        """The open files."""
         return list(self._open)
 
     async def acquire(self, path: Path, synchronous: Synchronous = "normal") -> Database:
-        """The open database at `path`; the stricter `synchronous` wins. Raises `EnvironmentFault`."""
+        """Open the database at `path`, or share it. The stricter `synchronous` wins.
+
+        Raises `EnvironmentFault`. Each call needs a `release`.
+        """
         path = path.resolve()  # noqa: ASYNC240 - a few lookups, at start
         async with self._lock:
             database = self._open.get(path)
@@ -53,15 +56,15 @@ class Databases:
             return database
 
     def rehearse(self, path: Path) -> None:
-        """Raises `EnvironmentFault` for a second name of a file that is open, or was rehearsed here."""
+        """Raise `EnvironmentFault` for a second name of a file that is open or was rehearsed before."""
         path = path.resolve()
         self._refuse_second_name(path)
         self._rehearsed.add(path)
 
     def has(self, path: Path) -> bool:
-        """Whether the file is a database that is open or was rehearsed here, by whatever name.
+        """Whether the file, under any name, is a database that is open or was rehearsed.
 
-        Nobody else may open and close it: that would drop the locks of this process on it.
+        Such a file must not be opened and closed elsewhere: closing it drops this process's locks on it.
         """
         found = files.identity(path)
         return found != files.NO_FILE and any(
@@ -69,7 +72,7 @@ class Databases:
         )
 
     def _refuse_second_name(self, path: Path) -> None:
-        """A file that is open by another name: each name would get a write-ahead log of its own."""
+        """Refuse a second name of a file, because each name would get a write-ahead log of its own."""
         found = files.identity(path)
         for other in {*self._open, *self._rehearsed} - {path}:
             if found != files.NO_FILE and found == files.identity(other):
@@ -79,7 +82,7 @@ class Databases:
                 )
 
     async def release(self, database: Database) -> None:
-        """Give it back; the last one closes it."""
+        """Give the database back. The last user closes it."""
         async with self._lock:
             self._users[database.path] -= 1
             if self._users[database.path] == 0:

@@ -1,4 +1,4 @@
-"""Batches into the file of the time they were received, and old files removed whole."""
+"""Writes batches to one file for each period, and removes files that are too old."""
 
 import asyncio
 import contextlib
@@ -27,12 +27,12 @@ log = structlog.get_logger()
 
 _MOST_OPEN = 4
 _UNUSED_S = 60.0
-"""A file nothing was written to for that long is closed with the next write: its day is over."""
+"""A file without a write for this time is closed at the next write to another file."""
 _COMPANIONS = ("", "-wal", "-shm")
 
 
-class _Parts:
-    """The batches of one write, split by file; what is committed stays done when the write is tried again."""
+class _SplitBatches:
+    """The batches of one write, split by file. Files already committed are not written again in a retry."""
 
     def __init__(self, batches: Sequence[Batch], path_of: Callable[[Batch], Path | list[Path]]) -> None:
         self.batches = batches
@@ -48,13 +48,13 @@ class _Parts:
                 self.waiting.setdefault(path, []).append((place, rows, _chosen(batch, rows)))
 
     def are_of(self, batches: Sequence[Batch]) -> bool:
-        """Whether the same batches are handed in again."""
+        """Whether `batches` are the same objects, so that this is a retry."""
         return len(batches) == len(self.batches) and all(
             one is other for one, other in zip(batches, self.batches, strict=True)
         )
 
     def done(self, path: Path, written: Written) -> None:
-        """A file's part is committed."""
+        """Record that a file's part is committed."""
         for (place, rows, _), rejected, replaced in zip(
             self.waiting.pop(path), written.rejected, written.replaced, strict=True
         ):
@@ -66,10 +66,10 @@ class _Parts:
 
 
 class DatedWriter:
-    """Writes each record into the file of the span of time (UTC) in which it was received.
+    """Writes each record to the file of the period (UTC) in which it was received.
 
-    A batch that spans midnight is committed file by file. `open_file` gives a writer whose database is open
-    and whose table is there, `close_file` takes it back.
+    A batch that spans midnight is committed file by file. `open_file` returns a writer with an open database
+    and an existing table; `close_file` closes it.
     """
 
     def __init__(
@@ -91,22 +91,22 @@ class DatedWriter:
         self._used_s: dict[Path, float] = {}
         self._lock = asyncio.Lock()
         self._leaving: Path | None = None
-        self._ours: set[Path] = set()
-        """Files that were looked at and may be removed."""
-        self._not_ours: set[Path] = set()
-        """Files that stay: no databases, or ones with the tables of others."""
-        self._to_come: set[Path] = set()
-        """Files dated in the future, which were named."""
-        self._parts: _Parts | None = None
+        self._removable: set[Path] = set()
+        """Files that were checked and may be removed by retention."""
+        self._foreign: set[Path] = set()
+        """Files that are not removed: no databases, or databases with other tables."""
+        self._future: set[Path] = set()
+        """Files dated in the future that were already warned about."""
+        self._parts: _SplitBatches | None = None
 
     async def open(self) -> None:
-        """Make the file of this moment, so that what is wrong shows at start."""
+        """Open the current file, so that a problem shows at the start. Raises what `open_file` raises."""
         async with self._lock:
             await self._writer(self._dated.file_of(datetime.now(UTC)))
 
     @property
     def trouble(self) -> tuple[str, float] | None:
-        """Of the file that has been in trouble for longest."""
+        """The trouble of the file that has been in trouble for longest."""
         return min(
             filter(None, (writer.trouble for writer in self._open.values())), key=itemgetter(1), default=None
         )
@@ -120,10 +120,10 @@ class DatedWriter:
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Commit all batches, each file in one transaction.
 
-        Raises `SinkError` where a file could not be written; the same batches handed in again go on there.
+        Raises `SinkError` if a file cannot be written. A retry with the same batches continues at that file.
         """
         if self._parts is None or not self._parts.are_of(batches):
-            self._parts = _Parts(batches, self._paths_of)
+            self._parts = _SplitBatches(batches, self._paths_of)
         parts = self._parts
         async with self._lock:
             for path in sorted(parts.waiting):
@@ -133,9 +133,7 @@ class DatedWriter:
                     writer = await self._writer(path)
                     written = await writer.write([batch for _, _, batch in parts.waiting[path]])
                 except SinkError as error:
-                    if (
-                        error.reason == "moved"
-                    ):  # a file of a day may be taken away: the next attempt makes it
+                    if error.reason == "moved":  # an operator may move a file away; a retry makes it anew
                         await self._close(path)
                     raise
                 except StreamdError as error:
@@ -146,9 +144,10 @@ class DatedWriter:
         return parts.written
 
     async def expire(self) -> bool:
-        """Remove the oldest file where it is too old or all are too much; else some rows of the only one.
+        """Remove the oldest file if it is too old or the files are too large together.
 
-        All that goes by the present: a file of a time to come is neither counted nor removed before that.
+        If only the current file is left, some of its rows are deleted instead. Files of future periods are
+        neither counted nor removed. True if there may be more to remove.
         """
         moment = self._retention.now
         files = self._files(moment)
@@ -166,32 +165,32 @@ class DatedWriter:
         return False
 
     def _files(self, moment: datetime) -> list[Path]:
-        """The databases up to the present one, oldest first. Others are named once and left alone."""
+        """The databases up to the current one, oldest first. Other files are warned about once."""
         every = self._dated.files()
-        there = [path for path in every if not self._dated.is_to_come(path, moment)]
+        there = [path for path in every if not self._dated.is_in_future(path, moment)]
         to_come = set(every) - set(there)
-        for path in sorted(to_come - self._to_come):
+        for path in sorted(to_come - self._future):
             log.warning(
                 "file_of_the_future",
                 path=str(path),
-                hint="retention neither counts nor removes it before its time: look at the clock of this host"
-                " or at the received_at that a step gives, and rename it or move it away",
+                hint="retention neither counts nor removes it before its time: check the clock of this host"
+                " and the received_at that a step sets, then rename the file or move it away",
             )
-        self._to_come = to_come
-        self._ours &= set(there)
-        self._not_ours &= set(there)
+        self._future = to_come
+        self._removable &= set(there)
+        self._foreign &= set(there)
         for path in there:
-            if path not in self._ours and path not in self._not_ours:
+            if path not in self._removable and path not in self._foreign:
                 why = foreign(path)
                 if why is None:
-                    self._ours.add(path)
+                    self._removable.add(path)
                 else:
                     self._leave(path, why)
-        return [path for path in there if path in self._ours]
+        return [path for path in there if path in self._removable]
 
     def _leave(self, path: Path, why: str | None) -> None:
-        self._ours.discard(path)
-        self._not_ours.add(path)
+        self._removable.discard(path)
+        self._foreign.add(path)
         if why is not None:
             hint = "retention leaves it alone: move it away, or give it another name"
             log.warning("foreign_file", path=str(path), why=why, hint=hint)
@@ -207,7 +206,7 @@ class DatedWriter:
             if error.reason != "corrupt":
                 raise
             self._leave(path, str(error))
-        finally:  # a stop does not keep the thread from removing: what is gone is counted whatever happens
+        finally:  # a stop does not interrupt the thread, so removed rows are counted in any case
             await asyncio.wait((removing,))
             self._leaving = None
             if removing.exception() is None:
@@ -221,7 +220,7 @@ class DatedWriter:
         self._used_s[path] = time.monotonic()
         if path not in self._open:
             self._open[path] = await self._open_file(path)
-            self._not_ours.discard(path)
+            self._foreign.discard(path)
         return self._open[path]
 
     async def _close(self, path: Path) -> None:
@@ -238,7 +237,7 @@ class DatedWriter:
                 await self._close(path)
 
     def _paths_of(self, batch: Batch) -> Path | list[Path]:
-        """The file of all records of a batch, or of each."""
+        """The file for all records of a batch, or a list with the file for each."""
         if batch.lifted:
             each = [self._path_of_text(record.get(RECEIVED_AT)) for record in batch.records]
         elif (times_s := batch.received_at.values) is None:
@@ -252,7 +251,7 @@ class DatedWriter:
         return self._dated.file_of(datetime.fromtimestamp(wall_s, UTC))
 
     def _path_of_text(self, received_at: object) -> Path:
-        """A record made by a step of nothing that was received belongs to the time in which it is stored."""
+        """The file for a record's `received_at`. Without a valid one, the file of the present."""
         with contextlib.suppress(BadData):
             if received_at is not None:
                 return self._dated.file_of(datetime.fromisoformat(canonical(received_at)))
@@ -260,9 +259,10 @@ class DatedWriter:
 
 
 def remove_table(path: Path, table: str) -> tuple[int, bool]:
-    """Drop the table from a file nobody writes to, and the file where no other table is left in it.
+    """Remove a table from a file that is not written to. If the file has no other table, delete the file.
 
-    Returns how many rows it had (it reads them all) and whether the file is gone. Raises `SinkError`.
+    Returns the table's number of rows and whether the file was deleted. Counting reads all rows. Raises
+    `SinkError`.
     """
     try:
         with contextlib.closing(
@@ -292,13 +292,13 @@ def remove_table(path: Path, table: str) -> tuple[int, bool]:
 def _size_bytes(path: Path) -> int:
     size_bytes = 0
     for suffix in _COMPANIONS:
-        with contextlib.suppress(FileNotFoundError):  # a log goes when its database is closed
+        with contextlib.suppress(FileNotFoundError):  # closing the database deletes its log
             size_bytes += Path(f"{path}{suffix}").stat().st_size
     return size_bytes
 
 
 def _chosen(batch: Batch, rows: Sequence[int]) -> Batch:
-    """The records at these indexes as a batch of their own, which settles nothing."""
+    """A batch of the records at these indexes, without acks."""
     width = len(batch.fields) if batch.fields else 1
     return Batch(
         [value for row in rows for value in batch.records[row * width : (row + 1) * width]],

@@ -1,4 +1,4 @@
-"""What a SQLite error means: the environment's fault, which passes, or the data's, which does not."""
+"""Classifies SQLite errors: faults of the environment, which may pass, and faults of the data."""
 
 import sqlite3
 
@@ -28,17 +28,17 @@ _OF_THE_DATA = {
 }
 
 SQLITE_CONSTRAINT_DATATYPE = 3091
-"""A value of the wrong type for a STRICT column; Python 3.11 has no name for it."""
+"""Extended code for a value of the wrong type in a STRICT column. Python 3.11 has no name for it."""
 
 
 def primary_code(error: BaseException) -> int:
-    """SQLite's primary result code, 0 where the error did not come from SQLite itself."""
+    """SQLite's primary result code; 0 if the error did not come from SQLite itself."""
     code: int = getattr(error, "sqlite_errorcode", None) or 0
     return code & 0xFF
 
 
 def environment_fault(error: sqlite3.Error) -> SinkError | None:
-    """The error as one a later attempt may not meet; None where the statement or its data is to blame."""
+    """A `SinkError` if a retry may succeed; None if the statement or its data caused the error."""
     code = primary_code(error)
     if code in _OF_THE_DATA:
         return None

@@ -1,8 +1,8 @@
-"""A database as files on a disk: made, looked over, and set aside where it is none any more.
+"""A database's files on a disk: creating, checking, and setting aside a corrupt one.
 
-No file that is there is opened except by SQLite. Locks belong to the process and the file: to close any
-descriptor of a file drops all locks this process has on it, also those by which SQLite keeps the next
-program that closes the database from deleting the write-ahead log that we write into.
+Existing files are opened only by SQLite. POSIX locks belong to the process and the file, so closing any
+descriptor of a file drops all locks of this process on it. Without its locks SQLite could not keep another
+program, which closes the database, from deleting the write-ahead log in use.
 """
 
 import errno
@@ -20,22 +20,23 @@ from streamd.core.trial_paths import try_access, try_entry, try_file
 from streamd.sqlite.faults import primary_code
 
 COMPANIONS = ("-wal", "-shm", "-journal")
-"""What SQLite adds to a database's name for the files beside it."""
+"""Suffixes of the files that SQLite makes beside a database."""
 NO_FILE = (0, 0)
-"""The identity of a file that is not there."""
+"""The identity of a missing file."""
 _OLDEST_SQLITE = (3, 37, 0)
-"""The first with STRICT tables."""
+"""The first version with STRICT tables."""
 _LEAST_FREE_BYTES = 128 * 1024
-"""For the first pages of a database, of its log, and for the log's index (32 KiB)."""
+"""Room for the first pages of a database and its log, and for the log's index (32 KiB)."""
 _CHECK_S = 0.25
 _CHECK_MOST_BYTES = 256 * 2**20
-"""One step of the check reads whole trees and cannot be interrupted in SQLite 3.40: about 1 GB/s cached."""
+"""Larger files are not checked. In SQLite 3.40 a step of the check reads whole trees and cannot be
+interrupted; it reads about 1 GB/s from the cache."""
 
 
 def refuse_unusable(path: Path) -> None:
-    """Raises `EnvironmentFault` where the database, or the log beside it, could not be written.
+    """Raise `EnvironmentFault` if the database or its log could not be written.
 
-    Makes and opens nothing, not even for a moment: the same process may have the file open in SQLite.
+    Makes and opens no file, because the same process may have it open in SQLite.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise EnvironmentFault(
@@ -57,7 +58,7 @@ def refuse_unusable(path: Path) -> None:
 
 
 def _refuse_full(path: Path, *, has_file: bool) -> None:
-    """Raises `OSError` where a database that is not open could not even get its log."""
+    """Raise `OSError` if the disk has no room for the log of a database that is not open."""
     if has_file and Path(f"{path}-shm").exists():
         return
     found = os.statvfs(path.parent)
@@ -66,14 +67,14 @@ def _refuse_full(path: Path, *, has_file: bool) -> None:
 
 
 def prepare(path: Path) -> None:
-    """Make the folder and the file (0640), or say why that cannot be. Raises `EnvironmentFault`."""
+    """Make the folder and the file (0640) if they are missing. Raises `EnvironmentFault`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Only a new file, which nobody can have open yet, may be opened and closed.
+            # Only a new file may be opened and closed here, because SQLite cannot have it open yet.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640))
         except FileExistsError:
-            _look_at(path)
+            _refuse_unwritable(path)
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -91,15 +92,15 @@ def _unwritable(path: Path, error: OSError) -> EnvironmentFault:
     return EnvironmentFault(f"cannot write the database {path}: {error.strerror}; {advice}")
 
 
-def _look_at(path: Path) -> None:
-    """Raise `OSError` where the file there cannot be written, `EnvironmentFault` where it is none."""
+def _refuse_unwritable(path: Path) -> None:
+    """Raise `OSError` if the file cannot be written, `EnvironmentFault` if it is no regular file."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise _not_regular(path)
     try_access(path, os.R_OK | os.W_OK)
 
 
 def identity(path: Path) -> tuple[int, int]:
-    """Device and number of the file, zeros where there is none. 1 µs."""
+    """Device and inode of the file; `NO_FILE` if it is missing. 1 µs."""
     try:
         found = path.stat()
     except OSError:
@@ -108,15 +109,15 @@ def identity(path: Path) -> tuple[int, int]:
 
 
 def free_bytes(folder: Path) -> int:
-    """What the file system of the folder has left for this user."""
+    """Free space for this user on the folder's file system. Raises `OSError`."""
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
 
 
 def foreign(path: Path) -> str | None:
-    """Why what is at the path cannot be a database; None where it may be one, or nobody can tell.
+    """Why the file at the path is no database; None if it may be one or cannot be read.
 
-    Looks at the first bytes only. An empty file is none: SQLite would take it for one without tables.
+    Checks the first bytes only. An empty file counts as no database, though SQLite would accept it.
     """
     if path.is_symlink() and not path.exists():
         return "it is a link that leads nowhere"
@@ -128,7 +129,7 @@ def foreign(path: Path) -> str | None:
     except OSError:
         return None
     try:
-        # `immutable`: takes no locks, and makes no files beside this one.
+        # `immutable` takes no locks and makes no companion files.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.execute("PRAGMA schema_version").fetchone()
@@ -138,19 +139,19 @@ def foreign(path: Path) -> str | None:
 
 
 def fault_of(path: Path, uri: str | None = None) -> str | None:
-    """Why the file is no sound database, None where nothing is wrong with it. `uri` is how it is opened.
+    """Why the database is damaged; None if no damage was found. `uri`: how to open it instead of read-only.
 
-    Reads only, so that the write-ahead log of a damaged database stays as it was found. Takes at most
-    about a quarter of a second: a check that has found nothing by then has passed, and files over
-    256 MiB are only opened and their schema read.
+    Only reads, so the write-ahead log of a damaged database stays unchanged. Takes at most about a quarter
+    of a second: a check that has found no damage by then has passed. Of files over 256 MiB only the schema
+    is read.
     """
     try:
         size_bytes = path.stat().st_size if path.exists() else 0
-    except OSError:  # not even looked at: `prepare` says why
+    except OSError:  # `prepare` raises the error
         return None
-    if size_bytes == 0:  # SQLite would delete a log it finds beside it
+    if size_bytes == 0:  # SQLite would delete a log beside an empty file
         log = Path(f"{path}-wal")
-        return "its write-ahead log stands alone" if log.exists() and log.stat().st_size else None
+        return "it is missing or empty beside its log" if log.exists() and log.stat().st_size else None
     deadline_s = time.monotonic() + _CHECK_S
     connection = None
     try:
@@ -170,7 +171,7 @@ def fault_of(path: Path, uri: str | None = None) -> str | None:
 
 
 def name_for(path: Path, why: str, suffix: str = "") -> Path:
-    """A name beside the path that nothing has."""
+    """An unused path beside `path`, with the reason and the present time in its name."""
     stem = f"{path}.{why}-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     target, attempt = Path(f"{stem}{suffix}"), 1
     while target.exists():
@@ -180,14 +181,17 @@ def name_for(path: Path, why: str, suffix: str = "") -> Path:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename the database and what belongs to it; returns the new path. Nothing is deleted or overwritten."""
+    """Rename a corrupt database and its companion files. Nothing is deleted or overwritten.
+
+    Returns the new path. Raises `EnvironmentFault`.
+    """
     stem = f"{path}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     target, attempt = Path(stem), 1
     while any(Path(f"{target}{suffix}").exists() for suffix in ("", *COMPANIONS)):
         attempt += 1
         target = Path(f"{stem}.{attempt}")
     try:
-        for suffix in (*COMPANIONS, ""):  # the database last: a crash between leaves it to be found again
+        for suffix in (*COMPANIONS, ""):  # the database last, so that after a crash it is found corrupt again
             old = Path(f"{path}{suffix}")
             if old.exists():
                 old.rename(f"{target}{suffix}")

@@ -1,4 +1,4 @@
-"""Many rows into one table: wide statements, in sizes that stay in the statement cache."""
+"""Inserts many rows into one table, with wide statements of few sizes that stay in the statement cache."""
 
 import asyncio
 import sqlite3
@@ -12,17 +12,18 @@ from streamd.sqlite.faults import SQLITE_CONSTRAINT_DATATYPE, primary_code
 from streamd.sqlite.table import quote
 
 MOST_PARAMS = 32_766
-"""What one statement may have since SQLite 3.32."""
+"""Most parameters of one statement, since SQLite 3.32."""
 MOST_ROWS = 1024
-"""In one statement. From 64 rows on a row costs the same; the loop's thread flattens 1,024 in 0.1 ms."""
+"""Most rows in one statement. From 64 rows on the cost of a row stays the same, and the loop's thread
+flattens 1,024 rows in 0.1 ms."""
 _MOST_UNDER_WAY = 3
-"""Statements waiting for the connection's thread: it is never idle, and few parameters are held."""
+"""Most statements queued for the connection's thread: enough to keep it busy, with few parameters held."""
 
 DATA_ERRORS = (sqlite3.Error, OverflowError, UnicodeError)
-"""What a statement raises over the values bound to it, once the environment's faults are `SinkError`."""
+"""Errors of a statement that its values cause. Faults of the environment are raised as `SinkError`."""
 
 _REASONS = {
-    0: "row:type",  # Python's own: a value of a type that cannot be bound
+    0: "row:type",  # raised by Python for a value of a type that cannot be bound
     sqlite3.SQLITE_CONSTRAINT: "sqlite:constraint",
     sqlite3.SQLITE_MISMATCH: "row:type",
     sqlite3.SQLITE_TOOBIG: "sqlite:too_big",
@@ -36,10 +37,10 @@ BadRow = tuple[int, str, str]
 
 
 class Insert:
-    """The statements that put rows of one shape into one table, by number of rows: powers of two.
+    """The statements that insert rows of one shape into one table, for each power of two of rows.
 
-    With `unique` a row that is there already is replaced: every column in `replaced` takes the new row's
-    value, NULL where that has none.
+    With `unique`, an existing row with the same values in these columns is replaced: every column in
+    `replaced` takes the new row's value, or NULL if the new row has none.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Insert:
         self._tail = ""
         if unique:
             keys = ", ".join(map(quote, unique))
-            # Where every column is part of the key, replacing is setting it to itself: the row still counts.
+            # If every column is part of the key, one is set to itself, so that the row counts as replaced.
             columns_set = [column for column in replaced if column not in unique] or unique[:1]
             changes = ", ".join(f"{quote(column)} = excluded.{quote(column)}" for column in columns_set)
             self._tail = f" ON CONFLICT ({keys}) DO UPDATE SET {changes}"
@@ -66,7 +67,7 @@ class Insert:
         self._texts: dict[int, str] = {}
 
     def sizes(self, count: int) -> Iterator[int]:
-        """`count` as a sum of sizes, the largest first."""
+        """The sizes of the statements that insert `count` rows, the largest first."""
         for _ in range(count // self.most_rows):
             yield self.most_rows
         rest = count % self.most_rows
@@ -81,9 +82,9 @@ class Insert:
             yield self.sql(size), self.params(islice(rest, size * self._width))
 
     def params(self, values_of_rows: Iterable[Any]) -> list[Any]:
-        """The values, row after row, as they are bound.
+        """The values to bind, row after row, with bools as ints.
 
-        Binding a bool costs 0.4 µs, as `sqlite3` looks for an adapter each time, an int 0.03.
+        Binding a bool costs 0.4 µs, because `sqlite3` looks for an adapter each time. An int costs 0.03 µs.
         """
         values = list(values_of_rows)
         for place in self._bools:
@@ -91,7 +92,7 @@ class Insert:
         return values
 
     def sql(self, rows: int) -> str:
-        """The statement for that many rows."""
+        """The statement for `rows` rows."""
         text = self._texts.get(rows)
         if text is None:
             text = self._texts[rows] = self._head + ",".join([self._row] * rows) + self._tail
@@ -99,11 +100,10 @@ class Insert:
 
 
 class Gathered:
-    """Rows on their way into one table, gathered over batches until a statement is full.
+    """Gathers the rows of several batches until a statement is full, and inserts them in order.
 
-    They are inserted in the order they came, in the open transaction. An error is raised at the latest at the
-    commit; then nothing of the transaction may be kept. 1.0 to 1.2 µs a row of seven columns on the
-    connection's thread, 0.1 µs here.
+    It uses the open transaction. An error is raised at the commit at the latest; the transaction must be
+    rolled back then. A row of seven columns costs 1.0 to 1.2 µs on the connection's thread and 0.1 µs here.
     """
 
     def __init__(self, database: Database) -> None:
@@ -112,7 +112,7 @@ class Gathered:
         self._rows: list[Row] = []
 
     async def put(self, statement: Insert, rows: list[Row]) -> None:
-        """Add rows; those that fill statements of the largest size are sent."""
+        """Add rows. Statements of the largest size are sent as soon as they are full."""
         if statement is not self._statement:
             await self.flush()
             self._statement = statement
@@ -123,7 +123,7 @@ class Gathered:
             del self._rows[:whole]
 
     async def flush(self) -> None:
-        """Send the rest."""
+        """Send the remaining rows."""
         if self._statement is not None and self._rows:
             rows, self._rows = self._rows, []
             await self._send(self._statement, rows)
@@ -132,14 +132,14 @@ class Gathered:
         for sql, params in statement.statements(chain.from_iterable(rows), len(rows)):
             self._database.submit(sql, params)
             await self._database.settle(most_pending=_MOST_UNDER_WAY)
-            await asyncio.sleep(0)  # the statement is handed to the thread on the loop's next turn
+            await asyncio.sleep(0)  # the statement is queued for the thread in the loop's next turn
 
 
-async def insert_what_can_be(database: Database, statement: Insert, rows: Sequence[Row]) -> list[BadRow]:
-    """Insert all rows but those that cannot be, and return these. A refused part leaves nothing behind.
+async def insert_valid_rows(database: Database, statement: Insert, rows: Sequence[Row]) -> list[BadRow]:
+    """Insert all rows that SQLite accepts, and return the others.
 
-    A statement that fails is taken back and its halves are tried: one bad row among 1,024 costs about
-    twenty small statements. Raises `SinkError` where not the rows are to blame.
+    A statement that fails is rolled back, and its halves are tried. One bad row among 1,024 costs about
+    twenty small statements. Raises `SinkError` if the rows are not the cause.
     """
     bad: list[BadRow] = []
     waiting: list[tuple[int, int]] = []
@@ -155,10 +155,10 @@ async def insert_what_can_be(database: Database, statement: Insert, rows: Sequen
         try:
             await database.execute(statement.sql(size), params)
         except DATA_ERRORS as error:
-            # A trigger may have left rows of a failed statement behind (RAISE FAIL) or ended the
-            # transaction (RAISE ROLLBACK); then there is no savepoint any more either.
-            await _take_back(database, error)
-            await _blame_the_table_first(database, statement.sql(size), params, error)
+            # A trigger may have left rows of a failed statement behind (RAISE FAIL), or ended the
+            # transaction and with it the savepoint (RAISE ROLLBACK).
+            await _roll_back_part(database, error)
+            await _refuse_changed_table(database, statement.sql(size), params, error)
             if size == 1:
                 bad.append((start, _reason(error), str(error)))
             else:
@@ -168,17 +168,17 @@ async def insert_what_can_be(database: Database, statement: Insert, rows: Sequen
     return bad
 
 
-async def _take_back(database: Database, error: Exception) -> None:
+async def _roll_back_part(database: Database, error: Exception) -> None:
     try:
         await database.execute("ROLLBACK TO part")
     except sqlite3.Error:
         raise SinkError("rolled_back", f"a trigger ended the transaction: {error}") from error
 
 
-async def _blame_the_table_first(
+async def _refuse_changed_table(
     database: Database, sql: str, params: Sequence[Any], error: Exception
 ) -> None:
-    """Raises `SinkError` where the statement cannot run with any values: the table was changed meanwhile."""
+    """Raise `SinkError` if the statement cannot run with any values: the table was changed meanwhile."""
     if primary_code(error) != sqlite3.SQLITE_ERROR:
         return
     try:

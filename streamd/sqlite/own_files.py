@@ -1,4 +1,4 @@
-"""The files of an open database: known again by device and number, and saved when they are taken away."""
+"""The files of an open database, identified by device and inode, and saved if they are removed."""
 
 import fcntl
 import os
@@ -13,15 +13,15 @@ from streamd.sqlite.contents import Contents, descriptor
 from streamd.sqlite.files import NO_FILE, identity, name_for
 
 _SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
-"""The bytes of a database file on which SQLite's locks stand: https://sqlite.org/fileformat.html"""
+"""The range of a database file that SQLite locks for reading: https://sqlite.org/fileformat.html"""
 _FLOCK = "hhqqi4x"
 """`struct flock` of Linux on 64 bits: type, whence, start, length, process."""
 REST_NS = 10**9
-"""So long after the last write a database that was written over is opened: a copy takes its time."""
+"""An overwritten database is opened only this long after its last write, because a copy takes time."""
 
 
 class FileFault(NamedTuple):
-    """Why the database is not where it was: a reason of `SinkError`, and a sentence."""
+    """A change of the files by another program: the reason of a `SinkError`, and a sentence."""
 
     reason: str
     why: str
@@ -30,11 +30,12 @@ class FileFault(NamedTuple):
 class OwnFiles:
     """A database file, its write-ahead log and the log's index, as this process has opened them.
 
-    SQLite writes on without an error into files that have lost their names, where nobody finds the rows.
+    They are checked because SQLite writes to deleted or renamed files without an error, and the rows are
+    then missing at the path.
     """
 
     def __init__(self, path: Path) -> None:
-        """The three files that are at the path now."""
+        """Identify the three files that are at the path now."""
         self.path = path
         real = os.path.realpath(path)  # SQLite follows links before it names the log
         self._log_path, self._index_path = Path(f"{real}-wal"), Path(f"{real}-shm")
@@ -45,11 +46,11 @@ class OwnFiles:
 
     @property
     def are_whole(self) -> bool:
-        """Whether there are all three, as there are once SQLite has read the file."""
+        """Whether all three files exist, as they do once SQLite has read the database."""
         return NO_FILE not in (self._database, self._log, self._index)
 
     def fault(self) -> FileFault | None:
-        """What has been removed, replaced or written over since; None where all is as it was. 20 µs."""
+        """Which file was removed, replaced or overwritten; None if all are unchanged. 20 µs."""
         if self._overwritten is not None:
             return self._overwritten
         now = self._identities()
@@ -68,7 +69,7 @@ class OwnFiles:
         try:
             database, log = self.path.stat(), self._log_path.stat()
         except OSError:
-            return None  # the next look finds it gone
+            return None  # removed just now; the next check finds that
         what = self._contents.overwritten(database, log)
         if what is not None and not self._contents.are_open():
             self._contents, what = Contents(self._database, self._log, self._index), None
@@ -83,17 +84,17 @@ class OwnFiles:
 
     @property
     def is_overwritten(self) -> bool:
-        """Whether what is in the files is not what SQLite has written there."""
+        """Whether another program has overwritten the contents of a file."""
         return self._overwritten is not None
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether nobody has written the database for `REST_NS`."""
+        """Whether the database was not written for `REST_NS`."""
         return time.time_ns() - _changed_ns(self.path) > REST_NS
 
     @property
     def is_removed(self) -> bool:
-        """Whether nothing is at the path of the database."""
+        """Whether there is no file at the path of the database."""
         return identity(self.path) == NO_FILE
 
     @property
@@ -103,34 +104,35 @@ class OwnFiles:
 
     @property
     def has_no_other_log(self) -> bool:
-        """Whether the file is there and no log but ours: a connection that closes may tidy up by name."""
+        """Whether the file is at its path without a foreign log, which closing would delete by its name."""
         return self.database_is_there and identity(self._log_path) in (NO_FILE, self._log)
 
     def may_be_completed(self, *, just_committed: bool) -> bool:
-        """Whether the rows that only our log holds may be written into our database file.
+        """Whether the rows that only our log holds may be checkpointed into our database file.
 
-        Not where another program may have written the file since our log was removed: it knows nothing of
-        our rows, and pages of two histories make no database. `just_committed`: all was well a commit ago.
+        False if another program may have written the file since our log was removed: its pages do not fit
+        ours, and the database would be corrupt. `just_committed`: the files were unchanged before the commit.
         """
         if self.is_overwritten:
             return False
         if not self.database_is_there:
-            return True  # whoever has it under another name has no log of ours
+            return True  # a program that uses the file under another name does not have our log
         log = identity(self._log_path)
         if log not in (NO_FILE, self._log) and self._log_path.stat().st_size:
             return False
         if just_committed or _changed_ns(self.path) == self._changed_ns:
             return True
-        # The program that removes the log brings it into the file before. Ours lost its name at that time.
+        # A program that removes the log first checkpoints it into the file. Removing it sets its ctime.
         number = descriptor(self._log)
         return number is not None and _changed_ns(self.path) <= os.fstat(number).st_ctime_ns
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """While inside, a connection that closes is not the last: it deletes nothing by a name we lost.
+        """Hold a shared lock, so that a closing connection is not the last and deletes no file by its name.
 
-        A lock of the open file (OFD) is not given up with others of this process. Closing its descriptor
-        gives up every lock on the database: nothing of this process may use it any more.
+        The lock belongs to the open file description (OFD), so SQLite cannot drop it together with its own.
+        At the end, closing the descriptor drops all locks of this process on the database: no connection of
+        this process may use it any more.
         """
         held = None
         with suppress(OSError):
@@ -145,12 +147,10 @@ class OwnFiles:
                 os.close(held)
 
     def tidy(self, *, saved: bool) -> None:
-        """Once nobody has them open: remove what would be taken for a part of the file that is there now."""
+        """After closing: remove companion files that do not belong to the file now at the path."""
         with suppress(OSError):
             if self.database_is_there:
-                if (
-                    identity(self._log_path) == NO_FILE
-                ):  # an index without its log tells of rows that are gone
+                if identity(self._log_path) == NO_FILE:  # the index describes a log that is gone
                     self._index_path.unlink(missing_ok=True)
             elif saved:
                 for path, ours in ((self._log_path, self._log), (self._index_path, self._index)):
@@ -158,7 +158,7 @@ class OwnFiles:
                         path.unlink()
 
     def set_log_aside(self) -> Path | None:
-        """Once nobody has them open: rename a log that does not belong to what is in the database now."""
+        """After closing: rename our log, which does not belong to the database's new contents."""
         aside = None
         with suppress(OSError):
             if identity(self._log_path) == self._log and self._log_path.stat().st_size:

@@ -1,4 +1,4 @@
-"""A database somebody else writes, opened to be read and for nothing else."""
+"""Opens a database read-only, also while another process writes it."""
 
 import os
 import sqlite3
@@ -11,10 +11,10 @@ from streamd.core.errors import EnvironmentFault, StreamdError
 from streamd.core.printable import printable
 
 BUSY_TIMEOUT_S = 5.0
-"""How long a reader waits for a lock. In WAL a writer takes none that a reader needs."""
+"""How long a reader waits for a lock. In WAL mode a writer takes no lock that a reader needs."""
 
 _STEPS_BETWEEN_SIGNALS = 50_000
-"""SQLite's virtual machine runs this many steps (about a millisecond) before Ctrl-C is looked at."""
+"""Steps of SQLite's virtual machine (about a millisecond) between two checks for Ctrl-C."""
 
 _READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 _READING_PRAGMAS = frozenset({
@@ -23,8 +23,8 @@ _READING_PRAGMAS = frozenset({
 })  # fmt: skip
 _DECLARING = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_CREATE_TABLE})
 _OWN_TABLES = frozenset({"sqlite_master", "sqlite_schema", "x"})
-"""What SQLite asks for when it declares a table-valued function (`json_each`) to itself, as a table `x`.
-A statement that asked for the same would still meet a database opened read-only."""
+"""Tables that SQLite asks to write when it declares a table-valued function (`json_each`), internally a
+table `x`. A user's statement that asks for the same still fails, as the database is opened read-only."""
 _REFUSED_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
 _REFUSED = {
     sqlite3.SQLITE_ATTACH: "ATTACH",
@@ -39,14 +39,14 @@ _REFUSED = {
 }
 
 
-class QueryRefused(StreamdError):  # noqa: N818 - it is a verdict on the question
-    """The statement is not one that `query` runs: it is wrong, or it would do more than read."""
+class QueryRefused(StreamdError):  # noqa: N818 - a refusal, not an error of the program
+    """The SQL statement is invalid, or would do more than read."""
 
     exit_code = 2
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is a file. Raises `EnvironmentFault` where this user may not look, or not read it."""
+    """Whether the file exists. Raises `EnvironmentFault` without the permission to read it."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -59,12 +59,12 @@ def is_there(path: Path) -> bool:
 
 
 def not_for_this_user(path: Path) -> EnvironmentFault:
-    """What to raise where the permissions of a file, or of a folder above it, are in the way."""
+    """The error for missing permissions of a file or of a folder above it."""
     return EnvironmentFault(f"{path.absolute()} is not for this user: join its group, or become its user")
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write. Raises `EnvironmentFault` where there is no such database."""
+    """A connection that cannot write. Raises `EnvironmentFault` if the file is missing or unreadable."""
     if not is_there(path):
         raise EnvironmentFault(f"there is no {path.absolute()} yet: the daemon makes it when it first starts")
     try:
@@ -78,9 +78,9 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def read_only_uri(path: Path) -> str:
-    """Read-only; `immutable` where the folder cannot be written and nobody has the file open.
+    """A read-only URI, with `immutable` if the folder is not writable and no process has the file open.
 
-    A reader of a WAL database otherwise has to make its shared-memory file, which it could not.
+    Without it a reader of a WAL database would have to make the shared-memory file, which would fail.
     """
     at_rest = not os.access(path.absolute().parent, os.W_OK) and not Path(f"{path}-wal").exists()
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if at_rest else ''}"
@@ -88,7 +88,10 @@ def read_only_uri(path: Path) -> str:
 
 @contextmanager
 def only_reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """While inside, statements can only read, Ctrl-C stops them, and errors are told in one line."""
+    """Inside, statements can only read, and Ctrl-C stops them.
+
+    SQLite's errors become `QueryRefused`, `EnvironmentFault` or `KeyboardInterrupt`.
+    """
     refused: list[str] = []
 
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -113,9 +116,9 @@ def only_reading(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def explained(error: BaseException) -> BaseException:
-    """What to raise for an error of SQLite: whose fault it is decides the exit code."""
+    """The exception to raise for an SQLite error; its cause decides the exit code."""
     text = printable(str(error), sys.maxsize)
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary of an extended code
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary result code
     if code == sqlite3.SQLITE_INTERRUPT:
         return KeyboardInterrupt()
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

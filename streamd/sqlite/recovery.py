@@ -1,4 +1,4 @@
-"""An open database whose files were removed or replaced: its log is saved, and it is opened anew."""
+"""Recovers an open database whose files were removed, replaced or overwritten by another program."""
 
 import asyncio
 import sqlite3
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 1.0
-"""How often the files of a database to which nobody writes are looked at."""
+"""Seconds between two checks of the files of an idle database."""
 PATIENCE_S = 10.0
-"""How long a database that was moved away may come back before a new one is made, and a reader may hold up
-the saving of rows."""
+"""How long to wait for a database that was moved away to come back, before a new one is made; and for a
+reader that blocks the saving of rows."""
 TOLD_S = 10.0
 """How long trouble that is over is still reported, so that a poll every few seconds sees it."""
 
 Prepare = Callable[[], Awaitable[None]]
-"""Makes in a file that was opened anew what its user needs there."""
+"""Prepares a reopened file for a user of the database, such as by making its table."""
 
 
 class Trouble(NamedTuple):
-    """What has happened to the files, and since when on the monotonic clock."""
+    """A reason code, a sentence, and when the trouble began (monotonic seconds)."""
 
     reason: str
     why: str
@@ -41,19 +41,19 @@ class Trouble(NamedTuple):
 
 
 class Recovery:
-    """Looks at a database's files before and after every commit, and once a second.
+    """Checks a database's files before and after every commit, and once a second.
 
-    A program that closes the database as its last user deletes the write-ahead log by its name. Where it
-    takes itself for the last one and is not, or somebody removes files by hand, our connection goes on in
-    files without names. No commit is told to be one then unless its rows are in the file that is there:
+    A program that closes the database as its last user deletes the write-ahead log by its name. If it wrongly
+    takes itself for the last user, or if files are removed by hand, our connection writes to files without
+    names. A commit then succeeds only if its rows are in the file at the path:
 
-    - The log is gone, the file is there: what only the log holds is written into the file, and the file is
-      opened anew. Where another program may have written the file since, both cannot become one: a copy of
-      what we had is made beside it.
-    - The file was replaced: the one that is there is opened. What was committed before is in the other one.
-    - The file or its log was written over: our log does not belong to what is in the file now. It is put
-      aside, and the file is opened as it is.
-    - The file was removed: it may come back, and writers try again. Then a new one is made for them.
+    - The log was removed, the file is there: the log's rows are checkpointed into the file, and the file is
+      reopened. If another program may have written the file since, the two cannot be merged: a copy with our
+      rows is made beside it.
+    - The file was replaced: the new one is opened. Earlier rows are in the old one.
+    - The file or its log was overwritten: our log does not fit the file's new contents. The log is set aside,
+      and the file is opened with its new contents.
+    - The file was removed: writers retry, because it may come back. After `PATIENCE_S` a new file is made.
     """
 
     def __init__(self, database: "Database") -> None:
@@ -66,19 +66,19 @@ class Recovery:
         self._unprepared = False
         self._preparing: asyncio.Task[None] | None = None
         self._is_wanted = False
-        """Somebody has asked to write since."""
+        """Whether a writer was refused since the trouble began."""
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def trouble(self) -> Trouble | None:
-        """What is wrong, or has been until `TOLD_S` ago."""
+        """The present trouble, or trouble that ended at most `TOLD_S` ago."""
         if self._is_over and time.monotonic() - self._over_mono_s > TOLD_S:
             return None
         return self._trouble
 
     def begin(self) -> None:
-        """The database is open: know its files. Raises `SinkError` where they are gone already."""
+        """Identify the files of the opened database. Raises `SinkError` if they are gone already."""
         self._files = OwnFiles(self._database.path)
         if not self._files.are_whole:
             raise SinkError("log_removed", f"the log of {self._database.path} is removed by another program")
@@ -86,16 +86,16 @@ class Recovery:
             self._task = asyncio.create_task(self._watch())
 
     def add_user(self, prepare: Prepare) -> None:
-        """Run `prepare` whenever another file is opened; it uses the database as ever. Raises as it likes."""
+        """Call `prepare` whenever a file is reopened. It may use the database and raise any error."""
         self._users.append(prepare)
 
     def remove_user(self, prepare: Prepare) -> None:
-        """Forget it again."""
+        """Undo `add_user`."""
         if prepare in self._users:
             self._users.remove(prepare)
 
     def check(self) -> None:
-        """Before a transaction. Raises `SinkError` where the files are not those that were opened. 20 µs."""
+        """Check the files before a transaction. Raises `SinkError` if they have changed. 20 µs."""
         fault = None if self._files is None else self._files.fault()
         if fault is None and self._is_over:
             return
@@ -112,10 +112,10 @@ class Recovery:
         raise self._error()
 
     async def committed(self) -> None:
-        """After a commit, with the database's lock held.
+        """Check the files after a commit. The caller must hold the database's lock.
 
-        Raises `SinkError` where its rows are not in the file at the path: then they are to be written again,
-        though a file that was moved away has them too.
+        Raises `SinkError` if the committed rows are not in the file at the path. They must be written again
+        then, though a file that was moved away has them too.
         """
         fault = None if self._files is None else self._files.fault()
         if fault is None or self._files is None:
@@ -126,11 +126,11 @@ class Recovery:
             raise self._error()
 
     def error(self) -> SinkError | None:
-        """What to raise where there is no connection; None where that has other reasons."""
+        """The error to raise if there is no connection; None if no trouble with files is the cause."""
         return None if self._is_over else self._error()
 
     async def close(self) -> None:
-        """Disconnect. Where files were taken away, what can be saved is saved and nobody's log is deleted."""
+        """Disconnect. If files were removed or replaced, save our rows and delete no other program's log."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -155,7 +155,7 @@ class Recovery:
                     told = str(error)
                     log.error("database_not_reopened", path=str(self._database.path), why=told)  # noqa: TRY400
                 await asyncio.sleep(LOOK_EVERY_S)
-            except Exception as error:  # a fault of this code must not end the looking
+            except Exception as error:  # an unexpected error must not end the checks
                 log.exception("database_not_reopened", path=str(self._database.path), why=repr(error))
                 await asyncio.sleep(LOOK_EVERY_S)
             else:
@@ -188,13 +188,13 @@ class Recovery:
         self._end("it was opened anew")
 
     async def _replace(self, files: OwnFiles) -> bool:
-        """Leave the old files and open those that are there; False where it is not time for it yet."""
+        """Leave the old files and open those at the path. False if it is too early for that."""
         waited_s = time.monotonic() - (self._trouble.since_mono_s if self._trouble else 0.0)
         async with self._database.lock:
             if self._database.is_open:
                 patient = waited_s < PATIENCE_S
                 if files.is_removed and (patient or not self._is_wanted):
-                    await self._complete(just_committed=False)  # it is read elsewhere, without our log
+                    await self._complete(just_committed=False)  # readers of the moved file lack our log
                     return False
                 if files.is_overwritten and not files.is_at_rest:
                     return False
@@ -206,7 +206,7 @@ class Recovery:
         return True
 
     async def _leave(self, files: OwnFiles, *, patient: bool = False) -> bool:
-        """Save what only our log holds, and disconnect; False where a reader held that up and may yet end."""
+        """Save the rows that only our log holds, and disconnect. False if a reader blocks that for now."""
         if files.is_overwritten:
             with files.kept():
                 await self._database.disconnect()
@@ -215,8 +215,8 @@ class Recovery:
                 "database_overwritten",
                 path=str(self._database.path),
                 log=None if aside is None else str(aside),
-                hint="streamd goes on with what the other program has written: rows that were stored before"
-                " may be missing there, and the log does not belong to it",
+                hint="streamd continues with the contents that the other program wrote: rows stored before"
+                " may be missing in them, and the log does not belong to them",
             )
             return True
         saved, copy = await self._complete(just_committed=False), None
@@ -224,7 +224,7 @@ class Recovery:
             if patient and files.may_be_completed(just_committed=False):
                 return False
             copy = await self._copied()
-        # The last connection that closes brings its log into the file, and deletes a log by its name.
+        # The last connection that closes checkpoints its log into the file, and deletes the log by its name.
         with nullcontext() if saved and files.has_no_other_log else files.kept():
             await self._database.disconnect()
         files.tidy(saved=saved or copy is not None)
@@ -233,15 +233,15 @@ class Recovery:
                 "database_split",
                 path=str(self._database.path),
                 copy=None if copy is None else str(copy),
-                hint="another program has written the file after its log was removed: rows that are only in"
-                " the copy were stored and are not in the file"
+                hint="another program wrote to the file after its log was removed: rows that are only in the"
+                " copy were stored but are not in the file"
                 if copy is not None
-                else "rows that were stored last may be missing in the file, and no copy of them can be made",
+                else "the rows stored last may be missing in the file, and no copy of them could be made",
             )
         return True
 
     async def _complete(self, *, just_committed: bool) -> bool:
-        """Write what only our log holds into the file; whether that is all there now."""
+        """Checkpoint our log into the file. True if all its rows are in the file now."""
         if self._files is None or not self._files.may_be_completed(just_committed=just_committed):
             return False
         try:
@@ -251,7 +251,7 @@ class Recovery:
         return not busy and pages == done
 
     async def _copied(self) -> Path | None:
-        """The file with all that our connection can read; None where it cannot be made."""
+        """Copy all rows that our connection can read to a new file; None if it cannot be made."""
         path = self._database.path
         copy = path.with_name(f"{path.name}.rescued-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
         try:
@@ -274,8 +274,8 @@ class Recovery:
                 "database_files_lost",
                 path=str(self._database.path),
                 why=fault.why,
-                hint="stop streamd before its files are moved or removed; nothing is stored here until the"
-                " file is opened anew",
+                hint="stop streamd before moving or removing its files; no rows are stored here until the"
+                " file is reopened",
             )
 
     def _end(self, how: str) -> None:
@@ -285,4 +285,4 @@ class Recovery:
 
     def _error(self) -> SinkError:
         trouble = self._trouble or Trouble("moved", f"{self._database.path} is being opened", 0.0)
-        return SinkError(trouble.reason, f"{trouble.why}; it is opened anew as soon as that is safe")
+        return SinkError(trouble.reason, f"{trouble.why}; it is reopened as soon as that is safe")

@@ -1,7 +1,8 @@
-"""What opening a database to write to it would meet: the same refusals, and nothing is changed.
+"""Finds the errors that opening a database for writing would raise, without changing a file.
 
-Not even the write-ahead log or its index: a database that nobody has open is read as an immutable file, and
-of one that is open the index is not written. Statements are tried on a copy of the schema in memory.
+The write-ahead log and its index are not changed either: a database that no process has open is read as an
+immutable file, and the index of an open one is opened read-only. Statements are tried on a copy of the schema
+in memory.
 """
 
 import sqlite3
@@ -16,12 +17,13 @@ from streamd.sqlite import files
 from streamd.sqlite.faults import environment_fault
 from streamd.sqlite.table import Table, quote
 
-LOOKED_AT_ROWS = 1_000_000
-"""About a second; to sort all rows of a large table could take minutes, and room on the disk."""
+MOST_ROWS_COMPARED = 1_000_000
+"""Newest rows that are searched for equal keys, in about a second. Sorting all rows of a large table could
+take minutes, and space on the disk."""
 
 _BUSY = "database is locked (SQLITE_BUSY)"
 _LOCKS_OF_THE_FILE = range(0x40000000, 0x40000200)
-"""Bytes that SQLite locks in a database, in a WAL database only while somebody has it exclusively."""
+"""Bytes of a database file that SQLite locks for writing; in WAL mode only for exclusive access."""
 _WRITE_LOCK_OF_THE_INDEX = 120
 """The byte of `-shm` that a writer locks."""
 _TIMEOUT_S = 1.0
@@ -29,10 +31,10 @@ _TIMEOUT_S = 1.0
 
 @contextmanager
 def rehearsed(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write; without a file an empty database in memory.
+    """A connection that cannot write; if the file is missing, to an empty database in memory.
 
-    Raises `EnvironmentFault` where the daemon could not open the database, and `Taken` where somebody has it
-    for himself. A file that the daemon would set aside as corrupt is refused too.
+    Raises `EnvironmentFault` if the daemon could not open the database or would set it aside as corrupt, and
+    `Taken` if another process has it open exclusively.
     """
     files.refuse_unusable(path)
     uri = _uri(path)
@@ -55,9 +57,10 @@ def rehearsed(path: Path) -> Iterator[sqlite3.Connection]:
 def try_statements(
     connection: sqlite3.Connection, statements: Iterable[str], path: Path, refusal: str
 ) -> None:
-    """Raises `EnvironmentFault` that begins with `refusal` where the schema does not take the statements.
+    """Run the statements on a copy of the schema.
 
-    Raises `Taken` where another writer holds the database.
+    Raises `EnvironmentFault`, with a text that begins with `refusal`, if one fails. Raises `Taken` if another
+    process holds the write lock of the database.
     """
     try:
         with closing(_schema_of(connection)) as copy:
@@ -70,7 +73,7 @@ def try_statements(
 
 
 def rehearse_table(path: Path, table: Table) -> list[str]:
-    """The statements that would bring the table up to date. Raises `EnvironmentFault` or `ConfigError`."""
+    """The statements that would create or extend the table. Raises `EnvironmentFault` or `ConfigError`."""
     with rehearsed(path) as connection:
         statements: list[str] = _at_once(table.changes(_ReadOnly(connection)))
         if any(statement.startswith("CREATE UNIQUE") for statement in statements):
@@ -83,12 +86,12 @@ def rehearse_table(path: Path, table: Table) -> list[str]:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a program has begun a transaction that writes, as the kernel's list of locks tells."""
+    """Whether a process has a write transaction open, according to the kernel's list of locks."""
     return _WRITE_LOCK_OF_THE_INDEX in _write_locks(Path(f"{path}-shm"))
 
 
 def _uri(path: Path) -> str:
-    """How to open it so that nothing is made beside it."""
+    """The URI that opens the database without making companion files."""
     if not path.exists() or path.stat().st_size == 0:
         return "file::memory:"
     is_open = all(Path(f"{path}{suffix}").exists() for suffix in ("-wal", "-shm"))
@@ -96,7 +99,7 @@ def _uri(path: Path) -> str:
 
 
 def _write_locks(path: Path) -> list[int]:
-    """The first byte of each range that a process has locked to write; none where that cannot be known."""
+    """The first byte of each range of the file that is locked for writing; empty if unknown."""
     found = []
     with suppress(OSError, ValueError, IndexError):
         inode = path.stat().st_ino
@@ -108,17 +111,17 @@ def _write_locks(path: Path) -> list[int]:
 
 
 def _schema_of(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """A database in memory with the tables, indexes and views, and no rows."""
+    """A database in memory with the same tables, indexes and views, and no rows."""
     copy = sqlite3.connect(":memory:", isolation_level=None)
     known = "SELECT sql FROM sqlite_schema WHERE sql LIKE 'CREATE%' AND name NOT LIKE 'sqlite@_%' ESCAPE '@'"
     for (sql,) in connection.execute(f"{known} ORDER BY rowid"):
-        with suppress(sqlite3.Error):  # of another program's making, with functions that are not here
+        with suppress(sqlite3.Error):  # another program may have used functions that are missing here
             copy.execute(sql)
     return copy
 
 
 class _ReadOnly:
-    """What `Table` asks of a database, answered at once."""
+    """Implements `Fetches` for a plain connection. It never waits."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -128,7 +131,7 @@ class _ReadOnly:
 
 
 def _at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of a coroutine that never waits, whether a loop runs here or not."""
+    """The result of a coroutine that never waits, with or without a running loop."""
     try:
         work.send(None)
     except StopIteration as end:
@@ -137,13 +140,13 @@ def _at_once(work: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _find_equal_rows(connection: sqlite3.Connection, table: Table) -> None:
-    """Raises `ConfigError` where rows are there that the new unique index would refuse."""
+    """Raise `ConfigError` if existing rows have equal keys, which the new unique index would refuse."""
     there = {name.lower() for _, name, *_ in connection.execute(f"PRAGMA table_info({quote(table.name)})")}
     if not there.issuperset(column.lower() for column in table.unique):
-        return  # no table, or a column that is NULL in every row: NULLs are not equal
+        return  # no table, or a new column with NULL in every row, and NULLs are not equal
     keys = [quote(column) for column in table.unique]
     columns, filled = ", ".join(keys), " AND ".join(f"{key} IS NOT NULL" for key in keys)
-    newest = f"SELECT * FROM {quote(table.name)} ORDER BY {table.row_number} DESC LIMIT {LOOKED_AT_ROWS}"  # noqa: S608 - names are quoted
+    newest = f"SELECT * FROM {quote(table.name)} ORDER BY {table.row_number} DESC LIMIT {MOST_ROWS_COMPARED}"  # noqa: S608 - names are quoted
     sql = f"SELECT 1 FROM ({newest}) WHERE {filled} GROUP BY {columns} HAVING count(*) > 1 LIMIT 1"  # noqa: S608 - the same
     if connection.execute(sql).fetchone():
         raise table.equal_rows()

@@ -1,4 +1,4 @@
-"""What is too old or too much goes, a little at a time, between the commits of those who write."""
+"""Deletes rows that are too old or too many, in small steps between the commits of the writers."""
 
 import asyncio
 import sqlite3
@@ -21,29 +21,31 @@ from streamd.sqlite.table import Table, quote
 log = structlog.get_logger()
 
 _LOOK_EVERY_S = 0.25
-"""Two small queries. At 300,000 rows a second some 2 MB come in between."""
+"""Seconds between two checks, each of two small queries. At 300,000 rows a second the file grows by about
+2 MB meanwhile."""
 _REST_S = 0.002
-"""Between two steps; whoever waits for the lock by then comes first."""
+"""Pause between two steps, in which waiting writers get the lock."""
 _RETRY_S = 5.0
 _STEP_S = 0.005
-"""What one step may take while others wait for the lock; the next is made larger or smaller to fit."""
+"""Longest time of one step, while writers wait for the lock. The size of the next step is adapted to it."""
 _FEWEST_ROWS, _MOST_ROWS = 50, 8192
 _FIRST_ROWS = 500
 _FEWEST_PAGES, _MOST_PAGES = 16, 512
 _SLACK_SHARE, _MOST_SHARE = 64, 16
-"""Of `max_size`: what goes beyond it, that not every look finds a few rows, and what may go at most."""
+"""Divisors of `max_size`. A step aims at 1/64 below the bound, so that not every check finds a few rows to
+delete, and never goes more than 1/16 below it."""
 _PAGE_BYTES = 4096
-"""Space is freed in pages: what rows took that freed none is known no better."""
+"""Space is freed in pages, so a step that freed less counts as having freed one page."""
 _FREE_SHARE = 8
-"""Free pages are given back when they are more than one part in so many: rows that come use the others."""
+"""Free pages are given back only if they are more than one in this many. New rows use the others."""
 
 
 class Age(NamedTuple):
-    """The column that says how old a row is.
+    """The timestamp column that holds the age of a row.
 
-    Without `indexed` rows are taken to stand in the order of their age, as they do by the time they were
-    received: then looking at the first ones is enough. A row of unknown age goes with the next one behind it
-    whose age is known.
+    If it is not `indexed`, rows are assumed to be in the order of their age, as they are for the time of
+    receipt. Then it is enough to read the first rows. A row without a time is deleted together with the next
+    row that has one.
     """
 
     column: str
@@ -51,11 +53,11 @@ class Age(NamedTuple):
 
 
 class _TooMuchError(Exception):
-    """More rows would go than the bound asks for: the transaction is rolled back."""
+    """A step would delete far more than needed. Its transaction is rolled back."""
 
 
 async def keep(step: Callable[[], Awaitable[bool]], sink: str) -> None:
-    """Step until cancelled, and soon again where a step leaves more to do. Trouble is logged, not raised."""
+    """Run `step` until cancelled, and soon again if it returns True. Errors are logged, not raised."""
     trouble: str | None = None
     while True:
         try:
@@ -65,7 +67,7 @@ async def keep(step: Callable[[], Awaitable[bool]], sink: str) -> None:
                 log.warning("retention_retrying", sink=sink, why=str(error), retry_in_s=_RETRY_S)
             trouble = str(error)
             await asyncio.sleep(_RETRY_S)
-        except Exception as error:  # a fault of this code must not end the daemon, which stores on
+        except Exception as error:  # an unexpected error must not end the daemon, which still stores records
             log.exception("retention_failed", sink=sink, error=repr(error), retry_in_s=_RETRY_S)
             await asyncio.sleep(_RETRY_S)
         else:
@@ -74,7 +76,7 @@ async def keep(step: Callable[[], Awaitable[bool]], sink: str) -> None:
 
 
 class Retention:
-    """Deletes the oldest rows of one sink's table, by age and by the size of the file it is in."""
+    """Deletes the oldest rows of one sink's table, by age and by the size of the database file."""
 
     def __init__(
         self,
@@ -94,7 +96,7 @@ class Retention:
         self._clock = clock
         self._rows = _FIRST_ROWS
         self._row_bytes = 0.0
-        """Of a row as the last step found it; 0 before the first."""
+        """Size of a row, as measured in the last step; 0 before the first step."""
         self._pages = _FEWEST_PAGES
 
     @property
@@ -104,7 +106,7 @@ class Retention:
 
     @property
     def cutoff(self) -> datetime | None:
-        """What is from before this moment is too old; None where nothing can be."""
+        """Rows from before this time are too old; None if no row can be."""
         if self.max_age_s is None:
             return None
         try:
@@ -113,7 +115,7 @@ class Retention:
             return None
 
     async def step(self, database: Database, max_bytes: int | None) -> bool:
-        """Delete some rows in one transaction, or give some pages back; whether there may be more to do."""
+        """Delete some rows in one transaction, or give some pages back. True if there may be more to do."""
         too_old = await self._too_old(database)
         if too_old is not None:
             return await self._delete(database, *too_old) > 0
@@ -134,11 +136,11 @@ class Retention:
         return False
 
     def expired(self, n: int) -> None:
-        """Count rows that are gone."""
+        """Count `n` deleted rows."""
         self._counters.add("expired", n)
 
     async def _too_old(self, database: Database) -> tuple[str, str | int] | None:
-        """Which rows go now because of their age, as a condition and its parameter."""
+        """An SQL condition with its parameter for rows that are too old; None if there are none."""
         cutoff = self.cutoff
         if self._age is None or cutoff is None:
             return None
@@ -160,10 +162,10 @@ class Retention:
         return None if last_old is None else (f"{number} <= ?", last_old)
 
     async def _shrink(self, database: Database, used_bytes: int, max_bytes: int) -> bool:
-        """Delete the oldest rows by their number, or learn that fewer have to go; False where none went.
+        """Delete the oldest rows by rowid. False if there are none.
 
-        How many is reckoned from what the rows of the last step took. Rows differ: where they took so much
-        more that the file would fall far below the bound, nothing of the step is kept.
+        The number of rows is estimated from the row size of the last step. If the rows are so much larger
+        that the file would fall far below the bound, the step is rolled back and the next one is smaller.
         """
         table, number = quote(self._table.name), self._table.row_number
         rows = self._rows
@@ -184,15 +186,15 @@ class Retention:
     async def _delete(
         self, database: Database, condition: str, param: str | int, least_bytes: int | None = None
     ) -> int:
-        """Delete and count. Raises `_TooMuchError` where less than `least_bytes` would stay in use."""
+        """Delete and count rows. Raises `_TooMuchError` if less than `least_bytes` would stay in use."""
         delete = f"DELETE FROM {quote(self._table.name)} WHERE {condition}"  # noqa: S608 - names are quoted
         async with database.transaction() as entries:
-            before_bytes = await _used_bytes(database)
+            before_bytes = await database.used_bytes()
             started_s = time.monotonic()
             await database.execute(delete, (param,))
             took_s = time.monotonic() - started_s
             ((deleted,),) = await database.fetch("SELECT changes()")
-            left_bytes = await _used_bytes(database)
+            left_bytes = await database.used_bytes()
             self._rows = _fitting(self._rows, took_s, _FEWEST_ROWS, _MOST_ROWS)
             if deleted:
                 self._row_bytes = max(before_bytes - left_bytes, _PAGE_BYTES) / deleted
@@ -203,13 +205,8 @@ class Retention:
         return int(deleted)
 
 
-async def _used_bytes(database: Database) -> int:
-    file_bytes, free_bytes = await database.sizes_bytes()
-    return file_bytes - free_bytes
-
-
 def _fitting(size: int, took_s: float, fewest: int, most: int) -> int:
-    """The size of the next step."""
+    """The size of the next step, so that it takes about `_STEP_S`."""
     if took_s > _STEP_S:
         return max(fewest, size // 2)
     return min(most, size * 2) if took_s < _STEP_S / 4 else size

@@ -1,4 +1,4 @@
-"""Records as rows of one table."""
+"""The rows that a batch becomes, and shared functions to make them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ METADATA_COLUMNS = {"received_at": "TEXT", "source": "TEXT", "peer": "TEXT"}
 
 @dataclass(slots=True)
 class BadRow:
-    """A record that cannot be a row, by its index in the batch."""
+    """A record that cannot become a row, by its index in the batch."""
 
     index: int
     reason: str
@@ -24,11 +24,11 @@ class BadRow:
 
 @dataclass(slots=True)
 class Rows:
-    """What a batch became: rows of `columns`, each of the record at the same place in `indexes`.
+    """The rows of a batch: values for `columns`, each of the record whose index is in `indexes`.
 
-    Where `new_columns` holds names (with `extra = "add_column"`) nothing else is meant: the table needs
-    them first. `dropped_fields` counts values without a column that were given up, `fields_as_json` those
-    that are kept in the column `extra` because they can have none of their own (`extra = "add_column"`).
+    If `new_columns` is not empty (with `extra = "add_column"`), the other fields are incomplete: the table
+    needs these columns first. `dropped_fields` counts values dropped for lack of a column. `fields_as_json`
+    counts values kept in the column `extra` because they cannot have a column (`extra = "add_column"`).
     """
 
     columns: tuple[str, ...]
@@ -52,7 +52,7 @@ def with_metadata(rows: Iterable[Row], batch: Batch, indexes: Sequence[int]) -> 
 def encode_columns(
     rows: Iterable[Row], encoders: Sequence[tuple[int, str, Callable[[Any], Any]]], rows_out: Rows
 ) -> Iterable[Row]:
-    """The rows with the values in some places encoded; a row with a value that cannot be is rejected."""
+    """The rows with the values of some columns encoded. Rows with a value that cannot be are rejected."""
     done: list[Row] = []
     indexes: list[int] = []
     for index, row in zip(rows_out.indexes, rows, strict=True):

@@ -1,4 +1,4 @@
-"""A table as the configuration wants it, beside the one that is there."""
+"""A table as configured, and the statements that create or extend the table in the file."""
 
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from streamd.sqlite.database import Database
 CATCH_ALL_SQL = "(id INTEGER PRIMARY KEY, received_at TEXT, source TEXT, peer TEXT, record TEXT /* JSON */)"
 CATCH_ALL_COLUMNS = {"received_at": "TEXT", "source": "TEXT", "peer": "TEXT", "record": "TEXT"}
 MOST_COLUMNS = 1000
-"""SQLite itself stops at 2,000; a row that wide is slow long before."""
+"""Most columns of a table. SQLite allows 2,000, but rows are slow long before that."""
 ROW_NUMBER = ("rowid", "_rowid_", "oid")
-"""What SQLite calls a row's number, unless a column has that name."""
+"""SQLite's names for a row's number, each unless a column has that name."""
 
 
 def quote(name: str) -> str:
-    """The name as an SQL identifier, whatever is in it."""
+    """The name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def name_fault(name: str) -> str | None:
-    """Why `name` cannot name a table or column; None where it can."""
+    """Why `name` cannot name a table or column; None if it can."""
     if not name or len(name) > 255:  # noqa: PLR2004
         return "a name has 1 to 255 characters"
     if not name.isprintable():
@@ -31,15 +31,15 @@ def name_fault(name: str) -> str | None:
 
 
 class Fetches(Protocol):
-    """A database that answers a query, read-only or not."""
+    """A database that answers queries, read-only or not."""
 
     async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows."""
+        """All rows of a query."""
 
 
 @dataclass(slots=True)
 class _Found:
-    """What is in the file under the table's name."""
+    """The table or view in the file that has the table's name."""
 
     kind: str
     without_rowid: bool
@@ -53,8 +53,8 @@ class _Found:
 class Table:
     """One table of a SQLite file: STRICT and typed, or the catch-all of JSON records.
 
-    `columns` gives the SQL type of each column, in order. Names are compared as SQLite does, without
-    regard to case, and are always quoted. Raises `ConfigError` where no such table can be.
+    `columns` maps each column, in order, to its SQL type. Names are always quoted, and compared without
+    regard to case, as SQLite does. Raises `ConfigError` if SQLite cannot have such a table.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Table:
         self._check_names()
         self._check_indexes()
         self.row_number = self._row_number()
-        """What SQL calls the number of a row: a column may hide the usual name."""
+        """The SQL name of a row's number. A column may hide the usual name."""
         self.top_sql = f"SELECT max({self.row_number}) FROM {quote(self.name)}"  # noqa: S608 - it is quoted
-        """The query for the highest row number: no row has it when the next row is inserted above it."""
+        """The query for the highest row number: inserted rows get higher ones, replaced rows keep theirs."""
 
     def _check_names(self) -> None:
         if fault := name_fault(self.name):
@@ -91,7 +91,7 @@ class Table:
                 raise ConfigError(f"{column!r} cannot be a column: {fault}")
             other = seen.setdefault(column.lower(), column)
             if other != column:
-                raise ConfigError(f"to SQL the columns {other!r} and {column!r} are one: case does not count")
+                raise ConfigError(f"in SQL {other!r} and {column!r} are the same column: case does not count")
 
     def _check_indexes(self) -> None:
         for index in (self.unique, *self.indexes):
@@ -113,7 +113,7 @@ class Table:
         return free[0]
 
     def create_sql(self) -> str:
-        """The statement that makes the table."""
+        """The statement that creates the table."""
         if self.catch_all:
             return f"CREATE TABLE {quote(self.name)} {CATCH_ALL_SQL}"
         columns = ", ".join(
@@ -126,17 +126,17 @@ class Table:
         """The statement that adds a column."""
         return f"ALTER TABLE {quote(self.name)} ADD COLUMN {quote(column)} {kind}"
 
-    async def columns_there(self, database: Database) -> dict[str, str]:
-        """The columns in the file, as they are written there, with their types; none of a computed one."""
+    async def existing_columns(self, database: Database) -> dict[str, str]:
+        """The columns in the file, with their types in upper case; "" for a computed column."""
         sql = "SELECT name, iif(hidden, '', upper(type)) FROM pragma_table_xinfo(?)"
         return dict(await database.fetch(sql, (self.name,)))
 
     async def ensure(self, database: Database) -> dict[str, str]:
-        """Make the table and its indexes, or bring an older one up to the configuration.
+        """Create the table and its indexes, or extend an existing table.
 
-        New columns are added; what cannot be brought about without touching stored rows raises
-        `ConfigError` with the statement to run. Takes no lock where nothing is to be done. Returns the
-        columns that can be written now, with their types.
+        Missing columns and indexes are added. Takes no lock if none is missing. Raises `ConfigError`, with a
+        statement to run, if the configuration would need a change of stored rows. Returns the columns that
+        can be written, with their types.
         """
         statements = await self.changes(database)
         if statements:
@@ -152,7 +152,7 @@ class Table:
         )
 
     def equal_rows(self) -> ConfigError:
-        """The error where rows are equal in `unique`, with the statement that shows them."""
+        """The error for rows that are equal in `unique`, with a statement that shows them."""
         keys = ", ".join(map(quote, self.unique))
         find = f"SELECT {keys}, count(*) FROM {quote(self.name)}"  # noqa: S608 - names are quoted
         return ConfigError(
@@ -161,7 +161,7 @@ class Table:
         )
 
     async def changes(self, database: Fetches) -> list[str]:
-        """The statements `ensure` would run; only reads. Raises `ConfigError` as it does."""
+        """The statements that `ensure` would run. Only reads. Raises `ConfigError` as `ensure` does."""
         found = await self._find(database)
         statements = [self.create_sql()] if found is None else self._changes(found)
         return statements + await self._index_statements(database)
@@ -189,7 +189,7 @@ class Table:
         return found
 
     def _changes(self, found: _Found) -> list[str]:
-        """The statements that add what is missing. Raises `ConfigError`."""
+        """The statements that add missing columns. Raises `ConfigError`."""
         table = quote(self.name)
         away = (
             f"name another table, or move it away: ALTER TABLE {table} RENAME TO {quote(self.name + '_old')};"
@@ -204,12 +204,12 @@ class Table:
         missing = [column for column in self.columns if column.lower() not in there]
         if self.catch_all and (missing or found.strict):
             raise ConfigError(
-                f"the table {self.name!r} is there and is not the table of JSON records that a sink without"
+                f"the table {self.name!r} exists and is not the table of JSON records that a sink without"
                 f" schema and columns writes: give it a schema, {away}"
             )
         if not self.catch_all and (not found.strict or found.key):
             raise ConfigError(
-                f"the table {self.name!r} is there and was not made for this schema"
+                f"the table {self.name!r} exists and was not made for this schema"
                 f" ({'it has a primary key' if found.strict else 'it is not STRICT'}): {away}"
             )
         for column, kind in self.columns.items():
@@ -234,7 +234,7 @@ class Table:
         return [self.add_column_sql(column, self.columns[column]) for column in missing]
 
     async def _index_statements(self, database: Fetches) -> list[str]:
-        """The statements that make the indexes which are not there under any name."""
+        """The statements that create the missing indexes. An equal index under another name counts."""
         have: set[tuple[bool, tuple[str, ...]]] = set()
         for index, unique, partial in await database.fetch(
             'SELECT name, "unique", partial FROM pragma_index_list(?)', (self.name,)

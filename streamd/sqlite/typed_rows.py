@@ -1,4 +1,4 @@
-"""Rows of a typed table: a value for each column, checked before it is bound."""
+"""Makes rows for a typed table, with each value checked before it is bound."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -25,10 +25,10 @@ from streamd.sqlite.table import MOST_COLUMNS, ROW_NUMBER, name_fault
 
 Extra = Literal["json", "add_column", "reject", "drop"]
 Encoders = list[tuple[int, str, Callable[[Any], Any]]]
-"""Place, name and function of each column whose values are not bound as they are."""
+"""Place, name and encoder of each column whose values must be encoded before they are bound."""
 _EXTRA = "extra"
 JSON_COLUMN = {_EXTRA: "TEXT"}
-"""The column of what has none of its own, as one JSON object."""
+"""The column for all fields without a column of their own, as one JSON object."""
 _TOO_MANY = f"the table has {MOST_COLUMNS} columns at most"
 _METADATA = frozenset(METADATA_KEYS)
 _FAULTS = (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError, RecursionError)
@@ -36,15 +36,15 @@ _astuple = msgspec.structs.astuple
 
 
 class TypedRows:
-    """Makes rows of the records of one table's columns. Fixed: with other columns it is another one.
+    """Makes rows from records for a fixed set of columns; `with_columns` makes a new one with more.
 
-    `columns` are those of the table, in order, with their SQL types: fields, then metadata, then `extra`.
-    Dicts and structs of the same data give the same rows. Raises `ConfigError`.
+    `columns` maps the table's columns, in order, to their SQL types: fields, then metadata, then `extra`.
+    Dicts and structs with the same data give the same rows. Raises `ConfigError`.
 
-    With `extra = "add_column"` a field that can be no column of its own (`ID` beside `id`, `source` beside
-    the metadata, an odd name) is kept as JSON in the column `extra`; `json_column` says whether the table has
-    it. Where another field is the column of that name, the record is rejected (`row:column_name`).
-    `computed` are columns of the table, in lower case, that take no value: no field can become one.
+    With `extra = "add_column"`, a field that cannot have a column (`ID` beside `id`, `source` beside the
+    metadata, an invalid name) is kept as JSON in the column `extra`. `json_column` tells whether the table
+    has it. If the column `extra` belongs to a field, the record is rejected (`row:column_name`). `computed`
+    names the table's generated columns in lower case; no field can become one.
     """
 
     def __init__(
@@ -78,15 +78,15 @@ class TypedRows:
         self._paths = Paths({name: key_of(name, settings) for name, settings in fields.items()})
         self._known = self._paths.known
         self._no_columns: set[str] = set()
-        """Some names that can be no column and are kept as JSON, so that they are looked at once."""
+        """A bounded cache of names that cannot be columns, so that each is checked once."""
         self._known_lifted = self._known | _METADATA
         self._encoders = _encoders(fields)
         self._struct, self._structs = self._make_struct()
         self._flat: dict[tuple[str, ...], tuple[tuple[str, ...], Encoders]] = {}
 
     def with_columns(self, there: Mapping[str, str]) -> "TypedRows":
-        """The same with the other columns that the table has, by type; '' is that of a computed one."""
-        json_column = self.json_column or (there.get(_EXTRA) == JSON_COLUMN[_EXTRA] and self._may_have_json)
+        """A maker that also has the table's other columns, given with their types ("" for computed ones)."""
+        json_column = self.json_column or (there.get(_EXTRA) == JSON_COLUMN[_EXTRA] and self._can_have_json)
         added = {
             column: FieldSettings(type=FIELD_TYPES[kind], required=False)
             for column, kind in there.items()
@@ -100,7 +100,6 @@ class TypedRows:
     def _extended(
         self, fields: Mapping[str, FieldSettings], *, json_column: bool, computed: frozenset[str]
     ) -> "TypedRows":
-        """The same with more columns."""
         more = TypedRows(
             self.fields | dict(fields),
             metadata=self.metadata,
@@ -112,7 +111,7 @@ class TypedRows:
         return more
 
     def accepts_typed(self, schema: Schema) -> bool:
-        """Whether structs of `schema` are rows: a like column for each field, and none else required."""
+        """Whether structs of `schema` can be rows: each field has its column, and no other is required."""
         for name, settings in schema.fields.items():
             column = self.fields.get(name)
             if column is None or key_of(name, column) != name or not _same_values(settings, column):
@@ -127,7 +126,7 @@ class TypedRows:
         return True
 
     def stream(self, batch: Batch) -> tuple[tuple[str, ...], Iterable[Any]] | None:
-        """Columns, and values row after row; None where a record may turn out to be no row."""
+        """Columns, and the values of all rows in one sequence; None if a record may have to be rejected."""
         if batch.fields is None:
             return None
         columns, encoders = self._flat[batch.fields]
@@ -141,7 +140,7 @@ class TypedRows:
         )
 
     def of(self, batch: Batch) -> Rows:
-        """The rows of a batch. Never changes a record."""
+        """The rows of a batch. Records are not changed."""
         return self._of_dicts(batch) if batch.fields is None else self._of_flat(batch, batch.fields)
 
     def _of_flat(self, batch: Batch, fields: tuple[str, ...]) -> Rows:
@@ -164,7 +163,7 @@ class TypedRows:
             if not any(rests):
                 rests = None
         if rests is not None and self.extra in ("reject", "add_column"):
-            self._judge_extra(rests, rows)
+            self._check_extra(rests, rows)
             if rows.new_columns:
                 return rows
         structs = self._convert(batch.records, rows)
@@ -178,7 +177,7 @@ class TypedRows:
             values = self._with_extra(list(values), rests, rows)
             if rests is not None and self.extra == "add_column":
                 rows.fields_as_json = sum(len(rests[index]) for index in rows.indexes)
-        elif rests is not None:  # `drop`: the others have no record with a rest left
+        elif rests is not None:  # extra = "drop"; with the other settings no record has a rest here
             rows.dropped_fields = sum(len(rests[index]) for index in rows.indexes)
         rows.rows = list(values)
         return rows
@@ -188,25 +187,25 @@ class TypedRows:
         if batch.lifted:
             rest = {key: value for key, value in rest.items() if key not in _METADATA}
         if self.extra in ("reject", "add_column"):
-            rest.pop(FLAG, None)  # the daemon's own mark is no reason to refuse a record
+            rest.pop(FLAG, None)  # a flag set by the daemon is no reason to refuse a record
         return rest
 
-    def _judge_extra(self, rests: Sequence[Record], rows: Rows) -> None:
+    def _check_extra(self, rests: Sequence[Record], rows: Rows) -> None:
         new: dict[str, None] = {}
         indexes = []
         for index, rest in enumerate(rests):
             try:
-                self._judge_rest(rest, new)
+                self._add_new_columns(rest, new)
             except BadData as bad:
                 rows.rejects.append(BadRow(index, bad.reason, bad.detail))
             else:
                 indexes.append(index)
         rows.indexes, rows.new_columns = indexes, tuple(new)
 
-    def _judge_rest(self, rest: Record, new: dict[str, None]) -> None:
-        """Add to `new` the columns a record needs, or nothing. Raises `BadData`.
+    def _add_new_columns(self, rest: Record, new: dict[str, None]) -> None:
+        """Add to `new` the columns that a record needs. Raises `BadData`; adds none then.
 
-        The number is looked at first: what a record with many names costs is bounded by it.
+        The number of names is checked first, which bounds the cost of a record with many names.
         """
         if rest and self.extra == "reject":
             raise BadData("row:extra", f"{next(iter(rest))!r:.200} has no column")
@@ -225,21 +224,22 @@ class TypedRows:
             elif self.json_column:
                 if not new and not more and len(self._no_columns) < MOST_COLUMNS:
                     self._no_columns.add(name)
-            elif self._may_have_json:
+            elif self._can_have_json:
                 more[_EXTRA] = None
             else:
-                raise BadData("row:column_name", f"{name!r:.200}: {fault}, and the column extra is a field's")
+                detail = f"{name!r:.200}: {fault}, and the column extra belongs to a field"
+                raise BadData("row:column_name", detail)
         if more and len(self.columns) + len(new) + len(more) > MOST_COLUMNS:
             raise BadData("row:too_many_columns", _TOO_MANY)
         new.update(more)
 
     @property
-    def _may_have_json(self) -> bool:
-        """Whether no field has the name of the column for those that can be no column."""
+    def _can_have_json(self) -> bool:
+        """Whether the table has, or can get, the column `extra` for JSON: no field has that name."""
         return self.json_column or _EXTRA not in self._lower
 
     def _convert(self, records: Sequence[Record], rows: Rows) -> list[Any]:
-        """A struct for each record at `rows.indexes` that fits the columns; the others are rejected."""
+        """A struct for each record at `rows.indexes` that fits the columns. The others are rejected."""
         if len(rows.indexes) != len(records):
             records = [records[index] for index in rows.indexes]
         if self._struct is not None:
@@ -250,7 +250,7 @@ class TypedRows:
         structs, indexes = [], []
         for index, record in zip(rows.indexes, records, strict=True):
             try:
-                structs.append(self._look_closely(record))
+                structs.append(self._convert_one(record))
             except BadData as bad:
                 rows.rejects.append(BadRow(index, bad.reason, bad.detail))
             else:
@@ -258,8 +258,8 @@ class TypedRows:
         rows.indexes = indexes
         return structs
 
-    def _look_closely(self, record: Record) -> Any:
-        """The struct of one record, or why it is none. Raises `BadData`."""
+    def _convert_one(self, record: Record) -> Any:
+        """The struct of one record. Raises `BadData`."""
         if self._struct is not None:
             try:
                 return msgspec.convert(record, self._struct)
@@ -293,7 +293,7 @@ class TypedRows:
         return done
 
     def _make_struct(self) -> tuple[type[msgspec.Struct] | None, Any]:
-        """The class by which all of a batch is checked at once; None where a path or odd name forbids it."""
+        """A class that checks a whole batch at once; None if a dotted path or an invalid name prevents it."""
         schema = self._schema
         keys = [self._paths.keys[name] for name in schema.names]
         if self._paths.dotted:
@@ -316,20 +316,20 @@ class TypedRows:
         return struct, list[struct]  # type: ignore[valid-type]  # it is made at run time
 
     def _paths_of(self, schema: Schema) -> frozenset[str]:
-        """Keys of a record that a struct has a value for: a column that reads one of them needs a dict."""
+        """Record keys that a struct of `schema` covers. A column that reads one of them needs a dict."""
         return frozenset(schema.fields) | {
             key for key in self._paths.dotted if key.split(".", 1)[0] in schema.fields
         }
 
 
 def _rows(batch: Batch) -> Iterable[Row]:
-    """The rows of a batch whose records are laid flat."""
+    """The rows of a batch whose records are one flat list of values."""
     values = iter(batch.records)
     return zip(*[values] * len(batch.fields or ()), strict=True)
 
 
 def _column_name_fault(name: Any, taken: set[str]) -> str | None:
-    """Why a record's key cannot become a column beside those that are `taken` (in lower case)."""
+    """Why a record's key cannot become a column beside the `taken` ones (in lower case); None if it can."""
     if not isinstance(name, str):
         return "a name is a text"
     if name.lower() in taken:
@@ -340,7 +340,7 @@ def _column_name_fault(name: Any, taken: set[str]) -> str | None:
 
 
 def _same_values(source: FieldSettings, column: FieldSettings) -> bool:
-    """Whether what passed the schema's check of a field needs no other for the column."""
+    """Whether a value that passed the schema's check of a field needs no further check for the column."""
     return (
         source.type == column.type
         and column.ge in (None, source.ge)

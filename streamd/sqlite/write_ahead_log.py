@@ -1,4 +1,4 @@
-"""The write-ahead log of one SQLite file: brought into it in time, and watched."""
+"""Checkpoints the write-ahead log of one SQLite file, and watches its size."""
 
 import asyncio
 import sqlite3
@@ -13,29 +13,31 @@ import structlog
 from streamd.core.errors import SinkError
 
 CHECKPOINT_PAGES = 4000
-"""16 MiB of log, at which SQLite brings it into the file itself. Against its own 1,000 pages this saves a
-twentieth of the CPU and a sixth of the time."""
+"""Length of the log (16 MiB) at which SQLite checkpoints it itself. Compared with SQLite's default of 1,000
+pages this saves a twentieth of the CPU and a sixth of the time."""
 _CHECKPOINT_EVERY_S = 1.0
 _CHECKPOINT_ROWS = 1000
-"""The log is brought into the file once a second where this many rows came, else by SQLite at its bound."""
+"""The log is checkpointed once a second if it got this many rows, else by SQLite at `CHECKPOINT_PAGES`."""
 _ALARM_BYTES = 64 * 2**20
 _ALARM_AFTER_S = 5.0
-"""A log that stays this long for that time cannot be begun anew: somebody reads an old state of the file."""
+"""A log larger than `_ALARM_BYTES` for this time cannot be restarted: a reader uses an old snapshot of the
+file."""
 
 
 class WriteAheadLog:
-    """Checkpoints between two commits, so that none has to do it while somebody waits.
+    """Checkpoints between commits, so that no commit has to wait for it.
 
-    It says once that somebody holds the log, and once that it is over. Nothing is done to the reader.
+    Logs once that a reader pins the log (`wal_pinned`), and once that it is released (`wal_released`). The
+    reader is not interrupted.
     """
 
     def __init__(self, path: Path, fetch: Callable[[str], Awaitable[list[tuple[Any, ...]]]]) -> None:
         """`fetch` runs a PRAGMA on the file's connection, outside any transaction."""
         self.path = path
         self.checkpoint: asyncio.Task[None] | None = None
-        """The latest one, under way or done."""
+        """The latest checkpoint, under way or done."""
         self.pinned = 0
-        """How often a reader has kept the log from being begun anew (event `wal_pinned`)."""
+        """How often a reader has kept SQLite from restarting the log (event `wal_pinned`)."""
         self._fetch = fetch
         self._checkpointed_s = float("-inf")
         self._rows = 0
@@ -43,7 +45,7 @@ class WriteAheadLog:
         self._alarm = False
 
     def committed(self, rows: int) -> None:
-        """So many rows more are in the log: begin a checkpoint where it is time for one."""
+        """Count rows committed to the log, and begin a checkpoint if one is due."""
         self._rows += rows
         now_s = time.monotonic()
         if self._rows >= _CHECKPOINT_ROWS and now_s - self._checkpointed_s >= _CHECKPOINT_EVERY_S:
@@ -51,8 +53,8 @@ class WriteAheadLog:
             self.checkpoint = asyncio.create_task(self.checkpoint_now())
 
     async def checkpoint_now(self) -> None:
-        """Bring into the file what no reader needs in the log."""
-        with suppress(SinkError, sqlite3.Error):  # SQLite's own comes at `CHECKPOINT_PAGES`
+        """Checkpoint the pages of the log that no reader needs. An error is ignored."""
+        with suppress(SinkError, sqlite3.Error):  # SQLite itself checkpoints at `CHECKPOINT_PAGES`
             ((_, log_pages, pages_done),) = await self._fetch("PRAGMA wal_checkpoint(PASSIVE)")
             ((page_bytes,),) = await self._fetch("PRAGMA page_size")
             self._watch(log_pages * page_bytes, pages_done * page_bytes)

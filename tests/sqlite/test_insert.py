@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from streamd.core.errors import SinkError
 from streamd.sqlite.database import Database
-from streamd.sqlite.insert import MOST_PARAMS, MOST_ROWS, Gathered, Insert, insert_what_can_be
+from streamd.sqlite.insert import MOST_PARAMS, MOST_ROWS, Gathered, Insert, insert_valid_rows
 
 
 @given(rows=st.integers(0, 20_000), width=st.integers(1, 1000))
@@ -39,7 +39,7 @@ async def test_only_the_bad_rows_are_left_out(database: Database, bad: set[int])
     await database.execute("DELETE FROM t")
     rows = [("text" if i in bad else i,) for i in range(70)]
     async with database.transaction():
-        found = await insert_what_can_be(database, Insert("t", ["a"]), rows)
+        found = await insert_valid_rows(database, Insert("t", ["a"]), rows)
     assert [(index, reason) for index, reason, _ in found] == [(index, "row:type") for index in sorted(bad)]
     assert await database.fetch("SELECT a FROM t ORDER BY rowid") == [(i,) for i in range(70) if i not in bad]
 
@@ -50,7 +50,7 @@ async def test_a_trigger_that_ends_the_transaction_loses_nothing_silently(databa
     )
     with pytest.raises(SinkError, match="no fives"):
         async with database.transaction():
-            await insert_what_can_be(database, Insert("t", ["a"]), [(a,) for a in range(10)])
+            await insert_valid_rows(database, Insert("t", ["a"]), [(a,) for a in range(10)])
     assert await database.fetch("SELECT a FROM t") == []
 
 
