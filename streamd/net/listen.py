@@ -21,21 +21,23 @@ def resolved(
     listen: Address, kind: socket.SocketKind, owner: str
 ) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
     """The family and the first socket address of a host name or IP address. Raises `EnvironmentFault`."""
-    try:
-        found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        raise EnvironmentFault(f"{owner}: cannot resolve {listen.host!r}: {error}") from None
-    family, _, _, _, address = found[0]
-    return family, address
+    return _resolve(listen, kind, owner)[0]
 
 
 def numeric(listen: Address, kind: socket.SocketKind, owner: str) -> list[Address]:
     """All numeric addresses of a host name or IP address. Raises `EnvironmentFault`."""
+    found = _resolve(listen, kind, owner)
+    return list(dict.fromkeys(Address(str(address[0]), listen.port) for _, address in found))
+
+
+def _resolve(
+    listen: Address, kind: socket.SocketKind, owner: str
+) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     try:
         found = socket.getaddrinfo(*listen, type=kind, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise EnvironmentFault(f"{owner}: cannot resolve {listen.host!r}: {error}") from None
-    return list(dict.fromkeys(Address(str(address[0]), listen.port) for *_, address in found))
+    return [(family, address) for family, *_, address in found]
 
 
 def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
