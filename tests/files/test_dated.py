@@ -38,7 +38,7 @@ def test_the_day_is_that_of_utc() -> None:
 
 @pytest.mark.parametrize("name", ["%m.db", "%Y-%d.db", "%Y%Y.db", "%Y-%j.db", "100%.db", "%%Y.db", "%y.db"])
 def test_a_pattern_that_is_no_span_of_time_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="spans of time"):
+    with pytest.raises(ConfigError, match="names no periods"):
         DatedPath(Path(name))
 
 

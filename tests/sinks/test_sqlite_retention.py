@@ -134,7 +134,7 @@ async def test_the_age_can_be_that_of_a_column_in_any_order(bench: Any, batch_of
         ({"retention": {"max_age": "1d", "age_column": "record"}}, "no column of type timestamp"),
         ({"columns": TIMED, "retention": {"age_column": "at"}}, "needs 'retention.max_age'"),
         ({"path": "%Y.db", "columns": TIMED, "retention": BY_COLUMN}, "without a date"),
-        ({"path": "%d.db"}, "spans of time"),
+        ({"path": "%d.db"}, "names no periods"),
     ],
 )  # fmt: skip
 def test_what_retention_cannot_do_is_refused(bench: Any, config: dict[str, Any], why: str) -> None:
