@@ -1,6 +1,8 @@
 """What holds for every codec, whatever the bytes."""
 
+import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from streamd import registry
 from streamd.core.batch import Record
 from streamd.core.contracts import AnyCodec, BadElement, Codec, Decoded, Frame
 from streamd.core.errors import BadData
+from streamd.core.first_frame import FirstFrame
 from streamd.core.frames import Frames
 from streamd.core.now import Now
+from streamd.core.peer import Peer
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 
@@ -148,3 +152,31 @@ def test_a_codec_that_decodes_nothing_is_refused_when_it_is_made() -> None:
 
     with pytest.raises(TypeError, match="Nothing overrides none of decode_one"):
         Nothing(Nothing.Config(), None)
+
+
+@pytest.mark.parametrize("name", registry.names("codecs"))
+@pytest.mark.parametrize("ends", ["drain", "abandon"])
+@pytest.mark.parametrize("full", [False, True])
+async def test_every_frame_is_settled_once_however_its_connection_and_the_daemon_end(
+    name: str, ends: str, full: bool, new_codec: Any, new_line: Any
+) -> None:
+    chance = random.Random(name)  # noqa: S311 - no secret
+    line = new_line(codec=new_codec(name), **({"max_records": 4, "when_full": "drop_oldest"} if full else {}))
+    line.run()
+    peers = [Peer(f"127.0.0.1:{port}") for port in range(4)]
+    for peer in peers:
+        line.offer(Frames.of([FirstFrame(chance.choice([b"ts,sensor", LINE, b"a,,b"]))], peer, 1e9))
+    for n in range(60):
+        payloads = [
+            b"".join(chance.choices(PIECES, k=chance.randrange(6))) for _ in range(chance.randrange(1, 5))
+        ]
+        line.offer(Frames.of(payloads, chance.choice(peers[n // 20 :]), 1e9 + n))
+        if n % 20 == 19:
+            line.ended(peers[n // 20])
+        if n % 3 == 0:
+            await asyncio.sleep(0)
+    await (line.drain() if ends == "drain" else line.abandon())
+    book = line.books.source("lab")
+    assert book.received == len(line.payloads)
+    assert len(line.letters.letters) >= book.rejected.total()
+    line.assert_exact()

@@ -1,7 +1,10 @@
 """What holds for every framing that can be named in a configuration, with each policy for long frames."""
 
+import asyncio
 import contextlib
 import itertools
+import random
+import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -11,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamd import registry
-from streamd.core.contracts import AnyFramer, Framer
+from streamd.core.contracts import AnyFramer, Framer, SourceContext
 from streamd.core.errors import FramingError
+from streamd.sources.tcp import Tcp
 
 
 class Case(NamedTuple):
@@ -235,3 +239,38 @@ def test_an_overlong_counted_frame_of_auto_has_begun_until_its_last_byte_came(ov
         assert not framer.between_frames
     framer.feed(b"a")
     assert framer.between_frames
+
+
+@every_framing
+@pytest.mark.parametrize("ends", ["by the sender", "by the daemon"])
+async def test_what_a_connection_sends_is_offered_counted_and_settled_once(
+    case: Case, ends: str, new_line: Any, until: Any, feed_all: Callable[..., Any]
+) -> None:
+    stream = b"".join(random.Random(str(case)).sample(TOKENS, len(TOKENS)))  # noqa: S311 - no secret
+    alone = feed_all(case.framer(64), [stream])
+    line = new_line()
+    line.run()
+    config = Tcp.Config.model_validate({"type": "tcp", "listen": "127.0.0.1:0"})
+    source = Tcp(config, SourceContext("lab", line.intake.book.counters, lambda: case.framer(64)))
+    await source.open(line)
+    with socket.create_connection(source.address) as sender:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces_at(stream, [7, 20, 90]):
+                sender.sendall(piece)
+                await asyncio.sleep(0)
+        if ends == "by the sender" and alone.fault is None:
+            sender.shutdown(socket.SHUT_WR)
+        if ends == "by the sender" or alone.fault is not None:
+            await until(lambda: line.over)
+        else:
+            read = len(alone.plain) - alone.counts["unterminated"]
+            await until(
+                lambda: len(line.payloads) >= read and not any(one.unread_bytes for one in source.connections)
+            )
+        await source.stop()
+    await line.drain()
+    book = line.books.source("lab")
+    assert line.payloads == alone.plain
+    assert book.received == len(alone.plain) + alone.counts["oversize_dropped"] + alone.counts["incomplete"]
+    assert line.flags == [flag for _, flag in alone.frames]
+    line.assert_exact()

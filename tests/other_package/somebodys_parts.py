@@ -1,6 +1,7 @@
 """Components of somebody else's package, as small as the contracts allow; tests install it for themselves."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -102,6 +103,7 @@ class Tally(Step["Tally.Config"]):
     def process(self, records: list[Record], now: Now) -> Processed:
         whole, self._kept = divmod(self._kept + len(records), self.config.size)
         self._due_mono_s = now.mono_s + 1.0 if self._kept else None
+        self._due_wall_s = now.wall_s + 1.0
         self.context.counters.add("tallies", whole)
         made: list[Record] = [{"n": self.config.size} for _ in range(whole)]
         return Processed(made, absorbed=len(records), emitted=whole)
@@ -116,12 +118,15 @@ class Tally(Step["Tally.Config"]):
     def next_deadline(self) -> float | None:
         return self._due_mono_s
 
-    def snapshot(self) -> bytes:
-        return b"%d" % self._kept
+    def snapshot(self) -> bytes | None:
+        return json.dumps(["tally", self._kept, self._due_wall_s]).encode() if self._kept else None
 
     def restore(self, state: bytes, now: Now) -> None:
-        self._kept = int(state)
-        self._due_mono_s = now.mono_s + 1.0 if self._kept else None
+        name, kept, due_wall_s = json.loads(state)
+        if name != "tally":
+            raise ValueError("this is the state of another step")
+        self._kept, self._due_wall_s = kept, due_wall_s
+        self._due_mono_s = now.mono_s + due_wall_s - now.wall_s
 
 
 class Parts(Sink["Parts.Config"]):

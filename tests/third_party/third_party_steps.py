@@ -6,7 +6,8 @@ from collections import Counter
 from pydantic import Field
 
 from streamd.core.batch import Record
-from streamd.core.contracts import Processed, Step
+from streamd.core.contracts import BadRecord, Processed, Step
+from streamd.core.errors import BadData
 from streamd.core.hold import Hold
 from streamd.core.now import Now
 from streamd.core.settings import DurationS, Settings
@@ -25,15 +26,18 @@ class Count(Step["Count.Config"]):
         self.seen: Counter[str] = Counter()
 
     def process_one(self, record: Record, now: Now) -> Record:
-        self.seen[record[self.config.by]] += 1
-        return record | {"n": self.config.start + self.seen[record[self.config.by]]}
+        if self.config.by not in record:
+            raise BadData("count:no_field", self.config.by)
+        key = str(record[self.config.by])
+        self.seen[key] += 1
+        return record | {"n": self.config.start + self.seen[key]}
 
     def snapshot(self) -> bytes:
-        return json.dumps(self.seen).encode()
+        return json.dumps({"seen": self.seen}).encode()
 
     def restore(self, state: bytes, now: Now) -> None:
         del now
-        self.seen = Counter(json.loads(state))
+        self.seen = Counter(json.loads(state)["seen"])
 
 
 class Totals(Step["Totals.Config"]):
@@ -50,15 +54,23 @@ class Totals(Step["Totals.Config"]):
         self.totals: dict[str, list[int]] = {}
         self.changed: set[str] = set()
         self.due: float | None = None
+        self.due_wall_s = 0.0
 
     def process(self, records: list[Record], now: Now) -> Processed:
+        done = Processed([])
         for record in records:
-            total = self.totals.setdefault(record[self.config.by], [0, 0])
+            key, value = record.get(self.config.by), record.get(self.config.sum_of)
+            if key is None or not isinstance(value, int):
+                done.rejects.append(BadRecord(record, "totals:no_number"))
+                continue
+            total = self.totals.setdefault(str(key), [0, 0])
             total[0] += 1
-            total[1] += record[self.config.sum_of]
-            self.changed.add(record[self.config.by])
-        self.due = self.due or now.mono_s + self.config.every
-        return Processed([], absorbed=len(records))
+            total[1] += value
+            self.changed.add(str(key))
+            done.absorbed += 1
+        if self.due is None and self.changed:
+            self.due, self.due_wall_s = now.mono_s + self.config.every, now.wall_s + self.config.every
+        return done
 
     def process_one(self, record: Record, now: Now) -> Record:
         raise NotImplementedError
@@ -73,12 +85,12 @@ class Totals(Step["Totals.Config"]):
         )
 
     def snapshot(self) -> bytes:
-        return json.dumps([self.totals, sorted(self.changed)]).encode()
+        return json.dumps([self.totals, sorted(self.changed), self.due_wall_s]).encode()
 
     def restore(self, state: bytes, now: Now) -> None:
-        self.totals, changed = json.loads(state)
+        self.totals, changed, self.due_wall_s = json.loads(state)
         self.changed = set(changed)
-        self.due = now.mono_s + self.config.every if changed else None
+        self.due = now.mono_s + self.due_wall_s - now.wall_s if changed else None
 
 
 class Delay(Step["Delay.Config"]):
