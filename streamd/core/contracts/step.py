@@ -178,9 +178,9 @@ class Step(ABC, Generic[C]):
         The monotonic clock may have begun anew since the snapshot. A step with a timer stores times of the
         wall clock or remaining seconds, and sets its deadline from `now` here.
 
-        Raises `ValueError`, `TypeError` or `KeyError` for bytes that are no snapshot of such a step. After any
-        exception the state is set aside and the step is opened anew. A class that changes the format of its
-        snapshots changes `state_version`.
+        Raises `ValueError`, `TypeError` or `KeyError` for bytes that are no snapshot of such a step. After
+        any exception the state is set aside and the step is opened anew. A class that changes the format of
+        its snapshots changes `state_version`.
         """
 
     state_version: int = 1
