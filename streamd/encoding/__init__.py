@@ -1,1 +1,1 @@
-"""Records as lines and as values of columns: the way out that several sinks share."""
+"""Encodes records as lines and as column values, for several sinks."""

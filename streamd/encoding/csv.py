@@ -1,4 +1,4 @@
-"""Records as lines of CSV, RFC 4180."""
+"""Encodes records as lines of CSV (RFC 4180)."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from streamd.encoding.values import json_text
 
 
 class CsvLines:
-    """Makes lines of fixed columns. Lines end with CR LF. About 3 µs a record of seven columns."""
+    """Makes lines with fixed columns that end with CR LF. Costs about 3 µs for a record of seven columns."""
 
     def __init__(self, columns: Sequence[str], *, add_metadata: bool) -> None:
         self._names = [*columns, *(METADATA_NAMES if add_metadata else ())]
@@ -24,7 +24,7 @@ class CsvLines:
         self.header = self._row(self._names)
 
     def line(self, record: Record) -> bytes:
-        """One line. Raises `BadData` where a value has no text."""
+        """The line of a record. Raises `BadData` if a value cannot be written as text."""
         found = self._paths.find(record)
         return self._row([_cell(found[name]) for name in self._names])
 
@@ -39,7 +39,7 @@ class CsvLines:
 
 
 def _cell(value: Any) -> str:
-    """Texts as they are, nothing for what is missing, everything else as JSON has it."""
+    """A text unchanged, an empty text for None, bytes as base64, and any other value as JSON."""
     if isinstance(value, str):
         return value
     if value is None:

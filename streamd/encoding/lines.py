@@ -1,4 +1,4 @@
-"""Records as lines of text, and what has no line as dead letters: what stdout, file and tcp share."""
+"""Encodes records as lines of text for the sinks stdout, file and tcp; the rest become dead letters."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from streamd.encoding.metadata import metadata
 from streamd.encoding.values import json_text
 
 METADATA_NAMES = ("_received_at", "_source", "_peer")
-"""What metadata is called outside. Names with an @ are the daemon's own: another streamd refuses them."""
+"""The names of metadata in the output. Another streamd would refuse names with @, which are reserved."""
 FLAG_NAME = "_flag"
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -23,14 +23,17 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 @dataclass(slots=True)
 class Prepared:
-    """The lines of some batches in order, each with its line end; what was rejected of each batch."""
+    """The lines of several batches in order, each with its line end, and the rejected records of each batch.
+
+    `rejected` has the indexes of the rejected records of each batch.
+    """
 
     batches: Sequence[Batch]
     lines: list[bytes]
     rejected: list[Sequence[int]]
 
     def written(self, lost: Mapping[int, str] | None = None) -> Written:
-        """What a sink answers when the lines are out, but for the `lost`: their places with a reason each."""
+        """The result of a write of all lines, except the `lost` ones: a reason by the index of the line."""
         written = Written(self.rejected, [0] * len(self.rejected))
         if lost:
             places = itertools.count()
@@ -42,15 +45,15 @@ class Prepared:
 
 
 def _with_lines(batch: Batch, rejected: Sequence[int], places: Iterator[int]) -> Iterator[tuple[int, int]]:
-    """The index of each record that has a line, with the place of that line."""
+    """The index of each record that has a line, with the index of the line from `places`."""
     without = set(rejected)
     return zip((index for index in range(len(batch)) if index not in without), places, strict=False)
 
 
 class Lines:
-    """Makes lines of batches. About 0.3 µs a record where `encode` takes a batch at once.
+    """Makes lines of batches. Costs about 0.3 µs per record if `encode` encodes a batch at once.
 
-    Batches that are tried again are not made again, and their dead letters are committed once.
+    When a write is retried, the lines of its batches are reused and their dead letters are not repeated.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Lines:
         encode_one: Callable[[Record], bytes],
         encode: Callable[[list[Record]], list[bytes] | None],
     ) -> None:
-        """`encode` gives the lines of all records, or None where each has to be looked at."""
+        """`encode` makes the lines of all records. If it returns None, `encode_one` makes each line."""
         self._context = context
         self._add_metadata = add_metadata
         self._encode_one = encode_one
@@ -69,7 +72,7 @@ class Lines:
         self._last: tuple[Sequence[Batch], Prepared] | None = None
 
     async def of(self, batches: Sequence[Batch]) -> Prepared:
-        """The lines; the dead letters of what has none are committed. Raises `SinkError` of the latter."""
+        """The lines of the batches. Commits the dead letters of the other records, or raises `SinkError`."""
         if self._last is not None and self._last[0] is batches:
             return self._last[1]
         prepared = Prepared(batches, [], [])
@@ -88,7 +91,7 @@ class Lines:
         return prepared
 
     def forget(self) -> None:
-        """The batches are written: hold them no longer."""
+        """Release the batches after they are written."""
         self._last = None
 
     def _one_by_one(
@@ -105,7 +108,7 @@ class Lines:
 
 
 def json_lines(context: SinkContext, *, add_metadata: bool) -> Lines:
-    """Lines of JSON: one object a record, bytes as base64."""
+    """Makes lines of JSON, one object per record, with bytes as base64."""
     return Lines(context, add_metadata=add_metadata, encode_one=_json_line, encode=_json_lines)
 
 
@@ -118,13 +121,13 @@ def _json_lines(records: list[Record]) -> list[bytes] | None:
         text = _encode_lines(records)
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
-    if b"null" in text:  # may stand for a NaN
+    if b"null" in text:  # may be the encoding of a NaN
         return None
     return text.splitlines(keepends=True)  # JSON has no raw line end inside a value
 
 
 def _with_names(batch: Batch, *, add_metadata: bool) -> list[Record]:
-    """The records under the names the outside sees; the batch's own are never changed."""
+    """The records with the output names of their metadata. The records of the batch are not changed."""
     records: list[Record] = batch.records
     if batch.fields is not None:
         records = [batch.record(index) for index in range(len(batch))]
@@ -134,7 +137,7 @@ def _with_names(batch: Batch, *, add_metadata: bool) -> list[Record]:
         records = [_with_flag(record) for record in records]
     if not add_metadata:
         return records
-    values: Any = zip(*metadata(batch), strict=False)  # sources repeat without an end
+    values: Any = zip(*metadata(batch), strict=False)  # the column of sources is endless
     return [
         {**record, **dict(zip(METADATA_NAMES, row, strict=True))}
         for record, row in zip(records, values, strict=False)

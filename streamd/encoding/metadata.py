@@ -1,4 +1,4 @@
-"""The metadata of a batch's records, in columns."""
+"""The metadata of a batch's records as columns."""
 
 from collections.abc import Iterable
 from itertools import repeat
@@ -10,7 +10,7 @@ from streamd.core.timestamp import canonical, from_epoch
 
 
 def metadata(batch: Batch) -> tuple[Iterable[str | None], Iterable[str], Iterable[str | None]]:
-    """received_at, source and peer of every record of the batch. The text of a time is made once."""
+    """The columns received_at, source (endless) and peer of the batch. Formats each distinct time once."""
     if batch.lifted:
         return (
             [_time(record.get(RECEIVED_AT)) for record in batch.records],
@@ -28,7 +28,7 @@ def metadata(batch: Batch) -> tuple[Iterable[str | None], Iterable[str], Iterabl
 
 
 def _time(value: Any) -> str | None:
-    """What stands as `@received_at` in a record: a step may have put anything there."""
+    """The canonical text of `@received_at`; None if a step has put no valid time there."""
     try:
         return None if value is None else canonical(value)
     except BadData:

@@ -1,4 +1,4 @@
-"""Where the columns of a table find their values in a record."""
+"""Finds the values of columns in a record by key or dotted path."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,23 +7,23 @@ from streamd.core.batch import Record
 
 
 class Paths:
-    """For each column the key of its value in a record: the exact key first, then the dotted path."""
+    """Finds the value of each column: by the exact key first, then by the dotted path."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
-        """`keys` gives the key or path for each column."""
+        """`keys` has the key or path of each column."""
         self.keys = dict(keys)
         self.known = frozenset(keys.values())
         self.dotted = frozenset(key for key in keys.values() if "." in key)
         self._tree = _tree(self.known, self.dotted)
 
     def find(self, record: Record) -> Record:
-        """The value of each column, None where the record has none."""
+        """The value of each column; None if the record has none."""
         return {
             column: record[key] if key in record else _walk(record, key) for column, key in self.keys.items()
         }
 
     def rest(self, record: Record) -> Record:
-        """What no column takes, as new dicts where a path takes a part of one; never changes the record."""
+        """The fields that no column takes. A dict of which a path takes a part is copied, not changed."""
         exact = self.dotted & record.keys()
         return _rest(record, _tree(self.known, self.dotted - exact) if exact else self._tree)
 
@@ -39,7 +39,7 @@ def _walk(record: Any, path: str) -> Any:
 
 
 def _tree(known: frozenset[str], dotted: frozenset[str]) -> dict[Any, Any]:
-    """Nested dicts of the parts of each path; an empty one says that everything there is taken."""
+    """The paths as nested dicts. An empty dict means that a column takes the whole value."""
     tree: dict[Any, Any] = {}
     for path in dotted:
         node = tree

@@ -1,4 +1,4 @@
-"""Values of a record as the plain values that a column or a line can hold."""
+"""Encodes values of records for columns and lines."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 def json_text(value: Any) -> str:
-    """The value as JSON; bytes become base64. Raises `BadData` where JSON has no word for it."""
+    """The value as JSON, with bytes as base64. Raises `BadData` if JSON cannot express it."""
     try:
         text = _encode_json(value).decode()
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -26,7 +26,7 @@ def json_text(value: Any) -> str:
 
 
 def any_value(value: Any) -> Any:
-    """The value as SQLite stores it in an ANY column; lists and dicts as JSON text. Raises `BadData`."""
+    """The value for an ANY column of SQLite; lists and dicts become JSON text. Raises `BadData`."""
     if isinstance(value, str | bytes | bool):
         return value
     if isinstance(value, int):
@@ -43,11 +43,11 @@ def any_value(value: Any) -> Any:
 
 
 ENCODERS: dict[str, Callable[[Any], Any]] = {"json": json_text, "any": any_value}
-"""For the types whose value is not stored as it is."""
+"""Encoders for field types whose values SQLite does not store unchanged."""
 
 
 def _non_finite(value: Any) -> str | None:
-    """Where in the value a NaN or infinity is, like `.a[1]`; empty: it is the value; None: there is none."""
+    """The path to a NaN or infinity, like `.a[1]`; empty if it is the value itself; None without one."""
     waiting = [("", value)]
     while waiting:
         place, part = waiting.pop()

@@ -1,1 +1,1 @@
-"""Functions and classes of the user: found, loaded, called, and what they return."""
+"""The user's functions and classes: finds, loads and checks them and the values that they return."""

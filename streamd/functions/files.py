@@ -1,4 +1,4 @@
-"""The files a step is made of: its own, and the modules beside it that their import statements name."""
+"""Finds the files of a step: its own, and the modules in the same folder that it imports."""
 
 import ast
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 OURS = "streamd"
-"""The one installed package that no file beside the configuration can stand for."""
+"""The name of the installed package that no file in the folder of the configuration can replace."""
 
 
 class ModuleSource(NamedTuple):
-    """One module as it was read."""
+    """The source of a module."""
 
     path: str
     content: bytes
@@ -19,17 +19,17 @@ class ModuleSource(NamedTuple):
 
 
 Sources = dict[str, ModuleSource]
-"""By the name that an import statement has for it."""
+"""Sources by the name of the module in import statements."""
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name means the standard library or streamd itself, whatever file has it."""
+    """Whether the name always means the standard library or streamd, even if a file has this name."""
     top = name.partition(".")[0]
     return top in sys.stdlib_module_names or top == OURS
 
 
 def read(root: Path, name: str) -> ModuleSource | None:
-    """The module of this name below `root`; None where there is no Python source for it."""
+    """The module of this name below `root`; None if it has no Python source there."""
     place = root.joinpath(*name.split("."))
     for path, is_package in ((place / "__init__.py", True), (place.parent / f"{place.name}.py", False)):
         try:
@@ -40,9 +40,9 @@ def read(root: Path, name: str) -> ModuleSource | None:
 
 
 def collect(root: Path, name: str, source: ModuleSource) -> Sources:
-    """The module and all those below `root` that it imports, directly or through others.
+    """The module, and all modules below `root` that it imports directly or indirectly.
 
-    Names of the standard library are never looked for there.
+    Names of the standard library are not searched there.
     """
     found: Sources = {name: source}
     waiting = [name]
@@ -63,7 +63,7 @@ def _imported(name: str, source: ModuleSource) -> Iterator[str]:
     try:
         tree = ast.parse(source.content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # importing it will say so
+        return  # the import will raise the error
     package = name if source.is_package else name.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

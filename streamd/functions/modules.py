@@ -1,9 +1,9 @@
-"""Modules beside a configuration, imported for steps: apart from everything else in the process.
+"""Imports modules in the folder of a configuration for steps, isolated from other modules of the process.
 
-A folder's modules share one namespace, as they would in a program started there. It is not that of the
-daemon: two folders may have modules of one name, and a file called like an installed package is seen by its
-neighbours only. A file that has changed begins a new namespace at the next load, in which everything is
-imported anew; steps that were made before keep theirs.
+The modules of a folder share a namespace, as in a program that is started there. It is separate from the
+namespace of the daemon. So two folders may have modules of the same name, and only modules of the folder see
+a file that is named like an installed package. If a file has changed, the next load makes a new namespace and
+imports all modules again. Existing steps keep the old namespace.
 """
 
 import builtins
@@ -24,15 +24,15 @@ from streamd.functions.files import ModuleSource, Sources, collect, is_reserved,
 _PREFIX = "streamd_step_"
 _numbers = itertools.count(1)
 _spaces: "weakref.WeakValueDictionary[str, Space]" = weakref.WeakValueDictionary()
-"""By the private name under which its modules are in `sys.modules`."""
+"""Spaces by the private name of their modules in `sys.modules`."""
 _newest: "dict[Path, Space]" = {}
 
 
 class Space:
-    """The modules of one folder, as they were when they were first needed."""
+    """The namespace of one folder. Each module has the source that was read when it was first needed."""
 
     def __init__(self, root: Path, sources: Sources | None = None) -> None:
-        """`sources` are modules that were read by another process and count instead of the files."""
+        """`sources` are modules that another process has read, to use instead of the files."""
         self.root = root
         self.name = f"{_PREFIX}{next(_numbers)}"
         self.sources: Sources = dict(sources or {})
@@ -50,15 +50,15 @@ class Space:
             sys.meta_path.append(_PLAIN_NAMES)
 
     def is_current(self) -> bool:
-        """Whether every file is as it was read."""
+        """Whether no file has changed since it was read."""
         return self._pinned or all(map(_is_unchanged, self.sources.values()))
 
     def extras_are_current(self) -> bool:
-        """Whether the files that no import statement names, and a function has imported, are as they were."""
+        """Whether the files that were imported without an import statement are unchanged."""
         return all(_is_unchanged(self.sources[name]) for name in self._extras)
 
     def add(self, sources: Sources) -> bool:
-        """Take modules that were found on disk. False where one that is loaded already lacks one of them."""
+        """Add modules that were read. Returns False if a loaded module would import a new one differently."""
         self._local.clear()
         missing = sources.keys() - self.sources.keys()
         loaded = [name for name in sources if f"{self.name}.{name}" in sys.modules] if missing else []
@@ -70,8 +70,8 @@ class Space:
     def has(self, name: str) -> bool:
         """Whether this top-level name means a module of the folder.
 
-        The standard library comes first; then a file or package here; a folder without `__init__.py` is a
-        package only where nothing that is installed has its name.
+        The standard library comes first, then a file or package in the folder. A subfolder without
+        `__init__.py` is a package only if no installed package has its name.
         """
         known = self._local.get(name)
         if known is None:
@@ -85,14 +85,14 @@ class Space:
         return spec is not None and (spec.loader is not None or not _is_installed(name))
 
     def load(self, name: str) -> ModuleType:
-        """The module, imported now unless it was. What it raises is raised."""
+        """The module, imported if necessary. Raises any exception of its code."""
         try:
             return importlib.import_module(f"{self.name}.{name}")
         except ModuleNotFoundError as error:
             raise self.named_as_written(error) from None
 
     def named_as_written(self, error: ModuleNotFoundError) -> ModuleNotFoundError:
-        """The same of a module of the folder, by the name that its users know."""
+        """The same error with the public name of a module of the folder instead of its private one."""
         if error.name is None or not error.name.startswith(f"{self.name}."):
             return error
         wanted = error.name.removeprefix(f"{self.name}.")
@@ -101,7 +101,7 @@ class Space:
         )
 
     def spec(self, name: str) -> ModuleSpec | None:
-        """How a module of the folder is loaded; None where there is none of that name."""
+        """The spec of a module of the folder; None if there is no such module."""
         full = f"{self.name}.{name}"
         source = self.sources.get(name)
         if source is None:
@@ -119,7 +119,7 @@ class Space:
 
 
 def space_of(root: Path) -> Space:
-    """The newest space of a folder, or a new one where a file has changed since."""
+    """The newest space of a folder, or a new one if a file has changed since."""
     space = _newest.get(root)
     if space is None or not space.is_current():
         space = new_space(root)
@@ -127,18 +127,18 @@ def space_of(root: Path) -> Space:
 
 
 def new_space(root: Path) -> Space:
-    """A space in which everything is imported anew."""
+    """A new space of the folder, in which all modules are imported again."""
     space = _newest[root] = Space(root)
     return space
 
 
 def use_sources(root: Path, sources: Sources) -> None:
-    """Take these for the modules of the folder in this process, whatever its files have become."""
+    """Use these sources for the modules of the folder in this process, instead of its files."""
     _newest[root] = Space(root, sources)
 
 
 def is_unchanged(root: Path, name: str, sources: Sources) -> bool:
-    """Whether a module and all it imports from its folder would be read as in `sources`."""
+    """Whether a module and the modules of the folder that it imports still equal `sources`."""
     source = read(root, name)
     return source is not None and collect(root, name, source) == sources
 
@@ -171,7 +171,7 @@ def _forget(name: str) -> None:
 
 
 def _not_source(full: str, folder: Path) -> ModuleSpec | None:
-    """An extension module, bytecode without a source, or a folder as package."""
+    """The spec of an extension module, of bytecode without a source, or of a folder as a package."""
     name = full.rpartition(".")[2]
     PathFinder.invalidate_caches()
     spec = PathFinder.find_spec(full if full != name else name, [str(folder)])
@@ -179,7 +179,7 @@ def _not_source(full: str, folder: Path) -> ModuleSpec | None:
 
 
 class _Loader(importlib.abc.InspectLoader):
-    """Runs the source that was read: a cache of bytecode misses what changes within a second."""
+    """Compiles the source that was read. A bytecode cache would miss changes within one second."""
 
     def __init__(self, source: ModuleSource, its_builtins: dict[str, Any]) -> None:
         self._source = source
@@ -200,7 +200,7 @@ class _Loader(importlib.abc.InspectLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__builtins__"] = self._builtins
-        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - the user's own code is what is asked for
+        exec(self.get_code(module.__name__), module.__dict__)  # noqa: S102 - the user's own code
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -216,9 +216,9 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _PlainNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds them under the names they have for the user, after everything that is installed.
+    """Finds the modules of spaces under their public names, after all installed modules.
 
-    A library may ask so (pickle, `import_module`) that a module of a space has called.
+    A library that a module of a space calls may import so (pickle, `import_module`).
     """
 
     def find_spec(
@@ -246,7 +246,7 @@ _PLAIN_NAMES = _PlainNames()
 
 
 def _calling_space() -> Space | None:
-    frame = sys._getframe(1)  # noqa: SLF001 - the one way to know who asks
+    frame = sys._getframe(1)  # noqa: SLF001 - the only way to find the caller
     while frame is not None:
         top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if top.startswith(_PREFIX):
@@ -262,7 +262,7 @@ def _give_plain_name(name: str, module: ModuleType) -> None:
 
 
 def _importer(space_ref: "weakref.ref[Space]") -> Any:
-    """The `__import__` of a space's modules: first its own, then what is installed."""
+    """The `__import__` for the modules of a space, which searches the space before installed modules."""
     plain = builtins.__import__
 
     def import_(
@@ -282,9 +282,8 @@ def _importer(space_ref: "weakref.ref[Space]") -> Any:
             module = space.load(name)
         except ModuleNotFoundError as error:
             raise space.named_as_written(error) from None
-        if isinstance(
-            fromlist, list
-        ):  # no statement: C code like pickle, which looks into `sys.modules` then
+        # An import statement gives a tuple. A list comes from C code like pickle, which reads `sys.modules`.
+        if isinstance(fromlist, list):
             _give_plain_name(name, module)
             return module
         return sys.modules[f"{space.name}.{top}"]

@@ -1,4 +1,4 @@
-"""What `file.py:name` or `package.module:name` names, loaded and held against how it is called."""
+"""Loads the function or class named by `file.py:name` or `package.module:name`; checks its signature."""
 
 import contextlib
 import copy
@@ -23,13 +23,13 @@ _CALLED_WITH = "one argument: the record, or in batch mode their list"
 
 
 class Named:
-    """A function, or a class whose one instance is called; with its params. Nothing is called or made yet."""
+    """A function or class with its params. The constructor does not call it."""
 
     def __init__(self, reference: str, base_dir: Path, params: Mapping[str, Any]) -> None:
-        """Import the module and look at signatures. Raises `ConfigError` with `keys` below the step."""
+        """Import the module and check the signature. Raises `ConfigError` with `keys` below the step."""
         place, _, name = reference.rpartition(":")
         self.sources: Sources = {}
-        """The modules it is made of, where they are files beside the configuration."""
+        """The modules of the function that are files in the folder of the configuration."""
         self.root = base_dir
         self._name = ""
         self._space: Space | None = None
@@ -52,18 +52,18 @@ class Named:
         self.is_async = any(inspect.iscoroutinefunction(code) for code in (called, found.__call__))
 
     def make(self) -> Callable[[Any], Any]:
-        """What is called with a record or a batch; of a class, an object made now, which may raise."""
+        """The callable for a record or a batch. Makes the object of a class, so it may raise anything."""
         if self.is_class:
             made: Callable[[Any], Any] = self._found(**self._params)
             return made
         return partial(self._found, **self._params) if self._params else self._found
 
     def has(self, name: str) -> bool:
-        """Whether it is a class with such a method."""
+        """Whether it is a class with the method `name`."""
         return self.is_class and callable(getattr(self._found, name, None))
 
     def check_clock_and_state(self) -> None:
-        """Raises `ConfigError` for methods that miss their other half, or that nobody could call."""
+        """Raises `ConfigError` if one of two methods that belong together is missing, or if one is async."""
         for name, other in (("tick", "next_deadline"), ("snapshot", "restore")):
             if self.has(name) != self.has(other):
                 one, missing = (name, other) if self.has(name) else (other, name)
@@ -78,12 +78,12 @@ class Named:
 
     @property
     def state_version(self) -> int:
-        """What the class says of the format of its snapshots."""
+        """The version of the snapshot format; 1 if the class sets none."""
         version = getattr(self._found, "state_version", 1)
         return version if type(version) is int else 1
 
     def is_current(self) -> bool:
-        """Whether its files are as they were; an installed package is what it was until a restart."""
+        """Whether its files are unchanged. An installed package counts as unchanged."""
         if self._space is None:
             return True
         return self._space.extras_are_current() and is_unchanged(self.root, self._name, self.sources)
@@ -91,12 +91,11 @@ class Named:
     def _module(self, place: str, base_dir: Path) -> ModuleType:
         path = base_dir / place
         try:
-            with contextlib.redirect_stdout(
-                sys.stderr
-            ):  # what is printed there is no part of anybody's output
+            # Standard output may carry the records of a sink or of `streamd try`.
+            with contextlib.redirect_stdout(sys.stderr):
                 if place.endswith(".py"):
                     path = path.resolve()
-                    path.read_bytes()  # says why it cannot be read
+                    path.read_bytes()  # raises the reason if the file cannot be read
                     return self._load(path.parent, path.stem)
                 top = place.partition(".")[0]
                 root = base_dir.resolve()
@@ -126,7 +125,7 @@ class Named:
 
 
 def _fault(found: Any) -> str:
-    """What speaks against calling it with one argument; empty where nothing does."""
+    """Why it cannot be called with one argument; empty if it can."""
     if inspect.isclass(found):
         if not any("__call__" in vars(base) for base in found.__mro__):
             return "is a class without __call__(self, record)"
@@ -155,12 +154,12 @@ def _cannot_be_called(called: Any, who: str, *arguments: None) -> str:
 def _signature(called: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(called)
-    except (ValueError, TypeError):  # a built-in that does not say what it takes
+    except (ValueError, TypeError):  # a built-in without a signature
         return None
 
 
 def _check_params(found: Any, params: Mapping[str, Any], who: str) -> None:
-    """Raises `ConfigError` where the function or class cannot be called with these params."""
+    """Raises `ConfigError` if the function or class cannot be called with these params."""
     signature = _signature(found)
     if signature is None:
         return
@@ -218,7 +217,7 @@ def _where(found: Any, module: ModuleType) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """`file:line: ` of the user's code that an error comes from, where that is known."""
+    """`file:line: ` of the user's code that raised the error; empty if it is unknown."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno or 1}: "
     theirs = [

@@ -1,4 +1,4 @@
-"""What a user's function returned, held against what it may return: records of its own, with plain values."""
+"""Checks the result of a user's function: separate records with plain values."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from streamd.functions.values import BadValue, all_plain, hint_for_result, plain
 
 
 class BadResult(Exception):  # noqa: N818 - a verdict on what a function returned
-    """A function returned what is no record. `kind` is what such results have in common."""
+    """A function returned something else than records. `kind` groups similar results for the log."""
 
     def __init__(self, reason: str, detail: str, kind: str = "") -> None:
         super().__init__(detail)
@@ -18,7 +18,7 @@ class BadResult(Exception):  # noqa: N818 - a verdict on what a function returne
 
 
 def records_of(result: Any, given: Record) -> list[Record]:
-    """The records that one call made of `given`; none for `DROP`. Raises `BadResult`."""
+    """The records that one call made of `given`; an empty list for `DROP`. Raises `BadResult`."""
     if result is DROP:
         return []
     if isinstance(result, list):
@@ -29,10 +29,10 @@ def records_of(result: Any, given: Record) -> list[Record]:
 
 
 def owned(result: Any, ours: set[int]) -> list[Record]:
-    """The records of a list, no two the same object; `ours` are the ids of the dicts made for this call.
+    """The records of a list as separate objects. `ours` are the ids of the dicts made for this call.
 
-    Each is a copy, unless it was made for this call: the function may return a dict of its own again and
-    change it, while what it returned before still waits. Raises `BadResult`.
+    Other dicts are copied, because the function may change a dict and return it again while the earlier
+    record still waits in a buffer. Raises `BadResult`.
     """
     if not isinstance(result, list):
         raise _unusable(result, "a list of dicts")
@@ -49,7 +49,7 @@ def owned(result: Any, ours: set[int]) -> list[Record]:
 
 
 def batch_made(given: list[Record], result: Any) -> Processed:
-    """What one call made of a batch. Raises `BadResult`."""
+    """The result of one call for a batch. Raises `BadResult`."""
     made = owned(result, set(map(id, given)))
     if not all_plain(made):
         made = [_plain(record, f"record {place} of the list: ") for place, record in enumerate(made)]
@@ -58,9 +58,9 @@ def batch_made(given: list[Record], result: Any) -> Processed:
 
 
 def settle(done: Processed, owners: list[Record]) -> None:
-    """Make all values of `done.records` plain; `owners` has, for each of them, the record it was made of.
+    """Make all values of `done.records` plain; `owners` has for each record the input record.
 
-    What cannot be is rejected: the record it was made of, with all that was made of it.
+    If a value cannot be made plain, the input record is rejected and all records made of it are removed.
     """
     if all_plain(done.records):
         return

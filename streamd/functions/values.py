@@ -1,9 +1,9 @@
-"""Values that a user's function returned, as the plain values that every sink and every process knows.
+"""Converts values that a user's function returned into plain values.
 
-Plain are text, whole numbers, floats, true and false, None, bytes, and dicts and lists of these. What
-libraries and the standard library have beside them is converted where nothing is lost by it; anything else
-is refused with its type and its place in the record. No library is imported for that: a type is known by
-the name of its class.
+Plain values are text, integers, floats, booleans, None, bytes, and dicts and lists of these. All sinks and
+worker processes support them. Other types of libraries and the standard library are converted if nothing is
+lost. A value of any further type is refused with its type and its place in the record. No library is
+imported for this, because a type is recognised by the name of its class.
 """
 
 import math
@@ -16,7 +16,7 @@ from streamd.core.batch import Record
 from streamd.core.json_rules import MAX_DEPTH
 
 MAX_VALUES = 1_000_000
-"""Most values of one record: what refers to itself many times would have no end."""
+"""Most values of one record. A value that refers to itself several times would grow without end."""
 
 _SCALARS = frozenset((str, int, float, bool, type(None), bytes))
 _CONTAINERS = frozenset((dict, list))
@@ -35,9 +35,10 @@ class BadValue(Exception):  # noqa: N818 - a verdict on a value
 
 
 def all_plain(records: list[Record]) -> bool:
-    """Whether every key is UTF-8 text and every value plain, at every depth; asks of all records at once.
+    """Whether every key is valid UTF-8 text and every value is plain, at every depth.
 
-    About 0.3 µs a flat record of ten fields. Whole numbers beyond 64 bits and NaN pass: sinks judge them.
+    Checks all records at once; costs about 0.3 µs for a flat record of ten fields. Integers beyond 64 bits
+    and NaN are accepted here, and sinks reject them if necessary.
     """
     if not _are_texts(set[Any]().union(*records)):
         return False
@@ -51,7 +52,7 @@ def all_plain(records: list[Record]) -> bool:
         inner = [value for value in level if type(value) in _CONTAINERS]
         if not inner:
             return True
-        if len(inner) > _FEW:  # the same one, many times?
+        if len(inner) > _FEW:  # the same object may occur many times
             inner = list({id(value): value for value in inner}.values())
         dicts = [value for value in inner if type(value) is dict]
         if not _are_texts(list(chain.from_iterable(dicts))):
@@ -67,7 +68,7 @@ def _are_texts(keys: Collection[Any]) -> bool:
 
 
 def _is_utf8(text: str) -> bool:
-    """False where it holds half of a surrogate pair; such a value is judged by a sink, such a key by none."""
+    """Whether the text has no half of a surrogate pair. Sinks check this for values, but not for keys."""
     if text.isascii():
         return True
     try:
@@ -78,7 +79,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def plain_record(record: Mapping[Any, Any]) -> Record:
-    """The record with plain values only, in containers of its own. Raises `BadValue`."""
+    """A copy of the record with plain values only. Raises `BadValue`."""
     for key in record:
         if not isinstance(key, str):
             raise BadValue("", f"the key {_shown(key)} of the record is {_name(key)}, not text")
@@ -86,7 +87,7 @@ def plain_record(record: Mapping[Any, Any]) -> Record:
 
 
 class _Plain:
-    """One record's values made plain; counts them."""
+    """Converts and counts the values of one record."""
 
     def __init__(self) -> None:
         self._left = MAX_VALUES
@@ -153,7 +154,7 @@ def _converted(convert: Callable[[Any], Any], value: Any, path: str) -> Any:
 def _key(key: Any, path: str) -> str:
     if type(key) is str:
         return key
-    if isinstance(key, str):  # an enum's, NumPy's
+    if isinstance(key, str):  # of an enum or of NumPy
         return str.__str__(getattr(key, "value", key))
     if isinstance(key, int) and not isinstance(key, bool):
         return str(int(key))
@@ -166,12 +167,12 @@ def _key(key: Any, path: str) -> str:
 def _shown(value: Any) -> str:
     try:
         return repr(value)[:60]
-    except Exception:  # noqa: BLE001 - anybody's code
+    except Exception:  # noqa: BLE001 - `__repr__` may be the user's code
         return "(without a text)"
 
 
 def _name(value: Any) -> str:
-    """`a numpy.complex128`, `an int`: the type by the name a user knows it by."""
+    """The type of a value with an article, as users know it: `a numpy.complex128`, `an int`."""
     kind = type(value)
     module = "" if kind.__module__ in ("builtins", "__main__") else kind.__module__.partition(".")[0] + "."
     if module.startswith("streamd_step_"):
@@ -196,7 +197,7 @@ def _hint(value: Any) -> str:
 
 
 def hint_for_result(value: Any) -> str:
-    """What to call on a result that is no dict or list, where that is known."""
+    """A hint at the method that makes a dict or list of the result; may be empty."""
     return _hint(value)
 
 
@@ -217,8 +218,8 @@ def _decimal(value: Any) -> float | int:
 
 
 def _datetime(value: Any) -> str | None:
-    """An aware one in UTC as a timestamp is stored; a naive one as text without an offset."""
-    if value != value:  # noqa: PLR0124 - what pandas calls a missing time
+    """The canonical text of an aware datetime; a naive one as the same text without `Z`."""
+    if value != value:  # noqa: PLR0124 - NaT, the missing time of pandas
         return None
     aware = value.utcoffset() is not None
     if aware:
@@ -261,7 +262,7 @@ def _tolist(value: Any) -> Any:
 
 def _numpy_scalar(value: Any) -> Any:
     found = value.item()
-    return float(value) if type(found) is type(value) else found  # a long double gives itself
+    return float(value) if type(found) is type(value) else found  # `item` of a long double returns itself
 
 
 _CONVERT: dict[tuple[str, str], Callable[[Any], Any]] = {
@@ -302,4 +303,4 @@ _CONVERT: dict[tuple[str, str], Callable[[Any], Any]] = {
     ("builtins", "dict_keys"): list,
     ("builtins", "dict_values"): list,
 }  # fmt: skip
-"""By module and name of a class, how a value of it (or of a class derived from it) becomes plainer."""
+"""Converters by module and name of a class; they also apply to derived classes."""

@@ -1,1 +1,1 @@
-"""The way of a record inside the daemon: buffers, workers, pipelines, fan-out and delivery."""
+"""The path of a record through the daemon: buffers, workers, pipelines, fan-out and delivery."""

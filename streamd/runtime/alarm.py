@@ -1,4 +1,4 @@
-"""A deadline that moves."""
+"""A timer for a deadline that may change."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from streamd.core.now import Now
 
 LEAST_S = 0.001
-"""A deadline that never moves costs a thousand calls a second, and not the whole loop."""
+"""Shortest wait. A deadline that stays in the past costs a thousand calls per second, not the whole loop."""
 
 
 class Alarm:
-    """Calls `ring` once the deadline is reached on the given clock, which may be a test's own."""
+    """Calls `ring` when the deadline is reached on the given clock."""
 
     def __init__(self, clock: Callable[[], Now], ring: Callable[[], None]) -> None:
         self._clock = clock
@@ -19,7 +19,7 @@ class Alarm:
         self._timer: asyncio.TimerHandle | None = None
 
     def set(self, deadline_mono_s: float | None) -> None:
-        """Ring once at that time (monotonic clock, seconds); None: not at all."""
+        """Set the time (monotonic clock, seconds) at which to ring once; None: never."""
         if deadline_mono_s == self._deadline_mono_s and (self._timer is not None or deadline_mono_s is None):
             return
         self.cancel()
@@ -29,7 +29,7 @@ class Alarm:
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
 
     def cancel(self) -> None:
-        """Do not ring."""
+        """Remove the deadline."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._deadline_mono_s = None

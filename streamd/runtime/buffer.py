@@ -1,4 +1,4 @@
-"""A bounded queue between two speeds."""
+"""A bounded queue between a writer and a reader of different speed."""
 
 import asyncio
 import sys
@@ -10,25 +10,25 @@ from streamd.core.settings import WhenFull
 
 
 class Sized(Protocol):
-    """What a buffer holds: frames or batches, which know their number and memory and can be cut in two."""
+    """An item of a buffer: frames or a batch. It has a length and a size, and can be split."""
 
     size_bytes: int
 
     def __len__(self) -> int: ...
 
     def split(self, count: int) -> tuple[Self, Self]:
-        """The first `count` and the rest."""
+        """The first `count` frames or records, and the rest."""
 
 
 T = TypeVar("T", bound=Sized)
 
 
 class Buffer(Generic[T]):
-    """First in, first out, bounded by records and by bytes.
+    """A FIFO queue that is bounded by records and by bytes. It has one reader.
 
-    `block` takes what is put and says so when the writer must wait: it overshoots by at most one item of
-    each writer. `drop_newest` and `drop_oldest` never overshoot; what they drop, to the record, is handed
-    to `on_drop` at once. There is one reader.
+    With `block`, the buffer takes each item and tells its writer to wait if it is full, so it exceeds a bound
+    by at most one item per writer. With `drop_newest` and `drop_oldest` it never exceeds a bound; it passes
+    the dropped records to `on_drop` at once.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Buffer(Generic[T]):
         self.max_bytes = max_bytes
         self.when_full = when_full
         self.max_taken_bytes = sys.maxsize
-        """What one `take` gives at most, but for a single record that is larger."""
+        """Most bytes of one `take`, unless a single record is larger."""
         self.records = 0
         self.size_bytes = 0
         self.closed = False
@@ -51,17 +51,17 @@ class Buffer(Generic[T]):
         self._reader: tuple[int, asyncio.Future[None]] | None = None
 
     def resize(self, max_records: int, max_bytes: int, when_full: WhenFull) -> None:
-        """Other bounds and policy from the next item on; what waits stays, until something is put."""
+        """Set other bounds and another policy. Waiting items stay; bounds apply to the next `put`."""
         self.max_records, self.max_bytes, self.when_full = max_records, max_bytes, when_full
         self.make_room()
 
     @property
     def full(self) -> bool:
-        """One of the bounds is reached."""
+        """Whether one of the bounds is reached."""
         return self.records >= self.max_records or self.size_bytes >= self.max_bytes
 
     def put(self, item: T) -> bool:
-        """Take the item under the policy. False: full, and `on_room` will be called once there is room."""
+        """Add the item under the policy. False: the writer has to wait until `on_room` is called."""
         if not len(item):
             return not self._held_back
         if self.when_full == "drop_newest":
@@ -78,12 +78,12 @@ class Buffer(Generic[T]):
 
     @property
     def held_back(self) -> bool:
-        """`put` has said that the buffer is full, and `on_room` was not called since."""
+        """Whether `put` has returned False and `on_room` was not called since."""
         return self._held_back
 
     @property
     def must_wait(self) -> bool:
-        """The buffer is full and its policy is `block`."""
+        """Whether the buffer is full and its policy is `block`."""
         return self.when_full == "block" and self.full
 
     async def room(self) -> None:
@@ -94,19 +94,19 @@ class Buffer(Generic[T]):
             await room
 
     def take(self, max_records: int) -> list[T]:
-        """What waits, up to `max_records`; an item that is too large is cut into even parts."""
+        """Take waiting items of up to `max_records` records. A larger item is split into even parts."""
         taken = self.take_quietly(max_records)
         self.make_room()
         return taken
 
     def take_quietly(self, max_records: int) -> list[T]:
-        """As `take`, but nobody hears of the room there is before `make_room` is called."""
+        """As `take`, but writers are not woken until `make_room` is called."""
         taken: list[T] = []
         self._fill(taken, self._items, max_records)
         return taken
 
     async def wait(self, at_least: int = 1) -> None:
-        """Until `at_least` records wait, a bound is reached, or the buffer is closed."""
+        """Wait until the buffer has `at_least` records, has reached a bound, or is closed."""
         if self.records >= at_least or self.full or self.closed:
             return
         woken = asyncio.get_running_loop().create_future()
@@ -117,12 +117,12 @@ class Buffer(Generic[T]):
             self._reader = None
 
     def close(self) -> None:
-        """Nothing more will be put; the reader takes what is left and then knows it is done."""
+        """Mark the end of the input. The reader takes the remaining items and then ends."""
         self.closed = True
         self._tell_reader()
 
     def drain(self) -> list[T]:
-        """Everything that is left, for a shutdown that ran out of time."""
+        """Take all items, for a shutdown that ran out of time."""
         left, self._items = list(self._items), deque()
         self.records = self.size_bytes = 0
         return left
@@ -179,7 +179,7 @@ class Buffer(Generic[T]):
             self._on_drop(oldest)
 
     def _excess(self, item: T) -> int:
-        """How many records of the item's size are too many: one at least."""
+        """How many records like those of the item exceed the bounds; at least 1."""
         excess_bytes = self.size_bytes - self.max_bytes
         of_this_size = -(-excess_bytes * len(item) // max(item.size_bytes, 1))
         return max(self.records - self.max_records, of_this_size, 1)
@@ -193,7 +193,7 @@ class Buffer(Generic[T]):
             self.on_ready()
 
     def make_room(self) -> None:
-        """Let those go on who wait for room, where there is some."""
+        """Wake the writers if there is room."""
         if self._writers and not self.full:
             for room in self._writers:
                 if not room.done():

@@ -1,4 +1,4 @@
-"""The end of the parts of a daemon, none of which may keep the others from ending."""
+"""Closes the components of a daemon. A component that fails or hangs does not keep the others open."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -9,11 +9,11 @@ import structlog
 log = structlog.get_logger()
 
 CLOSE_TIMEOUT_S = 3.0
-"""How long one part may take to close once everything is drained; a hung disk must not keep us for ever."""
+"""Longest time in which a component closes after the drain, because a disk may hang for ever."""
 
 
 async def close_all(closing: Iterable[Coroutine[Any, Any, None]]) -> bool:
-    """Await each in turn, none for longer than `CLOSE_TIMEOUT_S`; whether one hung. Faults are logged."""
+    """Await each coroutine in turn, at most `CLOSE_TIMEOUT_S` each; returns whether one hung. Logs errors."""
     hung = False
     for part in closing:
         try:
@@ -21,7 +21,7 @@ async def close_all(closing: Iterable[Coroutine[Any, Any, None]]) -> bool:
                 await part
         except TimeoutError:
             hung = True
-            log.error("close_timeout", timeout_s=CLOSE_TIMEOUT_S)  # noqa: TRY400 - the trace says nothing
+            log.error("close_timeout", timeout_s=CLOSE_TIMEOUT_S)  # noqa: TRY400 - a traceback adds nothing
         except Exception as error:
             log.exception("close_failed", error=repr(error))
     return hung

@@ -1,4 +1,4 @@
-"""The end of each connection, put behind its last frame."""
+"""Reports the end of each connection after its last frame."""
 
 from collections import deque
 
@@ -7,24 +7,23 @@ from streamd.core.peer import Peer
 
 
 class Connections:
-    """How many frames of each connection wait in a buffer, for a codec that keeps something for connections.
+    """Counts the frames of each connection in a buffer, for a codec that holds frames.
 
-    The buffer is fair, so frames of other senders may overtake; the frames of one connection stay in order.
-    So an end is due when no frame of its connection waits any more. A connection is known by the object
-    that names its peer, not by the text: two connections of one process have the same. Costs about 0.3 µs for
-    each read of a connection.
+    The buffer is fair, so only the frames of one connection stay in order. The end of a connection is due
+    when none of its frames waits. A connection is identified by its `Peer` object, because two connections of
+    one process have the same text. Costs about 0.3 µs for each read of a connection.
     """
 
     def __init__(self) -> None:
         self.counting = False
-        """Off, where no codec asks."""
+        """False if the codec does not hold frames."""
         self.over: deque[Peer] = deque()
-        """Peers of connections that have ended and have no frame that waits."""
+        """Peers of connections that have ended and have no waiting frames."""
         self._waiting: dict[int, int] = {}
         self._ending: dict[int, Peer] = {}
 
     def count(self, *, on: bool) -> None:
-        """Begin, go on, or end and forget all."""
+        """Begin to count, or stop and forget all connections."""
         self.counting = on
         if not on:
             self._waiting.clear()
@@ -32,12 +31,12 @@ class Connections:
             self.over.clear()
 
     def came(self, frames: Frames) -> None:
-        """Frames of one connection go into the buffer."""
+        """Note that frames of one connection go into the buffer."""
         key = id(frames.peer(0))
         self._waiting[key] = self._waiting.get(key, 0) + len(frames)
 
     def went(self, frames: Frames) -> None:
-        """Frames of one connection have left the buffer and were decoded, or were dropped."""
+        """Note that frames of one connection were taken from the buffer and decoded, or dropped."""
         key = id(frames.peer(0))
         left = self._waiting.get(key, 0) - len(frames)
         if left > 0:
@@ -48,7 +47,7 @@ class Connections:
             self.over.append(self._ending.pop(key))
 
     def ended(self, peer: Peer) -> None:
-        """Nothing more comes of the connection."""
+        """Note that the connection has ended."""
         if id(peer) in self._waiting:
             self._ending[id(peer)] = peer
         else:

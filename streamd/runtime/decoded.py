@@ -1,4 +1,4 @@
-"""What a codec gave, as the books and the pipelines take it."""
+"""Books the result of a codec and makes batches of it."""
 
 from operator import attrgetter
 
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: DeadLetterOffice) -> None:
-    """Enter what the codec made of the frames, and keep its rejects as dead letters."""
+    """Count the records and rejects of the frames, and keep the rejects as dead letters."""
     book = feed.frames
     bad_elements = 0
     bad_frames = 0
@@ -64,7 +64,7 @@ def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: Dea
 
 
 def batch_of(feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
-    """The records as a batch, each with the sender, the time and the ack of its frame."""
+    """A batch of the records. Each record has the sender, the time and the ack of its frame."""
     records = decoded.records
     size_bytes = decoded.size_bytes
     if size_bytes is None:
@@ -96,7 +96,7 @@ def batch_of(feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
 
 
 def twin_of(batch: Batch) -> Batch:
-    """The batch for one more pipeline: what steps may change is copied; flat values nobody changes."""
+    """A copy of the batch for one more pipeline. Flat values are shared, because no step changes them."""
     return Batch(
         batch.records if batch.fields is not None else list(map(copied, batch.records)),
         batch.source,

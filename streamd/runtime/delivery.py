@@ -1,4 +1,4 @@
-"""Everything between a sink's buffer and its commit: company, retry, counting, acks."""
+"""Delivers the records in a sink's buffer: batches, retries, counts and acks."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ from streamd.runtime.meter import Meter
 log = structlog.get_logger()
 
 LAST_WORD_S = 2.0
-"""How long a commit under way is waited for when the time for draining is over; longer than a locked SQLite
-file is, so that a lock never makes an outcome unknown."""
+"""Longest wait for a commit under way when the time for draining is over. It is longer than the wait for a
+locked SQLite file, so a lock never leaves an outcome unknown."""
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
 class Delivery:
-    """One sink's writer: takes what waits in its buffer, and tries for ever to have it committed."""
+    """Takes the batches in the buffer of a sink, and tries without limit to have them committed."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Delivery:
 
     @property
     def entered(self) -> int:
-        """Records that came to the buffer, whatever became of them."""
+        """All records that were put into the buffer, including dropped ones."""
         return self.meter.entered + self.buffer.records + self._found_full
 
     async def run(self) -> None:
@@ -88,7 +88,7 @@ class Delivery:
     async def _write(self, batches: Sequence[Batch]) -> Written:
         while True:
             self.writing = asyncio.ensure_future(self.sink.write(batches))
-            # Only now: the writers who are woken decode for milliseconds, and the commit shall begin before.
+            # After the commit has begun, because the workers that are woken here decode for milliseconds.
             self.buffer.make_room()
             try:
                 written = await asyncio.shield(self.writing)
@@ -103,7 +103,7 @@ class Delivery:
                     records=sum(map(len, batches)),
                     retry_in_s=round(wait_s, 1),
                 )
-            except Exception as error:  # a fault of the sink's own code must not lose what it holds
+            except Exception as error:  # a fault of the sink's code must not lose records
                 wait_s = self._backoff.next_s()
                 self._trouble("exception")
                 log.exception("sink_failed", sink=self.name, error=repr(error), retry_in_s=round(wait_s, 1))
@@ -116,7 +116,7 @@ class Delivery:
             await asyncio.sleep(wait_s)
 
     async def _last_word(self, batches: Sequence[Batch]) -> None:
-        """The drain ran out of time: a commit already under way may still end, and then it counts."""
+        """Wait shortly for a commit under way after the drain has run out of time; count it if it ends."""
         if self.writing is not None:
             await asyncio.wait({self.writing}, timeout=LAST_WORD_S)
             if not self.writing.done():
@@ -124,7 +124,7 @@ class Delivery:
                     "commit_outcome_unknown",
                     sink=self.name,
                     records=sum(map(len, batches)),
-                    hint="counted as dropped; some of them may be in the table after all",
+                    hint="counted as dropped, but some of them may be stored",
                 )
             elif not self.writing.cancelled() and self.writing.exception() is None:
                 self._settle(batches, self.writing.result())

@@ -1,4 +1,4 @@
-"""The buffer behind a source: senders take turns, and a drop takes from the sender that holds the most."""
+"""The buffer of a source: senders are served in turn, and drops come from the sender with the most frames."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from streamd.core.settings import WhenFull
 from streamd.runtime.buffer import Buffer
 
 QUANTUM_BYTES = 16 * 1024
-"""What a sender may be served in one turn: about a hundred small frames, so that cutting costs little."""
+"""Bytes that a sender may use in one turn: about a hundred small frames, so splitting costs little."""
 OWN_QUEUES = 4096
-"""Senders with a queue of their own at one time."""
+"""Most senders with their own queue."""
 SHARED_QUEUES = 1024
-"""Queues for the senders beyond; a hash that differs from run to run says which."""
+"""Queues for all other senders. A hash that differs in each run chooses the queue."""
 FIFO_RECORDS = 1024
 FIFO_FRACTION = 16
-"""While no more than this waits, in frames and as a part of both bounds, nothing is sorted."""
+"""Frames are not sorted while at most `FIFO_RECORDS`, and at most 1/16 of both bounds, wait."""
 SHED_FRACTION = 16
-"""The longest backlog gives up no more than this part of itself before all are compared again."""
+"""The heaviest backlog drops at most 1/16 of its frames before backlogs are compared again."""
 GROWN_RECORDS = 512
-"""Up to here small parts of one sender are put together; cutting a longer list would cost more."""
+"""Most frames of a queued item to which small parts are added. Splitting a longer list would cost more."""
 
 
 class Backlog:
-    """What waits of one sender, or of those who share a queue."""
+    """The queue of one sender, or of several senders that share it."""
 
     __slots__ = ("credit_bytes", "grown", "items", "key", "ranked", "records", "size_bytes")
 
@@ -36,22 +36,22 @@ class Backlog:
         self.size_bytes = 0
         self.credit_bytes = QUANTUM_BYTES
         self.ranked = 0
-        """Its weight as the ranking knows it: never less than it is; 0 once it is gone."""
+        """The weight in the ranking: at least the real weight; 0 if the backlog was freed."""
         self.grown: Frames | None = None
-        """The newest item, where it was made here and may be added to."""
+        """The newest item if it was made here, so frames may be added to it."""
 
     def add(self, item: Frames) -> None:
-        """Queue the item as it is."""
+        """Queue the item unchanged."""
         self.items.append(item)
         self.records += len(item)
         self.size_bytes += item.size_bytes
 
     def add_part(self, part: Frames) -> None:
-        """Queue a part of an item, put together with those that wait where possible."""
+        """Queue a part of an item; adds it to the newest item if possible."""
         last = self.grown
         if (
             last is None
-            or self.items[-1] is not last  # taken or cut meanwhile
+            or self.items[-1] is not last  # taken or split meanwhile
             or part.acks is not None
             or last.acks is not None
             or len(last) + len(part) > GROWN_RECORDS
@@ -72,13 +72,12 @@ class Backlog:
 class FairBuffer(Buffer[Frames]):
     """A buffer of frames that is fair to their senders. A sender is an IP address.
 
-    - A small backlog is first in, first out and costs what a plain `Buffer` costs. Beyond it frames are
-      sorted by sender until the buffer is empty again; each frame is sorted at most once.
-    - Senders are served by deficit round-robin, in bytes. The order within a sender is always kept.
-    - `drop_oldest` and `drop_newest` act within the sender whose backlog takes the largest part of the
-      bounds (its part of `max_records` and its part of `max_bytes` added up), found in O(log senders).
-    - There are at most `OWN_QUEUES` + `SHARED_QUEUES` queues, however many senders there are; a queue that
-      is empty is freed at once.
+    - While few frames wait, the buffer is a FIFO and costs as much as a plain `Buffer`. When more wait, it
+      sorts frames by sender until it is empty again. Each frame is sorted at most once.
+    - Senders are served by deficit round-robin, in bytes. The frames of a sender stay in order.
+    - `drop_oldest` and `drop_newest` drop frames of the sender whose backlog uses the largest share of the
+      bounds (the sum of its shares of `max_records` and `max_bytes`). It is found in O(log senders).
+    - There are at most `OWN_QUEUES` + `SHARED_QUEUES` queues. An empty queue is freed at once.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class FairBuffer(Buffer[Frames]):
         self._own_queues = 0
 
     def resize(self, max_records: int, max_bytes: int, when_full: WhenFull) -> None:
-        """As `Buffer.resize`; senders are compared by the new bounds."""
+        """As `Buffer.resize`. Backlogs are compared by the new bounds."""
         super().resize(max_records, max_bytes, when_full)
         self._set_fifo()
         if self._ranking:
@@ -106,7 +105,7 @@ class FairBuffer(Buffer[Frames]):
         self._fifo_bytes = self.max_bytes // FIFO_FRACTION
 
     def take(self, max_records: int) -> list[Frames]:
-        """What waits, up to `max_records`, of several senders in turn."""
+        """Take up to `max_records` frames, of several senders in turn."""
         if not self._backlogs:
             return super().take(max_records)
         taken: list[Frames] = []
@@ -126,7 +125,7 @@ class FairBuffer(Buffer[Frames]):
         return taken
 
     def drain(self) -> list[Frames]:
-        """Everything that is left, for a shutdown that ran out of time."""
+        """Take all frames, for a shutdown that ran out of time."""
         left = super().drain()
         for backlog in list(self._backlogs.values()):
             left += backlog.items
@@ -134,9 +133,9 @@ class FairBuffer(Buffer[Frames]):
         return left
 
     def _take_turn(self, backlog: Backlog, room: int) -> Frames | None:
-        """One item, or what its credit pays of it. None: the turn is over.
+        """Take one item, or the part of it that the credit of the backlog covers. None: the turn is over.
 
-        The frames of one item are paid at their average size, so that none has to be looked at.
+        Each frame of an item costs the average size, so the real sizes are not needed.
         """
         item = backlog.items[0]
         if backlog.credit_bytes * len(item) < item.size_bytes:
@@ -153,7 +152,7 @@ class FairBuffer(Buffer[Frames]):
         return item
 
     def _fill_from_the_last(self, taken: list[Frames], max_records: int) -> None:
-        """Nobody else waits: no turns."""
+        """Take frames of the only backlog that is left, without turns."""
         (backlog,) = self._backlogs.values()
         before, before_bytes = self.records, self.size_bytes
         self._fill(taken, backlog.items, max_records)
@@ -178,7 +177,7 @@ class FairBuffer(Buffer[Frames]):
         self._shed()
 
     def _shed(self) -> None:
-        """Drop what is too much. Over a bound everything is sorted: both are above those of the FIFO."""
+        """Drop frames until both bounds hold. The FIFO has lower bounds, so the frames are sorted here."""
         while self.records > self.max_records or self.size_bytes > self.max_bytes:
             backlog = self._heaviest()
             items = backlog.items
@@ -223,9 +222,9 @@ class FairBuffer(Buffer[Frames]):
         self._rank(backlog)
 
     def _backlog(self, sender: str) -> Backlog:
-        """Where frames of the sender wait, or are to wait; the caller puts some there.
+        """The backlog of the sender, made if necessary; the caller then adds frames to it.
 
-        A sender whose frames may wait in a shared queue stays there until that is empty: so order is kept.
+        To keep the order, a sender whose frames may be in a shared queue uses that queue until it is empty.
         """
         backlog = self._backlogs.get(sender)
         if backlog is not None:
@@ -255,7 +254,7 @@ class FairBuffer(Buffer[Frames]):
         return backlog.size_bytes * self.max_records + backlog.records * self.max_bytes
 
     def _rank(self, backlog: Backlog) -> None:
-        """Note that the backlog grew. That one shrank is noticed when it comes up."""
+        """Update the ranking of a backlog that grew. `_heaviest` corrects backlogs that shrank."""
         if not self._ranking:
             return
         weight = self._weight(backlog)
@@ -263,7 +262,7 @@ class FairBuffer(Buffer[Frames]):
             return
         backlog.ranked = weight
         heappush(self._ranking, (-weight, next(self._serial), backlog))
-        if len(self._ranking) > 4 * len(self._backlogs) + 64:  # most of it is outdated
+        if len(self._ranking) > 4 * len(self._backlogs) + 64:  # most entries are outdated
             self._rank_all()
 
     def _rank_all(self) -> None:
@@ -273,13 +272,13 @@ class FairBuffer(Buffer[Frames]):
         heapify(self._ranking)
 
     def _heaviest(self) -> Backlog:
-        """The ranking is made for the first drop and kept until nothing waits."""
+        """The backlog with the largest weight. The ranking is made at the first drop and kept until empty."""
         if not self._ranking:
             self._rank_all()
         ranking = self._ranking
         while True:
             negative, _, backlog = ranking[0]
-            if -negative != backlog.ranked:  # it has grown since, or is gone
+            if -negative != backlog.ranked:  # the backlog has grown since, or was freed
                 heappop(ranking)
                 continue
             weight = self._weight(backlog)

@@ -1,4 +1,4 @@
-"""One pipeline's records to each of its sinks."""
+"""Passes the records of one pipeline to each of its sinks."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from streamd.core.expression import Expression
 from streamd.runtime.buffer import Buffer
 
 STAGE = "where"
-"""The stage of dead letters whose record a sink's condition failed on."""
+"""The stage of dead letters for records on which the condition of a sink failed."""
 
 
 @dataclass(slots=True)
 class Output:
-    """One sink as a pipeline sees it; with `where`, only the records for which that is true go there."""
+    """The pipeline's view of a sink. With `where`, the sink gets only records for which it is true."""
 
     sink: str
     buffer: Buffer[Batch]
@@ -24,10 +24,10 @@ class Output:
 
 
 class Fanout:
-    """Hands a batch to every sink's buffer at once, so that none is overtaken; whoever did may then have to
-    wait for room, where a buffer with `block` is full.
+    """Puts a batch into the buffers of all sinks at once, so batches stay in order.
 
-    Sinks share records and never change them.
+    Afterwards the caller may have to wait for room if a buffer with `block` is full. Sinks share records and
+    never change them.
     """
 
     def __init__(self, outputs: list[Output], books: Books, dead_letters: DeadLetterOffice) -> None:
@@ -37,7 +37,7 @@ class Fanout:
         self._dead_letters = dead_letters
 
     def put(self, batch: Batch, book: RecordBook) -> None:
-        """Every sink's buffer takes the batch, or drops it and counts that."""
+        """Put the batch into the buffer of each sink, which takes it or drops and counts it."""
         count = len(batch)
         book.out += count
         deliveries = [
@@ -56,7 +56,7 @@ class Fanout:
 
     @property
     def full(self) -> bool:
-        """Whether whoever puts more has to wait for `room` first."""
+        """Whether the caller has to wait for `room` before the next `put`."""
         return any(output.buffer.must_wait for output in self.outputs)
 
     async def room(self) -> None:
@@ -65,7 +65,7 @@ class Fanout:
             await output.buffer.room()
 
     def _selected(self, batch: Batch, deliveries: list[DeliveryBook]) -> list[tuple[Output, Batch]]:
-        """What goes to each sink; where nothing goes to any, the batch counts as filtered."""
+        """The batch for each sink. If all are empty, the records settle as filtered."""
         batch.lift()
         parts: list[tuple[Output, Batch]] = []
         for output, delivery in zip(self.outputs, deliveries, strict=True):
@@ -81,7 +81,7 @@ class Fanout:
     def _chosen(
         self, output: Output, where: Expression, batch: Batch, delivery: DeliveryBook
     ) -> tuple[list[Record], Acks | None]:
-        """The records for which the condition is true, and their acks. Those it fails on are rejected."""
+        """The records for which the condition is true, and their acks; rejects those on which it fails."""
         if batch.acks is None:
             chosen, letters = _judged(output, where, batch, batch.records)
             self._count(delivery, len(batch), chosen, letters, None)

@@ -1,4 +1,4 @@
-"""A source as its workers see it, and the pipelines that read it."""
+"""The workers' view of a source, and the pipelines that read it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from streamd.runtime.pipeline import Pipeline
 
 @dataclass(slots=True)
 class Route:
-    """One pipeline that reads a source, and the book of that source's records in it."""
+    """One pipeline that reads a source, and the record book of both."""
 
     pipeline: Pipeline
     records: RecordBook
@@ -29,10 +29,10 @@ class Feed:
     routes: list[Route]
     connections: Connections = field(default_factory=Connections)
     credit_bytes: int = 0
-    """What it may still be served before the next source has its turn."""
+    """Bytes that may still be taken before the turn of the next source."""
     taken: Callable[[int, float], None] = lambda _count, _mono_s: None
-    """Called with each number of frames taken out of the buffer, and when (`Intake.taken`)."""
+    """Called after frames were taken out of the buffer, with their number and the monotonic time."""
     before: AnyCodec | None = None
-    """The codec of the source before a reload, where `codec` adopts what that one holds."""
+    """The codec of the source before a reload, if `codec` adopts the frames that it holds."""
     is_due: bool = False
-    """Whether the deadline of the codec has come."""
+    """Whether the deadline of the codec is reached."""

@@ -1,4 +1,4 @@
-"""Batches and ticks pass one by one; now and then none is under way."""
+"""A gate that can keep batches and ticks from beginning."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 
 class Gate:
-    """Keeps out what would begin while somebody looks at the state of all steps."""
+    """Keeps batches and ticks from beginning while a snapshot of all steps is taken."""
 
     def __init__(self) -> None:
         self.under_way = 0
@@ -16,17 +16,17 @@ class Gate:
 
     @property
     def is_shut(self) -> bool:
-        """Whether nothing may begin now."""
+        """Whether no batch or tick may begin now."""
         return self._shut is not None
 
     async def opened(self) -> None:
-        """Wait until something may begin."""
+        """Wait until a batch or tick may begin."""
         while self._shut is not None:
             await self._shut.wait()
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """What is done in here is under way. Only where the gate is not shut."""
+        """A context in which a batch or tick is under way. Enter it only while the gate is open."""
         self.under_way += 1
         try:
             yield
@@ -37,7 +37,7 @@ class Gate:
 
     @asynccontextmanager
     async def shut(self) -> AsyncIterator[None]:
-        """Let what is under way end, and nothing begin meanwhile."""
+        """A context in which no batch or tick is under way; waits for the current ones first."""
         async with self._alone:
             self._shut = opened = asyncio.Event()
             try:

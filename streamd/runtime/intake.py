@@ -1,4 +1,4 @@
-"""Where a source puts what it reads: counted before any policy, then buffered fairly."""
+"""Takes the frames of a source: counts them before any policy, then buffers them fairly."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ from streamd.runtime.fair_buffer import FairBuffer
 from streamd.runtime.meter import Meter
 
 MAX_BATCH_BYTES = 128 * 1024
-"""Frames that are decoded in one go: a batch of usual ones, or two of the largest, which may each hold
-thousands of records. The loop turns in between."""
+"""Most bytes of frames that are decoded at once: a batch of usual frames, or two of the largest, which may
+each hold thousands of records. Between two such batches the event loop runs other tasks."""
 
 
 class Intake:
@@ -36,12 +36,12 @@ class Intake:
         self.connections = Connections()
 
     def resize(self, settings: BufferSettings, when_full: WhenFull) -> None:
-        """Other bounds and policy for what comes; nothing that waits is lost by it."""
+        """Set other bounds and another policy. No waiting frame is lost."""
         self.buffer.resize(settings.max_records, settings.max_bytes, when_full)
         self._note_state(self._mono_s())
 
     def offer(self, frames: Frames) -> bool:
-        """Take the frames; False: stop reading until the callback of `on_resume` comes."""
+        """Take the frames. False: stop reading until the callback of `on_resume` is called."""
         count = len(frames)
         self.book.received += count
         self.meter.entered += count
@@ -53,35 +53,35 @@ class Intake:
         return goes_on
 
     def taken(self, count: int, mono_s: float) -> None:
-        """A worker has taken so many frames out of the buffer."""
+        """Note that a worker has taken `count` frames out of the buffer."""
         self.meter.left += count
         if not self.buffer.records or self.meter.state == "blocked":
             self._note_state(mono_s)
 
     def refuse(self, n: int, reason: str) -> None:
-        """Count frames that the source has read and gives up."""
+        """Count frames that the source has read and dropped."""
         self.book.received += n
         self.book.dropped[reason] += n
 
     def on_resume(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called each time there is room again."""
+        """Set the callback that is called each time there is room again."""
         self.buffer.on_room = callback
 
     def ended(self, peer: Peer) -> None:
-        """The connection of `peer` has ended: the codec hears of it behind the last frame."""
+        """Note that the connection of `peer` has ended, for `Codec.forget` after its last frame."""
         if self.connections.counting:
             self.connections.ended(peer)
             if self.buffer.on_ready is not None:
                 self.buffer.on_ready()
 
     def abandon(self, reason: str = "shutdown") -> int:
-        """Drop what still waits when nobody will work on it any more; how many frames it was."""
+        """Drop the waiting and held frames at the end of the drain; returns their number."""
         left = self.buffer.drain()
         self._note_state(self._mono_s())
         for frames in left:
             self._drop(frames, reason)
         held, self.book.held = self.book.held, 0
-        if held:  # by a codec that had no time to give it up
+        if held:  # the codec had no time to release them
             self.book.dropped[reason] += held
         return sum(map(len, left)) + held
 

@@ -1,4 +1,4 @@
-"""How a stage has spent its time: busy, blocked or idle. Pure arithmetic on a clock that it is given."""
+"""Measures the time that a stage is busy, blocked and idle. Pure arithmetic on times given as arguments."""
 
 from typing import Literal, NamedTuple
 
@@ -17,31 +17,31 @@ class Times(NamedTuple):
 
 
 class Meter:
-    """The time of one stage, and what came in and went out.
+    """The busy, blocked and idle time of one stage, and the records that entered and left it.
 
-    A stage is in one state at any time, whatever number of workers or batches it has:
+    A stage is in one state at any time, independent of its number of workers or batches:
 
-    - *busy* while at least one batch is worked on,
-    - else *blocked* while at least one batch, or a worker without one, has something to do and has to wait
-      for another stage, for its turn in the line of batches or for its turn of the event loop,
-    - else *idle*: there is nothing to do.
+    - *busy* while at least one batch is processed;
+    - else *blocked* while at least one batch or worker has something to do, but waits for another stage, for
+      an earlier batch or for the event loop;
+    - else *idle*.
 
-    What each stage works on, and what it waits for:
+    The states of each stage:
 
-    - The intake of a source is busy while frames wait in its buffer for a worker, and blocked while the
-      buffer has stopped its reader (`when_full = "block"`). Reading itself is not timed.
+    - The intake of a source is busy while frames wait in its buffer for a worker. It is blocked while the
+      buffer has stopped the source (`when_full = "block"`). Reading itself is not timed.
     - Workers are busy while they decode and run the steps that do not wait. They are blocked while a sink's
-      buffer has no room, while a step has no slot for a batch or batches before it have to pass first, and
-      while frames wait and the event loop does other work. A batch that a waiting step works on is the
-      step's. What comes into an idle group shows with its next turn of the loop, microseconds later.
-    - A step that waits is busy while it works on a batch, and blocked while a batch that is done has to let
-      the one before it pass.
-    - A sink is busy while it writes, and blocked from an error to the write that succeeds, the tries between
-      included. It is idle while nothing waits, and while what waits is kept for company until `max_wait`. A
-      write ends when the event loop hears of it: a step that holds up the loop makes sinks look busy.
+      buffer has no room, while a step has no slot for a batch or has to finish earlier batches, and while
+      frames wait and the event loop does other work. The time in a waiting step counts for the step. If
+      frames reach idle workers, the state changes in the next turn of the loop, microseconds later.
+    - A waiting step is busy while it processes a batch. It is blocked while a finished batch has to wait for
+      an earlier one.
+    - A sink is busy while it writes. It is blocked from an error to the next successful write, including the
+      retries. It is idle while no record waits, and while records wait for others until `max_wait`. A write
+      ends when the event loop processes its result, so a step that blocks the loop makes sinks look busy.
 
-    Each change of state gives the time before it to the state that ends, so the three sum to the elapsed
-    time to the nanosecond, and none ever falls. A clock reading older than the one before counts as that one.
+    Each change of state adds the time since the last change to the old state. So the three times sum to the
+    elapsed time to the nanosecond and never fall. A clock reading before the last one counts as the last one.
     """
 
     __slots__ = ("_began_ns", "_since_ns", "_spent_ns", "entered", "left", "state")
@@ -51,12 +51,12 @@ class Meter:
         self._spent_ns: dict[State, int] = {"busy": 0, "blocked": 0, "idle": 0}
         self.state: State = "idle"
         self.entered = 0
-        """Records that came to the stage (of a source and of workers: frames)."""
+        """Records that entered the stage; for a source and for workers: frames."""
         self.left = 0
-        """Records that left it for the next stage, or are stored (of a source: frames)."""
+        """Records that left for the next stage or were stored; for a source: frames."""
 
     def to(self, state: State, mono_s: float) -> None:
-        """The stage is in this state from now on."""
+        """Change the state at `mono_s`."""
         now_ns = int(mono_s * _NS)
         if now_ns > self._since_ns:
             self._spent_ns[self.state] += now_ns - self._since_ns
@@ -64,7 +64,7 @@ class Meter:
         self.state = state
 
     def times(self, mono_s: float) -> Times:
-        """Up to now, the state that lasts included."""
+        """The times up to `mono_s`, including the current state."""
         now_ns = max(int(mono_s * _NS), self._since_ns)
         spent_ns = self._spent_ns | {self.state: self._spent_ns[self.state] + now_ns - self._since_ns}
         return Times(
@@ -76,26 +76,27 @@ class Meter:
 
 
 class SharedMeter(Meter):
-    """The meter of a stage that may have several batches at one time, each worked on or held up."""
+    """The meter of a stage that may have several batches at the same time, each under way or waiting."""
 
     __slots__ = ("_backlog", "_held", "under_way")
 
     def __init__(self, mono_s: float) -> None:
         super().__init__(mono_s)
         self.under_way = 0
-        """Batches that are worked on."""
+        """Number of batches that are processed."""
         self._held = 0
         self._backlog = False
 
     def begin(self, mono_s: float) -> None:
-        """One more batch is worked on."""
+        """One more batch is processed."""
         self.under_way += 1
         if self.under_way == 1:
             self.to("busy", mono_s)
 
     def end(self, mono_s: float, *, backlog: bool | None = None) -> None:
-        """One batch fewer is worked on. `backlog`: whether others wait that no worker has taken; None: as
-        before.
+        """One batch fewer is processed.
+
+        `backlog`: whether frames wait that no worker has taken; None keeps the last value.
         """
         self.under_way -= 1
         if backlog is not None:
@@ -104,13 +105,13 @@ class SharedMeter(Meter):
             self.to("blocked" if self._backlog or self._held else "idle", mono_s)
 
     def hold(self, mono_s: float) -> None:
-        """One more has something to do and has to wait."""
+        """One more batch or worker has something to do and waits."""
         self._held += 1
         if not self.under_way:
             self.to("blocked", mono_s)
 
     def release(self, mono_s: float) -> None:
-        """One of those that had to wait does so no more."""
+        """One batch or worker stops waiting."""
         self._held -= 1
         if not self.under_way and not self._held and not self._backlog:
             self.to("idle", mono_s)

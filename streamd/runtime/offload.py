@@ -1,4 +1,4 @@
-"""A step that waits: its batches under way, their order, and what becomes of those that do not come back."""
+"""A waiting step: its batches under way, their order, and the rejects of batches that fail."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,18 +24,16 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Where batches of a step are run."""
+    """Runs batches of a step in threads, processes or tasks."""
 
     async def run(self, records: list[Record], now: Now) -> Processed:
-        """What the step makes of the records. Raises `Lost`; when cancelled, nothing goes on running that
-        can be ended.
-        """
+        """Process the records. Raises `Lost`. If it is cancelled, it ends the call if that is possible."""
 
     async def call(self, call: Callable[[], Result]) -> Result:
-        """What the call of a method of the step gives. Raises what that raises, or `Lost`."""
+        """Call another method of the step. Raises its exception, or `Lost`."""
 
     async def close(self) -> None:
-        """End everything."""
+        """End all threads, processes or tasks."""
 
 
 EXECUTORS: dict[str, Callable[[Step[Any], Offload], Executor]] = {
@@ -46,25 +44,23 @@ EXECUTORS: dict[str, Callable[[Step[Any], Offload], Executor]] = {
 
 
 class Offloaded:
-    """One waiting step. Whatever happens to a batch, its records come back: made, or as rejects."""
+    """One waiting step. The records of a batch always come back, either processed or as rejects."""
 
     def __init__(self, step: Step[Any], settings: Offload, clock: Callable[[], Now] = read_clock) -> None:
         self.meter = SharedMeter(clock().mono_s)
-        """Kept by those who bring the batches: the pipeline."""
+        """The meter of the step; the pipeline updates it."""
         self.concurrency = settings.concurrency
         self._context = step.context
         self._executor = EXECUTORS[settings.executor](step, settings)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._exclusive = asyncio.Lock()
         self.line = Line()
-        """Behind the step: batches leave it in the order they came."""
+        """The line behind the step, in which batches regain the order in which they came."""
 
     async def process(
         self, records: list[Record], now: Now, begin: Callable[[], None] = lambda: None
     ) -> Processed:
-        """Run the records through the step; waits for one of `concurrency` slots first and then calls
-        `begin`.
-        """
+        """Wait for one of `concurrency` slots, call `begin`, and process the records."""
         async with self._slots:
             begin()
             try:
@@ -81,13 +77,13 @@ class Offloaded:
                 return _all_rejected(records, lost.reason, lost.detail, lost.error, lost.kind)
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # noqa: BLE001 - a step is anybody's code: it costs its batch
+            except BaseException as error:  # noqa: BLE001 - a failure of the user's code rejects the batch
                 kind, detail = failure_of(error, self._context.base_dir)
                 return _all_rejected(records, "exception", detail, error, kind)
         return done
 
     async def alone(self, call: Callable[[], Result]) -> Result:
-        """Call something else of the step where the step runs, while none of its batches is under way."""
+        """Call another method of the step in its executor, while none of its batches is under way."""
         taken = 0
         async with self._exclusive:
             try:
@@ -100,7 +96,7 @@ class Offloaded:
                     self._slots.release()
 
     async def close(self) -> None:
-        """End what is still running."""
+        """End the calls that are still running."""
         await self._executor.close()
 
 

@@ -10,14 +10,14 @@ from streamd.runtime.offload_errors import Lost, Unended
 Result = TypeVar("Result")
 
 GRACE_S = 0.1
-"""How long a cancelled call may take to end before it counts as unended."""
+"""Longest time in which a cancelled call ends before it counts as unended."""
 
 
 class LoopExecutor:
-    """Runs `async` steps on the loop.
+    """Runs `async` steps on the event loop.
 
-    A call that runs out of time is cancelled. One that goes on all the same is left alone and counts as
-    unended; it has copies, so the records are rejected as they came.
+    A call that runs out of time is cancelled. If it does not end, it is left running and counts as unended.
+    It works on copies, so the original records are rejected unchanged.
     """
 
     def __init__(self, step: Step[Any], settings: Offload) -> None:
@@ -54,7 +54,7 @@ class LoopExecutor:
 
 
 class _Call:
-    """A batch under way; it knows whose a cancellation is."""
+    """A call under way. It distinguishes a cancellation by the daemon from one by the user's function."""
 
     def __init__(self, step: Step[Any], records: list[Record], now: Now) -> None:
         self._ended = False
@@ -65,8 +65,10 @@ class _Call:
         self.task.cancel()
 
     def _is_cancelled(self) -> bool:
-        """Whether we did it; what the function did to its own task is undone, or it would meet it again in
-        the next record's `asyncio.timeout`.
+        """Whether the daemon has cancelled the call.
+
+        If the function has cancelled its own task, this is undone; otherwise the cancellation would show up
+        in the `asyncio.timeout` of the next record.
         """
         while not self._ended and self.task.cancelling():
             self.task.uncancel()

@@ -22,23 +22,23 @@ from streamd.runtime.offload_worker import LENGTH, REASON_UNSENDABLE, Answer, Fa
 Result = TypeVar("Result")
 
 START_TIMEOUT_S = 60.0
-"""How long a worker process may take to import what it needs; models are loaded there."""
+"""Longest time in which a worker process imports the user's code, which may load models."""
 END_TIMEOUT_S = 1.0
-"""How long a worker process may take to end by itself once its input is closed."""
+"""Longest time in which a worker process ends by itself after its input is closed."""
 LAST_WORDS_S = 0.1
-"""How long an answer may still be on its way when the process that gave it has ended."""
+"""Time that is left to read the answer of a process that has ended."""
 MAX_ANSWER_BYTES = 1 << 30
-"""More is no answer of ours: the function has written to our socket."""
+"""Longest answer. If a longer one is announced, the user's function has written to the socket."""
 
 _START = "import sys; sys.path[:] = {path!r}; from streamd.runtime.offload_worker import main; main({parent})"
 
 
 class ProcessExecutor:
-    """Runs steps in worker processes of its own, started when they are first needed.
+    """Runs a step in worker processes, which are started when they are first needed.
 
-    One that hangs, dies or answers nonsense costs its batch and is replaced with the next. They end with
-    the daemon however that ends: their socket closes, and the kernel kills them when the daemon's thread is
-    gone.
+    If a worker process hangs, dies or sends an invalid answer, its batch is rejected and the next batch gets
+    a new process. The processes end with the daemon, even if it is killed: their socket closes, and the
+    kernel kills them when the daemon's thread is gone.
     """
 
     def __init__(self, step: Step[Any], settings: Offload) -> None:
@@ -62,9 +62,9 @@ class ProcessExecutor:
             raise Lost("timeout", text) from None
         except (EOFError, OSError):
             raise Lost("worker_died", await self._end(worker)) from None
-        except ValueError as error:  # what msgspec raises is one
+        except ValueError as error:  # includes the errors of msgspec
             await self._end(worker)
-            raise Lost("bad_result", f"the worker process answered nonsense: {error}") from None
+            raise Lost("bad_result", f"the worker process sent an invalid answer: {error}") from None
         except BaseException:
             worker.kill()
             raise
@@ -78,14 +78,14 @@ class ProcessExecutor:
         return done
 
     async def call(self, call: Callable[[], Result]) -> Result:
-        raise Lost("unsupported", "a step in worker processes has no clock and no state")
+        raise Lost("unsupported", "a step in worker processes has no deadlines and no state")
 
     async def close(self) -> None:
         workers = list(self._all)
         await asyncio.gather(*(self._end(worker, patience_s=END_TIMEOUT_S) for worker in workers))
 
     async def _worker(self) -> "_Worker":
-        """One that waits for work, or a new one."""
+        """An idle worker, or a new one."""
         while self._idle:
             worker = self._idle.pop()
             if worker.process.returncode is None:
@@ -95,7 +95,7 @@ class ProcessExecutor:
         try:
             worker = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            await starting  # it is ours to end then, with the others
+            await starting  # now `close` can end it with the others
             raise
         except OSError as error:
             raise Lost("worker_died", f"the worker process cannot start: {error}") from None
@@ -147,16 +147,16 @@ class ProcessExecutor:
         return worker
 
     async def _end(self, worker: "_Worker", patience_s: float = 0.0) -> str:
-        """End a worker, by force unless it does so in time; how it ended."""
+        """End a worker, by force after `patience_s`; returns how it ended."""
         self._all.discard(worker)
         return await worker.end(patience_s)
 
 
 class _Worker:
-    """One worker process and the socket to it.
+    """One worker process and its socket.
 
-    A socket and no pipes: whatever the function writes to whichever descriptor comes as an answer that is
-    none.
+    The socket is both standard input and output of the process. So anything that the user's function writes
+    to these descriptors arrives here, as an invalid answer.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class _Worker:
         self._watch = asyncio.create_task(self._close_after_exit())
 
     async def call(self, payload: bytes) -> bytes:
-        """Its answer. Raises `EOFError` or `OSError` where it died, `ValueError` for no answer of ours."""
+        """The answer. Raises `EOFError` or `OSError` if the process died, `ValueError` if it is too long."""
         self.batches += 1
         self._writer.write(LENGTH.pack(len(payload)))
         self._writer.write(payload)
@@ -180,20 +180,20 @@ class _Worker:
         return await self._reader.readexactly(length)
 
     async def _close_after_exit(self) -> None:
-        """The process's own end counts: the socket's may be held up by a process the function has forked."""
+        """Close the socket when the process has ended. A forked process may still hold the other end."""
         await self.process.wait()
         await asyncio.sleep(LAST_WORDS_S)
         self._writer.transport.abort()
 
     def kill(self) -> None:
-        """Kill it, and with it what the function has started there and left in its process group."""
+        """Kill the process and all processes in its group that the user's function has started."""
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
     async def end(self, patience_s: float) -> str:
-        """End it, by force unless it does so in time; how it ended."""
-        with suppress(OSError, RuntimeError):  # it is closed already
+        """End the process, by force after `patience_s`; returns how it ended."""
+        with suppress(OSError, RuntimeError):  # closed already
             self._writer.write_eof()
         try:
             async with asyncio.timeout(patience_s):
@@ -211,7 +211,7 @@ def _encoded(records: list[Record], now: Now) -> tuple[list[Record], list[BadRec
     """The records that can be sent, those that cannot, and the message."""
     try:
         return records, [], pack(Task(records, now.wall_s, now.mono_s))
-    except Exception:  # noqa: BLE001 - whatever a step put in: an integer beyond 64 bits, an object, itself
+    except Exception:  # noqa: BLE001 - a record may hold big integers, objects, or itself
         rejects = []
         sendable = []
         sent = []
@@ -231,13 +231,13 @@ def _encoded(records: list[Record], now: Now) -> tuple[list[Record], list[BadRec
 
 
 def _judged(given: list[Record], payload: bytes, now: Now) -> tuple[Processed, list[tuple[str, str, int]]]:
-    """What a worker said, held against the sum; and what its step has counted. Raises `ValueError`."""
+    """The checked result of a worker, and the counts of its step. Raises `ValueError`."""
     try:
         answer = msgspec.msgpack.decode(payload, type=Answer, ext_hook=from_extension)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if answer.mono_s != now.mono_s:  # a function that forks and returns twice answers twice
-        raise ValueError("it answers another batch")
+        raise ValueError("it belongs to another batch")
     rejects = [
         BadRecord(
             given[bad.index] if 0 <= bad.index < len(given) else bad.record,
@@ -254,5 +254,5 @@ def _judged(given: list[Record], payload: bytes, now: Now) -> tuple[Processed, l
     ):
         raise ValueError("the numbers of its records do not add up")
     if any(n < 0 for _, _, n in answer.counters):
-        raise ValueError("it counts backwards")
+        raise ValueError("a counter is negative")
     return done, answer.counters

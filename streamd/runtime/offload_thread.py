@@ -17,11 +17,11 @@ Call = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 class ThreadExecutor:
-    """Runs steps in threads of its own, which are kept between batches.
+    """Runs a step in threads, which are kept between batches.
 
-    A thread cannot be ended from outside: one that runs out of time is left alone, and another takes its
-    place until as many as `concurrency` hang. It has copies, so the records are rejected as they came. The
-    threads are daemons: one that hangs for ever does not keep the process from ending.
+    A thread cannot be ended from outside. A call that runs out of time is left running, and another thread
+    replaces its thread until `concurrency` calls hang. The call works on copies, so the original records are
+    rejected unchanged. The threads are daemon threads, so a hanging call does not keep the process running.
     """
 
     def __init__(self, step: Step[Any], settings: Offload) -> None:
@@ -46,7 +46,7 @@ class ThreadExecutor:
         if future.done():
             return future.result()
         self._unended.add(future)
-        raise Lost("timeout", f"not done after {self._timeout_s:g} s; its thread is left to itself")
+        raise Lost("timeout", f"not done after {self._timeout_s:g} s; its thread is left running")
 
     async def close(self) -> None:
         for thread in self._idle:
@@ -54,7 +54,7 @@ class ThreadExecutor:
 
 
 class _Thread:
-    """A thread that makes one call after the other."""
+    """A thread that runs one call after the other."""
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.get_running_loop()
@@ -73,16 +73,16 @@ class _Thread:
         while (work := self._calls.get()) is not None:
             call, future = work
             try:
-                tell = partial(future.set_result, call())
-            except BaseException as error:  # noqa: BLE001 - the loop's side judges it
-                tell = partial(future.set_exception, _tellable(error))
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(tell)
-            del call, work, tell
+                report = partial(future.set_result, call())
+            except BaseException as error:  # noqa: BLE001 - passed on to the event loop
+                report = partial(future.set_exception, _awaitable_error(error))
+            with suppress(RuntimeError):  # the event loop is closed
+                self._loop.call_soon_threadsafe(report)
+            del call, work, report
 
 
-def _tellable(error: BaseException) -> Exception:
-    """What a future may hold and an `await` may raise without being taken for the loop's own."""
+def _awaitable_error(error: BaseException) -> Exception:
+    """An exception that a future can hold and that `await` can raise without ending the event loop."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return RuntimeError(f"the step raised {type(error).__name__}")

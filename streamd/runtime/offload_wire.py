@@ -1,4 +1,4 @@
-"""How records travel to a worker process and back: as msgpack, with extensions for what it does not have."""
+"""The encoding of records for worker processes: msgpack, with extensions for values that it cannot encode."""
 
 from typing import Any
 
@@ -8,21 +8,22 @@ from streamd.core.batch import Record
 
 _INTEGER, _TEXT = 1, 2
 _MOST, _LEAST = 2**64, -(2**63)
-"""Bounds of the whole numbers that msgpack has itself."""
+"""Bounds of the integers that msgpack can encode."""
 
 pack = msgspec.msgpack.encode
 
 
 def portable(record: Record) -> Record:
-    """The record with each number beyond 64 bits and each text that is no UTF-8 as an extension.
+    """The record with an extension for each integer beyond 64 bits and each text that is not valid UTF-8.
 
-    Raises `RecursionError` for one that holds itself; what nothing stands for is left as it is.
+    Other values are unchanged, even if msgpack cannot encode them. Raises `RecursionError` for a record that
+    contains itself.
     """
     return {key: _portable(value) for key, value in record.items()}
 
 
 def from_extension(code: int, data: memoryview) -> Any:
-    """The value an extension stands for."""
+    """The value of an extension."""
     if code == _INTEGER:
         return int.from_bytes(data, "big", signed=True)
     if code == _TEXT:

@@ -1,7 +1,7 @@
-"""What runs in a worker process: it makes the step anew and answers one batch after the other.
+"""The main program of a worker process: makes the step and answers one batch after the other.
 
-Messages are msgpack behind a length of four bytes. The first one is a pickle of the daemon's, answered with
-nothing, or with what went wrong. Standard output is standard error here, whatever the function prints.
+Messages are msgpack after a length of four bytes. The first message is a pickle from the daemon; its answer
+is empty, or a `Fault`. Standard output is redirected to standard error, so the user's function can print.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from streamd.runtime.offload_wire import from_extension, pack, portable
 
 LENGTH = struct.Struct(">I")
 REASON_UNSENDABLE = "unsendable"
-"""Of a record that msgpack cannot hold: an integer beyond 64 bits, an object, a circle."""
+"""Reason of a record that msgpack cannot encode, for example with an object or a reference to itself."""
 MAX_SHOWN_CHARS = 1000
 MAX_KINDS = 16
-"""Kinds of errors whose traceback is sent; the log shows no more of a step."""
+"""Most kinds of errors whose traceback is sent. The log shows no more kinds of a step."""
 _PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ = 500
-"""Where memory runs out the kernel is to end the worker that grew, and not the daemon."""
+"""If memory runs out, the kernel should kill the worker process and not the daemon."""
 
 
 class Task(msgspec.Struct, gc=False):
@@ -45,7 +45,10 @@ class Task(msgspec.Struct, gc=False):
 
 
 class Bad(msgspec.Struct, gc=False):
-    """A reject: of the record given at `index`, or with -1 of `record`; `traceback` is there once a kind."""
+    """A reject of the input record at `index`, or of `record` if `index` is -1.
+
+    Only the first reject of a kind has a `traceback`.
+    """
 
     index: int
     reason: str
@@ -64,7 +67,7 @@ class Fault(msgspec.Struct, gc=False):
 
 
 class Answer(msgspec.Struct, gc=False):
-    """What became of the batch sent with `mono_s`; the other fields as in `Processed`."""
+    """The result of the batch that was sent with `mono_s`; other fields are as in `Processed`."""
 
     mono_s: float
     records: list[dict[str, Any]]
@@ -73,17 +76,17 @@ class Answer(msgspec.Struct, gc=False):
     emitted: int
     rejects: list[Bad]
     counters: list[tuple[str, str, int]] = []
-    """What the step has counted meanwhile: name, reason, number."""
+    """New counts of the step: name, reason, number."""
 
 
 def main(parent: int) -> None:
     """Work until the input ends or the process `parent` is gone."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it went before we had asked
+    if os.getppid() != parent:  # the daemon ended before the call of prctl
         return
     with suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as score:
         score.write(str(max(OOM_SCORE_ADJ, int(Path("/proc/self/oom_score_adj").read_text()))))
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole service: we end when the daemon has
+    for number in (signal.SIGINT, signal.SIGTERM):  # systemd signals the whole service; the daemon drains
         signal.signal(number, signal.SIG_IGN)
     with os.fdopen(os.dup(0), "rb") as source, os.fdopen(os.dup(1), "wb") as target:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -94,40 +97,40 @@ def main(parent: int) -> None:
             return
         try:
             step = _made(recipe)
-        except BaseException as error:  # noqa: BLE001 - importing anybody's module may raise anything
+        except BaseException as error:  # noqa: BLE001 - importing the user's code may raise anything
             _write(target, _fault(error))
             return
         _write(target, b"")
-        told: set[str] = set()
+        sent: set[str] = set()
         while (payload := _read(source)) is not None:
-            _write(target, answer(step, payload, told))
+            _write(target, answer(step, payload, sent))
         asyncio.run(step.close())
 
 
-def answer(step: Step[Any], payload: bytes, told: set[str]) -> bytes:
-    """The answer to one message. `told` are the kinds of errors whose traceback the daemon has already."""
+def answer(step: Step[Any], payload: bytes, sent: set[str]) -> bytes:
+    """The answer to one message. `sent` are the kinds of errors whose traceback was sent before."""
     task = msgspec.msgpack.decode(payload, type=Task, ext_hook=from_extension)
     try:
         done = step.process(task.records, Now(task.wall_s, task.mono_s))
-    except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its batch
+    except Exception as error:  # noqa: BLE001 - a failure of the user's code rejects the batch
         kind, detail = failure_of(error, step.context.base_dir)
         rejects = [BadRecord(record, "exception", detail, error, kind) for record in task.records]
         done = Processed([], rejects=rejects)
     counters = step.context.counters
     counted = [(name, reason, n) for (name, reason), n in counters.items()]
     counters.clear()
-    return _encoded(task, done, told, counted)
+    return _encoded(task, done, sent, counted)
 
 
-def _encoded(task: Task, done: Processed, told: set[str], counted: list[tuple[str, str, int]]) -> bytes:
+def _encoded(task: Task, done: Processed, sent: set[str], counted: list[tuple[str, str, int]]) -> bytes:
     places = {id(record): n for n, record in enumerate(task.records)}
     rejects = []
     for bad in done.rejects:
         place = places.get(id(bad.record), -1)
         kind, lines = bad.kind, []
-        if bad.error is not None and kind not in told:
-            if len(told) < MAX_KINDS:
-                told.add(kind)
+        if bad.error is not None and kind not in sent:
+            if len(sent) < MAX_KINDS:
+                sent.add(kind)
                 lines = list(map(_utf8, traceback_lines(bad.error)))
             else:
                 kind = ""
@@ -136,14 +139,14 @@ def _encoded(task: Task, done: Processed, told: set[str], counted: list[tuple[st
     answer = Answer(task.mono_s, done.records, done.filtered, done.absorbed, done.emitted, rejects, counted)
     try:
         return pack(answer)
-    except Exception:  # noqa: BLE001 - whatever a step made
+    except Exception:  # noqa: BLE001 - a record may hold any object
         answer.records = []
     for record in done.records:
         try:
             carried = portable(record)
             pack(carried)
         except Exception as error:  # noqa: BLE001 - the same
-            detail = f"what the function returned cannot leave its process: {describe(error)}"
+            detail = f"the result of the function cannot be sent to the daemon: {describe(error)}"
             rejects.append(Bad(-1, REASON_UNSENDABLE, detail[:MAX_SHOWN_CHARS], record=_shown(record)))
         else:
             answer.records.append(carried)
@@ -151,16 +154,16 @@ def _encoded(task: Task, done: Processed, told: set[str], counted: list[tuple[st
 
 
 def _shown(record: Record) -> Record:
-    """The record with a text in place of each value that cannot be sent."""
+    """The record, with each value that cannot be sent replaced by a text."""
     shown: Record = {}
     for key, value in record.items():
         name = key.encode("utf-8", "replace").decode()
         try:
             msgspec.msgpack.encode(value)
-        except Exception:  # noqa: BLE001 - whatever a step made
+        except Exception:  # noqa: BLE001 - a value may be any object
             try:
                 shown[name] = repr(value)[:MAX_SHOWN_CHARS].encode("utf-8", "replace").decode()
-            except Exception:  # noqa: BLE001 - a `repr` is anybody's code too
+            except Exception:  # noqa: BLE001 - `__repr__` may be the user's code
                 shown[name] = f"({type(value).__name__})"
         else:
             shown[name] = value
@@ -172,7 +175,7 @@ def _utf8(text: str) -> str:
 
 
 def _fault(error: BaseException) -> bytes:
-    """Why the step cannot be made: a `ConfigError` says so itself, with the place."""
+    """Why the step cannot be made. The text of a `StreamdError` already has the place."""
     kind, text = failure_of(error)
     if isinstance(error, StreamdError):
         text = str(error)
@@ -189,7 +192,7 @@ def _made(recipe: bytes) -> Step[Any]:
 
 
 def _read(source: BinaryIO) -> bytes | None:
-    """The next message; None at the end, in the middle of one too."""
+    """The next message; None at the end of the input, also inside a message."""
     head = source.read(LENGTH.size)
     if len(head) < LENGTH.size:
         return None

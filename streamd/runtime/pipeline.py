@@ -1,4 +1,4 @@
-"""One pipeline's steps and what stands behind them, from a decoded batch to the sinks' buffers."""
+"""One pipeline: runs its steps on decoded batches and puts the results into the sinks' buffers."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from streamd.runtime.stage import Stage
 from streamd.runtime.turn import Line, Turn
 
 RECORD_BYTES, FIELD_BYTES = 232, 96
-"""About what a record takes, and each of its fields, where no frame says so."""
+"""Approximate memory of a record and of each field, for records that were not made of a frame."""
 
 
 class Pipeline:
-    """The steps of one pipeline, and its sinks.
+    """The steps and sinks of one pipeline.
 
-    A stretch of steps that do not wait runs atomically on a batch. A step that waits has several batches
-    under way; each takes its place in the step's line before the one behind it may come that far, so they
-    go on in the order they came.
+    Consecutive steps that do not wait run on a batch without interruption. A waiting step may have several
+    batches under way. Each batch takes a place in the step's line before the next one can reach the step, so
+    batches leave it in the order in which they came.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Pipeline:
         self.stages = stages
         self.fanout = fanout
         self.handed_on: list[Stage] = []
-        """Steps that another pipeline has gone on with: `close` leaves them alone."""
+        """Steps that another pipeline has taken over; `close` does not close them."""
         self.line = Line()
-        """Before the first step that waits, or the sinks: batches come there as they were decoded."""
+        """The line before the first waiting step or the sinks, in the order of decoding."""
         self.meter = SharedMeter(clock().mono_s)
-        """That of the workers, who set it."""
+        """The meter of the workers, which set it."""
         self.on_ran: Callable[[], None] | None = None
-        """Called whenever steps have run; their deadlines may be others now."""
+        """Called whenever steps have run, because their deadlines may have changed."""
         self._dead_letters = dead_letters
         self._clock = clock
         self._mono_s = mono_of(clock)
@@ -58,30 +58,30 @@ class Pipeline:
 
     @property
     def wants_dicts(self) -> bool:
-        """Whether something of it reads or changes records."""
+        """Whether a step or a condition reads records."""
         return bool(self.stages) or self.fanout.has_conditions
 
     @property
     def is_timed(self) -> bool:
-        """Whether one of its steps has deadlines."""
+        """Whether a step has deadlines."""
         return any(stage.step.is_timed for stage in self.stages)
 
     @property
     def concurrency(self) -> int:
-        """The most batches that its waiting steps may have under way."""
+        """The most batches that the waiting steps may have under way."""
         return sum(stage.offloaded.concurrency for stage in self.stages if stage.offloaded is not None)
 
     def enter(self, batch: Batch, book: RecordBook, now: Now) -> int:
-        """Run the steps before the first one that waits; its index, which `carry` wants."""
+        """Run the steps before the first waiting one; returns its index, for `carry`."""
         if self.stages and batch.records:
             batch.lift()
         return self._run(0, batch, book, now)
 
     async def carry(self, batch: Batch, book: RecordBook, index: int, turn: Turn) -> None:
-        """Run the steps from `index` on, the waiting ones too, and hand the batch to the sinks.
+        """Run the steps from `index` on, including waiting ones, and put the batch into the sinks' buffers.
 
-        `turn` is its place in `line`. A batch holds one turn at any time, so no other overtakes it. Whoever
-        calls this has told `meter` that the batch is worked on; it is so again when this returns.
+        `turn` is the batch's place in `line`. A batch always holds one turn, so no other batch overtakes it.
+        `meter` counts the batch as processed when this is called, and again when it returns.
         """
         try:
             if turn.waits:
@@ -101,14 +101,14 @@ class Pipeline:
                 self.fanout.put(batch, book)
             else:
                 batch.settle(Status.FILTERED)
-        except asyncio.CancelledError:  # time is over: whoever cancels counts its records as dropped
+        except asyncio.CancelledError:  # the drain ran out of time; its code counts the records as dropped
             batch.settle(Status.DROPPED)
             raise
         finally:
             turn.leave()
 
     async def _offload(self, stage: Stage, offloaded: Offloaded, batch: Batch) -> list[Processed]:
-        """Have a waiting step work on the parts of the batch, one after the other."""
+        """Let a waiting step process the parts of the batch, one after the other."""
         offloaded.meter.entered += len(batch)
         self.meter.end(self._clock().mono_s)
         return [await self._offload_part(stage, offloaded.meter, *part) for part in _parts(batch)]
@@ -116,7 +116,7 @@ class Pipeline:
     async def _offload_part(
         self, stage: Stage, meter: SharedMeter, records: list[Record], ack: Ack | None
     ) -> Processed:
-        """One part, which counts with the workers until it has a slot."""
+        """Process one part. Until it has a slot, its time counts for the workers."""
         now = self._clock()
         waits = True
 
@@ -140,8 +140,9 @@ class Pipeline:
         return done
 
     async def _wait(self, turn: Turn, meter: SharedMeter, *, worked_on: bool = False) -> None:
-        """Until those before have passed; meanwhile the batch is held up in the stage of this meter, which
-        counts it as worked on so far or not.
+        """Wait until the batches before have passed; `meter` counts this one as waiting meanwhile.
+
+        `worked_on`: whether `meter` has counted the batch as processed before.
         """
         mono_s = self._mono_s()
         meter.hold(mono_s)
@@ -153,9 +154,9 @@ class Pipeline:
             meter.release(self._mono_s())
 
     async def tick(self, index: int) -> int:
-        """Tick the step at `index` and hand on what it makes; how many records that was.
+        """Tick the step at `index` and carry on its records; returns their number.
 
-        Its records take the place in line that a batch would have that the step has just been run on.
+        In the line, these records follow the last batch that the step has processed.
         """
         stage = self.stages[index]
         book = self._books.pipeline(TICK, self.name)
@@ -184,24 +185,24 @@ class Pipeline:
                 waits_before = any(before.offloaded is not None for before in self.stages[:index])
                 turn = Turn(None) if waits_before else self.line.join()
             await self.carry(batch, book, following, turn)
-            meter.end(self._mono_s())  # where it is cancelled while it waits it has ended already
+            meter.end(self._mono_s())  # if it was cancelled while waiting, it has ended already
         finally:
             if turn is not None:
                 turn.leave()
         return made
 
     async def close(self) -> None:
-        """End what the steps still have running, and close them."""
+        """End the running calls of the steps, and close the steps."""
         for stage in self.stages:
             if stage not in self.handed_on:
                 await stage.close()
 
     def _waiting_at(self, index: int) -> Offloaded | None:
-        """The step that waits there; None behind the last one."""
+        """The waiting step at `index`; None behind the last step."""
         return self.stages[index].offloaded if index < len(self.stages) else None
 
     def _run(self, index: int, batch: Batch, book: RecordBook, now: Now) -> int:
-        """Run steps until one that waits; its index."""
+        """Run the steps from `index` up to the next waiting one; returns its index."""
         while index < len(self.stages) and batch.records:
             stage = self.stages[index]
             if stage.offloaded is not None:
@@ -214,7 +215,7 @@ class Pipeline:
         return index
 
     def _book(self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook) -> None:
-        """Go on with what the step has made of each part of the batch."""
+        """Count the results of the step for each part of the batch, and put them into the batch."""
         for done in outcomes:
             book.emitted += done.emitted
             book.filtered += done.filtered
@@ -262,14 +263,14 @@ class Pipeline:
 
 
 def _parts(batch: Batch) -> list[tuple[list[Record], Ack | None]]:
-    """The records of each ack: a step sees them apart, so that it is known of whose records it made what."""
+    """The records of each ack. The step processes them separately, so each result belongs to one ack."""
     if batch.acks is None:
         return [(batch.records, None)]
     return [(batch.records[start:stop], ack) for start, stop, ack in batch.acks]
 
 
 def _made(records: list[Record], pipeline: str, now: Now) -> Batch:
-    """Records that came from a step; what they say of their origin stays."""
+    """A batch of records that `tick` made. Metadata that they already have is kept."""
     at = from_epoch(now.wall_s)
     for record in records:
         record.setdefault(SOURCE, TICK)

@@ -1,4 +1,4 @@
-"""One step in its place in a pipeline: what its own code does reaches nobody else."""
+"""A step at its place in a pipeline. Failures of its code do not spread."""
 
 import asyncio
 import math
@@ -18,11 +18,11 @@ from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
 
 CLOSE_TIMEOUT_S = 3.0
-"""How long a step's own `close` may wait for something."""
+"""Longest time of a step's own `close`."""
 
 
 class Stage:
-    """One step in its place; `name` is its stage in the books."""
+    """A step at its place in a pipeline; `name` is its stage in the books."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Stage:
         before: "Stage | None" = None,
         clock: Callable[[], Now] = read_clock,
     ) -> None:
-        """`before` is the same step's place in the pipeline that this one's takes over from."""
+        """`before` is the stage of the same step in the pipeline that a reload replaces."""
         self.name = name
         self.step = step
         self.offloaded: Offloaded | None = None
@@ -42,10 +42,10 @@ class Stage:
         self.log: StepLog = before.log if before is not None else StepLog()
         self.holding: Holding = before.holding if before is not None else Holding()
         self.may_hold = True
-        """Whether the step is given holds. Not where each frame's fate is waited for before the next one."""
+        """Whether the step gets holds. False if the caller awaits the ack of each frame before the next."""
 
     def open(self) -> None:
-        """Make what the step needs, unless it runs in other processes. Raises `EnvironmentFault`."""
+        """Open the step, unless it runs in worker processes. Raises `EnvironmentFault`."""
         if self.step.offload is not None and self.step.offload.executor == "process":
             return
         try:
@@ -56,7 +56,7 @@ class Stage:
             raise
 
     async def close(self) -> None:
-        """End what it has running, and what `open` has made. Never raises for what a step's own code does."""
+        """End the running calls and close the step. Logs the exceptions of the step's code."""
         if self.offloaded is not None:
             await self.offloaded.close()
         self.holding.fail()
@@ -65,24 +65,24 @@ class Stage:
                 await self.step.close()
         except asyncio.CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 - a step is anybody's code
+        except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
             self.failed(error)
 
     def process(self, records: list[Record], ack: Ack | None, now: Now) -> Processed:
-        """Run a step that does not wait on records that have one ack. Whatever it does, they come back."""
+        """Run a step that does not wait on records with one ack. If it raises, the records are rejected."""
         try:
             if ack is None or not self.may_hold:
                 return self.step.process(records, now)
             with Claim(self.holding, ack):
                 return self.step.process(records, now)
-        except Exception as error:  # noqa: BLE001 - a step is anybody's code: its failure costs its records
+        except Exception as error:  # noqa: BLE001 - a failure of the user's code rejects its records
             kind, detail = failure_of(error, self.step.context.base_dir)
             return Processed([], rejects=[BadRecord(r, "exception", detail, error, kind) for r in records])
 
     async def process_waiting(
         self, records: list[Record], ack: Ack | None, now: Now, begin: Callable[[], None]
     ) -> Processed:
-        """The same for a step that waits; `begin` is called once it has a slot for the records."""
+        """As `process`, for a waiting step; `begin` is called when the step has a slot for the records."""
         offloaded = cast("Offloaded", self.offloaded)
         if ack is None or not self.may_hold:
             return await offloaded.process(records, now, begin)
@@ -90,20 +90,20 @@ class Stage:
             return await offloaded.process(records, now, begin)
 
     async def tick(self, now: Now) -> Processed:
-        """What the step makes of the time. What its own code raises is logged, and gives nothing."""
+        """Tick the step. If its code raises an exception, that is logged and there are no records."""
         try:
             if self.offloaded is not None:
                 done = await self.offloaded.alone(partial(self.step.tick, now))
             else:
                 done = self.step.tick(now)
             _check_made(done)
-        except Exception as error:  # noqa: BLE001 - a step is anybody's code
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failed(error)
             done = Processed([])
         return done
 
     async def snapshot(self) -> bytes | None:
-        """The state of the step. Raises what its own code raises, or `Lost`."""
+        """The state of the step. Raises the exceptions of the step's code, or `Lost`."""
         if self.offloaded is not None:
             state = await self.offloaded.alone(self.step.snapshot)
         else:
@@ -113,7 +113,7 @@ class Stage:
         return state
 
     async def restore(self, state: bytes, now: Now) -> None:
-        """Give the opened step its state. Raises what its own code raises; the step is opened anew then."""
+        """Give the opened step its state. If its code raises, opens the step anew and re-raises."""
         try:
             if self.offloaded is not None:
                 await self.offloaded.alone(partial(self.step.restore, state, now))
@@ -125,18 +125,18 @@ class Stage:
             raise
 
     def next_deadline(self) -> float | None:
-        """When the step is due (monotonic seconds); never again where its own code does not say so."""
+        """When the step is due (monotonic seconds); None if it is not due or its code raises."""
         try:
             deadline = self.step.next_deadline()
             if deadline is None:
                 return None
             return _checked_deadline(deadline)
-        except Exception as error:  # noqa: BLE001 - a step is anybody's code
+        except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failed(error)
             return None
 
     def failed(self, error: BaseException) -> None:
-        """Log what the step raised when it was given no records."""
+        """Log an exception that the step raised outside of `process`."""
         context = self.step.context
         kind, detail = failure_of(error, context.base_dir)
         self.log.say(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])

@@ -1,4 +1,4 @@
-"""What the log says of a step's rejects: each kind once."""
+"""Logs the rejects of steps, each kind once."""
 
 import structlog
 
@@ -8,20 +8,20 @@ from streamd.core.errors import EnvironmentFault
 log = structlog.get_logger()
 
 MAX_KINDS = 16
-"""Kinds told apart for each step: fewer lines than the log lets through at once."""
+"""Most kinds that are logged for each step. The rate limit of the log allows more lines at once."""
 
 
 class StepLog:
-    """Remembers which kinds of rejects of one step are in the log; a reload that keeps the step keeps it."""
+    """Remembers which kinds of rejects of a step are logged. A reload that keeps the step keeps the log."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
 
     def say(self, pipeline: str, step: str, rejects: list[BadRecord]) -> None:
-        """Log each reject of a kind that was not logged before."""
+        """Log each reject whose kind was not logged before."""
         for bad in rejects:
-            if bad.kind and bad.kind not in self._said and len(self._said) < MAX_KINDS:
-                self._said.add(bad.kind)
+            if bad.kind and bad.kind not in self._logged and len(self._logged) < MAX_KINDS:
+                self._logged.add(bad.kind)
                 self._say(pipeline, step, bad)
 
     def cannot_open(self, pipeline: str, step: str, fault: EnvironmentFault, error: BaseException) -> None:
@@ -29,12 +29,12 @@ class StepLog:
         log.error("step_cannot_open", pipeline=pipeline, step=step, why=str(fault), exc_info=error)
 
     def _say(self, pipeline: str, step: str, bad: BadRecord) -> None:
-        said = "its records are in the dead letters; logged once for each kind and place"
-        if len(self._said) == MAX_KINDS:
-            said += f"; {MAX_KINDS} kinds are logged, others of this step are not"
+        hint = "its records are in the dead letters; logged once for each kind and place"
+        if len(self._logged) == MAX_KINDS:
+            hint += f"; {MAX_KINDS} kinds are logged, others of this step are not"
         if bad.error is not None:
             log.error(
-                "step_failed", pipeline=pipeline, step=step, error=bad.detail, hint=said, exc_info=bad.error
+                "step_failed", pipeline=pipeline, step=step, error=bad.detail, hint=hint, exc_info=bad.error
             )
         else:
             log.warning(
@@ -43,5 +43,5 @@ class StepLog:
                 step=step,
                 reason=bad.reason,
                 detail=bad.detail,
-                hint=said,
+                hint=hint,
             )

@@ -1,4 +1,4 @@
-"""Wakes the steps of one pipeline when they are due."""
+"""Ticks the steps of one pipeline when they are due."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from streamd.runtime.gate import Gate
 from streamd.runtime.pipeline import Pipeline
 
 IDLE_S = 0.01
-"""A step whose tick has made nothing and that is due all the same is left alone for so long."""
+"""Pause after the tick of a step that made no record and is still due."""
 
 
 class _Due(NamedTuple):
@@ -18,9 +18,9 @@ class _Due(NamedTuple):
 
 
 class Ticker:
-    """Sleeps until the earliest deadline of the steps, and ticks that step. Nothing is asked in between.
+    """Sleeps until the earliest deadline of the steps, and ticks that step.
 
-    One tick is under way at a time, and none begins while a sink has no room.
+    Only one tick is under way at a time, and none begins while a sink has no room.
     """
 
     def __init__(self, pipeline: Pipeline, gate: Gate, clock: Callable[[], Now]) -> None:
@@ -30,7 +30,7 @@ class Ticker:
         self._woken = asyncio.Event()
         self._asleep_until_mono_s: float | None = None
         self._not_before_mono_s: dict[int, float] = {}
-        """Of a step that was due again without having made anything."""
+        """Earliest next tick of each step, for steps that are due without making records."""
         self._closed = False
         self._ended = asyncio.Event()
 
@@ -50,8 +50,9 @@ class Ticker:
             self._ended.set()
 
     async def end(self) -> None:
-        """No batch comes any more: finish a tick that is under way, and tick for a last time what keeps
-        records and no snapshot.
+        """Finish the tick under way, then tick a last time each step that has no snapshots.
+
+        Called when no batch follows.
         """
         self._closed = True
         self._woken.set()
@@ -85,7 +86,7 @@ class Ticker:
             self._asleep_until_mono_s = None
 
     def _look(self) -> None:
-        """Steps have run: wake up where one is due earlier now."""
+        """Wake up if a step is due earlier than before, after steps have run."""
         if self._asleep_until_mono_s is not None:
             due = self._earliest()
             if due is not None and due.mono_s < self._asleep_until_mono_s:

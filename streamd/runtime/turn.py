@@ -1,10 +1,10 @@
-"""A line that is passed in the order it was joined."""
+"""A waiting line, which its members leave in the order in which they joined it."""
 
 import asyncio
 
 
 class Turn:
-    """One place in a line. Where nobody has to wait it costs no more than two attributes."""
+    """One place in a line. If it does not have to wait, it needs no future."""
 
     __slots__ = ("_before", "_gone", "_next")
 
@@ -15,7 +15,7 @@ class Turn:
 
     @property
     def gone(self) -> bool:
-        """It has left."""
+        """Whether this place has left the line."""
         return self._gone
 
     @property
@@ -24,19 +24,19 @@ class Turn:
         return self._before is not None and not self._before.gone
 
     async def come(self) -> None:
-        """Wait until everybody before has left."""
+        """Wait until all places before this one have left."""
         before, self._before = self._before, None
         if before is not None:
             await before.over()
 
     async def over(self) -> None:
-        """Wait until this one has left; only the next one in the line does."""
+        """Wait until this place has left. Only the next place calls this."""
         if not self._gone:
             self._next = asyncio.get_running_loop().create_future()
             await self._next
 
     def leave(self) -> None:
-        """Let the next one pass."""
+        """Leave the line; lets the next place pass."""
         self._gone = True
         self._before = None
         if self._next is not None and not self._next.done():
@@ -44,12 +44,12 @@ class Turn:
 
 
 class Line:
-    """Who joined it first passes first, however long it takes each to come."""
+    """A waiting line. The place that joined first passes first."""
 
     def __init__(self) -> None:
         self._last: Turn | None = None
 
     def join(self) -> Turn:
-        """The place behind all others."""
+        """A new place at the end of the line."""
         self._last = Turn(self._last)
         return self._last

@@ -1,4 +1,4 @@
-"""Workers: coroutines that decode, run the steps and hand on."""
+"""Workers: coroutines that decode frames, run the steps and pass the records to the sinks."""
 
 import asyncio
 from collections import deque
@@ -27,12 +27,12 @@ from streamd.runtime.turn import Turn
 log = structlog.get_logger()
 
 QUANTUM_BYTES = 128 * 1024
-"""What a source is served in one turn: the most that is decoded in one go, so a usual batch or a few."""
+"""Bytes that a source may use in one turn. It equals the most bytes that are decoded at once."""
 
 
 @dataclass(slots=True)
 class Passage:
-    """A batch on its way through a pipeline, standing before the step at `index`."""
+    """A batch in a pipeline, before the step at `index`."""
 
     route: Route
     batch: Batch
@@ -41,18 +41,18 @@ class Passage:
 
 
 class Workers:
-    """The workers of the pipelines that share sources; most often that is one pipeline.
+    """The workers of pipelines that share sources; usually of one pipeline.
 
-    Sources are served in turn by deficit round-robin, `QUANTUM_BYTES` each (Shreedhar and Varghese, 1995).
-    Between taking frames and the first step that waits nothing waits, so any number of workers keeps the
-    order; more than one matters where they wait for a step or a sink, and bounds what is held meanwhile to
-    one batch each. A worker takes the next frames once every pipeline is done with its last ones.
+    Sources are served by deficit round-robin with `QUANTUM_BYTES` each (Shreedhar and Varghese, 1995). No
+    code awaits between taking frames and the first waiting step, so any number of workers keeps the order.
+    Several workers help only while they wait for a step or a sink. Each holds at most one batch meanwhile. A
+    worker takes new frames when every pipeline has finished its last batch.
 
-    A codec that holds frames is called between two batches too: when a connection has ended, at its deadline,
-    and when its source or this group of workers ends. What it releases goes on like any frames.
+    A codec that holds frames is also called between two batches: at the end of a connection, at its deadline,
+    and at the end of its source or of this group of workers. The frames that it releases go on like others.
 
-    All workers together take one batch in a turn of the loop: what else is ready, a commit that has ended
-    before all, waits for one batch and not for one of each worker.
+    All workers together take one batch per turn of the event loop. So other ready tasks, above all a finished
+    commit, wait for one batch at most.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Workers:
         max_batch: int,
         meter: SharedMeter | None = None,
     ) -> None:
-        """`meter` is that of the workers these ones follow; without it there is a new one."""
+        """`meter` is the meter of the workers that these ones replace; None makes a new one."""
         self.feeds = feeds
         self.meter = meter or SharedMeter(clock().mono_s)
         self.pipelines = list(
@@ -78,7 +78,7 @@ class Workers:
         self.progress = 0
         self.gate = Gate()
         self.on_end: Callable[[], Awaitable[None]] | None = None
-        """Called when the last batch has passed the steps, before they are closed."""
+        """Called after the last batch has passed the steps, before the steps are closed."""
         self._dead_letters = dead_letters
         self._clock = clock
         self._mono_s = mono_of(clock)
@@ -88,11 +88,11 @@ class Workers:
         self._had_its_turn = False
         self._closed = False
         self.unfinished = [feed for feed in feeds if feed.codec.holds]
-        """Feeds whose codec has yet to give up what it holds when these workers end."""
+        """Feeds whose codec has to release its held frames before these workers end."""
         self._alarms: dict[int, Alarm] = {}
 
     async def run(self) -> None:
-        """Work until `close` was called and nothing is left."""
+        """Work until `close` is called and no frame is left."""
         for feed in self.feeds:
             feed.buffer.on_ready = self._wake
             feed.connections.count(on=feed.codec.holds)
@@ -120,14 +120,16 @@ class Workers:
                 await pipeline.close()
 
     def close(self) -> None:
-        """The sources have stopped: finish what waits, then return from `run`."""
+        """Finish the waiting frames, then return from `run`. Called when the sources have stopped."""
         self._closed = True
         while self._idle:
             self._wake()
 
     def retire(self, last: Callable[[Feed], bool], kept: Collection[AnyCodec] = ()) -> None:
-        """Others go on: finish the batches under way and the `last` feeds, whose sources have stopped; take
-        no more of the others; return from `run`. Codecs that are `kept` go on with what they hold.
+        """Finish, because other workers take over.
+
+        Takes no more frames, except from the `last` feeds, whose sources have stopped. `run` returns when the
+        batches under way are done. Codecs in `kept` keep the frames that they hold.
         """
         self.unfinished = [feed for feed in self.unfinished if last(feed) or feed.codec not in kept]
         self.feeds = [feed for feed in self.feeds if last(feed)]
@@ -168,7 +170,7 @@ class Workers:
                 await idle
 
     async def _carry_all(self, passages: list[Passage]) -> None:
-        """Each in a task of its own, which begins with the next turn of the loop."""
+        """Carry each passage in its own task, which begins in the next turn of the event loop."""
         self.meter.end(self._mono_s(), backlog=True)
         async with asyncio.TaskGroup() as carriers:
             for passage in passages:
@@ -181,8 +183,9 @@ class Workers:
         self.meter.end(self._mono_s())
 
     async def _room(self, feed: Feed) -> None:
-        """Wait until no sink of the feed has a full buffer, or others go on with the feed; nothing is held
-        meanwhile.
+        """Wait until no sink of the feed has a full buffer, or until other workers take over the feed.
+
+        The worker holds no frames meanwhile.
         """
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._waiting_for_room[task] = feed
@@ -191,7 +194,7 @@ class Workers:
             for route in feed.routes:
                 await route.pipeline.fanout.room()
         except asyncio.CancelledError:
-            # By `retire`, of a feed that is no more ours: there may be something to do for another one.
+            # `retire` has given the feed to other workers; this worker may have other feeds.
             if not self._closed or feed in self.feeds or task.uncancel():
                 raise
         finally:
@@ -209,7 +212,7 @@ class Workers:
                 return
 
     def _ready_feed(self) -> Feed | None:
-        """The source whose turn it is, of those that have something."""
+        """The feed that has its turn, among the feeds with waiting frames."""
         waiting = [feed for feed in self.feeds if feed.buffer.records]
         if not waiting:
             return None
@@ -225,14 +228,14 @@ class Workers:
             feed.credit_bytes = min(feed.credit_bytes + QUANTUM_BYTES, QUANTUM_BYTES)
 
     def _called_feed(self) -> Feed | None:
-        """The first source whose codec is due to be called without frames."""
+        """The first feed whose codec has to be called without frames."""
         for feed in self.feeds:
             if feed.codec.holds and (feed.is_due or feed.connections.over):
                 return feed
         return None
 
     def _ending_feed(self) -> Feed | None:
-        """A source with a codec that holds something to the last, once there is nothing else to do."""
+        """A feed whose codec has to release its frames, when no other work is left before the end."""
         return self.unfinished[0] if self._closed and self.unfinished else None
 
     def _ring(self, feed: Feed) -> None:
@@ -245,7 +248,7 @@ class Workers:
             alarm.set(feed.codec.next_deadline())
 
     def _next(self, feed: Feed, now: Now) -> list[Passage]:
-        """Do what is next for the feed that has its turn: call its codec, or decode frames."""
+        """Do the next work of the feed: call its codec without frames, or decode frames."""
         if not feed.codec.holds:
             return self._take(feed, now)
         decoded: Decoded | None = None
@@ -280,8 +283,9 @@ class Workers:
         return passages
 
     def process(self, feed: Feed, frames: Frames) -> list[Passage]:
-        """Decode frames and run the steps up to the first that waits; where records are left, and in which
-        pipelines.
+        """Decode frames and run the steps before the first waiting one.
+
+        Returns a passage for each pipeline in which records are left.
         """
         now = self._clock()
         decoded = feed.codec.decode(frames, now)

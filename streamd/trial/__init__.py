@@ -1,1 +1,1 @@
-"""Records tried on a configuration without a daemon."""
+"""Sends a sample of records through a configuration without a daemon."""

@@ -1,4 +1,4 @@
-"""A sink of a trial: writes as the real one does, but into a folder of the trial's own, and is read back."""
+"""An output of a trial: writes as the real sink does, but into the folder of the trial, and is read back."""
 
 import sqlite3
 from contextlib import closing
@@ -13,7 +13,7 @@ from streamd.sqlite.table import quote
 
 @dataclass(slots=True)
 class TakenRecords:
-    """Records that one sink has taken: `rows` as its table has them, `lines` as its file or peer."""
+    """The records that one sink has stored: `rows` of its table, or `lines` of its file or connection."""
 
     pipeline: str
     sink: str
@@ -24,7 +24,7 @@ class TakenRecords:
 
 
 class TrialOutput:
-    """The settings that make the sink write below `folder`, and what it has written there."""
+    """Settings with which a sink writes below `folder`, and the records that it has written there."""
 
     def __init__(self, name: str, settings: SinkSettings, folder: Path) -> None:
         self.name = name
@@ -51,15 +51,15 @@ class TrialOutput:
         )
 
     def begin(self) -> None:
-        """The sink is open: what its files begin with is no record."""
+        """Skip the content that the files have when the sink is opened, for example a CSV header."""
         self._lines()
 
     def end(self) -> None:
-        """Forget how far its files were read."""
+        """Forget how far the files were read."""
         self._read_bytes.clear()
 
     def take(self, pipeline: str, count: int) -> TakenRecords:
-        """What the sink has stored since, at most `count` of it; the rows are gone then."""
+        """The records that the sink has stored since the last call, at most `count`; deletes their rows."""
         rows = self._rows(count) if self.settings.type == "sqlite" else []
         lines = self._lines() if self.settings.type != "sqlite" else []
         return TakenRecords(pipeline, self.name, self.type, count, rows, lines)

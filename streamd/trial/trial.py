@@ -1,7 +1,7 @@
-"""A sample sent through one source's framing, codec, pipelines and sinks, with a note of each frame's fate.
+"""Sends a sample through the framing, codec, pipelines and sinks of a source, and reports each frame's fate.
 
-Everything is what a daemon would use, but for where sinks write: databases and files go to a folder of the
-trial's own, and what would be printed or sent is a file there too.
+The components are those of a daemon, but sinks write into the folder of the trial: databases and files, and
+also the lines that would be printed or sent.
 """
 
 import asyncio
@@ -40,16 +40,16 @@ from streamd.runtime.worker import Workers
 from streamd.trial.output import TakenRecords, TrialOutput
 
 SAMPLE = Peer("sample")
-"""What stands for the address of the sender."""
+"""The peer of all frames of a sample."""
 HELD_S = 0.02
-"""How often to look whether the codec holds a frame, of which nothing else tells."""
+"""Interval of the check whether the codec holds the frame, which nothing reports."""
 MAX_FRAME_BYTES = 1 << 24
-"""Longest line of a sample for a source that has no framing of its own."""
+"""Longest line of a sample for a source without framing."""
 
 
 @dataclass(slots=True)
 class Filtered:
-    """Records that a step took out; `step` is None where no sink's condition was true."""
+    """Records that a step has filtered out."""
 
     pipeline: str
     step: str
@@ -58,7 +58,7 @@ class Filtered:
 
 @dataclass(slots=True)
 class Fate:
-    """What became of one frame."""
+    """The fate of one frame and its records."""
 
     number: int
     payload: bytes
@@ -66,14 +66,14 @@ class Fate:
     stored: list[TakenRecords] = field(default_factory=list)
     filtered: list[Filtered] = field(default_factory=list)
     unmatched: list[tuple[str, str, int]] = field(default_factory=list)
-    """Pipeline, sink and number of records whose `where` was not true."""
+    """Pipeline, sink and number of records for which `where` was not true."""
     rejected: list[DeadLetter] = field(default_factory=list)
     held: bool = False
-    """Whether the codec keeps it for frames that follow."""
+    """Whether the codec holds the frame for frames that follow."""
 
 
 class Office:
-    """Takes dead letters, and keeps them until they are shown."""
+    """Keeps dead letters in memory until they are shown."""
 
     def __init__(self) -> None:
         self.letters: list[DeadLetter] = []
@@ -88,7 +88,7 @@ class Office:
 
 
 class _TracedPipeline(Pipeline):
-    """Notes which of its steps filtered records out."""
+    """Notes how many records each step has filtered out."""
 
     filtered: list[Filtered]
 
@@ -99,14 +99,14 @@ class _TracedPipeline(Pipeline):
 
 
 class Trial:
-    """One source of a configuration, and the pipelines that its sample goes through."""
+    """One source of a configuration, and the pipelines for its sample."""
 
     def __init__(self, loaded: Loaded, source: str, pipelines: list[str], folder: Path) -> None:
-        """Raises `ConfigError`. Everything that is written goes below `folder`."""
+        """All sinks write below `folder`. Raises `ConfigError`."""
         self.source = source
         self.books = Books()
         self.lost: list[str] = []
-        """What never made a frame, in words."""
+        """Messages about bytes and frames that were lost before the codec."""
         self._office = Office()
         self._outputs = {
             name: TrialOutput(name, loaded.config.sinks[name], folder / f"{number}")
@@ -116,7 +116,7 @@ class Trial:
         }
         sinks = {name: output.settings for name, output in self._outputs.items()}
         daemon = loaded.config.daemon.model_copy(update={"state_dir": str(folder)})
-        # A pipeline is made for all of its sources: with one schema among them it would check more.
+        # Keep all sources of a pipeline: with one source only, its steps would be checked against one schema.
         read = dict.fromkeys([source, *(s for p in pipelines for s in loaded.config.pipelines[p].sources)])
         config = loaded.config.model_copy(
             update={
@@ -145,9 +145,10 @@ class Trial:
         self._pipelines = [self._pipeline(name) for name in pipelines]
 
     async def run(self, chunks: Iterable[bytes], tell: Callable[[Fate], None], *, whole: bool) -> list[str]:
-        """Send the sample through and `tell` each frame's fate in order; what the books cannot account for.
+        """Send the sample through and call `tell` with the fate of each frame, in order.
 
-        With `whole` all of it is one frame. Raises `EnvironmentFault` for what a step cannot open.
+        With `whole`, the sample is one frame. Returns the sums of the books that do not balance. Raises
+        `EnvironmentFault` if a step cannot be opened.
         """
         book = self.books.source(self.source)
         intake = Intake(BufferSettings(), "block", book)
