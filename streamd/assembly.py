@@ -8,7 +8,7 @@ from streamd import components, registry
 from streamd.config import Loaded, groups
 from streamd.core.books import Books
 from streamd.core.contracts import AnyCodec, AnySink, AnySource, Sockets, SourceContext
-from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
 from streamd.core.schema import Schema
@@ -43,7 +43,7 @@ class Assembly:
 def assemble(
     loaded: Loaded,
     books: Books,
-    dead_letters: DeadLetterOffice,
+    dead_letters: DeadLetterStore,
     shared: Shared,
     clock: Callable[[], Now],
     sockets: Sockets,
@@ -174,7 +174,7 @@ def _pipeline(
     made: components.Components,
     parts: Assembly,
     books: Books,
-    dead_letters: DeadLetterOffice,
+    dead_letters: DeadLetterStore,
     clock: Callable[[], Now],
     was: Assembly,
 ) -> Pipeline:

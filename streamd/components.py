@@ -10,7 +10,7 @@ from streamd import registry
 from streamd.config import Loaded, Problem, component
 from streamd.core.books import SUMS, Books
 from streamd.core.contracts import AnyCodec, AnyFramer, AnySink, SinkContext, Step, StepContext
-from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression
 from streamd.core.settings import FramingSettings
@@ -74,7 +74,7 @@ class Before:
 
 def make(
     loaded: Loaded,
-    dead_letters: DeadLetterOffice,
+    dead_letters: DeadLetterStore,
     shared: Shared,
     before: Before | None = None,
     books: Books | None = None,

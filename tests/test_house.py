@@ -96,7 +96,7 @@ COVERED_BY: dict[str, str] = {
     "streamd/core/now.py": "tests/admin/test_lag.py",
     "streamd/core/paths.py": "tests/encoding/test_paths.py",
     "streamd/core/printing.py": "tests/core/test_printable.py",
-    "streamd/core/whose_code.py": "tests/core/test_traceback_lines.py",
+    "streamd/core/code_owner.py": "tests/core/test_traceback_lines.py",
     "streamd/daemon.py": "tests/e2e/test_lifecycle.py",
     "streamd/dead_letters/filter.py": "tests/cli/test_dead_letters.py",
     "streamd/dead_letters/reader.py": "tests/cli/test_dead_letters.py",

@@ -22,12 +22,12 @@ def main(args: argparse.Namespace) -> int:
 
     from streamd import config, daemon  # noqa: PLC0415
     from streamd.core.errors import StreamdError, describe  # noqa: PLC0415
-    from streamd.core.printing import print_at_once  # noqa: PLC0415
+    from streamd.core.printing import flush_each_line  # noqa: PLC0415
     from streamd.logs import logs  # noqa: PLC0415
     from streamd.runtime.closing import CLOSE_TIMEOUT_S  # noqa: PLC0415
 
     loaded = config.load(config.find(args.config))
-    print_at_once()
+    flush_each_line()
     logs.configure(loaded.config.log.level, loaded.config.log.format)
     sys.setswitchinterval(daemon.SWITCH_INTERVAL_S)
 

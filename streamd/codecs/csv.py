@@ -69,7 +69,7 @@ class Csv(Codec["Csv.Config"]):
     holds_open = False
 
     class Config(Settings):
-        """How the rows are written."""
+        """The format of the rows."""
 
         header: bool | None = Field(
             None,
@@ -104,9 +104,9 @@ class Csv(Codec["Csv.Config"]):
             if self.columns is not None and (fault := _fault_of(self.columns)):
                 raise ValueError(f"columns: {fault}")
             if self.delimiter in "\r\n\0" or (self.quote and self.quote in "\r\n\0"):
-                raise ValueError("delimiter and quote are neither line ends nor NUL")
+                raise ValueError("delimiter and quote cannot be a line end or NUL")
             if self.delimiter == self.quote:
-                raise ValueError("delimiter and quote are two characters")
+                raise ValueError("delimiter and quote must be different characters")
             return self
 
     def __init__(self, config: "Csv.Config", schema: Schema | None) -> None:
@@ -261,7 +261,7 @@ class Csv(Codec["Csv.Config"]):
         if not names:
             names = self._names_within(rows)
             if not (found := list(rows)):
-                raise BadData("csv:no_rows", "a header and no row: are its rows in other datagrams?")
+                raise BadData("csv:no_rows", "a header without rows; are its rows in other datagrams?")
             rows = iter(found)
         elif isinstance(frame.payload, FirstFrame) and self.needs_first:
             next(rows, None)  # skip the header
@@ -362,5 +362,5 @@ def _fault_of(names: list[str]) -> str:
 
 def _fault_of_header(row: _Row | None) -> str:
     if row is None:
-        return "it is empty"
+        return "the header is empty"
     return row.fault or _fault_of(_names_of(row))

@@ -10,11 +10,11 @@ from streamd.core.contracts import BadElement, Codec, Decoded
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.json_rules import (
+    check_rules,
     decode_fast,
     decode_frame,
     decode_object,
-    find_outlaws,
-    judge,
+    find_refused,
     without_nul,
 )
 from streamd.core.now import Now
@@ -28,7 +28,7 @@ class _Lane(Protocol):
     def read(self, payload: bytes, /) -> Any:
         """The item of one frame. Raises ValueError or RecursionError if the frame does not suit this lane."""
 
-    def outlaws(self, items: list[Any], payloads: list[bytes]) -> set[int]:
+    def refused(self, items: list[Any], payloads: list[bytes]) -> set[int]:
         """Normalise the items of these payloads; returns the indexes of items that must be rejected."""
 
     def dicts(self, items: list[Any]) -> list[Record]:
@@ -41,8 +41,8 @@ class _Dicts:
     def __init__(self) -> None:
         self.read = decode_fast
 
-    def outlaws(self, items: list[Record], payloads: list[bytes]) -> set[int]:
-        return find_outlaws(payloads, items)
+    def refused(self, items: list[Record], payloads: list[bytes]) -> set[int]:
+        return find_refused(payloads, items)
 
     def dicts(self, items: list[Record]) -> list[Record]:
         return items
@@ -56,11 +56,11 @@ class _Structs:
         self.may_nest = schema.open
         self.read = msgspec.json.Decoder(schema.struct).decode
 
-    def outlaws(self, items: list[Any], payloads: list[bytes]) -> set[int]:
-        outlaws = {place for place, _, _ in self._schema.finish(items)}
+    def refused(self, items: list[Any], payloads: list[bytes]) -> set[int]:
+        refused = {place for place, _, _ in self._schema.finish(items)}
         if self._schema.open:
-            outlaws |= find_outlaws(payloads, items, self._schema.to_dict)
-        return outlaws
+            refused |= find_refused(payloads, items, self._schema.to_dict)
+        return refused
 
     def dicts(self, items: list[Any]) -> list[Record]:
         return list(map(self._schema.to_dict, items))
@@ -76,9 +76,9 @@ class _Pairs:
     def read(self, payload: bytes) -> tuple[Any, Record]:
         return self._read_declared(payload), decode_fast(payload)
 
-    def outlaws(self, items: list[Any], payloads: list[bytes]) -> set[int]:
-        outlaws = {place for place, _, _ in self._schema.finish([struct for struct, _ in items])}
-        return outlaws | find_outlaws(payloads, [record for _, record in items])
+    def refused(self, items: list[Any], payloads: list[bytes]) -> set[int]:
+        refused = {place for place, _, _ in self._schema.finish([struct for struct, _ in items])}
+        return refused | find_refused(payloads, [record for _, record in items])
 
     def dicts(self, items: list[Any]) -> list[Record]:
         to_dict = self._schema.to_dict
@@ -125,9 +125,9 @@ class Json(Codec[Settings]):
                     items.extend(map(lane.read, payloads))
         if len(items) < len(payloads):
             return self._decode_mixed(lane, items, frames, now)
-        outlaws = lane.outlaws(items, payloads)
-        if outlaws:
-            return self._merge(lane, items, list(range(len(items))), outlaws, frames, now)
+        refused = lane.refused(items, payloads)
+        if refused:
+            return self._merge(lane, items, list(range(len(items))), refused, frames, now)
         if self.typed and isinstance(lane, _Structs):
             return Decoded(items, typed=True, size_bytes=self._size_bytes(frames, lane))
         return Decoded(lane.dicts(items), size_bytes=self._size_bytes(frames, lane))
@@ -155,22 +155,22 @@ class Json(Codec[Settings]):
                     origins.append(index)
                 except (ValueError, RecursionError):
                     continue
-        outlaws = lane.outlaws(items, [payloads[index] for index in origins]) if items else set()
-        return self._merge(lane, items, origins, outlaws, frames, now)
+        refused = lane.refused(items, [payloads[index] for index in origins]) if items else set()
+        return self._merge(lane, items, origins, refused, frames, now)
 
     def _merge(
         self,
         lane: _Lane,
         items: list[Any],
         origins: list[int],
-        outlaws: set[int],
+        refused: set[int],
         frames: Frames,
         now: Now,
     ) -> Decoded:
-        """The result if some frames need `decode_one`: the frames without an item, and the outlaws."""
-        if outlaws:
-            items = [item for place, item in enumerate(items) if place not in outlaws]
-            origins = [index for place, index in enumerate(origins) if place not in outlaws]
+        """The result if some frames need `decode_one`: frames without an item, and refused ones."""
+        if refused:
+            items = [item for place, item in enumerate(items) if place not in refused]
+            origins = [index for place, index in enumerate(origins) if place not in refused]
         others = sorted(set(range(len(frames))).difference(origins))
         slow = self.decode_each(frames, others, now)
         size_bytes = self._size_bytes(frames, lane)
@@ -206,5 +206,5 @@ class Json(Codec[Settings]):
     def _checked(self, record: Record) -> Record:
         if self.schema is not None:
             record = self.schema.check(record)
-        judge(record)
+        check_rules(record)
         return record

@@ -147,7 +147,7 @@ class Books:
         self.records: dict[tuple[str, str], RecordBook] = {}
         self.deliveries: dict[tuple[str, str, str], DeliveryBook] = {}
         self.steps: dict[tuple[str, str], Counters] = {}
-        """By pipeline and name of the step."""
+        """Counters of steps by pipeline and step name."""
         self.sinks: dict[str, Counters] = {}
         self._sinks: dict[str, set[str]] = {}
 

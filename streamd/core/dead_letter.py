@@ -47,7 +47,7 @@ class DeadLetter:
         return "frame" if isinstance(self.payload, bytes) else "record"
 
 
-class DeadLetterOffice(Protocol):
+class DeadLetterStore(Protocol):
     """The store of dead letters. Letters beyond its bounds are counted and not kept."""
 
     def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
-from streamd.core.expression_functions import ARITHMETIC, FUNCTIONS, negate, path, verdict
+from streamd.core.expression_functions import ARITHMETIC, FUNCTIONS, as_bad_data, negate, path
 from streamd.core.expression_syntax import Path, Translation, call, load, parse
 
 # The functions of an expression. `result` is replaced by its tree, `reads` by the lookups of its fields.
@@ -22,14 +22,14 @@ def evaluate(record):
         reads
         return result
     except Exception as error:
-        raise verdict(error) from None
+        raise as_bad_data(error) from None
 
 def test(record):
     try:
         reads
         return True if result else False
     except Exception as error:
-        raise verdict(error) from None
+        raise as_bad_data(error) from None
 
 def select(records):
     chosen, rejects = [], []
@@ -39,7 +39,7 @@ def select(records):
             if result:
                 chosen.append(record)
         except Exception as error:
-            rejects.append((record, verdict(error)))
+            rejects.append((record, as_bad_data(error)))
     return chosen, rejects
 """
 
@@ -48,7 +48,7 @@ _SCOPE: dict[str, Any] = {
     **ARITHMETIC,
     "negate": negate,
     "path": path,
-    "verdict": verdict,
+    "as_bad_data": as_bad_data,
     "Exception": Exception,
     "__builtins__": {},
 }

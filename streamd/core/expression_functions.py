@@ -34,7 +34,7 @@ def _mismatch(what: str, *values: Any) -> BadData:
     return BadData("expr:type", f"{what} does not work on {' and '.join(map(_type_name, values))}")
 
 
-def verdict(error: Exception) -> BadData:
+def as_bad_data(error: Exception) -> BadData:
     """The `BadData` for an exception that was raised during an evaluation."""
     if isinstance(error, BadData):
         return error

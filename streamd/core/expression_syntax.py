@@ -213,7 +213,7 @@ class Translation(ast.NodeVisitor):
                 case ast.Compare(ops=[_], comparators=[ast.Constant(value=None)]):
                     left = self.visit(node.left)
                     if isinstance(left, ast.Constant):
-                        raise self.refusal(node, "a constant is never None, and None always is")
+                        raise self.refusal(node, "a comparison of a constant with None never changes")
                     return ast.Compare(left, node.ops, [ast.Constant(None)])
             raise self.refusal(node, "is compares with None only: write x is None or x is not None")
         guards: list[ast.expr] = []
@@ -259,7 +259,7 @@ class Translation(ast.NodeVisitor):
         choices = [self.visit(element) for element in node.elts]
         for element, choice in zip(node.elts, choices, strict=True):
             if not isinstance(choice, ast.Constant) or choice.value is None:
-                what = "a list to the right of in holds constants, and None is not among them"
+                what = "a list to the right of in holds only constants, without None"
                 if isinstance(element, ast.Name):
                     what += f'; a text is written in quotes, "{element.id}"'
                 raise self.refusal(element, what)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from streamd.core.whose_code import is_installed, is_ours
+from streamd.core.code_owner import is_installed, is_streamd
 
 MAX_TEXT_CHARS = 800
 """Longest kept text of an exception; the detail of a dead letter has room for it and the place."""
@@ -78,14 +78,14 @@ def _place(error: BaseException, folder: Path | None) -> str:
 
 def place_of(error: BaseException) -> tuple[str, int] | None:
     """File and line of the innermost frame of the user's code, else of a library; None if there is none."""
-    theirs = library = None
+    users = library = None
     trace = error.__traceback__
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
-        if not is_ours(filename):
+        if not is_streamd(filename):
             if is_installed(filename):
                 library = filename, trace.tb_lineno
             else:
-                theirs = filename, trace.tb_lineno
+                users = filename, trace.tb_lineno
         trace = trace.tb_next
-    return theirs or library
+    return users or library

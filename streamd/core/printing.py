@@ -4,7 +4,7 @@ import io
 import sys
 
 
-def print_at_once() -> None:
+def flush_each_line() -> None:
     """Flush standard output after each line, also into a pipe or the journal."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)

@@ -75,7 +75,7 @@ class FieldSettings(Settings):
             if bound is not None and self.type == "int" and not float(bound).is_integer():
                 raise ValueError(f"a bound of an int is a whole number, not {bound}")
             if bound is not None and self.type == "int" and not INT_MIN <= bound <= INT_MAX:
-                raise ValueError(f"a bound of an int has 64 bits, not {bound}")
+                raise ValueError(f"a bound of an int must fit 64 bits, unlike {bound}")
         if self.ge is not None and self.le is not None and self.ge > self.le:
             raise ValueError(f"ge = {self.ge} and le = {self.le} allow no value")
         if self.timezone is not None:

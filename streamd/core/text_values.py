@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from streamd.core.errors import BadData
-from streamd.core.json_rules import INT_MAX, INT_MIN, decode_object, judge
+from streamd.core.json_rules import INT_MAX, INT_MIN, check_rules, decode_object
 from streamd.core.schema import FieldType
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -40,7 +40,7 @@ def of_type(text: str, kind: FieldType) -> Any:
         record = decode_object(b'{"value":' + text.encode("utf-8", "surrogatepass") + b"}")
         if record.keys() != {"value"}:
             raise BadData("schema:type", "expected one JSON value")
-        judge(record)
+        check_rules(record)
         return record["value"]
     return text
 

@@ -198,7 +198,7 @@ def _in_rfc3339(iso: str, text: str) -> str:
     except (ValueError, OverflowError) as error:
         raise BadData("timestamp:range", f"no such time: {text[:64]!r}") from error
     if hour == "24" and clock != "00:00:00":
-        raise BadData("timestamp:range", f"nothing follows 24:00 on a day: {text[:64]!r}")
+        raise BadData("timestamp:range", f"the last time of a day is 24:00: {text[:64]!r}")
     offset = "Z" if found["utc"] else ""
     if found["sign"]:
         offset = f"{'+' if found['sign'] == '+' else '-'}{found['hours']}:{found['minutes'] or '00'}"
@@ -237,7 +237,7 @@ def _from_digits(text: str, unit: str) -> str:
     try:
         number: float = int(text) if text.removeprefix("-").isdigit() else float(text)
     except ValueError as error:  # Python reads no integer of more than 4,300 digits
-        raise BadData("timestamp:range", f"no time: {text[:64]!r}") from error
+        raise BadData("timestamp:range", f"not a time: {text[:64]!r}") from error
     return _from_number(number, unit)
 
 
@@ -248,7 +248,7 @@ def _from_number(value: float, unit: str) -> str:
         else:
             epoch_us = round(value * _US_PER_UNIT[unit])
     except (ValueError, OverflowError) as error:
-        raise BadData("timestamp:range", f"no time: {value!r:.64}") from error
+        raise BadData("timestamp:range", f"not a time: {value!r:.64}") from error
     second, microsecond = divmod(epoch_us, 1_000_000)
     if not _FIRST_S <= second <= _LAST_S:
         raise BadData("timestamp:range", f"outside the years 0001 to 9999{_hint_at_unit(value)}")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+from streamd.core.code_owner import is_installed, is_streamd
 from streamd.core.printable import printable
-from streamd.core.whose_code import is_installed, is_ours
 
 MAX_LINES = 80
 """Most lines of a traceback. In a longer one, the number of omitted lines replaces the middle."""
@@ -18,7 +18,7 @@ MAX_MESSAGE_CHARS = 4096
 """Longest shown text of one exception."""
 
 
-class RaisedElsewhere(Exception):  # noqa: N818 - it stands for an error of any name
+class RaisedElsewhere(Exception):  # noqa: N818 - it represents an error of any name
     """Represents an exception that another process raised; `lines` are its traceback."""
 
     def __init__(self, text: str, lines: list[str]) -> None:
@@ -48,7 +48,7 @@ def traceback_lines(error: BaseException) -> list[str]:
         return error.lines
     try:
         shown = traceback.TracebackException(
-            type(error), error, _from_theirs(error.__traceback__), lookup_lines=False
+            type(error), error, _from_users_code(error.__traceback__), lookup_lines=False
         )
         for part in _parts(shown):
             _bound(part)
@@ -63,16 +63,16 @@ def traceback_lines(error: BaseException) -> list[str]:
     return [printable(line, MAX_LINE_CHARS) for line in lines]
 
 
-def _from_theirs(trace: TracebackType | None) -> TracebackType | None:
+def _from_users_code(trace: TracebackType | None) -> TracebackType | None:
     """The traceback from the user's code on; the whole traceback if no user's code is in it."""
-    theirs = trace
-    while theirs is not None and is_ours(theirs.tb_frame.f_code.co_filename):
-        theirs = theirs.tb_next
-    rest = theirs
+    start = trace
+    while start is not None and is_streamd(start.tb_frame.f_code.co_filename):
+        start = start.tb_next
+    rest = start
     while rest is not None:
         filename = rest.tb_frame.f_code.co_filename
-        if not is_ours(filename) and not is_installed(filename):
-            return theirs
+        if not is_streamd(filename) and not is_installed(filename):
+            return start
         rest = rest.tb_next
     return trace
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-OURS = "streamd"
+_STREAMD = "streamd"
 """The name of the installed package that no file in the folder of the configuration can replace."""
 
 
@@ -25,7 +25,7 @@ Sources = dict[str, ModuleSource]
 def is_reserved(name: str) -> bool:
     """Whether the name always means the standard library or streamd, even if a file has this name."""
     top = name.partition(".")[0]
-    return top in sys.stdlib_module_names or top == OURS
+    return top in sys.stdlib_module_names or top == _STREAMD
 
 
 def read(root: Path, name: str) -> ModuleSource | None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from streamd.core.code_owner import is_installed, is_streamd
 from streamd.core.errors import ConfigError
 from streamd.core.failure import text_of
-from streamd.core.whose_code import is_installed, is_ours
 from streamd.functions.files import Sources, collect, is_reserved, read
 from streamd.functions.modules import Space, is_unchanged, new_space, space_of
 
@@ -220,9 +220,9 @@ def _place(error: BaseException) -> str:
     """`file:line: ` of the user's code that raised the error; empty if it is unknown."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno or 1}: "
-    theirs = [
+    users = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not is_ours(frame.filename) and not is_installed(frame.filename)
+        if not is_streamd(frame.filename) and not is_installed(frame.filename)
     ]
-    return f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
+    return f"{users[-1].filename}:{users[-1].lineno}: " if users else ""

@@ -28,8 +28,8 @@ def records_of(result: Any, given: Record) -> list[Record]:
     raise _unusable(result, "a dict")
 
 
-def owned(result: Any, ours: set[int]) -> list[Record]:
-    """The records of a list as separate objects. `ours` are the ids of the dicts made for this call.
+def owned(result: Any, given: set[int]) -> list[Record]:
+    """The records of a list as separate objects. `given` are the ids of the dicts made for this call.
 
     Other dicts are copied, because the function may change a dict and return it again while the earlier
     record still waits in a buffer. Raises `BadResult`.
@@ -37,14 +37,14 @@ def owned(result: Any, ours: set[int]) -> list[Record]:
     if not isinstance(result, list):
         raise _unusable(result, "a list of dicts")
     ids = set(map(id, result))
-    if len(ids) == len(result) and ours.issuperset(ids):
+    if len(ids) == len(result) and given.issuperset(ids):
         return list(result)
     made: list[Record] = []
     for part in result:
         if not isinstance(part, dict):
             raise _unusable(part, "a dict")
-        made.append(part if id(part) in ours else _copy(part))
-        ours.discard(id(part))
+        made.append(part if id(part) in given else _copy(part))
+        given.discard(id(part))
     return made
 
 

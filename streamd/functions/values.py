@@ -123,7 +123,7 @@ class _Plain:
             if not _is_utf8(text):
                 raise BadValue(path, f"the key {_shown(text)} holds half of a surrogate pair")
             if text in made:
-                raise BadValue(path, f"two keys are {text!r} as text")
+                raise BadValue(path, f"two keys become {text!r} as text")
             made[text] = (
                 value
                 if type(value) in _SCALARS
@@ -212,7 +212,7 @@ def _decimal(value: Any) -> float | int:
     if not math.isfinite(number) or type(value)(repr(number)) != value:
         raise BadValue(
             "",
-            f"a Decimal of {len(value.as_tuple().digits)} digits is no float: return str() or float() of it",
+            f"a Decimal of {len(value.as_tuple().digits)} digits fits no float: return its str() or float()",
         )
     return number
 

@@ -6,7 +6,7 @@ import structlog
 
 from streamd.core.batch import FLAG, Batch, copied
 from streamd.core.contracts import Decoded
-from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.peer import plain_of
 from streamd.core.printable import printable
@@ -15,7 +15,7 @@ from streamd.runtime.feed import Feed
 log = structlog.get_logger()
 
 
-def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: DeadLetterOffice) -> None:
+def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: DeadLetterStore) -> None:
     """Count the records and rejects of the frames, and keep the rejects as dead letters."""
     book = feed.frames
     bad_elements = 0

@@ -133,7 +133,7 @@ class Delivery:
             batch.settle(Status.DROPPED)
 
     def abandon(self) -> None:
-        """Settle what still waits as dropped; whoever calls this enters the numbers in the books."""
+        """Settle the waiting batches as dropped. The caller counts them in the books."""
         for batch in self.buffer.drain():
             batch.settle(Status.DROPPED)
 

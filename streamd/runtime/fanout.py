@@ -6,7 +6,7 @@ from streamd.core.ack import Ack, Status
 from streamd.core.acks import Acks
 from streamd.core.batch import Batch, Record, peer_of, received_at_of
 from streamd.core.books import Books, DeliveryBook, RecordBook
-from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.expression import Expression
 from streamd.runtime.buffer import Buffer
 
@@ -30,7 +30,7 @@ class Fanout:
     never change them.
     """
 
-    def __init__(self, outputs: list[Output], books: Books, dead_letters: DeadLetterOffice) -> None:
+    def __init__(self, outputs: list[Output], books: Books, dead_letters: DeadLetterStore) -> None:
         self.outputs = outputs
         self.has_conditions = any(output.where is not None for output in outputs)
         self._books = books

@@ -128,21 +128,21 @@ class ProcessExecutor:
         return worker
 
     async def _start(self) -> "_Worker":
-        ours, theirs = socket.socketpair()
-        with theirs:
+        daemon_end, process_end = socket.socketpair()
+        with process_end:
             try:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     "-c",
                     _START.format(path=sys.path, parent=os.getpid()),
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
+                    stdin=process_end.fileno(),
+                    stdout=process_end.fileno(),
                     start_new_session=True,  # Ctrl-C is for the daemon, which drains through its workers
                 )
             except BaseException:
-                ours.close()
+                daemon_end.close()
                 raise
-        worker = _Worker(process, *await asyncio.open_unix_connection(sock=ours))
+        worker = _Worker(process, *await asyncio.open_unix_connection(sock=daemon_end))
         self._all.add(worker)
         return worker
 

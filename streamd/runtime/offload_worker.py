@@ -21,7 +21,7 @@ from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import StreamdError, describe
 from streamd.core.failure import failure_of
 from streamd.core.now import Now
-from streamd.core.printing import print_at_once
+from streamd.core.printing import flush_each_line
 from streamd.core.traceback_lines import traceback_lines
 from streamd.runtime.offload_wire import from_extension, pack, portable
 
@@ -91,7 +91,7 @@ def main(parent: int) -> None:
     with os.fdopen(os.dup(0), "rb") as source, os.fdopen(os.dup(1), "wb") as target:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
-        print_at_once()
+        flush_each_line()
         recipe = _read(source)
         if recipe is None:
             return

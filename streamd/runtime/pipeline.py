@@ -9,7 +9,7 @@ from streamd.core.batch import PEER, RECEIVED_AT, SOURCE, Batch, Record, peer_of
 from streamd.core.books import TICK, Books, RecordBook
 from streamd.core.clock import mono_of
 from streamd.core.contracts import BadRecord, Processed
-from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.hold import joined
 from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
@@ -36,7 +36,7 @@ class Pipeline:
         name: str,
         stages: list[Stage],
         fanout: Fanout,
-        dead_letters: DeadLetterOffice,
+        dead_letters: DeadLetterStore,
         clock: Callable[[], Now],
         books: Books,
     ) -> None:

@@ -144,7 +144,7 @@ class Stage:
 
 def _check_made(done: Processed) -> None:
     if not all(type(record) is dict for record in done.records):
-        raise TypeError("tick made a record that is no dict")
+        raise TypeError("tick returned a record that is not a dict")
 
 
 def _checked_deadline(deadline: float) -> float:

@@ -13,7 +13,7 @@ from streamd.core.ack import Status
 from streamd.core.batch import Batch
 from streamd.core.clock import mono_of
 from streamd.core.contracts import AnyCodec, Decoded
-from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.runtime.alarm import Alarm
@@ -58,7 +58,7 @@ class Workers:
     def __init__(
         self,
         feeds: list[Feed],
-        dead_letters: DeadLetterOffice,
+        dead_letters: DeadLetterStore,
         clock: Callable[[], Now],
         *,
         count: int,

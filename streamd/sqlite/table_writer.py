@@ -11,7 +11,7 @@ import structlog
 from streamd.core.batch import Batch
 from streamd.core.contracts import Written
 from streamd.core.counters import Counters
-from streamd.core.dead_letter import DeadLetter, DeadLetterOffice
+from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.errors import EnvironmentFault, SinkError, StreamdError
 from streamd.core.sums import Entry
 from streamd.sqlite.catch_all import CatchAllRows
@@ -33,7 +33,7 @@ class TableWriter:
         table: Table,
         rows: TypedRows | CatchAllRows,
         sink: str,
-        dead_letters: DeadLetterOffice,
+        dead_letters: DeadLetterStore,
         counters: Counters,
     ) -> None:
         self.database = database

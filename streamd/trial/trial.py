@@ -72,7 +72,7 @@ class Fate:
     """Whether the codec holds the frame for frames that follow."""
 
 
-class Office:
+class LetterList:
     """Keeps dead letters in memory until they are shown."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class Trial:
         self.books = Books()
         self.lost: list[str] = []
         """Messages about bytes and frames that were lost before the codec."""
-        self._office = Office()
+        self._letters = LetterList()
         self._outputs = {
             name: TrialOutput(name, loaded.config.sinks[name], folder / f"{number}")
             for number, name in enumerate(
@@ -127,7 +127,7 @@ class Trial:
             }
         )
         self._loaded = replace(loaded, config=config)
-        self._parts = components.make(self._loaded, self._office, Shared())
+        self._parts = components.make(self._loaded, self._letters, Shared())
         if self._parts.problems:
             raise loaded.error(self._parts.problems)
         self._deliveries = {
@@ -159,7 +159,7 @@ class Trial:
         wants_dicts = any(pipeline.wants_dicts for pipeline in self._pipelines)
         codec.typed = not wants_dicts and all_accept(codec.schema, list(self._parts.sinks.values()))
         workers = Workers(
-            [Feed(intake.buffer, codec, book, routes)], self._office, read_clock, count=1, max_batch=1
+            [Feed(intake.buffer, codec, book, routes)], self._letters, read_clock, count=1, max_batch=1
         )
         async with AsyncExitStack() as closing:
             for name, sink in self._parts.sinks.items():
@@ -201,7 +201,7 @@ class Trial:
             yield from error.frames
             book_error(error, book.counters)
             self.lost.append(
-                f"the framing broke off: {error}; {error.discarded_bytes} bytes and the rest were not read"
+                f"the framing is broken: {error}; {error.discarded_bytes} bytes and all later ones are lost"
             )
         book_counts(framer, intake, book.counters)
         for reason, count in book.dropped.items():
@@ -218,7 +218,7 @@ class Trial:
     async def _send(self, number: int, payload: bytes, intake: Intake) -> Fate:
         over = asyncio.Event()
         fate = Fate(number, bytes(payload), getattr(payload, "flag", ""))
-        self._office.letters.clear()
+        self._letters.letters.clear()
         self._traced.clear()
         held = self.books.source(self.source).held
         before = {key: (book.stored, book.unmatched) for key, book in self.books.deliveries.items()}
@@ -229,7 +229,7 @@ class Trial:
                 async with asyncio.timeout(HELD_S):
                     await over.wait()
         fate.held = self.books.source(self.source).held > held
-        fate.rejected = list(self._office.letters)
+        fate.rejected = list(self._letters.letters)
         fate.filtered = list(self._traced)
         for key, book in self.books.deliveries.items():
             stored, unmatched = before.get(key, (0, 0))
@@ -249,7 +249,7 @@ class Trial:
         for stage in stages:
             stage.may_hold = False
         pipeline = _TracedPipeline(
-            name, stages, Fanout(outputs, self.books, self._office), self._office, read_clock, self.books
+            name, stages, Fanout(outputs, self.books, self._letters), self._letters, read_clock, self.books
         )
         pipeline.filtered = self._traced
         return pipeline

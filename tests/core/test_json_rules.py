@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.core.errors import BadData
-from streamd.core.json_rules import MAX_DEPTH, decode_frame, decode_object, find_outlaws, judge
+from streamd.core.json_rules import MAX_DEPTH, check_rules, decode_frame, decode_object, find_refused
 
 KEYS = st.sampled_from(
     ["a", "@source", "@peer", "@received_at", "@flag", "@timestamp", "source", "{", "[", '"@']
@@ -33,7 +33,7 @@ def nested(depth: int, kind: str) -> dict[str, Any]:
 
 def is_lawful(record: dict[str, Any]) -> bool:
     try:
-        judge(record)
+        check_rules(record)
     except BadData:
         return False
     return True
@@ -46,16 +46,16 @@ def test_the_look_at_a_batch_finds_what_the_look_at_each_record_refuses(
     # Integers of the first level are the fast decoder's to refuse: such records never come here.
     records = [r for r in records if all(type(v) is not int or -BIG <= v < BIG for v in r.values())]
     payloads = [json.dumps(record, indent=2 if indented else None).encode() for record in records]
-    assert find_outlaws(payloads, records) == {i for i, record in enumerate(records) if not is_lawful(record)}
+    assert find_refused(payloads, records) == {i for i, record in enumerate(records) if not is_lawful(record)}
 
 
 @pytest.mark.parametrize("kind", ["list", "dict"])
 def test_depth_64_is_taken_and_65_is_not(kind: str) -> None:
     good, bad = nested(MAX_DEPTH, kind), nested(MAX_DEPTH + 1, kind)
     payloads = [json.dumps(record, separators=(",", ":")).encode() for record in (good, bad, good)]
-    assert find_outlaws(payloads, [good, bad, good]) == {1}
+    assert find_refused(payloads, [good, bad, good]) == {1}
     with pytest.raises(BadData, match="json:depth"):
-        judge(bad)
+        check_rules(bad)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_a_reserved_key_is_found_however_it_is_written(key: str) -> None:
     payload = f'{{"{key}":1}}'.encode()
     record = decode_object(payload)
     assert record == {"@source": 1}
-    assert find_outlaws([b"{}", payload], [{}, record]) == {1}
+    assert find_refused([b"{}", payload], [{}, record]) == {1}
 
 
 def test_a_reserved_name_below_the_first_level_is_a_field_like_any_other() -> None:
-    judge({"a": {"@source": 1}, "@timestamp": 2})
+    check_rules({"a": {"@source": 1}, "@timestamp": 2})
 
 
 def test_lines_are_taken_apart_only_where_one_of_them_is_an_object() -> None:

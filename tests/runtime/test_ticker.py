@@ -318,7 +318,7 @@ def test_a_tick_that_makes_no_record_is_logged_and_gives_nothing(bench: Any, vir
     with structlog.testing.capture_logs() as logs:
         run(virtual_loop, b, play)
     assert [line["error"].partition(" (")[0] for line in logs] == [
-        "TypeError: tick made a record that is no dict"
+        "TypeError: tick returned a record that is not a dict"
     ]
     assert written(b) == []
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from streamd.core.batch import Batch
 from streamd.core.counters import Counters
-from streamd.core.dead_letter import DeadLetterOffice
+from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import Place
 from streamd.core.schema import Schema
 from streamd.core.settings import SinkSettings
@@ -50,7 +50,7 @@ class SinkContext:
     schemas: "dict[str, Schema]"
     state_dir: Path
     """Base folder of relative output paths."""
-    dead_letters: DeadLetterOffice
+    dead_letters: DeadLetterStore
     shared: Shared
     """Objects that components of the process share, for example `context.shared(Databases)`."""
     counters: Counters = field(default_factory=Counters)

@@ -10,7 +10,7 @@ _INSTALLED = tuple(
 _PACKAGES = ("/site-packages/", "/dist-packages/")
 
 
-def is_ours(filename: str) -> bool:
+def is_streamd(filename: str) -> bool:
     """Whether the file belongs to streamd, or is one of Python's `<frozen …>` modules."""
     return filename.startswith((_OURS, "<"))
 
