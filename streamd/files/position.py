@@ -104,7 +104,7 @@ class ReadingProgress:
         self.skipped += known
         return known
 
-    def skip_no_more(self) -> None:
+    def stop_skipping(self) -> None:
         """Skip no more frames: some are missing, so the numbers of later frames no longer match."""
         self.handed_on = max(self.handed_on, self._skip_to)
 

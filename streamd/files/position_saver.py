@@ -6,7 +6,7 @@ from collections.abc import Callable
 from streamd.files.position import Position, PositionFile
 
 
-class Saver:
+class PositionSaver:
     """Saves the result of `position` if it has changed. A failed save is retried at the next interval."""
 
     def __init__(

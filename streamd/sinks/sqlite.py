@@ -20,7 +20,7 @@ from streamd.sqlite.databases import Databases
 from streamd.sqlite.dated_writer import DatedWriter
 from streamd.sqlite.files import free_bytes
 from streamd.sqlite.rehearsal import rehearse_table
-from streamd.sqlite.retention import Age, Retention, keep
+from streamd.sqlite.retention import Age, Retention, run_retention
 from streamd.sqlite.table import CATCH_ALL_COLUMNS, Table
 from streamd.sqlite.table_writer import TableWriter
 from streamd.sqlite.typed_rows import Extra, TypedRows
@@ -235,7 +235,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         return rehearse_table(path, self._table)
 
     def _start_keeper(self, step: Callable[[], Awaitable[bool]]) -> None:
-        self._keeper = asyncio.create_task(keep(step, self.context.name))
+        self._keeper = asyncio.create_task(run_retention(step, self.context.name))
 
     async def _open_file(self, path: Path) -> TableWriter:
         databases = self.context.shared(Databases)

@@ -22,7 +22,7 @@ from streamd.files.first_place import first_frame, go_to_end
 from streamd.files.frames import FileFrames
 from streamd.files.lineage import Found, Lineage
 from streamd.files.position import Position, PositionFile, ReadingProgress
-from streamd.files.position_saver import Saver
+from streamd.files.position_saver import PositionSaver
 from streamd.files.tail import Look, Tail, rehearse
 from streamd.files.take_over import take_over
 
@@ -115,7 +115,7 @@ class File(Source["File.Config"]):
             self._progress,
             needs_first=context.needs_first,
         )
-        self._saver = Saver(self._positions, self._to_save, self._events.not_saved)
+        self._saver = PositionSaver(self._positions, self._position_to_save, self._events.not_saved)
         self._room = asyncio.Event()
         self._disk = ThreadPoolExecutor(1, f"file-{context.name}")
         self._tail: Tail | None = None
@@ -199,13 +199,13 @@ class File(Source["File.Config"]):
                     await self._saver.save()
                 if self._tail is not None:
                     if self._show_first:
-                        await self._show(self._tail)
+                        await self._show_first_frame(self._tail)
                     more = await self._read(self._tail)
             except OSError as error:
                 self._events.waiting(error)
             await asyncio.sleep(0 if more else POLL_S)
 
-    async def _show(self, tail: Tail) -> None:
+    async def _show_first_frame(self, tail: Tail) -> None:
         """If reading resumes in the middle of the file, hand on its first frame again."""
         if tail.offset:
             frame = await self._on_disk(first_frame, tail, self._new_framer)
@@ -266,7 +266,7 @@ class File(Source["File.Config"]):
             raise
         if position is not None:
             self._events.next_file(found, position)
-        self._mind_gap(found)
+        self._stop_skipping_after_gap(found)
         tail = found.tail
         self._frames.begin_at(tail.position(self.address, tail.offset))
         self._events.following(tail)
@@ -289,7 +289,7 @@ class File(Source["File.Config"]):
         found = await self._on_disk(self._go_on_after_truncation, tail)
         self._events.truncated(found, offset)
         if not found.continues:
-            self._progress.skip_no_more()
+            self._progress.stop_skipping()
             self._frames.end(found.tail.position(self.address, 0))
 
     def _go_on_after_truncation(self, tail: Tail) -> Found:
@@ -304,7 +304,7 @@ class File(Source["File.Config"]):
         self._deleted = False
         self.context.counters.add("files_rotated")
         self._events.next_file(found, old.position(self.address, old.offset))
-        self._mind_gap(found)
+        self._stop_skipping_after_gap(found)
         self._events.following(found.tail)
         if not found.continues:
             self._frames.end(found.tail.position(self.address, 0))
@@ -316,9 +316,9 @@ class File(Source["File.Config"]):
         self._lineage.watch(found.tail)
         return found
 
-    def _mind_gap(self, found: Found) -> None:
+    def _stop_skipping_after_gap(self, found: Found) -> None:
         if found.missed or found.replaced or found.skipped:
-            self._progress.skip_no_more()
+            self._progress.stop_skipping()
 
     async def _release(self, tail: Tail) -> None:
         """Close a file that was deleted; the next one at the path is read from its beginning."""
@@ -333,7 +333,7 @@ class File(Source["File.Config"]):
             tail, self._tail = self._tail, None
             tail.close()
 
-    def _to_save(self) -> Position | None:
+    def _position_to_save(self) -> Position | None:
         """The position up to which all frames are settled, with the files found beside the followed one."""
         position, tail, saved = self._progress.savable, self._tail, self._saver.saved
         if position is None:

@@ -15,7 +15,7 @@ from streamd.sqlite.read_only import (
     QueryRefused,
     explained,
     is_there,
-    not_for_this_user,
+    not_readable,
     open_read_only,
     read_only_uri,
 )
@@ -98,7 +98,7 @@ def existing(path: Path) -> list[Path]:
     try:
         return [path] if is_there(path) else files_of(path)
     except PermissionError:
-        raise not_for_this_user(path) from None
+        raise not_readable(path) from None
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -99,7 +99,7 @@ class Insert:
         return text
 
 
-class Gathered:
+class RowGatherer:
     """Gathers the rows of several batches until a statement is full, and inserts them in order.
 
     It uses the open transaction. An error is raised at the commit at the latest; the transaction must be

@@ -52,13 +52,13 @@ def is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except PermissionError:
-        raise not_for_this_user(path) from None
+        raise not_readable(path) from None
     if not os.access(path, os.R_OK):
-        raise not_for_this_user(path)
+        raise not_readable(path)
     return True
 
 
-def not_for_this_user(path: Path) -> EnvironmentFault:
+def not_readable(path: Path) -> EnvironmentFault:
     """The error for missing permissions of a file or of a folder above it."""
     return EnvironmentFault(f"{path.absolute()} is not for this user: join its group, or become its user")
 

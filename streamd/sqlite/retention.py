@@ -56,7 +56,7 @@ class _TooMuchError(Exception):
     """A step would delete far more than needed. Its transaction is rolled back."""
 
 
-async def keep(step: Callable[[], Awaitable[bool]], sink: str) -> None:
+async def run_retention(step: Callable[[], Awaitable[bool]], sink: str) -> None:
     """Run `step` until cancelled, and soon again if it returns True. Errors are logged, not raised."""
     trouble: str | None = None
     while True:

@@ -16,7 +16,7 @@ from streamd.core.errors import EnvironmentFault, SinkError, StreamdError
 from streamd.core.sums import Entry
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.database import Database
-from streamd.sqlite.insert import DATA_ERRORS, Gathered, Insert, insert_valid_rows
+from streamd.sqlite.insert import DATA_ERRORS, Insert, RowGatherer, insert_valid_rows
 from streamd.sqlite.rows import BadRow, Rows
 from streamd.sqlite.table import Table
 from streamd.sqlite.typed_rows import JSON_COLUMN, TypedRows
@@ -151,7 +151,7 @@ class TableWriter:
         refused: list[tuple[Batch, BadRow]] = []
         dropped_fields = fields_as_json = 0
         async with database.transaction() as entries:
-            gathered = Gathered(database)
+            gathered = RowGatherer(database)
             tops = [database.submit(self._table.top_sql)] if self._unique else []
             for place, batch in enumerate(batches):
                 rows, maker = await self._rows_of(batch, maker)

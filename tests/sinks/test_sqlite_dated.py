@@ -23,7 +23,7 @@ def no_clockwork(monkeypatch: pytest.MonkeyPatch) -> None:
     async def idle(*_: object) -> None:
         return None
 
-    monkeypatch.setattr("streamd.sinks.sqlite.keep", idle)
+    monkeypatch.setattr("streamd.sinks.sqlite.run_retention", idle)
 
 
 def today() -> str:

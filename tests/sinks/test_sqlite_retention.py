@@ -28,7 +28,7 @@ def expire(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
     async def idle(*_: object) -> None:
         return None
 
-    monkeypatch.setattr("streamd.sinks.sqlite.keep", idle)
+    monkeypatch.setattr("streamd.sinks.sqlite.run_retention", idle)
 
     async def steps(sink: Any) -> int:
         sink._retention._clock = lambda: Now(NOW_S, 0.0)
@@ -356,7 +356,7 @@ async def test_the_next_step_comes_soon_where_more_is_to_do_and_late_after_a_fau
 
     monkeypatch.setattr(retention, "asyncio", SimpleNamespace(sleep=rest))
     with pytest.raises(asyncio.CancelledError):
-        await retention.keep(step, "readings")
+        await retention.run_retention(step, "readings")
     soon_s, often_s, later_s = retention._REST_S, retention._LOOK_EVERY_S, retention._RETRY_S
     assert rests_s == [soon_s, soon_s, often_s, later_s, soon_s]
     assert soon_s < often_s < later_s

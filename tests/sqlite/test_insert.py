@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from streamd.core.errors import SinkError
 from streamd.sqlite.database import Database
-from streamd.sqlite.insert import MOST_PARAMS, MOST_ROWS, Gathered, Insert, insert_valid_rows
+from streamd.sqlite.insert import MOST_PARAMS, MOST_ROWS, Insert, RowGatherer, insert_valid_rows
 
 
 @given(rows=st.integers(0, 20_000), width=st.integers(1, 1000))
@@ -21,7 +21,7 @@ async def test_rows_are_stored_in_order_over_many_statements(database: Database)
     statement = Insert("t", ["a"])
     other = Insert("t", ["a"], unique=["a"], replaced=["a"])
     async with database.transaction():
-        gathered = Gathered(database)
+        gathered = RowGatherer(database)
         for first in range(0, 5000, 500):
             await gathered.put(
                 statement if first != 3000 else other, [(a,) for a in range(first, first + 500)]
@@ -62,7 +62,7 @@ async def test_a_row_that_is_replaced_has_nothing_left_of_the_old_one(
     await database.execute(f"CREATE UNIQUE INDEX keys ON u ({', '.join(unique)})")
     every = ["k", "l", "v", "w"]
     async with database.transaction():
-        gathered = Gathered(database)
+        gathered = RowGatherer(database)
         await gathered.put(Insert("u", every, unique, every), [(1, 7, "old", "old"), (2, 7, "old", "old")])
         await gathered.put(Insert("u", ["k", "v"], unique, every), [(1, "new")])
         await gathered.flush()
