@@ -219,8 +219,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     told = folder / "told"
     with told.open("wb") as stderr:
         booting = subprocess.Popen(
-            # Modules of other folders may run between those that use it.
-            [HERE / "with-systemd", "--timeout", "1800", *options, script],
+            # Only a bound for a lost run: modules of other folders may run between those that use it.
+            [HERE / "with-systemd", "--timeout", "7200", *options, script],
             stderr=stderr,
             stdout=stderr,
         )
