@@ -1,1 +1,1 @@
-"""How a running daemon is seen and asked: metrics, health, the control socket, and its client."""
+"""The interfaces of a running daemon: metrics and health over HTTP, the control socket, and its client."""

@@ -1,4 +1,4 @@
-"""Asking a running daemon by its control socket."""
+"""The client of the control socket of a running daemon."""
 
 import argparse
 import http.client
@@ -21,10 +21,10 @@ from streamd.core.printable import escape
 
 STATUS_TIMEOUT_S = 3.0
 UNDER_SYSTEMD = Path("/run/streamd/control.sock")
-"""Where the installed unit's daemon has it, whose configuration is the last of `SEARCHED`."""
+"""The control socket of the installed service, which runs the last configuration of `SEARCHED`."""
 
 SEARCH_TIMEOUT_S = 1.0
-"""For the answer of each socket that may be a daemon's."""
+"""The limit for the answer of each socket that may belong to a daemon."""
 
 _COLUMNS = 8
 _ACCEPTS = b"00010000"
@@ -34,28 +34,28 @@ _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 class Response(NamedTuple):
-    """What the daemon said."""
+    """An answer of the daemon, with its HTTP status code."""
 
     code: int
     body: bytes
 
     def lines(self) -> str:
-        """The text of a refusal, harmless on a terminal."""
+        """The text of a refusal, with control characters escaped for a terminal."""
         return "\n".join(escape(line) for line in self.body.decode("utf-8", "replace").splitlines())
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
-    """`--config` or `--socket`: which daemon is meant."""
+    """Add `--config` and `--socket`, which select the daemon."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--config", metavar="FILE", help="the configuration of the daemon to ask")
     where.add_argument("--socket", type=Path, metavar="PATH", help="its control socket")
 
 
 def place(args: argparse.Namespace) -> Path:
-    """The socket that is meant. Raises `ConfigError`.
+    """The control socket that the arguments select. Raises `ConfigError`.
 
-    Only [daemon] and [control] are looked at: a daemon can be asked while its file is being edited. That of
-    the installed unit can be asked whatever its file has become: it says why it refuses it.
+    Only [daemon] and [control] are read, so that a daemon can be asked while its other tables have faults.
+    The installed service can be asked even if its file is no TOML: its answer says why it refuses the file.
     """
     if args.socket is not None:
         named: Path = args.socket
@@ -68,7 +68,7 @@ def place(args: argparse.Namespace) -> Path:
     try:
         written = {table: glimpse(path, table) for table in ("daemon", "control")}
     except ConfigError:
-        if _is_installed(path) and os.path.exists(UNDER_SYSTEMD):  # noqa: PTH110 - no error where nobody may look
+        if _is_installed(path) and os.path.exists(UNDER_SYSTEMD):  # noqa: PTH110 - never raises
             return UNDER_SYSTEMD
         raise
     daemon = validated(DaemonSettings, written["daemon"], ("daemon",), problems)
@@ -77,14 +77,14 @@ def place(args: argparse.Namespace) -> Path:
         raise WrittenConfig(path).error(problems)
     found = place_of(path, daemon, control)
     if found is None:
-        raise ConfigError(f"{path}: control.path turns the control socket off: there is nobody to ask")
+        raise ConfigError(f"{path}: control.path turns the control socket off, so the daemon cannot be asked")
     if not os.path.exists(found) and (running := daemon_of(path)) is not None:  # noqa: PTH110 - the same
         return running.socket
     return found
 
 
 class RunningDaemon(NamedTuple):
-    """A daemon of this host that answers."""
+    """A daemon on this host that answers at its control socket."""
 
     socket: Path
     config: Path
@@ -92,30 +92,30 @@ class RunningDaemon(NamedTuple):
 
 
 def plain(path: str | Path) -> Path:
-    """The whole path without `..`; a link is not followed."""
-    return Path(os.path.abspath(path))  # noqa: PTH100 - which would follow it
+    """The absolute path without `..`. Links are not followed."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve would follow links
 
 
 def daemons() -> list[RunningDaemon]:
-    """Every daemon whose control socket has its usual name, wherever that is, and which this user may ask."""
+    """Every daemon that this user may ask and whose control socket has the usual name, in any folder."""
     found: list[RunningDaemon] = []
     for socket_path in _listening_sockets():
         try:
-            told = json.loads(ask(socket_path, "GET", "/status", SEARCH_TIMEOUT_S).body)
-            found.append(RunningDaemon(socket_path, plain(told["config"]), Path(told["state_dir"])))
+            status = json.loads(ask(socket_path, "GET", "/status", SEARCH_TIMEOUT_S).body)
+            found.append(RunningDaemon(socket_path, plain(status["config"]), Path(status["state_dir"])))
         except (EnvironmentFault, ValueError, TypeError, KeyError):
-            continue  # another program's, or one that this user may not ask
+            continue  # a socket of another program, or one that this user may not use
     return found
 
 
 def daemon_of(config: Path) -> RunningDaemon | None:
-    """The daemon that runs on this configuration, where there is just one."""
+    """The daemon that runs on this configuration, or None if there is not exactly one."""
     found = [daemon for daemon in daemons() if daemon.config == plain(config)]
     return found[0] if len(found) == 1 else None
 
 
 def the_only_daemon(no_configuration: ConfigError) -> RunningDaemon:
-    """The daemon of this host, where there is just one. Raises `ConfigError`."""
+    """The only daemon on this host. Raises `ConfigError` if there is not exactly one."""
     found = daemons()
     if len(found) == 1:
         return found[0]
@@ -125,7 +125,7 @@ def the_only_daemon(no_configuration: ConfigError) -> RunningDaemon:
 
 
 def _listening_sockets() -> list[Path]:
-    """From unix(7): number, references, protocol, flags, type, state, inode, and the path, if it has one."""
+    """The paths of listening sockets, from /proc/net/unix, whose columns proc(5) describes."""
     try:
         lines = Path("/proc/net/unix").read_bytes().splitlines()
     except OSError:
@@ -136,13 +136,14 @@ def _listening_sockets() -> list[Path]:
 
 
 def place_of(path: Path, daemon: DaemonSettings, control: ControlSettings) -> Path | None:
-    """The socket of the daemon that runs on the configuration at `path`; None where it has none.
+    """The control socket of the daemon that runs on the configuration at `path`, or None if it is turned off.
 
-    By default systemd tells the daemon a folder for it, and not us: it is where the installed unit has it.
+    By default systemd gives the folder of the socket to the daemon only, so for the installed configuration
+    the socket of the installed service is assumed.
     """
     found = control_path(daemon, control)
     is_installed = _is_installed(path) and "path" not in control.model_fields_set
-    if is_installed and found is not None and not os.path.exists(found):  # noqa: PTH110 - no error where nobody may look
+    if is_installed and found is not None and not os.path.exists(found):  # noqa: PTH110 - the same
         return UNDER_SYSTEMD
     return found
 
@@ -152,21 +153,21 @@ def _is_installed(path: Path) -> bool:
 
 
 def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Response:
-    """The daemon's answer, None: whenever it comes. Raises `EnvironmentFault` where there is none."""
+    """The daemon's answer. Raises `EnvironmentFault` if there is none within `timeout_s` (None: no limit)."""
     with _answer(path, method, target, timeout_s) as answer:
         return Response(answer.status, answer.read(_MAX_ANSWER_BYTES))
 
 
 def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
-    """The data of each event of a stream, until the daemon ends. Raises `EnvironmentFault` as `ask` does.
+    """Yields the data of each event of a stream, until the daemon ends.
 
-    `timeout_s` is for each event.
+    `timeout_s` limits the wait for each event. Raises `EnvironmentFault` as `ask` does.
     """
     with _answer(path, "GET", target, timeout_s) as answer:
         if answer.status != http.client.OK:
             raise refused(path, Response(answer.status, answer.read(_MAX_ANSWER_BYTES)))
         if answer.headers.get_content_type() != "text/event-stream":
-            raise EnvironmentFault(f"{escape(str(path))} gives no events: its program is not this streamd")
+            raise EnvironmentFault(f"{escape(str(path))} sends no events: its program is not this streamd")
         with suppress(http.client.IncompleteRead, ConnectionError):  # the daemon has ended
             while line := answer.readline(_MAX_ANSWER_BYTES):
                 if line.startswith(_DATA):
@@ -174,7 +175,7 @@ def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
 
 
 def refused(path: Path, answer: Response) -> EnvironmentFault:
-    """What to raise where the answer is not the wanted one."""
+    """The error for an answer with an unexpected status code."""
     return EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
 
 
@@ -190,11 +191,13 @@ def _answer(
     except TimeoutError as error:
         raise EnvironmentFault(f"no answer from {shown} within {timeout_s:.0f} s") from error
     except PermissionError as error:
-        raise EnvironmentFault(f"{shown} is not for this user: join its group, or become its user") from error
+        raise EnvironmentFault(
+            f"this user may not use {shown}: join its group, or run the command as its user"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = escape(getattr(error, "strerror", None) or str(error)) or type(error).__name__
         raise EnvironmentFault(
-            f"no daemon answers at {shown} ({reason}); is it running? --socket names another"
+            f"no daemon answers at {shown} ({reason}); is it running? --socket names another socket"
         ) from error
     finally:
         connection.close()
@@ -206,7 +209,7 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """To the socket instead of a host."""
+        """Connect to the Unix socket instead of a host."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(short(self._path)))

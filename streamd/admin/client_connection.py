@@ -1,4 +1,4 @@
-"""One connection of the admin server: how much it may send, and how long each part may take."""
+"""One connection of the admin server, with limits for the bytes it sends and the time of each part."""
 
 import asyncio
 import socket
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from streamd.admin.exchange import Exchange
 
 MAX_REQUEST_BYTES = 16 * 1024
-"""Request line and headers together. As much of a body is read, and dropped."""
+"""The limit for the request line and headers together. A body of up to this size is read and dropped."""
 LINGER_S = 1.0
-"""For the client to close first: closing over what it still sends would destroy the answer on its way."""
+"""How long the client has to close first. A close while it still sends may destroy the answer under way."""
 STREAM_BUFFER_BYTES = 8 * 1024
-"""What the kernel keeps (it doubles this) of a stream that its client does not read: old news."""
+"""The send buffer of a stream, which the kernel doubles. A small one holds few outdated events."""
 
 _PIECE_BYTES = 4096
 _TOO_LARGE = (
@@ -23,20 +23,20 @@ _TOO_LARGE = (
 )
 
 Parser = tuple[asyncio.Protocol, set[asyncio.Task[None]]]
-"""Reads a request and writes the answer; the set gets the task that answers when the headers have ended."""
+"""Reads a request and writes the answer. The task that answers is added to the set after the headers."""
 MakeParser = Callable[["ClientConnection"], Parser]
 
 
 class ClientConnection(asyncio.Protocol):
-    """Stands between a socket and the HTTP parser of a library, which reads one request and nothing after it.
+    """Limits one connection and passes its one request to the HTTP parser of a library.
 
-    The parser does not limit time, bytes before it has a request, or connections, and it closes a socket over
-    bytes that are still coming. All of that is decided here.
+    The parser has no limits for time, for the bytes of a request or for connections, and it closes a socket
+    while data still arrives. This class enforces these limits and closes the socket safely.
     """
 
     def __init__(self, exchange: "Exchange") -> None:
         self.is_stream = False
-        """The answer does not end by itself; the client may end it at any time."""
+        """Whether the answer has no end. The client may disconnect at any time."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.transport: asyncio.Transport
         self._exchange = exchange
@@ -51,11 +51,11 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def is_closing(self) -> bool:
-        """The parser has nothing more to write."""
+        """Whether the parser must write nothing more."""
         return self._state not in {"reading", "answering"} or self.transport.is_closing()
 
     def try_stream(self) -> bool:
-        """Let the answer go on without an end; False where too many do."""
+        """Let the answer have no end. Returns False if there are too many such answers."""
         self.is_stream = self._exchange.has_room_for_a_stream()
         if self.is_stream:
             sock = self.transport.get_extra_info("socket")
@@ -63,7 +63,7 @@ class ClientConnection(asyncio.Protocol):
         return self.is_stream
 
     def begin(self, make_parser: MakeParser) -> None:
-        """Read the request, where bytes of it wait for a parser."""
+        """Parse the bytes that waited for a parser, and read on."""
         if self._parser is not None or not self._held or self.is_closing:
             return
         self._parser, self.tasks = make_parser(self)
@@ -74,7 +74,7 @@ class ClientConnection(asyncio.Protocol):
         self._held = b""
 
     def write(self, data: bytes) -> None:
-        """From the parser: a part of the answer; while it reads, that it refuses the request."""
+        """Write a part of the answer, for the parser. During a call of the parser it is a refusal."""
         if self.is_closing:
             return
         if self._is_parsing:
@@ -84,7 +84,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport.write(data)
 
     def finish(self) -> None:
-        """From the parser: everything is written."""
+        """Close the connection after all data is sent, for the parser."""
         if not self.is_closing:
             self._state = "written"
             if not self._is_write_paused:
@@ -96,11 +96,11 @@ class ClientConnection(asyncio.Protocol):
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's class is not derived from it
         if not self._exchange.admit(self):
             self.abort()
             return
-        self.transport.set_write_buffer_limits(high=0)  # `resume_writing` then says that all of it is sent
+        self.transport.set_write_buffer_limits(high=0)  # so `resume_writing` is called when all data is sent
         self._limit(self._exchange.timeout_s)
 
     def data_received(self, data: bytes) -> None:
@@ -110,7 +110,7 @@ class ClientConnection(asyncio.Protocol):
             self._parse(self._parser, data)
         else:
             self._held = data
-            self._unlimit()  # that the import takes long is not the client's fault
+            self._unlimit()  # the time of the import does not count for the client
             self.transport.pause_reading()
             self._exchange.begin(self)
 
@@ -125,8 +125,8 @@ class ClientConnection(asyncio.Protocol):
         self._state = "closed"
         if self._parser is not None:
             self._parser.connection_lost(exc)
-            self._parser = None  # it holds this connection
-        for task in self.tasks:  # what has begun ends by itself, and takes a place until then
+            self._parser = None  # breaks a reference cycle
+        for task in self.tasks:  # a running request goes on and counts as a connection until it ends
             task.add_done_callback(lambda _: self._exchange.forget(self))
         if not self.tasks:
             self._exchange.forget(self)
@@ -172,14 +172,14 @@ class ClientConnection(asyncio.Protocol):
             self._state = "answering"
             self._unlimit()
             self._exchange.refused["request"] += 1
-            self._give_up()  # the headers were a request, the body is none: nothing has begun yet
+            self._cancel_tasks()  # the headers were valid and the body is not: the task has not started yet
 
     def _half_close(self) -> None:
         self._state = "sent"
         if self._has_half_closed or self.transport.is_closing():
             self.transport.close()
             return
-        with suppress(OSError):  # the client has gone
+        with suppress(OSError):  # the client has disconnected
             self.transport.write_eof()
         self._room_bytes = MAX_REQUEST_BYTES
         self.transport.resume_reading()
@@ -205,20 +205,18 @@ class ClientConnection(asyncio.Protocol):
             self._deadline = None
 
     def _expire(self) -> None:
-        if self._state != "sent":  # how the client ends then is its own affair
+        if self._state != "sent":  # after the answer is sent, a slow client is no refusal
             self._exchange.refused["timeout"] += 1
-            self._give_up()
+            self._cancel_tasks()
         self.abort()
 
-    def _give_up(self) -> None:
+    def _cancel_tasks(self) -> None:
         for task in self.tasks:
             task.cancel()
 
 
 class _Guarded(asyncio.Transport):
-    """The connection, as its parser may use it. Reading goes on whatever it says: else nobody would notice
-    that the client has gone.
-    """
+    """The transport that the parser uses. It never pauses reading, so that a disconnect is noticed."""
 
     def __init__(self, connection: ClientConnection) -> None:
         super().__init__()

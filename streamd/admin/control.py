@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class AskingProcess(NamedTuple):
-    """The process that asks, as the kernel says."""
+    """The process of the client, as reported by the kernel (`SO_PEERCRED`)."""
 
     pid: int
     uid: int
@@ -35,14 +35,14 @@ class AskingProcess(NamedTuple):
 
 
 Reload = Callable[[bool, AskingProcess], Awaitable[dict[str, Any]]]
-"""Reloads (with True: only says what that would change). Raises `ConfigError` or `EnvironmentFault`."""
+"""Reloads, or with True only returns the changes. Raises `ConfigError` or `EnvironmentFault`."""
 
 
 class ControlServer:
-    """Serves `ControlRoutes` and `OpenRoutes` to users who may open the socket: `group`, or only this user.
+    """Serves `ControlRoutes` and `OpenRoutes` to users who may open the socket: `group`, or this user only.
 
-    An answer to `/reload` comes when it is over, however long that takes, and a client that goes away does
-    not end it. `refused` counts what `Exchange` and `OwnOrigin` do.
+    The answer to `/reload` has no time limit, and a client that disconnects does not end the reload.
+    `refused` counts requests as `Exchange` and `OwnOrigin` do.
     """
 
     def __init__(
@@ -70,9 +70,9 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Listen. Raises `EnvironmentFault`; a running daemon keeps its socket."""
-        made_by_systemd = "RUNTIME_DIRECTORY" in os.environ  # then the group of the unit may come in
-        with suppress(OSError):  # what is wrong there the socket says
+        """Listen. Raises `EnvironmentFault`, also if another daemon listens there, which keeps its socket."""
+        made_by_systemd = "RUNTIME_DIRECTORY" in os.environ  # then the group of the unit has access
+        with suppress(OSError):  # the socket below reports the fault
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._bound = UnixSocket(
             short(self.path),
@@ -87,11 +87,11 @@ class ControlServer:
 
     @staticmethod
     def rehearse(path: Path, group: str | None) -> None:
-        """Raises what `open` would, and makes nothing."""
+        """Raises the errors that `open` would raise, and creates nothing."""
         try:
             try_folder(path.parent)
             can_make_folder = True
-        except OSError:  # what is wrong there the socket says
+        except OSError:  # the socket below reports the fault
             can_make_folder = False
         try:
             UnixSocket.rehearse(
@@ -101,7 +101,7 @@ class ControlServer:
             raise Taken(str(taken), "unix", str(path)) from None
 
     async def close(self) -> None:
-        """Take the path away and end every connection. Safe to call twice, and when never opened."""
+        """Remove the socket's path and end every connection. Safe to call twice, and when never opened."""
         if self._bound is not None:
             self._bound.remove()
         if self._server is not None:
@@ -112,7 +112,7 @@ class ControlServer:
 
 
 def short(path: Path) -> Path:
-    """The path, from the current folder where it is too long for the kernel; which may help."""
+    """The path, or if it is too long for a Unix socket, the path relative to the current folder."""
     return path if len(os.fsencode(path)) <= PATH_BYTES else Path(os.path.relpath(path))
 
 

@@ -1,4 +1,4 @@
-"""The routes of the control socket: those that tell of the data, or change something."""
+"""The routes of the control socket, which show data or change the daemon."""
 
 import asyncio
 import json
@@ -27,15 +27,15 @@ from streamd.net.unix_socket import CREDENTIALS
 from streamd.sqlite.read_only import only_reading, open_read_only
 
 MOST_LETTERS = 1000
-"""Listed in one answer."""
+"""The most dead letters in one answer."""
 
 _FILTERS = ("reason", "source", "stage", "pipeline", "since")
 _MOST_DIGITS = 18
-"""SQLite's numbers have 63 bits."""
+"""Numbers of SQLite have 63 bits."""
 
 
 class ControlRoutes:
-    """`/status`, `/reload` and `/dead-letters`; with `?watch=1` the status once a second, as events."""
+    """`/status`, `/reload` and `/dead-letters`. `/status?watch=1` is a stream with an event every second."""
 
     def __init__(self, view: View, watch: Watch, reload: Reload, dead_letters: Path) -> None:
         self._view = view
@@ -45,7 +45,7 @@ class ControlRoutes:
         self._repeated = Repeated("status", self._document)
 
     def routes(self) -> list[Route]:
-        """For the control socket only."""
+        """The routes, for the control socket only."""
         return [
             Route("/status", self._status),
             Route("/reload", self._reloaded, methods=["POST"]),
@@ -93,10 +93,10 @@ class ControlRoutes:
         reason, source, stage, pipeline = map(given.get, ("reason", "source", "stage", "pipeline"))
         return LetterFilter(reason, source, stage, pipeline, since)
 
-    async def _read(self, question: Callable[[sqlite3.Connection], Any]) -> Response:
+    async def _read(self, query: Callable[[sqlite3.Connection], Any]) -> Response:
         def answer() -> Any:
             with closing(open_read_only(self._dead_letters)) as connection, only_reading(connection):
-                return question(connection)
+                return query(connection)
 
         return _json(await asyncio.to_thread(answer))
 
@@ -106,12 +106,12 @@ def _json(document: Any) -> Response:
 
 
 def _known(request: Request, *names: str) -> dict[str, str]:
-    """The query, which has no more than these."""
+    """The parameters of the query. Raises `WrongRequest` for one that is not in `names`."""
     query = request.scope["query_string"]
     try:
         given = dict(parse_qsl(query.decode(), keep_blank_values=True, strict_parsing=True)) if query else {}
     except ValueError:
-        raise WrongRequest(400, "the query is not of the form name=value&name=value") from None
+        raise WrongRequest(400, "the query must have the form name=value&name=value") from None
     for name in given:
         if name not in names:
             raise WrongRequest(400, f"{name} is no parameter here; there are {', '.join(names) or 'none'}")
@@ -120,7 +120,7 @@ def _known(request: Request, *names: str) -> dict[str, str]:
 
 def _flag(given: dict[str, str], name: str) -> bool:
     if given.get(name, "0") not in {"0", "1"}:
-        raise WrongRequest(400, f"{name} is 0 or 1")
+        raise WrongRequest(400, f"{name} must be 0 or 1")
     return given.get(name) == "1"
 
 

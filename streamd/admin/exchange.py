@@ -1,4 +1,4 @@
-"""The connections of an admin server, and the HTTP stack behind them, imported at the first request."""
+"""The connections of an admin server, and its HTTP stack, which is imported at the first request."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ import structlog
 from streamd.admin.client_connection import ClientConnection, MakeParser
 
 TIMEOUT_S = 5.0
-"""For the whole request to come, and for the client to take everything that was written to it."""
+"""The limit for a whole request to arrive, and for the client to read all data that was written."""
 
 log = structlog.get_logger()
 
@@ -17,14 +17,13 @@ log = structlog.get_logger()
 class Exchange:
     """Answers one request on each connection.
 
-    `load` makes what parses and answers requests. It runs in a thread when the first bytes arrive: importing
-    an HTTP stack takes too long for the loop, and no start should pay for it. `answer_timeout_s` is how long
-    an answer may take to begin; None: as long as it likes. At most `max_streams` answers at a time may be
-    ones that do not end.
+    `load` returns the factory of parsers. It runs in a thread when the first bytes arrive, because the import
+    of an HTTP stack is too slow for the loop and for a start. `answer_timeout_s` limits the time until an
+    answer begins; None is no limit. At most `max_streams` answers without an end are open at a time.
 
-    `refused` counts by reason what got no answer, or not all of it: `connections` (too many at once),
-    `streams` (the same of answers without an end), `timeout` (a request or a reader too slow), `request` (no
-    HTTP, or too large) and `closed` (the client went away).
+    `refused` counts requests without a complete answer by reason: `connections` (too many at once), `streams`
+    (too many answers without an end), `timeout` (a request or a client too slow), `request` (not HTTP, or too
+    large) and `closed` (the client disconnected).
     """
 
     def __init__(
@@ -48,11 +47,11 @@ class Exchange:
         self._loading: asyncio.Task[None] | None = None
 
     def protocol(self) -> ClientConnection:
-        """For the next connection."""
+        """The protocol for a new connection."""
         return ClientConnection(self)
 
     def admit(self, connection: ClientConnection) -> bool:
-        """Whether there is room for it."""
+        """Add the connection. Returns False if there are too many."""
         if len(self.connections) >= self._max_connections:
             self.refused["connections"] += 1
             return False
@@ -60,18 +59,18 @@ class Exchange:
         return True
 
     def has_room_for_a_stream(self) -> bool:
-        """Whether one more answer may go on without an end: the other connections are for short answers."""
+        """Whether one more answer may have no end. The remaining connections are for short answers."""
         if sum(other.is_stream for other in self.connections) >= self._max_streams:
             self.refused["streams"] += 1
             return False
         return True
 
     def forget(self, connection: ClientConnection) -> None:
-        """It has ended, and what it asked for too."""
+        """Remove a connection that has ended, together with its request."""
         self.connections.discard(connection)
 
     def begin(self, connection: ClientConnection) -> None:
-        """Give it a parser, now or when the stack is there."""
+        """Give the connection a parser, now or when the stack is imported."""
         if self._make_parser is not None:
             connection.begin(self._make_parser)
         elif self._loading is None:
@@ -95,7 +94,7 @@ class Exchange:
             for connection in list(self.connections):
                 connection.abort()
         else:
-            for connection in self.connections:  # each in a callback of its own: a fault in one is no other's
+            for connection in self.connections:  # each in its own callback, so that a fault affects only one
                 asyncio.get_running_loop().call_soon(connection.begin, self._make_parser)
         finally:
             self._loading = None

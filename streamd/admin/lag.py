@@ -1,4 +1,4 @@
-"""How late the event loop is."""
+"""Measures the delay of the event loop."""
 
 import asyncio
 from collections import deque
@@ -15,9 +15,9 @@ log = structlog.get_logger()
 
 
 class LoopLag:
-    """Sleeps for a tick at a time and keeps by how much each sleep was too long, for the last ten seconds.
+    """Sleeps one tick at a time and keeps the delay of each wake-up for the last ten seconds.
 
-    A callback that holds the loop for a second shows as a lag of between a half and one second.
+    A callback that blocks the loop for a second shows as a lag between half a second and one second.
     """
 
     def __init__(self, clock: Callable[[], Now]) -> None:
@@ -30,7 +30,7 @@ class LoopLag:
         return max(self._late_s, default=0.0)
 
     async def run(self, on_tick: Callable[[Now], None]) -> None:
-        """Tick until cancelled; what has to be looked at regularly is called at each tick."""
+        """Tick until cancelled, and call `on_tick` at each tick."""
         while True:
             due_s = self._clock().mono_s + TICK_S
             await asyncio.sleep(TICK_S)
@@ -42,5 +42,5 @@ class LoopLag:
                 log.exception("admin_watch_failed")
 
     def observe(self, late_s: float) -> None:
-        """One tick that came `late_s` after its time."""
+        """Enter a tick that was `late_s` late."""
         self._late_s.append(max(0.0, late_s))

@@ -1,7 +1,7 @@
-"""The books and queues as Prometheus metrics, read at each scrape and never added up twice.
+"""The books and queues as Prometheus metrics, read from the view at each scrape.
 
-Imported at the first scrape: prometheus_client costs 50 to 70 ms that a start need not pay. No label holds
-anything a sender chose: only names of the configuration and reason codes, which are closed sets.
+This module is imported at the first scrape, because the import of prometheus_client takes 50 to 70 ms. Labels
+contain only names of the configuration and reason codes. Both are closed sets, so a sender cannot add labels.
 """
 
 import math
@@ -28,7 +28,7 @@ _NOT_OF_A_NAME = re.compile("[^a-z0-9_]")
 
 
 class BooksCollector(Collector):
-    """Reads everything from the view whenever the registry is asked."""
+    """Makes every metric from the view at each scrape."""
 
     def __init__(self, view: View, readiness: Readiness, lag: LoopLag, refused: dict[str, int]) -> None:
         self._view = view
@@ -37,7 +37,7 @@ class BooksCollector(Collector):
         self._refused = refused
 
     def collect(self) -> Iterable[Metric]:
-        """Every metric, new."""
+        """Every metric with its current value."""
         self._view.refresh()
         yield from self._books()
         yield from self._counters()
@@ -47,7 +47,7 @@ class BooksCollector(Collector):
         yield from self._process()
 
     def _books(self) -> Iterable[Metric]:
-        """Each term of each sum with the labels and the meaning that its book declares."""
+        """Each term of each book, with the labels and the meaning that the book declares."""
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for book in self._view.books.every():
             for term in book.terms:
@@ -63,7 +63,7 @@ class BooksCollector(Collector):
         return families.values()
 
     def _counters(self) -> Iterable[Metric]:
-        """What sources, steps and sinks count beside the sums, with the meanings that they declare."""
+        """The counters of sources, steps and sinks outside the sums, with the meanings that they declare."""
         books = self._view.books
         kinds: list[tuple[str, list[str], list[tuple[tuple[str, ...], Counters]]]] = [
             ("source", ["source"], [(book.place, book.counters) for book in books.frames.values()]),
@@ -83,10 +83,16 @@ class BooksCollector(Collector):
 
     def _queues(self) -> Iterable[Metric]:
         labels = ["kind", "buffer"]
-        records = GaugeMetricFamily("streamd_buffer_records", "what waits in a buffer", labels=labels)
-        size = GaugeMetricFamily("streamd_buffer_bytes", "memory of what waits in a buffer", labels=labels)
-        most_records = GaugeMetricFamily("streamd_buffer_max_records", "its bound in records", labels=labels)
-        most_bytes = GaugeMetricFamily("streamd_buffer_max_bytes", "its bound in bytes", labels=labels)
+        records = GaugeMetricFamily(
+            "streamd_buffer_records", "frames (kind source) or records (kind sink) in a buffer", labels=labels
+        )
+        size = GaugeMetricFamily("streamd_buffer_bytes", "memory used by a buffer's content", labels=labels)
+        most_records = GaugeMetricFamily(
+            "streamd_buffer_max_records", "limit of a buffer in frames or records", labels=labels
+        )
+        most_bytes = GaugeMetricFamily(
+            "streamd_buffer_max_bytes", "limit of a buffer in bytes", labels=labels
+        )
         for buffer in self._view.buffers():
             place = [buffer.kind, buffer.name]
             records.add_metric(place, buffer.records)
@@ -115,7 +121,7 @@ class BooksCollector(Collector):
             "streamd_sink_last_commit_age_seconds", "time since a sink's last commit", labels=["sink"]
         )
         latency = HistogramMetricFamily(
-            "streamd_commit_latency_seconds", "from receive to commit, of what was stored", labels=["sink"]
+            "streamd_commit_latency_seconds", "time from receive to commit of stored records", labels=["sink"]
         )
         now_s = self._view.clock().mono_s
         for sink in self._view.sinks():
@@ -132,10 +138,10 @@ class BooksCollector(Collector):
     def _stages(self) -> Iterable[Metric]:
         labels = ["kind", "stage"]
         entered = CounterMetricFamily(
-            "streamd_stage_in", "records that came to a stage (source, workers: frames)", labels=labels
+            "streamd_stage_in", "records that entered a stage (source, workers: frames)", labels=labels
         )
         left = CounterMetricFamily(
-            "streamd_stage_out", "records that left a stage for the next (source: frames)", labels=labels
+            "streamd_stage_out", "records that left a stage for the next one (source: frames)", labels=labels
         )
         spent = CounterMetricFamily(
             "streamd_stage_seconds",
@@ -143,7 +149,7 @@ class BooksCollector(Collector):
             labels=[*labels, "state"],
         )
         under_way = GaugeMetricFamily(
-            "streamd_stage_batches", "batches that a step which waits works on now", labels=labels
+            "streamd_stage_batches", "batches under way in an offloaded step", labels=labels
         )
         for stage in self._view.stages():
             place = [stage.kind, stage.name]
@@ -157,26 +163,26 @@ class BooksCollector(Collector):
         return entered, left, spent, under_way
 
     def _process(self) -> Iterable[Metric]:
-        letters = CounterMetricFamily(
-            "streamd_dead_letters", "what became of the dead letters", labels=["fate"]
-        )
+        letters = CounterMetricFamily("streamd_dead_letters", "dead letters by their fate", labels=["fate"])
         for fate, n in self._view.dead_letters.items():
             letters.add_metric([fate], n)
         refused = CounterMetricFamily(
-            "streamd_admin_refused", "admin requests that got no answer, or not all of it", labels=["reason"]
+            "streamd_admin_refused", "admin requests without a complete answer", labels=["reason"]
         )
         for reason, n in self._refused.items():
             refused.add_metric([reason], n)
-        ready = GaugeMetricFamily("streamd_ready", "1 while data flows, as /readyz says")
+        ready = GaugeMetricFamily("streamd_ready", "1 while /readyz answers ready")
         ready.add_metric([], not self._readiness.reasons(self._view.clock()))
         failing = GaugeMetricFamily("streamd_ledger_failing", "1 while the ledger cannot be written")
         failing.add_metric([], self._view.ledger_trouble() is not None)
-        unclean = GaugeMetricFamily("streamd_unclean_runs", "runs without an end, found at this one's start")
+        unclean = GaugeMetricFamily("streamd_unclean_runs", "runs without an end, found at this run's start")
         unclean.add_metric([], self._view.unclean_runs())
-        free = GaugeMetricFamily("streamd_state_free_bytes", "what the disk of the state folder has left")
+        free = GaugeMetricFamily("streamd_state_free_bytes", "free space on the disk of the state folder")
         if (free_bytes := self._view.free_bytes()) is not None:
             free.add_metric([], free_bytes)
-        lag = GaugeMetricFamily("streamd_loop_lag_seconds", "the worst delay of the last ten seconds")
+        lag = GaugeMetricFamily(
+            "streamd_loop_lag_seconds", "longest delay of the event loop in the last ten seconds"
+        )
         lag.add_metric([], self._lag.worst_s)
         build = GaugeMetricFamily("streamd_build_info", "always 1", labels=["version", "python"])
         build.add_metric([self._view.version, platform.python_version()], 1)
@@ -184,7 +190,7 @@ class BooksCollector(Collector):
 
 
 class Metrics:
-    """The registry of one run, with the process's own metrics beside ours."""
+    """The registry of one run: the metrics of `BooksCollector` and those of the process."""
 
     def __init__(self, view: View, readiness: Readiness, lag: LoopLag, refused: dict[str, int]) -> None:
         self._registry = CollectorRegistry()
@@ -192,9 +198,9 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The text and its content type: OpenMetrics 1.0 where `accept` names it, else text format 0.0.4."""
+        """The text and its content type: OpenMetrics 1.0 if `accept` names it, else text format 0.0.4."""
         wanted = f"{_OPENMETRICS}; version=1.0.0" if _OPENMETRICS in accept else ""
-        encode, content_type = exposition.choose_encoder(wanted)  # never sees what the client wrote
+        encode, content_type = exposition.choose_encoder(wanted)  # gets no text of the client
         return encode(self._registry), content_type
 
 

@@ -1,4 +1,4 @@
-"""The routes that need no rights: metrics and health. They change nothing and tell nothing of the data."""
+"""The routes without access control: metrics and health. They change nothing and show no data of records."""
 
 import asyncio
 import importlib
@@ -15,7 +15,7 @@ from streamd.core.printable import printable
 
 
 class OpenRoutes:
-    """`/metrics`, `/healthz` and `/readyz`; with `?watch=1` the latter once a second, as events."""
+    """`/metrics`, `/healthz` and `/readyz`. `/readyz?watch=1` is a stream with an event every second."""
 
     def __init__(self, view: View, watch: Watch) -> None:
         self._view = view
@@ -24,7 +24,7 @@ class OpenRoutes:
         self._metrics: Any = None  # made at the first scrape
 
     def routes(self) -> list[Route]:
-        """For the admin address and the control socket."""
+        """The routes, for the admin address and the control socket."""
         return [
             Route("/metrics", self._scrape),
             Route("/healthz", self._healthz),
@@ -44,7 +44,7 @@ class OpenRoutes:
         return PlainTextResponse("".join(f"{reason}\n" for reason in reasons), 503)
 
     async def _scrape(self, request: Request) -> Response:
-        if self._metrics is None:  # its import takes too long for the loop
+        if self._metrics is None:  # imported in a thread, because the import is too slow for the loop
             module = await asyncio.to_thread(importlib.import_module, "streamd.admin.metrics")
             self._metrics = module.Metrics(
                 self._view, self._watch.readiness, self._watch.lag, self._view.admin_refused

@@ -11,9 +11,9 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]{0,5})?")
 
 
 class OwnNames:
-    """Lets an application answer if the `Host` of a request is a loopback name or `host`.
+    """Passes a request to the application if its `Host` is a loopback name, `host` or missing (HTTP/1.0).
 
-    HTTP/1.0 may name no host. Other requests get 421 and are counted in `refused` as `host`.
+    Other requests get 421 and are counted in `refused` as `host`.
     """
 
     def __init__(self, app: ASGIApp, host: str, refused: Counter[str]) -> None:

@@ -1,4 +1,4 @@
-"""Whether data flows; not whether the process lives."""
+"""Decides whether data flows, for `/readyz`. `/healthz` only shows that the process runs."""
 
 from streamd.admin.lag import LoopLag
 from streamd.admin.view import View
@@ -11,7 +11,7 @@ STALL_S = 10.0
 
 
 class Readiness:
-    """Watches what has to move, at each tick, and says what has stood still for too long."""
+    """Observes buffers and sources at each tick, and reports the ones that have stopped for too long."""
 
     def __init__(self, view: View, lag: LoopLag) -> None:
         self._view = view
@@ -20,7 +20,7 @@ class Readiness:
         self._progress: dict[str, tuple[int, float]] = {}  # source → (frames done, since when)
 
     def observe(self, now: Now) -> None:
-        """Look at the buffers; called about twice a second."""
+        """Observe the buffers; called about twice a second."""
         full: dict[str, float] = {}
         for buffer in self._view.buffers():
             if buffer.kind == "sink":
@@ -28,14 +28,14 @@ class Readiness:
                     full[buffer.name] = self._full_since.get(buffer.name, now.mono_s)
                 continue
             book = self._view.books.source(buffer.name)
-            done = book.decoded + book.rejected.total()  # what is dropped has not flowed
+            done = book.decoded + book.rejected.total()  # dropped frames are no progress
             before, since_s = self._progress.get(buffer.name, (done, now.mono_s))
             moved = done != before or not buffer.records
             self._progress[buffer.name] = (done, now.mono_s if moved else since_s)
         self._full_since = full
 
     def reasons(self, now: Now) -> list[str]:
-        """Why data does not flow, one short line each; none when it does."""
+        """One short line for each reason why data does not flow; empty if it flows."""
         found: list[str] = [] if self._view.phase == "running" else [self._view.phase]
         found += self._view.lost_files()
         for sink in self._view.sinks():

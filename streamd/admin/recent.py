@@ -1,4 +1,4 @@
-"""What the stages have spent their time on of late."""
+"""The shares of busy, blocked and idle time of each stage over the last seconds."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ from streamd.admin.view import StageGauge
 WINDOW_S = 10.0
 EVERY_S = 1.0
 _SAME_S = 0.1
-"""Two stages of one name that began further apart are two: a reload has replaced the first."""
+"""If two observations of a stage imply starts further apart than this, a reload has replaced the stage."""
 
 
 class Shares(NamedTuple):
-    """Parts of the time `over_s`; the three sum to 1, or are all 0 where no time has passed."""
+    """Shares of the time `over_s`. The three sum to 1, or are all 0 if no time has passed."""
 
     over_s: float
     busy: float
@@ -22,13 +22,13 @@ class Shares(NamedTuple):
 
 
 class Recent:
-    """Remembers the stages' times once a second, for `WINDOW_S`."""
+    """Keeps the times of the stages, once a second, for `WINDOW_S`."""
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, dict[tuple[str, str], StageGauge]]] = deque()
 
     def observe(self, stages: Iterable[StageGauge], mono_s: float) -> None:
-        """The stages now. More than one call a second counts as one."""
+        """Keep the times of the stages now. Further calls within a second are ignored."""
         if self._seen and mono_s - self._seen[-1][0] < EVERY_S:
             return
         self._seen.append((mono_s, {(stage.kind, stage.name): stage for stage in stages}))
@@ -36,7 +36,7 @@ class Recent:
             self._seen.popleft()
 
     def shares(self, now: StageGauge, mono_s: float) -> Shares:
-        """Of the time since about `WINDOW_S` ago, or since the stage began where that is later."""
+        """The shares over about the last `WINDOW_S`, or since the stage began if that is later."""
         seen_mono_s, stages = self._seen[0] if self._seen else (mono_s, {})
         before = stages.get((now.kind, now.name))
         if before is None or abs((mono_s - now.elapsed_s) - (seen_mono_s - before.elapsed_s)) > _SAME_S:

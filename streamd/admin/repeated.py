@@ -1,4 +1,4 @@
-"""An answer that is given again and again: server-sent events, one a second."""
+"""A stream of server-sent events, one each second."""
 
 import asyncio
 import json
@@ -15,10 +15,10 @@ _TYPE = "text/event-stream"
 
 
 class Repeated:
-    """A document as an event a second, each made once for all who read.
+    """Sends a document as an event each second. Each event is made once for all clients.
 
-    An event's `id` is the second in which it was made. A client that reads slowly gets the newest one next,
-    and sees by the ids how many it has missed.
+    An event's `id` is the second in which it was made. A slow client gets the newest event next, and the ids
+    show it how many events it has missed.
     """
 
     def __init__(self, name: str, document: Callable[[], Any]) -> None:
@@ -27,13 +27,13 @@ class Repeated:
         self._newest = (-1, b"")
 
     def answer(self, request: Request) -> Response:
-        """The stream; it ends when the client goes away or the daemon stops."""
+        """The stream, which ends when the client disconnects or the daemon stops."""
         if request.method == "HEAD":
             head = Response(media_type=_TYPE)
-            del head.headers["content-length"]  # it is not 0
+            del head.headers["content-length"]  # the stream has none
             return head
         if not connection_of(request).try_stream():
-            return PlainTextResponse("too many clients read such a stream already\n", 503)
+            return PlainTextResponse("too many clients read an event stream already\n", 503)
         return StreamingResponse(self._events(), media_type=_TYPE)
 
     async def _events(self) -> AsyncIterator[bytes]:

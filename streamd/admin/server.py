@@ -20,9 +20,9 @@ log = structlog.get_logger()
 
 
 class AdminServer:
-    """Serves `OpenRoutes` to everybody who names this host, but not to web pages of other origins.
+    """Serves `OpenRoutes` to every user of this host, but not to web pages of other origins.
 
-    `refused` counts what `Exchange`, `OwnNames` and `OwnOrigin` do.
+    `refused` counts requests as `Exchange`, `OwnNames` and `OwnOrigin` do.
     """
 
     def __init__(self, view: View, watch: Watch, address: Address, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -55,7 +55,7 @@ class AdminServer:
 
     @staticmethod
     def rehearse(address: Address) -> None:
-        """Bind and let go at once. Raises what `open` would."""
+        """Bind each address and release it at once. Raises the errors that `open` would raise."""
         for one in numeric(address, socket.SOCK_STREAM, _OWNER):
             try_bound_socket(one, socket.SOCK_STREAM, _OWNER)
 

@@ -1,6 +1,7 @@
-"""The HTTP stack: Starlette's routes, spoken by uvicorn's protocol. Importing it takes some 70 ms.
+"""The HTTP stack: routes of Starlette behind the HTTP protocol of uvicorn. Its import takes about 70 ms.
 
-Of uvicorn only the protocol of a connection is used: no signals, no log, no timer that wakes an idle daemon.
+Only uvicorn's protocol class is used, without its signals, its log, and its timer, which would wake an idle
+daemon.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +23,13 @@ _HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")
 
 
 def connection_of(request: Request) -> ClientConnection:
-    """The connection on which a request came."""
+    """The connection of a request."""
     found: ClientConnection = request.state.connection
     return found
 
 
 def make_parser(app: ASGIApp) -> MakeParser:
-    """What reads a request from a connection and lets the application answer it."""
+    """The factory of parsers, each of which reads a request and lets the application answer it."""
     config = Config(
         app,
         http=H11Protocol,
@@ -38,10 +39,10 @@ def make_parser(app: ASGIApp) -> MakeParser:
         interface="asgi3",
         workers=1,
         log_config=None,
-        log_level="critical",  # what clients do is counted; what we do wrong, `Application` logs
+        log_level="critical",  # refusals are counted, and `Application` logs faults of the server
         access_log=False,
         proxy_headers=False,
-        h11_max_incomplete_event_size=2 * MAX_REQUEST_BYTES,  # the connection counts more closely
+        h11_max_incomplete_event_size=2 * MAX_REQUEST_BYTES,  # `ClientConnection` has the exact limit
     )
     config.load()
     headers = [(name.lower().encode(), value.encode()) for name, value in _HEADERS]
@@ -54,8 +55,8 @@ def make_parser(app: ASGIApp) -> MakeParser:
     return parser
 
 
-class WrongRequest(Exception):  # noqa: N818 - it is a verdict on the request
-    """It asks for something that does not exist; `code` is 400 or 404."""
+class WrongRequest(Exception):  # noqa: N818 - a fault of the client, not of streamd
+    """A request with wrong parameters, or for a missing object. `code` is 400 or 404."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -63,10 +64,9 @@ class WrongRequest(Exception):  # noqa: N818 - it is a verdict on the request
 
 
 class Application:
-    """Routes, and an answer for everything that is none of them or goes wrong in one.
+    """Routes, with answers for unknown paths, wrong methods and errors.
 
-    A path is compared as it was sent: nothing in it is decoded. `log_fault` gets the path and the exception
-    of a fault of ours.
+    Paths are compared undecoded. `log_fault` is called with the path and the exception of a server fault.
     """
 
     def __init__(self, routes: Sequence[Route], log_fault: Callable[[str, Exception], None]) -> None:
@@ -89,7 +89,7 @@ class Application:
         scope["path"] = scope["raw_path"].decode("latin-1")
         try:
             await self._app(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - the client has its 500, or a stream that breaks off
+        except Exception as error:  # noqa: BLE001 - the client got a 500, or a stream that breaks off
             self._log_fault(scope["path"], error)
 
     async def _not_found(self, request: Request, error: Exception) -> Response:
@@ -99,7 +99,7 @@ class Application:
 
 async def _not_allowed(request: Request, error: Exception) -> Response:
     del request
-    allowed = sorted(getattr(error, "headers", {})["Allow"].split(", "))  # Starlette keeps them in a set
+    allowed = sorted(getattr(error, "headers", {})["Allow"].split(", "))  # Starlette's order is that of a set
     text = f"only {' and '.join(allowed)}\n"
     return PlainTextResponse(text, 405, {"Allow": ", ".join(allowed)})
 

@@ -1,4 +1,4 @@
-"""What the control socket answers at `/status`: books, queues and trouble, for people and for programs."""
+"""The answer of the control socket to `/status`: books, queues and faults."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from streamd.core.sums import Book
 
 
 def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: Now) -> dict[str, Any]:
-    """The whole document; its keys are described in docs/reference/status.md and only ever added to."""
+    """The whole document. docs/reference/status.md describes its keys. Keys may be added, never removed."""
     view.refresh()
     buffers = {(buffer.kind, buffer.name): buffer for buffer in view.buffers()}
     reasons = readiness.reasons(now)
@@ -86,7 +86,7 @@ def _utc(wall_s: float | None) -> str | None:
 
 
 def imbalances(books: Books, buffers: list[BufferGauge]) -> list[str]:
-    """Sums of the books that cannot be: less than nothing left, or less than stands in the buffer."""
+    """Impossible sums of the books: a negative rest, or a rest below the content of the buffer."""
     found = []
     left: Counter[tuple[str, str]] = Counter()
     for book in books.every():
@@ -104,7 +104,7 @@ def imbalances(books: Books, buffers: list[BufferGauge]) -> list[str]:
 
 
 def _counts(book: Book) -> dict[str, Any]:
-    """{counter: n}, or {counter: {reason: n}} for what has reasons."""
+    """{counter: n}, or {counter: {reason: n}} for counters with reasons."""
     return book.numbers() | (book.counters.numbers() if isinstance(book, FrameBook) else {})
 
 

@@ -1,4 +1,4 @@
-"""The answer of `/status`, as its readers need it."""
+"""The answer of `/status`, decoded for the commands that read it."""
 
 import http.client
 from datetime import datetime
@@ -50,7 +50,7 @@ class StepStatus(msgspec.Struct):
 
 
 class DeliveryStatus(msgspec.Struct):
-    """What one pipeline handed to a sink."""
+    """The deliveries of one pipeline to a sink."""
 
     records: Book
 
@@ -76,7 +76,7 @@ class SinkStatus(msgspec.Struct):
 
 
 class SharesStatus(msgspec.Struct):
-    """Parts of the last seconds."""
+    """Shares of the time over the last seconds."""
 
     busy: float
     blocked: float
@@ -93,14 +93,14 @@ class StageStatus(msgspec.Struct):
 
 
 class ReloadFailureStatus(msgspec.Struct):
-    """Of the newest reload, where it failed."""
+    """The failure of the last reload."""
 
     at: datetime
     why: list[str]
 
 
 class StatusAnswer(msgspec.Struct):
-    """The fields of `/status` that the commands read; docs/reference/status.md has all of it."""
+    """The fields of `/status` that the commands read. docs/reference/status.md has all fields."""
 
     version: str
     run_id: str
@@ -122,7 +122,7 @@ class StatusAnswer(msgspec.Struct):
 
 
 def fetch(path: Path) -> tuple[StatusAnswer, bytes]:
-    """What the daemon at this socket says, and all of it as it came. Raises `EnvironmentFault`."""
+    """The status of the daemon at this socket, decoded and as bytes. Raises `EnvironmentFault`."""
     answer = ask(path, "GET", "/status", STATUS_TIMEOUT_S)
     if answer.code != http.client.OK:
         raise refused(path, answer)
@@ -130,8 +130,8 @@ def fetch(path: Path) -> tuple[StatusAnswer, bytes]:
 
 
 def decoded(path: Path, body: bytes) -> StatusAnswer:
-    """An answer of the daemon at this socket. Raises `EnvironmentFault`."""
+    """Decode an answer of the daemon at this socket. Raises `EnvironmentFault` if it is not streamd's."""
     try:
         return msgspec.json.decode(body, type=StatusAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error
+        raise EnvironmentFault(f"the program that answers at {escape(str(path))} is not streamd") from error

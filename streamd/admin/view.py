@@ -1,4 +1,4 @@
-"""What the admin address and the control socket show, taken from the daemon when somebody asks."""
+"""The data that the admin address and the control socket show, read from the daemon at each request."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ Phase = Literal["starting", "running", "draining"]
 
 @dataclass(slots=True, frozen=True)
 class BufferGauge:
-    """One bounded queue now: `source` (frames wait for the workers) or `sink` (records for the commit)."""
+    """One bounded queue now. Kind `source` holds frames for the workers, kind `sink` records for the sink."""
 
     name: str
     kind: Literal["source", "sink"]
@@ -28,27 +28,27 @@ class BufferGauge:
 
     @property
     def full(self) -> bool:
-        """One of the bounds is reached."""
+        """Whether one of the limits is reached."""
         return self.records >= self.max_records or self.size_bytes >= self.max_bytes
 
 
 @dataclass(slots=True, frozen=True)
 class SinkGauge:
-    """One sink now. `trouble` is the reason why it retries, None while it does not."""
+    """One sink now. `trouble` is the reason why it retries, or None."""
 
     name: str
     trouble: str | None
     trouble_since_mono_s: float
     last_commit_mono_s: float | None
     latency_s: Histogram
-    """Seconds from receive to commit of what was stored."""
+    """Seconds from receive to commit of stored records."""
 
 
 @dataclass(slots=True, frozen=True)
 class SourceGauge:
-    """One source now: the addresses it is bound to and, for a stream, its open connections.
+    """One source now: its bound addresses and open connections.
 
-    With TLS also until when (seconds since 1970) its certificate holds.
+    With TLS also the time (seconds since 1970) at which its certificate expires.
     """
 
     name: str
@@ -59,10 +59,10 @@ class SourceGauge:
 
 @dataclass(slots=True, frozen=True)
 class StageGauge:
-    """One stage now, and how it has spent its time; `runtime/meter.py` says what each state means.
+    """One stage now, and its time in each state. `runtime/meter.py` defines the states.
 
-    `name` is that of the source or sink, of the pipeline (several that share a source: `a, b`), or of the
-    pipeline and the step (`main.python[0]`).
+    `name` is the name of the source or sink, of the pipeline (of several that share a source: `a, b`), or of
+    the pipeline and the step (`main.python[0]`).
     """
 
     kind: Literal["source", "workers", "step", "sink"]
@@ -75,12 +75,12 @@ class StageGauge:
     blocked_s: float
     idle_s: float
     under_way: int | None = None
-    """Batches that a waiting step works on."""
+    """Batches under way in an offloaded step; None for other stages."""
 
 
 @dataclass(slots=True, frozen=True)
 class ReloadFailure:
-    """A reload that was refused: when, and the lines that say why."""
+    """A refused reload: its time and the lines of the refusal."""
 
     at_wall_s: float
     why: str
@@ -88,10 +88,10 @@ class ReloadFailure:
 
 @dataclass(slots=True)
 class View:
-    """Everything the admin address and the control socket may say; the daemon makes it and sets `phase`.
+    """The data of the admin address and the control socket. The daemon makes it and sets `phase`.
 
-    The callables are asked once for each answer and must not wait. `refresh` brings numbers that are kept
-    elsewhere (kernel drops) into the books; what it raises is an error of the answer, not of the daemon.
+    The callables are called once for each answer and must not block. `refresh` copies counters of the kernel
+    into the books. An exception in it fails the answer, not the daemon.
     """
 
     books: Books
@@ -100,7 +100,7 @@ class View:
     sinks: Callable[[], Iterable[SinkGauge]]
     sources: Callable[[], Iterable[SourceGauge]]
     dead_letters: Counter[str]
-    """What became of the dead letters, by fate."""
+    """The number of dead letters by fate."""
     clock: Callable[[], Now]
     version: str
     run_id: str
@@ -109,22 +109,22 @@ class View:
     state_dir: str = ""
     phase: Phase = "starting"
     reloaded_at_wall_s: float | None = None
-    """When the configuration was last read again and taken."""
+    """The time of the last successful reload."""
     reload_failure: ReloadFailure | None = None
-    """Of the newest reload, where it failed."""
+    """The failure of the last reload, or None if it succeeded."""
     stages: Callable[[], Iterable[StageGauge]] = tuple
-    """In the order of the flow: sources, workers with their waiting steps, sinks."""
+    """In the order of the flow: sources, workers with their offloaded steps, sinks."""
     admin_refused: Counter[str] = field(default_factory=Counter)
-    """Requests to the admin address that got no answer, or not all of it, by reason."""
+    """Requests to the admin address without a complete answer, by reason."""
     control_refused: Counter[str] = field(default_factory=Counter)
-    """The same of the control socket."""
+    """Requests to the control socket without a complete answer, by reason."""
     ledger_trouble: Callable[[], str | None] = lambda: None
-    """Why the ledger could not be written the last time; None where it could."""
+    """The error of the last attempt to write the ledger, or None if it succeeded."""
     lost_files: Callable[[], Iterable[str]] = tuple
-    """Files of databases that were removed or replaced while in use: a sentence each."""
+    """One sentence for each database file that was removed or replaced while in use."""
     unclean_runs: Callable[[], int] = lambda: 0
-    """Runs found at the start that had begun and not ended."""
+    """The number of runs without an end found at the start."""
     holds: Callable[[], Iterable[Place]] = tuple
-    """The addresses, sockets, locked files and databases that nobody else may have meanwhile."""
+    """The addresses, sockets, locked files and databases that no other process may use meanwhile."""
     free_bytes: Callable[[], int | None] = lambda: None
-    """What the file system of the state folder has left; None where that cannot be seen."""
+    """Free space in the file system of the state folder; None if it cannot be read."""

@@ -1,4 +1,4 @@
-"""Watches the event loop, the queues and the stages, to answer whether data flows and where it waits."""
+"""Observes the event loop, the queues and the stages, to find out whether data flows and where it waits."""
 
 from streamd.admin.lag import LoopLag
 from streamd.admin.readiness import Readiness
@@ -8,7 +8,7 @@ from streamd.core.now import Now
 
 
 class Watch:
-    """The delay of the event loop, and what has stood still; both are up to date while `run` does."""
+    """The lag of the event loop, the readiness and the recent shares. They are current while `run` runs."""
 
     def __init__(self, view: View) -> None:
         self.lag = LoopLag(view.clock)
@@ -17,9 +17,9 @@ class Watch:
         self._view = view
 
     async def run(self) -> None:
-        """Look about twice a second, until cancelled."""
-        await self.lag.run(self._look)
+        """Observe about twice a second, until cancelled."""
+        await self.lag.run(self._observe)
 
-    def _look(self, now: Now) -> None:
+    def _observe(self, now: Now) -> None:
         self.readiness.observe(now)
         self.recent.observe(self._view.stages(), now.mono_s)

@@ -1,4 +1,4 @@
-"""The configuration: the tables of the whole file, found, read, checked and explained."""
+"""The configuration: finds, reads and checks the file, and documents its tables."""
 
 from streamd.config.loading import Loaded, find, load
 from streamd.config.problems import Problem

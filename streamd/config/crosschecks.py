@@ -1,4 +1,4 @@
-"""What no table can know alone: names that meet, addresses and paths that collide."""
+"""Checks between tables: unknown or repeated names, and addresses and paths that two tables use."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from streamd.core.settings import Address, Settings, SinkOutput, SinkSettings
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 STATE_FILE = "state.db"
-"""Where the state of steps is stored, below state_dir."""
+"""The file of the steps' state, below state_dir."""
 LEDGER_NAMES = ("ledger", "ledger_summary", "ledger_sinks", "completeness")
-"""Tables and views that the ledger keeps in its own file."""
+"""The tables and views of the ledger in its file."""
 
 
 def check(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
-    """Add to `problems` what is wrong between tables; the schemas, built as far as they can be."""
+    """Add the faults between tables to `problems`; returns the schemas without a fault."""
     for kind in ("schemas", "sources", "pipelines", "sinks"):
         problems += [
             Problem((kind, name), "a name is made of letters, digits, _ and -, at most 64 of them")
@@ -46,7 +46,7 @@ def _schemas(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
     return built
 
 
-def _unknown(word: str, known: Iterable[str], what: str, place: Place) -> list[Problem]:
+def _unknown(word: str, known: Iterable[str], kind: str, place: Place) -> list[Problem]:
     known = list(known)
     if word in known:
         return []
@@ -55,12 +55,12 @@ def _unknown(word: str, known: Iterable[str], what: str, place: Place) -> list[P
         or did_you_mean(word.rpartition(".")[2], known)
         or (f"; there are {', '.join(known)}" if known else "; there are none")
     )
-    return [Problem(place, f"there is no {what} {quoted(word)}{hint}")]
+    return [Problem(place, f"there is no {kind} {quoted(word)}{hint}")]
 
 
 def _pipelines(parts: Parts, problems: list[Problem]) -> None:
     if not parts.pipelines:
-        problems.append(Problem(("pipelines",), "there is no pipeline: nothing would flow"))
+        problems.append(Problem(("pipelines",), "there is no pipeline, so no record would be processed"))
     read: set[str] = set()
     for name, pipeline in parts.pipelines.items():
         if pipeline is None:
@@ -76,7 +76,7 @@ def _pipelines(parts: Parts, problems: list[Problem]) -> None:
             problems += _unknown(sink, parts.sinks, "sink", place)
             if sink in pipeline.sinks[:number]:
                 problems.append(Problem(place, f"{quoted(sink)} is named twice"))
-    if all(parts.pipelines.values()):  # else it may be named in the one that is wrong
+    if all(parts.pipelines.values()):  # a faulty pipeline might name the source
         problems += [
             Problem(("sources", name), "no pipeline reads it")
             for name in parts.sources
@@ -114,8 +114,9 @@ def _sources(parts: Parts, problems: list[Problem]) -> None:
 
 
 def _collide(one: Address | str, other: Address | str, state_dir: str) -> bool:
-    """Whether the second to bind would be refused: the same path, or the same port and one host or one that
-    means all.
+    """Whether only one of two sockets can be bound.
+
+    That is so for the same path, and for the same port with the same host or with a wildcard host.
     """
     if not isinstance(one, Address) or not isinstance(other, Address):
         paths = [os.path.realpath(os.path.join(state_dir, str(path))) for path in (one, other)]  # noqa: PTH118 - "" is a folder here
@@ -124,7 +125,7 @@ def _collide(one: Address | str, other: Address | str, state_dir: str) -> bool:
         return False
     if one.host == other.host:
         return True
-    if "::" in (one.host, other.host):  # takes IPv4 too
+    if "::" in (one.host, other.host):  # also binds IPv4
         return True
     return "0.0.0.0" in (one.host, other.host) and ":" not in one.host + other.host  # noqa: S104 - not bound here
 
@@ -135,7 +136,7 @@ def _sinks(parts: Parts, problems: list[Problem]) -> None:
 
     ledger, dead_letters = (getattr(parts.plain.get(key), "path", None) for key in ("ledger", "dead_letters"))
     if ledger and dead_letters and resolved(ledger) == resolved(dead_letters):
-        text = "the ledger is in this file; dead letters need a file of their own, which max_size bounds"
+        text = "the ledger is in this file; dead letters need their own file, because max_size limits it"
         problems.append(Problem(("dead_letters", "path"), text))
     tables: dict[tuple[str, str], str] = {}
     problems += [
@@ -154,14 +155,14 @@ def _sinks(parts: Parts, problems: list[Problem]) -> None:
             path, table = resolved(output.at), output.table
             if dead_letters and path == resolved(dead_letters):
                 text = (
-                    "the dead letters are in this file; they need a file of their own, which max_size bounds"
+                    "the dead letters are in this file; they need their own file, because max_size limits it"
                 )
                 problems.append(Problem((*place, output.key), text))
             if output.kind != "database":
                 continue
             if ledger and path == resolved(ledger) and table.lower() in LEDGER_NAMES:
                 problems.append(Problem((*place, "table"), f"the ledger has {quoted(table)} in this file"))
-            first = tables.setdefault((path, table.lower()), name)  # SQLite's names know no case
+            first = tables.setdefault((path, table.lower()), name)  # SQLite compares names without case
             if first != name:
                 problems.append(
                     Problem((*place, "table"), f"sinks.{first} writes {quoted(table)} in the same file")
@@ -173,7 +174,7 @@ def _outputs(sink: Settings | None, *kinds: str) -> list[SinkOutput]:
 
 
 def _plain_files(parts: Parts, resolved: Callable[[str], str]) -> list[Problem]:
-    """A sink that appends lines needs a file to itself: neither another's nor a database."""
+    """Problems of sinks that append lines to a file that another sink or a database uses."""
     ledger = getattr(parts.plain.get("ledger"), "path", None)
     databases = {resolved(ledger): "the ledger"} if ledger else {}
     lines: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What `function` of a step could name: looked up in the file's text, which is not run."""
+"""Suggestions for `function` of a step, parsed from the Python file without running it."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ _MOST_SHOWN = 12
 
 
 def with_functions(problem: Problem, value: object, base_dir: Path) -> Problem:
-    """The problem of a `function` that has no name of one, with those that its file has."""
+    """The problem of an invalid `function`, with the functions of its file added to the text."""
     if not isinstance(value, str):
         return problem
     file = value.strip().partition(":")[0]
@@ -22,7 +22,7 @@ def with_functions(problem: Problem, value: object, base_dir: Path) -> Problem:
 
 
 def _functions(path: Path) -> list[str]:
-    """Functions and classes at the top level that are not private; none where it cannot be read."""
+    """The public functions and classes at the top level; empty if the file cannot be read or parsed."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):

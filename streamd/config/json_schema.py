@@ -1,4 +1,4 @@
-"""The configuration language as JSON Schema, so that an editor can complete and check it."""
+"""The configuration language as JSON Schema, for completion and checks in an editor."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from streamd.core.schema import FieldSettings
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the whole file, components included; for editors."""
+    """The JSON Schema (2020-12) of the whole file with all components."""
     schema = Config.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     definitions["FieldSettings"] = FieldSettings.model_json_schema()
@@ -23,7 +23,7 @@ def json_schema() -> dict[str, Any]:
             definitions[f"{kind}.{name}"] = component
             references.append({"$ref": f"#/$defs/{kind}.{name}"})
         definitions[kind] = {"oneOf": references}
-        if kind not in ("sources", "sinks"):  # a name alone will do, where no key is required
+        if kind not in ("sources", "sinks"):  # the type alone, as a text, is enough if no key is required
             short = [
                 name for name in registry.names(kind) if definitions[f"{kind}.{name}"]["required"] == ["type"]
             ]
@@ -45,7 +45,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _tidied(part: Any) -> Any:
-    """Without what TOML cannot say (null), and the titles and parsed defaults that only Python needs."""
+    """The schema without null, which TOML lacks, and without pydantic's titles and parsed defaults."""
     if isinstance(part, list):
         return [_tidied(inner) for inner in part]
     if not isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""The configuration file: found, read, and every problem of it told at once."""
+"""Finds, reads and checks the configuration file, and reports all its problems at once."""
 
 import os
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from streamd.core.printable import printable
 from streamd.core.schema import Schema
 
 SEARCHED = ("config/streamd.toml", "/etc/streamd/streamd.toml")
-"""Where a configuration is looked for when none is named, in this order."""
+"""The paths that are tried, in this order, if no configuration is named."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that may be used. `schemas` are built; `base_dir` is the folder of the main file."""
+    """A valid configuration with its built schemas. `base_dir` is the folder of the main file."""
 
     config: Config
     written: WrittenConfig
@@ -40,21 +40,24 @@ class Loaded:
 
     @property
     def control_path(self) -> Path | None:
-        """`[control] path`, absolute; None where it is turned off."""
+        """`[control] path`, absolute, or None if the control socket is turned off."""
         return control_path(self.config.daemon, self.config.control)
 
     def error(self, problems: list[Problem]) -> ConfigError:
-        """What was found wrong after loading, told with its lines."""
+        """An error with the file and line of each problem found after loading."""
         return self.written.error(problems)
 
 
 def control_path(daemon: DaemonSettings, control: ControlSettings) -> Path | None:
-    """The control socket, absolute; None where it is turned off."""
+    """The absolute path of the control socket, or None if it is turned off."""
     return None if control.path == CONTROL_OFF else Path(daemon.state_dir).absolute() / control.path
 
 
 def find(explicit: str | None) -> Path:
-    """`explicit`, else `$STREAMD_CONFIG`, else the first of `SEARCHED`. Raises `ConfigError`."""
+    """The path: `explicit`, else `$STREAMD_CONFIG`, else the first existing path of `SEARCHED`.
+
+    Raises `ConfigError` if there is none.
+    """
     named = explicit or os.environ.get("STREAMD_CONFIG")
     if named:
         if why := unexpanded(named):
@@ -65,14 +68,15 @@ def find(explicit: str | None) -> Path:
             return Path(place)
     looked = ", ".join(str(Path(place).absolute()) for place in SEARCHED)
     raise ConfigError(
-        f"no configuration found: $STREAMD_CONFIG is not set, and there is none at {looked};"
+        f"no configuration found: $STREAMD_CONFIG is not set, and there is no file at {looked};"
         " name one with --config"
     )
 
 
 def load(path: Path) -> Loaded:
-    """Read and check the file, and those of `conf.d` beside it. Raises `ConfigError` with all problems,
-    one a line, in order of files and lines.
+    """Read and check the file and the files of `conf.d` in its folder.
+
+    Raises `ConfigError` with one line for each problem, in the order of files and lines.
     """
     written = WrittenConfig(path)
     problems: list[Problem] = []

@@ -1,4 +1,4 @@
-"""Records that would come back to where they came from, and files that are no streams of records."""
+"""Checks for loops, in which a source reads its own sinks' records, and for files that no source can read."""
 
 import ipaddress
 import os
@@ -19,12 +19,12 @@ IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 _LOOPBACK: list[IP] = [ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")]
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _NUMBERED = re.compile(r"\.\d{6,}(?:\.gz)?\Z", re.ASCII)
-"""What a file sink puts behind the name of a file that is full."""
+"""The suffix that a file sink adds to the name of a full file."""
 _BESIDE_DATABASE = re.compile(r"-(?:wal|shm|journal)\Z")
 
 
 def check(parts: Parts, base_dir: Path, problems: list[Problem]) -> None:
-    """Add to `problems` each source that reads what cannot be read, or reads what it has sent itself."""
+    """Add to `problems` each source that follows a file of streamd's own, and each loop of records."""
     state_dir = Path(getattr(parts.plain.get("daemon"), "state_dir", ""))
     followed = {
         name: Path(os.path.realpath(base_dir / str(getattr(source, "path", ""))))
@@ -38,23 +38,23 @@ def check(parts: Parts, base_dir: Path, problems: list[Problem]) -> None:
     feeds = {
         (sink, source): key for sink in parts.sinks for source, key in _fed(parts, state_dir, followed, sink)
     }
-    told: set[frozenset[str]] = set()
+    reported: set[frozenset[str]] = set()
     for (sink, source), key in feeds.items():
         way = _way(parts, feeds, source, sink)
-        if way is None or frozenset(way) in told:
+        if way is None or frozenset(way) in reported:
             continue
-        told.add(frozenset(way))
+        reported.add(frozenset(way))
         problems.append(
             Problem(
                 ("sinks", sink, key),
-                f"sources.{source} reads what this sink writes, and its records come to this sink again,"
+                f"sources.{source} reads the records that this sink writes, and they reach this sink again,"
                 f" without end: {' > '.join(way)}",
             )
         )
 
 
 def _owner(parts: Parts, state_dir: Path, path: Path) -> str:
-    """Why a file of the daemon itself is no stream of records; empty where it is none of these."""
+    """The reason why a file of streamd's own cannot be followed; empty for any other file."""
     plain = _BESIDE_DATABASE.sub("", str(path))
     databases = [(key, getattr(parts.plain.get(key), "path", None)) for key in ("ledger", "dead_letters")]
     databases += [
@@ -66,7 +66,7 @@ def _owner(parts: Parts, state_dir: Path, path: Path) -> str:
     ]
     for owner, database in databases:
         if database and _is(state_dir / database, Path(plain)):
-            return f"this is the database of {owner}; a followed file holds frames, lines most often"
+            return f"this is the database of {owner}; a followed file must hold frames, such as lines"
     sockets = [
         (f"sources.{name}", str(endpoint.at))
         for name, source in parts.sources.items()
@@ -77,18 +77,18 @@ def _owner(parts: Parts, state_dir: Path, path: Path) -> str:
     control = getattr(parts.plain.get("control"), "path", CONTROL_OFF)
     for owner, socket_path in [*sockets, ("control", control if control != CONTROL_OFF else None)]:
         if socket_path and _is(state_dir / socket_path, path):
-            return f"this is the socket of {owner}, which nobody can read as a file"
+            return f"this is the socket of {owner}, which cannot be read as a file"
     if path.parent == Path(os.path.realpath(state_dir / "positions")):
         return "streamd writes the positions of followed files there"
     return ""
 
 
 def _is(written: Path, path: Path) -> bool:
-    """Whether a file that the daemon writes may be at `path`, by its name or by another link to it."""
+    """Whether the path `written`, which may be dated, leads to the file at `path`, also through a link."""
     if is_dated(written):
         try:
             dated = DatedPath(Path(os.path.realpath(written.parent)) / written.name)
-        except ConfigError:  # its sink says so
+        except ConfigError:  # the sink reports it
             return False
         same_folder = path.parent == dated.pattern.parent
         return path == dated.pattern or (same_folder and dated.start_of_file(path) is not None)
@@ -103,7 +103,7 @@ def _is(written: Path, path: Path) -> bool:
 def _fed(
     parts: Parts, state_dir: Path, followed: dict[str, Path], sink_name: str
 ) -> Iterator[tuple[str, str]]:
-    """The sources that read what a sink writes, and the key of the sink that says where."""
+    """The sources that read what a sink writes, each with the key of the sink that names the path or peer."""
     sink = parts.sinks[sink_name]
     for output in sink.outputs if isinstance(sink, SinkSettings) else ():
         if output.kind == "file":
@@ -127,7 +127,7 @@ def _is_reached(peer: str, source: SourceSettings) -> bool:
 
 
 def _way(parts: Parts, feeds: dict[tuple[str, str], str], source: str, sink: str) -> list[str] | None:
-    """The shortest way of a record from a source to a sink; None where there is none."""
+    """The shortest way of a record from a source to a sink, or None if there is none."""
     ways = [[f"sources.{source}"]]
     seen = {source}
     for way in ways:
@@ -145,7 +145,7 @@ def _way(parts: Parts, feeds: dict[tuple[str, str], str], source: str, sink: str
 
 
 def reaches(address: Address, listen: Address) -> bool:
-    """Whether a connection to `address` comes to a listener on this host. No name server is asked."""
+    """Whether a connection to `address` reaches a listener on this host. Makes no DNS query."""
     if address.port != listen.port:
         return False
     listening = _addresses(listen.host)
@@ -162,7 +162,7 @@ def reaches(address: Address, listen: Address) -> bool:
 
 
 def _addresses(host: str) -> list[IP]:
-    """The addresses of a host as far as this host knows them by itself."""
+    """The addresses of a host, from its own text, the host's own names and `/etc/hosts`."""
     try:
         ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -186,7 +186,7 @@ def _addresses(host: str) -> list[IP]:
 
 
 def _is_ours(ip: IP) -> bool:
-    """Whether an address is one of this host: a socket can be bound to it, and nothing is sent."""
+    """Whether this host has the address. A socket is bound to it as a test; nothing is sent."""
     if ip.is_loopback:
         return True
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""What other systems call things, and what the word is here."""
+"""Words of other systems' configurations, and the words of this one."""
 
 from collections.abc import Iterable
 
@@ -19,7 +19,7 @@ _KEYS = {
     "whitelist": "allow", "allowed": "allow", "acl": "allow",
     "min": "ge", "minimum": "ge", "max": "le", "maximum": "le",
 }  # fmt: skip
-"""Keys, and the one that is meant where the table has it."""
+"""Keys of other systems, and the key suggested instead if the table has it."""
 
 _VALUES = {
     "integer": "int", "bigint": "int", "long": "int", "number": "float", "double": "float", "real": "float",
@@ -32,7 +32,7 @@ _VALUES = {
     "ndjson": "json", "jsonl": "json", "plain": "text", "utf-8": "text",
     "sqlite3": "sqlite", "db": "sqlite", "socket": "tcp", "console": "stdout",
 }  # fmt: skip
-"""Values, and the one that is meant where it is among those that can be."""
+"""Values of other systems, and the value suggested instead if it is allowed."""
 
 _SPELT = {
     "listen": 'listen = "127.0.0.1:9999"',
@@ -41,11 +41,11 @@ _SPELT = {
     "max_age": 'max_age = "30d"',
     "max_size": 'max_size = "10GiB"',
 }
-"""Keys whose values look otherwise than those of the words they stand for."""
+"""Examples for keys whose values have another form than those of the words they replace."""
 
 
 def key_meant(word: str, known: Iterable[str]) -> str:
-    """` (here it is …)` for a key that `known` has under another name; else nothing."""
+    """` (here it is …)` for a key that is called otherwise in `known`; else an empty text."""
     meant = _KEYS.get(word.lower())
     if meant is None or meant not in known:
         return ""
@@ -53,6 +53,6 @@ def key_meant(word: str, known: Iterable[str]) -> str:
 
 
 def value_meant(word: object, known: Iterable[str]) -> str | None:
-    """The value among `known` that is called `word` elsewhere."""
+    """The value in `known` that other systems call `word`, or None."""
     meant = _VALUES.get(word.lower()) if isinstance(word, str) else None
     return meant if meant is not None and meant in known else None

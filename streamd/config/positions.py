@@ -1,4 +1,4 @@
-"""Lines of a TOML document, which `tomllib` does not tell; asked for only where something is wrong in it."""
+"""Finds the line of each key of a TOML document, which `tomllib` does not report. Used only for errors."""
 
 import re
 import tomllib
@@ -22,10 +22,9 @@ _ATOM = re.compile(
 
 
 class Positions:
-    """Where each key and each element of an array begins.
+    """The position of each key and each array element in a TOML text.
 
-    `text` must be TOML that `tomllib` accepts: nothing is checked here again. One pass over the text;
-    about half a second for a megabyte.
+    `text` must be TOML that `tomllib` accepts; it is not checked again. A megabyte takes half a second.
     """
 
     def __init__(self, text: str) -> None:
@@ -36,7 +35,7 @@ class Positions:
         self._document()
 
     def line(self, place: Place) -> int:
-        """The line of `place`, or of the nearest table around it that is written down; counted from 1."""
+        """The line of `place`, or of the nearest enclosing table in the text; counted from 1."""
         while place and place not in self._offsets:
             place = place[:-1]
         return bisect_right(self._line_starts, self._offsets.get(place, 0))
@@ -61,7 +60,7 @@ class Positions:
             self._offsets.setdefault(place, at)
             is_new_element = is_array and number == len(keys)
             self._elements[place] += is_new_element
-            if self._elements[place]:  # what follows belongs to the newest element
+            if self._elements[place]:  # the following keys belong to the last element
                 place += (self._elements[place] - 1,)
         self._offsets[place] = at
         return place

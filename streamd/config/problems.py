@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in plain words: a place in the document and a sentence."""
+"""Problems of a configuration: a place in the document and a sentence in the words of the file."""
 
 import difflib
 import json
@@ -22,19 +22,19 @@ _BOOLEANS = {
     "false": "false", "no": "false", "off": "false", "0": "false",
 }  # fmt: skip
 _FEW_KEYS = 8
-"""So many are listed where one is unknown."""
+"""The most known keys that are listed for an unknown key."""
 
 LATER = frozenset({
     "deny", "durability", "fair", "journal", "ordered", "tap",
 })  # fmt: skip
-"""Keys of the language whose feature this version does not have."""
+"""Keys of the language whose feature is missing in this version."""
 
 LATER_TYPES = frozenset({"relp", "forward", "nats", "lumberjack", "postgres"})
-"""The same for components."""
+"""Types of components that are missing in this version."""
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, and where."""
+    """One problem and its place in the document."""
 
     place: Place
     text: str
@@ -52,13 +52,13 @@ def dotted(place: Place) -> str:
 
 
 def quoted(value: Any) -> str:
-    """A value as TOML would show it, on one line and not longer than is readable."""
+    """A value as TOML writes it, on one line and cut to a readable length."""
     text = printable(json.dumps(value, ensure_ascii=False, default=str))
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
-    """` (did you mean "x"?)`, or nothing where no known word is close."""
+    """` (did you mean "x"?)`, or an empty text if no known word is close."""
     known = list(known)
     close = difflib.get_close_matches(word.lower(), known, 1) if isinstance(word, str) else []
     if (meant := value_meant(word, known)) is not None:
@@ -67,13 +67,13 @@ def did_you_mean(word: Any, known: Iterable[str]) -> str:
 
 
 def misspelt(key: str, table: Any, known: Iterable[str] = ()) -> str | None:
-    """The key that stands where the missing `key` should, by its look; None where there is none."""
+    """The key in `table` that looks like a misspelling of the missing `key`, or None."""
     written = table.keys() - set(known) if isinstance(table, dict) else ()
     return next(iter(difflib.get_close_matches(key, sorted(written), 1)), None)
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """What to say of a key nobody reads."""
+    """The text of the problem with an unknown key."""
     if key in LATER:
         return "is not available in this version"
     known = list(known)
@@ -83,14 +83,14 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:
-    """The keys of a table as the file writes them."""
+    """The keys of a table as they are written in the file."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def in_plain_words(
     failure: ValidationError, model: type[BaseModel], place: Place, table: Any
 ) -> list[Problem]:
-    """Every error of a failed validation of `table` as a problem, with `place` before its own place."""
+    """The errors of a failed validation of `table` as problems. `place` is the place of the table."""
     problems: list[Problem] = []
     for error in failure.errors(include_url=False):
         loc = error["loc"]
@@ -112,7 +112,7 @@ def in_plain_words(
 
 
 def _elsewhere(key: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
-    """Where in this component a key belongs that stands at another level; empty where it is nowhere."""
+    """The text for a key that this component has at another level; empty if it has none."""
     if key in LATER:
         return ""
     places = [path for path in _paths_of(key, model) if path[:-1] != at]
@@ -123,7 +123,7 @@ def _elsewhere(key: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
 
 
 def _paths_of(key: str, model: type[BaseModel], above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Every dotted path of the component that ends in `key`, the shortest first."""
+    """The paths in the component that end in `key`, shortest first."""
     found: list[tuple[str, ...]] = []
     for name, field in model.model_fields.items():
         written = field.alias or name
@@ -136,7 +136,7 @@ def _paths_of(key: str, model: type[BaseModel], above: tuple[str, ...] = ()) -> 
 
 
 def _instead(error: Any, loc: Place, model: type[BaseModel]) -> str:
-    """What to write instead, where the value shows what was meant."""
+    """`: write …` with a corrected value if the given value shows the intention, else an empty text."""
     value, kind = error["input"], error["type"]
     meant = ""
     if kind in ("list_type", "tuple_type", "set_type", "frozen_set_type"):
@@ -165,17 +165,17 @@ def _description(model: type[BaseModel], loc: Place) -> str:
 
 
 _DEEPEST = 3
-"""Levels of tables within a component that are looked into."""
+"""The most levels of nested tables that are searched in a component."""
 
 
 def _written(loc: Place, table: Any) -> Place:
-    """`loc` without what the document does not have: the validator's tags, `type` of a short form."""
+    """`loc` without the parts that are not in the document: pydantic's tags, and `type` of a short form."""
     place: Place = ()
     for number, part in enumerate(loc, 1):
         is_there = part in table if isinstance(table, dict) else isinstance(table, list)
         if is_there:
             table = table[part]
-        if is_there or (number == len(loc) and isinstance(table, dict)):  # a missing key has a place too
+        if is_there or (number == len(loc) and isinstance(table, dict)):  # keeps the place of a missing key
             place += (part,)
     return place
 
@@ -185,7 +185,7 @@ def _keys_at(model: type[BaseModel], loc: Place) -> list[str]:
     models = [model]
     for part in loc:
         fields = [f for m in models for name, f in m.model_fields.items() if part == (f.alias or name)]
-        if fields:  # else an index, or a name in a table of tables
+        if fields:  # empty for an index or a name in a table of tables
             models = [found for field in fields for found in _models_in(field.annotation)]
     return [key for found in models for key in keys_of(found)]
 
@@ -197,14 +197,12 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _sentence(error: Any) -> str:
-    """One pydantic error in words of the file."""
+    """One pydantic error as a sentence in the words of the file."""
     ctx, kind = error.get("ctx", {}), error["type"]
     given = f"and is {quoted(error['input'])}"
     if kind == "missing":
         in_list = error["loc"][-1] == "type" and isinstance(error["loc"][-2:][0], int)
-        return (
-            'is missing: it says which component this is, like type = "filter"' if in_list else "is missing"
-        )
+        return 'is missing: it names the component, such as type = "filter"' if in_list else "is missing"
     if kind in ("too_short", "string_too_short"):
         return "should not be empty"
     if kind == "json_invalid":
@@ -256,4 +254,4 @@ _WANTED = (
     ("dict", "a table"),
     ("model", "a table"),
 )
-"""Beginnings of pydantic's names of errors, and what the file should have held."""
+"""Prefixes of pydantic's error types, and the value expected in the file."""

@@ -1,4 +1,4 @@
-"""The configuration language as its classes declare it: samples of tables, and the reference page."""
+"""Sample tables and the reference page, generated from the classes of the configuration language."""
 
 import json
 import re
@@ -28,7 +28,7 @@ HEADERS = {
     "schemas": "[schemas.example.field]",
     "pipelines": "[pipelines.example]",
 }
-"""Where a table of each kind stands in the file."""
+"""The header of a table of each kind in the file."""
 
 _INPUT_WORDS: dict[Any, str] = {parse_duration_s: "duration", parse_size_bytes: "size"}
 _TYPE_WORDS: dict[Any, str] = {
@@ -43,7 +43,7 @@ _PLACEHOLDERS = {
 
 
 class KeyRow(NamedTuple):
-    """One key of a table. `default` is as the file would write it; None: there is none, or it is required."""
+    """One key of a table. `default` is written as in the file; None if there is no default."""
 
     key: str
     holds: str
@@ -53,7 +53,7 @@ class KeyRow(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One table of the language: where it stands, what it is, and its keys."""
+    """One table of the language: its header, its summary and its keys."""
 
     name: str
     header: str
@@ -62,7 +62,7 @@ class Section(NamedTuple):
 
 
 def sections() -> list[Section]:
-    """Every table of the language, in the order a reader wants them."""
+    """Every table of the language, in the order of the reference page."""
     found: list[Section] = []
     for key, field in Config.model_fields.items():
         model = field.annotation
@@ -82,7 +82,7 @@ def sections() -> list[Section]:
 
 
 def rows(model: type[BaseModel], prefix: str = "") -> list[KeyRow]:
-    """The keys of a table; those of a table inside it follow in its place, dotted."""
+    """The keys of a table. The keys of a nested table are dotted and in its place."""
     found: list[KeyRow] = []
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
@@ -96,7 +96,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> list[KeyRow]:
 
 
 def sample(name: str) -> str:
-    """One table as TOML with every key: those with a default are comments. Raises `ConfigError`."""
+    """One table as TOML with every key. Keys with a default are comments. Raises `ConfigError`."""
     known = {section.name: section for section in sections()}
     kind, _, component = name.partition(".")
     section = known.get(name) or known.get(f"{WORDS.get(kind, kind)}.{component}")
@@ -154,7 +154,7 @@ def _holds(field: FieldInfo) -> str:
 
 
 def _words(annotation: Any) -> str:
-    """What a value of this type is called."""
+    """The name of a type in the reference."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if hasattr(annotation, "__metadata__"):
         return _parsed(annotation.__metadata__) or _words(inner[0])
@@ -168,7 +168,7 @@ def _words(annotation: Any) -> str:
 
 
 def _parsed(metadata: Iterable[Any]) -> str | None:
-    """What a text is called that one of the core's parsers reads."""
+    """The name of a text that one of the parsers of `core.settings` reads, or None."""
     return next(
         (words for mark in metadata if (words := _INPUT_WORDS.get(getattr(mark, "func", None)))), None
     )
@@ -184,7 +184,7 @@ def _toml(value: Any) -> str:
 
 
 def _placeholder(holds: str) -> str:
-    """A value of the right form for a key that must be given."""
+    """A sample value for a required key."""
     if holds.startswith('"'):
         return holds.split('"')[1].join('""')
     return next((value for start, value in _PLACEHOLDERS.items() if holds.startswith(start)), '"…"')

@@ -1,4 +1,4 @@
-"""A loaded configuration as TOML or JSON again, with every default written out."""
+"""Writes a loaded configuration as TOML or JSON, with every default."""
 
 import ipaddress
 import json
@@ -14,50 +14,51 @@ from streamd.config.validation import component
 from streamd.core.settings import Address, ComponentSettings, parse_duration_s, parse_size_bytes
 
 _KINDS = {"codec": "codecs", "framing": "framing", "steps": "steps"}
-"""Keys that hold components, and of which kind."""
+"""Keys that hold components, and the kind of each."""
 
-_ONLY_WHERE_SAID = frozenset({"extra", "metadata"})
-"""Keys that a sink refuses even at their default where they would do nothing."""
+_ONLY_IF_SET = frozenset({"extra", "metadata"})
+"""Keys that a sink refuses, even with their default value, if they would have no effect."""
 
 _DURATION_UNITS = ("d", "h", "m", "s", "ms", "us")
 _SIZE_UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 
 
 def resolved(loaded: Loaded) -> str:
-    """The whole configuration as TOML; in the same folder it loads as the same configuration.
+    """The whole configuration as TOML. In the same folder it loads as an equal configuration.
 
-    The order is that of the tables' definition, then that of the file, so that two can be compared.
+    Keys are in the order of their definition and names in the order of the file, so that two resolved
+    configurations can be compared.
     """
     return tomlkit.dumps(_table(loaded.config))
 
 
 def resolved_json(loaded: Loaded) -> str:
-    """The same as one JSON object, in the same order."""
+    """The whole configuration as one JSON object, in the order of `resolved`."""
     return json.dumps(_table(loaded.config), indent=2) + "\n"
 
 
 def _table(settings: BaseModel) -> dict[str, Any]:
     table: dict[str, Any] = {}
-    unsaid: list[str] = []
+    defaults: list[str] = []
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(settings, AdminSettings) and value is None:
             value = ADMIN_OFF
-        said = name in settings.model_fields_set
-        if value is None or (not said and (field.alias or name) in _ONLY_WHERE_SAID):
+        is_set = name in settings.model_fields_set
+        if value is None or (not is_set and (field.alias or name) in _ONLY_IF_SET):
             continue
         parsers = set(_functions((field.annotation, *field.metadata)))
         table[field.alias or name] = _value(value, _KINDS.get(name, ""), parsers)
-        if not said:
-            unsaid.append(field.alias or name)
-    return table if _is_valid(settings, table) else _accepted(settings, table, unsaid)
+        if not is_set:
+            defaults.append(field.alias or name)
+    return table if _is_valid(settings, table) else _accepted(settings, table, defaults)
 
 
-def _accepted(settings: BaseModel, table: dict[str, Any], unsaid: list[str]) -> dict[str, Any]:
-    """Without the defaults that are refused where they would do nothing (`unit` of a str)."""
-    said = {key: value for key, value in table.items() if key not in unsaid}
-    kept = {key for key in unsaid if _is_valid(settings, {**said, key: table[key]})}
-    return {key: value for key, value in table.items() if key in said or key in kept}
+def _accepted(settings: BaseModel, table: dict[str, Any], defaults: list[str]) -> dict[str, Any]:
+    """The table without defaults that are refused because they would have no effect (`unit` of a str)."""
+    written = {key: value for key, value in table.items() if key not in defaults}
+    kept = {key for key in defaults if _is_valid(settings, {**written, key: table[key]})}
+    return {key: value for key, value in table.items() if key in written or key in kept}
 
 
 def _is_valid(settings: BaseModel, table: dict[str, Any]) -> bool:
@@ -92,7 +93,7 @@ def _plain(value: Any, parsers: set[Any]) -> Any:
 
 
 def _functions(parts: Any) -> Iterator[Any]:
-    """The parsers anywhere in an annotation: the words for durations and sizes are made again by them."""
+    """The parser functions in an annotation. They show which numbers are durations and which are sizes."""
     for part in parts:
         if func := getattr(part, "func", None):
             yield func
@@ -100,7 +101,7 @@ def _functions(parts: Any) -> Iterator[Any]:
 
 
 def _duration(seconds: float) -> str:
-    """In the largest unit that says exactly this."""
+    """The duration in the largest unit that expresses it exactly."""
     texts = [
         f"{seconds / parse_duration_s(f'1{unit}'):.9f}".rstrip("0").rstrip(".") + unit
         for unit in _DURATION_UNITS

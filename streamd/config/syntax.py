@@ -1,4 +1,4 @@
-"""Errors of TOML's syntax in words that say what to write instead."""
+"""Hints for TOML syntax errors: what to write instead."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import tomllib
 _WORDS = {
     "true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false",
 }  # fmt: skip
-_NOTHING = frozenset({"none", "null", "nil", "~", "undefined"})
+_NULLS = frozenset({"none", "null", "nil", "~", "undefined"})
 _PAIR = re.compile(r"""\s*((?:[\w.-]|"[^"]*"|'[^']*')+)\s*=\s*(.*?)\s*(?:\#.*)?$""")
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\]]*?)\s*\]\]?\s*(?:#.*)?$")
 _YAML = re.compile(r"""\s*(?:-\s+)?["']?[\w.-]+["']?:(?:\s+\S.*)?$""")
@@ -22,10 +22,10 @@ _CURLY = str.maketrans({"“": '"', "”": '"', "„": '"', "\u2018": "'", "\u20
 
 
 def hint(text: str, line_number: int, error: str) -> str:
-    """What to add to the error of a parser at a line (from 1): `; write …`, or nothing."""
+    """The text to add to a parser's error at a line (from 1), with what to write instead; may be empty."""
     lines = text.split("\n")
     line = lines[line_number - 1].rstrip("\r") if 0 < line_number <= len(lines) else ""
-    if not line:  # at the end: a quote may have been open since long before
+    if not line:  # at the end of the text: an earlier line may have an unclosed quote
         line = next((other for other in lines if _is_open(other)), "")
     found = _another_language(text, line) or _twice(lines, line_number, error) or _of_line(line, error)
     return f": {found}" if found else ""
@@ -49,7 +49,7 @@ def _another_language(text: str, line: str) -> str:
 
 
 def _twice(lines: list[str], line_number: int, error: str) -> str:
-    """Of a table or key that is there twice: the line of the first."""
+    """For a repeated table or key: the line of the first."""
     if line_number > len(lines) or not any(word in error for word in ("twice", "overwrite", "mutate")):
         return ""
     header, pair = _HEADER.match(lines[line_number - 1]), _PAIR.match(lines[line_number - 1])
@@ -69,7 +69,7 @@ def _twice(lines: list[str], line_number: int, error: str) -> str:
 
 
 def _key(written: str) -> object:
-    """The keys of a header or pair, however they are quoted."""
+    """A comparable form of the keys of a header or pair, independent of their quotes."""
     try:
         return json.dumps(tomllib.loads(f"{written} = 0"), sort_keys=True)
     except tomllib.TOMLDecodeError:
@@ -77,15 +77,15 @@ def _key(written: str) -> object:
 
 
 def _sign(line: str, error: str) -> str:
-    """Of signs that mean something in other languages, or at another place."""
+    """For signs of other languages, or at a wrong place."""
     assigned, header = _ASSIGNMENT.match(line), _OPEN_HEADER.match(line)
     found = ""
     if _COMMENT.match(line):
         found = f"a comment begins with #: write # {line.strip(' /;*-')}"
     elif assigned is not None:
-        found = f"between a key and its value there is one =: write {assigned[1]} = {assigned[2].strip()}"
+        found = f"one = separates a key and its value: write {assigned[1]} = {assigned[2].strip()}"
     elif "immutable namespace" in error:
-        found = "what stands in {braces} is complete: add the key inside them"
+        found = "a table in {braces} cannot be extended: add the key inside them"
     elif "Unclosed" in error and _QUOTES_WITHIN.search(line):
         found = 'a text in "…" cannot hold ": write \'…\' within it'
     elif header is not None and "table declaration" in error:
@@ -105,7 +105,7 @@ def _of_line(line: str, error: str) -> str:
         return _of_value(pair[1], pair[2], error)
     words = line.split(None, 1)
     if "=" not in line and words[1:] and words[0][0] != "[":
-        return f"between a key and its value there is =: {words[0]} = {_quoted(words[1])}"
+        return f"= separates a key and its value: write {words[0]} = {_quoted(words[1])}"
     return ""
 
 
@@ -114,22 +114,22 @@ def _of_value(key: str, value: str, error: str) -> str:
     if not value:
         found = f"{key} has no value: a text is written in quotes"
     elif bare.lower() in _WORDS:
-        found = f"TOML knows true and false, in lower case: write {key} = {_WORDS[bare.lower()]}"
-    elif bare.lower() in _NOTHING:
-        found = f"TOML has no word for nothing: leave {key} out"
+        found = f"TOML has true and false, in lower case: write {key} = {_WORDS[bare.lower()]}"
+    elif bare.lower() in _NULLS:
+        found = f"TOML has no null: leave {key} out"
     elif value[0] in "\"'":
         found = _of_text(key, value, error)
     elif value[0] == "{" and re.search(r",\s*\}$", value):
-        found = "nothing stands behind the last comma in {braces}: take it away"
+        found = "a table in {braces} has no comma after its last value: remove it"
     elif _NUMBER_WITH_ZEROS.fullmatch(bare):
-        found = f"a number has no zeros before it: write {key} = {int(bare)}, or a text in quotes"
+        found = f"a number has no leading zeros: write {key} = {int(bare)}, or a text in quotes"
     elif value[0] == "{" and "}" not in value:
-        found = f"a table in {{braces}} stands on one line: write a table [….{key}] instead"
+        found = f"a table in {{braces}} must be on one line: write a table [….{key}] instead"
     elif not re.search(r"^[\[{+-]|[\"']", value):
         found = f"a text is written in quotes: {key} = {_quoted(bare)}"
     elif inner := _INNER_WORD.search(value):
         word = _WORDS.get(inner[1].lower())
-        found = f"write {word} for {inner[1]}" if word else f"TOML has no word for nothing: {inner[1]}"
+        found = f"write {word} for {inner[1]}" if word else f"TOML has no null: {inner[1]}"
     else:
         words = _INNER_TEXT.search(f"={value}")
         found = f"a text is written in quotes: {_quoted(words[1])}" if words else ""
@@ -142,7 +142,7 @@ def _of_text(key: str, value: str, error: str) -> str:
     if "\\" in value and value[0] == '"':
         return "a backslash begins an escape in \"…\": write it twice, or use '…'"
     rest = value[value.index(value[0], 1) + 1 :].strip()
-    return f"nothing may follow the text: {rest} is too much" if rest and "Expected newline" in error else ""
+    return f"remove {rest} after the text in quotes" if rest and "Expected newline" in error else ""
 
 
 def _quoted(value: str) -> str:

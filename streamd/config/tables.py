@@ -1,4 +1,4 @@
-"""The tables of the configuration file, one class each; components bring their own `Config`."""
+"""The tables of the configuration file, one class each. Components define their own `Config`."""
 
 import ipaddress
 import os
@@ -21,7 +21,7 @@ from streamd.core.settings import (
 
 
 def _default_state_dir() -> str:
-    """What systemd made for us (the first of several), else `var` where the daemon was started."""
+    """The first folder of systemd's `$STATE_DIRECTORY`, else `var` in the current folder."""
     return os.environ.get("STATE_DIRECTORY", "").split(":")[0] or "var"
 
 
@@ -32,8 +32,8 @@ class DaemonSettings(Settings):
         5,
         ge=1,
         le=1024,
-        description="batches of a pipeline, or of pipelines that share a source, that may be under "
-        "way at a time; more of them do not use more CPU",
+        description="most batches under way at a time in a pipeline, or in pipelines that share a source; "
+        "more of them do not use more CPU",
     )
     max_batch: int = Field(
         1024,
@@ -71,11 +71,11 @@ class LogSettings(Settings):
 
 
 ADMIN_OFF = "none"
-"""The word for `listen` that turns the admin address off."""
+"""The value of `listen` that turns the admin address off."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it. Of names only `localhost` is known to mean that."""
+    """Whether only this machine can reach the host. `localhost` is the only name that counts."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -88,8 +88,8 @@ def _admin_address(value: Any) -> Address | None:
     address = parse_address(value)
     if not is_loopback(address.host):
         raise ValueError(
-            "only a loopback address (127.0.0.1, [::1], localhost) is safe here, as it asks for no password;"
-            f' "{ADMIN_OFF}" turns it off'
+            "only a loopback address (127.0.0.1, [::1], localhost) is safe here, because the server has no"
+            f' password; "{ADMIN_OFF}" turns it off'
         )
     return address
 
@@ -104,13 +104,13 @@ class AdminSettings(Settings):
 
 
 CONTROL_OFF = "none"
-"""The word for `path` that turns the control socket off."""
+"""The value of `path` that turns the control socket off."""
 
 CONTROL_SOCKET = "control.sock"
 
 
 def _default_control_path() -> str:
-    """In the folder systemd made for us (the first of several), else in `state_dir`."""
+    """In the first folder of systemd's `$RUNTIME_DIRECTORY`, else in `state_dir`."""
     folder = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return f"{folder}/{CONTROL_SOCKET}" if folder else CONTROL_SOCKET
 
@@ -166,7 +166,7 @@ class DeadLetterSettings(Settings):
 
 
 class SinkReference(Settings):
-    """A sink as a pipeline names it: `"x"` is short for `{ name = "x" }`."""
+    """A sink in the list of a pipeline. `"x"` is short for `{ name = "x" }`."""
 
     name: str = Field(description="a sink by name")
     where: ExpressionText | None = Field(
@@ -199,7 +199,7 @@ class PipelineSettings(Settings):
 
 
 class Config(Settings):
-    """The whole file. Sources and sinks hold the `Config` of their own component."""
+    """The whole file. Each source and sink is the `Config` of its component."""
 
     daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="the process as a whole")
     log: LogSettings = Field(LogSettings(), description="the log on stderr")
@@ -218,7 +218,7 @@ class Config(Settings):
 
 
 def groups(config: Config) -> list[list[str]]:
-    """The pipelines by name, those together that share a source (also by way of a third one)."""
+    """The names of the pipelines, grouped: pipelines that share a source, also indirectly, are together."""
     found: list[tuple[list[str], set[str]]] = []
     for name, pipeline in config.pipelines.items():
         together = [group for group in found if group[1].intersection(pipeline.sources)]

@@ -1,4 +1,4 @@
-"""Each table of a document as its class: valid ones are kept, and every fault is reported."""
+"""Validates each table of a document with its class. Valid tables are kept, and every fault is reported."""
 
 import json
 import re
@@ -31,15 +31,15 @@ from streamd.core.settings import ComponentSettings, Settings
 Model = TypeVar("Model", bound=Settings)
 
 WORDS = {"codecs": "codec"}
-"""What the configuration calls a kind, where the code has another word."""
+"""The configuration's word for a kind, where it differs from the code."""
 
 NESTED = {"codec": "codecs", "framing": "framing"}
-"""Keys of a source that name a component, and its kind."""
+"""Keys of a source that hold a component, and the kind of each."""
 
 
 @dataclass
 class Parts:
-    """What could be read of a document. A table that is there and wrong is None."""
+    """The validated tables of a document. A table with faults is None."""
 
     plain: dict[str, Settings] = field(default_factory=dict)
     schemas: dict[str, dict[str, FieldSettings | None]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Parts:
     sinks: dict[str, Settings | None] = field(default_factory=dict)
 
     def config(self) -> Config:
-        """All of it as one, where nothing was wrong."""
+        """The whole configuration. No table may have a fault."""
         return Config.model_validate(
             {
                 **self.plain,
@@ -61,13 +61,13 @@ class Parts:
 
 
 _PATH_KEYS = frozenset({"path", "state_dir", "file", "cert", "key", "ca", "client_ca", "crl", "function"})
-"""Keys whose texts are paths, wherever they stand."""
+"""Keys whose texts are paths, in every table."""
 
 
 def _texts(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
     """Every text of the document."""
     waiting: list[tuple[Place, Any]] = [((), document)]
-    while waiting:  # however deeply it is nested
+    while waiting:  # no recursion, because the nesting has no limit
         place, value = waiting.pop()
         if isinstance(value, str):
             yield place, value
@@ -78,7 +78,7 @@ def _texts(document: dict[str, Any]) -> Iterator[tuple[Place, str]]:
 
 
 def _unusable_paths(document: dict[str, Any]) -> Iterator[Problem]:
-    """Paths that a shell was meant to expand, or that this locale cannot name."""
+    """Problems of paths: shell expansions, `:memory:`, URLs, and names that the locale cannot encode."""
     for place, value in _texts(document):
         if _PATH_KEYS.isdisjoint(place[-2:]) or "params" in place:
             continue
@@ -88,13 +88,13 @@ def _unusable_paths(document: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(place, "a database in memory would end with the daemon: write the path of a file")
         elif url := re.match(r"[a-z0-9+]+://(?:localhost(?=/))?", value):
             path = value[url.end() :].removeprefix("/" if value.startswith("sqlite:") else "")
-            yield Problem(place, f"a path is meant, and no URL: write {path}; this is {quoted(value)}")
+            yield Problem(place, f"this must be a path, not a URL: write {path}; this is {quoted(value)}")
         elif unnameable(value):
             yield Problem(place, f"{quoted(value)} {UNNAMEABLE}")
 
 
 def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
-    """The tables of the document; what is wrong with any of them is added to `problems`."""
+    """The tables of the document. Their faults are added to `problems`."""
     parts = Parts()
     problems += [Problem(place, "holds a NUL character") for place, text in _texts(document) if "\0" in text]
     problems += _unusable_paths(document)
@@ -126,7 +126,7 @@ def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
 
 
 def _unknown_at_the_top(key: str, value: Any) -> str:
-    """What to say of a table that nobody knows, or of a key that stands above all tables."""
+    """The text of the problem with an unknown table, or with a key before the first table."""
     known = Config.model_fields
     homes = [
         table
@@ -155,7 +155,7 @@ def _schema_field(value: Any, place: Place, problems: list[Problem]) -> FieldSet
 
 
 def component(kind: str, spec: ComponentSettings) -> tuple[Any, Settings]:
-    """The class of a component and its own settings, checked. Raises `ConfigError`."""
+    """The class of a component and its validated settings. Raises `ConfigError`."""
     problems: list[Problem] = []
     found = _resolved(kind, {"type": spec.type, **spec.options}, (), problems)
     if found is None:
@@ -166,12 +166,11 @@ def component(kind: str, spec: ComponentSettings) -> tuple[Any, Settings]:
 def validated(
     model: type[Model], table: Any, place: Place, problems: list[Problem], *, written: Any = None
 ) -> Model | None:
-    """The table as its class, or None and what is wrong with it in `problems`.
+    """The table as an instance of its class, or None if it has faults, which are added to `problems`.
 
-    `written` is what the document has in its place, where that is a short form.
-
-    It goes through JSON because only there does strict mean what it says in TOML: "5" is no number and
-    true is not 1, and yet a list may become a tuple and a text a path.
+    `written` is the short form in the document, if the table was made from one. The table is validated as
+    JSON, because pydantic's strict mode for JSON has the rules of TOML: "5" is no number and true is not 1,
+    but a list may become a tuple and a text a path.
     """
     try:
         text = json.dumps(table, default=str)
@@ -179,13 +178,13 @@ def validated(
     except ValidationError as failure:
         problems += in_plain_words(failure, model, place, table if written is None else written)
         return None
-    except RecursionError:  # deep enough for `json`, which is less patient than pydantic
+    except RecursionError:  # from `json`, whose limit is below pydantic's
         problems.append(Problem(place, "is nested too deeply"))
         return None
 
 
 def class_of(kind: str, type_name: str) -> Any:
-    """The component's class. Raises `ConfigError` where there is none or it cannot be imported."""
+    """The component's class. Raises `ConfigError` if there is none or it cannot be imported."""
     known = registry.names(kind)
     if type_name not in known:
         if type_name in LATER_TYPES:
@@ -225,7 +224,7 @@ def _component_table(kind: str, name: str, table: dict[str, Any], problems: list
 
 
 def _nested(kind: str, value: Any, place: Place, problems: list[Problem]) -> None:
-    """Check a component inside another table. That it is a text or a table, that table has checked."""
+    """Validate a component in another table, whose own class requires a text or a table there."""
     if isinstance(value, str):
         _resolved(kind, {"type": value}, place, problems, short=True)
     elif isinstance(value, dict) and isinstance(value.get("type"), str):
@@ -235,7 +234,7 @@ def _nested(kind: str, value: Any, place: Place, problems: list[Problem]) -> Non
 def _resolved(
     kind: str, table: dict[str, Any], place: Place, problems: list[Problem], *, short: bool = False
 ) -> tuple[type, Settings] | None:
-    """The class that `type` names, and the table as its `Config`."""
+    """The class named by `type`, and the table as its `Config`, or None if either has faults."""
     type_name = table.get("type")
     type_place = place if short else (*place, "type")
     if "type" not in table and (typo := misspelt("type", table)):

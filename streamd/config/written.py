@@ -1,4 +1,4 @@
-"""What is written: the main file and those of `conf.d` beside it, as one document that knows its lines."""
+"""Reads the main file and the files of `conf.d` as one document, with the line of every key."""
 
 import os
 import re
@@ -16,46 +16,46 @@ from streamd.core.errors import ConfigError
 from streamd.core.printable import printable
 
 LARGEST_BYTES = 16 << 20
-"""More, in one file or in all of them, is refused: it is a device or data, and no configuration."""
+"""The limit for one file and for all files together. A larger file is a device or data, no configuration."""
 MOST_FILES = 10_000
-"""The same for files in `conf.d`."""
+"""The limit for the number of files in `conf.d`."""
 
 FOLDER = "conf.d"
 
 _KEY = r"'([^']*)'"
 _TUPLE = re.compile(rf"\({_KEY}(?:, {_KEY})*,?\)")
-"""Keys as the parser's errors show them."""
+"""A tuple of keys in the errors of `tomllib`."""
 
 _NAMED = frozenset({"schemas", "sources", "pipelines", "sinks"})
-"""Tables of tables with names: every file may add to them."""
+"""Tables of named tables. Every file may add to them."""
 
 
 class WrittenConfig:
-    """The configuration as it is written; `document` is all of it.
+    """The text of the configuration. `document` holds the tables of all files.
 
-    Each file of `conf.d` whose name ends in `.toml` adds tables, in the order of the names; one that begins
-    with a dot is left out. A table with a name stands in one file, and so does any other table as a whole.
-    Reading raises `ConfigError` with every file that cannot be read, and with every table that two files
-    have. A hundred files take about 10 ms.
+    Each file of `conf.d` whose name ends in `.toml` adds tables, in the order of the names. Files whose names
+    begin with a dot are ignored. Each named table, and each other table as a whole, must be in one file.
+    Raises `ConfigError` with every file that cannot be read and every table that two files define.
+    A hundred files take about 10 ms.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.files: dict[Path, str] = {}
-        """The text of each, the main file first."""
+        """The text of each file, the main file first."""
         self.document: dict[str, Any] = {}
         self._owners: dict[Place, Path] = {}
         self._positions: dict[Path, Positions] = {}
         faults: list[str] = []
         twice: list[str] = []
         length = 0
-        for file in [path, *_beside(path)]:
+        for file in [path, *_more_files(path)]:
             try:
-                text = read(file) if file == path else _read_beside(file)
+                text = read(file) if file == path else _read_regular(file)
                 length += len(text)
                 if length > LARGEST_BYTES:
                     faults.append(
-                        f"{shown(file)}: larger than {LARGEST_BYTES >> 20} MiB with those before it"
+                        f"{shown(file)}: larger than {LARGEST_BYTES >> 20} MiB with the files before it"
                     )
                     break
                 document = parse(file, text)
@@ -68,7 +68,7 @@ class WrittenConfig:
             raise ConfigError("\n".join(faults + twice))
 
     def error(self, problems: list[Problem]) -> ConfigError:
-        """All of them, one a line with the file and the line it stands in, in that order."""
+        """An error with one line for each problem, in the order of files and lines."""
         files = list(self.files)
         order = {file: number for number, file in enumerate(files)}
         located = sorted(
@@ -91,14 +91,14 @@ class WrittenConfig:
         return positions.line(place)
 
     def _add(self, file: Path, document: dict[str, Any]) -> list[str]:
-        """Add the file's tables; the problem of a table that an earlier file has names both lines."""
+        """Add the file's tables. The problem of a repeated table names the file and line of both."""
         twice: list[str] = []
         for place, value in _tables(document):
             other = self._holder(place)
             if other is not None:
                 twice.append(
-                    f"{shown(file)}:{self._line(file, place)}: {dotted(place)}: stands in"
-                    f" {shown(other)}:{self._line(other, place)} too, and only one file may have it"
+                    f"{shown(file)}:{self._line(file, place)}: {dotted(place)}: is also defined in"
+                    f" {shown(other)}:{self._line(other, place)}; only one file may define it"
                 )
                 continue
             self._owners[place] = file
@@ -109,23 +109,23 @@ class WrittenConfig:
         return twice
 
     def _holder(self, place: Place) -> Path | None:
-        """The file that has it, a part of it, or all that it would be a part of."""
+        """The file that defines the table, a part of it, or the table around it."""
         if len(place) == 1 and place[0] in self.document:
             return next(file for held, file in self._owners.items() if held[:1] == place)
         return self._owners.get(place) or self._owners.get(place[:1])
 
 
 def glimpse(path: Path, key: str) -> Any:
-    """One plain table, whatever is wrong with the rest: what cannot be read in `conf.d` is passed over.
+    """One plain table, without checks of the rest. Unreadable files of `conf.d` are skipped.
 
-    Empty where there is none. Raises `ConfigError` where the main file is no TOML.
+    Empty if no file has the table. Raises `ConfigError` if the main file is no TOML.
     """
     document = parse(path, read(path))
     if key in document:
         return document[key]
-    for file in _beside(path):
+    for file in _more_files(path):
         try:
-            document = parse(file, _read_beside(file))
+            document = parse(file, _read_regular(file))
         except ConfigError:
             continue
         if key in document:
@@ -134,7 +134,7 @@ def glimpse(path: Path, key: str) -> Any:
 
 
 def _tables(document: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """What has to stand in one file as a whole: `[daemon]`, `[sources.lab]`."""
+    """The tables that must each be in one file as a whole, such as `[daemon]` and `[sources.lab]`."""
     for key, value in document.items():
         if key in _NAMED and isinstance(value, dict):
             yield from (((key, name), table) for name, table in value.items())
@@ -143,11 +143,11 @@ def _tables(document: dict[str, Any]) -> Iterator[tuple[Place, Any]]:
 
 
 def shown(path: Path) -> str:
-    """The path on one line: the name of a file may hold anything."""
+    """The path on one line. The name of a file may contain any character."""
     return printable(str(path), sys.maxsize)
 
 
-def _beside(path: Path) -> list[Path]:
+def _more_files(path: Path) -> list[Path]:
     """The files of `conf.d`, in the order of their names. Raises `ConfigError`."""
     folder = path.parent / FOLDER
     names: list[str] = []
@@ -162,14 +162,14 @@ def _beside(path: Path) -> list[Path]:
                         )
     except FileNotFoundError:
         if folder.is_symlink():
-            raise ConfigError(f"{shown(folder)}: a link to nothing") from None
+            raise ConfigError(f"{shown(folder)}: the target of this link does not exist") from None
     except OSError as error:
         raise ConfigError(f"{shown(folder)}: cannot be read: {error.strerror}") from None
     return [folder / name for name in sorted(names)]
 
 
-def _read_beside(path: Path) -> str:
-    """As `read`, of a regular file only: a pipe that nobody had named would be waited for."""
+def _read_regular(path: Path) -> str:
+    """The text of a regular file. A pipe, which would block, is refused. Raises `ConfigError`."""
     try:
         kind = path.stat().st_mode
     except OSError as error:
@@ -180,7 +180,7 @@ def _read_beside(path: Path) -> str:
 
 
 def read(path: Path) -> str:
-    """The text of the file. Raises `ConfigError`: the user can name another file."""
+    """The text of the file. Raises `ConfigError` if it cannot be read, is too large or is not UTF-8."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_BYTES + 1)
@@ -199,19 +199,19 @@ def read(path: Path) -> str:
 
 
 def parse(path: Path, text: str) -> dict[str, Any]:
-    """The document. Raises `ConfigError` for the first error of syntax, with line and column."""
+    """The document. Raises `ConfigError` with line and column for the first syntax error."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        what = _TUPLE.sub(lambda keys: f"[{'.'.join(re.findall(_KEY, keys[0]))}]", str(error))
-        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", what, re.DOTALL)
+        message = _TUPLE.sub(lambda keys: f"[{'.'.join(re.findall(_KEY, keys[0]))}]", str(error))
+        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", message, re.DOTALL)
         if found and found[2]:
-            more = printable(hint(text, int(found[2]), what), sys.maxsize)
+            more = printable(hint(text, int(found[2]), message), sys.maxsize)
             raise ConfigError(f"{shown(path)}:{found[2]}:{found[3]}: {found[1]}{more}") from None
         last_line = text.count("\n") + 1
-        more = printable(hint(text, last_line, what), sys.maxsize)
+        more = printable(hint(text, last_line, message), sys.maxsize)
         raise ConfigError(
-            f"{shown(path)}:{last_line}: {found[1] if found else what} at the end of the file{more}"
+            f"{shown(path)}:{last_line}: {found[1] if found else message} at the end of the file{more}"
         ) from None
     except RecursionError:
         raise ConfigError(f"{shown(path)}: nested too deeply") from None

@@ -1,1 +1,1 @@
-"""The host as `check`, `doctor` and the service commands see it: units, sockets, the running daemon."""
+"""The host, for `check`, `doctor` and the service commands: units, sockets and the running daemon."""

@@ -1,7 +1,7 @@
-"""The installed service, so that a configuration is judged as the service will find it, not as root does.
+"""The installed service. `check` uses it to test a configuration with the service's rights, not with root's.
 
-`check` runs itself again as the service's user, in a mount namespace of its own with the sandbox of the unit:
-the kernel then answers as it will answer the service. Nothing outside of that process changes.
+`check` runs itself again as the service's user, in its own mount namespace with the sandbox of the unit, so
+that the kernel grants and refuses the same as for the service. Nothing outside of that process changes.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ from streamd.host.doctor.host import Host
 
 _INSIDE = "STREAMD_CHECKS_AS_SERVICE"
 _DYNAMIC_UID = 61184
-"""The first that `DynamicUser=` gives away."""
+"""The first user id that `DynamicUser=` assigns."""
 _HOMES = ("/home", "/root", "/run/user")
-_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - mounted over, in a namespace of its own
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - mounted over, in the process's own namespace
 _READ_ONLY = {
     "strict": ("/",), "full": ("/usr", "/boot", "/efi", "/etc"), "yes": ("/usr", "/boot", "/efi"),
 }  # fmt: skip
@@ -42,55 +42,55 @@ _CAPABILITIES = {
 
 
 def is_inside() -> bool:
-    """Whether this process is the one that `check_inside` has started."""
+    """Whether `check_inside` started this process."""
     return _INSIDE in os.environ
 
 
 def installed(config_path: Path) -> "Service | None":
-    """The service that runs the configuration; None where there is none."""
+    """The installed service that runs the configuration, or None."""
     host = Host(config_path)
     return Service(host) if host.is_service else None
 
 
 class Service:
-    """What its unit and the drop-ins say."""
+    """The service, as its unit and drop-ins define it."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
 
     def set_folders(self) -> None:
-        """Let the defaults of the configuration be those that the service will have."""
+        """Set the environment variables from which the configuration of the service takes its defaults."""
         os.environ.setdefault("STATE_DIRECTORY", str(units.STATE_DIR))
         os.environ.setdefault("RUNTIME_DIRECTORY", str(units.RUNTIME_DIR))
 
     def is_on(self, key: str) -> bool:
-        """Whether the unit says yes."""
+        """Whether the unit sets the key to yes."""
         return (self._host.service_value(key) or "") in _YES
 
     def has_credential(self, name: str) -> bool:
-        """Whether a credential of that name is handed over."""
+        """Whether the unit passes a credential of that name to the service."""
         keys = ("LoadCredential", "LoadCredentialEncrypted", "SetCredential", "SetCredentialEncrypted")
         given = (value for key in keys for value in self._words(key))
         return any(value.partition(":")[0] == name for value in given)
 
     def refuse_private(self, owner: str, path: str) -> None:
-        """Raises `EnvironmentFault` for a path that the service has to itself: it meets nobody else there."""
+        """Raises `EnvironmentFault` for a path that only the service can see, where no sender reaches it."""
         hidden = [folder for folder in _TEMPORARY if path.startswith(f"{folder}/")]
         if hidden and self.is_on("PrivateTmp"):
             raise EnvironmentFault(
-                f"{owner}: PrivateTmp= of {units.SERVICE.name} gives it a {hidden[0]} of its own: {path} is"
-                " not what others have there; choose another folder"
+                f"{owner}: PrivateTmp= of {units.SERVICE.name} gives the service its own {hidden[0]}, so no"
+                f" other program can reach {path}; choose another folder"
             )
 
     def hint(self, refusal: str) -> str:
-        """What of the unit may be behind a refusal, to be put behind its words; nothing where it is clear."""
+        """The text to add to a refusal that a setting of the unit may explain; else empty."""
         if "Read-only file system" in refusal and _plain(self._host.service_value("ProtectSystem")):
             return (
-                f"; ProtectSystem= of {units.SERVICE.name} leaves it only its own folders and those of"
-                " ReadWritePaths=, which `streamd install-service` writes for this configuration"
+                f"; ProtectSystem= of {units.SERVICE.name} lets the service write only to its own folders and"
+                " to ReadWritePaths=, which `streamd install-service` sets for this configuration"
             )
         if "Permission denied" in refusal and not is_inside() and os.geteuid() != 0:
-            return "; as root, `streamd check` tries it as the service's user"
+            return "; run as root, `streamd check` tries the file as the service's user"
         if self._host.service_value("ProtectHome") in _YES:
             hidden = [folder for folder in _HOMES if f" {folder}/" in f" {refusal}"]
             if hidden and "Permission denied" in refusal:
@@ -98,7 +98,10 @@ class Service:
         return ""
 
     def check_inside(self, arguments: Sequence[str]) -> int:
-        """Run `check` as the service's user in its sandbox; the exit code. Raises `EnvironmentFault`."""
+        """Run `check` as the service's user in its sandbox; returns its exit code.
+
+        Raises `EnvironmentFault` if the process cannot be started.
+        """
         uid, gid, groups = self._user()
         started = shlex.split((self._host.service_value("ExecStart") or "").lstrip("@-:+!"))[:1]
         python = started[0] if started and Path(started[0]).exists() else sys.executable
@@ -128,7 +131,7 @@ class Service:
         except (KeyError, OverflowError):
             if not self.is_on("DynamicUser"):
                 raise EnvironmentFault(
-                    f"the user {name!r} of {units.SERVICE.name} is not there: run `systemd-sysusers`"
+                    f"the user {name!r} of {units.SERVICE.name} does not exist: run `systemd-sysusers`"
                 ) from None
             owner = units.STATE_DIR.stat().st_uid if units.STATE_DIR.exists() else _DYNAMIC_UID
             return owner, owner, groups
@@ -136,7 +139,7 @@ class Service:
         return known.pw_uid, gid, [*os.getgrouplist(known.pw_name, gid), *groups]
 
     def _words(self, key: str) -> list[str]:
-        """All words of all lines of a key; an empty line takes back those before it."""
+        """The words of all lines of a key. An empty line removes the words before it, as in systemd."""
         found: list[str] = []
         for value in self._host.service_values(key):
             found = [*found, *shlex.split(value)] if value else []
@@ -149,7 +152,7 @@ class Service:
                 yield name, value
 
     def _enter_sandbox(self) -> None:
-        """A mount namespace that shows the file system as the unit lets the service see it."""
+        """Enter a mount namespace that shows the file system as the unit shows it to the service."""
         _call("unshare", _CLONE_NEWNS)
         _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
         read_only = _READ_ONLY.get(_plain(self._host.service_value("ProtectSystem")), ())
@@ -179,7 +182,7 @@ class Service:
             _cover(_HOMES, "mode=755" if how == "tmpfs" else "mode=000")
 
     def _paths(self, key: str) -> list[Path]:
-        """Without specifiers, which only systemd knows."""
+        """The paths of a key. Paths with specifiers are left out, because only systemd can expand them."""
         words = (word.lstrip("-+") for word in self._words(key))
         return [Path(word) for word in words if word.startswith("/") and "%" not in word]
 
@@ -188,7 +191,7 @@ class Service:
         bounds = self._host.service_values("CapabilityBoundingSet")
         kept = [number for name, number in _CAPABILITIES.items() if name in named]
         if self.is_on("PrivateUsers") or (bounds and not self._words("CapabilityBoundingSet")):
-            kept = []  # they would hold in a namespace of users only, or cannot be had
+            kept = []  # they apply only in the service's own user namespace, or the bounding set removes them
         _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
         os.setgroups(list(dict.fromkeys(groups)))
         os.setresgid(gid, gid, gid)
@@ -215,7 +218,7 @@ def _is_group(name: str) -> bool:
 
 
 def _call(name: str, *arguments: int | bytes | None) -> None:
-    """A function of the C library that returns 0 where it worked. Raises `OSError`."""
+    """Call a function of the C library. Raises `OSError` if it does not return 0."""
     libc = ctypes.CDLL(None, use_errno=True)
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
     if getattr(libc, name)(*words):
@@ -224,7 +227,7 @@ def _call(name: str, *arguments: int | bytes | None) -> None:
 
 
 def _bind(path: Path) -> None:
-    """Make it a mount of its own, so that it can have attributes of its own."""
+    """Make the path its own mount, so that it can have its own attributes."""
     name = os.fsencode(path)
     _call("mount", name, name, None, _MS_BIND | _MS_REC, None)
 
@@ -236,7 +239,7 @@ def _set_read_only(path: Path, *, on: bool) -> None:
 
 
 def _cover(folders: Iterator[str] | Sequence[str], options: str) -> None:
-    """Put an empty folder over each that is there."""
+    """Mount an empty folder over each existing folder."""
     for folder in folders:
-        if os.path.isdir(folder):  # noqa: PTH112 - no error where it may not be looked at
+        if os.path.isdir(folder):  # noqa: PTH112 - False, not an error, without permission
             _call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 0, f"size=64k,{options}".encode())

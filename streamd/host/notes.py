@@ -1,4 +1,4 @@
-"""What a configuration allows and yet may surprise."""
+"""Notes of `check`: settings that are valid and may have unexpected effects."""
 
 import os
 import resource
@@ -14,11 +14,11 @@ from streamd.core.settings import Address
 from streamd.net.listener_tls import ListenerTls
 
 MUCH_UNFINISHED_BYTES = 1 << 30
-"""What the connections of one source may hold beside its buffer before it is worth a word."""
+"""A note is made if the connections of one source may hold more than this in addition to its buffer."""
 
 
 def notes(loaded: Loaded) -> list[str]:
-    """A sentence for each; what of it this host decides is looked up."""
+    """One sentence for each note. Some notes depend on this host's memory, files and limits."""
     config = loaded.config
     found: list[str] = []
     for name, source in config.sources.items():
@@ -26,11 +26,13 @@ def notes(loaded: Loaded) -> list[str]:
             address = endpoint.at
             if isinstance(address, Address) and not is_loopback(address.host):
                 found.append(
-                    f"sources.{name}: everybody who reaches {address} may send; `allow` would say who"
+                    f"sources.{name}: every host that reaches {address} may send; `allow` limits the senders"
                 )
         if source.type == "udp" and source.buffer.when_full == "block":
-            found.append(f"sources.{name}: udp senders cannot wait; with block the kernel drops what comes")
-    found += _what_blocks(config)
+            found.append(
+                f"sources.{name}: udp senders cannot wait; with block the kernel drops datagrams instead"
+            )
+    found += _blocking_sinks(config)
     used = {sink for pipeline in config.pipelines.values() for sink in pipeline.sinks}
     found += [f"sinks.{name}: no pipeline writes to it" for name in config.sinks if name not in used]
     found += _writable_by_others(loaded)
@@ -42,8 +44,8 @@ def notes(loaded: Loaded) -> list[str]:
     return found
 
 
-def _what_blocks(config: Config) -> list[str]:
-    """Of each sink that blocks: what stops with it."""
+def _blocking_sinks(config: Config) -> list[str]:
+    """For each sink that blocks: the parts that stop while it is full."""
     found: list[str] = []
     together = {name: group for group in groups(config) for name in group}
     for name, pipeline in config.pipelines.items():
@@ -55,7 +57,7 @@ def _what_blocks(config: Config) -> list[str]:
             if (config.sinks[sink].buffer.when_full or "block") != "block":
                 continue
             stopped = [f"the senders of {', '.join(sending)}"] if sending else []
-            stopped += [f"{', '.join(files)}, read no further"] if files else []
+            stopped += [f"the reading of {', '.join(files)}"] if files else []
             stopped += [f"{', '.join(dropping)}, which then drops"] if dropping else []
             stopped += [f"{other}" for other in pipeline.sinks if other != sink]
             stopped += [
@@ -68,7 +70,7 @@ def _what_blocks(config: Config) -> list[str]:
 
 
 def _connections(config: Config) -> list[str]:
-    """Where connections may take more memory or files than one thinks."""
+    """Sources whose connections may need more memory or open files than expected."""
     found: list[str] = []
     connections = 0
     for name, source in config.sources.items():
@@ -77,34 +79,36 @@ def _connections(config: Config) -> list[str]:
         unfinished_bytes = most * (source.cut_by.max_frame if source.cut_by else 0)
         if unfinished_bytes > MUCH_UNFINISHED_BYTES:
             found.append(
-                f"sources.{name}: beside its buffer its connections may hold {size(unfinished_bytes)}"
-                " of unfinished frames (max_connections times max_frame)"
+                f"sources.{name}: in addition to its buffer, its connections may hold"
+                f" {size(unfinished_bytes)} of unfinished frames (max_connections times max_frame)"
             )
-    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, which the daemon takes
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # the daemon raises its limit to this hard limit
     if connections > files:
-        found.append(f"sources take {connections:,} connections in all, this host's limit is {files:,} files")
+        found.append(
+            f"the sources accept {connections:,} connections in all, but this host's limit is {files:,} files"
+        )
     return found
 
 
 def _writable_by_others(loaded: Loaded) -> list[str]:
-    """Python that somebody else could change or replace: what is in it runs as this daemon."""
+    """Python files that another user could change or replace. Their code runs as the daemon."""
     found: list[str] = []
     for place, path in python_files(loaded):
         about, folder = path.stat(), path.parent.stat()
         if about.st_mode & 0o022 or about.st_uid not in (0, os.getuid()):
             found.append(
-                f"{place}: others than this user may change {path}, and what is in it runs as the daemon"
+                f"{place}: users other than this one may change {path}, and its code runs as the daemon"
             )
         elif folder.st_mode & 0o022 and not folder.st_mode & stat.S_ISVTX:
             found.append(
-                f"{place}: others than this user may replace {path}: its folder is open to them, and what is"
-                " in it runs as the daemon"
+                f"{place}: users other than this one may replace {path}, because its folder is writable for"
+                " them, and its code runs as the daemon"
             )
     return found
 
 
 def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
-    """The files of python steps, and which step it is; of modules those beside the configuration."""
+    """The Python files of steps, each with its step. Of modules only files in the configuration's folder."""
     for name, pipeline in loaded.config.pipelines.items():
         for number, step in enumerate(pipeline.steps):
             place, _, _ = str(step.options.get("function", "")).rpartition(":")
@@ -118,7 +122,7 @@ def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
 
 
 def _doubtful_certificates(loaded: Loaded) -> list[str]:
-    """Certificates that expire, keys that anybody can read. Files that do not fit are faults and no notes."""
+    """Certificates that expire soon and keys that every user can read. Invalid files are faults, no notes."""
     found: list[str] = []
     now_wall_s = read_clock().wall_s
     for name, source in loaded.config.sources.items():
@@ -134,7 +138,7 @@ def _doubtful_certificates(loaded: Loaded) -> list[str]:
 
 
 def buffers_bytes(loaded: Loaded) -> int:
-    """The most that all buffers may hold."""
+    """The size of all full buffers together."""
     config = loaded.config
     return sum(
         buffer.max_bytes
@@ -146,10 +150,10 @@ def buffers_bytes(loaded: Loaded) -> int:
 
 
 def size(size_bytes: int) -> str:
-    """`64 MiB`."""
+    """A number of bytes with a binary unit, such as `64 MiB`."""
     number, unit = float(size_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - the last one tried is the answer
-        if number < 1024:  # noqa: PLR2004 - that is what these units are
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - used after the loop
+        if number < 1024:  # noqa: PLR2004 - the factor between these units
             break
         number /= 1024
     return f"{number:.4g} {unit}"

@@ -1,4 +1,4 @@
-"""What `check` tries on this host: everything that a start would open is rehearsed. Nothing is changed."""
+"""Rehearses a start on this host for `check`: tries everything that a start would open. Changes nothing."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,34 +23,34 @@ from streamd.net.tls_files import MissingCredential
 from streamd.sqlite.databases import Databases
 from streamd.state.store import FILE, StateStore
 
-if TYPE_CHECKING:  # doctor, which reads the units, reads from here too
+if TYPE_CHECKING:  # a cycle at run time: `installed_service` imports doctor, which imports this module
     from streamd.host.installed_service import Service
 
 
 @dataclass(slots=True)
 class StartRehearsal:
-    """What a start would refuse and change now."""
+    """The faults and changes that a start would have now."""
 
     running: Running
-    """Whose addresses, sockets, locks and databases are no refusals: a reload keeps them."""
+    """The running daemon. Places that it holds are no faults, because a reload keeps them."""
     service: "Service | None" = None
     faults: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
-    """Statements that would be run on tables that are there."""
+    """Statements that a start would run on existing tables."""
 
     def of(self, rehearse: Callable[[], Any], owner: str = "") -> None:
-        """Rehearse one part; `owner` is put before words that do not name it themselves."""
+        """Rehearse one part. `owner` is put before the text of a fault that does not name the part."""
         try:
             found = rehearse() or ()
         except MissingCredential as missing:
             if self.service is not None and not self.service.has_credential(missing.name):
                 self._add(
-                    f"{missing}; {units.SERVICE.name} has none for it: write [Service] and"
+                    f"{missing}; {units.SERVICE.name} does not load it: write [Service] and"
                     f" LoadCredential={missing.name}:/path/to/the/file into a drop-in"
                     f" (`systemctl edit {units.SERVICE.name}`), and restart it",
                     owner,
                 )
-            return  # only the service has its credentials
+            return  # only the service can read its credentials
         except Taken as taken:
             if not self.running.holds(taken.place):
                 self._add(str(taken), owner)
@@ -62,7 +62,7 @@ class StartRehearsal:
     def _add(self, text: str, owner: str) -> None:
         if self.service is not None:
             text += self.service.hint(text)
-        if text not in self.faults:  # a file that several write to
+        if text not in self.faults:  # several parts may write to one file
             self.faults.append(f"{owner}: {text}" if owner else text)
 
 
@@ -74,9 +74,9 @@ def rehearse(
     sockets: Sockets | None = None,
     service: "Service | None" = None,
 ) -> StartRehearsal:
-    """Try what `streamd run` opens, in its order. `sockets` knows what the service manager holds.
+    """Rehearse everything that `streamd run` opens, in the same order.
 
-    `service` is the one that runs the configuration, where it is installed.
+    `sockets` tries the listeners. `service` is the installed service that runs the configuration, if any.
     """
     config = loaded.config
     trial = StartRehearsal(running(loaded), service)
@@ -136,12 +136,12 @@ def _rehearse_source(
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file."""
+    """Whether two paths lead to the same file."""
     return one == other.absolute() or one.resolve() == other.resolve()
 
 
 def outputs(loaded: Loaded) -> list[tuple[str, Path]]:
-    """Every file the daemon would write, absolute, and who writes it."""
+    """Every file that the daemon would write, as an absolute path with the table that names it."""
     config = loaded.config
     named: Iterable[tuple[str, str]] = (
         ("ledger", config.ledger.path),

@@ -1,4 +1,4 @@
-"""What the running daemon of a configuration holds, and where it keeps its data."""
+"""The running daemon of a configuration: the places it holds and its state folder."""
 
 import os
 from dataclasses import replace
@@ -13,19 +13,19 @@ from streamd.core.places import is_held
 
 
 class Running(NamedTuple):
-    """The daemon that answers at the control socket; nothing is held where none does."""
+    """The daemon that answers at the control socket. If none answers, it is empty and holds nothing."""
 
     config: Path | None = None
-    """The configuration it runs."""
+    """The path of its configuration."""
     places: tuple[Place, ...] = ()
 
     def holds(self, place: Place) -> bool:
-        """Whether an address, socket, lock or database that is taken is taken by this daemon."""
+        """Whether this daemon holds the address, socket, lock or database."""
         return is_held(place, self.places)
 
 
 def running(loaded: Loaded) -> Running:
-    """What the daemon says that answers at the control socket. Waits 3 s for it at most."""
+    """Ask the daemon at the control socket for its places. Waits at most 3 s."""
     path = client.place_of(loaded.path, loaded.config.daemon, loaded.config.control)
     if path is None:
         return Running()
@@ -37,11 +37,11 @@ def running(loaded: Loaded) -> Running:
 
 
 def loaded_where_it_runs(explicit: str | None, *, may_be_missing: bool = False) -> Loaded:
-    """The configuration, whose `state_dir` is that of the daemon that runs on it.
+    """The configuration with the `state_dir` of the daemon that runs on it.
 
-    Where the configuration names no absolute `state_dir`, it depends on where the daemon was started; that
-    is what the daemon itself is asked for, and without any configuration also which one it has. Raises
-    `ConfigError`, and `EnvironmentFault` where neither the folder nor a daemon is there.
+    A relative `state_dir` depends on the folder in which the daemon was started, so the running daemon is
+    asked for it. If no configuration is found, the only running daemon is asked for that too. Raises
+    `ConfigError`, and `EnvironmentFault` if there is neither a state folder nor a daemon.
     """
     try:
         path = find(explicit)
@@ -49,7 +49,7 @@ def loaded_where_it_runs(explicit: str | None, *, may_be_missing: bool = False) 
         path = client.the_only_daemon(error).config
     loaded = load(path)
     settings, control = loaded.config.daemon, loaded.control_path
-    if os.path.isabs(settings.state_dir) or (control is not None and os.path.exists(control)):  # noqa: PTH110, PTH117 - no error where nobody may look
+    if os.path.isabs(settings.state_dir) or (control is not None and os.path.exists(control)):  # noqa: PTH110, PTH117 - False, not an error, without permission
         return loaded
     daemon = client.daemon_of(path)
     if daemon is not None:
@@ -58,7 +58,7 @@ def loaded_where_it_runs(explicit: str | None, *, may_be_missing: bool = False) 
     if not may_be_missing and not os.path.exists(loaded.state_dir):  # noqa: PTH110 - the same
         raise EnvironmentFault(
             f"there is no {loaded.state_dir}, and no daemon that runs on {client.plain(path)} was found:"
-            " start it, go to the folder where it is started, set [daemon] state_dir to a whole path, or"
-            " name a file with --db FILE"
+            " start it, change to the folder where it is started, set [daemon] state_dir to an absolute path,"
+            " or name a file with --db FILE"
         )
     return loaded

@@ -1,4 +1,4 @@
-"""What the installed socket unit holds of a configuration's listeners."""
+"""The installed socket unit, compared with the listeners of a configuration."""
 
 import socket
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ _Key = tuple[str, Address]
 
 @dataclass(frozen=True, slots=True)
 class SocketUnit:
-    """`held` and `missing` are listeners of the configuration, `unused` what no source listens on."""
+    """`held` and `missing` are listeners of the configuration. `unused` are addresses without a source."""
 
     held: list[units.Listener]
     missing: list[units.Listener]
     unused: list[_Key]
 
     def holds(self, type_: str, address: Address | str) -> bool:
-        """Whether systemd has bound the address, so that nobody else can."""
+        """Whether systemd has bound the address, so that no other process can."""
         return any((one.type, str(one.address)) == (type_, str(address)) for one in self.held)
 
     def describe(self) -> dict[str, Any]:
-        """For programs."""
+        """The comparison as values for JSON."""
         return {
             "path": str(units.SOCKET),
             "held": {one.source: str(one.address) for one in self.held},
@@ -36,8 +36,8 @@ class SocketUnit:
         }
 
     def lines(self) -> list[str]:
-        """For people."""
-        again = "`streamd install-service` writes the unit anew"
+        """The comparison as lines for people."""
+        again = "`streamd install-service` rewrites the unit"
         text = [f"held by {units.SOCKET.name}, also while streamd does not run"]
         text += [f"  source {one.source}: {one.type} {one.address}" for one in self.held]
         text += [
@@ -55,7 +55,7 @@ def _who_binds(address: Address) -> str:
 
 
 def first_unprivileged_port() -> int:
-    """The lowest port that every user may bind."""
+    """The lowest port that any user may bind."""
     try:
         return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     except (OSError, ValueError):
@@ -65,7 +65,7 @@ def first_unprivileged_port() -> int:
 def installed(
     config: Config, path: Path, service: Path = units.SERVICE, unit: Path = units.SOCKET
 ) -> SocketUnit | None:
-    """The socket unit of the service that runs the configuration at `path`; None where there is none."""
+    """The socket unit of the service that runs the configuration at `path`, or None."""
     if not unit.exists() or f"--config {units.exec_word(path)}\n" not in _text(service):
         return None
     bound = _bound(_text(unit))
@@ -86,25 +86,25 @@ def _bound(text: str) -> list[_Key]:
     for line in text.splitlines():
         name, _, value = line.partition("=")
         value = value.strip()
-        if name in _TYPES and not value:  # takes back those before it, of all kinds
+        if name in _TYPES and not value:  # removes the addresses before it, of all types
             found.clear()
         elif name in _TYPES:
             try:
                 address = parse_address(f"[::]:{value}" if value.isdigit() else value)
-            except ValueError:  # a unix socket, which no source takes over
+            except ValueError:  # a unix socket: no source uses one from systemd
                 continue
             found.append((_TYPES[name], address))
     return found
 
 
 class UnitSockets:
-    """What the service would find of the addresses: those of the socket unit are handed to it."""
+    """Rehearses listeners as the service would open them. It gets some sockets from the socket unit."""
 
     def __init__(self, unit: SocketUnit) -> None:
         self._unit = unit
 
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
-        """Raises what the service would meet."""
+        """Raises the errors that `take` would raise in the service."""
         if not self._unit.holds(*place_of(listen, kind)):
             try_bound_socket(listen, kind, owner)
 
@@ -113,5 +113,5 @@ class UnitSockets:
         raise NotImplementedError
 
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
-        """Never called, as `take`."""
+        """Never called, because `take` is not."""
         raise NotImplementedError

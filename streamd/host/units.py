@@ -1,4 +1,4 @@
-"""The texts of systemd's files for one installation and one configuration."""
+"""The texts of the systemd units for one installation and one configuration."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,17 +14,17 @@ CONFIG = Path("/etc/streamd/streamd.toml")
 SERVICE = Path("/etc/systemd/system/streamd.service")
 SOCKET = Path("/etc/systemd/system/streamd.socket")
 IN_RUN = Path("/run/systemd/system")
-"""Where units and drop-ins are that a boot forgets."""
+"""The folder of units and drop-ins that are lost at a reboot."""
 SYSUSERS = Path("/etc/sysusers.d/streamd.conf")
 
 AFTER_DRAIN_S = 30
-"""What closing may take once everything is drained or given up."""
+"""How long closing may take after the drain."""
 _PRIVILEGED_PORTS = 1024
 _KINDS = {"udp": "ListenDatagram", "tcp": "ListenStream"}
 _HEAD = "# Written by `streamd install-service`. Settings of your own belong in `systemctl edit {}`.\n"
 
 SYSUSERS_TEXT = f"""\
-# Written by `streamd install-service`. Who reads the databases joins the group: usermod -aG streamd NAME
+# Written by `streamd install-service`. Readers of the databases join the group: usermod -aG streamd NAME
 u streamd - "streamd, a data-stream daemon" {STATE_DIR}
 """
 
@@ -32,28 +32,28 @@ _SERVICE = """\
 [Unit]
 Description=streamd, a data-stream daemon
 After=network.target{after}
-{requires}# No limit to starts: at systemd's own the sockets would be closed too, with all that waits in them.
+{requires}# No limit to starts. At a limit systemd closes the sockets too, and their waiting data is lost.
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
-# What no line of the log can say (an abort, a traceback of the interpreter) is found by this name too.
+# Output outside the log (an abort, a traceback of the interpreter) gets the same name in the journal.
 SyslogIdentifier=streamd
 ExecStart={python} -I -X faulthandler -m streamd run --config {config}
 ExecReload={python} -I -m streamd reload --config {config}
-# A start that failed is not tried again at once, though datagrams that wait would start it.
+# A failed start is delayed, because waiting datagrams would start the service again at once.
 ExecStopPost=-/bin/sh -c 'case "$$EXIT_STATUS" in 1|2) sleep 2;; esac'
 Restart=always
 RestartSec=100ms
-# A wrong configuration (exit code 2) is not tried again; what comes for a socket does start it.
+# A wrong configuration (exit code 2) is not tried again, except when new data arrives at a socket.
 RestartPreventExitStatus=2
-# Fed only while the daemon gets on with its work. SIGABRT prints where every thread stands.
+# The watchdog is fed only while the daemon makes progress. SIGABRT prints the stack of every thread.
 WatchdogSec=30s
-# A start may have to make an index on a large table first.
+# A start may first build an index on a large table.
 TimeoutStartSec=10min
-# daemon.drain_timeout and {after_drain_s} s; extended where the configuration has more by then.
+# daemon.drain_timeout plus {after_drain_s} s. The daemon extends it if a reload has raised drain_timeout.
 TimeoutStopSec={stop_s}s
-# Worker processes of steps are needed until all is drained.
+# Worker processes of steps are needed until the drain ends.
 KillMode=mixed
 
 User=streamd
@@ -64,7 +64,7 @@ StateDirectory=streamd
 StateDirectoryMode=0750
 RuntimeDirectory=streamd
 RuntimeDirectoryMode=0750
-{writable}# Keys that only root can read, for a configuration that says {{ credential = "server.key" }}:
+{writable}# Keys that only root can read, for a configuration with {{ credential = "server.key" }}:
 #LoadCredential=server.pem:/etc/streamd/tls/server.pem
 #LoadCredential=server.key:/etc/streamd/tls/server.key
 
@@ -107,12 +107,12 @@ WantedBy=multi-user.target
 
 _PRIVATE_USERS = "PrivateUsers=yes"
 _ALL_USERS = """\
-# With `yes` every sender of a unix source but root would be uid=65534.
+# With `yes` every sender of a unix source except root would appear as uid=65534.
 PrivateUsers=no"""
 
 _SOCKET = """\
 [Unit]
-Description=The listeners of streamd; what comes while it restarts waits in the kernel
+Description=The listeners of streamd, which keep data in the kernel while it restarts
 
 [Socket]
 {lines}FileDescriptorName={name}
@@ -125,7 +125,7 @@ WantedBy=sockets.target
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address a source listens on."""
+    """One address on which a source listens."""
 
     source: str
     type: str
@@ -139,9 +139,10 @@ class Listener:
 
 
 def listeners(config: Config) -> list[Listener]:
-    """What the socket unit can hold for the sources: fixed ports at numeric addresses.
+    """The listeners that the socket unit can hold: fixed ports at numeric addresses.
 
-    Raises `ConfigError` for a port below 1024 at a name: only systemd may bind it, and it knows no names.
+    Raises `ConfigError` for a port below 1024 at a host name: only systemd may bind it, and systemd does not
+    resolve names.
     """
     found = []
     for name, source in config.sources.items():
@@ -153,8 +154,8 @@ def listeners(config: Config) -> list[Listener]:
             except ValueError:
                 if address.port < _PRIVILEGED_PORTS:
                     raise ConfigError(
-                        f"sources.{name}.{key}: {address}: systemd has to bind a port below"
-                        f" {_PRIVILEGED_PORTS}, and takes no names: write the IP address"
+                        f"sources.{name}.{key}: {address}: systemd must bind ports below"
+                        f" {_PRIVILEGED_PORTS} and does not resolve names: write the IP address"
                     ) from None
                 continue
             found.append(Listener(name, kind, address, receive_buffer_bytes))
@@ -162,13 +163,13 @@ def listeners(config: Config) -> list[Listener]:
 
 
 def socket_unit(config: Config) -> str | None:
-    """The socket unit; None where no source has a listener for it."""
+    """The text of the socket unit, or None if no source has a listener for it."""
     held = listeners(config)
     if not held:
         return None
     lines = "".join(f"# {listener.source}\n{listener.line}\n" for listener in held)
     if buffers := [held_by.receive_buffer_bytes for held_by in held if held_by.receive_buffer_bytes]:
-        lines += "# As the largest receive_buffer of the sources; net.core.rmem_max is no limit here.\n"
+        lines += "# The largest receive_buffer of the sources. net.core.rmem_max does not limit systemd.\n"
         lines += f"ReceiveBuffer={max(buffers)}\n"
     return _HEAD.format(SOCKET.name) + _SOCKET.format(
         lines=lines, name=held[0].source if len(held) == 1 else "streamd"
@@ -176,7 +177,7 @@ def socket_unit(config: Config) -> str | None:
 
 
 def service_unit(config: Config, python: Path, config_path: Path) -> str:
-    """The service unit for an interpreter that has streamd. Raises `ConfigError`."""
+    """The text of the service unit, for a Python interpreter with streamd. Raises `ConfigError`."""
     has_socket = bool(listeners(config))
     writable = "".join(f"ReadWritePaths=-{_word(str(folder))}\n" for folder in outside(config))
     return _HEAD.format(SERVICE.name) + _SERVICE.format(
@@ -190,12 +191,12 @@ def service_unit(config: Config, python: Path, config_path: Path) -> str:
         private_users=_ALL_USERS
         if any(endpoint.kind == "unix" for s in config.sources.values() for endpoint in s.endpoints)
         else _PRIVATE_USERS,
-        writable=f"# The configuration writes there.\n{writable}" if writable else "",
+        writable=f"# Folders of outputs in the configuration.\n{writable}" if writable else "",
     )
 
 
 def outside(config: Config) -> list[Path]:
-    """The folders beyond the state folder that the configuration has the daemon write to."""
+    """The folders outside the service's own ones to which the configuration makes the daemon write."""
     paths = [Path(config.ledger.path).parent, Path(config.dead_letters.path).parent]
     outputs = [output for sink in config.sinks.values() for output in sink.outputs]
     paths += [Path(output.at).parent for output in outputs if output.kind != "peer"]
@@ -210,10 +211,10 @@ def outside(config: Config) -> list[Path]:
 
 
 def unit_text(*places: Path) -> str:
-    """A unit's file and the drop-ins beside each of its places, in the order in which systemd reads them."""
+    """The text of a unit and its drop-ins at all places, in the order in which systemd reads them."""
     found = [places[0]]
     drop_ins: dict[str, Path] = {}
-    for place in reversed(places):  # one in /etc hides one of the same name elsewhere
+    for place in reversed(places):  # a drop-in in /etc replaces one of the same name elsewhere
         drop_ins |= {file.name: file for file in place.with_name(f"{place.name}.d").glob("*.conf")}
     found += [drop_ins[name] for name in sorted(drop_ins)]
     texts = []
@@ -226,14 +227,14 @@ def unit_text(*places: Path) -> str:
 
 
 def exec_word(path: Path) -> str:
-    """As one word of `ExecStart=`. Raises `ConfigError`."""
+    """The path as one word of `ExecStart=`. Raises `ConfigError`."""
     return _word(str(path)).replace("$", "$$")
 
 
 def _word(text: str) -> str:
-    """As one word of a unit file. Raises `ConfigError` for what no unit file can hold."""
+    """The text as one word of a unit file. Raises `ConfigError` for characters that are not printable."""
     if not text.isprintable():
-        raise ConfigError(f"{text!r} cannot stand in a unit file: rename it")
+        raise ConfigError(f"{text!r} cannot be written in a unit file: rename it")
     text = text.replace("%", "%%")
     if not set(text) & set(" \t\"'\\;"):
         return text

@@ -102,12 +102,12 @@ def test_a_good_configuration_is_told_back_with_absolute_paths(
         (
             'type = "udp"\nlisten = "127.0.0.1:0"',
             'type = "udp"\nlisten = "0.0.0.0:0"',
-            "everybody who reaches 0.0.0.0:0 may send",
+            "every host that reaches 0.0.0.0:0 may send",
         ),
         (
             'type = "udp"\n',
             'type = "udp"\nbuffer.when_full = "block"\n',
-            "with block the kernel drops what comes",
+            "with block the kernel drops datagrams instead",
         ),
         (
             "[sinks.records]",
@@ -122,12 +122,12 @@ def test_a_good_configuration_is_told_back_with_absolute_paths(
         (
             'type = "tcp"\n',
             'type = "tcp"\nmax_frame = "16MiB"\n',
-            "sources.floor: beside its buffer its connections may hold 16 GiB of unfinished frames",
+            "sources.floor: in addition to its buffer, its connections may hold 16 GiB of unfinished frames",
         ),
         (
             'type = "tcp"\nlisten = "127.0.0.1:0"\n',
             'type = "file"\npath = "app.log"\n',
-            "sinks.records blocks: while it is full, pipeline main stops: floor, read no further; lab, which",
+            "sinks.records blocks: while it is full, pipeline main stops: the reading of floor; lab, which",
         ),
     ],
 )
@@ -364,7 +364,7 @@ def test_a_python_file_that_others_may_change_is_noted(
     assert "may change" not in capsys.readouterr().out
     step.chmod(0o666)
     assert check(text, "--offline") == 0
-    assert f"pipelines.main.steps[1]: others than this user may change {step}" in capsys.readouterr().out
+    assert f"pipelines.main.steps[1]: users other than this one may change {step}" in capsys.readouterr().out
 
 
 def test_python_of_a_module_and_of_an_open_folder_is_noted(
@@ -378,14 +378,14 @@ def test_python_of_a_module_and_of_an_open_folder_is_noted(
         (package / file).chmod(0o644)
     reference = '{ type = "python", function = "checked_steps.main:keep" }'
     text = changed('{ type = "set", remove = ["seq"] }', reference)
-    place, step = "pipelines.main.steps[1]: others than this user may", package / "main.py"
+    place, step = "pipelines.main.steps[1]: users other than this one may", package / "main.py"
     assert check(text, "--offline") == 0
-    assert "others than this user" not in capsys.readouterr().out
+    assert "users other than this one" not in capsys.readouterr().out
     for mode, told in ((0o777, f"{place} replace {step}"), (0o1777, None)):
         package.chmod(mode)
         assert check(text, "--offline") == 0
         out = capsys.readouterr().out
-        assert told in out if told else "others than this user" not in out
+        assert told in out if told else "users other than this one" not in out
     step.chmod(0o666)
     assert check(text, "--offline") == 0
     assert f"{place} change {step}" in capsys.readouterr().out

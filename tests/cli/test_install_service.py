@@ -240,7 +240,7 @@ def test_a_path_cannot_smuggle_in_a_line(tmp_path: Path) -> None:
         'a]\ntype = "generate"\nrate = 1',
         more='[ledger]\npath = "/data\\nUser=root/ledger.db"\n',
     )
-    with pytest.raises(ConfigError, match="cannot stand in a unit file"):
+    with pytest.raises(ConfigError, match="cannot be written in a unit file"):
         units.service_unit(loaded, Path("/opt/python"), units.CONFIG)
 
 

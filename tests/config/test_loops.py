@@ -52,7 +52,7 @@ def problems(text: str) -> str:
 )
 def test_a_tcp_sink_that_sends_to_its_own_source_is_refused(listen: str, address: str) -> None:
     found = problems(LISTENER.format(listen=listen) + ONE + SENDER.format(address=address))
-    assert "sinks.out.address: sources.in reads what this sink writes" in found
+    assert "sinks.out.address: sources.in reads the records that this sink writes" in found
     assert found.endswith("without end: sources.in > pipelines.main > sinks.out")
     assert found.startswith("c.toml:13: ")
 
@@ -97,7 +97,7 @@ def test_a_source_that_follows_the_file_of_its_own_sink_is_refused(source: str, 
     Path("folder").symlink_to("var")
     Path("dated.jsonl").symlink_to("var/out-2026-01-31.jsonl")
     found = problems(FOLLOWED.format(path=source) + ONE + WRITER.format(path=sink))
-    assert "sinks.out.path: sources.in reads what this sink writes" in found
+    assert "sinks.out.path: sources.in reads the records that this sink writes" in found
 
 
 @pytest.mark.parametrize("source", ["var/out.jsonl.bak", "out.jsonl", "var/out.json"])

@@ -20,7 +20,7 @@ sinks = ["records"]
 """
 SOURCE = '[sources.{0}]\ntype = "udp"\nlisten = "127.0.0.1:{1}"\n'
 PIPELINE = '[pipelines.{0}]\nsources = ["{0}"]\nsinks = ["{1}"]\n'
-TWICE = "{}: stands in {} too, and only one file may have it"
+TWICE = "{}: is also defined in {}; only one file may define it"
 SINK = '[sinks.records]\ntype = "sqlite"\n'
 
 
@@ -242,7 +242,7 @@ def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
     ("target", "said"),
     [
         ("conf.d", "conf.d: cannot be read: Too many levels of symbolic links"),
-        ("nowhere", "conf.d: a link to nothing"),
+        ("nowhere", "conf.d: the target of this link does not exist"),
         ("streamd.toml", "conf.d: cannot be read: Not a directory"),
     ],
 )
@@ -267,4 +267,4 @@ def test_all_files_together_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(written_module, "LARGEST_BYTES", 1 << 20)
     path = lay(tmp_path, {f"{n}.toml": f"# {'x' * 600_000}\n" for n in range(4)})
 
-    assert refused(path) == ["conf.d/1.toml: larger than 1 MiB with those before it"]
+    assert refused(path) == ["conf.d/1.toml: larger than 1 MiB with the files before it"]

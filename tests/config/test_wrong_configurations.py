@@ -146,7 +146,7 @@ WRONG = {
     ),
     "admin open to the world": (
         changed('[admin]\nlisten = "127.0.0.1:0"', '[admin]\nlisten = "0.0.0.0:9900"'),
-        '2: admin.listen: only a loopback address (127.0.0.1, [::1], localhost) is safe here, as it asks for no password; "none" turns it off; this is "0.0.0.0:9900"',
+        '2: admin.listen: only a loopback address (127.0.0.1, [::1], localhost) is safe here, because the server has no password; "none" turns it off; this is "0.0.0.0:9900"',
     ),
     "an unknown field type": (
         changed('sensor = "str"', 'sensor = "string"'),
@@ -264,8 +264,8 @@ WRONG = {
         'log = "info"\n' + GOOD,
         '1: log: should be a table, and is "info"',
     ),
-    "nothing at all": ("", "1: pipelines: there is no pipeline: nothing would flow"),
-    "only a byte order mark": ("\ufeff", "1: pipelines: there is no pipeline: nothing would flow"),
+    "nothing at all": ("", "1: pipelines: there is no pipeline, so no record would be processed"),
+    "only a byte order mark": ("\ufeff", "1: pipelines: there is no pipeline, so no record would be processed"),
     "broken TOML": (changed("sensor = ", "sensor "), "4:8: "),
     "a key given twice": (changed('sensor = "str"', 'sensor = "str"\nsensor = "int"'), "5:"),
     "an end too early": (GOOD + "x = [1,\n", "29: "),

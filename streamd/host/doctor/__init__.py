@@ -1,1 +1,1 @@
-"""The checks of `streamd doctor`, one file each: `look(loaded, host)` returns findings."""
+"""The checks of `streamd doctor`, one file each. `look(loaded, host)` of each file yields findings."""

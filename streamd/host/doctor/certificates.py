@@ -1,4 +1,4 @@
-"""How long the certificates of sources hold, and who can read their keys."""
+"""Checks when the certificates of sources expire, and whether their keys are readable by every user."""
 
 import stat
 import time
@@ -17,7 +17,7 @@ CHECK = "certificates"
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """Of each source with TLS."""
+    """Two findings for each source with TLS."""
     del host
     for name, source in loaded.config.sources.items():
         settings = getattr(source, "tls", None)
@@ -27,7 +27,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
                 yield judge_expiry(name, tls.expires_at_wall_s - time.time())
                 yield judge_key(name, tls.key_path, tls.key_path.stat().st_mode)
         except MissingCredential:
-            yield Finding("unknown", CHECK, f"sources.{name}: only the service has its credentials")
+            yield Finding("unknown", CHECK, f"sources.{name}: only the service can read its credentials")
         except EnvironmentFault as fault:
             yield Finding("problem", CHECK, f"sources.{name}: {fault}")
         except OSError as error:
@@ -35,7 +35,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge_expiry(source: str, left_s: float) -> Finding:
-    """`left_s` is below zero once it has expired."""
+    """Judge the time until the certificate expires, which is negative after that."""
     if left_s <= 0:
         text = f"sources.{source}: the certificate expired {-left_s / DAY_S:.1f} days ago: clients refuse it"
         return Finding("problem", CHECK, text)
@@ -44,9 +44,9 @@ def judge_expiry(source: str, left_s: float) -> Finding:
 
 
 def judge_key(source: str, path: Path, mode: int) -> Finding:
-    """Whether others than its owner and group can read the key."""
+    """Judge whether users other than the owner and group of the key can read it."""
     text = f"sources.{source}: the key {path} has mode {stat.S_IMODE(mode):04o}"
     if mode & stat.S_IROTH:
         paste = (f"chmod o= {quote(str(path))}",)
-        return Finding("problem", CHECK, f"{text}: everybody on this host can read it", paste)
+        return Finding("problem", CHECK, f"{text}: every user of this host can read it", paste)
     return Finding("fine", CHECK, text)

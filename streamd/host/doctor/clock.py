@@ -1,4 +1,4 @@
-"""Whether the clock can be believed: received_at, retention and the ledger go by it."""
+"""Checks the host's clock, on which received_at, retention and the ledger depend."""
 
 import ctypes
 import time
@@ -11,14 +11,14 @@ from streamd.host.rehearsal import outputs
 
 CHECK = "clock"
 _TIMEX_BYTES = 512
-"""More than struct timex has on any architecture. All zero it asks and changes nothing."""
+"""More than the size of struct timex on any architecture. Filled with zeros, it only queries the state."""
 _TIME_ERROR = 5
 _MOST_AHEAD_S = 60.0
 _PASTE = ("timedatectl set-ntp true    # or install chrony",)
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """Whether it is synchronised, and whether files were written later than now."""
+    """Findings on the synchronisation, and on files whose modification time is in the future."""
     del host
     yield judge_state(_state())
     now_s = time.time()
@@ -32,22 +32,22 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge_state(state: int | None) -> Finding:
-    """`state` as adjtimex(2) returns it; None where it may not be asked."""
+    """Judge `state`, the return value of adjtimex(2), or None if it is not available."""
     if state is None:
-        return Finding("unknown", CHECK, "whether the clock is synchronised cannot be asked here")
+        return Finding("unknown", CHECK, "the kernel does not report here whether the clock is synchronised")
     if state == _TIME_ERROR:
-        return Finding("advice", CHECK, "the kernel calls the clock not synchronised", _PASTE)
-    return Finding("fine", CHECK, "the kernel calls the clock synchronised")
+        return Finding("advice", CHECK, "the clock is not synchronised, according to the kernel", _PASTE)
+    return Finding("fine", CHECK, "the clock is synchronised, according to the kernel")
 
 
 def judge_jump(owner: str, ahead_s: float) -> Finding | None:
-    """Whether what `owner` wrote last lies in the future by more than a moment."""
+    """A finding if the last write of `owner` is more than a minute in the future, else None."""
     if ahead_s <= _MOST_AHEAD_S:
         return None
     return Finding(
         "problem",
         CHECK,
-        f"{owner} was written {ahead_s:,.0f} s later than now: the clock went back, and times overlap",
+        f"{owner} was written {ahead_s:,.0f} s in the future: the clock was set back, and times overlap",
         _PASTE,
     )
 

@@ -1,4 +1,4 @@
-"""Whether there is room for what the configuration lets grow."""
+"""Checks whether the disks have space for the files that the configuration lets grow."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ CHECK = "disk_space"
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """One file, or all files of a dated path. `max_bytes` is None where nothing bounds it."""
+    """One file, or all files of a dated path. `max_bytes` is None if its size has no limit."""
 
     owner: str
     has_bytes: int
@@ -29,7 +29,7 @@ class OutputFile:
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """Findings by file system: what lies on the same one shares its room."""
+    """Findings by file system. Outputs on the same file system share its free space."""
     del host
     together: dict[int, tuple[Path, list[OutputFile]]] = {}
     for path, output in _outputs(loaded):
@@ -45,7 +45,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(folder: Path, free: int, found: Iterable[OutputFile]) -> Iterator[Finding]:
-    """What the outputs below one folder may still take, against what its file system has left."""
+    """Compare the possible growth of the outputs with the free space of their file system."""
     found = list(found)
     text = f"{folder} has {size(free)} free"
     for output in found:
@@ -71,14 +71,14 @@ def judge(folder: Path, free: int, found: Iterable[OutputFile]) -> Iterator[Find
             yield Finding(
                 "advice",
                 CHECK,
-                f"{output.owner} has {size(output.has_bytes)} and no bound: {key} would set one",
+                f"{output.owner} has {size(output.has_bytes)} and no limit: {key} would set one",
             )
     if not any(free < output.min_free_bytes for output in found):
-        yield Finding("fine", CHECK, f"{text}, {size(kept_free)} are to stay free")
+        yield Finding("fine", CHECK, f"{text}, {size(kept_free)} must stay free")
 
 
 def existing(path: Path) -> Path:
-    """The nearest folder above that is there."""
+    """The nearest existing folder above the path."""
     return next(parent for parent in path.parents if parent.exists())
 
 

@@ -1,4 +1,6 @@
-"""Whether SQLite's write-ahead log works where the databases are, and whether they outlive a restart."""
+"""Checks whether SQLite's write-ahead log works on the file systems of the databases, and whether these are
+kept over a reboot.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,31 +27,33 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(folder: Path, kind: str | None) -> Finding:
-    """`kind` as the kernel calls it; None where it is not known."""
+    """Judge a type of file system by the kernel's name for it; None is an unknown type."""
     if kind is None:
-        return Finding("unknown", CHECK, f"of what type the file system of {folder} is cannot be read here")
+        return Finding("unknown", CHECK, f"the type of the file system of {folder} cannot be read here")
     text = f"{folder} is on {kind}"
     if kind in _NETWORK:
         return Finding(
             "problem",
             CHECK,
-            f"{text}, a network file system: SQLite's write-ahead log needs memory shared on one host;"
+            f"{text}, a network file system: SQLite's write-ahead log needs the shared memory of one host;"
             " name a folder on a local disk ([daemon] state_dir)",
         )
     if kind in _MEMORY:
-        return Finding("advice", CHECK, f"{text}: it is memory, and gone when this host stops")
+        return Finding("advice", CHECK, f"{text}, which is in memory: its files are lost at a reboot")
     if kind == "overlay":
-        return Finding("advice", CHECK, f"{text}: in a container that goes with it; mount a volume there")
+        return Finding(
+            "advice", CHECK, f"{text}: a container's files are deleted with it; mount a volume there"
+        )
     return Finding("fine", CHECK, text)
 
 
 def type_of(folder: Path, mountinfo: str) -> str | None:
-    """Its type, by the last and longest mount point above the folder."""
+    """The type of the folder's file system, from the last of the longest mount points above it, or None."""
     best: tuple[int, str | None] = (0, None)
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         fields, kinds = before.split(), after.split()
-        if len(fields) > 4 and kinds:  # noqa: PLR2004 - where proc(5) has the mount point
+        if len(fields) > 4 and kinds:  # noqa: PLR2004 - field 4 is the mount point, see proc(5)
             point = fields[4].replace("\\040", " ")
             if folder.is_relative_to(point) and len(point) >= best[0]:
                 best = len(point), kinds[0]

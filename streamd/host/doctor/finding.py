@@ -1,4 +1,4 @@
-"""The finding of one check, and its text."""
+"""The finding of a check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +10,10 @@ SEVERITIES: tuple[Severity, ...] = ("problem", "advice", "unknown", "fine")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `streamd doctor`: what is and what should be, and the lines of a shell that mend it.
+    """One line of `streamd doctor`. `paste` are shell commands that correct it.
 
-    A `problem` loses data or keeps the daemon from starting; `advice` may one day; `unknown` could not be
-    seen from here.
+    A `problem` loses data or prevents a start. `advice` may lead to that later. `unknown` could not be
+    checked from here.
     """
 
     severity: Severity
@@ -23,7 +23,7 @@ class Finding:
 
 
 def sysctl(key: str, value: int) -> tuple[str, ...]:
-    """The lines that set a kernel parameter now and at every boot."""
+    """The shell commands that set a kernel parameter now and at every boot."""
     return (
         f"sysctl -w {key}={value}",
         f"echo '{key} = {value}' > /etc/sysctl.d/60-streamd-{key.rpartition('.')[2]}.conf",

@@ -1,4 +1,4 @@
-"""What the kernel has already thrown away."""
+"""Reports datagrams that the kernel has dropped."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ CHECK = "kernel_drops"
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """By port of each UDP source, and of the whole host since it started."""
+    """One finding for the port of each UDP source, and one for the whole host."""
     tables = [host.text(f"/proc/self/net/{name}") for name in ("udp", "udp6")]
     if tables[0] is None:
-        yield Finding("unknown", CHECK, "what the kernel dropped cannot be read here")
+        yield Finding("unknown", CHECK, "the kernel's drop counters cannot be read here")
         return
     dropped = drops_by_port("\n".join(table or "" for table in tables))
     for name, source in loaded.config.sources.items():
@@ -27,7 +27,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(source: str, port: int, dropped: int) -> Finding:
-    """Since the socket was opened."""
+    """Judge the drops at the port of a source since its socket was opened."""
     text = f"sources.{source}: the kernel has dropped {dropped:,} datagrams at port {port}"
     if not dropped:
         return Finding("fine", CHECK, text)
@@ -37,13 +37,15 @@ def judge(source: str, port: int, dropped: int) -> Finding:
 
 
 def judge_host(errors: int) -> Finding:
-    """Since the host, or its network namespace, was started; by any program."""
-    text = f"{errors:,} datagrams were dropped on this host for full receive buffers, of whatever program"
+    """Judge the drops of all programs since the start of the host or of its network namespace."""
+    text = (
+        f"{errors:,} datagrams of all programs were dropped on this host, because receive buffers were full"
+    )
     return Finding("advice" if errors else "fine", CHECK, text)
 
 
 def drops_by_port(table: str) -> dict[int, int]:
-    """Of the text of /proc/net/udp: the last column of its rows, by local port."""
+    """The drops by local port, from the last column of the text of /proc/net/udp."""
     found: dict[int, int] = {}
     for line in table.splitlines():
         fields = line.split()
@@ -54,7 +56,7 @@ def drops_by_port(table: str) -> dict[int, int]:
 
 
 def receive_buffer_errors(snmp: str) -> int | None:
-    """`RcvbufErrors` of the text of /proc/net/snmp; None where it is not there."""
+    """`RcvbufErrors` in the text of /proc/net/snmp, or None."""
     rows = [line.split() for line in snmp.splitlines() if line.startswith("Udp:")]
     if len(rows) != 2:  # noqa: PLR2004 - the names and the numbers
         return None

@@ -1,4 +1,4 @@
-"""Whether full buffers fit into memory."""
+"""Checks whether full buffers fit into memory."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from streamd.host.notes import buffers_bytes, size
 
 CHECK = "memory"
 _BASE_BYTES = 64 << 20
-"""What the daemon takes with empty buffers."""
+"""The memory of a daemon with empty buffers."""
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
@@ -22,7 +22,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(buffers: int, total: int | None, available: int | None) -> Finding:
-    """All in bytes."""
+    """Compare full buffers with the host's total and available memory, all in bytes."""
     text = f"full buffers take {size(buffers)}"
     if total is None or available is None:
         return Finding("unknown", CHECK, f"{text}; this host's memory cannot be read here")

@@ -1,4 +1,4 @@
-"""Whether the connections and databases find file descriptors enough."""
+"""Checks whether the limit of open files is enough for connections and databases."""
 
 import resource
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from streamd.host.rehearsal import outputs
 
 CHECK = "open_files"
 _FILES_A_DATABASE = 3
-"""Itself, its write-ahead log and the log's index."""
+"""The database, its write-ahead log and the log's index."""
 _REST = 64
 """Listeners, the admin address and its connections, libraries, pipes of worker processes."""
 _SYSTEMD_DEFAULT = 524288
-"""The hard limit of a service that says nothing of it; the daemon raises its soft one to it."""
+"""The hard limit of a service without `LimitNOFILE=`. The daemon raises its soft limit to the hard limit."""
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """One finding: for the service where it runs this configuration, else for this shell."""
+    """One finding: for the service if it runs this configuration, else for this shell."""
     config = loaded.config
     connections = sum(source.most_connections for source in config.sources.values())
     needed = connections + _FILES_A_DATABASE * len(outputs(loaded)) + len(config.sources) + _REST
@@ -37,7 +37,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(needed: int, limit: int, *, is_service: bool) -> Finding:
-    """`limit` is the hard one, which the daemon takes at its start."""
+    """Compare the files needed with the hard limit, to which the daemon raises its own limit at the start."""
     whose = "the service" if is_service else "this shell"
     if limit == resource.RLIM_INFINITY:
         return Finding("fine", CHECK, f"up to {needed:,} files are needed, {whose} has no limit")

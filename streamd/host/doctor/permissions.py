@@ -1,4 +1,4 @@
-"""Who else may change what the daemon runs, or read what it stores."""
+"""Checks which other users may change the daemon's configuration and code, or read its data."""
 
 import os
 import pwd
@@ -16,28 +16,30 @@ CHECK = "permissions"
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """The state folder, the configuration and the Python files of steps."""
+    """Findings on the configuration, the Python files of steps and the state folder."""
     trusted = {0, os.getuid()}
     if (user := host.service_value("User")) is not None:
         try:
             trusted.add(pwd.getpwnam(user).pw_uid)
         except KeyError:
-            yield Finding("problem", CHECK, f"the service's user {user} is not there", ("systemd-sysusers",))
+            yield Finding(
+                "problem", CHECK, f"the service's user {user} does not exist", ("systemd-sysusers",)
+            )
     code = [(file.absolute(), "configuration") for file in loaded.written.files]
     code += [(path, f"Python of {place}") for place, path in python_files(loaded)]
     seen = 0
-    for path, what in code:
+    for path, content in code:
         try:
             about = path.stat()
         except OSError as error:
-            yield Finding("unknown", CHECK, f"{path} ({what}): {error.strerror}")
+            yield Finding("unknown", CHECK, f"{path} ({content}): {error.strerror}")
             continue
-        if (finding := judge_code(path, what, about.st_mode, about.st_uid, trusted)) is not None:
+        if (finding := judge_code(path, content, about.st_mode, about.st_uid, trusted)) is not None:
             yield finding
         else:
             seen += 1
     if seen == len(code):
-        yield Finding("fine", CHECK, "nobody else may change the configuration or the Python it names")
+        yield Finding("fine", CHECK, "no other user may change the configuration or its Python files")
     try:
         mode = loaded.state_dir.stat().st_mode
     except OSError as error:
@@ -46,39 +48,41 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
         yield judge_state_dir(loaded.state_dir, mode)
 
 
-def judge_code(path: Path, what: str, mode: int, owner: int, trusted: set[int]) -> Finding | None:
-    """Whether somebody else may change what decides what the daemon does; None where nobody may."""
-    open_to = [name for bit, name in ((stat.S_IWGRP, "its group"), (stat.S_IWOTH, "everybody")) if mode & bit]
+def judge_code(path: Path, content: str, mode: int, owner: int, trusted: set[int]) -> Finding | None:
+    """A finding if another user may change a file of configuration or code, else None."""
+    open_to = [
+        name for bit, name in ((stat.S_IWGRP, "its group"), (stat.S_IWOTH, "every user")) if mode & bit
+    ]
     if open_to:
         return Finding(
             "problem",
             CHECK,
-            f"{path} ({what}, mode {stat.S_IMODE(mode):04o}) may be changed by {' and '.join(open_to)}:"
-            " what is in it runs as the daemon",
+            f"{path} ({content}, mode {stat.S_IMODE(mode):04o}) can be changed by {' and '.join(open_to)}:"
+            " its content decides what runs as the daemon",
             (f"chmod go-w {quote(str(path))}",),
         )
     if owner not in trusted:
         return Finding(
             "problem",
             CHECK,
-            f"{path} ({what}) belongs to user {owner}, who may change what runs as the daemon",
+            f"{path} ({content}) belongs to user {owner}, who can change what runs as the daemon",
             (f"chown root {quote(str(path))}",),
         )
     return None
 
 
 def judge_state_dir(path: Path, mode: int) -> Finding:
-    """The folder of the databases."""
+    """Judge the mode of the state folder, which contains the databases."""
     text = f"state folder {path} has mode {stat.S_IMODE(mode):04o}"
     if mode & stat.S_IWOTH:
         return Finding(
-            "problem", CHECK, f"{text}: everybody may put files there", (f"chmod o-w {quote(str(path))}",)
+            "problem", CHECK, f"{text}: every user can create files there", (f"chmod o-w {quote(str(path))}",)
         )
     if mode & stat.S_IXOTH and mode & stat.S_IROTH:
         return Finding(
             "advice",
             CHECK,
-            f"{text}: every user may look into it; 0750 keeps it to the group",
+            f"{text}: every user can read it; 0750 limits it to the group",
             (f"chmod 0750 {quote(str(path))}",),
         )
     return Finding("fine", CHECK, text)

@@ -1,4 +1,4 @@
-"""Whether the addresses are free, or in the right hands."""
+"""Checks whether the addresses of listeners are free, or held by the daemon or its socket unit."""
 
 import socket
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """One finding for each listener; each is bound and let go at once."""
+    """One finding for each listener. Each address is bound and released at once."""
     config = loaded.config
     daemon = running(loaded)
     unit = host.socket_unit(config)
@@ -48,7 +48,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(owner: str, address: str, holder: Holder, fault: str | None) -> Finding:
-    """`fault`: why it could not be bound; None where it could."""
+    """Judge the holder of an address. `fault` is the reason if it could not be bound."""
     match holder:
         case "daemon":
             return Finding("fine", CHECK, f"{owner}: {address} is held by the running daemon")

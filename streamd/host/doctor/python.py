@@ -1,4 +1,4 @@
-"""The interpreter and its event loop."""
+"""Checks the version of Python and the presence of uvloop."""
 
 import importlib.util
 import sys
@@ -20,7 +20,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(version: tuple[int, ...], *, has_uvloop: bool) -> Finding:
-    """Of the interpreter this runs under."""
+    """Judge an interpreter's version and event loop."""
     text = f"Python {'.'.join(map(str, version))}"
     if version < _OLDEST:
         return Finding("problem", CHECK, f"{text}, streamd needs 3.11")

@@ -1,4 +1,4 @@
-"""Whether the kernel grants what UDP sources ask for."""
+"""Checks whether the kernel grants the receive buffers of UDP sources."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,10 +25,10 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(source: str, asked_bytes: int, rmem_max_bytes: int | None, given_bytes: int | None) -> Finding:
-    """`given_bytes` is what a socket unit sets: it may exceed the kernel's limit.
+    """Compare the requested buffer with the granted one. `given_bytes` is the buffer set by a socket unit.
 
-    For its own bookkeeping the kernel doubles what is asked for after it has cut it to `rmem_max`, and
-    reports the double, which is what a source compares with its `receive_buffer`.
+    A socket unit may exceed `rmem_max`. The kernel cuts a request to `rmem_max`, doubles it for its own
+    bookkeeping and reports the double. A source compares that double with its `receive_buffer`.
     """
     asked = f"sources.{source} asks for {size(asked_bytes)}"
     if given_bytes is not None and 2 * given_bytes >= asked_bytes:

@@ -1,4 +1,4 @@
-"""Whether this Python's SQLite is new enough, and known to be sound."""
+"""Checks whether Python's SQLite is new enough and free of a known fault."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ CHECK = "sqlite"
 _STRICT = (3, 37, 0)
 _WAL_RESET = (3, 51, 3)
 _WAL_RESET_BACKPORTS = ((3, 44, 6), (3, 50, 7))
-"""Where https://sqlite.org/wal.html#walresetbug is mended, beside 3.51.3 and later."""
+"""Versions before 3.51.3 with the fix for https://sqlite.org/wal.html#walresetbug."""
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
@@ -21,7 +21,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(version: tuple[int, ...]) -> Finding:
-    """`version` of the library, not of the module."""
+    """Judge the version of the SQLite library."""
     text = f"SQLite {'.'.join(map(str, version))}"
     if version < _STRICT:
         return Finding(
@@ -32,7 +32,7 @@ def judge(version: tuple[int, ...]) -> Finding:
         return Finding(
             "advice",
             CHECK,
-            f"{text}, 3.51.3 mends a rare corruption when two processes write one file (the WAL-reset bug;"
+            f"{text}, 3.51.3 fixes a rare corruption when two processes write one file (the WAL-reset bug;"
             " also in 3.44.6 and 3.50.7): until then replay dead letters while the daemon is stopped",
         )
     return Finding("fine", CHECK, text)

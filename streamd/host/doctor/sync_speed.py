@@ -1,4 +1,4 @@
-"""How long the disk takes to keep what was written."""
+"""Measures how long the disk takes to sync written data."""
 
 import os
 import tempfile
@@ -16,11 +16,11 @@ _PAGES = b"\0" * (4 * 4096)
 _LONGEST_S = 1.0
 _MOST = 100
 _SLOW_S = 0.05
-"""Beyond it a commit that waits for the disk shows in the latency of everything."""
+"""Slower syncs delay every commit noticeably."""
 
 
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
-    """Write into the state folder, in a file without a name, for about a second at most."""
+    """Measure in an unnamed file in the state folder, for at most about a second."""
     del host
     waits = {
         name: sink.batch.max_wait
@@ -28,7 +28,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
         if getattr(sink, "synchronous", "") == "full"
     }
     if not loaded.state_dir.is_dir():
-        yield Finding("unknown", CHECK, f"{loaded.state_dir} is not there yet: nothing was measured")
+        yield Finding("unknown", CHECK, f"{loaded.state_dir} does not exist yet: nothing was measured")
         return
     try:
         sync_s = measure(loaded.state_dir)
@@ -39,7 +39,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def measure(folder: Path) -> float:
-    """Median seconds of writing four pages and waiting for the disk. Raises `OSError`."""
+    """Median seconds to write and sync four pages. Raises `OSError`."""
     taken_s: list[float] = []
     end_s = time.monotonic() + _LONGEST_S
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
@@ -52,16 +52,18 @@ def measure(folder: Path) -> float:
 
 
 def judge(sync_s: float, waits: dict[str, float]) -> Finding:
-    """`waits`: the `max_wait` in seconds of each sink that is `synchronous = "full"`."""
-    text = f"the disk keeps 16 KiB in {sync_s * 1000:.3g} ms (median)"
+    """Judge the sync time. `waits` has the `max_wait` in seconds of each sink with `synchronous = "full"`."""
+    text = f"the disk syncs 16 KiB in {sync_s * 1000:.3g} ms (median)"
     held_up = [name for name, max_wait_s in waits.items() if sync_s > max_wait_s]
     if held_up:
         name = held_up[0]
         return Finding(
             "problem",
             CHECK,
-            f"{text}, sinks.{name} waits for that and means to commit every {waits[name] * 1000:.3g} ms",
+            f"{text}, but sinks.{name} syncs each commit and should commit every {waits[name] * 1000:.3g} ms",
         )
     if sync_s > _SLOW_S:
-        return Finding("advice", CHECK, f"{text}, {_SLOW_S * 1000:.0f} ms are slow: every commit may wait so")
+        return Finding(
+            "advice", CHECK, f"{text}, more than {_SLOW_S * 1000:.0f} ms: every commit may take that long"
+        )
     return Finding("fine", CHECK, text)
