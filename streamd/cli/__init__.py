@@ -1,4 +1,4 @@
-"""The commands, one file each: `add(parser)` declares arguments, `main(args)` returns the exit code."""
+"""The commands, one file each. `add(parser)` declares arguments, and `main(args)` returns the exit code."""
 
 import argparse
 import difflib
@@ -20,34 +20,35 @@ from streamd.logs.stderr import Stderr
 
 COMMANDS = {
     "run": "run the daemon in the foreground",
-    "check": "check a configuration and say what it would do",
+    "check": "check a configuration and show what it does",
     "schema": "print the JSON Schema of the configuration, or a sample of one component",
-    "status": "ask a running daemon for its books and queues",
-    "reload": "let a running daemon take its configuration again",
-    "tail": "show the newest stored records, and those that come",
-    "query": "ask the stored data in SQL",
-    "dead-letters": "look at what could not be used, and why",
-    "state": "look at what steps remember over a restart, and delete it",
-    "doctor": "look at what this host does to a configuration, and how to mend it",
-    "logs": "make the daemon's log readable, and pick lines from it",
+    "status": "show the books and queues of a running daemon",
+    "reload": "make a running daemon reload its configuration",
+    "tail": "show the newest stored records, and follow new ones",
+    "query": "query the stored data in SQL",
+    "dead-letters": "show, edit, replay or purge rejected frames and records",
+    "state": "show or delete the state that steps keep over a restart",
+    "doctor": "find settings of this host that harm a configuration, with commands to correct them",
+    "logs": "format the daemon's log for people, and filter it",
     "try": "send a sample through a configuration, without a daemon",
     "send": "send a file, standard input or a generated stream",
-    "bench": "measure this machine",
-    "install-service": "write what systemd needs to run streamd as a service",
-    "uninstall-service": "take away what install-service wrote",
+    "bench": "measure the daemon's speed on this machine",
+    "install-service": "write the systemd units that run streamd as a service",
+    "uninstall-service": "remove the files that install-service wrote",
 }
 
 _TAKE_A_CONFIGURATION = frozenset({"run", "check", "status", "reload", "doctor"})
 _TEXTS = frozenset({"sql", "where", "field", "event", "reason"})
-"""Options that hold no path and may begin with `~` or `$`."""
+"""Options that are no paths, so they may begin with `~` or `$`."""
 
 CONFIG_HELP = "default: $STREAMD_CONFIG, else config/streamd.toml, else /etc/streamd/streamd.toml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors a user can cause end in one line on stderr, never in a traceback.
+    """Run one command and return its exit code.
 
-    Where the reader of standard output has gone (`| head`), a command stops silently with exit code 1.
+    An error that a user can cause is one line on stderr, never a traceback. If the reader of standard output
+    has closed it (`| head`), a command stops silently with exit code 1.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _standard_streams.take(daemon="run" in arguments)
@@ -55,10 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _settled(arguments)
     except StreamdError as error:
         _standard_streams.drop_if_stuck()
-        _say(str(error))
+        _print_error(str(error))
         return error.exit_code
-    except UnicodeEncodeError as error:  # a path in characters that the locale does not have
-        _say(f"{printable(error.object)} {UNNAMEABLE}")
+    except UnicodeEncodeError as error:  # a path with characters that the locale cannot encode
+        _print_error(f"{printable(error.object)} {UNNAMEABLE}")
         return 1
     except BrokenPipeError:
         _standard_streams.drop()
@@ -68,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _say(text: str) -> None:
-    """An error on standard error; where that is a unit's journal, as an entry of streamd's own."""
+def _print_error(text: str) -> None:
+    """Print an error on standard error. If that is a unit's journal, write a journal entry instead."""
     if is_journal(2):
         Journal(Stderr(2, str), str).write("error", text)
     else:
@@ -77,10 +78,10 @@ def _say(text: str) -> None:
 
 
 def _settled(arguments: list[str]) -> int:
-    """The exit code, once all output is written. Raises as the command does."""
+    """Run the command and write all output. Returns the exit code. Raises the command's errors."""
     try:
         code = _main(arguments)
-    except SystemExit:  # argparse has printed something, which may be help
+    except SystemExit:  # argparse has printed an error or help
         _standard_streams.settle()
         raise
     _standard_streams.settle()
@@ -93,7 +94,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The options of one command. Raises `SystemExit` for wrong use, and `ConfigError`."""
+    """The options of one command. Raises `SystemExit` for wrong usage, and `ConfigError`."""
     parser = argparse.ArgumentParser(prog="streamd", description="Data streams in, your Python, SQLite out.")
     parser.add_argument("--version", action="version", version=f"streamd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -102,7 +103,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         command = commands.add_parser(
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        if name == chosen:  # only the chosen command's module is imported: the others cost start-up time
+        if name == chosen:  # other commands are not imported, because their imports cost start-up time
             importlib.import_module(f"streamd.cli.{name.replace('-', '_')}").add(command)
             if name in _TAKE_A_CONFIGURATION:
                 command.add_argument(
@@ -134,7 +135,7 @@ def _unknown(arguments: Sequence[str]) -> str:
 
 
 def _take_configuration(options: argparse.Namespace) -> None:
-    """`streamd run FILE` is `streamd run --config FILE`. Raises `ConfigError` where another is named too."""
+    """Treat `streamd run FILE` as `streamd run --config FILE`. Raises `ConfigError` if both are given."""
     file = getattr(options, "config_file", None)
     if file is None:
         return
@@ -145,7 +146,7 @@ def _take_configuration(options: argparse.Namespace) -> None:
 
 
 def _refuse_unexpanded(options: argparse.Namespace) -> None:
-    """A shell leaves `~` in `--config=~/x` as it is. Raises `ConfigError`."""
+    """Raises `ConfigError` for paths that the shell has not expanded, such as `--config=~/x`."""
     for key, value in vars(options).items():
         for path in value if isinstance(value, list) else (value,):
             if key not in _TEXTS and isinstance(path, str | Path) and (why := unexpanded(str(path))):

@@ -1,4 +1,4 @@
-"""Pipelines drawn as text: sources come in above, sinks leave below."""
+"""Draws pipelines as text, with sources above and sinks below."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
@@ -7,7 +7,7 @@ _ASCII = str.maketrans({"┌": ",", "├": "|", "└": "`", "│": "|", "─": "
 
 
 class DrawnPipeline(TypedDict):
-    """What is known of each part, in words of one line; sources and sinks by name, all in their order."""
+    """One line of text for each part of a pipeline, in order; sources and sinks by name."""
 
     sources: Mapping[str, str]
     steps: Sequence[str]
@@ -15,9 +15,9 @@ class DrawnPipeline(TypedDict):
 
 
 def drawing(pipelines: Mapping[str, DrawnPipeline], encoding: str) -> list[str]:
-    """A picture of each pipeline, a line for each part; in ASCII where `encoding` has no boxes.
+    """A picture of each pipeline with a line for each part, in ASCII if `encoding` has no box characters.
 
-    A source or sink that several pipelines share is in the picture of each, which says with whom.
+    A source or sink that several pipelines share is in the picture of each, with the names of the others.
     """
     lines: list[str] = []
     for name, pipeline in pipelines.items():

@@ -1,4 +1,4 @@
-"""`streamd dead-letters edit`: mend the content of one letter, and replay it."""
+"""`streamd dead-letters edit`: corrects the content of one letter and replays it."""
 
 import argparse
 import json
@@ -18,30 +18,30 @@ from streamd.core.errors import EnvironmentFault
 from streamd.dead_letters.filter import LetterFilter
 from streamd.dead_letters.reader import row
 
-if TYPE_CHECKING:  # these load every component, which looking at letters does not need
+if TYPE_CHECKING:  # these imports load every component, and reading letters does not need them
     from streamd.config import Loaded
     from streamd.replay.letters import ReplayPlan
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("id", type=positive, metavar="ID", help="its number in the list")
+    parser.add_argument("id", type=positive, metavar="ID", help="the letter's number in the list")
     parser.add_argument(
         "--with",
         dest="file",
         metavar="FILE",
-        help="take the new content from FILE, - for standard input, instead of an editor"
-        " ($VISUAL, $EDITOR or vi); `show ID --raw > FILE` writes the old",
+        help="read the new content from FILE (- for standard input) instead of opening an editor"
+        " ($VISUAL, $EDITOR or vi); `show ID --raw > FILE` writes the old content",
     )
-    parser.add_argument("--json", action="store_true", help="the outcome as one JSON object")
-    parser.add_argument("--config", metavar="FILE", help="the configuration whose pipelines are meant")
+    parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
+    parser.add_argument("--config", metavar="FILE", help="the configuration with the pipelines")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Replay the letter with its new content. 0 if it is stored or filtered now.
+    """Replay the letter with its new content. Returns 0 if it is stored or filtered now, else 1.
 
-    The letter keeps its old content until the new one is stored, filtered or rejected. Raises `ConfigError`,
-    `EnvironmentFault` and `QueryRefused`.
+    The letter keeps its old content until the new content is stored, filtered or rejected. Raises
+    `ConfigError`, `EnvironmentFault` and `QueryRefused`.
     """
     from streamd import config  # noqa: PLC0415 - loads every component
 
@@ -84,19 +84,19 @@ def _replay_with(
     content: bytes, old: bytes, planned: "ReplayPlan", loaded: "Loaded", options: argparse.Namespace
 ) -> int:
     if not old.endswith(b"\n"):
-        content = content.removesuffix(b"\n")  # editors end each file with one
+        content = content.removesuffix(b"\n")  # editors end each file with a line end
     if content == old:
-        print("the content is as it was: nothing was sent", file=sys.stderr)
+        print("the content has not changed: nothing was sent", file=sys.stderr)
         return 1
     (origin,) = planned.origins
     if origin.kind == "record" and (fault := _fault(content)):
-        raise QueryRefused(f"the content of a rejected record has to be a JSON object: {fault}")
+        raise QueryRefused(f"the content of a rejected record must be a JSON object: {fault}")
     edited = replace(planned, edited={options.id: content})
     return _replay.send(edited, loaded, as_json=options.json)
 
 
 def _fault(content: bytes) -> str | None:
-    """Why it is no JSON object; None where it is one."""
+    """The reason why the content is no JSON object, or None."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Commands as they are typed, for the help of each."""
+"""Example commands for the help of each command."""
 
 from collections.abc import Mapping
 

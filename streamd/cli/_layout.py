@@ -1,4 +1,4 @@
-"""Rows laid out by the width of the terminal: a table, a table with long values below, or a block a row."""
+"""Lays out rows for the width of a terminal: as a table, with long values below, or as one block each."""
 
 import os
 import re
@@ -9,18 +9,18 @@ from typing import TextIO
 
 _GAP = 2
 _MOST_BELOW = 2
-"""Columns whose values may stand below their row; where more would have to, each row is a block."""
+"""The most columns whose values are printed below their row. With more, each row becomes a block."""
 
 
 def width_of(out: TextIO, elsewhere: int) -> int:
-    """Columns to write in: $COLUMNS, else the terminal's; `elsewhere` where there is no terminal."""
+    """The width to use: $COLUMNS, else the terminal's width, or `elsewhere` without a terminal."""
     if not out.isatty() and not os.environ.get("COLUMNS", "").isdigit():
         return elsewhere
     return max(20, shutil.get_terminal_size().columns)
 
 
 def cells(text: str) -> int:
-    """How many columns of a terminal the text takes; wide characters take two."""
+    """The number of terminal columns that the text takes. Wide characters take two."""
     if text.isascii():
         return len(text)
     return sum(
@@ -29,9 +29,9 @@ def cells(text: str) -> int:
 
 
 def folded(line: str, width: int, inside: int = 0) -> Iterator[str]:
-    """A line of prose as lines of at most `width`, those after the first `inside` columns in.
+    """A line of prose as lines of at most `width`. Lines after the first are indented by `inside` columns.
 
-    It is broken at blanks only: a word that is longer than a line stays whole, so that a path can be copied.
+    The text is broken only at blanks. A word longer than a line stays whole, so that a path can be copied.
     """
     margin = " " * (inside if inside <= width // 2 else 4)
     part = ""
@@ -47,7 +47,7 @@ def folded(line: str, width: int, inside: int = 0) -> Iterator[str]:
 def laid_out(
     names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], width: int
 ) -> Iterator[str]:
-    """Lines no longer than `width`, the head first. No name and no number is broken over lines."""
+    """The lines of the table, no longer than `width`, header first. Names and numbers are never broken."""
     widths = [max([cells(name), *(cells(row[i]) for row in rows)]) for i, name in enumerate(names)]
     inside = list(range(len(names)))
     while inside and sum(widths[i] + _GAP for i in inside) - _GAP > width:
@@ -81,7 +81,7 @@ def _blocks(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> 
 
 
 def _hanging(head: str, text: str, width: int) -> Iterator[str]:
-    """The text behind its head, folded; what follows is as far in as the head is long."""
+    """The text after its head, broken into lines that are indented by the width of the head."""
     inside = " " * min(cells(head), width // 2)
     part, used = head, cells(head)
     for character in text:

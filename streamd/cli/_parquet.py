@@ -1,4 +1,4 @@
-"""Rows as a Parquet file, a row group at a time."""
+"""Writes rows as a Parquet file, one row group at a time."""
 
 import itertools
 import sys
@@ -11,20 +11,20 @@ from streamd.core.errors import EnvironmentFault
 from streamd.sqlite.read_only import QueryRefused
 
 ROW_GROUP_ROWS = 65_536
-"""Rows in memory at a time. The first so many say what type a column has."""
+"""Rows in memory at a time. The first row group decides the type of each column."""
 
 
 def write(path: Path, columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
-    """Write all rows. SQL tells nothing of the type of an expression, so the first row group's values do.
+    """Write all rows. SQL expressions have no types, so the values of the first row group decide them.
 
-    Raises `EnvironmentFault` where there is no pyarrow, `QueryRefused` where a column has no one type.
+    Raises `EnvironmentFault` if pyarrow is not installed, and `QueryRefused` if a column has several types.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, and half a second
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError:
         raise EnvironmentFault(
-            f"Parquet needs pyarrow, which is not here: {sys.executable} -m pip install pyarrow"
+            f"Parquet needs pyarrow, which is not installed: {sys.executable} -m pip install pyarrow"
         ) from None
 
     names = distinct(columns)
@@ -47,7 +47,7 @@ def _type(pa: Any, name: str, values: Sequence[Any]) -> Any:
         kinds = {float}
     if len(kinds) > 1:
         found = " and ".join(sorted(kind.__name__ for kind in kinds))
-        raise QueryRefused(f"the column {name!r} holds {found}: in Parquet a column has one type; CAST it")
+        raise QueryRefused(f"the column {name!r} has {found}, but a Parquet column has one type: CAST it")
     known = {int: pa.int64(), float: pa.float64(), str: pa.string(), bytes: pa.binary()}
     return known[kinds.pop()] if kinds else pa.null()
 
@@ -59,5 +59,5 @@ def _array(pa: Any, name: str, values: Sequence[Any], kind: Any) -> Any:
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         raise QueryRefused(
-            f"the column {name!r} is {kind} in its first {ROW_GROUP_ROWS:,} rows and not in all: CAST it"
+            f"the column {name!r} is {kind} in its first {ROW_GROUP_ROWS:,} rows, but not in all: CAST it"
         ) from None

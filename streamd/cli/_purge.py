@@ -1,4 +1,4 @@
-"""`streamd dead-letters purge`: delete what will never be replayed."""
+"""`streamd dead-letters purge`: deletes dead letters for good."""
 
 import argparse
 import sqlite3
@@ -14,17 +14,17 @@ from streamd.sqlite.read_only import is_there
 
 _BUSY_TIMEOUT_S = 5.0
 _LETTERS_PER_COMMIT = 1000
-"""A daemon that writes letters meanwhile waits for one commit, not for all."""
+"""A daemon that writes letters meanwhile waits for one such commit, not for the whole purge."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments beside the filters."""
-    parser.add_argument("--all", action="store_true", help="every letter: needed where no filter is given")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    """Declare the arguments other than the filters."""
+    parser.add_argument("--all", action="store_true", help="delete every letter; required without a filter")
+    parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def main(options: argparse.Namespace, file: Path, wanted: LetterFilter) -> int:
-    """Delete the letters meant. Raises `QueryRefused` and `EnvironmentFault`."""
+    """Delete the selected letters. Raises `QueryRefused` and `EnvironmentFault`."""
     if wanted.empty and not options.all:
         raise QueryRefused("purge deletes for good: give numbers, a filter such as --reason, or --all")
     if not is_there(file):
@@ -34,7 +34,7 @@ def main(options: argparse.Namespace, file: Path, wanted: LetterFilter) -> int:
             refuse_missing(connection, wanted)
             return _purge(connection, wanted, ask=not options.yes)
     except sqlite3.Error as error:
-        raise EnvironmentFault(f"{file}: {error}; what was deleted before is deleted") from error
+        raise EnvironmentFault(f"{file}: {error}; letters deleted before this error stay deleted") from error
 
 
 def _open(file: Path) -> sqlite3.Connection:
@@ -43,7 +43,7 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _purge(connection: sqlite3.Connection, wanted: LetterFilter, *, ask: bool) -> int:
-    # What comes after the question was asked was not asked about.
+    # `last_id` excludes letters that arrive after the question, because the user has not confirmed them.
     ((count, last_id),) = connection.execute(
         f"SELECT count(*), max(id) FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - our own words
         wanted.parameters,
@@ -68,6 +68,6 @@ def _purge(connection: sqlite3.Connection, wanted: LetterFilter, *, ask: bool) -
 
 def _confirmed(letters: str) -> bool:
     if not sys.stdin.isatty():
-        raise QueryRefused(f"{letters} would be deleted; where nobody can be asked, --yes says so")
+        raise QueryRefused(f"{letters} would be deleted; without a terminal, confirm it with --yes")
     print(f"delete {letters} for good? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

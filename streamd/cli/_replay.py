@@ -1,4 +1,4 @@
-"""`streamd dead-letters replay`: letters through the pipelines of the present configuration once more."""
+"""`streamd dead-letters replay`: sends letters through the pipelines of the current configuration again."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ from streamd.core.ack import Status
 from streamd.dead_letters.filter import LetterFilter
 from streamd.dead_letters.reader import missing
 
-if TYPE_CHECKING:  # these load every component, which looking at letters does not need
+if TYPE_CHECKING:  # these imports load every component, and reading letters does not need them
     from streamd.config import Loaded
     from streamd.replay.letters import ReplayPlan
     from streamd.replay.outcome import Outcome
@@ -23,19 +23,22 @@ if TYPE_CHECKING:  # these load every component, which looking at letters does n
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments beside the filters."""
-    parser.add_argument("--limit", type=positive, metavar="N", help="at most N, the oldest first")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    """Declare the arguments other than the filters."""
+    parser.add_argument("--limit", type=positive, metavar="N", help="replay at most N letters, oldest first")
+    parser.add_argument("--dry-run", action="store_true", help="only show which letters would be sent")
     parser.add_argument(
         "--json",
         action="store_true",
-        help="the outcome as one JSON object; on stderr, its last line, where a sink prints to stdout",
+        help="print the outcome as one JSON object; if a sink prints to stdout, as the last line on stderr",
     )
-    parser.add_argument("--config", metavar="FILE", help="the configuration whose pipelines are meant")
+    parser.add_argument("--config", metavar="FILE", help="the configuration with the pipelines")
 
 
 def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
-    """Replay the letters meant. 0 where none of them is left; raises `ConfigError`, `EnvironmentFault`."""
+    """Replay the selected letters. Returns 0 if none of them is left, else 1.
+
+    Raises `ConfigError`, `EnvironmentFault` and `QueryRefused`.
+    """
     from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - only this action loads components
     from streamd.replay.letters import plan  # noqa: PLC0415
 
@@ -45,7 +48,7 @@ def main(options: argparse.Namespace, wanted: LetterFilter) -> int:
         refuse_missing(connection, wanted)
         planned = plan(connection, wanted, options.limit)
     if options.dry_run:
-        return _say_plan(planned, loaded, as_json=options.json)
+        return _print_plan(planned, loaded, as_json=options.json)
     return send(planned, loaded, as_json=options.json)
 
 
@@ -59,7 +62,7 @@ def refuse_missing(connection: sqlite3.Connection, wanted: LetterFilter) -> None
 
 
 def send(planned: "ReplayPlan", loaded: "Loaded", *, as_json: bool) -> int:
-    """Replay the plan and print its outcome. 0 if none of its letters is left."""
+    """Replay the plan and print its outcome. Returns 0 if none of its letters is left, else 1."""
     from streamd.logs import logs  # noqa: PLC0415 - only a replay needs every component
     from streamd.replay.replay import Replay  # noqa: PLC0415
 
@@ -68,15 +71,15 @@ def send(planned: "ReplayPlan", loaded: "Loaded", *, as_json: bool) -> int:
     outcome = _run(replay) if planned.letters else replay.outcome
     for difference in outcome.differences:
         print(f"streamd: books do not balance: {difference}", file=sys.stderr)
-    # Whoever reads standard output reads records there, whether there were letters this time or not.
+    # With a stdout sink, standard output carries records only, even if no letter was replayed.
     printing = any(sink.type == "stdout" for sink in loaded.config.sinks.values())
-    _say_outcome(outcome, planned, sys.stderr if printing else sys.stdout, as_json=as_json)
+    _print_outcome(outcome, planned, sys.stderr if printing else sys.stdout, as_json=as_json)
     return 0 if outcome.gone == planned.letters and not outcome.differences else 1
 
 
 def _run(replay: "Replay") -> "Outcome":
-    """Run it to its end, or to what a stop still lets end when a signal comes; a second one ends at once."""
-    import uvloop  # noqa: PLC0415 - as above
+    """Run the replay. A signal stops it, and a second signal ends the process at once."""
+    import uvloop  # noqa: PLC0415 - only a replay needs it
 
     async def run() -> "Outcome":
         loop = asyncio.get_running_loop()
@@ -106,8 +109,8 @@ def _progress(total: int, cleanup: ExitStack) -> Callable[[int], None]:
     return lambda done: bar.update(task, completed=done)
 
 
-def _say_plan(plan: "ReplayPlan", loaded: "Loaded", *, as_json: bool) -> int:
-    from streamd.replay.ways import why_not  # noqa: PLC0415 - as above
+def _print_plan(plan: "ReplayPlan", loaded: "Loaded", *, as_json: bool) -> int:
+    from streamd.replay.ways import why_not  # noqa: PLC0415 - loads every component
 
     ways = [(origin, count, why_not(loaded, origin)) for origin, count in plan.origins.items()]
     if as_json:
@@ -119,12 +122,12 @@ def _say_plan(plan: "ReplayPlan", loaded: "Loaded", *, as_json: bool) -> int:
             to = f" to the sink {origin.sink!r} only" if origin.sink is not None else ""
             by = f"the pipeline {origin.pipeline!r}" if origin.pipeline is not None else "every pipeline"
             entry = f"its codec through {by}" if origin.kind == "frame" else f"the first step of {by}"
-            way = f"cannot: {why}" if why else f"from {entry}{to}"
+            way = f"cannot be replayed: {why}" if why else f"from {entry}{to}"
             print(f"  {count:,} of the source {origin.source!r}: {way}")
     return 1 if any(why for _, _, why in ways) else 0
 
 
-def _say_outcome(outcome: "Outcome", plan: "ReplayPlan", out: TextIO, *, as_json: bool) -> None:
+def _print_outcome(outcome: "Outcome", plan: "ReplayPlan", out: TextIO, *, as_json: bool) -> None:
     fates = outcome.fates
     numbers = {
         "letters": plan.letters,
@@ -142,10 +145,10 @@ def _say_outcome(outcome: "Outcome", plan: "ReplayPlan", out: TextIO, *, as_json
     explained = {
         "stored": "stored, and no longer in the dead letters",
         "filtered": "filtered, and no longer in the dead letters",
-        "rejected": "rejected again: in the dead letters with their present reason, under new numbers",
+        "rejected": "rejected again: in the dead letters with the new reason, under new numbers",
         "kept": "not stored in every sink: still in the dead letters",
-        "not_reached": "not looked at: still in the dead letters",
-        "unconfirmed": "records of them sent, but their connection broke: the peer may not have read them",
+        "not_reached": "not reached: still in the dead letters",
+        "unconfirmed": "records sent over a connection that broke: the peer may not have read them",
     }
     print(f"{_letters(plan.letters)}:" if plan.letters else "no dead letters match", file=out)
     for name, words in explained.items():

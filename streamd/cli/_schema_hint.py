@@ -1,4 +1,4 @@
-"""What a question could have meant: the tables and columns there are, and the files that were looked at."""
+"""Hints for a query with an unknown table or column: the existing names and the files searched."""
 
 import difflib
 import re
@@ -12,11 +12,11 @@ from streamd.sqlite.table import quote
 
 _WRONG = re.compile(r"no such (table|column): (.*)", re.DOTALL)
 _MOST_SHOWN = 40
-"""Names of one list; a database may have thousands."""
+"""The most names in one list, because a database may have thousands."""
 
 
 class Place(NamedTuple):
-    """A table or view. `schema` is empty where its bare name means it."""
+    """A table or view. `schema` is empty if the name alone selects it."""
 
     schema: str
     name: str
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
 
 def with_hint(refused: QueryRefused, connection: sqlite3.Connection, sql: str) -> QueryRefused:
-    """The refusal of a name that is unknown, with the names that are known; of anything else as it is."""
+    """The refusal with the known names added if it is about an unknown name, else unchanged."""
     found = _WRONG.match(str(refused))
     if found is None:
         return refused
@@ -42,7 +42,7 @@ def with_hint(refused: QueryRefused, connection: sqlite3.Connection, sql: str) -
 
 
 def tables_of(connection: sqlite3.Connection) -> str:
-    """The tables there are, for a sentence."""
+    """The existing tables as a list for a sentence, or `none`."""
     with only_reading(connection):
         return _list([str(place) for place in _places(connection)]) or "none"
 

@@ -1,8 +1,9 @@
-r"""Standard input, output and error of a command: whatever they are, no command ends in a traceback.
+r"""Standard input, output and error of a command. A fault of a stream never ends in a traceback.
 
 - A character that the encoding of the terminal or the locale does not have is written as `\u6570`.
-- Rows and documents for programs are UTF-8, whatever the locale is, unless a terminal shows them.
-- An output that is closed or full is an `EnvironmentFault`. A reader that has gone is `BrokenPipeError`.
+- Rows and documents for programs are UTF-8 in every locale, except on a terminal.
+- A closed or full output raises `EnvironmentFault`. An output whose reader has closed it raises
+  `BrokenPipeError`.
 """
 
 import io
@@ -16,7 +17,7 @@ from streamd.core.errors import EnvironmentFault, StreamdError
 
 
 class _Output(io.FileIO):
-    """Standard output. A non-blocking one is waited for."""
+    """Standard output. If it is non-blocking and full, a write waits."""
 
     def write(self, data: bytes, /) -> int:  # type: ignore[override]  # bytes-like, as the base class has it
         try:
@@ -30,7 +31,7 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error. What it does not take is lost: there is no other place to say so."""
+    """Standard error. Text that cannot be written is lost, because there is no other place to report it."""
 
     def write(self, data: bytes, /) -> int:  # type: ignore[override]  # the same
         with suppress(OSError):
@@ -39,16 +40,16 @@ class _Errors(io.FileIO):
 
 
 def take(*, daemon: bool) -> None:
-    """Guard the streams of this process. Streams that a test has put in their place are left alone.
+    """Guard the streams of this process. Streams that a test has replaced are not changed.
 
-    A closed stream leaves its number to the next file that is opened, which may be a database: `/dev/null`
-    takes it first. Writing to a closed output fails, but for a `daemon`, which needs none.
+    The descriptor of a closed stream would be reused by the next opened file, such as a database, so it is
+    opened on `/dev/null`. Writing to a closed standard output fails, except in a `daemon`, which needs none.
     """
-    _occupy(0, os.O_WRONLY)  # so that reading it is an error and not an empty input
+    _occupy(0, os.O_WRONLY)  # write-only, so that reading a closed input is an error, not an empty input
     _occupy(1, os.O_RDONLY)
     _occupy(2, os.O_WRONLY)
     if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin is sys.__stdin__:
-        sys.stdin.reconfigure(errors="backslashreplace")  # an answer to a question may be anything
+        sys.stdin.reconfigure(errors="backslashreplace")  # an answer may contain any bytes
     if sys.stdout is sys.__stdout__ and not (daemon and sys.stdout is None):
         sys.stdout = _text(_Output(1, "wb", closefd=False), sys.stdout)
     if sys.stderr is sys.__stderr__:
@@ -56,7 +57,7 @@ def take(*, daemon: bool) -> None:
 
 
 def settle() -> None:
-    """Write out what waits. Raises `EnvironmentFault` or `BrokenPipeError`; nothing waits any more then."""
+    """Flush standard output. Raises `EnvironmentFault` or `BrokenPipeError`; the rest is then discarded."""
     if sys.stdout is None:
         return
     try:
@@ -67,7 +68,7 @@ def settle() -> None:
 
 
 def drop() -> None:
-    """Forget what waits for standard output: Python would try once more at its end, and fail."""
+    """Discard the buffer of standard output. Python would try to write it again at exit, and fail."""
     if isinstance(getattr(getattr(sys.stdout, "buffer", None), "raw", None), _Output):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         with suppress(OSError, StreamdError):
@@ -75,13 +76,13 @@ def drop() -> None:
 
 
 def drop_if_stuck() -> None:
-    """Write out what waits, or forget it: an error of the command itself is what has to be said."""
+    """Flush standard output, or discard its buffer. A fault is ignored in favour of the command's error."""
     with suppress(OSError, StreamdError):
         settle()
 
 
 def for_programs(out: TextIO | None = None) -> TextIO:
-    """`out` (standard output) for rows or a document that a program reads: UTF-8 but on a terminal."""
+    """`out` (default: standard output), set to UTF-8 unless it is a terminal. For output read by programs."""
     out = out or sys.stdout
     if isinstance(out, io.TextIOWrapper) and not out.isatty():
         out.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -89,7 +90,7 @@ def for_programs(out: TextIO | None = None) -> TextIO:
 
 
 def read_text() -> str:
-    """All of standard input, which is UTF-8. Raises `EnvironmentFault`."""
+    """The whole text of standard input, decoded as UTF-8. Raises `EnvironmentFault`."""
     try:
         if isinstance(sys.stdin, io.StringIO):
             return sys.stdin.read()
@@ -102,12 +103,12 @@ def read_text() -> str:
 
 
 def input_bytes() -> AbstractContextManager[BinaryIO]:
-    """Standard input as bytes; of a closed one every read fails."""
+    """Standard input as a binary file. If it is closed, every read fails."""
     return open(0, "rb", closefd=False) if sys.stdin is None else nullcontext(sys.stdin.buffer)
 
 
 def argument(text: str) -> str:
-    """An argument that holds text and no path: UTF-8 where its bytes are that, else what the locale says."""
+    """An argument that is text and no path, decoded as UTF-8 if possible, else in the locale's encoding."""
     try:
         return os.fsencode(text).decode()
     except UnicodeError:

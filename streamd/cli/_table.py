@@ -1,6 +1,6 @@
-"""Rows for people and for programs: a table on a terminal, TSV, JSON lines or CSV elsewhere.
+"""Prints rows: as a table on a terminal, and as TSV, JSON lines or CSV elsewhere.
 
-What is shown came from the network. No byte of it reaches a terminal as a control sequence.
+The values came from the network. None of their bytes reaches a terminal as a control sequence.
 """
 
 import base64
@@ -21,14 +21,14 @@ Style = Literal["auto", "table", "json", "csv"]
 """`auto`: a table on a terminal, TSV (tab-separated, one header line) elsewhere."""
 
 _ROWS_PER_TABLE = 200
-"""A terminal table needs its rows in memory to know their widths, so a long result is several tables."""
+"""A table needs its rows in memory to compute widths, so a long result is printed as several tables."""
 
 _PLAIN_WIDTH = 200
-"""Of a table where there is no terminal to fit into."""
+"""The width of a table without a terminal."""
 
 
 def text_of(value: object) -> str:
-    """One SQLite value as text; NULL is empty, bytes are UTF-8 or, where they are not, `x'…'`."""
+    """One SQLite value as text. NULL is empty, and bytes that are not UTF-8 are written as `x'…'`."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -40,18 +40,16 @@ def text_of(value: object) -> str:
 
 
 def json_line(columns: Sequence[str], row: Sequence[object], encoding: str = "utf-8") -> str:
-    """One row as a JSON object. Bytes are base64 always, so that a reader need not guess."""
+    """One row as a JSON object. Bytes are always base64, so that a reader need not guess."""
     values = (base64.b64encode(value).decode() if isinstance(value, bytes) else value for value in row)
     return escape_json(msgspec.json.encode(dict(zip(columns, values, strict=True))).decode(), encoding)
 
 
 def escape_json(line: str, encoding: str = "utf-8") -> str:
-    """JSON of one line, the same value, with nothing in it that a terminal would act on, nor anything that
-    `encoding` does not have.
-    """
+    """The same JSON value with control characters, and characters that `encoding` lacks, as escapes."""
     if not line.isprintable():
         line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
-        line = line.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+        line = line.replace("\x7f", "\\u007f")  # the only control character that JSON does not escape
     try:
         line.encode(encoding)
     except UnicodeEncodeError:
@@ -62,7 +60,7 @@ def escape_json(line: str, encoding: str = "utf-8") -> str:
 def write_rows(
     columns: Sequence[str], rows: Iterable[Sequence[object]], style: Style, out: TextIO | None = None
 ) -> None:
-    """Write all rows to `out` (standard output) as they come; only a terminal table holds some back."""
+    """Write all rows to `out` (default: standard output) one at a time; a table holds back some rows."""
     out = out or sys.stdout
     terminal = out.isatty()
     if not terminal and style != "table":
@@ -71,7 +69,7 @@ def write_rows(
         names, encoding = distinct(columns), out.encoding or "utf-8"
         out.writelines(json_line(names, row, encoding) + "\n" for row in rows)
     elif style == "csv":
-        shown: Callable[[str], str] = escape if terminal else str  # exact in a file, harmless on a screen
+        shown: Callable[[str], str] = escape if terminal else str  # exact in a file, escaped on a terminal
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([shown(name) for name in columns])
         writer.writerows([shown(text_of(value)) for value in row] for row in rows)
@@ -84,7 +82,7 @@ def write_rows(
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """The names with `_2`, `_3` … behind those that come again, as keys of one object must differ."""
+    """The names with `_2`, `_3` … appended to repeated ones, because keys of one object must differ."""
     found: list[str] = []
     for name in names:
         candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))

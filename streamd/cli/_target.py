@@ -1,4 +1,4 @@
-"""Where `streamd send` sends to: `udp://host:port`, `tcp://host:port` or `unix:///path`."""
+"""The receiver of `streamd send`: `udp://host:port`, `tcp://host:port` or `unix:///path`."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,13 +11,13 @@ from streamd.core.settings import Address, parse_address
 Protocol = Literal["udp", "tcp", "unix"]
 _KNOWN = "udp://HOST:PORT, tcp://HOST:PORT and unix:///PATH"
 _OTHERS = {
-    "tls": "send speaks no TLS; openssl s_client -quiet -connect HOST:PORT does",
-    "file": "a file is named by its path alone",
+    "tls": "send has no TLS; use openssl s_client -quiet -connect HOST:PORT",
+    "file": "name a file by its path alone",
 }
 
 
 class Target(NamedTuple):
-    """A receiver."""
+    """A receiver: its protocol, and its address or the path of its socket."""
 
     protocol: Protocol
     to: Address | Path
@@ -27,12 +27,12 @@ class Target(NamedTuple):
 
 
 def is_url(text: str) -> bool:
-    """Whether it is meant as a receiver and not as a file."""
+    """Whether the word is the URL of a receiver, not a file."""
     return "://" in text
 
 
 def target(url: str) -> Target:
-    """The receiver that a URL means. Raises `ConfigError`."""
+    """The receiver of a URL. Raises `ConfigError`."""
     scheme, _, rest = url.partition("://")
     protocol = scheme.lower()
     if protocol in ("udp", "tcp"):
@@ -45,4 +45,4 @@ def target(url: str) -> Target:
             raise ConfigError(f"{escape(url)}: a unix socket is a path, like unix:///run/lab.sock")
         return Target("unix", Path(unquote(rest)))
     why = _OTHERS.get(protocol, f"there is no {escape(scheme)}://")
-    raise ConfigError(f"{escape(url)}: {why}; send knows {_KNOWN}")
+    raise ConfigError(f"{escape(url)}: {why}; send accepts {_KNOWN}")

@@ -1,4 +1,4 @@
-"""A configuration told back: what flows from where to where, and what follows from it."""
+"""Describes a configuration: its paths, its pipelines with their parts, and notes."""
 
 import os
 from typing import Any
@@ -13,12 +13,12 @@ from streamd.host.rehearsal import outputs
 from streamd.net.tls_files import Credential
 
 _COMMON = frozenset({"type", "buffer", "batch", "listen", "codec", "framing", "schema_name", "path"})
-"""Fields of sources and sinks that have words of their own here."""
+"""Fields of sources and sinks that are described separately here."""
 _TLS_FILES = ("cert", "key", "ca", "client_ca")
 
 
 def describe(loaded: Loaded) -> dict[str, Any]:
-    """Everything `check` tells, for programs."""
+    """The description as values for JSON."""
     config = loaded.config
     return {
         "path": str(loaded.path.absolute()),
@@ -47,31 +47,31 @@ def describe(loaded: Loaded) -> dict[str, Any]:
 
 
 def lines(loaded: Loaded, encoding: str) -> list[str]:
-    """The same for people, in characters that `encoding` has."""
-    told = describe(loaded)
+    """The description as lines for people, in characters that `encoding` has."""
+    facts = describe(loaded)
     text = [
-        f"configuration  {told['path']}",
-        *(f"and            {escape(file)}" for file in told["conf_d"]),
-        f"files beside   {told['base_dir']}",
-        f"state folder   {told['state_dir']}",
-        f"admin          {told['admin'] or 'off'}",
-        f"control socket {told['control'] or 'off'}",
-        f"ledger         {told['outputs']['ledger']}",
-        f"dead letters   {told['outputs']['dead_letters']}",
-        f"buffers        at most {size(told['buffers_bytes'])} in all",
+        f"configuration  {facts['path']}",
+        *(f"and            {escape(file)}" for file in facts["conf_d"]),
+        f"files beside   {facts['base_dir']}",
+        f"state folder   {facts['state_dir']}",
+        f"admin          {facts['admin'] or 'off'}",
+        f"control socket {facts['control'] or 'off'}",
+        f"ledger         {facts['outputs']['ledger']}",
+        f"dead letters   {facts['outputs']['dead_letters']}",
+        f"buffers        at most {size(facts['buffers_bytes'])} in all",
     ]
     text += [
         f"{'reads' if not place else '':<15}{escape(line)}"
-        for place, line in enumerate(_lines(told["files"]))
+        for place, line in enumerate(_lines(facts["files"]))
     ]
-    text += drawing(told["pipelines"], encoding)
-    if told["notes"]:
-        text += ["", "notes", *(f"  {note}" for note in told["notes"])]
+    text += drawing(facts["pipelines"], encoding)
+    if facts["notes"]:
+        text += ["", "notes", *(f"  {note}" for note in facts["notes"])]
     return text
 
 
 def _files(loaded: Loaded) -> dict[str, str]:
-    """What the configuration names beside its outputs: who needs it, and where it is, absolute."""
+    """The files that the configuration reads: by the part that names it, the absolute path."""
     config = loaded.config
     found: dict[str, str] = {}
     for name, source in config.sources.items():
@@ -99,7 +99,7 @@ def _lines(files: dict[str, str]) -> list[str]:
 
 
 def _path_of(loaded: Loaded, settings: Any) -> str:
-    """Of a source: a unix socket is made in the state folder, a file is read beside the configuration."""
+    """The path of a source: a unix socket in the state folder, or a file in the configuration's folder."""
     folder = loaded.base_dir if settings.type == "file" else loaded.state_dir
     path: str = settings.path
     return os.path.abspath(folder / path)  # noqa: PTH100 - keeps links as written
@@ -133,7 +133,7 @@ def _sink(loaded: Loaded, name: str) -> str:
 
 
 def _others(loaded: Loaded, kind: str, name: str) -> list[str]:
-    """The component's own keys, as they are written."""
+    """The component's own keys, as written in the file."""
     written: dict[str, Any] = loaded.written.document[kind][name]
     return [
         f"{key} = {_toml(value)}" for key, value in written.items() if key not in _COMMON and key != "schema"

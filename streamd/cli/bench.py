@@ -1,4 +1,4 @@
-"""`streamd bench`: measures the daemon on this machine, each figure beside a baseline of the same run."""
+"""`streamd bench`: measures the daemon on this machine, with a baseline in the same run for comparison."""
 
 import argparse
 import json
@@ -49,30 +49,30 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = (
-        "Everything runs on 127.0.0.1 against real daemons and takes about nine minutes. CPU seconds a"
-        " million records are the figure to compare: on a shared machine rates say little. A goal that is"
-        " missed is shown, not an error; records that are missing and books that do not hold are."
+        "All scenarios run on 127.0.0.1 against real daemons and take about nine minutes. Compare the CPU"
+        " seconds per million records, because rates vary on a shared machine. A missed goal is reported, but"
+        " is no error. Missing records, and books that do not balance, are errors."
     )
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME",
-                        help=f"measure these only: {', '.join(SCENARIOS)}")  # fmt: skip
+                        help=f"measure only these scenarios: {', '.join(SCENARIOS)}")  # fmt: skip
     parser.add_argument("--quick", action="store_true",
-                        help="small counts, to see that it works; no goal is judged")  # fmt: skip
+                        help="use small counts for a trial run; goals are not judged")  # fmt: skip
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), metavar="FOLDER",
-                        help="where the databases are put meanwhile (default %(default)s)")  # fmt: skip
+                        help="the folder of the temporary databases (default %(default)s)")  # fmt: skip
     parser.add_argument("--json", metavar="FILE",
-                        help="where everything measured goes (default bench-<date>.json)")  # fmt: skip
+                        help="the file for all measurements (default bench-<date>.json)")  # fmt: skip
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Measure and print; 1 where a scenario could not be measured or its books do not hold."""
+    """Measure and print. Raises `EnvironmentFault` if a scenario fails or its books do not balance."""
     at = datetime.now(UTC)
     output = Path(options.json or f"bench-{at:%Y-%m-%d-%H%M%S}.json")
     facts = machine.facts(_writable(options.dir, output))
     rows: list[Row] = []
     trouble = ""
     with ExitStack() as cleanup:
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that children are ended
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cleanup ends the children
         cleanup.callback(signal.signal, signal.SIGTERM, before)
         step = _progress(cleanup)
         plan = (Plan.quick if options.quick else Plan)(step=step, parent=options.dir.absolute())
@@ -98,7 +98,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def text(rows: Sequence[Row], width: int) -> str:
-    """A table by the width of the terminal, and the notes below it."""
+    """The table, laid out for the width of the terminal, and the notes below it."""
     lines = list(laid_out(report.HEAD, report.table(rows), [False] * len(report.HEAD), width))
     lines.append("")
     for note in report.notes(rows):
@@ -107,7 +107,7 @@ def text(rows: Sequence[Row], width: int) -> str:
 
 
 def _writable(folder: Path, output: Path) -> Path:
-    """The folder. Raises `EnvironmentFault` now rather than when all is measured."""
+    """The folder. Raises `EnvironmentFault` before the measurements if folder or output is not writable."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -118,7 +118,7 @@ def _writable(folder: Path, output: Path) -> Path:
 
 
 def _progress(cleanup: ExitStack) -> Callable[[str], None]:
-    """What is measured and for how long already, on a terminal only."""
+    """A display of the current scenario and its elapsed time, on a terminal only."""
     if not sys.stderr.isatty():
         return lambda _: None
     from rich import progress  # noqa: PLC0415 - only a terminal needs it

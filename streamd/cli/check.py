@@ -1,4 +1,4 @@
-"""`streamd check`: everything that can be known of a configuration without running it."""
+"""`streamd check`: checks a configuration, and rehearses its start on this host."""
 
 import argparse
 import io
@@ -29,17 +29,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offline",
         action="store_true",
-        help="do not try what a start would open: ports, files, folders, tables",
+        help="do not try to open ports, files, folders and tables as a start would",
     )
     parser.add_argument(
         "--resolved", action="store_true", help="print the configuration with every default, as TOML"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text or TOML")
-    parser.epilog = "Exit code: 0 good, 1 this host refuses something, 2 the configuration is wrong."
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text or TOML")
+    parser.epilog = "Exit code: 0 good, 1 a start would fail on this host, 2 the configuration is wrong."
 
 
 def main(args: argparse.Namespace) -> int:
-    """0 good, 1 where this host would refuse something, 2 where the configuration is wrong."""
+    """Returns 0 if a start would succeed, 1 if this host would refuse it, 2 if the configuration is wrong."""
     path = config.find(args.config)
     service = installed_service.installed(path.absolute())
     if service is not None:
@@ -74,16 +74,16 @@ def main(args: argparse.Namespace) -> int:
         trial = rehearsal.rehearse(loaded, made, dead_letters, databases, sockets, service)
         faults, changes = trial.faults, trial.changes
     if args.json:
-        told = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}
-        told["socket_unit"] = socket_unit.describe() if socket_unit is not None else None
-        print(json.dumps(told, indent=2))
+        document = {"ok": not faults, "faults": faults, "changes": changes, **_topology.describe(loaded)}
+        document["socket_unit"] = socket_unit.describe() if socket_unit is not None else None
+        print(json.dumps(document, indent=2))
     else:
         _print(loaded, socket_unit, changes, faults)
     return 1 if faults else 0
 
 
 def _checked(path: Path, databases: Databases) -> tuple[Loaded, Components, DeadLetters]:
-    """The configuration, and what it makes. Raises `ConfigError` with everything that is wrong."""
+    """The configuration and its components. Raises `ConfigError` with all problems."""
     loaded = config.load(path)
     settings = loaded.config.dead_letters
     dead_letters = DeadLetters(loaded.state_dir / settings.path, settings, databases)
@@ -94,7 +94,7 @@ def _checked(path: Path, databases: Databases) -> tuple[Loaded, Components, Dead
 
 
 def _print_lines(lines: Sequence[str]) -> None:
-    """Folded to the terminal: what goes on stands below the words that follow a part's name."""
+    """Print lines, folded for the terminal and indented to the text after the name at their start."""
     width = width_of(sys.stdout, sys.maxsize)
     for line in lines:
         head = re.match(r"  (?=\S)|\S.*?\s{2,}|\W+", line)
@@ -104,7 +104,7 @@ def _print_lines(lines: Sequence[str]) -> None:
 
 def _print_resolved(loaded: Loaded, *, as_json: bool) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # no other is TOML
+        sys.stdout.reconfigure(encoding="utf-8")  # TOML is always UTF-8
     print((resolved_json if as_json else resolved)(loaded), end="")
 
 
@@ -112,7 +112,7 @@ def _print(
     loaded: Loaded, socket_unit: SocketUnit | None, changes: Sequence[str], faults: Sequence[str]
 ) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that does not know some character
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals without some characters
     _print_lines(_topology.lines(loaded, sys.stdout.encoding))
     if socket_unit is not None:
         _print_lines(["", *socket_unit.lines()])

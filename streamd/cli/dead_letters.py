@@ -1,4 +1,4 @@
-"""`streamd dead-letters`: frames and records that were rejected: shown, edited, replayed, purged."""
+"""`streamd dead-letters`: shows, edits, replays and purges rejected frames and records."""
 
 import argparse
 import sqlite3
@@ -31,52 +31,54 @@ _LISTED = ("id", "received_at", "source", "peer", "stage", "reason", "detail", "
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    listing = actions.add_parser("list", help="the newest first, payloads shortened")
+    listing = actions.add_parser("list", help="list letters, newest first, with shortened payloads")
     _add_filters(listing)
     listing.add_argument(
-        "--limit", type=positive, default=50, metavar="N", help="at most N (default %(default)s)"
+        "--limit", type=positive, default=50, metavar="N", help="list at most N letters (default %(default)s)"
     )
-    listing.add_argument("--json", action="store_true", help="one JSON object a line, payloads whole")
-    count = actions.add_parser("count", help="how many there are of each source, stage and reason")
+    listing.add_argument(
+        "--json", action="store_true", help="print one JSON object a line, with whole payloads"
+    )
+    count = actions.add_parser("count", help="count letters by source, stage and reason")
     _add_filters(count)
-    count.add_argument("--json", action="store_true", help="one JSON object a line")
-    show = actions.add_parser("show", help="one of them, whole")
-    show.add_argument("id", type=positive, metavar="ID", help="its number in the list")
+    count.add_argument("--json", action="store_true", help="print one JSON object a line")
+    show = actions.add_parser("show", help="show one whole letter")
+    show.add_argument("id", type=positive, metavar="ID", help="the letter's number in the list")
     form = show.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="a JSON object")
-    form.add_argument("--raw", action="store_true", help="only the payload, byte for byte")
+    form.add_argument("--json", action="store_true", help="print a JSON object")
+    form.add_argument("--raw", action="store_true", help="print only the payload, byte for byte")
     purge = actions.add_parser("purge", help="delete letters for good")
     _add_ids(purge)
     _add_filters(purge)
     _purge.add(purge)
-    replay = actions.add_parser("replay", help="send letters through the pipelines once more")
+    replay = actions.add_parser("replay", help="send letters through the pipelines again")
     _add_ids(replay)
     _add_filters(replay)
     _replay.add(replay)
-    _edit.add(actions.add_parser("edit", help="mend the content of one in your editor, and replay it"))
+    _edit.add(actions.add_parser("edit", help="edit the content of one letter, and replay it"))
     for action in (listing, count, show, purge):
         add_file_options(action, "the dead letters' file, without a configuration")
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("ids", type=positive, nargs="*", metavar="ID", help="only these, by their numbers")
+    parser.add_argument("ids", type=positive, nargs="*", metavar="ID", help="only letters with these numbers")
 
 
 def _add_filters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", help="only this reason, like json:syntax")
-    parser.add_argument("--source", help="only from this source")
-    parser.add_argument("--stage", help="only from this stage: framing, decode, a step's name, sink")
-    parser.add_argument("--pipeline", help="only from this pipeline")
+    parser.add_argument("--reason", help="only letters with this reason, such as json:syntax")
+    parser.add_argument("--source", help="only letters from this source")
+    parser.add_argument("--stage", help="only letters from this stage: framing, decode, a step's name, sink")
+    parser.add_argument("--pipeline", help="only letters from this pipeline")
     parser.add_argument(
         "--since",
         type=_since,
         metavar="TIME",
-        help="received since: 10m (ago) or an RFC 3339 time",
+        help="only letters received since TIME: 10m (ago) or an RFC 3339 time",
     )
 
 
 def _since(text: str) -> str:
-    """The moment meant, as the table writes moments; for argparse."""
+    """The given time in the format of the table, for argparse."""
     try:
         return moment(text, time.time(), timezone="UTC")
     except ValueError as error:
@@ -126,7 +128,7 @@ def _list(connection: sqlite3.Connection, options: argparse.Namespace) -> None:
 def _for_a_screen(
     rows: list[tuple[Any, ...]],
 ) -> tuple[tuple[str, ...], Iterator[tuple[Any, ...]]]:
-    """Without the columns that are empty in every row, and times without their fractions of a second."""
+    """Rows for a terminal: without columns that are empty in every row and without fractions of seconds."""
     kept = [i for i in range(len(_LISTED)) if not rows or any(row[i] for row in rows)]
     at = _LISTED.index("received_at")
     short = [(*row[:at], f"{row[at][:19].replace('T', ' ')}Z", *row[at + 1 :]) for row in rows]

@@ -1,4 +1,4 @@
-"""`streamd doctor`: what this host does to this configuration, and the lines that mend it."""
+"""`streamd doctor`: finds settings of this host that harm a configuration, and prints how to correct them."""
 
 import argparse
 import json
@@ -48,33 +48,33 @@ CHECKS = (
     backlog,
     python,
 )
-"""Among findings of one severity those of the first come first."""
+"""In the order in which findings of one severity are printed."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     parser.epilog = "Changes nothing. Exit code: 0 no problem, 1 a problem, 2 the configuration is wrong."
 
 
 def main(args: argparse.Namespace) -> int:
-    """0 where nothing is a problem, 1 where something is. Raises `ConfigError`."""
+    """Returns 0 if no finding is a problem, else 1. Raises `ConfigError`."""
     path = config.find(args.config).absolute()
     host = Host(path)
-    if host.is_service:  # it has no `state_dir` of its own then, but systemd's
+    if host.is_service:  # systemd sets the default of `state_dir` for the service
         os.environ.setdefault("STATE_DIRECTORY", str(units.STATE_DIR))
     findings = examine(path, host)
     has_problem = any(finding.severity == "problem" for finding in findings)
     if args.json:
-        told = {"ok": not has_problem, "findings": [asdict(finding) for finding in findings]}
-        print(json.dumps(told, indent=2))
+        document = {"ok": not has_problem, "findings": [asdict(finding) for finding in findings]}
+        print(json.dumps(document, indent=2))
     else:
         _print(findings)
     return int(has_problem)
 
 
 def examine(path: Path, host: Host) -> list[Finding]:
-    """Everything that was found, most important first. Raises `ConfigError`."""
+    """The findings of all checks, most important first. Raises `ConfigError`."""
     loaded = config.load(path)
     findings = [finding for check in CHECKS for finding in check.look(loaded, host)]
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

@@ -1,4 +1,4 @@
-"""`streamd install-service`: systemd's files for this interpreter and this configuration."""
+"""`streamd install-service`: writes systemd units for this interpreter and this configuration."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ _HIDDEN = {
     "ProtectHome=": ("/home", "/root", "/run/user"),
     "PrivateTmp=": ("/tmp", "/var/tmp"),  # noqa: S108 - nothing is written there
 }
-"""What the service does not see, by the line of its unit that hides it."""
+"""Folders that the service cannot see, by the line of its unit that hides them."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +29,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         type=Path,
-        help=f"the service's configuration (default {units.CONFIG}, an example where there is none)",
+        help=f"the service's configuration (default {units.CONFIG}, written as an example if missing)",
     )
     add_prefix(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print the files, write none")
+    parser.add_argument("--dry-run", action="store_true", help="print the files, and write none")
 
 
 def add_prefix(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def add_prefix(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write the files and say what to run next. Raises `ConfigError` or `EnvironmentFault`."""
+    """Write the files and print the next commands. Raises `ConfigError` or `EnvironmentFault`."""
     prefix: Path = args.prefix.absolute()
     path: Path = (args.config or units.CONFIG).absolute()
     staged = below(prefix, path)
@@ -53,12 +53,11 @@ def main(args: argparse.Namespace) -> int:
     else:
         loaded = config.load(EXAMPLE)
         files[path] = EXAMPLE.read_text()
-    # The path it was started by: what that is a link to knows nothing of the virtual environment.
-    python = Path(sys.executable)
+    python = Path(sys.executable)  # not resolved: the target of the link is outside the virtual environment
     refuse_unreachable([python, Path(sys.base_prefix), Path(streamd.__file__).parent])
     refuse_incomplete(python)
     if hidden := _hidden(path):
-        raise EnvironmentFault(f"{path}: the service could not read it ({hidden}): move it to {units.CONFIG}")
+        raise EnvironmentFault(f"{path}: the service cannot read it ({hidden}): move it to {units.CONFIG}")
     files[units.SERVICE] = units.service_unit(loaded.config, python, path)
     if (socket_unit := units.socket_unit(loaded.config)) is not None:
         files[units.SOCKET] = socket_unit
@@ -67,33 +66,33 @@ def main(args: argparse.Namespace) -> int:
         for place, text in files.items():
             print(f"# {below(prefix, place)}\n{text}")
         return 0
-    again = below(prefix, units.SERVICE).exists()
-    became = {}
+    was_installed = below(prefix, units.SERVICE).exists()
+    results = {}
     for place, text in files.items():
-        became[place] = _written(below(prefix, place), text)
-        print(f"{became[place]} {below(prefix, place)}")
+        results[place] = _written(below(prefix, place), text)
+        print(f"{results[place]} {below(prefix, place)}")
     if path not in files:
         print(f"kept    {staged}")
     if socket_unit is None:
         below(prefix, units.SOCKET).unlink(missing_ok=True)
     unit_files = [place for place in (units.SOCKET, units.SERVICE) if place in files]
-    old = [units.SOCKET] if became.get(units.SOCKET) == _SAME else []
-    _say_next(
+    unchanged = [units.SOCKET] if results.get(units.SOCKET) == _SAME else []
+    _print_next(
         path,
         units.outside(loaded.config),
         unit_files,
-        [unit for unit in unit_files if again and unit not in old],
+        [unit for unit in unit_files if was_installed and unit not in unchanged],
     )
     return 0
 
 
 def below(prefix: Path, place: Path) -> Path:
-    """Where a file of the other system is on this one."""
+    """The path on this system for a path of the system at `prefix`."""
     return prefix / place.relative_to("/")
 
 
 def refuse_unreachable(paths: Iterable[Path]) -> None:
-    """Raises `EnvironmentFault` for the first path the service could not reach, saying what to do."""
+    """Raises `EnvironmentFault` with advice for the first path that the service cannot reach."""
     advice = (
         "run `make install PYTHON=/usr/bin/python3` in the checkout: it makes /opt/streamd and the service"
     )
@@ -101,23 +100,23 @@ def refuse_unreachable(paths: Iterable[Path]) -> None:
         for seen in dict.fromkeys((path.absolute(), path.resolve())):
             why = _hidden(seen) or _forbidden(seen)
             if why:
-                raise EnvironmentFault(f"the service could not run {seen} ({why}); {advice}")
+                raise EnvironmentFault(f"the service cannot run {seen} ({why}); {advice}")
 
 
 def refuse_incomplete(python: Path) -> None:
-    """Raises `EnvironmentFault` where the interpreter finds streamd only by this shell's environment."""
+    """Raises `EnvironmentFault` if the interpreter finds streamd only through this shell's environment."""
     alone = [str(python), "-I", "-c", "import streamd.daemon"]
     done = subprocess.run(alone, check=False, capture_output=True, text=True, cwd="/")  # noqa: S603 - our own words
     if done.returncode:
         why = done.stderr.strip().splitlines()[-1:]
         raise EnvironmentFault(
             f"{python} does not find streamd by itself ({' '.join(why)}): install it there;"
-            " neither PYTHONPATH nor a user's own packages exist for the service"
+            " the service has neither PYTHONPATH nor a user's own packages"
         )
 
 
 def _hidden(path: Path) -> str | None:
-    """By which line of the unit the service does not see the path; None where it does."""
+    """The line of the unit that hides the path from the service, or None."""
     for real in (path, path.resolve()):
         for line, folders in _HIDDEN.items():
             for folder in folders:
@@ -127,7 +126,7 @@ def _hidden(path: Path) -> str | None:
 
 
 def _forbidden(path: Path) -> str | None:
-    """Which part of the path is closed to other users."""
+    """The part of the path that other users cannot read or enter, or None."""
     for part in (path, *path.parents):
         mode = part.stat().st_mode
         needed = stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH
@@ -137,7 +136,7 @@ def _forbidden(path: Path) -> str | None:
 
 
 def _written(path: Path, text: str) -> str:
-    """Write the file, whole or not at all; what became of it. Raises `EnvironmentFault`."""
+    """Write the file atomically; returns a word for the result. Raises `EnvironmentFault`."""
     try:
         if path.exists() and path.read_text() == text:
             return _SAME
@@ -153,17 +152,17 @@ def _written(path: Path, text: str) -> str:
     return made
 
 
-def _say_next(path: Path, outside: list[Path], unit_files: list[Path], restarted: list[Path]) -> None:
-    """`restarted`: which of the units may run as they were before; none where nothing was installed."""
+def _print_next(path: Path, outside: list[Path], unit_files: list[Path], restarted: list[Path]) -> None:
+    """Print the next commands. `restarted` are changed units that may be running."""
     print(f"\nLook at {path}, then run")
     print("  systemd-sysusers")
     for folder in outside:
         print(f"  install -d -o streamd -g streamd -m 0750 {folder}    # the configuration writes there")
     print("  systemctl daemon-reload")
-    if restarted:  # both at once: a socket cannot start beside a service that holds its port
+    if restarted:  # in one command, because a socket cannot start while the service holds its port
         print(f"  systemctl enable {' '.join(unit.name for unit in unit_files)}")
         print(f"  systemctl restart {' '.join(unit.name for unit in restarted)}")
         return
     print(f"  systemctl enable --now {' '.join(unit.name for unit in unit_files)}")
-    print("and to read the databases, as a member of its group")
+    print("and, for each user who reads the databases")
     print("  usermod -aG streamd NAME")

@@ -1,4 +1,4 @@
-"""`streamd logs`: the daemon's log made readable, and lines picked from it."""
+"""`streamd logs`: formats the daemon's log for people, and filters it."""
 
 import argparse
 import json
@@ -20,14 +20,14 @@ from streamd.logs.line import console_renderer, shown_again
 
 LEVELS = tuple(reversed(PRIORITIES))
 MAX_LINE_BYTES = 1 << 20
-"""Of a longer line each part counts as a line: memory stays bounded whatever the file is."""
+"""A longer line is split, so that memory stays bounded for any file."""
 
 _LEVELS_BY_PRIORITY = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")
-_BLANKS = {ord("\t"): " ", ord("\r"): " "}  # between the tokens of JSON; within a text it has none of them
+_BLANKS = {ord("\t"): " ", ord("\r"): " "}  # blanks between JSON tokens; JSON strings contain neither
 
 
 class LogLine(NamedTuple):
-    """One line of the log: an event where it is one, else the text as it came."""
+    """One line of the log. `event` is None if the line is no event."""
 
     text: str
     level: str | None
@@ -36,24 +36,35 @@ class LogLine(NamedTuple):
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="logs to read; - or nothing: standard input")
-    parser.add_argument("--level", choices=LEVELS, help="only this level and what is worse")
-    parser.add_argument("--source", action="append", metavar="NAME", help="only of this source (repeatable)")
-    parser.add_argument("--sink", action="append", metavar="NAME", help="only of this sink (repeatable)")
-    parser.add_argument("--event", action="append", metavar="NAME", help="only this event (repeatable)")
     parser.add_argument(
-        "--field", action="append", type=_pair, metavar="KEY=VALUE", help="only with this field (repeatable)"
+        "files", nargs="*", metavar="FILE", help="log files to read; standard input if none or -"
     )
-    parser.add_argument("--json", action="store_true", help="events as the JSON lines they are")
+    parser.add_argument("--level", choices=LEVELS, help="only events of this level or a more severe one")
+    parser.add_argument(
+        "--source", action="append", metavar="NAME", help="only events of this source (repeatable)"
+    )
+    parser.add_argument(
+        "--sink", action="append", metavar="NAME", help="only events of this sink (repeatable)"
+    )
+    parser.add_argument(
+        "--event", action="append", metavar="NAME", help="only events of this name (repeatable)"
+    )
+    parser.add_argument(
+        "--field",
+        action="append",
+        type=_pair,
+        metavar="KEY=VALUE",
+        help="only events with this field (repeatable)",
+    )
+    parser.add_argument("--json", action="store_true", help="print events as JSON lines")
     parser.epilog = (
-        "journalctl -u streamd -o cat -f | streamd logs --level warning."
-        " What `journalctl -o json` prints is read too. Lines that are no events are shown as they are;"
-        " a filter leaves them out, and so does --json."
+        "Reads lines of the log, or the output of `journalctl -o json`. A line that is no event is printed"
+        " unchanged, except with --json or a filter."
     )
 
 
 def main(options: argparse.Namespace) -> int:
-    """Line by line, until the end of what is read or Ctrl-C."""
+    """Print line by line, until the end of the input or Ctrl-C."""
     if not options.files and (sys.stdin is None or sys.stdin.isatty()):
         raise ConfigError("nothing to read: try `journalctl -u streamd -o cat | streamd logs`")
     out = for_programs() if options.json else sys.stdout
@@ -74,10 +85,10 @@ def main(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _ended_by_ctrl_c() -> Iterator[None]:
-    """While inside, SIGINT ends the process at once. Every line is flushed, so nothing is lost.
+    """Let SIGINT end the process at once. Every line is flushed, so no output is lost.
 
-    Python's own handler runs between two steps of the interpreter: a signal that comes just before a read
-    begins would wait with it for the next line.
+    Python's own handler runs between two steps of the interpreter. A signal just before a read would be
+    delayed until the next line.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -90,7 +101,7 @@ def _ended_by_ctrl_c() -> Iterator[None]:
 
 
 def parse(data: bytes) -> LogLine:
-    """A line of the daemon's, or an entry of the journal with one inside; anything else is just text."""
+    """Parse a line of the log, or a journal entry that contains one. Any other line is plain text."""
     text = data.decode("utf-8", "backslashreplace").rstrip("\r\n")
     found = _object(text)
     level: str | None = None
@@ -136,17 +147,17 @@ def _is_event(found: dict[str, Any]) -> bool:
 
 
 def _message(entry: dict[str, Any]) -> str:
-    """What `-o cat` would print of an entry; where journalctl left the message out, what its fields tell."""
+    """The message of a journal entry. If journalctl has omitted it, an event made from the entry's fields."""
     message = entry["MESSAGE"]
     if message is None:
         event = {
             "timestamp": _time(entry["__REALTIME_TIMESTAMP"]),
             "level": _LEVELS_BY_PRIORITY[_priority(entry)],
             **{key: entry[name] for key, name in FIELDS.items() if isinstance(entry.get(name), str)},
-            "hint": "journalctl left out what is more than 4,096 bytes; --all shows it",
+            "hint": "journalctl omits values of more than 4,096 bytes; --all shows them",
         }
         return json.dumps(event)
-    if isinstance(message, list):  # bytes where it is not printable, texts where there are several
+    if isinstance(message, list):  # the bytes of an unprintable message, or several messages
         try:
             return bytes(message).decode("utf-8", "backslashreplace")
         except (TypeError, ValueError):
@@ -186,7 +197,7 @@ def _is_wanted(line: LogLine, options: argparse.Namespace) -> bool:
 
 
 def _text(value: Any) -> str | None:
-    """A value as somebody would type it: a text as it is, a number as JSON has it; lists and tables never."""
+    """A value as a user types it: a text unchanged, a number as in JSON. None for lists and tables."""
     if isinstance(value, list | dict):
         return None
     return value if isinstance(value, str) else json.dumps(value)
@@ -195,5 +206,5 @@ def _text(value: Any) -> str | None:
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise argparse.ArgumentTypeError(f"KEY=VALUE is wanted, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, not {text!r}")
     return key, value

@@ -1,4 +1,4 @@
-"""`streamd query`: the stored data in SQL, read-only, while the daemon writes."""
+"""`streamd query`: queries the stored data in SQL, read-only, while the daemon writes."""
 
 import argparse
 import itertools
@@ -21,13 +21,13 @@ from streamd.sqlite.read_only import QueryRefused, only_reading, open_read_only
 __all__ = ["QueryRefused", "add", "add_file_options", "main", "only_reading", "open_read_only", "positive"]
 
 DEAD_LETTERS_FILE = "dead-letters.db"
-"""What the dead letters' file is called where no configuration says so."""
+"""The name of the dead letters' file without a configuration."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sql", metavar="SQL", help="one SELECT; - reads it from standard input")
     add_file_options(
-        parser, "an SQLite file to ask, without a configuration; may be dated: logs-%%Y-%%m-%%d.db"
+        parser, "an SQLite file to query, without a configuration; may be dated: logs-%%Y-%%m-%%d.db"
     )
     style = parser.add_mutually_exclusive_group()
     style.add_argument(
@@ -37,11 +37,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="default: a table on a terminal, tab-separated elsewhere",
     )
     style.add_argument(
-        "--json", dest="style", action="store_const", const="json", help="one JSON object a line"
+        "--json", dest="style", action="store_const", const="json", help="print one JSON object a line"
     )
-    style.add_argument("--csv", dest="style", action="store_const", const="csv", help="CSV with a header")
+    style.add_argument(
+        "--csv", dest="style", action="store_const", const="csv", help="print CSV with a header"
+    )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="write there, and only when all rows have come"
+        "--output", type=Path, metavar="FILE", help="write to FILE, which appears when all rows are written"
     )
     parser.add_argument("--limit", type=positive, metavar="N", help="stop after N rows")
     parser.set_defaults(style="auto")
@@ -52,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def add_file_options(parser: argparse.ArgumentParser, db_help: str) -> None:
-    """`--config` or `--db`: where the files are."""
+    """Add `--config` and `--db`, which select the files."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--config", metavar="FILE", help="the configuration that names the files")
     place.add_argument("--db", metavar="FILE", type=Path, help=db_help)
@@ -62,7 +64,7 @@ MOST_DIGITS = 18
 
 
 def positive(text: str) -> int:
-    """A whole number above 0 that SQLite can hold, for argparse."""
+    """A whole number above 0 in the range of SQLite, for argparse."""
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {10**MOST_DIGITS - 1:,}")
     return int(text)
@@ -76,14 +78,14 @@ def main(options: argparse.Namespace) -> int:
         raise QueryRefused("the statement is not valid UTF-8") from None
     if options.style == "parquet" and options.output is None:
         raise ConfigError("--format parquet needs --output FILE: a terminal cannot show it")
-    schemas = _beside(options.db) if options.db else _configured(options.config)
+    schemas = _of_file(options.db) if options.db else _of_configuration(options.config)
     connection, left_out, foreign = open_schemas(schemas)
     for path, why in foreign.items():
         print(f"streamd: {printable(str(path), sys.maxsize)} is left out: {why}", file=sys.stderr)
     if left_out:
         print(
             f"streamd: {len(left_out)} older files are left out, {left_out[0].name} and before it: SQLite"
-            " reads few at once; streamd.read() reads all, --db one of them",
+            " reads few at once; streamd.read() reads all files, --db reads one of them",
             file=sys.stderr,
         )
     with closing(connection):
@@ -98,7 +100,7 @@ def main(options: argparse.Namespace) -> int:
 def _answer(connection: sqlite3.Connection, sql: str, options: argparse.Namespace) -> None:
     cursor = connection.execute(sql)
     if cursor.description is None:
-        raise QueryRefused("there is no SELECT in it")
+        raise QueryRefused("the statement is no SELECT")
     columns = [column[0] for column in cursor.description]
     rows = itertools.islice(cursor, options.limit)
     if options.output is None:
@@ -112,7 +114,7 @@ def _write_file(
     path: Path, columns: Sequence[str], rows: Iterator[Sequence[Any]], style: Style | Literal["parquet"]
 ) -> None:
     if style == "parquet":
-        from streamd.cli import _parquet  # noqa: PLC0415 - pyarrow is asked for by this format only
+        from streamd.cli import _parquet  # noqa: PLC0415 - only this format needs it
 
         _parquet.write(path, columns, rows)
         return
@@ -121,7 +123,7 @@ def _write_file(
 
 
 def _may_be_replaced(path: Path) -> bool:
-    """Whether it is a plain file and no part of a database: no command may harm what is stored."""
+    """Whether the path is a regular file and no part of a database. No command may damage stored data."""
     if path.is_symlink() or not path.is_file():
         return False
     base = next((path.name.removesuffix(end) for end in COMPANIONS if path.name.endswith(end)), None)
@@ -132,9 +134,9 @@ def _may_be_replaced(path: Path) -> bool:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `path` when all went well and is removed when it did not."""
+    """A temporary path to write to. It replaces `path` at the end, and is removed after an error."""
     if (path.exists() or path.is_symlink()) and not _may_be_replaced(path):
-        raise EnvironmentFault(f"{path} is there already, and is a database or no plain file: name another")
+        raise EnvironmentFault(f"{path} exists and is a database or no regular file: name another file")
     part = path.with_name(f"{path.name}.part")
     try:
         yield part
@@ -145,18 +147,18 @@ def _whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> dict[str, Path]:
+def _of_file(path: Path) -> dict[str, Path]:
     return {"main": path, "dead": path.parent / DEAD_LETTERS_FILE}
 
 
-def _configured(config_file: str | None) -> dict[str, Path]:
-    """Schema → file: the first SQLite sink's file is `main`, those of others have their sink's name."""
+def _of_configuration(config_file: str | None) -> dict[str, Path]:
+    """Files by schema: `main` is the first SQLite sink's file, and other schemas have their sink's name."""
     from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 
     loaded = loaded_where_it_runs(config_file)
     config, state_dir = loaded.config, loaded.state_dir
     places = [
-        (name, state_dir / str(getattr(sink, "path")))  # noqa: B009 - a key of this type of sink only
+        (name, state_dir / str(getattr(sink, "path")))  # noqa: B009 - only this type of sink has the key
         for name, sink in config.sinks.items()
         if sink.type == "sqlite"
     ]

@@ -1,4 +1,4 @@
-"""`streamd reload`: a running daemon takes its configuration again, and says what that changes."""
+"""`streamd reload`: makes a running daemon reload its configuration, and prints the changes."""
 
 import argparse
 import json
@@ -14,21 +14,21 @@ from streamd.core.printable import escape
 _OK, _REFUSED = 200, 422
 
 _WORDS = {
-    ("sources", "changed"): "changed, its socket, connections and queue stay",
-    ("sources", "replaced"): "opened anew",
+    ("sources", "changed"): "changed, keeps its socket, connections and queue",
+    ("sources", "replaced"): "reopened",
     ("sources", "added"): "added",
-    ("sources", "removed"): "removed, what it has read is still stored",
-    ("sinks", "replaced"): "opened anew once the one before has written what it has",
+    ("sources", "removed"): "removed, its received records are still stored",
+    ("sinks", "replaced"): "reopened after the old sink has written its buffer",
     ("sinks", "added"): "added",
-    ("sinks", "removed"): "removed once it has written what it has",
-    ("steps", "replaced"): "made anew, without its state",
+    ("sinks", "removed"): "removed after it has written its buffer",
+    ("steps", "replaced"): "recreated without its state",
     ("steps", "added"): "added",
     ("steps", "removed"): "removed",
 }
 
 
 class ReloadAnswer(msgspec.Struct):
-    """What the daemon answers: names by what becomes of them."""
+    """The daemon's answer: names of components by kind of change."""
 
     dry_run: bool
     nothing: bool
@@ -39,17 +39,17 @@ class ReloadAnswer(msgspec.Struct):
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+    parser.add_argument("--dry-run", action="store_true", help="only show the changes")
     add_place(parser)
-    parser.add_argument("--json", action="store_true", help="the changes as a JSON object")
+    parser.add_argument("--json", action="store_true", help="print the changes as a JSON object")
     parser.epilog = (
-        "Ends when the reload has. Exit code: 0 done, 1 no daemon answers or this host refuses something,"
-        " 2 the configuration is wrong. With 1 and 2 a daemon keeps its previous configuration."
+        "Waits for the end of the reload. Exit code: 0 reloaded, 1 no daemon answers or this host refuses the"
+        " reload, 2 the configuration is wrong. With 1 and 2 the daemon keeps its previous configuration."
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """0 where the daemon runs on the configuration. Raises `ConfigError` or `EnvironmentFault`."""
+    """Returns 0 after a reload. Raises `ConfigError` or `EnvironmentFault`."""
     path = place(args)
     answer = ask(path, "POST", "/reload?dry_run=1" if args.dry_run else "/reload", None)
     if answer.code != _OK:
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         changes = msgspec.json.decode(answer.body, type=ReloadAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EnvironmentFault(f"what answers at {escape(str(path))} is not streamd") from error
+        raise EnvironmentFault(f"the program that answers at {escape(str(path))} is not streamd") from error
     if args.json:
         print(json.dumps(json.loads(answer.body), indent=2))
     else:
@@ -76,21 +76,21 @@ def _refusal(answer: Response) -> ConfigError | EnvironmentFault:
 
 
 def lines(changes: ReloadAnswer) -> list[str]:
-    """What changes, in words; what stays only as a number."""
+    """The changes as lines of text. Kept components are only counted."""
     if changes.nothing:
         return ["nothing would change" if changes.dry_run else "reloaded: nothing has changed"]
-    told = ["a reload would make these changes" if changes.dry_run else "reloaded"]
-    stays: list[str] = []
+    text = ["a reload would make these changes" if changes.dry_run else "reloaded"]
+    kept: list[str] = []
     kinds: dict[str, dict[str, list[str]]] = {
         "sources": changes.sources, "sinks": changes.sinks, "steps": changes.steps,
     }  # fmt: skip
     for kind, by_fate in kinds.items():
         for fate, names in by_fate.items():
             if fate == "kept" and names:
-                stays.append(f"{len(names)} {kind if len(names) > 1 else kind[:-1]}")
+                kept.append(f"{len(names)} {kind if len(names) > 1 else kind[:-1]}")
             elif names:
                 word = _WORDS.get((kind, fate), fate)
-                told += [f"  {kind[:-1]} {escape(name)}: {word}" for name in names]
-    if stays:
-        told.append(f"  as before: {', '.join(stays)}")
-    return told
+                text += [f"  {kind[:-1]} {escape(name)}: {word}" for name in names]
+    if kept:
+        text.append(f"  unchanged: {', '.join(kept)}")
+    return text

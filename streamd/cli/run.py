@@ -1,4 +1,4 @@
-"""`streamd run`: the daemon in the foreground."""
+"""`streamd run`: runs the daemon in the foreground."""
 
 import argparse
 
@@ -12,7 +12,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run until a signal. Raises `ConfigError` or `EnvironmentFault`."""
-    import asyncio  # noqa: PLC0415 - imported when the command is chosen
+    import asyncio  # noqa: PLC0415 - imported when the command runs, not for its help
     import os  # noqa: PLC0415
     import signal  # noqa: PLC0415
     import sys  # noqa: PLC0415
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> int:
         for task in late:
             task.cancel()
         if late and (await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S))[1]:
-            os._exit(code)  # a step's own coroutine that no cancellation ends
+            os._exit(code)  # a step's coroutine ignores its cancellation
         return code
 
     try:
@@ -45,8 +45,8 @@ def main(args: argparse.Namespace) -> int:
             return runner.run(run())
     except StreamdError:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the database threads must not outlive it
+    except BaseException as error:  # noqa: BLE001 - database threads must not keep the process alive
         structlog.get_logger().critical("daemon_failed", error=describe(error), exc_info=error)
         os._exit(1)
-    finally:  # the loop has left Python's handler there, which would print a traceback
+    finally:  # the loop restored Python's handler, which would print a traceback
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""`streamd schema`: the configuration language, for editors, for the reference page, and as samples."""
+"""`streamd schema`: prints the configuration language as JSON Schema, reference page or sample."""
 
 import argparse
 import json
@@ -9,15 +9,15 @@ from streamd.config import json_schema, reference
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "table", nargs="?", metavar="TABLE", help="a sample of one table, like sources.udp or daemon"
+        "table", nargs="?", metavar="TABLE", help="print a sample of one table, such as sources.udp or daemon"
     )
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="JSON Schema of the whole file (the default)")
-    form.add_argument("--markdown", action="store_true", help="the reference page")
+    form.add_argument("--json", action="store_true", help="print the JSON Schema of the whole file (default)")
+    form.add_argument("--markdown", action="store_true", help="print the reference page")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print what is asked for. Raises `ConfigError` for a table that does not exist."""
+    """Print the chosen form. Raises `ConfigError` for a table that does not exist."""
     if args.table:
         text = reference.sample(args.table)
     elif args.markdown:

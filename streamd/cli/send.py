@@ -1,4 +1,4 @@
-"""`streamd send`: a file, standard input or a generated sensor stream, over UDP, TCP or a unix socket."""
+"""`streamd send`: sends a file, standard input or generated readings over UDP, TCP or a unix socket."""
 
 import argparse
 import errno
@@ -27,7 +27,7 @@ _REDRAW_S = 0.1
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.epilog = "One line is one record. Empty lines are skipped. Ctrl-C ends it and says what was sent."
+    parser.epilog = "One line is one record. Empty lines are skipped. Ctrl-C ends it and prints the summary."
     parser.add_argument("words", nargs="*", metavar="URL|FILE",
                         help="receiver: udp://HOST:PORT, tcp://HOST:PORT or unix:///PATH;"
                         " lines to send: a file, - or nothing for standard input")  # fmt: skip
@@ -35,22 +35,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="HOST:PORT", help="receiver (default 127.0.0.1:9999)")
     parser.add_argument("--protocol", choices=("udp", "tcp"), help="default tcp")
     parser.add_argument("--framing", choices=("newline", "octet_counting"),
-                        help="of a stream (default newline)")  # fmt: skip
+                        help="framing of a stream (default newline)")  # fmt: skip
     parser.add_argument("--connections", type=_between(1, 10_000), default=1, metavar="N",
                         help="sockets to send from, in turn (default 1)")  # fmt: skip
     parser.add_argument("--rate", type=_between(1, 10**9), metavar="N",
-                        help="records a second (default: as fast as it goes)")  # fmt: skip
-    parser.add_argument("--count", type=_between(1, 10**15), metavar="N", help="send N records at most")
+                        help="records a second (default: no limit)")  # fmt: skip
+    parser.add_argument("--count", type=_between(1, 10**15), metavar="N", help="send at most N records")
     parser.add_argument("--sensors", type=_between(1, 10**6), metavar="N",
                         help="sensors in the generated stream (default 1000)")  # fmt: skip
     parser.add_argument("--seed", type=_between(0, 2**63), metavar="N",
-                        help="of the generated stream; the same seed, the same bytes")  # fmt: skip
+                        help="seed of the generated stream; the same seed gives the same bytes")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def main(options: argparse.Namespace) -> int:
-    """Send. 0: all was sent; 1: the receiver or the input failed; 130: interrupted."""
+    """Send. Returns 0 if everything was sent, 1 if the receiver or the input failed, 130 if interrupted."""
     _read_words(options)
     _refuse_contradictions(options)
     code, trouble, seconds = 0, "", None
@@ -80,7 +80,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _read_words(options: argparse.Namespace) -> None:
-    """Set `target` and `file` from what is written. Raises `ConfigError`."""
+    """Set `target` and `file` from the words of the command line. Raises `ConfigError`."""
     urls = [word for word in options.words if is_url(word)]
     files = [word for word in options.words if not is_url(word)]
     if options.to is not None and is_url(options.to):
@@ -94,7 +94,7 @@ def _read_words(options: argparse.Namespace) -> None:
     if urls:
         options.target = target(urls[0])
         if options.to is not None or options.protocol not in (None, options.target.protocol):
-            raise ConfigError(f"{escape(urls[0])} says where to send; leave out --to and --protocol")
+            raise ConfigError(f"{escape(urls[0])} names the receiver; leave out --to and --protocol")
         return
     try:
         address = parse_address(options.to or DEFAULT_TO)
@@ -106,7 +106,7 @@ def _read_words(options: argparse.Namespace) -> None:
 def _between(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) <= 20 and least <= int(text) <= most):  # noqa: PLR2004 - longer than any limit
-            raise argparse.ArgumentTypeError(f"a whole number from {least} to {most} is wanted, not {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, not {text!r}")
         return int(text)
 
     return parse
@@ -124,14 +124,14 @@ def _refuse_contradictions(options: argparse.Namespace) -> None:
 def _batches(
     options: argparse.Namespace, stop: Stop, cleanup: ExitStack
 ) -> tuple[Iterator[list[bytes]], int | None]:
-    """What to send, and its size in bytes where that is known."""
+    """The batches of lines to send, and their total size in bytes if it is known."""
     if options.generate:
         stream = SensorStream(options.seed or 0, options.sensors or 1000)
         return map(stream.lines, repeat(LINES_A_SECOND)), None
     if options.file in (None, "-"):
         return read_lines(0 if sys.stdin is None else sys.stdin.fileno(), stop), None
     try:
-        file = cleanup.enter_context(Path(options.file).open("rb", buffering=0))  # noqa: SIM115 - it is one
+        file = cleanup.enter_context(Path(options.file).open("rb", buffering=0))  # noqa: SIM115 - is one
     except OSError as error:
         meant = _meant_as_url(options.file)
         raise EnvironmentFault(f"cannot read {escape(options.file)}: {error.strerror}{meant}") from error
@@ -155,20 +155,20 @@ def _connect(options: argparse.Namespace, stop: Stop) -> Connection:
     except OSError as error:
         if error.errno != errno.EPROTOTYPE or options.framing:
             raise
-        return UdpConnection(to, stop)  # a unix socket of datagrams
+        return UdpConnection(to, stop)  # a unix datagram socket
 
 
 def _explain(error: OSError, options: argparse.Namespace) -> str:
-    what = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if error.errno == errno.ECONNREFUSED:
-        what += ": nothing listens there"
-    return f"{options.target}: {what}"
+        reason += ": nothing listens there"
+    return f"{options.target}: {reason}"
 
 
 def _progress(
     options: argparse.Namespace, connections: list[Connection], size_bytes: int | None, cleanup: ExitStack
 ) -> Callable[[], None]:
-    """A bar on a terminal, nothing elsewhere."""
+    """A progress bar, on a terminal only."""
     if options.quiet or not sys.stderr.isatty():
         return lambda: None
     from rich import progress as bars  # noqa: PLC0415 - 50 ms that only a terminal needs

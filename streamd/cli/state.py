@@ -1,4 +1,4 @@
-"""`streamd state`: what steps remember over a restart: shown, and deleted."""
+"""`streamd state`: shows and deletes the state that steps keep over a restart."""
 
 import argparse
 import sqlite3
@@ -19,13 +19,15 @@ _SHOWN = ("id", "pipeline", "step", "use", "saved_at", "bytes", "why")
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    listing = actions.add_parser("list", help="the state of each step, and states that were set aside")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line, all columns")
+    listing = actions.add_parser("list", help="list the state of each step, and states that were set aside")
+    listing.add_argument("--json", action="store_true", help="print one JSON object a line, with all columns")
     dropping = actions.add_parser("drop", help="delete states for good, while no daemon uses them")
-    dropping.add_argument("ids", type=positive, nargs="*", metavar="ID", help="its number in the list")
-    dropping.add_argument("--set-aside", action="store_true", help="all that were set aside")
-    dropping.add_argument("--all", action="store_true", help="all")
-    dropping.add_argument("--yes", action="store_true", help="do not ask")
+    dropping.add_argument(
+        "ids", type=positive, nargs="*", metavar="ID", help="the numbers of the states in the list"
+    )
+    dropping.add_argument("--set-aside", action="store_true", help="delete all states that were set aside")
+    dropping.add_argument("--all", action="store_true", help="delete all states")
+    dropping.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     for action in (listing, dropping):
         add_file_options(action, "the file of the states, without a configuration")
 
@@ -54,7 +56,7 @@ def _file(options: argparse.Namespace) -> Path:
 
 
 def _has_none(options: argparse.Namespace) -> bool:
-    """Whether no step of the configuration has stored a state yet; then it is said."""
+    """Whether no step of the configuration has stored a state yet, which is then printed."""
     file = _file(options)
     if options.db or is_there(file):
         return False
@@ -71,7 +73,7 @@ def _there(options: argparse.Namespace) -> Path:
 
 def _drop(options: argparse.Namespace) -> int:
     if bool(options.ids) + options.set_aside + options.all != 1:
-        raise QueryRefused("say what is to be deleted: numbers of `streamd state list`, --set-aside or --all")
+        raise QueryRefused("name the states to delete: numbers of `streamd state list`, --set-aside or --all")
     if not options.ids and _has_none(options):
         return 0
     file = _there(options)
@@ -87,10 +89,10 @@ def _drop(options: argparse.Namespace) -> int:
             if missing:
                 raise QueryRefused(f"there is no state with the number {', '.join(missing)}")
             set_aside = COLUMNS.index("set_aside_at")
-            meant = options.ids or [
+            chosen = options.ids or [
                 number for number, row in there.items() if options.all or row[set_aside] is not None
             ]
-            count = len(set(meant))
+            count = len(set(chosen))
             if not count:
                 print("no state matches")
                 return 0
@@ -98,7 +100,7 @@ def _drop(options: argparse.Namespace) -> int:
             if not options.yes and not _confirmed(words):
                 print("nothing was deleted")
                 return 1
-            drop(connection, set(meant))
+            drop(connection, set(chosen))
     except sqlite3.Error as error:
         raise EnvironmentFault(f"{file}: {error}; nothing was deleted") from error
     print(f"deleted {words}")
@@ -112,6 +114,6 @@ def _open(file: Path) -> sqlite3.Connection:
 
 def _confirmed(states: str) -> bool:
     if not sys.stdin.isatty():
-        raise QueryRefused(f"{states} would be deleted; where nobody can be asked, --yes says so")
+        raise QueryRefused(f"{states} would be deleted; without a terminal, confirm it with --yes")
     print(f"delete {states} for good? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -1,4 +1,4 @@
-"""`streamd status`: a running daemon's books and queues."""
+"""`streamd status`: shows the books and queues of a running daemon."""
 
 import argparse
 import json
@@ -27,15 +27,16 @@ from streamd.core.printable import escape
 if TYPE_CHECKING:
     import rich.console
 
-_PLAIN_WIDTH = 200  # where there is no terminal to fit into
+_PLAIN_WIDTH = 200
+"""The width of tables without a terminal."""
 
 _WATCH_TIMEOUT_S = 10.0
-"""For the next event: a step whose import takes long holds the daemon up for so long."""
+"""The limit for the next event. The slow import of a step may delay the daemon for some seconds."""
 _CLEAR = "\x1b[H\x1b[2J"
 _WITHOUT_END = 1 << 20
 _EMPTY = frozenset({"", "0", "0%"})
 _TEXTS = frozenset({"source", "listening", "pipeline", "sink", "stage", "state"})
-"""Columns of words; the others hold numbers."""
+"""Columns of text. The other columns are numbers."""
 _OF_FRAMES = tuple(term.name for term in FrameBook.terms)
 _IN_THE_TABLE = (*_OF_FRAMES[:-1], "kernel_dropped", _OF_FRAMES[-1])
 _OF_RECORDS = tuple(term.name for term in RecordBook.terms)
@@ -44,17 +45,17 @@ _OF_DELIVERIES = tuple(term.name for term in DeliveryBook.terms if term.side != 
 
 def add(parser: argparse.ArgumentParser) -> None:
     add_place(parser)
-    parser.add_argument("--json", action="store_true", help="the whole document instead of a page")
+    parser.add_argument("--json", action="store_true", help="print the whole document as JSON")
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="a new page each second until Ctrl-C or the daemon's end; with --json a line",
+        help="print a page each second until Ctrl-C or the daemon's end; with --json a line",
     )
-    parser.epilog = "Exit code: 0 ready, 1 not ready or no answer, 2 wrong use."
+    parser.epilog = "Exit code: 0 ready, 1 not ready or no answer, 2 wrong usage."
 
 
 def main(args: argparse.Namespace) -> int:
-    """0 where the daemon is ready, 1 where it is not. Raises `EnvironmentFault` where none answers."""
+    """Returns 0 if the daemon is ready, else 1. Raises `EnvironmentFault` if no daemon answers."""
     if args.watch:
         _watch(place(args), as_json=args.json)
     status, body = fetch(place(args))
@@ -66,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _watch(path: Path, *, as_json: bool) -> NoReturn:
-    """Show what comes. Raises `EnvironmentFault` when nothing more does."""
+    """Print each event. Raises `EnvironmentFault` when the stream ends."""
     for body in events(path, "/status?watch=1", _WATCH_TIMEOUT_S):
         status = decoded(path, body)
         if as_json:
@@ -76,7 +77,7 @@ def _watch(path: Path, *, as_json: bool) -> NoReturn:
         _show(status)
         print(end="" if sys.stdout.isatty() else "\n", flush=True)
     raise EnvironmentFault(
-        f"{escape(str(path))} sends no more: the daemon has ended, or this command stood still for too long"
+        f"{escape(str(path))} sends no more events: the daemon has ended, or this command read too slowly"
     )
 
 
@@ -155,7 +156,7 @@ def _show(status: StatusAnswer) -> None:
 
 
 def _source_lines(sources: Iterable[SourceStatus]) -> Iterator[str]:
-    """A line for each source that counts something beside its sum, connections that it took excepted."""
+    """A line for each source with counters above zero that are not in the table, except connections."""
     for source in sources:
         noted = "; ".join(
             parts(name.replace("_", " "), (n if isinstance(n, dict) else {"": n}).items())
@@ -171,7 +172,7 @@ def _local(moment: datetime) -> str:
 
 
 def _table(console: "rich.console.Console", names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Where all columns do not fit, those that are empty or zero in every row are left out."""
+    """Print a table. If it is too wide, columns that are empty or zero in every row are left out."""
     from rich.text import Text  # noqa: PLC0415
 
     shown = [[escape(cell) for cell in row] for row in rows]

@@ -1,4 +1,4 @@
-"""`streamd tail`: the newest stored records, and those that come."""
+"""`streamd tail`: shows the newest stored records, and follows new ones."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ from streamd.sqlite.table import ROW_NUMBER, quote
 
 POLL_S = 0.2
 _ROWS_AT_ONCE = 1000
-"""Fetched whole before any is printed: a slow terminal must not hold the writer's log open."""
+"""Rows fetched before any is printed, because a slow terminal must not keep the write-ahead log open."""
 
 Identity = tuple[int, int]
 Row = tuple[Any, ...]
@@ -37,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=argument,
         metavar="TABLE",
-        help="a table, or a sink by its name (default: the first sqlite sink)",
+        help="the name of a table or of a sink (default: the first sqlite sink)",
     )
     add_file_options(parser, "an SQLite file to read, without a configuration; needs TABLE")
     parser.add_argument(
@@ -46,17 +46,18 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=10,
         metavar="N",
-        help="so many of the newest (default %(default)s)",
+        help="show the newest N records (default %(default)s)",
     )
+    parser.add_argument("-f", "--follow", action="store_true", help="continue with new records, until Ctrl-C")
     parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on with those that come, until Ctrl-C"
+        "--where",
+        type=argument,
+        metavar="SQL",
+        help="only records for which this condition is true, such as 'value > 90'",
     )
-    parser.add_argument(
-        "--where", type=argument, metavar="SQL", help="only where this condition holds, like 'value > 90'"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.epilog = (
-        "A record that replaced an older one (unique) keeps the older one's place and is not shown anew."
+        "A record that replaces an older one (unique) keeps the older one's place and is not shown again."
     )
 
 
@@ -65,19 +66,20 @@ def _count(text: str) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Ctrl-C is what ends following. Raises `EnvironmentFault` where nothing is there and none is awaited."""
+    """Print the newest rows, and follow until Ctrl-C. Raises `EnvironmentFault` if there is no table."""
     stored = _stored(options)
     for path, why in stored.left_out().items():
         print(f"streamd: {escape(str(path))} is left out: {why}", file=sys.stderr)
     for path in stored.to_come(_now()):
         print(
-            f"streamd: {escape(str(path))} is of a time to come: the present's is followed", file=sys.stderr
+            f"streamd: {escape(str(path))} has a date in the future: the current file is followed",
+            file=sys.stderr,
         )
     file, newest = _newest(stored, options.where, options.count)
     if file is None or not file.columns():
         if not options.follow:
             path = stored.path if file is None else file.path
-            with closing(open_read_only(path)) as connection:  # says that there is no file
+            with closing(open_read_only(path)) as connection:  # raises if there is no file
                 there = tables_of(connection)
             raise EnvironmentFault(
                 f"there is no table {escape(stored.table)} in {stored.path} yet; there are {there}"
@@ -100,7 +102,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 class _File:
-    """One file of the table, and up to which row it has been shown."""
+    """One file of the table, and the number of its last row that was shown."""
 
     def __init__(self, path: Path, table: str, where: str | None) -> None:
         self.path = path
@@ -110,7 +112,7 @@ class _File:
         self._open()
 
     def _open(self) -> None:
-        """Connect, and know by which files. The log is read from the first statement on."""
+        """Connect, and remember the identity of the files. SQLite opens the log at the first statement."""
         while True:
             before = self._files()
             self._connection = open_read_only(self.path)
@@ -119,7 +121,7 @@ class _File:
             self._opened = self._files()
             if self._at_rest or self._opened == before:
                 return
-            self._connection.close()  # made by this connection, or replaced while it was opened
+            self._connection.close()  # this connection made the log, or a file was replaced meanwhile
 
     def _files(self) -> tuple[Identity, Identity]:
         return identity(self.path), identity(Path(f"{self.path}-wal"))
@@ -132,11 +134,11 @@ class _File:
         return self._opened[0] == identity(self.path)
 
     def columns(self) -> list[str]:
-        """The names of the table's columns; none where there is no such table."""
+        """The names of the table's columns; empty if there is no such table."""
         return [name for _, name, *_ in self._ask(f"PRAGMA table_info({quote(self._table)})")]
 
     def newest(self, count: int) -> list[Line]:
-        """The last `count` rows that fit the condition, oldest first; all rows count as shown then."""
+        """The last `count` rows that fulfil the condition, oldest first. All rows then count as shown."""
         columns = self.columns()
         if not columns:
             return []
@@ -144,10 +146,10 @@ class _File:
         return [(columns, row) for row in reversed(self._rows(columns, 0, count, "DESC"))]
 
     def news(self) -> Iterator[tuple[Sequence[str], list[Row]]]:
-        """What has come since, some rows at a time; the table may have new columns, or have gone."""
+        """The rows added since, some at a time. The table may have new columns, or have been dropped."""
         if self._at_rest or (self.is_current() and self._opened != self._files()):
-            # Opened as a file that nobody writes, or its log was removed, as by the last program that closed
-            # it: only a new connection sees what is written from then on.
+            # The file was opened as immutable, or its log was removed when its last writer closed it. Only a
+            # new connection sees rows written after that.
             self.close()
             self._open()
         columns = self.columns()
@@ -156,17 +158,17 @@ class _File:
             return
         try:
             top = self._top(columns)
-            self._shown = min(self._shown, top)  # the newest were deleted: their numbers come again
+            self._shown = min(self._shown, top)  # the newest rows were deleted, so their numbers are reused
             while self._shown < top:
                 rows = self._rows(columns, self._shown, _ROWS_AT_ONCE, "ASC")
                 self._shown = rows[-1][0] if len(rows) == _ROWS_AT_ONCE else top
                 yield columns, [row[1:] for row in rows]
         except QueryRefused:
             if self.columns():
-                raise  # else the table went between two statements
+                raise  # otherwise the table was dropped between two statements
         except EnvironmentFault:
             if self._opened == self._files():
-                raise  # else its files were taken away while they were read
+                raise  # otherwise its files were removed during the read
 
     def _top(self, columns: Sequence[str]) -> int:
         ((top,),) = self._ask(f"SELECT max({_number(columns)}) FROM {quote(self._table)}")  # noqa: S608 - quoted
@@ -193,7 +195,7 @@ class _File:
 
 
 def _newest(stored: StoredTable, where: str | None, count: int) -> tuple[_File | None, list[Line]]:
-    """The newest file, and the last rows of it and of as many before it as it takes."""
+    """The newest file, and the last `count` rows of it and of the files before it."""
     newest: _File | None = None
     lines: list[Line] = []
     for path in stored.up_to(_now()):
@@ -211,23 +213,23 @@ def _newest(stored: StoredTable, where: str | None, count: int) -> tuple[_File |
 def _coming(
     stored: StoredTable, where: str | None, file: _File | None
 ) -> Iterator[tuple[Sequence[str], list[Row]]]:
-    """Rows as they come, for ever; from the next file too, when the path leads to another one."""
+    """New rows, without end. Continues with the next file when the path leads to another one."""
     while True:
-        newest = next(stored.up_to(_now()), None)  # before the file is read to its end
+        newest = next(stored.up_to(_now()), None)  # taken before the current file is read to its end
         if file is not None:
-            yield from file.news()  # also the end of one that has been replaced
+            yield from file.news()  # also the last rows of a replaced file
             if not file.is_current() or newest not in (None, file.path):
                 file.close()
                 file = None
         if file is None and newest is not None:
-            with suppress(EnvironmentFault):  # it went again
+            with suppress(EnvironmentFault):  # the file was removed again
                 file = _File(newest, stored.table, where)
                 continue
         time.sleep(POLL_S)
 
 
 def _number(columns: Sequence[str]) -> str:
-    """The name of the row's number that no column hides; `Table` allows no columns that hide all."""
+    """A name of the row number that no column hides. `Table` refuses columns that hide all of them."""
     hidden = {column.lower() for column in columns}
     return next((name for name in ROW_NUMBER if name not in hidden), ROW_NUMBER[0])
 
@@ -241,7 +243,7 @@ def _json(columns: Sequence[str], row: Row) -> str:
 
 
 def _words(columns: Sequence[str], row: Row) -> str:
-    """`sensor=s-1  value=21.5`: what is NULL is left out."""
+    """`sensor=s-1  value=21.5`, without NULL values."""
     pairs = zip(columns, row, strict=True)
     return "  ".join(f"{escape(name)}={escape(text_of(value))}" for name, value in pairs if value is not None)
 
@@ -249,7 +251,7 @@ def _words(columns: Sequence[str], row: Row) -> str:
 def _stored(options: argparse.Namespace) -> StoredTable:
     if options.db:
         if options.table is None:
-            raise ConfigError("with --db the table has to be named: streamd tail TABLE --db FILE")
+            raise ConfigError("--db needs the name of the table: streamd tail TABLE --db FILE")
         return in_file(options.db, options.table)
     from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
 

@@ -1,4 +1,4 @@
-"""`streamd try`: a sample through the configuration without a daemon, and each record's fate."""  # noqa: N999 - a command's name
+"""`streamd try`: sends a sample through a configuration without a daemon, and prints each frame's fate."""  # noqa: N999 - a command's name
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ from streamd.cli._table import escape_json, text_of
 from streamd.core.errors import ConfigError
 from streamd.core.printable import escape
 
-if TYPE_CHECKING:  # these load every component
+if TYPE_CHECKING:  # these imports load every component
     from streamd.config import Loaded
     from streamd.core.dead_letter import DeadLetter
     from streamd.trial.trial import Fate, Trial
@@ -29,21 +29,23 @@ _SHOWN_CHARS = 200
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--config", metavar="FILE", help=CONFIG_HELP)
-    parser.add_argument("--source", metavar="NAME", help="whose sample it is; needed if there are several")
-    parser.add_argument("--pipeline", metavar="NAME", help="only through this one of the source's pipelines")
-    parser.add_argument("--whole", action="store_true", help="standard input is one frame (one datagram)")
-    parser.add_argument("--json", action="store_true", help="a JSON object for each frame, and the sums")
+    parser.add_argument(
+        "--source", metavar="NAME", help="the source of the sample; required if there are several"
+    )
+    parser.add_argument("--pipeline", metavar="NAME", help="use only this one of the source's pipelines")
+    parser.add_argument("--whole", action="store_true", help="read standard input as one frame (datagram)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each frame and the sums")
     parser.epilog = (
         "Example: streamd try --config streamd.toml < sample.ndjson."
-        " The sample is cut by the source's framing, into lines where it has none. Nothing of the"
-        " configuration is opened, stored or sent. Exit code: 0 good, 1 something was rejected or"
-        " lost, 2 the configuration is wrong."
+        " The source's framing cuts the sample; without a framing each line is a frame. No source or sink is"
+        " opened, and nothing is stored or sent. Exit code: 0 good, 1 something was rejected or lost,"
+        " 2 the configuration is wrong."
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """0 where nothing was rejected. Raises `ConfigError` or `EnvironmentFault`."""
-    import uvloop  # noqa: PLC0415 - imported when the command is chosen
+    """Returns 0 if nothing was rejected or lost, else 1. Raises `ConfigError` or `EnvironmentFault`."""
+    import uvloop  # noqa: PLC0415 - imported when the command runs, not for its help
 
     from streamd import config  # noqa: PLC0415
     from streamd.logs import logs  # noqa: PLC0415
@@ -52,24 +54,24 @@ def main(args: argparse.Namespace) -> int:
     loaded = config.load(config.find(args.config))
     source, pipelines = _chosen(loaded, args.source, args.pipeline)
     if sys.stdin is None or sys.stdin.isatty():
-        raise ConfigError("nothing to try: give a sample on standard input, like streamd try < sample.ndjson")
+        raise ConfigError("nothing to try: give a sample on standard input: streamd try < sample.ndjson")
     logs.configure("warning", loaded.config.log.format)
     with _own_output() as out, tempfile.TemporaryDirectory(prefix="streamd-try-") as folder:
         trial = Trial(loaded, source, pipelines, Path(folder))
         sums: Counter[str] = Counter()
 
-        def tell(fate: "Fate") -> None:
+        def report(fate: "Fate") -> None:
             _count(fate, sums)
             (_print_json if args.json else _print)(fate, out)
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            differences = runner.run(trial.run(_chunks(), tell, whole=args.whole))
+            differences = runner.run(trial.run(_chunks(), report, whole=args.whole))
         _print_sums(trial, sums, differences, out, as_json=args.json)
     return 1 if sums["rejected"] or trial.lost or differences else 0
 
 
 def _chosen(loaded: "Loaded", source: str | None, pipeline: str | None) -> tuple[str, list[str]]:
-    """The source, and the pipelines that read it. Raises `ConfigError` with the names there are."""
+    """The source, and the pipelines that read it. Raises `ConfigError` with the existing names."""
     pipelines = loaded.config.pipelines
     if pipeline is not None and pipeline not in pipelines:
         raise ConfigError(f"there is no pipeline {pipeline!r}: there are {', '.join(pipelines)}")
@@ -77,9 +79,7 @@ def _chosen(loaded: "Loaded", source: str | None, pipeline: str | None) -> tuple
     if source is None:
         if len(sources) > 1:
             of = "" if pipeline is None else f" of the pipeline {pipeline!r}"
-            raise ConfigError(
-                f"which source{of} is the sample of? Name one with --source: {', '.join(sources)}"
-            )
+            raise ConfigError(f"name the source{of} of the sample with --source: {', '.join(sources)}")
         source = sources[0]
     elif source not in sources:
         where = "there is no source" if pipeline is None else f"the pipeline {pipeline!r} reads no source"
@@ -90,7 +90,7 @@ def _chosen(loaded: "Loaded", source: str | None, pipeline: str | None) -> tuple
 
 @contextmanager
 def _own_output() -> Iterator[TextIO]:
-    """Standard output for the report alone: what a step prints goes to standard error."""
+    """Reserve standard output for the report. Output of steps goes to standard error."""
     sys.stdout.flush()
     fd = os.dup(1)
     os.dup2(2, 1)
@@ -152,7 +152,7 @@ def _print(fate: "Fate", out: TextIO) -> None:
         if letter.payload != fate.payload:
             print(f"             {_shortened(_content(letter))}", file=out)
     if fate.held:
-        print("   held      by the codec, for frames that follow", file=out)
+        print("   held      by the codec, until further frames arrive", file=out)
     elif not (fate.stored or fate.filtered or fate.unmatched or fate.rejected):
         print("   no record", file=out)
 
@@ -178,12 +178,12 @@ def _content(letter: "DeadLetter") -> str:
 def _print_json(fate: "Fate", out: TextIO) -> None:
     import base64  # noqa: PLC0415
 
-    told: dict[str, Any] = {"frame": fate.number, **_bytes(fate.payload)}
+    document: dict[str, Any] = {"frame": fate.number, **_bytes(fate.payload)}
     if fate.flag:
-        told["flag"] = fate.flag
+        document["flag"] = fate.flag
     if fate.held:
-        told["held"] = True
-    told["stored"] = [
+        document["held"] = True
+    document["stored"] = [
         {
             "pipeline": stored.pipeline,
             "sink": stored.sink,
@@ -200,11 +200,11 @@ def _print_json(fate: "Fate", out: TextIO) -> None:
         }
         for stored in fate.stored
     ]
-    told["filtered"] = [
+    document["filtered"] = [
         {"pipeline": filtered.pipeline, "step": filtered.step, "records": filtered.count}
         for filtered in fate.filtered
     ] + [{"pipeline": pipeline, "sink": sink, "records": count} for pipeline, sink, count in fate.unmatched]
-    told["rejected"] = [
+    document["rejected"] = [
         {
             "stage": letter.stage,
             "pipeline": letter.pipeline,
@@ -216,7 +216,7 @@ def _print_json(fate: "Fate", out: TextIO) -> None:
         }
         for letter in fate.rejected
     ]
-    print(escape_json(json.dumps(told)), file=out)
+    print(escape_json(json.dumps(document)), file=out)
 
 
 def _bytes(payload: bytes) -> dict[str, str]:
@@ -233,8 +233,8 @@ def _print_sums(
 ) -> None:
     names = ("frames", "stored", "filtered", "unmatched", "rejected")
     if as_json:
-        told = {name: sums[name] for name in names}
-        print(json.dumps({**told, "lost": trial.lost, "balanced": not differences}), file=out)
+        counts = {name: sums[name] for name in names}
+        print(json.dumps({**counts, "lost": trial.lost, "balanced": not differences}), file=out)
     else:
         for lost in trial.lost:
             print(f"lost: {escape(lost)}", file=out)

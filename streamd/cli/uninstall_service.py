@@ -1,4 +1,4 @@
-"""`streamd uninstall-service`: takes away what `install-service` wrote for systemd."""
+"""`streamd uninstall-service`: removes the files that `install-service` wrote for systemd."""
 
 import argparse
 import subprocess
@@ -9,7 +9,7 @@ from streamd.core.errors import EnvironmentFault
 from streamd.host import units
 
 _BOOTED = Path("/run/systemd/system")
-"""There where systemd runs: see sd_booted(3)."""
+"""This folder exists if systemd runs, see sd_booted(3)."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Stop the service, remove its units. Raises `EnvironmentFault`. Data and configuration stay."""
+    """Stop the service and remove its units. Data and configuration stay. Raises `EnvironmentFault`."""
     prefix: Path = args.prefix.absolute()
     running = prefix == Path("/") and _BOOTED.is_dir()
     found = [

@@ -394,7 +394,7 @@ def test_python_of_a_module_and_of_an_open_folder_is_noted(
 def test_more_connections_than_files_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
     assert check(changed('type = "tcp"', 'type = "tcp"\nmax_connections = 1000000000'), "--offline") in (0, 2)
     told = capsys.readouterr()
-    assert "sources take 1,000,000,000 connections in all" in told.out, told.err
+    assert "sources accept 1,000,000,000 connections in all" in told.out, told.err
 
 
 @pytest.mark.parametrize(

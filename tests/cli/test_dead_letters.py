@@ -192,7 +192,7 @@ def test_purge_where_nobody_can_be_asked_is_refused(
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
     code, _, error = run(capsys, "purge", "--all", "--db", str(file))
     assert code == 2
-    assert error == "streamd: 4 dead letters would be deleted; where nobody can be asked, --yes says so\n"
+    assert error == "streamd: 4 dead letters would be deleted; without a terminal, confirm it with --yes\n"
     assert len(listed(capsys, file)) == 4
 
 
@@ -278,7 +278,7 @@ def test_a_dry_run_says_the_ways_and_touches_nothing(
         "4 dead letters would be sent",
         "  1 of the source 'lab': from its codec through the pipeline 'main'",
         "  1 of the source 'lab': from the first step of the pipeline 'main' to the sink 'db' only",
-        "  2 of the source 'floor': cannot: there is no source 'floor' now",
+        "  2 of the source 'floor': cannot be replayed: there is no source 'floor' now",
     ]
     assert listed(capsys, file) == [4, 3, 2, 1]
     assert not (file.parent / "streamd.db").exists()

@@ -134,7 +134,7 @@ def test_what_is_rejected_again_has_the_new_content_and_the_present_reason(
 @pytest.mark.parametrize(
     ("number", "editor", "said"),
     [
-        (FRAME, "true", "the content is as it was"),
+        (FRAME, "true", "the content has not changed"),
         (FRAME, "false", "ended with code 1"),
         (FRAME, "no-such-editor", "cannot run the editor 'no-such-editor'"),
         (FRAME, "'", "cannot run the editor"),

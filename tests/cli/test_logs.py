@@ -145,7 +145,7 @@ def test_a_message_that_journalctl_left_out_is_made_of_its_fields(logs: Logs) ->
     line = entry(None, "3", STREAMD_EVENT="step_failed", STREAMD_PIPELINE="main")
     (shown,) = logs([line], "--level", "error", "--event", "step_failed")
     assert shown.startswith("2026-01-31T08:00:00.000000Z [error    ] step_failed")
-    assert "--all shows it" in shown
+    assert "--all shows them" in shown
     assert "pipeline=main" in shown
 
 
@@ -213,7 +213,7 @@ def test_a_field_needs_a_key_and_a_value(field: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         main(["logs", "--field", field])
     assert ended.value.code == 2
-    assert "KEY=VALUE is wanted" in capsys.readouterr().err
+    assert "must be KEY=VALUE" in capsys.readouterr().err
 
 
 def read_until(fd: int, text: bytes) -> bytes:

@@ -487,7 +487,7 @@ def test_an_output_that_is_a_database_or_no_plain_file_is_refused(
         target.symlink_to(database.parent / "elsewhere")
     before = database.read_bytes()
     assert ask("select 1", database, "--format", "csv", "--output", str(target)) == 1
-    assert "no plain file" in capsys.readouterr().err
+    assert "no regular file" in capsys.readouterr().err
     assert database.read_bytes() == before
     assert not (database.parent / "elsewhere").exists()
 
@@ -535,7 +535,7 @@ def test_parquet_without_rows_is_a_file_without_rows(database: Path) -> None:
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("select 1 as x union all select 'a'", "'x' holds int and str"),
+        ("select 1 as x union all select 'a'", "'x' has int and str"),
         ("select 1 as x union all select 2 union all select 'a'", "'x' is int64 in its first 2 rows"),
         ("select null as x union all select null union all select 3", "'x' is null in its first 2 rows"),
         ("select 1 union all select json('{')", "malformed JSON"),

@@ -58,13 +58,13 @@ async def test_what_changes_is_told_in_words_and_what_stays_as_a_number(
     assert capsys.readouterr().out.splitlines() == [
         "reloaded",
         "  source n\\x1b[2J: added",
-        "  source old: removed, what it has read is still stored",
-        "  source floor: changed, its socket, connections and queue stay",
-        "  sink more: opened anew once the one before has written what it has",
-        "  sink gone: removed once it has written what it has",
-        "  step main > python[0]: made anew, without its state",
+        "  source old: removed, its received records are still stored",
+        "  source floor: changed, keeps its socket, connections and queue",
+        "  sink more: reopened after the old sink has written its buffer",
+        "  sink gone: removed after it has written its buffer",
+        "  step main > python[0]: recreated without its state",
         "  step main > set[1]: removed",
-        "  as before: 1 source, 2 sinks",
+        "  unchanged: 1 source, 2 sinks",
     ]
 
 
@@ -97,7 +97,7 @@ async def test_json_is_the_answer_itself(
     [
         (422, 2, f"streamd: the configuration is refused, the daemon keeps the previous one\n{REFUSED}"),
         (503, 1, f"streamd: not reloaded, the daemon keeps the previous configuration\n{REFUSED}"),
-        (200, 1, "streamd: what answers at {path} is not streamd\n"),
+        (200, 1, "streamd: the program that answers at {path} is not streamd\n"),
     ],
 )  # fmt: skip
 async def test_a_refusal_is_its_lines_and_an_exit_code(

@@ -303,8 +303,11 @@ def test_a_unix_socket_takes_a_stream_or_datagrams_as_it_is(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["http://x:1"], "there is no http://; send knows udp://HOST:PORT, tcp://HOST:PORT and unix:///PATH"),
-        (["tls://x:1"], "send speaks no TLS"),
+        (
+            ["http://x:1"],
+            "there is no http://; send accepts udp://HOST:PORT, tcp://HOST:PORT and unix:///PATH",
+        ),
+        (["tls://x:1"], "send has no TLS"),
         (["udp://127.0.0.1"], "an address is host:port"),
         (["unix://"], "a unix socket is a path"),
         (["udp://[::1]:1", "tcp://[::1]:1"], "one receiver, not 2"),

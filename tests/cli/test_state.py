@@ -64,10 +64,10 @@ def test_states_are_dropped(
 @pytest.mark.parametrize(
     ("arguments", "why", "code"),
     [
-        ([], "say what is to be deleted", 2),
-        (["1", "--all"], "say what is to be deleted", 2),
+        ([], "name the states to delete", 2),
+        (["1", "--all"], "name the states to delete", 2),
         (["1", "9"], "no state with the number 9", 2),
-        (["1"], "where nobody can be asked, --yes says so", 2),
+        (["1"], "without a terminal, confirm it with --yes", 2),
     ],
 )
 def test_nothing_is_dropped_that_was_not_clearly_meant(

@@ -265,7 +265,7 @@ async def test_watching_shows_a_page_a_second_until_the_daemon_ends(
     assert "\x1b[2J" not in shown, "only a terminal is cleared"
     await server.close()
     assert await watching == 1
-    assert f"{place} sends no more: the daemon has ended" in capsys.readouterr().err
+    assert f"{place} sends no more events: the daemon has ended" in capsys.readouterr().err
 
 
 async def test_watching_as_json_is_a_document_a_line(

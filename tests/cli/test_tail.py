@@ -180,7 +180,7 @@ def test_nothing_there_and_nothing_awaited_is_exit_1(
     assert tail(tmp_path / "streamd.db") == 1
     assert "there is no table readings" in capsys.readouterr().err
     assert main(["tail", "--db", str(tmp_path / "streamd.db")]) == 2
-    assert "has to be named" in capsys.readouterr().err
+    assert "--db needs the name of the table" in capsys.readouterr().err
 
 
 def test_following_shows_what_comes_and_only_once_until_control_c(database: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_log_that_is_removed_does_not_make_a_follower_deaf_nor_repeat_itself(t
 def test_the_present_is_followed_over_a_change_of_file_and_not_a_file_of_the_future(tmp_path: Path) -> None:
     store(day(tmp_path, 1500), 99)
     with following(tmp_path / "logs-%Y-%m-%d.db", "-n2") as follower:
-        follower.expect("is of a time to come", "err")
+        follower.expect("has a date in the future", "err")
         follower.expect("value=99\n")  # there is nothing else
         store(day(tmp_path, -1), 1)
         follower.expect("value=1\n")

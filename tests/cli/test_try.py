@@ -177,7 +177,7 @@ def test_the_source_has_to_be_named_where_a_pipeline_has_several(
 ) -> None:
     done = attempt(sample="{}", config=SEVERAL)
     assert done.returncode == 2
-    assert "Name one with --source: lab, floor" in done.stderr
+    assert "of the sample with --source: lab, floor" in done.stderr
 
 
 def test_all_pipelines_of_a_source_are_tried_and_people_read_it_too(attempt: Callable[..., Any]) -> None:
@@ -235,7 +235,7 @@ def test_an_empty_sample_is_no_fault(attempt: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "Name one with --source: lab, floor"),
+        ((), "of the sample with --source: lab, floor"),
         (("--source", "flor"), "there is no source 'flor': there are lab, floor"),
         (("--pipeline", "mian"), "there is no pipeline 'mian': there are main, typed, plain"),
         (("--pipeline", "main", "--source", "floor"), "the pipeline 'main' reads no source 'floor'"),

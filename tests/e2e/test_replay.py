@@ -214,6 +214,6 @@ def test_interrupted_it_ends_what_is_under_way(
     assert run.returncode == 1
     left = letters(refused)
     assert left in (total - READINGS, total - 2 * READINGS), "the signal may come before the second thousand"
-    assert f"{left:,} not looked at" in out
+    assert f"{left:,} not reached" in out
     assert replay(tmp_path)[0] == 0
     each_once(refused, total)

@@ -185,7 +185,7 @@ def test_one_signal_ends_a_replay_whose_peer_is_absent(
         "5 dead letters:",
         "  1 stored, and no longer in the dead letters",
         "  3 not stored in every sink: still in the dead letters",
-        "  1 not looked at: still in the dead letters",
+        "  1 not reached: still in the dead letters",
     ]
     assert letters(tmp_path) == [2, 3, 4, 5]
     ledger = ask(

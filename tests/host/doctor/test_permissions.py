@@ -8,7 +8,8 @@ FILE = Path("/etc/streamd/my steps.py")
 
 
 @pytest.mark.parametrize(
-    ("mode", "who"), [(0o100664, "its group"), (0o100646, "everybody"), (0o100666, "its group and everybody")]
+    ("mode", "who"),
+    [(0o100664, "its group"), (0o100646, "every user"), (0o100666, "its group and every user")],
 )
 def test_what_others_may_change_runs_as_the_daemon(mode: int, who: str) -> None:
     finding = judge_code(FILE, "Python", mode, 0, {0})
