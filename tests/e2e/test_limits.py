@@ -62,7 +62,7 @@ def is_closed(sock: socket.socket) -> bool:
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="util-linux prlimit is not installed")
 def test_connections_beyond_the_file_limit_are_closed_and_counted_and_later_ones_work(
-    start: Callable[..., Any],
+    start: Callable[..., Any], wait_until: Callable[..., Any]
 ) -> None:
     daemon = start(config_of({"floor": 'type = "tcp"'}), "prlimit", "--nofile=100:100")
     opened = 300
@@ -74,6 +74,8 @@ def test_connections_beyond_the_file_limit_are_closed_and_counted_and_later_ones
         daemon.wait_rows(1)
         time.sleep(1)  # time in which it might spin
         assert cpu_s(daemon) - before_s < 0.5
+    descriptors = Path(f"/proc/{daemon.process.pid}/fd")
+    wait_until(lambda: len(list(descriptors.iterdir())) < 50, "the daemon to close the ended connections")
     daemon.tcp(b"after\n", source="floor")
     daemon.wait_rows(2)
     daemon.stop()
