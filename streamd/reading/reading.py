@@ -186,7 +186,7 @@ def _time_column(there: Mapping[str, FieldType], time: str | None) -> str:
 
 def _select(table: str, columns: Sequence[str], where: str) -> str:
     names = ", ".join(map(quote, columns)) or "NULL"
-    return f"SELECT {names} FROM main.{quote(table)}{where}"  # noqa: S608 - names are quoted; `where` is the question
+    return f"SELECT {names} FROM main.{quote(table)}{where}"  # noqa: S608 - names are quoted; `where` is the user's condition
 
 
 def _chunks(cursor: sqlite3.Cursor) -> Iterator[list[tuple[Any, ...]]]:
