@@ -1,9 +1,9 @@
-# Two commands do everything on a machine with Python 3.11 or newer (venv) and make: `make run`, `make test`.
+# `make run` and `make test` need only Python 3.11 or newer (with venv) and make.
 PYTHON ?= python3
 BIN := .venv/bin
 PREFIX ?= /opt/streamd
 LINK ?= /usr/local/bin/streamd
-# Packages that your own steps need in the service: one a line, as pip reads them.
+# The file of packages that your own steps need in the service, in pip's format.
 PACKAGES ?= /etc/streamd/requirements.txt
 
 .PHONY: run test lint types floors check bench bench-peers fuzz mutate lock clean install uninstall
@@ -29,20 +29,20 @@ check: lint types floors test
 fuzz: .venv/dev.stamp
 	$(BIN)/python tests/fuzz/fuzz.py --seconds 30
 
-# Each of the mistakes in tests/mutation/*.toml, one at a time, in a copy of the tree: which do the tests notice?
-# MUTATE="--only worker --jobs 4 --resume" for some of them; see tests/mutation/mutate.py.
+# Makes each mistake of tests/mutation/*.toml in a copy of the tree, and reports the mistakes that no test notices.
+# MUTATE="--only worker --jobs 4 --resume" selects some of them; see tests/mutation/mutate.py.
 mutate: .venv/dev.stamp
 	$(BIN)/python tests/mutation/mutate.py $(MUTATE)
 
 bench: .venv/dev.stamp
 	$(BIN)/streamd bench
 
-# streamd and other systems in turn on this machine; fetches them into .peers first (Debian's packages, wheels).
+# Measures streamd and other systems in turn on this machine. Downloads them into .peers first (Debian packages, wheels).
 bench-peers: .venv/dev.stamp
 	$(BIN)/python -m tests.bench.peers.run
 
-# As root: streamd in a virtual environment of its own, what systemd needs, and a link for everybody's PATH. PYTHON=/usr/bin/python3 where
-# python3 is one in somebody's home: the service sees no home.
+# As root: installs streamd in its own virtual environment, the systemd units, and a link in every user's PATH.
+# Set PYTHON=/usr/bin/python3 if python3 is in a home folder, because the service cannot see home folders.
 install:
 	umask 022 && $(PYTHON) -m venv $(PREFIX)
 	umask 022 && $(PREFIX)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

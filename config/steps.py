@@ -1,4 +1,4 @@
-"""Functions and a class for the python step, called with records."""  # noqa: INP001 - no package, it stands beside a configuration
+"""A function and a class for the python step, called with records."""  # noqa: INP001 - a file next to a configuration, no package
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import streamd
 
 
 def calibrate(record: dict[str, Any]) -> Any:
-    """Degrees Fahrenheit in, degrees Celsius out; a sensor under test is left out."""
+    """Convert degrees Fahrenheit to degrees Celsius. Readings of the sensor `test` are filtered out."""
     if record.get("sensor") == "test":
         return streamd.DROP
     if "fahrenheit" not in record:
@@ -16,7 +16,7 @@ def calibrate(record: dict[str, Any]) -> Any:
 
 
 class Outliers:
-    """Marks readings more than `z` standard deviations off the mean so far; a place to load a model, too."""
+    """Marks readings more than `z` standard deviations off the mean so far. `__init__` could load a model."""
 
     def __init__(self, z: float, after: int = 10) -> None:
         self.z = z
@@ -26,7 +26,7 @@ class Outliers:
         self.squares = 0.0
 
     def __call__(self, record: dict[str, Any]) -> Any:
-        """Welford's running mean and variance; nothing is an outlier before `after` readings."""
+        """Update Welford's running mean and variance. The first `after` readings are never outliers."""
         value = record["celsius"]
         deviation = (self.squares / self.count) ** 0.5 if self.count >= self.after else float("inf")
         record["outlier"] = abs(value - self.mean) > self.z * deviation

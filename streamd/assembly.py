@@ -149,7 +149,7 @@ def _same(one: AnyCodec, other: AnyCodec) -> bool:
 
 
 def _place(source: SourceSettings) -> tuple[bool, bool]:
-    """What its codec is told of where frames come from (`place_behind`)."""
+    """The arguments of `place_behind` for the source's codec."""
     return source.streams, source.cut_by is not None
 
 

@@ -79,7 +79,7 @@ def make(
     before: Before | None = None,
     books: Books | None = None,
 ) -> Components:
-    """Make all components, also after one has failed; the errors are in `problems` of the result.
+    """Make all components, also after one has failed. The errors are in `problems` of the result.
 
     A component of `before` that would be made the same again is reused. Steps and sinks count in `books`.
     """

@@ -340,7 +340,7 @@ class Daemon:
             logs.print_line(line)
 
     def _abandon(self) -> int:
-        """Count unfinished frames, records and deliveries as dropped in their books; returns their number."""
+        """Count unfinished frames, records and deliveries as dropped in their books. Returns their number."""
         frames = sum(intake.abandon() for intake in self.parts.intakes.values())
         for delivery in self.parts.deliveries.values():
             delivery.abandon()

@@ -20,7 +20,7 @@ class Readiness:
         self._progress: dict[str, tuple[int, float]] = {}  # source → (frames done, since when)
 
     def observe(self, now: Now) -> None:
-        """Observe the buffers; called about twice a second."""
+        """Observe the buffers. Called about twice a second."""
         full: dict[str, float] = {}
         for buffer in self._view.buffers():
             if buffer.kind == "sink":
@@ -35,7 +35,7 @@ class Readiness:
         self._full_since = full
 
     def reasons(self, now: Now) -> list[str]:
-        """One short line for each reason why data does not flow; empty if it flows."""
+        """One short line for each reason why data does not flow. Empty if it flows."""
         found: list[str] = [] if self._view.phase == "running" else [self._view.phase]
         found += self._view.lost_files()
         for sink in self._view.sinks():

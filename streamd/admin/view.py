@@ -75,7 +75,7 @@ class StageGauge:
     blocked_s: float
     idle_s: float
     under_way: int | None = None
-    """Batches under way in an offloaded step; None for other stages."""
+    """Batches under way in an offloaded step. None for other stages."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -127,4 +127,4 @@ class View:
     holds: Callable[[], Iterable[Place]] = tuple
     """The addresses, sockets, locked files and databases that no other process may use meanwhile."""
     free_bytes: Callable[[], int | None] = lambda: None
-    """Free space in the file system of the state folder; None if it cannot be read."""
+    """Free space in the file system of the state folder. None if it cannot be read."""

@@ -1,1 +1,1 @@
-"""The parts of `streamd bench`."""
+"""The scenarios of `streamd bench`, and the processes and baselines that they use."""

@@ -1,4 +1,4 @@
-"""What a good sender notices of slow, idle, greedy and mad ones: its latency beside that of a quiet run."""
+"""The latency of a normal sender while slow, idle, flooding and random senders attack, and in a quiet run."""
 
 import time
 
@@ -10,12 +10,12 @@ from streamd.bench.row import Row
 
 GOAL_RATIO = 3
 _MAX_WAIT_S = 0.02
-"""A tenth of the default: waiting on purpose would hide what the attack adds."""
+"""A tenth of the default, because the batch's own wait would hide the delay that the attack adds."""
 _OPEN_S = 60.0
 
 
 def measure(plan: Plan) -> list[Row]:
-    """p99 from send to committed, quiet and under attack. Raises `BenchError` where a good record is lost."""
+    """p99 from send to commit, quiet and under attack. Raises `BenchError` if a valid record is lost."""
     quiet, _, quiet_bytes = _run(plan, plan.attack_records, 0)
     found, counts, peak_bytes = _run(plan, plan.attack_records, plan.attack_idle)
     quiet_ms, p99_ms = quantile(quiet, 0.99) * 1000, quantile(found, 0.99) * 1000
@@ -25,12 +25,13 @@ def measure(plan: Plan) -> list[Row]:
             what=f"Send to committed at {RATE:,}/s under attack, p99",
             value=p99_ms,
             unit="ms",
-            note=f"0 of {plan.attack_records:,} lost beside {plan.attack_idle:,} idle connections, slow ones,"
-            f" a flood and noise; worst {found[-1] * 1000:.0f} ms; {counts['rate_limited']:,} datagrams and"
-            f" {counts['closed']:,} connections were ended by a limit; peak {peak_bytes / MIB:.0f} MiB, quiet"
+            note=f"0 of {plan.attack_records:,} lost under {plan.attack_idle:,} idle connections, slow ones,"
+            f" a flood and noise; worst {found[-1] * 1000:.0f} ms; limits dropped"
+            f" {counts['rate_limited']:,} datagrams and closed {counts['closed']:,} connections; peak"
+            f" {peak_bytes / MIB:.0f} MiB, quiet"
             f" {quiet_bytes / MIB:.0f} MiB; max_wait {_MAX_WAIT_S * 1000:.0f} ms",
             baseline=quiet_ms,
-            baseline_what="the same without the attack",
+            baseline_what="the same run without the attack",
             goal=f"< {GOAL_RATIO} times quiet",
             reached=p99_ms < GOAL_RATIO * quiet_ms if plan.judge else None,
             details={"counts": counts, "peak_bytes": peak_bytes, "quiet_peak_bytes": quiet_bytes},
@@ -39,7 +40,7 @@ def measure(plan: Plan) -> list[Row]:
 
 
 def _run(plan: Plan, count: int, idle: int) -> tuple[list[float], dict[str, int], int]:
-    """Latencies (ordered), what the limits did, and the daemon's peak memory; `idle` 0: no attack."""
+    """The ordered latencies, counts of the limits and the daemon's peak memory. No attack if `idle` is 0."""
     plan.step(f"attack: {count:,} records at {RATE:,}/s, {f'{idle:,} idle connections' if idle else 'quiet'}")
     setup = Setup(exposed_to=max(1, idle), max_wait_s=_MAX_WAIT_S)
     with plan.folder() as folder, BenchDaemon(folder, setup) as daemon:

@@ -1,8 +1,8 @@
-"""Senders that ask for too much of a daemon, until they are ended.
+"""Senders that overload a daemon until the process is ended.
 
-Run as a process of its own: `python -m streamd.bench.attackers PORT IDLE`. It opens `IDLE` connections that
-never send, prints a line, and then goes on with frames that never end, a flood of datagrams from one
-address, and random bytes to both listeners. Nothing of it is a valid record.
+Run it as a separate process: `python -m streamd.bench.attackers PORT IDLE`. It opens `IDLE` connections that
+never send and prints a line. Then it sends endless frames, a flood of datagrams from one address, and random
+bytes to both listeners. No frame of it is a valid record.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import time
 
 TURN_S = 0.01
 FLOOD = 200
-"""Datagrams a turn: up to 20,000 a second."""
+"""Datagrams in a turn. Up to 20,000 a second."""
 SLOW = 20
 """Connections that send a frame byte by byte."""
 _NOISE_BYTES = 500
@@ -22,12 +22,12 @@ _GREEDY, _SLOW, _IDLE = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 
 
 def connect(port: int, address: str) -> socket.socket:
-    """A connection of the sender `address`."""
+    """A connection from the sender `address`."""
     return socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(address, 0))
 
 
 def trickle(sock: socket.socket, port: int) -> socket.socket:
-    """Send one more byte; the connection, or a new one where it was closed."""
+    """Send one more byte. Returns the connection, or a new one if it was closed."""
     try:
         sock.send(b"a")
     except OSError:
@@ -37,7 +37,7 @@ def trickle(sock: socket.socket, port: int) -> socket.socket:
 
 
 def main(port: int, idle: int) -> None:
-    """Attack for ever."""
+    """Attack without end."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     chance = random.Random(1)  # noqa: S311 - the same noise in every run

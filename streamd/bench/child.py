@@ -1,4 +1,4 @@
-"""Child processes, measured from outside: CPU seconds, memory, and an end that is certain."""
+"""Child processes whose CPU time and memory are measured from outside, and which always end."""
 
 import contextlib
 import signal
@@ -17,28 +17,28 @@ _END_S = 10.0
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of all threads of a process so far, the ended ones too, to the nanosecond.
+    """User and system time of all threads of a process so far, including ended ones, to the nanosecond.
 
-    It is the clock `clock_getcpuclockid(3)` names, and for our own process `time.process_time`.
+    This is the clock of `clock_getcpuclockid(3)`, which for the current process is `time.process_time`.
     """
     return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
 def thread_cpu_s(pid: int) -> float:
-    """User and system time of the first thread of a process so far: of a daemon, that of the event loop."""
+    """User and system time of the first thread of a process so far. In a daemon it runs the event loop."""
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def memory_bytes(pid: int, field: str) -> int:
-    """`VmRSS` (now) or `VmHWM` (the most so far) of a process."""
+    """`VmRSS` (resident memory now) or `VmHWM` (its peak so far) of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
-    raise BenchError(f"the kernel does not tell {field} of process {pid}")
+    raise BenchError(f"the kernel does not report {field} of process {pid}")
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free for TCP and UDP a moment ago."""
+    """A port of 127.0.0.1 that was free for TCP and UDP at the time of the call."""
     for _ in range(100):
         with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
             port = int(tcp.getsockname()[1])
@@ -51,10 +51,10 @@ def free_port() -> int:
 
 
 class Child:
-    """One `python -m …` of ours. Leaving the context ends the process, whatever happened.
+    """A child process `python -m …`. Leaving the context always ends it.
 
-    It has a session of its own: Ctrl-C on the terminal reaches the benchmark only, which ends its
-    children in order. Output goes to files in `folder`, so that no pipe can fill up.
+    It has its own session, so that Ctrl-C on the terminal reaches only the benchmark, which ends its children
+    in order. Output goes to files in `folder`, so that no pipe can fill up.
     """
 
     def __init__(self, folder: Path, *arguments: str) -> None:
@@ -77,45 +77,45 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self.process.pid
 
     @property
     def out(self) -> str:
-        """What it has printed on standard output."""
+        """The text on standard output so far."""
         return self._out.read_text(errors="replace")
 
     @property
     def err(self) -> str:
-        """What it has printed on standard error."""
+        """The text on standard error so far."""
         return self._err.read_text(errors="replace")
 
     def running(self) -> bool:
-        """Whether it has not ended. Raises `BenchError` where it ended badly."""
+        """Whether the process still runs. Raises `BenchError` if it ended with an error."""
         code = self.process.poll()
         if code:
             raise self.failure(f"ended with exit code {code}")
         return code is None
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for a good end. Raises `BenchError`."""
+        """Wait for the end of the process. Raises `BenchError` after `timeout_s` or an error."""
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise self.failure(f"did not end within {timeout_s:.0f} s") from None
         self.running()
 
-    def failure(self, what: str) -> BenchError:
-        """An error that says `what` this process did, with the end of its standard error."""
+    def failure(self, event: str) -> BenchError:
+        """An error with the command, the `event` and the end of its standard error."""
         command = " ".join(str(part) for part in self.process.args[2:5])  # type: ignore[index]  # a list, as given above
-        return BenchError(f"{command} {what}\n{self.err[-2000:]}")
+        return BenchError(f"{command} {event}\n{self.err[-2000:]}")
 
 
 @contextlib.contextmanager
 def _interruption_ends(child: Child) -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back while the process is made: one in between would leave it to nobody.
+    """Delay SIGINT and SIGTERM while the process is created, so that it is never left running.
 
-    They are raised again at the end, when there is a process that can be ended.
+    The signals are raised again when the process can be ended.
     """
     caught: list[int] = []
     before = {

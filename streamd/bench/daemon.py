@@ -1,4 +1,4 @@
-"""A real daemon for one scenario: its configuration, its life, its rows and its books."""
+"""Runs a real daemon for one scenario, and checks its rows and books."""
 
 import os
 import signal
@@ -36,20 +36,20 @@ site = "str"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a scenario asks of its daemon. Everything not named has the daemon's own default."""
+    """The settings of a scenario's daemon. All other settings have their defaults."""
 
     typed: bool = True
     buffer_bytes: int | None = None
-    """The most that each of the two buffers (source, sink) may hold, with no bound in records."""
+    """The limit of each of the two buffers (source, sink), without a limit in records."""
     max_wait_s: float = MAX_WAIT_S
     max_bytes: int | None = None
-    """Retention's bound of the file."""
+    """The `max_size` of retention."""
     exposed_to: int = 0
-    """Idle connections to stand beside one's own; then the listeners have limits for the others."""
+    """The number of idle connections to accept. If it is not 0, the listeners have limits for senders."""
 
     @property
     def table(self) -> str:
-        """Where the records go."""
+        """The table of the records."""
         return TYPED if self.typed else CATCH_ALL
 
     def configuration(self, port: int, admin_port: int, folder: Path) -> str:
@@ -80,7 +80,7 @@ class Setup:
 
 
 class BenchDaemon(Child):
-    """`streamd run` in `folder`, listening when the constructor returns."""
+    """`streamd run` in `folder`. It listens when the constructor returns."""
 
     def __init__(self, folder: Path, setup: Setup) -> None:
         self.port = free_port()
@@ -110,7 +110,7 @@ class BenchDaemon(Child):
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds since it listened: starting is not in it."""
+        """CPU seconds since the daemon listened, without its start."""
         return cpu_s(self.pid) - self._cpu_ready_s
 
     @property
@@ -120,22 +120,22 @@ class BenchDaemon(Child):
 
     @property
     def peak_rss_bytes(self) -> int:
-        """The most resident memory so far."""
+        """The peak of resident memory so far."""
         return memory_bytes(self.pid, "VmHWM")
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
-        """The database, read-only."""
+        """A read-only connection to the database."""
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as connection:
             yield connection
 
     def wait_for_rows(
         self, wanted: int, sender: Child, patience_s: float = _STALL_S, *, look_s: float = _COMMIT_LOOK_S
     ) -> float:
-        """Wait until `wanted` rows are committed; the wall time of the look that saw the last of them.
+        """Wait until `wanted` rows are committed. Returns the wall time of the query that saw the last row.
 
-        It gives up when none has come for `patience_s` and the sender has ended, or for a minute. A look
-        from outside costs the daemon nothing but a lock it never waits for.
+        The wait ends early without a new row for `patience_s` after the sender's end, or for a minute. The
+        queries cost the daemon only a lock for which it never waits.
         """
         rows, seen_s, changed_s = 0, time.time(), time.monotonic()
         with self.reader() as connection:
@@ -146,13 +146,13 @@ class BenchDaemon(Child):
                     rows, seen_s, changed_s = found, time.time(), time.monotonic()
                 quiet_s = time.monotonic() - changed_s
                 if not self.running():
-                    raise self.failure("ended by itself")
+                    raise self.failure("ended without a signal")
                 if quiet_s > _STALL_S or (quiet_s > patience_s and not sender.running()):
                     break
         return seen_s
 
     def stop(self) -> "StoppedDaemon":
-        """End it as systemd would. Raises `BenchError` unless it drains, exits 0 and its books hold."""
+        """Stop the daemon with SIGTERM. Raises `BenchError` unless it exits with 0 and its books balance."""
         os.kill(self.pid, signal.SIGTERM)
         self.wait(_STOP_S)
         with self.reader() as connection:
@@ -160,14 +160,14 @@ class BenchDaemon(Child):
 
 
 def committed(connection: sqlite3.Connection, table: str) -> int:
-    """Rows ever committed to a table whose newest row nobody deletes: one step down its index."""
+    """The number of rows ever committed, if the newest row is never deleted. A single index lookup."""
     (last,) = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()  # noqa: S608 - one of two names
     return int(last or 0)
 
 
 @dataclass(frozen=True, slots=True)
 class StoppedDaemon:
-    """What an ended daemon left: its rows, and the counters of its books by (source, counter)."""
+    """The rows of a stopped daemon, and the counters of its books by (source, counter)."""
 
     rows: int
     distinct: int
@@ -177,7 +177,7 @@ class StoppedDaemon:
 
     @classmethod
     def of(cls, connection: sqlite3.Connection, setup: Setup) -> "StoppedDaemon":
-        """Read the rows and the ledger. Raises `BenchError` where the books do not hold."""
+        """Read the rows and the ledger. Raises `BenchError` if the books do not balance."""
         seq = "seq" if setup.typed else "json_extract(record, '$.seq')"
         rows = connection.execute(
             f"SELECT count(*), count(DISTINCT {seq}), min({seq}), max({seq}) FROM {setup.table}"  # noqa: S608 - fixed names
@@ -192,18 +192,18 @@ class StoppedDaemon:
         return found
 
     def total(self, counter: str) -> int:
-        """A counter, over all sources."""
+        """A counter, summed over all sources."""
         return sum(n for (_, name), n in self.counts.items() if name == counter)
 
     def check(self) -> None:
-        """Raises `BenchError` unless stored rows and the books agree to the record."""
+        """Raises `BenchError` unless the books balance and match the stored rows exactly."""
         for source in {source for source, _ in self.counts}:
             of = {counter: n for (name, counter), n in self.counts.items() if name == source}
             received = of.get("received", 0)
             fates = sum(of.get(counter, 0) for counter in ("stored", "rejected", "dropped", "filtered"))
             if received != fates:
                 raise BenchError(
-                    f"the books of {source} do not hold: {received} received, {fates} with a fate"
+                    f"the books of {source} do not balance: {received} received, {fates} with a fate"
                 )
         left = self.total("stored") - self.total("expired")
         if left != self.rows:

@@ -1,12 +1,12 @@
-"""Baseline: the rows of a daemon's table, put into the same table by a bare `sqlite3.executemany` loop.
+"""Baseline: a bare `sqlite3.executemany` loop that inserts the rows of a daemon's table into an equal table.
 
-Run as a process of its own: `python -m streamd.bench.executemany FROM TABLE TO KIND`. The rows lie in
-memory as tuples before the clock starts, 200,000 at a time, which bounds the memory and is far more than
-a processor's cache holds. KIND says what the tuples hold:
+Run it as a separate process: `python -m streamd.bench.executemany FROM TABLE TO KIND`. The rows are in memory
+as tuples before the clock starts, 200,000 at a time. This limits the memory and exceeds a processor's cache.
+KIND selects the source of the tuples:
 
-- `parsed`: what `json.loads` makes of the sensor stream's lines, as a plain Python program has them;
-- `stored`: what SQLite gives back of the daemon's own rows;
-- `lines`: as `parsed`, but the lines lie in memory instead, and parsing them is inside the clock.
+- `parsed`: the lines of the sensor stream, parsed by `json.loads` as in a plain Python program;
+- `stored`: the daemon's own rows, read from SQLite;
+- `lines`: as `parsed`, but the lines are in memory and the measured time includes parsing.
 """
 
 import json
@@ -27,7 +27,7 @@ Rows = list[tuple[Any, ...]]
 
 
 def measure(source: str, table: str, target: str, kind: Kind) -> dict[str, float]:
-    """CPU and wall seconds of the loop, and its rows. Journal mode and synchronous are the daemon's."""
+    """CPU and wall seconds of the loop, and its rows. Journal mode and synchronous are as in the daemon."""
     with (
         closing(sqlite3.connect(source)) as old,
         closing(sqlite3.connect(target, isolation_level=None)) as new,
@@ -40,7 +40,7 @@ def measure(source: str, table: str, target: str, kind: Kind) -> dict[str, float
         names: list[str]
         parts: Iterator[Any]
         names, parts = _stored(old, table) if kind == "stored" else _lines(old, table)
-        insert = f"INSERT INTO {table} ({','.join(names)}) VALUES ({','.join('?' * len(names))})"  # noqa: S608 - a table of ours
+        insert = f"INSERT INTO {table} ({','.join(names)}) VALUES ({','.join('?' * len(names))})"  # noqa: S608 - own table
         for read in parts:
             part = list(map(_row, read)) if kind == "parsed" else read
             started_s, started_wall_s = time.process_time(), time.monotonic()
@@ -72,4 +72,4 @@ def _lines(old: sqlite3.Connection, table: str) -> tuple[list[str], Iterator[lis
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(*sys.argv[1:5])))  # type: ignore[arg-type]  # noqa: T201 - its result, for the parent
+    print(json.dumps(measure(*sys.argv[1:5])))  # type: ignore[arg-type]  # noqa: T201 - the result, for the parent

@@ -1,4 +1,4 @@
-"""Fair buffers: what they cost a datagram where nobody competes, and where senders do."""
+"""The cost of a fair buffer for each datagram, with one sender and with competing senders."""
 
 import random
 import time
@@ -16,24 +16,24 @@ MAX_BYTES = 64 * MIB
 READ = 512
 TAKE = 512
 WAITING = 8 * READ
-"""Frames that are left waiting, so that the fair buffer does sort."""
+"""Frames left in the buffer, so that the fair buffer has to sort."""
 _PAYLOAD = b"x" * 100
 
 
 def measure(plan: Plan) -> list[Row]:
-    """The cost of a datagram put and taken, over that in a plain buffer of the same run."""
+    """The cost to put and take a datagram, compared with a plain buffer in the same run."""
     plan.step("fairness")
     count = plan.fairness_datagrams
     alone = {
-        f"{read}_a_read_{waiting}_waiting": _beside_plain(["10.0.0.1:5"], count, read, waiting)
+        f"{read}_a_read_{waiting}_waiting": _fair_and_plain_us(["10.0.0.1:5"], count, read, waiting)
         for read, waiting in ((1, 0), (READ, 0), (READ, WAITING))
     }
     rng = random.Random(1)  # noqa: S311 - no secret
     spoofed = [_peer(rng.getrandbits(32)) for _ in range(count)]
     others = {
-        "1_sender_1_a_read_into_a_backlog": _beside_plain(["10.0.0.1:5"], count, 1, WAITING, turns=1),
-        "10_senders": _beside_plain([_peer(n) for n in range(10)], count, READ, WAITING),
-        f"{count:,}_senders_at_the_bound": _beside_plain(spoofed, count, READ, MAX_RECORDS, turns=1),
+        "1_sender_1_a_read_into_a_backlog": _fair_and_plain_us(["10.0.0.1:5"], count, 1, WAITING, turns=1),
+        "10_senders": _fair_and_plain_us([_peer(n) for n in range(10)], count, READ, WAITING),
+        f"{count:,}_senders_at_the_bound": _fair_and_plain_us(spoofed, count, READ, MAX_RECORDS, turns=1),
     }
     fair_us, plain_us = max(alone.values(), key=lambda pair: pair[0] - pair[1])
     over_us = fair_us - plain_us
@@ -43,7 +43,7 @@ def measure(plan: Plan) -> list[Row]:
             what="A datagram through a fair buffer, one sender",
             value=fair_us,
             unit="µs",
-            note=f"the dearest of {len(alone)} ways: {over_us:.2f} µs over the baseline; "
+            note=f"the most expensive of {len(alone)} cases: {over_us:.2f} µs over the baseline; "
             + ", ".join(f"{name.replace('_', ' ')} {pair[0]:.2f} µs" for name, pair in others.items()),
             baseline=plain_us,
             baseline_what="a plain first-in, first-out buffer",
@@ -56,10 +56,10 @@ def measure(plan: Plan) -> list[Row]:
     ]
 
 
-def _beside_plain(
+def _fair_and_plain_us(
     peers: list[str], count: int, read: int, waiting: int, turns: int = 3
 ) -> tuple[float, float]:
-    """The least of some turns each: fair, plain (µs a datagram)."""
+    """The lowest cost of some turns, in µs for each datagram: in a fair and in a plain buffer."""
     costs = [
         [
             _cost_us(kind(MAX_RECORDS, MAX_BYTES, "drop_oldest", lambda _: None), peers, count, read, waiting)

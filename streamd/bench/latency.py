@@ -1,8 +1,8 @@
-"""From the sender's write to the commit, seen from outside.
+"""The latency from the sender's write to the commit, observed from outside.
 
-A reader in this process looks at the table every 2 ms; a record counts as committed at the end of the
-look that first saw it. So every figure is an upper bound, too high by one look at most (about 2 ms; 0.5 ms
-where the daemon is idle).
+A reader in this process queries the table every 2 ms. A record counts as committed at the end of the query
+that first saw it. Every figure is therefore an upper bound, too high by at most one interval (about 2 ms, and
+0.5 ms on an idle daemon).
 """
 
 import socket
@@ -28,22 +28,22 @@ _IDLE_BETWEEN_S = 2 * MAX_WAIT_S
 _PATIENCE_S = 30.0
 
 Look = tuple[float, int]
-"""Monotonic time, and the rows seen."""
+"""The monotonic time of a query, and the rows it saw."""
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value that `share` of the ordered values do not exceed."""
+    """The value that a `share` of the ordered values does not exceed."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 def latencies_s(sent_at_s: Sequence[float], looks: Sequence[Look]) -> list[float]:
-    """Ordered: for the nth record the time of the first look that saw n rows, less its sending."""
+    """The ordered latencies: for the nth record, from its sending to the first query that saw n rows."""
     seen = [rows for _, rows in looks]
     return sorted(looks[bisect_left(seen, n)][0] - sent_s for n, sent_s in enumerate(sent_at_s, start=1))
 
 
 def measure(plan: Plan) -> list[Row]:
-    """Under load, and on an idle daemon."""
+    """The latency under load, and on an idle daemon."""
     return [_under_load(plan), _when_idle(plan)]
 
 
@@ -62,7 +62,7 @@ def _under_load(plan: Plan) -> Row:
         value=p99_ms,
         unit="ms",
         note=f"p50 {p50_ms:.0f} ms, worst {worst_ms:.0f} ms; max_wait {MAX_WAIT_S * 1000:.0f} ms; upper"
-        f" bounds, looked every {quantile(gaps, 0.5) * 1000:.1f} ms"
+        f" bounds, queried every {quantile(gaps, 0.5) * 1000:.1f} ms"
         f" (99 % within {quantile(gaps, 0.99) * 1000:.1f} ms)",
         goal=f"< {goal_ms:.0f} ms (max_wait + {GOAL_OVER_MAX_WAIT_S * 1000:.0f})",
         reached=p99_ms < goal_ms if plan.judge else None,
@@ -75,7 +75,8 @@ def under_load(
 ) -> tuple[list[float], list[float]]:
     """Send `count` records at `RATE` into a typed table that has had `before` rows.
 
-    Gives their latencies and the times between two looks, each in seconds and ordered. Raises `BenchError`.
+    Returns their latencies and the times between two queries, each in seconds and ordered. Raises
+    `BenchError`.
     """
     stamps = folder / "sent"
     arguments = (str(daemon.port), str(RATE), str(count), str(stamps))
@@ -86,14 +87,17 @@ def under_load(
         "SELECT count(*) FROM readings WHERE rowid > ?1 AND rowid <> seq + ?1", (before,)
     ).fetchone()
     if moved:
-        raise BenchError(f"{moved} rows are not in the order of sending, so rows do not tell the record")
+        raise BenchError(f"{moved} rows are not in the order of sending, so a row count identifies no record")
     return latencies_s(array("d", stamps.read_bytes()), looks), gaps
 
 
 def _watch(
     connection: sqlite3.Connection, table: str, count: int, before: int
 ) -> tuple[list[Look], list[float]]:
-    """Look until `count` more rows have come: looks that saw more than the last, times between, ordered."""
+    """Query until `count` more rows are committed.
+
+    Returns the queries that saw new rows, and the ordered times between queries.
+    """
     looks: list[Look] = []
     gaps: list[float] = []
     rows, last_s = 0, time.monotonic()
@@ -112,7 +116,7 @@ def _watch(
 
 
 def _when_idle(plan: Plan) -> Row:
-    """Single records, each sent when nothing has come for two `max_wait`."""
+    """Single records, each sent after a pause of two `max_wait`."""
     count = plan.idle_records
     plan.step(f"latency: {count} single records")
     found = []
@@ -137,7 +141,7 @@ def _when_idle(plan: Plan) -> Row:
         what="One record on an idle daemon, worst",
         value=found[-1] * 1000,
         unit="ms",
-        note=f"p50 {quantile(found, 0.5) * 1000:.1f} ms of {count}; upper bounds, looked every 0.5 ms",
+        note=f"p50 {quantile(found, 0.5) * 1000:.1f} ms of {count}; upper bounds, queried every 0.5 ms",
         goal=f"< {GOAL_IDLE_S * 1000:.0f} ms",
         reached=found[-1] < GOAL_IDLE_S if plan.judge else None,
         details={"latencies_s": found},

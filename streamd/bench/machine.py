@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine on which the figures were measured."""
 
 import os
 import platform
@@ -42,7 +42,7 @@ def _first(path: Path, key: str) -> str:
 
 
 def _file_system(folder: Path) -> str:
-    """Its type, by the longest mount point above the folder."""
+    """The type of the file system, from the longest mount point above the folder."""
     best, kind = "", ""
     for line in _read(Path("/proc/self/mounts")).splitlines():
         _, point, found, *_ = line.split(" ")

@@ -1,4 +1,4 @@
-"""Memory: idle, and under a sender that is faster than a disk that does not answer."""
+"""The memory of an idle daemon, and its peak while the database is locked and a sender continues."""
 
 import sqlite3
 import time
@@ -12,12 +12,12 @@ from streamd.bench.sending import Sender
 GOAL_IDLE_BYTES = 60 * MIB
 GOAL_OVER_BUFFERS_BYTES = 100 * MIB
 _BUFFERS = 2
-"""One behind the source, one before the sink."""
+"""The buffer of the source and the buffer of the sink."""
 _SETTLE_S = 1.0
 
 
 def idle(plan: Plan) -> list[Row]:
-    """Resident memory a second after it listens."""
+    """Resident memory a second after the daemon listens."""
     plan.step("memory_idle")
     with plan.folder() as folder, BenchDaemon(folder, Setup()) as daemon:
         time.sleep(_SETTLE_S)
@@ -36,7 +36,7 @@ def idle(plan: Plan) -> list[Row]:
 
 
 def peak(plan: Plan) -> list[Row]:
-    """Most resident memory while another connection holds the write lock and a sender pushes."""
+    """The peak of resident memory while another connection holds the write lock and a sender continues."""
     plan.step(f"memory_peak: the database locked for {plan.memory_hold_s:.0f} s")
     peak_bytes = _blocked(plan)
     buffers_bytes = _BUFFERS * plan.memory_buffer_bytes
@@ -57,9 +57,9 @@ def peak(plan: Plan) -> list[Row]:
 
 
 def _blocked(plan: Plan) -> int:
-    """The peak. Raises `BenchError` where the sender was through before the lock was released.
+    """The peak. Raises `BenchError` if the sender ended before the lock was released.
 
-    Then the buffers were never full and nothing was measured.
+    In that case the buffers were never full.
     """
     count = plan.memory_records
     with plan.folder() as folder, BenchDaemon(folder, Setup(buffer_bytes=plan.memory_buffer_bytes)) as daemon:

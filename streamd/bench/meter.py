@@ -1,4 +1,4 @@
-"""The meter of the stages: what it costs a batch, as a part of what the batch costs."""
+"""The cost of the stages' meters for each batch, as a share of the batch's whole cost."""
 
 import asyncio
 import time
@@ -29,12 +29,12 @@ from streamd.sensors import SensorStream
 
 GOAL_PERCENT = 1.0
 READ = 512
-"""Frames of a read where the source is busy: 64 KiB of a stream's, one system call's of datagrams."""
+"""Frames in a read of a busy source: 64 KiB of a stream, or the datagrams of one system call."""
 TURNS = 3
 
 
 def measure(plan: Plan) -> list[Row]:
-    """The CPU of the meters of source, workers and sink, over that of decoding and handing on."""
+    """The CPU time of the meters of source, workers and sink, divided by that of the whole batch."""
     plan.step("meter")
     meters_us = min(_meters_us(plan.meter_batches) for _ in range(TURNS))
     full_us, alone_us = (
@@ -49,7 +49,7 @@ def measure(plan: Plan) -> list[Row]:
             value=share,
             unit="%",
             note=f"{meters_us:.2f} µs a batch of {READ} records, which takes {full_us:,.0f} µs from the"
-            f" source's buffer to a sink that keeps nothing; a record alone in its batch takes {alone_us:.0f}"
+            f" source's buffer to a sink that discards it; a batch of one record takes {alone_us:.0f}"
             f" µs there ({alone_share:.1f} %), and several times that with its socket and its commit",
             goal=f"≤ {GOAL_PERCENT:g} %",
             reached=share <= GOAL_PERCENT if plan.judge else None,
@@ -59,7 +59,7 @@ def measure(plan: Plan) -> list[Row]:
 
 
 def _meters_us(batches: int) -> float:
-    """All changes of state that a batch causes where the stages are idle before and after, which is most."""
+    """The cost of the changes of state by a batch if all stages are idle before and after it, the maximum."""
     mono_s = mono_of(read_clock)
     began_mono_s = mono_s()
     intake, workers, delivery = Meter(began_mono_s), SharedMeter(began_mono_s), Meter(began_mono_s)
@@ -82,9 +82,9 @@ def _meters_us(batches: int) -> float:
 
 
 async def _batch_us(batches: int, frames: int) -> float:
-    """From the source's buffer through the workers to a sink that keeps nothing."""
-    books, office = Books(), _Office()
-    sink = _Nothing(None, SinkContext("nothing", {}, Path(), office, Shared()))
+    """The CPU time of a batch from the source's buffer through the workers to a sink that discards it."""
+    books, office = Books(), _NoDeadLetters()
+    sink = _Discard(None, SinkContext("nothing", {}, Path(), office, Shared()))
     delivery = Delivery("nothing", sink, BatchSettings(), BufferSettings(), books, read_clock)
     fanout = Fanout([Output("nothing", delivery.buffer)], books, office)
     route = Route(Pipeline("p", [], fanout, office, read_clock, books), books.pipeline("s", "p"))
@@ -110,7 +110,7 @@ async def _batch_us(batches: int, frames: int) -> float:
     return took_s / batches * 1e6
 
 
-class _Nothing(Sink[Any]):
+class _Discard(Sink[Any]):
     async def open(self) -> None: ...
 
     def rehearse(self) -> list[str]:
@@ -122,7 +122,7 @@ class _Nothing(Sink[Any]):
         return Written.whole(len(batches))
 
 
-class _Office:
+class _NoDeadLetters:
     def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None: ...
 
     async def commit(self, letters: list[DeadLetter]) -> None: ...

@@ -1,4 +1,4 @@
-"""How much is measured, where, and who gets the progress."""
+"""The sizes of the scenarios, their folder, and the callback for progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ MIB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Sizes of all scenarios. The defaults are the benchmark; `quick` only shows that it works."""
+    """The sizes of all scenarios. The defaults are the benchmark. `quick` is for trial runs."""
 
     step: Callable[[str], None]
-    """Is told what is measured next."""
+    """Called with a description of each step before it is measured."""
     parent: Path
-    """Folder under which each scenario's databases live as long as it runs."""
+    """The folder of the scenarios' temporary databases."""
     judge: bool = True
     """Whether goals are judged."""
     tcp_records: int = 1_000_000
@@ -35,17 +35,17 @@ class Plan:
     meter_batches: int = 200_000
     meter_records: int = 102_400
     retention_filled: int = 600_000
-    """Records that are stored before: more than `retention_bytes` hold."""
+    """Records stored before the measurement, more than fit into `retention_bytes`."""
     retention_records: int = 50_000
     retention_repeats: int = 3
     retention_bytes: int = 32 * MIB
     attack_records: int = 600_000
-    """A minute's."""
+    """The records of one minute."""
     attack_idle: int = 10_000
 
     @classmethod
     def quick(cls, step: Callable[[str], None], parent: Path) -> "Plan":
-        """Every scenario as small as it can be: seconds, not minutes, and no goal is judged."""
+        """The smallest possible scenarios, which take seconds. No goal is judged."""
         return cls(
             step=step, parent=parent, judge=False, tcp_records=20_000, tcp_repeats=1, udp_rate=5_000,
             udp_steady_s=1.0, udp_step_s=1.0, udp_most_rate=5_000, latency_records=5_000, idle_records=2,
@@ -57,6 +57,6 @@ class Plan:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A fresh folder, gone with all that is in it at the end."""
+        """A new folder, which is deleted with its content at the end."""
         with TemporaryDirectory(prefix="streamd-bench-", dir=self.parent) as name:
             yield Path(name)

@@ -1,8 +1,8 @@
-"""A sender that costs next to nothing: bytes that lie ready in a file, handed to the kernel in large pieces.
+"""A sender with almost no CPU cost: it passes prepared bytes of a file to the kernel in large pieces.
 
-Run as a process of its own: `python -m streamd.bench.prepared_sender PORT FILE CONNECTIONS`. Each connection
-sends an equal part of the file's lines, from a thread of its own that sleeps in the kernel while the receiver
-is behind. It prints when it began (wall clock) and its CPU seconds from then on, as JSON.
+Run it as a separate process: `python -m streamd.bench.prepared_sender PORT FILE CONNECTIONS`. Each connection
+sends an equal part of the file's lines from its own thread, which sleeps in the kernel while the receiver is
+behind. It prints the wall time of its start and its CPU seconds since then, as JSON.
 """
 
 import json
@@ -15,7 +15,7 @@ from threading import Barrier, Thread
 
 
 def parts(data: bytes, count: int) -> list[memoryview]:
-    """`data`, whole lines, cut behind line ends into `count` parts of about one size."""
+    """`data`, which is whole lines, cut after line ends into `count` parts of about the same size."""
     cuts = [0]
     for number in range(1, count):
         cuts.append(data.find(b"\n", max(cuts[-1], len(data) * number // count)) + 1 or len(data))
@@ -25,7 +25,7 @@ def parts(data: bytes, count: int) -> list[memoryview]:
 
 
 def send(port: int, data: bytes, connections: int) -> dict[str, float]:
-    """Send all of it; the connections are made before the clock starts."""
+    """Send all data. The connections are made before the clock starts."""
     begin = Barrier(connections + 1)
     threads = []
     for part in parts(data, connections):
@@ -45,9 +45,9 @@ def _send_one(connected: socket.socket, part: memoryview, begin: Barrier) -> Non
         begin.wait()
         connected.sendall(part)
         connected.shutdown(socket.SHUT_WR)
-        connected.recv(1)  # until the receiver has read all and closes
+        connected.recv(1)  # waits until the receiver has read everything and closes
 
 
 if __name__ == "__main__":
     result = send(int(sys.argv[1]), Path(sys.argv[2]).read_bytes(), int(sys.argv[3]))
-    print(json.dumps(result))  # noqa: T201 - its result, for the parent
+    print(json.dumps(result))  # noqa: T201 - the result, for the parent

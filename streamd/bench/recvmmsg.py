@@ -1,7 +1,7 @@
-"""Baseline: a bare `recvmmsg` loop that counts datagrams and looks at none.
+"""Baseline: a bare `recvmmsg` loop that counts datagrams without reading their content.
 
-Run as a process of its own: `python -m streamd.bench.recvmmsg COUNT`. It prints its port; it ends after
-COUNT datagrams, or 2 s after the last one, and prints what it counted and its CPU seconds.
+Run it as a separate process: `python -m streamd.bench.recvmmsg COUNT`. It prints its port, ends after COUNT
+datagrams or 2 s after the last one, and prints the number counted and its CPU seconds.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _FIRST_S = 30.0
 
 
 def bound() -> socket.socket:
-    """A socket with the receive buffer the daemon's source asks for, got the same way."""
+    """A socket with the same receive buffer as the daemon's source."""
     receiving = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     receiving.bind(("127.0.0.1", 0))
     for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):
@@ -33,10 +33,10 @@ def bound() -> socket.socket:
 
 
 def count(receiving: socket.socket, wanted: int) -> dict[str, float]:
-    """Datagrams counted, and the CPU seconds of doing so."""
+    """The number of datagrams counted, and the CPU seconds used."""
     recvmmsg = ctypes.PyDLL(None, use_errno=True).recvmmsg
     room = ctypes.create_string_buffer(SLOT_BYTES)
-    vector = IoVec(ctypes.addressof(room), SLOT_BYTES)  # one for all: nobody reads what is in it
+    vector = IoVec(ctypes.addressof(room), SLOT_BYTES)  # shared by all entries, because no content is read
     headers = (MMsgHdr * BATCH)()
     for entry in headers:
         entry.header.iov, entry.header.iov_length = ctypes.pointer(vector), 1
@@ -54,4 +54,4 @@ def count(receiving: socket.socket, wanted: int) -> dict[str, float]:
 if __name__ == "__main__":
     listening = bound()
     print(listening.getsockname()[1], flush=True)  # noqa: T201 - the parent process reads it
-    print(json.dumps(count(listening, int(sys.argv[1]))))  # noqa: T201 - this is its result
+    print(json.dumps(count(listening, int(sys.argv[1]))))  # noqa: T201 - the result, for the parent

@@ -1,4 +1,4 @@
-"""The table for people, for the documentation and for programs."""
+"""The results as a table for people and for the documentation, and as a document for programs."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,24 +12,24 @@ _WHOLE, _TENTHS = 1000, 10
 
 
 def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Of each row the texts below `HEAD`."""
+    """The cells of each row below `HEAD`."""
     return [_cells(row) for row in rows]
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What has to be said of a figure, a sentence for each."""
+    """One line for each figure with a note."""
     return [f"{row.name}: {_note(row)}" for row in rows if _note(row)]
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same for a document."""
+    """The table and the notes as Markdown."""
     lines = [HEAD, tuple("---" for _ in HEAD), *table(rows)]
     drawn = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([*drawn, "", *(f"- `{row.name}`: {_note(row)}" for row in rows if _note(row))])
 
 
 def document(rows: Sequence[Row], machine: dict[str, Any], at: str, quick: bool) -> dict[str, Any]:
-    """Everything measured, for the JSON file."""
+    """All measurements, for the JSON file."""
     return {
         "at": at,
         "quick": quick,

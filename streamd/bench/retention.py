@@ -1,4 +1,4 @@
-"""What retention costs those who write: the latency with a row deleted for each that comes, and without."""
+"""The cost of retention for writers: the latency while a row is deleted for each new one, and without."""
 
 import sqlite3
 import statistics
@@ -13,12 +13,12 @@ from streamd.bench.sending import Sender
 
 GOAL_RATIO = 3.0
 _MAX_WAIT_S = 0.02
-"""A tenth of the default: waiting on purpose would hide what deleting adds."""
+"""A tenth of the default, because the batch's own wait would hide the delay that deleting adds."""
 _QUIET_S = 0.6
-"""Retention looks every quarter of a second: nothing deleted for so long means the file is in its bound."""
+"""Retention runs every quarter of a second. If it deletes nothing for this time, the limit is met."""
 _PATIENCE_S = 60.0
 _LEAST_SHARE = 0.5
-"""Of the rows that came, so many must have gone before the last of them was committed."""
+"""The share of the new rows for which an old row must be deleted before the last commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class RetentionRun:
 
 
 def measure(plan: Plan) -> list[Row]:
-    """The p99 with a bound that is met, beside that of the same daemon without one, in turn."""
+    """The p99 with a file at its limit, compared in turn with a daemon without a limit."""
     count, max_bytes = plan.retention_records, plan.retention_bytes
     least = int(count * _LEAST_SHARE) if plan.judge else 1
     free, bound = [], []
@@ -42,8 +42,8 @@ def measure(plan: Plan) -> list[Row]:
         bound.append(_run(plan, max_bytes))
         if free[-1].expired or bound[-1].expired < least:
             raise BenchError(
-                f"{bound[-1].expired} rows were deleted while {count} came,"
-                f" {free[-1].expired} without a bound"
+                f"{bound[-1].expired} rows were deleted while {count} were stored,"
+                f" {free[-1].expired} without a limit"
             )
     p99_ms, free_p99_ms = (statistics.median(run.p99_ms for run in runs) for runs in (bound, free))
     p50_ms, free_p50_ms = (statistics.median(run.p50_ms for run in runs) for runs in (bound, free))
@@ -55,7 +55,8 @@ def measure(plan: Plan) -> list[Row]:
             what=f"Send to committed at {RATE:,}/s, p99, file at max_size",
             value=p99_ms,
             unit="ms",
-            note=f"{expired:,} rows or more deleted while {count:,} came, file of {max_bytes // MIB} MiB;"
+            note=f"at least {expired:,} rows deleted while {count:,} were stored,"
+            f" file of {max_bytes // MIB} MiB;"
             f" p50 {p50_ms:.0f} (baseline {free_p50_ms:.0f}), worst {worst_ms:.0f} ({free_worst_ms:.0f}) ms;"
             f" max_wait {_MAX_WAIT_S * 1000:.0f} ms; medians of {len(bound)} runs in turn; upper bounds as"
             " for latency",
@@ -74,7 +75,7 @@ def measure(plan: Plan) -> list[Row]:
 
 
 def _run(plan: Plan, max_bytes: int | None) -> RetentionRun:
-    """Fill the table beyond the bound, wait until the file is within it, then measure."""
+    """Fill the table beyond the limit, wait until the file is within it, and measure."""
     filled, count = plan.retention_filled, plan.retention_records
     setup = Setup(max_wait_s=_MAX_WAIT_S, max_bytes=max_bytes)
     with plan.folder() as folder, BenchDaemon(folder, setup) as daemon:
@@ -95,7 +96,7 @@ def _run(plan: Plan, max_bytes: int | None) -> RetentionRun:
 
 
 def _settled(connection: sqlite3.Connection) -> int:
-    """Rows deleted in all, once none has been for a while."""
+    """The number of rows deleted in all, after no row has been deleted for a while."""
     expired = _expired(connection)
     changed_s = begun_s = time.monotonic()
     while time.monotonic() < changed_s + _QUIET_S:
@@ -104,11 +105,11 @@ def _settled(connection: sqlite3.Connection) -> int:
         if now != expired:
             expired, changed_s = now, time.monotonic()
         if time.monotonic() > begun_s + _PATIENCE_S:
-            raise BenchError("retention deletes without an end though nothing comes")
+            raise BenchError("retention keeps deleting although no rows are added")
     return expired
 
 
 def _expired(connection: sqlite3.Connection) -> int:
-    """Told by the transactions that delete."""
+    """The rows deleted so far, counted in the transactions that delete them."""
     (n,) = connection.execute("SELECT sum(n) FROM ledger WHERE counter = 'expired'").fetchone()
     return int(n or 0)

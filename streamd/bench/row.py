@@ -13,13 +13,13 @@ class Row:
     value: float
     unit: str
     note: str = ""
-    """How it was measured, where that is not plain, and figures of the second rank."""
+    """The method, if it is not obvious, and secondary figures."""
     baseline: float | None = None
     baseline_what: str = ""
     goal: str = ""
     reached: bool | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    """Everything measured for it, for the JSON file."""
+    """All measurements behind the figure, for the JSON file."""
 
     @property
     def ratio(self) -> float | None:
@@ -28,4 +28,4 @@ class Row:
 
 
 class BenchError(Exception):
-    """What was measured is not what was meant: missing records, books that do not hold."""
+    """A measurement is invalid: records are missing, books do not balance, or a process failed."""

@@ -1,4 +1,4 @@
-"""`streamd send` as another process, the way a user's generator is one."""
+"""`streamd send` as a separate process, like a user's generator."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ class Sender(Child):
         )  # fmt: skip
 
     def summary(self, timeout_s: float = 120.0) -> dict[str, Any]:
-        """Its own summary, once it has ended well."""
+        """The summary that it prints. Waits for its end and raises `BenchError` if it fails."""
         self.wait(timeout_s)
         found: dict[str, Any] = json.loads(self.out)
         return found

@@ -1,7 +1,7 @@
-"""A paced sender that notes when it handed over each record.
+"""A paced sender that stores the time of each record.
 
-Run as a process of its own: `python -m streamd.bench.stamped_sender PORT RATE COUNT FILE`. FILE gets one
-double a record: the monotonic clock, which all processes of a machine share, just before its write.
+Run it as a separate process: `python -m streamd.bench.stamped_sender PORT RATE COUNT FILE`. FILE gets one
+double for each record: the time just before its write on the monotonic clock, which all processes share.
 """
 
 import sys
@@ -17,7 +17,7 @@ from streamd.sensors import SensorStream
 
 
 class StampedConnection(TcpConnection):
-    """A TCP connection that remembers the time of each record."""
+    """A TCP connection that keeps the time of each record."""
 
     def __init__(self, to: Address, stop: Stop) -> None:
         super().__init__(to, stop)

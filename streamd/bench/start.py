@@ -1,4 +1,4 @@
-"""From the start of the process to the first TCP connection it takes."""
+"""The time from the start of the process to its first accepted TCP connection."""
 
 import statistics
 
@@ -20,7 +20,7 @@ def measure(plan: Plan) -> list[Row]:
             what="Start until it takes a connection",
             value=median_s,
             unit="s",
-            note=f"median of {len(found)}, {found[0]:.2f} to {found[-1]:.2f} s; looked every 1 ms",
+            note=f"median of {len(found)}, {found[0]:.2f} to {found[-1]:.2f} s; tried every 1 ms",
             goal=f"< {GOAL_S} s",
             reached=median_s < GOAL_S if plan.judge else None,
             details={"seconds": found},

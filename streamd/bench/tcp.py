@@ -1,4 +1,4 @@
-"""TCP into SQLite as fast as it goes, beside a bare `executemany` loop."""
+"""TCP into SQLite at full speed, compared with a bare `executemany` loop."""
 
 import json
 import statistics
@@ -19,7 +19,7 @@ _BASELINE_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class TcpRun:
-    """One run of the daemon, and its baseline right after it."""
+    """One run of the daemon, and the baseline that follows it."""
 
     cpu_s: float
     records_per_s: float
@@ -27,7 +27,7 @@ class TcpRun:
 
 
 def run(plan: Plan, setup: Setup) -> TcpRun:
-    """Send, wait until all is committed, check every record; then the baseline."""
+    """Send, wait until every record is committed, check them, and run the baseline."""
     count = plan.tcp_records
     with plan.folder() as folder:
         with BenchDaemon(folder, setup) as daemon:
@@ -51,7 +51,7 @@ def _baseline(folder: Path, daemon: BenchDaemon, rows: int) -> float:
 
 
 def typed(plan: Plan) -> list[Row]:
-    """With a schema: typed decode, typed columns."""
+    """With a schema: typed decoding and typed columns."""
     row = _row(plan, Setup(typed=True), "tcp_typed", "typed table (schema)")
     row.baseline_what = "executemany of the same rows, already parsed, 10,000 a transaction"
     row.goal = f"ratio ≤ {GOAL_RATIO}"
@@ -61,7 +61,7 @@ def typed(plan: Plan) -> list[Row]:
 
 
 def plain(plan: Plan) -> list[Row]:
-    """Without one: the catch-all table, which keeps the record as JSON."""
+    """Without a schema: a catch-all table, which stores each record as JSON."""
     row = _row(plan, Setup(typed=False), "tcp_plain", "catch-all table (no schema)")
     row.baseline_what = "executemany of the rows it stored, 10,000 a transaction"
     return [row]

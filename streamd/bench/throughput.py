@@ -1,4 +1,4 @@
-"""TCP into a typed table by the clock on the wall, beside a plain Python program that does the same work."""
+"""TCP into a typed table by wall clock, compared with a plain Python program that does the same work."""
 
 import json
 import statistics
@@ -13,28 +13,28 @@ from streamd.sensors import SensorStream
 
 _CONNECTIONS = 4
 _MAX_WAIT_S = 0.02
-"""Short, so that the last few records do not wait for company: under load every commit has enough of it."""
+"""Short, so that the last records do not wait for a full batch. Under load, batches are full anyway."""
 _LOOK_S = 0.01
-"""A run takes a second or two, so that a look this often is exact to a hundredth."""
+"""A run takes a second or two, so this interval is exact to about a hundredth."""
 _PATIENCE_S = 120.0
 _LINES_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the daemon, and the plain program right after it. Rates are records a second."""
+    """One run of the daemon, and the plain program that follows it. Rates are in records a second."""
 
     records_per_s: float
     baseline_per_s: float
     cpu_s: float
     loop_cpu_s: float
-    """Of that, what the thread of the event loop took."""
+    """The part of `cpu_s` used by the thread of the event loop."""
     wall_s: float
     sender_cpu_s: float
 
 
 def typed(plan: Plan) -> list[Row]:
-    """With a schema: how many records a second one process commits while the sender never lets up."""
+    """With a schema: the records that one process commits in a second while the sender never pauses."""
     runs = []
     with plan.folder() as folder:
         lines = folder / "lines"
@@ -60,7 +60,7 @@ def typed(plan: Plan) -> list[Row]:
             f" it the loop and {others / millions:.2f} the database's thread; the sender took"
             f" {median('sender_cpu_s') / millions:.2f}; medians of {len(runs)} runs, the baseline after each",
             baseline=median("baseline_per_s"),
-            baseline_what="one thread that takes the lines from memory: json.loads, then executemany,"
+            baseline_what="one thread that reads the lines from memory: json.loads, then executemany,"
             " 10,000 a transaction",
             details={"records": plan.tcp_records, "runs": [asdict(run) for run in runs]},
         )

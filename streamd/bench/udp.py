@@ -1,4 +1,4 @@
-"""UDP into SQLite at a steady rate, and the highest one without loss, beside a loop that only counts."""
+"""UDP into SQLite at a steady rate and at the highest rate without loss, compared with a counting loop."""
 
 import json
 import time
@@ -15,10 +15,10 @@ _STEP = 50_000
 _SHARES_BELOW = (0.75, 0.5, 0.25)
 _TRIES = 2
 _KEPT_UP = 0.97
-"""A sender that reached less than this share of its rate has measured itself and not the receiver."""
+"""If a sender reached less than this share of its rate, the run measured the sender, not the receiver."""
 _LISTEN_S = 10.0
 _LOST_S = 3.0
-"""What is not committed so long after the last commit and the sender's end was lost."""
+"""Datagrams not committed this long after the last commit and the sender's end count as lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class UdpRun:
 
     @property
     def lost(self) -> int:
-        """Datagrams the kernel took from the sender and nobody kept."""
+        """Datagrams that the kernel accepted from the sender and the receiver did not keep."""
         return self.sent - self.kept
 
     @property
     def cpu_s_per_million(self) -> float:
-        """The receiver's CPU seconds a million datagrams kept."""
+        """The receiver's CPU seconds for a million kept datagrams."""
         return self.cpu_s / max(1, self.kept) * 1e6
 
     @property
@@ -53,7 +53,7 @@ Receiver = Callable[[Plan, int, float], UdpRun]
 
 
 def into_daemon(plan: Plan, rate: int, seconds: float) -> UdpRun:
-    """Into the typed table. Raises `BenchError` where a datagram has no fate in the books."""
+    """Send to a daemon with a typed table. Raises `BenchError` if a datagram has no fate in the books."""
     count = int(rate * seconds)
     with plan.folder() as folder, BenchDaemon(folder, Setup()) as daemon:
         with Sender(folder, daemon.port, count, "--protocol=udp", f"--rate={rate}") as sender:
@@ -64,14 +64,14 @@ def into_daemon(plan: Plan, rate: int, seconds: float) -> UdpRun:
     dropped, kernel_dropped = stopped.total("dropped"), stopped.total("kernel_dropped")
     if stopped.rows + dropped + kernel_dropped != count or stopped.distinct != stopped.rows:
         raise BenchError(
-            f"of {count} datagrams {stopped.rows} were stored ({stopped.distinct} different ones),"
+            f"of {count} datagrams {stopped.rows} were stored ({stopped.distinct} of them distinct),"
             f" {dropped} dropped and {kernel_dropped} dropped by the kernel"
         )
     return UdpRun(rate, count, summary["rate"], stopped.rows, kernel_dropped, dropped, used_s)
 
 
 def into_counter(plan: Plan, rate: int, seconds: float) -> UdpRun:
-    """Into the loop that only counts."""
+    """Send to the loop that only counts."""
     count = int(rate * seconds)
     with plan.folder() as folder, Child(folder, "streamd.bench.recvmmsg", str(count)) as counter:
         until_s = time.monotonic() + _LISTEN_S
@@ -118,8 +118,8 @@ def highest(plan: Plan) -> list[Row]:
             what="UDP, highest loss-free rate → typed table",
             value=best,
             unit="datagrams/s",
-            note=f"steps of {_STEP:,}/s and a half one, each {plan.udp_step_s:.0f} s; one of {_TRIES} tries"
-            " must lose nothing",
+            note=f"steps of {_STEP:,}/s and a final half step, each {plan.udp_step_s:.0f} s; one of {_TRIES}"
+            " tries must lose nothing",
             baseline=bare,
             baseline_what="recvmmsg loop that only counts",
             details={"daemon": [asdict(run) for run in runs], "counter": [asdict(run) for run in bare_runs]},
@@ -128,7 +128,7 @@ def highest(plan: Plan) -> list[Row]:
 
 
 def _climb(plan: Plan, receiver: Receiver) -> tuple[int, list[UdpRun]]:
-    """The highest rate that is free of loss, found from `plan.udp_rate` up (or down), and all runs."""
+    """The highest rate without loss, searched upwards (or downwards) from `plan.udp_rate`, and all runs."""
     runs: list[UdpRun] = []
 
     def loss_free(rate: int) -> bool:

@@ -45,7 +45,7 @@ def _open(file: Path) -> sqlite3.Connection:
 def _purge(connection: sqlite3.Connection, wanted: LetterFilter, *, ask: bool) -> int:
     # `last_id` excludes letters that arrive after the question, because the user has not confirmed them.
     ((count, last_id),) = connection.execute(
-        f"SELECT count(*), max(id) FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - our own words
+        f"SELECT count(*), max(id) FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - no user input
         wanted.parameters,
     )
     letters = "1 dead letter" if count == 1 else f"{count:,} dead letters"
@@ -57,7 +57,7 @@ def _purge(connection: sqlite3.Connection, wanted: LetterFilter, *, ask: bool) -
         return 1
     deleted = 0
     while removed := connection.execute(
-        f"DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE {wanted.condition}"  # noqa: S608 - our own words
+        f"DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE {wanted.condition}"  # noqa: S608 - no user input
         " AND id <= ? ORDER BY id LIMIT ?)",
         [*wanted.parameters, last_id, _LETTERS_PER_COMMIT],
     ).rowcount:

@@ -57,7 +57,7 @@ def take(*, daemon: bool) -> None:
 
 
 def settle() -> None:
-    """Flush standard output. Raises `EnvironmentFault` or `BrokenPipeError`; the rest is then discarded."""
+    """Flush standard output. Raises `EnvironmentFault` or `BrokenPipeError`. The rest is then discarded."""
     if sys.stdout is None:
         return
     try:

@@ -60,7 +60,7 @@ def escape_json(line: str, encoding: str = "utf-8") -> str:
 def write_rows(
     columns: Sequence[str], rows: Iterable[Sequence[object]], style: Style, out: TextIO | None = None
 ) -> None:
-    """Write all rows to `out` (default: standard output) one at a time; a table holds back some rows."""
+    """Write all rows to `out` (default: standard output) one at a time. A table holds back some rows."""
     out = out or sys.stdout
     terminal = out.isatty()
     if not terminal and style != "table":

@@ -106,7 +106,7 @@ def refuse_unreachable(paths: Iterable[Path]) -> None:
 def refuse_incomplete(python: Path) -> None:
     """Raises `EnvironmentFault` if the interpreter finds streamd only through this shell's environment."""
     alone = [str(python), "-I", "-c", "import streamd.daemon"]
-    done = subprocess.run(alone, check=False, capture_output=True, text=True, cwd="/")  # noqa: S603 - our own words
+    done = subprocess.run(alone, check=False, capture_output=True, text=True, cwd="/")  # noqa: S603 - fixed command
     if done.returncode:
         why = done.stderr.strip().splitlines()[-1:]
         raise EnvironmentFault(
@@ -136,7 +136,7 @@ def _forbidden(path: Path) -> str | None:
 
 
 def _written(path: Path, text: str) -> str:
-    """Write the file atomically; returns a word for the result. Raises `EnvironmentFault`."""
+    """Write the file atomically. Returns a word for the result. Raises `EnvironmentFault`."""
     try:
         if path.exists() and path.read_text() == text:
             return _SAME

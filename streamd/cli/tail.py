@@ -134,7 +134,7 @@ class _File:
         return self._opened[0] == identity(self.path)
 
     def columns(self) -> list[str]:
-        """The names of the table's columns; empty if there is no such table."""
+        """The names of the table's columns. Empty if there is no such table."""
         return [name for _, name, *_ in self._ask(f"PRAGMA table_info({quote(self._table)})")]
 
     def newest(self, count: int) -> list[Line]:

@@ -47,6 +47,6 @@ def main(args: argparse.Namespace) -> int:
 def _systemctl(*arguments: str) -> None:
     command = ["systemctl", *arguments]
     print("ran    ", *command, flush=True)
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own words
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - fixed command
     if done.returncode:
         raise EnvironmentFault(f"{' '.join(command)}: {done.stderr.strip()}")

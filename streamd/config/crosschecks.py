@@ -19,7 +19,7 @@ LEDGER_NAMES = ("ledger", "ledger_summary", "ledger_sinks", "completeness")
 
 
 def check(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
-    """Add the faults between tables to `problems`; returns the schemas without a fault."""
+    """Add the faults between tables to `problems`. Returns the schemas without a fault."""
     for kind in ("schemas", "sources", "pipelines", "sinks"):
         problems += [
             Problem((kind, name), "a name is made of letters, digits, _ and -, at most 64 of them")

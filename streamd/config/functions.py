@@ -22,7 +22,7 @@ def with_functions(problem: Problem, value: object, base_dir: Path) -> Problem:
 
 
 def _functions(path: Path) -> list[str]:
-    """The public functions and classes at the top level; empty if the file cannot be read or parsed."""
+    """The public functions and classes at the top level. Empty if the file cannot be read or parsed."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):

@@ -186,7 +186,7 @@ def _addresses(host: str) -> list[IP]:
 
 
 def _is_ours(ip: IP) -> bool:
-    """Whether this host has the address. A socket is bound to it as a test; nothing is sent."""
+    """Whether this host has the address. A socket is bound to it as a test. Nothing is sent."""
     if ip.is_loopback:
         return True
     family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET  # noqa: PLR2004

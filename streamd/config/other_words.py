@@ -45,7 +45,7 @@ _SPELT = {
 
 
 def key_meant(word: str, known: Iterable[str]) -> str:
-    """` (here it is …)` for a key that is called otherwise in `known`; else an empty text."""
+    """` (here it is …)` for a key that is called otherwise in `known`, else an empty text."""
     meant = _KEYS.get(word.lower())
     if meant is None or meant not in known:
         return ""

@@ -35,7 +35,7 @@ class Positions:
         self._document()
 
     def line(self, place: Place) -> int:
-        """The line of `place`, or of the nearest enclosing table in the text; counted from 1."""
+        """The line of `place`, or of the nearest enclosing table in the text. Lines count from 1."""
         while place and place not in self._offsets:
             place = place[:-1]
         return bisect_right(self._line_starts, self._offsets.get(place, 0))

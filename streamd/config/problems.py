@@ -112,7 +112,7 @@ def in_plain_words(
 
 
 def _elsewhere(key: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
-    """The text for a key that this component has at another level; empty if it has none."""
+    """The text for a key that this component has at another level. Empty if it has none."""
     if key in LATER:
         return ""
     places = [path for path in _paths_of(key, model) if path[:-1] != at]

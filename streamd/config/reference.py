@@ -43,7 +43,7 @@ _PLACEHOLDERS = {
 
 
 class KeyRow(NamedTuple):
-    """One key of a table. `default` is written as in the file; None if there is no default."""
+    """One key of a table. `default` is written as in the file. None if there is no default."""
 
     key: str
     holds: str

@@ -22,7 +22,7 @@ _CURLY = str.maketrans({"“": '"', "”": '"', "„": '"', "\u2018": "'", "\u20
 
 
 def hint(text: str, line_number: int, error: str) -> str:
-    """The text to add to a parser's error at a line (from 1), with what to write instead; may be empty."""
+    """The text to add to a parser's error at a line (from 1), with what to write instead. May be empty."""
     lines = text.split("\n")
     line = lines[line_number - 1].rstrip("\r") if 0 < line_number <= len(lines) else ""
     if not line:  # at the end of the text: an earlier line may have an unclosed quote

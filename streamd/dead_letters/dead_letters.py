@@ -30,7 +30,7 @@ log = structlog.get_logger()
 COMMIT_PATIENCE_S = 5.0
 """How long a sink waits for its letters while the store fails, before the sink retries its batch."""
 
-_INSERT = f"INSERT INTO dead_letters ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 - our own words
+_INSERT = f"INSERT INTO dead_letters ({', '.join(COLUMNS)}) VALUES "  # noqa: S608 - no user input
 _PLACES = f"({', '.join('?' for _ in COLUMNS)})"
 _EXPLAIN = f"EXPLAIN {_INSERT}{_PLACES.replace('?', 'NULL')}"
 _ROWS_PER_INSERT = 50
@@ -295,7 +295,7 @@ class DeadLetters:
                 handed.done.set_exception(SinkError("dead_letters", f"cannot be written: {self.trouble}"))
 
     async def _write(self, db: Database, some: list[_Handed]) -> int:
-        """Commit the letters; returns the number of older letters evicted for them."""
+        """Commit the letters. Returns the number of older letters evicted for them."""
         rows = [row for handed in some for row in handed.rows]
         async with db.transaction():
             evicted = await self._make_room(db, sum(handed.size_bytes for handed in some))
@@ -306,7 +306,7 @@ class DeadLetters:
         return evicted
 
     async def _make_room(self, db: Database, needed_bytes: int) -> int:
-        """Delete the oldest letters until `needed_bytes` fit; returns the number deleted.
+        """Delete the oldest letters until `needed_bytes` fit. Returns the number deleted.
 
         SQLite reuses freed pages, so the file does not grow. The write-ahead log is not counted.
         """

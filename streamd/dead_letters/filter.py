@@ -22,7 +22,7 @@ class LetterFilter:
 
     @property
     def condition(self) -> str:
-        """The SQL condition with a `?` for each of `parameters`; `TRUE` if no value is given."""
+        """The SQL condition with a `?` for each of `parameters`. `TRUE` if no value is given."""
         ids = f"id IN ({', '.join('?' * len(self.ids or ()))})"
         clauses = ("reason = ?", "source = ?", "stage = ?", "pipeline = ?", "received_at >= ?", ids)
         given = [clause for clause, value in zip(clauses, astuple(self), strict=True) if value is not None]

@@ -13,7 +13,7 @@ SHOWN_CHARACTERS = 60
 """Characters of a payload shown in a list."""
 
 ALL_COLUMNS = ("id", *COLUMNS)
-"""Every column; the payload is last."""
+"""Every column. The payload is last."""
 
 
 def newest(
@@ -21,7 +21,7 @@ def newest(
 ) -> Iterator[tuple[Any, ...]]:
     """The newest letters first, with these columns, read one row at a time."""
     return connection.execute(
-        f"SELECT {', '.join(columns)} FROM dead_letters WHERE {wanted.condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
+        f"SELECT {', '.join(columns)} FROM dead_letters WHERE {wanted.condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - no user input
         [*wanted.parameters, limit],
     )
 
@@ -32,7 +32,7 @@ COUNT_COLUMNS = ("source", "stage", "reason", "count", "first", "last")
 def counted(connection: sqlite3.Connection, wanted: LetterFilter) -> Iterator[tuple[Any, ...]]:
     """The number of letters by source, stage and reason, largest first, with their first and last time."""
     return connection.execute(
-        "SELECT source, stage, reason, count(*), min(received_at), max(received_at)"  # noqa: S608 - our own words
+        "SELECT source, stage, reason, count(*), min(received_at), max(received_at)"  # noqa: S608 - no user input
         f" FROM dead_letters WHERE {wanted.condition} GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3",
         wanted.parameters,
     )
@@ -42,7 +42,7 @@ def missing(connection: sqlite3.Connection, ids: tuple[int, ...]) -> list[int]:
     """The ids without a letter, in order."""
     wanted = LetterFilter(ids=ids)
     there = connection.execute(
-        f"SELECT id FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - our own words
+        f"SELECT id FROM dead_letters WHERE {wanted.condition}",  # noqa: S608 - no user input
         wanted.parameters,
     )
     return sorted(set(ids) - {number for (number,) in there})
@@ -51,7 +51,7 @@ def missing(connection: sqlite3.Connection, ids: tuple[int, ...]) -> list[int]:
 def row(connection: sqlite3.Connection, number: int) -> tuple[Any, ...]:
     """One letter with `ALL_COLUMNS`. Raises `LookupError` if there is no such letter."""
     found: tuple[Any, ...] | None = connection.execute(
-        f"SELECT {', '.join(ALL_COLUMNS)} FROM dead_letters WHERE id = ?",  # noqa: S608 - our own words
+        f"SELECT {', '.join(ALL_COLUMNS)} FROM dead_letters WHERE id = ?",  # noqa: S608 - no user input
         [number],
     ).fetchone()
     if found is None:

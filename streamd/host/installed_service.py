@@ -83,7 +83,7 @@ class Service:
             )
 
     def hint(self, refusal: str) -> str:
-        """The text to add to a refusal that a setting of the unit may explain; else empty."""
+        """The text to add to a refusal that a setting of the unit may explain, else empty."""
         if "Read-only file system" in refusal and _plain(self._host.service_value("ProtectSystem")):
             return (
                 f"; ProtectSystem= of {units.SERVICE.name} lets the service write only to its own folders and"
@@ -98,7 +98,7 @@ class Service:
         return ""
 
     def check_inside(self, arguments: Sequence[str]) -> int:
-        """Run `check` as the service's user in its sandbox; returns its exit code.
+        """Run `check` as the service's user in its sandbox. Returns its exit code.
 
         Raises `EnvironmentFault` if the process cannot be started.
         """

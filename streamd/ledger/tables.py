@@ -49,7 +49,7 @@ SELECT
 FROM ledger
 WHERE source <> ''
 GROUP BY run_id, source
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - no user input
 
 
 def _sinks() -> str:
@@ -67,7 +67,7 @@ SELECT
 FROM ledger
 WHERE sink <> ''
 GROUP BY run_id, sink
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - no user input
 
 
 # After an unclean end, records may have been lost uncounted between the last known time and the next start.
@@ -113,7 +113,7 @@ SELECT
     ELSE 100.0 * max(0, received + kernel_dropped - lost) / (received + kernel_dropped)
   END AS percent
 FROM counted
-"""  # noqa: S608 - our own words, and names that are quoted
+"""  # noqa: S608 - no user input, and names that are quoted
 
 
 _COMPLETENESS = f"CREATE VIEW completeness AS {completeness()}"
@@ -145,8 +145,8 @@ FOLD_UNTIL = f"""
 SELECT max(at) FROM (
   SELECT at FROM ledger WHERE at > '' AND at < ? AND NOT {_RUN_ROWS} ORDER BY at LIMIT ?
 )
-"""  # noqa: S608 - our own words
-"""The time of the last of the oldest rows before a given time, up to a limit; NULL if there are none."""
+"""  # noqa: S608 - no user input
+"""The time of the last of the oldest rows before a given time, up to a limit. NULL if there are none."""
 
 _FOLDED = f"at > '' AND at <= ? AND NOT {_RUN_ROWS}"
 FOLD = (
@@ -155,8 +155,8 @@ INSERT INTO ledger (at, run_id, interval_s, source, pipeline, sink, counter, rea
 SELECT '', run_id, 0, source, pipeline, sink, counter, reason, sum(n) FROM ledger WHERE {_FOLDED}
 GROUP BY run_id, source, pipeline, sink, counter, reason
 ON CONFLICT (at, run_id, source, pipeline, sink, counter, reason) DO UPDATE SET n = n + excluded.n
-""",  # noqa: S608 - our own words
-    f"DELETE FROM ledger WHERE {_FOLDED}",  # noqa: S608 - our own words
+""",  # noqa: S608 - no user input
+    f"DELETE FROM ledger WHERE {_FOLDED}",  # noqa: S608 - no user input
 )
 """Replaces rows up to a time by one row for each number of a run, with `at` = ''. No sum changes."""
 
@@ -169,7 +169,7 @@ FROM ledger AS runs
 WHERE {_RUN_ROWS}
 GROUP BY run_id
 HAVING count(*) FILTER (WHERE counter <> 'start') = 0
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - no user input
 """Runs with a start and no end, each with its kind and the time up to which its numbers are complete.
 
 That time is one interval before the run's last row: a sink may have committed in a new interval before the

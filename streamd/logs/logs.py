@@ -35,7 +35,7 @@ def _with_fields(render: Processor) -> Processor:
 
 
 class _Bridge(logging.Handler):
-    """Logs the records of `logging` and `warnings` from libraries; the event is the name of their logger."""
+    """Logs the records of `logging` and `warnings` from libraries. The event is the name of their logger."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -44,6 +44,6 @@ class Reloads:
             return changes
 
     async def dry_run(self) -> Changes:
-        """The changes that a reload would make; not logged. Raises `ConfigError` or `EnvironmentFault`."""
+        """The changes that a reload would make, not logged. Raises `ConfigError` or `EnvironmentFault`."""
         async with self.lock:
             return await self._reload(True)

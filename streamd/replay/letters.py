@@ -24,7 +24,7 @@ SELECT id, received_at, peer, payload FROM (
     ORDER BY id LIMIT ?
   )
 ) WHERE before_bytes < ?
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - no user input
 """Letters of one origin after an id and up to another, limited by number and, approximately, by bytes."""
 
 
@@ -60,12 +60,12 @@ class ReplayPlan:
 def plan(connection: sqlite3.Connection, wanted: LetterFilter, limit: int | None = None) -> ReplayPlan:
     """Select the letters of a replay, with `limit` only the oldest. Letters added later are not included."""
     ((last_id,),) = connection.execute(
-        "SELECT coalesce(max(id), 0) FROM"  # noqa: S608 - our own words
+        "SELECT coalesce(max(id), 0) FROM"  # noqa: S608 - no user input
         f" (SELECT id FROM dead_letters WHERE {wanted.condition} ORDER BY id LIMIT ?)",
         [*wanted.parameters, -1 if limit is None else limit],
     )
     found = connection.execute(
-        f"SELECT {_ORIGIN}, count(*) FROM dead_letters"  # noqa: S608 - our own words
+        f"SELECT {_ORIGIN}, count(*) FROM dead_letters"  # noqa: S608 - no user input
         f" WHERE {wanted.condition} AND id <= ? GROUP BY 1, 2, 3, 4 ORDER BY min(id)",
         [*wanted.parameters, last_id],
     )

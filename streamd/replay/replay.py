@@ -138,7 +138,7 @@ class Replay:
         return self.outcome
 
     async def _open_sinks(self, closing: AsyncExitStack) -> list[Origin]:
-        """Open the sinks of the plan; returns the origins whose letters can be sent.
+        """Open the sinks of the plan. Returns the origins whose letters can be sent.
 
         The letters of other origins are counted as impossible with their reason. A sink that cannot be
         opened, such as a file that the daemon writes, prevents only the letters of its own origins.
@@ -206,7 +206,7 @@ class Replay:
     async def _fates(
         self, letters: list[Letter], intake: Intake, working: asyncio.Task[None]
     ) -> dict[int, Status]:
-        """Send the letters; returns the fate of each by its id when all fates are known.
+        """Send the letters. Returns the fate of each by its id when all fates are known.
 
         After a stop, letters that were not finished in time count as dropped.
         """
@@ -269,7 +269,7 @@ async def _delete(letters: Database, numbers: list[int]) -> None:
     while numbers:
         try:
             places = ", ".join("?" * len(numbers))
-            await letters.execute(f"DELETE FROM dead_letters WHERE id IN ({places})", numbers)  # noqa: S608 - places
+            await letters.execute(f"DELETE FROM dead_letters WHERE id IN ({places})", numbers)  # noqa: S608 - placeholders
         except (SinkError, sqlite3.Error) as error:
             wait_s = backoff.next_s()
             log.warning("replayed_letters_not_deleted", why=str(error), retry_in_s=round(wait_s, 1))

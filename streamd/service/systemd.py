@@ -8,7 +8,7 @@ _USEC = 1_000_000
 
 
 def notify(*assignments: str) -> bool:
-    """Send assignments such as `READY=1` and `STATUS=…` in one datagram; returns whether it was sent.
+    """Send assignments such as `READY=1` and `STATUS=…` in one datagram. Returns whether it was sent.
 
     Takes about 15 µs and does nothing without `$NOTIFY_SOCKET`. Never blocks or raises, because a fault of
     the service manager must not cost a record.

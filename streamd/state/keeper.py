@@ -238,7 +238,7 @@ class StateKeeper:
             one.numbering.release(snapshot.cuts[one.numbering.name])
 
     async def _restore(self, group: Group, rows: list[StoredState]) -> list[StoredState]:
-        """Restore the steps of the group; returns the rows that fit none of them."""
+        """Restore the steps of the group. Returns the rows that fit none of them."""
         left: list[StoredState] = []
         waiting = list(group.stages)
         cuts: dict[str, int] = {}
@@ -257,7 +257,7 @@ class StateKeeper:
         return left
 
     async def _restore_step(self, stage: Stage, state: bytes) -> str:
-        """Restore the step; returns the reason if the step refuses the state, else an empty text."""
+        """Restore the step. Returns the reason if the step refuses the state, else an empty text."""
         try:
             await stage.restore(state, self._clock())
         except Exception as error:  # noqa: BLE001 - user code may raise anything
@@ -301,7 +301,7 @@ def _cuts(row: StoredState) -> dict[str, int]:
 
 
 def _misfit(row: StoredState, group: Group, cuts: dict[str, int]) -> str:
-    """The reason why the state does not match the sources' positions; empty if it does."""
+    """The reason why the state does not match the sources' positions. Empty if it does."""
     numberings = {one.numbering.name: one for one in group.numbered}
     by_source = {one.source: one for one in group.numbered}
     try:

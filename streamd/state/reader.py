@@ -34,6 +34,6 @@ def listed(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
 
 
 def drop(connection: sqlite3.Connection, ids: Collection[int]) -> int:
-    """Delete these states in one statement; returns the number deleted."""
+    """Delete these states in one statement. Returns the number deleted."""
     places = ", ".join("?" * len(ids))
-    return connection.execute(f"DELETE FROM state WHERE id IN ({places})", [*ids]).rowcount  # noqa: S608 - places
+    return connection.execute(f"DELETE FROM state WHERE id IN ({places})", [*ids]).rowcount  # noqa: S608 - placeholders

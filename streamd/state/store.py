@@ -30,14 +30,14 @@ CREATE TABLE IF NOT EXISTS state (
 ) STRICT
 """
 _COLUMNS = "pipeline, step, type, config_hash, version, format, saved_at, inputs, state"
-_INSERT = f"INSERT INTO state ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own words
+_INSERT = f"INSERT INTO state ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - no user input
 _DELETE = (
     "DELETE FROM state WHERE set_aside_at IS NULL AND pipeline = ?"
     " AND (step = ? OR (type = ? AND config_hash = ? AND version = ? AND format = ?))"
 )
 """Deletes the states in use of one step, also of a step with the same key at another place."""
 _SET_ASIDE = "UPDATE state SET set_aside_at = ?, why = ? WHERE id = ?"
-_CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER BY saved_at DESC, id"  # noqa: S608 - our own words
+_CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER BY saved_at DESC, id"  # noqa: S608 - no user input
 
 
 @dataclass(slots=True, frozen=True)

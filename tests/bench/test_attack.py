@@ -20,7 +20,7 @@ def test_latency_under_attack_is_judged_by_that_of_a_quiet_run(
     plan = Plan(step=lambda _: None, parent=tmp_path, attack_records=100)
     (row,) = attack.measure(plan)
     assert (row.value, row.baseline, row.reached) == (p99_s * 1000, 200.0, reached)
-    assert "7,000 datagrams and 20 connections were ended by a limit" in row.note
+    assert "limits dropped 7,000 datagrams and closed 20 connections" in row.note
     assert attack.measure(replace(plan, judge=False))[0].reached is None
 
 

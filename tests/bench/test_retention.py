@@ -30,7 +30,7 @@ def test_the_bound_is_judged_by_what_it_adds_in_the_same_run(
     expired(monkeypatch, 900)
     (row,) = retention.measure(plan)
     assert (row.value, row.baseline, row.ratio, row.reached) == (60.0, 25.0, 2.4, True)
-    assert "900 rows or more deleted while 1,000 came" in row.note
+    assert "at least 900 rows deleted while 1,000 were stored" in row.note
     assert retention.measure(replace(plan, judge=False))[0].reached is None
 
 
@@ -39,7 +39,7 @@ def test_a_run_in_which_too_few_rows_went_is_no_measurement(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, with_bound: int, without: int
 ) -> None:
     expired(monkeypatch, with_bound, without)
-    with pytest.raises(BenchError, match="rows were deleted while 1000 came"):
+    with pytest.raises(BenchError, match="rows were deleted while 1000 were stored"):
         retention.measure(plan)
 
 

@@ -27,7 +27,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 
 def judge(folder: Path, kind: str | None) -> Finding:
-    """Judge a type of file system by the kernel's name for it; None is an unknown type."""
+    """Judge a type of file system by the kernel's name for it. None is an unknown type."""
     if kind is None:
         return Finding("unknown", CHECK, f"the type of the file system of {folder} cannot be read here")
     text = f"{folder} is on {kind}"

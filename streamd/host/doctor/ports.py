@@ -15,7 +15,7 @@ from streamd.host.socket_unit import first_unprivileged_port
 from streamd.net.listen import bound_socket, privileged
 
 CHECK = "ports"
-Holder = Literal["nobody", "daemon", "socket_unit", "other"]
+Holder = Literal["free", "daemon", "socket_unit", "other"]
 _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
 
@@ -36,14 +36,14 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
             is_private = 0 < address.port < first_unprivileged_port()
             if is_private and host.is_service and not host.may_bind_every_port:
                 fault = str(privileged(address, _KINDS[kind], f"source {name}"))
-            holder: Holder = "nobody" if fault is None else "other"
+            holder: Holder = "free" if fault is None else "other"
             if holder == "other" and daemon.holds((kind, str(address))):
                 holder = "daemon"
             yield judge(f"sources.{name}", f"{kind} {address}", holder, fault)
     if config.admin.listen is not None:
         fault = _fault(config.admin.listen, socket.SOCK_STREAM, "[admin]")
         held = daemon.holds(("tcp", str(config.admin.listen)))
-        holder = "nobody" if fault is None else "daemon" if held else "other"
+        holder = "free" if fault is None else "daemon" if held else "other"
         yield judge("[admin]", f"tcp {config.admin.listen}", holder, fault)
 
 
@@ -54,7 +54,7 @@ def judge(owner: str, address: str, holder: Holder, fault: str | None) -> Findin
             return Finding("fine", CHECK, f"{owner}: {address} is held by the running daemon")
         case "socket_unit":
             return Finding("fine", CHECK, f"{owner}: {address} is held by {units.SOCKET.name}")
-        case "nobody":
+        case "free":
             return Finding("fine", CHECK, f"{owner}: {address} is free")
     port = address.rpartition(":")[2]
     return Finding("problem", CHECK, fault or address, (f"ss -lnptu 'sport = :{port}'",))
