@@ -449,7 +449,7 @@ class Line:
 @pytest.fixture
 async def new_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Callable[..., Line]]:
     """Makes lines whose folder is `tmp_path`."""
-    monkeypatch.setattr(delivery, "LAST_WORD_S", 0.05)
+    monkeypatch.setattr(delivery, "LAST_COMMIT_WAIT_S", 0.05)
     made: list[Line] = []
 
     def make(**options: Any) -> Line:

@@ -121,11 +121,11 @@ class Csv(Codec["Csv.Config"]):
         self.holds = self.needs_first = config.columns is None
         self._in_each_frame = self.needs_first
         self.streams: dict[int, _Stream] = {}
-        """Of connections and files, by the `id` of their peer."""
+        """The headers of connections and files, by the `id` of their peer."""
 
     @property
     def names_streams(self) -> bool:
-        """Whether the first frame of each connection or file names the fields of the others."""
+        """Whether the first frame of each connection or file names the fields of the later ones."""
         return self.needs_first and not self._in_each_frame
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
@@ -210,7 +210,7 @@ class Csv(Codec["Csv.Config"]):
         return None if stream is None or stream.header is None else Decoded([], [], frames=stream.header)
 
     def can_adopt(self, old: AnyCodec) -> bool:
-        """Rows that were written for the same delimiter and quote have the names that `old` has read."""
+        """Whether `old` reads headers with the same delimiter and quote."""
         return (
             isinstance(old, Csv)
             and (old.config.delimiter, old.config.quote) == (self.config.delimiter, self.config.quote)
@@ -219,7 +219,7 @@ class Csv(Codec["Csv.Config"]):
         )
 
     def adopt(self, old: AnyCodec) -> None:
-        """Go on with the header of each connection."""
+        """Take over the header of each connection."""
         before = cast("Csv", old)
         self.streams, before.streams = before.streams, {}
 

@@ -51,9 +51,9 @@ class Acks:
         self.settle_rows([(status, indexes)], others)
 
     def settle_rows(self, fates: Sequence[tuple[Status, Sequence[int]]], others: Status) -> None:
-        """Settle for one holder: each run with the first status of `fates` that has one of its rows.
+        """Settle for one holder: each run with the first status in `fates` that applies to one of its rows.
 
-        Runs without any of these rows get `others`. The worst status comes first; the rows of each ascend.
+        `fates` lists the worst status first, each with its rows, which ascend. Other runs get `others`.
         """
         for start, stop, ack in self:
             if ack is not None:

@@ -15,7 +15,7 @@ class Hold:
         self._holding = holding
         self._ack: Ack | None = ack
 
-    def hand_on(self) -> None:
+    def leave_step(self) -> None:
         """Mark that the hold now waits for sinks, no longer for the step."""
         self._holding.open.discard(self)
 
@@ -41,7 +41,7 @@ class Holding:
         return len(left)
 
 
-_under_process: ContextVar["Claim | None"] = ContextVar("under_process", default=None)
+_under_process: ContextVar["HoldScope | None"] = ContextVar("under_process", default=None)
 """The claim of the current call, also in its threads and tasks."""
 
 
@@ -51,7 +51,7 @@ def hold() -> Hold | None:
     return None if claim is None else claim.hold()
 
 
-class Claim:
+class HoldScope:
     """The context of one call of a step, in which `hold` makes holds on `ack`, in any thread.
 
     The holds fork a child of `ack`, because a thread must not touch the ack that the event loop may settle
@@ -83,13 +83,13 @@ class Claim:
         self._ack.settle(Status.DELIVERED)
 
 
-def joined(ack: Ack | None, holds: Iterable[Hold]) -> Ack | None:
+def join_holds(ack: Ack | None, holds: Iterable[Hold]) -> Ack | None:
     """One ack for records and the holds that became part of them."""
     waiting = list(holds)
     if not waiting:
         return ack
     for one in waiting:
-        one.hand_on()
+        one.leave_step()
 
     def settle(status: Status) -> None:
         for one in waiting:

@@ -22,13 +22,13 @@ def records_of(result: Any, given: Record) -> list[Record]:
     if result is DROP:
         return []
     if isinstance(result, list):
-        return owned(result, {id(given)})
+        return separate_records(result, {id(given)})
     if isinstance(result, dict):
         return [result if result is given else _copy(result)]
     raise _unusable(result, "a dict")
 
 
-def owned(result: Any, given: set[int]) -> list[Record]:
+def separate_records(result: Any, given: set[int]) -> list[Record]:
     """The records of a list as separate objects. `given` are the ids of the dicts made for this call.
 
     Other dicts are copied, because the function may change a dict and return it again while the earlier
@@ -50,7 +50,7 @@ def owned(result: Any, given: set[int]) -> list[Record]:
 
 def batch_made(given: list[Record], result: Any) -> Processed:
     """The result of one call for a batch. Raises `BadResult`."""
-    made = owned(result, set(map(id, given)))
+    made = separate_records(result, set(map(id, given)))
     if not all_plain(made):
         made = [_plain(record, f"record {place} of the list: ") for place, record in enumerate(made)]
     more = len(made) - len(given)

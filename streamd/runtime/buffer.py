@@ -70,7 +70,7 @@ class Buffer(Generic[T]):
             self._append(item)
             if self.when_full == "drop_oldest":
                 self._shed()
-        self._tell_reader()
+        self._wake_reader()
         if self.when_full == "block" and self.full:
             self._held_back = True
             return False
@@ -119,7 +119,7 @@ class Buffer(Generic[T]):
     def close(self) -> None:
         """Mark the end of the input. The reader takes the remaining items and then ends."""
         self.closed = True
-        self._tell_reader()
+        self._wake_reader()
 
     def drain(self) -> list[T]:
         """Take all items, for a shutdown that ran out of time."""
@@ -184,7 +184,7 @@ class Buffer(Generic[T]):
         of_this_size = -(-excess_bytes * len(item) // max(item.size_bytes, 1))
         return max(self.records - self.max_records, of_this_size, 1)
 
-    def _tell_reader(self) -> None:
+    def _wake_reader(self) -> None:
         if self._reader is not None:
             at_least, woken = self._reader
             if (self.records >= at_least or self.full or self.closed) and not woken.done():

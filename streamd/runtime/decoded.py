@@ -95,7 +95,7 @@ def batch_of(feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
     )
 
 
-def twin_of(batch: Batch) -> Batch:
+def copy_for_route(batch: Batch) -> Batch:
     """A copy of the batch for one more pipeline. Flat values are shared, because no step changes them."""
     return Batch(
         batch.records if batch.fields is not None else list(map(copied, batch.records)),

@@ -20,7 +20,7 @@ from streamd.runtime.meter import Meter
 
 log = structlog.get_logger()
 
-LAST_WORD_S = 2.0
+LAST_COMMIT_WAIT_S = 2.0
 """Longest wait for a commit under way when the time for draining is over. It is longer than the wait for a
 locked SQLite file, so a lock never leaves an outcome unknown."""
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -82,7 +82,7 @@ class Delivery:
             try:
                 self._settle(batches, await self._write(batches))
             except asyncio.CancelledError:
-                await self._last_word(batches)
+                await self._await_last_commit(batches)
                 raise
 
     async def _write(self, batches: Sequence[Batch]) -> Written:
@@ -115,10 +115,10 @@ class Delivery:
                 return written
             await asyncio.sleep(wait_s)
 
-    async def _last_word(self, batches: Sequence[Batch]) -> None:
+    async def _await_last_commit(self, batches: Sequence[Batch]) -> None:
         """Wait shortly for a commit under way after the drain has run out of time; count it if it ends."""
         if self.writing is not None:
-            await asyncio.wait({self.writing}, timeout=LAST_WORD_S)
+            await asyncio.wait({self.writing}, timeout=LAST_COMMIT_WAIT_S)
             if not self.writing.done():
                 log.error(
                     "commit_outcome_unknown",

@@ -25,7 +25,7 @@ START_TIMEOUT_S = 60.0
 """Longest time in which a worker process imports the user's code, which may load models."""
 END_TIMEOUT_S = 1.0
 """Longest time in which a worker process ends by itself after its input is closed."""
-LAST_WORDS_S = 0.1
+LAST_ANSWER_WAIT_S = 0.1
 """Time that is left to read the answer of a process that has ended."""
 MAX_ANSWER_BYTES = 1 << 30
 """Longest answer. If a longer one is announced, the user's function has written to the socket."""
@@ -182,7 +182,7 @@ class _Worker:
     async def _close_after_exit(self) -> None:
         """Close the socket when the process has ended. A forked process may still hold the other end."""
         await self.process.wait()
-        await asyncio.sleep(LAST_WORDS_S)
+        await asyncio.sleep(LAST_ANSWER_WAIT_S)
         self._writer.transport.abort()
 
     def kill(self) -> None:

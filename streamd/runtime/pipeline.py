@@ -10,7 +10,7 @@ from streamd.core.books import TICK, Books, RecordBook
 from streamd.core.clock import mono_of
 from streamd.core.contracts import BadRecord, Processed
 from streamd.core.dead_letter import DeadLetter, DeadLetterStore
-from streamd.core.hold import joined
+from streamd.core.hold import join_holds
 from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
 from streamd.runtime.fanout import Fanout
@@ -226,14 +226,14 @@ class Pipeline:
                 self._reject(stage, done.rejects, batch, book, None)
             batch.records = done.records
             if done.holds:
-                batch.acks = Acks.same(joined(None, done.holds), len(done.records))
+                batch.acks = Acks.same(join_holds(None, done.holds), len(done.records))
             return
         every: list[Record] = []
         runs: list[tuple[int, Ack | None]] = []
         for done, (_, ack) in zip(outcomes, batch.acks.runs, strict=True):
             if done.rejects:
                 self._reject(stage, done.rejects, batch, book, ack)
-            its = joined(ack, done.holds) if done.holds else ack
+            its = join_holds(ack, done.holds) if done.holds else ack
             if done.records:
                 every += done.records
                 runs.append((len(done.records), its))
@@ -245,7 +245,7 @@ class Pipeline:
         self, stage: Stage, rejects: list[BadRecord], batch: Batch, book: RecordBook, ack: Ack | None
     ) -> None:
         book.rejected[stage.name] += len(rejects)
-        stage.log.say(self.name, stage.name, rejects)
+        stage.log.log_rejects(self.name, stage.name, rejects)
         letters = [
             DeadLetter(
                 bad.record,

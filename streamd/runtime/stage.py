@@ -12,7 +12,7 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
-from streamd.core.hold import Claim, Holding
+from streamd.core.hold import Holding, HoldScope
 from streamd.core.now import Now
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
@@ -73,7 +73,7 @@ class Stage:
         try:
             if ack is None or not self.may_hold:
                 return self.step.process(records, now)
-            with Claim(self.holding, ack):
+            with HoldScope(self.holding, ack):
                 return self.step.process(records, now)
         except Exception as error:  # noqa: BLE001 - a failure of the user's code rejects its records
             kind, detail = failure_of(error, self.step.context.base_dir)
@@ -86,7 +86,7 @@ class Stage:
         offloaded = cast("Offloaded", self.offloaded)
         if ack is None or not self.may_hold:
             return await offloaded.process(records, now, begin)
-        with Claim(self.holding, ack):
+        with HoldScope(self.holding, ack):
             return await offloaded.process(records, now, begin)
 
     async def tick(self, now: Now) -> Processed:
@@ -139,7 +139,7 @@ class Stage:
         """Log an exception that the step raised outside of `process`."""
         context = self.step.context
         kind, detail = failure_of(error, context.base_dir)
-        self.log.say(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])
+        self.log.log_rejects(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])
 
 
 def _check_made(done: Processed) -> None:

@@ -17,18 +17,18 @@ class StepLog:
     def __init__(self) -> None:
         self._logged: set[str] = set()
 
-    def say(self, pipeline: str, step: str, rejects: list[BadRecord]) -> None:
+    def log_rejects(self, pipeline: str, step: str, rejects: list[BadRecord]) -> None:
         """Log each reject whose kind was not logged before."""
         for bad in rejects:
             if bad.kind and bad.kind not in self._logged and len(self._logged) < MAX_KINDS:
                 self._logged.add(bad.kind)
-                self._say(pipeline, step, bad)
+                self._log(pipeline, step, bad)
 
     def cannot_open(self, pipeline: str, step: str, fault: EnvironmentFault, error: BaseException) -> None:
         """Log why the object of a step could not be made, with the traceback."""
         log.error("step_cannot_open", pipeline=pipeline, step=step, why=str(fault), exc_info=error)
 
-    def _say(self, pipeline: str, step: str, bad: BadRecord) -> None:
+    def _log(self, pipeline: str, step: str, bad: BadRecord) -> None:
         hint = "its records are in the dead letters; logged once for each kind and place"
         if len(self._logged) == MAX_KINDS:
             hint += f"; {MAX_KINDS} kinds are logged, others of this step are not"

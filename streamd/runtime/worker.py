@@ -17,7 +17,7 @@ from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.runtime.alarm import Alarm
-from streamd.runtime.decoded import batch_of, book_decoded, twin_of
+from streamd.runtime.decoded import batch_of, book_decoded, copy_for_route
 from streamd.runtime.feed import Feed, Route
 from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
@@ -300,7 +300,7 @@ class Workers:
         batch = batch_of(feed, frames, decoded)
         if batch.acks is not None:
             batch.acks.fork(len(feed.routes) - 1)
-        batches = [*(twin_of(batch) for _ in feed.routes[1:]), batch]
+        batches = [*(copy_for_route(batch) for _ in feed.routes[1:]), batch]
         passages = []
         for route, its_batch in zip(feed.routes, batches, strict=True):
             its_batch.pipeline = route.pipeline.name

@@ -148,7 +148,7 @@ class Python(Step["Python.Config"]):
         return state
 
     def restore(self, state: bytes, now: Now) -> None:
-        del now  # the user's class asks `time` itself, as for its deadlines
+        del now  # the user's class reads the clock itself
         self._object.restore(state)
 
     @property

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from streamd.core.ack import Ack, Status
-from streamd.core.hold import Claim, Hold, Holding, hold, joined
+from streamd.core.hold import Hold, Holding, HoldScope, hold, join_holds
 
 
 class Sender:
@@ -29,7 +29,7 @@ def holding() -> Holding:
 
 def held(holding: Holding, sender: Sender) -> Hold:
     """A hold from a call that has succeeded, and whose other records are stored by now."""
-    with Claim(holding, sender.ack):
+    with HoldScope(holding, sender.ack):
         made = hold()
     assert made is not None
     sender.ack.settle(Status.DELIVERED)
@@ -49,7 +49,7 @@ def test_frames_of_which_a_step_holds_something_wait_for_its_fate_and_hear_it_on
 
 
 def test_several_holds_of_one_call_are_settled_apart(holding: Holding, sender: Sender) -> None:
-    with Claim(holding, sender.ack):
+    with HoldScope(holding, sender.ack):
         one, other = hold(), hold()
     sender.ack.settle(Status.DELIVERED)
     assert one is not None
@@ -61,7 +61,7 @@ def test_several_holds_of_one_call_are_settled_apart(holding: Holding, sender: S
 
 
 def test_a_call_that_holds_nothing_leaves_the_fate_to_its_records(holding: Holding, sender: Sender) -> None:
-    with Claim(holding, sender.ack):
+    with HoldScope(holding, sender.ack):
         pass
     assert sender.told == []
     sender.ack.settle(Status.DELIVERED)
@@ -81,7 +81,7 @@ def test_what_a_step_has_lost_is_dropped_and_counted(holding: Holding) -> None:
 
 def test_the_holds_of_a_call_that_fails_go_with_its_records(holding: Holding, sender: Sender) -> None:
     def call() -> None:
-        with Claim(holding, sender.ack):
+        with HoldScope(holding, sender.ack):
             hold()
             raise ValueError("broken")
 
@@ -96,7 +96,7 @@ def test_outside_a_call_and_without_anybody_who_waits_there_is_nothing_to_hold(
     holding: Holding, sender: Sender
 ) -> None:
     assert hold() is None
-    with Claim(holding, sender.ack):
+    with HoldScope(holding, sender.ack):
         assert hold() is not None
     assert hold() is None
 
@@ -105,7 +105,7 @@ def test_a_hold_taken_in_a_thread_touches_no_ack_that_others_settle_meanwhile(
     holding: Holding, sender: Sender
 ) -> None:
     made: list[Hold | None] = []
-    with Claim(holding, sender.ack):
+    with HoldScope(holding, sender.ack):
         holders = sender.ack._holders
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(lambda: made.append(hold()),))
@@ -125,7 +125,7 @@ def test_a_record_made_of_what_was_held_answers_for_all_of_it_and_is_the_steps_n
 ) -> None:
     senders = [Sender() for _ in range(2)]
     behind = Sender()
-    ack = joined(behind.ack, [held(holding, sender) for sender in senders])
+    ack = join_holds(behind.ack, [held(holding, sender) for sender in senders])
     assert ack is not None
     assert holding.fail() == 0
     assert [sender.told for sender in (*senders, behind)] == [[], [], []]
@@ -134,9 +134,9 @@ def test_a_record_made_of_what_was_held_answers_for_all_of_it_and_is_the_steps_n
 
 
 def test_without_holds_what_goes_on_has_the_ack_that_it_had(sender: Sender, holding: Holding) -> None:
-    assert joined(sender.ack, []) is sender.ack
-    assert joined(None, ()) is None
-    ack = joined(None, [held(holding, sender)])
+    assert join_holds(sender.ack, []) is sender.ack
+    assert join_holds(None, ()) is None
+    ack = join_holds(None, [held(holding, sender)])
     assert ack is not None
     ack.settle(Status.DELIVERED)
     assert sender.told == [Status.DELIVERED]

@@ -225,7 +225,7 @@ async def test_a_commit_under_way_when_time_is_over_still_counts(bench: Any, unt
 
 
 async def test_a_commit_that_never_ends_is_named_as_unknown(bench: Any, monkeypatch: Any, until: Any) -> None:
-    monkeypatch.setattr(delivery_module, "LAST_WORD_S", 0.01)
+    monkeypatch.setattr(delivery_module, "LAST_COMMIT_WAIT_S", 0.01)
     logged: list[str] = []
     monkeypatch.setattr(delivery_module.log, "error", lambda event, **_: logged.append(event))
     b = bench()

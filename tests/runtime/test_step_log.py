@@ -37,12 +37,12 @@ def process(tmp_path: Path) -> Callable[..., Any]:
         config = Python.Config.model_validate({"function": "steps.py:step", "executor": executor})
         step = Python(config, StepContext("python[0]", "p", None, tmp_path))
         offloaded = Offloaded(step, step.offload) if step.offload is not None else None
-        said = StepLog()
+        step_log = StepLog()
 
         async def run(*numbers: int) -> list[Any]:
             records = [{"n": n} for n in numbers]
             done = await offloaded.process(records, NOW) if offloaded else step.process(records, NOW)
-            said.say("p", "python[0]", done.rejects)
+            step_log.log_rejects("p", "python[0]", done.rejects)
             return done.rejects
 
         async def close() -> None:

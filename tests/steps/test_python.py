@@ -16,7 +16,7 @@ import streamd
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import DROP, Processed, Step
 from streamd.core.errors import BadData, ConfigError
-from streamd.core.hold import Claim, Holding
+from streamd.core.hold import Holding, HoldScope
 from streamd.core.now import Now
 
 NewStep = Callable[..., Step[Any]]
@@ -386,7 +386,7 @@ def test_a_class_with_a_clock_keeps_records_and_hands_on_others(
     step.open()
     assert (step.is_timed, step.is_stateful, step.next_deadline()) == (True, False, None)
     told: list[Status] = []
-    with Claim(Holding(), Ack(told.append)):
+    with HoldScope(Holding(), Ack(told.append)):
         done = step.process([{"x": 1}, {"x": -1}, {"x": 2}], now)
     assert (done.records, done.absorbed, done.filtered) == ([{"x": -1}], 2, 0)
     assert_exact(3, done)

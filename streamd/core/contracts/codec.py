@@ -192,18 +192,18 @@ class Codec(ABC, Generic[C]):
         return None
 
     def can_adopt(self, old: "AnyCodec") -> bool:
-        """Whether this codec, which replaces `old` at a reload, can go on with what `old` holds.
+        """Whether this codec, which replaces `old` at a reload, can take over the frames that `old` holds.
 
-        It is asked while `old` still decodes. If it cannot, `finish` of `old` is called.
+        Called while `old` still decodes. If it returns False, `finish` of `old` is called.
         """
         del old
         return False
 
     def adopt(self, old: "AnyCodec") -> None:
-        """Take from `old`, where `can_adopt` has agreed, the frames it holds and all it knows of senders.
+        """Take over the held frames and the state of `old`, for which `can_adopt` returned True.
 
-        It is called once, before the first frame of this codec and after the last one of `old`, which is
-        called no more. The frames stay in the books as held.
+        Called once, before the first frame of this codec and after the last call of `old`. In the books, the
+        frames stay held.
         """
 
     def finish(self, now: Now) -> Decoded | None:

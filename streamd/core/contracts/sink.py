@@ -23,8 +23,8 @@ class Written:
     """The result of a committed write, with one entry for each batch.
 
     `rejected` has the indexes of the rejected records in ascending order, `replaced` the number of rows that
-    were replaced. `dropped` is for a sink that gives records up, for example because its output is closed
-    for ever: it has the indexes of these records in ascending order, each with the reason for the books.
+    were replaced. A sink that drops records, for example because its output is closed for ever, sets
+    `dropped`: the indexes of these records in ascending order, each with the reason for the books.
     """
 
     rejected: list[Sequence[int]]
@@ -44,7 +44,7 @@ class Written:
 
 @dataclass(slots=True, frozen=True)
 class SinkContext:
-    """The surroundings of a sink."""
+    """The name, folders, schemas and shared objects that a sink can use."""
 
     name: str
     schemas: "dict[str, Schema]"
@@ -82,7 +82,7 @@ class Sink(ABC, Generic[C]):
 
     @property
     def trouble(self) -> tuple[str, float] | None:
-        """A fault of the output, even if no write is under way, and its begin (monotonic clock, seconds)."""
+        """A fault of the output, even if no write is under way, and its start (monotonic clock, seconds)."""
         return None
 
     @abstractmethod
@@ -107,8 +107,8 @@ class Sink(ABC, Generic[C]):
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Commit all batches. The dead letters of records that cannot be stored are committed first.
 
-        Raises `SinkError` if the same batches should be tried again: the next call gets the same objects.
-        Either nothing of them was committed, or the sink remembers what was and does not write that again.
+        Raises `SinkError` if the same batches should be tried again; the next call gets the same objects.
+        Then either no record was committed, or the sink remembers the committed ones and skips them.
         """
 
     @abstractmethod

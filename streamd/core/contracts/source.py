@@ -55,7 +55,7 @@ class Sockets(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class SourceContext:
-    """The surroundings of a source."""
+    """The name, counters, folders and shared objects that a source can use."""
 
     name: str
     counters: Counters

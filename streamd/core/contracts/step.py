@@ -175,8 +175,8 @@ class Step(ABC, Generic[C]):
     def restore(self, state: bytes, now: Now) -> None:
         """Go on from a snapshot of a step with the same settings. Called once, after `open`.
 
-        The monotonic clock may have begun anew since the snapshot. A step with a timer stores times of the
-        wall clock or remaining seconds, and sets its deadline from `now` here.
+        The monotonic clock may have restarted since the snapshot. So a step with a timer stores wall-clock
+        times or remaining seconds, and computes its deadline from `now` here.
 
         Raises `ValueError`, `TypeError` or `KeyError` for bytes that are no snapshot of such a step. After
         any exception the state is set aside and the step is opened anew. A class that changes the format of
@@ -229,7 +229,7 @@ class Step(ABC, Generic[C]):
 
 @dataclass(slots=True, frozen=True)
 class StepContext:
-    """The surroundings of a step."""
+    """The names, folder, fields and counters that a step can use."""
 
     name: str
     pipeline: str
