@@ -295,9 +295,9 @@ def test_a_schema_types_the_values_and_keeps_fields_that_it_does_not_declare() -
         ({"columns": []}, "at least 1"), ({"columns": ["a", "a"]}, "twice"),
         ({"columns": ["a", ""]}, "empty"),
         ({"columns": ["@peer"]}, "only the daemon"), ({"delimiter": ""}, "at least 1"),
-        ({"delimiter": ",,"}, "at most 1"), ({"delimiter": "\n"}, "line ends"),
-        ({"quote": "\r"}, "line ends"),
-        ({"delimiter": '"'}, "two characters"), ({"types": "guess"}, "auto"),
+        ({"delimiter": ",,"}, "at most 1"), ({"delimiter": "\n"}, "line end"),
+        ({"quote": "\r"}, "line end"),
+        ({"delimiter": '"'}, "different characters"), ({"types": "guess"}, "auto"),
     ],
 )  # fmt: skip
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any], why: str) -> None:
