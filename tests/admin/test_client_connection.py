@@ -1,3 +1,5 @@
+"""Also about `admin/own_names.py`."""
+
 import asyncio
 import json
 import socket

@@ -1,3 +1,5 @@
+"""Also about `admin/status_answer.py`."""
+
 import json
 from dataclasses import replace
 from typing import Any

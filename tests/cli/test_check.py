@@ -1,3 +1,5 @@
+"""Also about `host/notes.py`."""
+
 import json
 import os
 import re

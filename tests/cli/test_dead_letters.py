@@ -1,3 +1,5 @@
+"""Also about `dead_letters/reader.py`."""
+
 import io
 import json
 import sqlite3

@@ -1,3 +1,5 @@
+"""Also about `host/running.py`."""
+
 import json
 import os
 import socket

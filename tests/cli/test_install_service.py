@@ -1,3 +1,5 @@
+"""Also about `cli/uninstall_service.py` and `host/installed_service.py`."""
+
 import os
 import shutil
 import subprocess

@@ -1,3 +1,5 @@
+"""Also about `cli/_schema_hint.py`."""
+
 import csv
 import io
 import json

@@ -1,3 +1,5 @@
+"""Also about `client/transfer.py`."""
+
 import socket
 import threading
 import time

@@ -1,4 +1,7 @@
-"""Conditions on sinks, pipelines that share a source, and steps that run elsewhere."""
+"""Conditions on sinks, pipelines that share a source, and steps that run elsewhere.
+
+Also about `assembly.py`, `cli/run.py` and `components.py`.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Dead letters made, the configuration mended, replayed: all stored, none twice."""
+"""Dead letters made, the configuration mended, replayed: all stored, none twice.
+
+Also about `cli/_replay.py`.
+"""
 
 import signal
 import sqlite3

@@ -1,4 +1,7 @@
-"""Every command with every kind of standard output, beside a running daemon: never a traceback."""
+"""Every command with every kind of standard output, beside a running daemon: never a traceback.
+
+Also about `cli/_standard_streams.py`.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Steps with time and state, of another package, in a daemon that is killed."""
+"""Steps with time and state, of another package, in a daemon that is killed.
+
+Also about `state/keeper.py` and `state/snapshot.py`.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""What holds for every framing that can be named in a configuration, with each policy for long frames."""
+"""What holds for every framing that can be named in a configuration, with each policy for long frames.
+
+Also about `core/counted.py`, `core/delimited.py` and `core/framer_counts.py`.
+"""
 
 import asyncio
 import contextlib

@@ -1,3 +1,5 @@
+"""Also about `functions/files.py`."""
+
 import pickle
 import sys
 from collections.abc import Callable, Iterator

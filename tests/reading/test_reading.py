@@ -1,4 +1,7 @@
-"""What a notebook does with `streamd.read`."""
+"""What a notebook does with `streamd.read`.
+
+Also about `reading/stored.py`.
+"""
 
 import subprocess
 import sys

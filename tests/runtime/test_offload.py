@@ -1,3 +1,5 @@
+"""Also about `runtime/offload_errors.py`."""
+
 import asyncio
 import os
 import random

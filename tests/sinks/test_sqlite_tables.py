@@ -1,3 +1,5 @@
+"""Also about `sqlite/rehearsal.py`."""
+
 from pathlib import Path
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Also about `net/client_tls.py`."""
+
 import asyncio
 import contextlib
 import socket

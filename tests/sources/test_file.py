@@ -1,3 +1,5 @@
+"""Also about `files/position.py`."""
+
 import asyncio
 import json
 import os

@@ -1,4 +1,7 @@
-"""Lines that real programs write, rename, copy and truncate, while the source runs and while it does not."""
+"""Lines that real programs write, rename, copy and truncate, while the source runs and while it does not.
+
+Also about `files/lineage.py` and `files/take_over.py`.
+"""
 
 import asyncio
 import contextlib

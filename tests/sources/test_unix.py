@@ -1,3 +1,5 @@
+"""Also about `net/source_unix_socket.py` and `net/unix_socket.py`."""
+
 import array
 import asyncio
 import contextlib

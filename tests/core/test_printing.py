@@ -1,0 +1,21 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+SAY = "import os, sys; from streamd.core.printing import print_at_once; {}; print('one'); os._exit(0)"
+
+
+def said(call: str) -> "subprocess.CompletedProcess[bytes]":
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run([sys.executable, "-c", SAY.format(call)], capture_output=True, check=True, env=env)
+
+
+@pytest.mark.parametrize(("call", "seen"), [("print_at_once()", b"one\n"), ("pass", b"")])
+def test_a_line_is_out_before_the_process_ends(call: str, seen: bytes) -> None:
+    assert said(call).stdout == seen
+
+
+def test_an_output_of_another_kind_is_left_alone() -> None:
+    assert said("sys.stdout = None; print_at_once(); sys.stdout = sys.__stdout__").stderr == b""
