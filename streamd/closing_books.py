@@ -35,7 +35,7 @@ def counter_lines(counted: Mapping[str, Mapping[str, int | Mapping[str, int]]]) 
             if total and name in _OF_STORED:
                 of_stored.append(f"{total:,} {_OF_STORED[name]}")
             elif total:
-                others.append(parts(name.replace("_", " "), by_reason.items()))
+                others.append(with_reasons(name.replace("_", " "), by_reason.items()))
         found = [f"of stored, {', '.join(of_stored)}", *others] if of_stored else others
         if found:
             lines.append(f"{place}: {'; '.join(found)}")
@@ -76,11 +76,11 @@ def _line(book: Book) -> str:
             continue
         reasons = getattr(book, term.attribute).items() if term.by else (("", n),)
         if term.side == "part":
-            gone[-1] += f" ({parts(_words(term), reasons)})"
+            gone[-1] += f" ({with_reasons(_words(term), reasons)})"
         elif term.side == "in":
-            came.append(parts(_words(term), reasons))
+            came.append(with_reasons(_words(term), reasons))
         else:
-            gone.append(parts(_words(term), reasons))
+            gone.append(with_reasons(_words(term), reasons))
     line = f"{_way(book)}: {' + '.join(came)} = {' + '.join(gone)}"
     return line + _counted(book) if isinstance(book, FrameBook) else line
 
@@ -89,7 +89,7 @@ def _counted(book: FrameBook) -> str:
     return "".join(f"; {name.replace('_', ' ')} {n:,}" for name, n in book.counters.totals().items())
 
 
-def parts(name: str, reasons: Iterable[tuple[str, int]]) -> str:
+def with_reasons(name: str, reasons: Iterable[tuple[str, int]]) -> str:
     """`rejected 12 (json:syntax 10, utf8 2)`: the most frequent reason first, the empty reason not listed."""
     known = sorted(((n, reason) for reason, n in reasons if n), key=lambda part: (-part[0], part[1]))
     listed = ", ".join(f"{reason} {n:,}" for n, reason in known if reason)

@@ -12,8 +12,7 @@ from typing import Any
 
 import structlog
 
-from streamd import __version__
-from streamd import live_view as gauges
+from streamd import __version__, live_view
 from streamd.admin.control import AskingProcess, ControlServer
 from streamd.admin.server import AdminServer
 from streamd.admin.view import View
@@ -79,10 +78,10 @@ class Daemon:
         self.view = View(
             books=self.books,
             refresh=self.refresh,
-            buffers=lambda: gauges.buffers(self.parts),
-            sinks=lambda: gauges.sinks(self.parts),
-            sources=lambda: gauges.sources(self.parts),
-            stages=lambda: gauges.stages(self.parts, read_clock().mono_s),
+            buffers=lambda: live_view.buffers(self.parts),
+            sinks=lambda: live_view.sinks(self.parts),
+            sources=lambda: live_view.sources(self.parts),
+            stages=lambda: live_view.stages(self.parts, read_clock().mono_s),
             dead_letters=self.dead_letters.counts,
             clock=read_clock,
             version=__version__,
@@ -206,7 +205,7 @@ class Daemon:
 
     def _holds(self) -> list[Place]:
         """The files, addresses and sockets that no other process may use while this daemon runs."""
-        found = list(gauges.places(self.parts))
+        found = list(live_view.places(self.parts))
         found += [("database", str(path)) for path in self.databases.paths]
         if self.loaded.control_path is not None:
             found.append(("unix", str(self.loaded.control_path)))
@@ -225,7 +224,7 @@ class Daemon:
             self.refresh()
             await ledger.flush()
             logs.flush_suppressed()
-            if sum(buffer.records for buffer in gauges.buffers(self.parts)) < FEW_RECORDS:
+            if sum(buffer.records for buffer in live_view.buffers(self.parts)) < FEW_RECORDS:
                 gc.collect()
 
     def _free_bytes(self) -> int | None:

@@ -15,7 +15,7 @@ from streamd.config import ControlSettings, DaemonSettings, Problem, find
 from streamd.config.loading import SEARCHED, control_path
 from streamd.config.tables import CONTROL_SOCKET
 from streamd.config.validation import validated
-from streamd.config.written import WrittenConfig, glimpse
+from streamd.config.written import WrittenConfig, read_table
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import escape
 
@@ -66,7 +66,7 @@ def place(args: argparse.Namespace) -> Path:
         return the_only_daemon(error).socket
     problems: list[Problem] = []
     try:
-        written = {table: glimpse(path, table) for table in ("daemon", "control")}
+        written = {table: read_table(path, table) for table in ("daemon", "control")}
     except ConfigError:
         if _is_installed(path) and os.path.exists(UNDER_SYSTEMD):  # noqa: PTH110 - never raises
             return UNDER_SYSTEMD

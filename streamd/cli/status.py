@@ -19,7 +19,7 @@ from streamd.admin.status_answer import (
     fetch,
 )
 from streamd.cli._layout import laid_out, width_of
-from streamd.closing_books import counter_lines, parts
+from streamd.closing_books import counter_lines, with_reasons
 from streamd.core.books import DeliveryBook, FrameBook, RecordBook
 from streamd.core.errors import EnvironmentFault
 from streamd.core.printable import escape
@@ -159,7 +159,7 @@ def _source_lines(sources: Iterable[SourceStatus]) -> Iterator[str]:
     """A line for each source with counters above zero that are not in the table, except connections."""
     for source in sources:
         noted = "; ".join(
-            parts(name.replace("_", " "), (n if isinstance(n, dict) else {"": n}).items())
+            with_reasons(name.replace("_", " "), (n if isinstance(n, dict) else {"": n}).items())
             for name, n in source.frames.items()
             if n and name not in _IN_THE_TABLE and name != "connections"
         )

@@ -115,7 +115,7 @@ class WrittenConfig:
         return self._owners.get(place) or self._owners.get(place[:1])
 
 
-def glimpse(path: Path, key: str) -> Any:
+def read_table(path: Path, key: str) -> Any:
     """One plain table, without checks of the rest. Unreadable files of `conf.d` are skipped.
 
     Empty if no file has the table. Raises `ConfigError` if the main file is no TOML.

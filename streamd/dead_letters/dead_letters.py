@@ -40,7 +40,7 @@ _EVICTED_SHARE = 16
 
 
 @dataclass(slots=True, eq=False)
-class _Handed:
+class _Queued:
     """The letters of one call. They are written in one transaction: all or none are committed."""
 
     count: int
@@ -97,7 +97,7 @@ class DeadLetters:
         self.payloads = payloads or {}
         self._tokens = float(settings.burst)
         self._tokens_at_mono_s = clock().mono_s
-        self._queue: deque[_Handed] = deque()
+        self._queue: deque[_Queued] = deque()
         self._work = asyncio.Event()
         self._closing = False
         self._backoff = Backoff(most_s=1.0)
@@ -145,10 +145,10 @@ class DeadLetters:
         await asyncio.wait((self._writer,), timeout=timeout_s)
         self._writer.cancel()
         await asyncio.wait((self._writer,))
-        for handed in self._queue:
-            handed.refused["shutdown"] += len(handed.rows)
-            handed.rows.clear()
-            self._settle(handed)
+        for queued in self._queue:
+            queued.refused["shutdown"] += len(queued.rows)
+            queued.rows.clear()
+            self._settle(queued)
         self._queue.clear()
         self._db.recovery.remove_user(self._prepare)
         await self._databases.release(self._db)
@@ -160,9 +160,9 @@ class DeadLetters:
         `acks` has one row for each letter and is settled after the commit: as rejected if the letter was
         kept, as dropped if it was not.
         """
-        handed = self._admit(letters, self._max_waiting_bytes - self.waiting_bytes)
-        handed.acks = acks
-        self._put(handed)
+        queued = self._admit(letters, self._max_waiting_bytes - self.waiting_bytes)
+        queued.acks = acks
+        self._put(queued)
 
     async def commit(self, letters: list[DeadLetter]) -> None:
         """Return when the letters are committed, or counted as not kept because of the rate or the size.
@@ -171,11 +171,11 @@ class DeadLetters:
         counted, and the sink may pass them again. A write under way is awaited first, because its outcome is
         not known.
         """
-        handed = self._admit(letters, self._at_once_bytes)  # the sink holds them in memory anyway
-        handed.done = asyncio.get_running_loop().create_future()
-        handed.deadline_mono_s = self._clock().mono_s + COMMIT_PATIENCE_S
-        self._put(handed)
-        await handed.done
+        queued = self._admit(letters, self._at_once_bytes)  # the sink holds them in memory anyway
+        queued.done = asyncio.get_running_loop().create_future()
+        queued.deadline_mono_s = self._clock().mono_s + COMMIT_PATIENCE_S
+        self._put(queued)
+        await queued.done
 
     def entries(self) -> Iterator[Entry]:
         """The counts as entries of the ledger. Their source is empty."""
@@ -187,25 +187,25 @@ class DeadLetters:
     def _at_once_bytes(self) -> int:
         return self._settings.max_size // 4
 
-    def _admit(self, letters: list[DeadLetter], room_bytes: int) -> _Handed:
+    def _admit(self, letters: list[DeadLetter], room_bytes: int) -> _Queued:
         granted = self._grant(len(letters))
-        handed = _Handed(len(letters), granted)
+        queued = _Queued(len(letters), granted)
         if granted < len(letters):
-            handed.refused["rate"] = len(letters) - granted
+            queued.refused["rate"] = len(letters) - granted
         for index, letter in enumerate(islice(letters, granted)):
             row = row_of(letter, self.payloads.get(letter.source, "keep"))
             size_bytes = size_bytes_of(row)
-            if handed.size_bytes + size_bytes > self._at_once_bytes:
-                handed.refused["size"] += 1
-                handed.lost.append(index)
-            elif handed.size_bytes + size_bytes > room_bytes:
-                handed.refused["queue"] += 1
-                handed.lost.append(index)
+            if queued.size_bytes + size_bytes > self._at_once_bytes:
+                queued.refused["size"] += 1
+                queued.lost.append(index)
+            elif queued.size_bytes + size_bytes > room_bytes:
+                queued.refused["queue"] += 1
+                queued.lost.append(index)
             else:
-                handed.rows.append(row)
-                handed.size_bytes += size_bytes
-        handed.lost += range(granted, len(letters))
-        return handed
+                queued.rows.append(row)
+                queued.size_bytes += size_bytes
+        queued.lost += range(granted, len(letters))
+        return queued
 
     def _grant(self, wanted: int) -> int:
         """How many of `wanted` letters are within the rate, by a token bucket."""
@@ -217,30 +217,30 @@ class DeadLetters:
         self._tokens -= granted
         return granted
 
-    def _put(self, handed: _Handed) -> None:
-        self.waiting += handed.count
-        if handed.rows and self._writer is None:
-            handed.refused["shutdown"] += len(handed.rows)
-            handed.rows.clear()
-        self.waiting_bytes += handed.size_bytes
-        if handed.rows:
-            self._queue.append(handed)
+    def _put(self, queued: _Queued) -> None:
+        self.waiting += queued.count
+        if queued.rows and self._writer is None:
+            queued.refused["shutdown"] += len(queued.rows)
+            queued.rows.clear()
+        self.waiting_bytes += queued.size_bytes
+        if queued.rows:
+            self._queue.append(queued)
             self._work.set()
         else:
-            self._settle(handed)
+            self._settle(queued)
 
-    def _settle(self, handed: _Handed) -> None:
+    def _settle(self, queued: _Queued) -> None:
         """Count the letters, settle their acks and wake the waiting sink, once the rows are committed."""
-        self.waiting -= handed.count
-        self.waiting_bytes -= handed.size_bytes
-        self.counts["kept"] += len(handed.rows)
-        for why, n in handed.refused.items():
+        self.waiting -= queued.count
+        self.waiting_bytes -= queued.size_bytes
+        self.counts["kept"] += len(queued.rows)
+        for why, n in queued.refused.items():
             self.counts[f"not_kept_{why}"] += n
-        if handed.acks is not None:
-            lost = range(handed.count) if handed.refused["shutdown"] else handed.lost
-            handed.acks.settle_but(lost, Status.DROPPED, Status.REJECTED)
-        if handed.done is not None and not handed.done.done():
-            handed.done.set_result(None)
+        if queued.acks is not None:
+            lost = range(queued.count) if queued.refused["shutdown"] else queued.lost
+            queued.acks.settle_but(lost, Status.DROPPED, Status.REJECTED)
+        if queued.done is not None and not queued.done.done():
+            queued.done.set_result(None)
 
     async def _write_all(self, db: Database) -> None:
         while True:
@@ -263,42 +263,42 @@ class DeadLetters:
             self.trouble = None
             self._backoff.reset()
             self.counts["evicted"] += evicted
-            for handed in some:
+            for queued in some:
                 self._queue.popleft()
-                self._settle(handed)
+                self._settle(queued)
 
-    def _next_commit(self) -> list[_Handed]:
+    def _next_commit(self) -> list[_Queued]:
         """The oldest waiting calls, up to a limit of size. They stay in the queue until the commit."""
-        some: list[_Handed] = []
+        some: list[_Queued] = []
         size_bytes = 0
-        for handed in self._queue:
-            size_bytes += handed.size_bytes
+        for queued in self._queue:
+            size_bytes += queued.size_bytes
             if some and size_bytes > min(_BYTES_PER_COMMIT, self._at_once_bytes):
                 break
-            some.append(handed)
+            some.append(queued)
         return some
 
     def _withdraw_overdue(self) -> None:
         """Fail the `commit` calls that are past their deadline, as if they had never been made."""
         now_s = self._clock().mono_s
         overdue = [
-            handed
-            for handed in self._queue
-            if handed.done is not None and (handed.deadline_mono_s <= now_s or handed.done.cancelled())
+            queued
+            for queued in self._queue
+            if queued.done is not None and (queued.deadline_mono_s <= now_s or queued.done.cancelled())
         ]
-        for handed in overdue:
-            self._queue.remove(handed)
-            self.waiting -= handed.count
-            self.waiting_bytes -= handed.size_bytes
-            self._tokens += handed.granted
-            if handed.done is not None and not handed.done.done():
-                handed.done.set_exception(SinkError("dead_letters", f"cannot be written: {self.trouble}"))
+        for queued in overdue:
+            self._queue.remove(queued)
+            self.waiting -= queued.count
+            self.waiting_bytes -= queued.size_bytes
+            self._tokens += queued.granted
+            if queued.done is not None and not queued.done.done():
+                queued.done.set_exception(SinkError("dead_letters", f"cannot be written: {self.trouble}"))
 
-    async def _write(self, db: Database, some: list[_Handed]) -> int:
+    async def _write(self, db: Database, some: list[_Queued]) -> int:
         """Commit the letters. Returns the number of older letters evicted for them."""
-        rows = [row for handed in some for row in handed.rows]
+        rows = [row for queued in some for row in queued.rows]
         async with db.transaction():
-            evicted = await self._make_room(db, sum(handed.size_bytes for handed in some))
+            evicted = await self._make_room(db, sum(queued.size_bytes for queued in some))
             for start in range(0, len(rows), _ROWS_PER_INSERT):
                 part = rows[start : start + _ROWS_PER_INSERT]
                 values = ", ".join([_PLACES] * len(part))

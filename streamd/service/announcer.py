@@ -58,21 +58,21 @@ class Announcer:
 
     async def run(self) -> None:
         """Send `READY=1` at once and a notification every `every_s`, until cancelled."""
-        self._send("READY=1", *self.turn(self._view.clock()))
+        self._send("READY=1", *self.assignments(self._view.clock()))
         while True:
             await asyncio.sleep(self.every_s)
-            self._send(*self.turn(self._view.clock()))
+            self._send(*self.assignments(self._view.clock()))
 
     def stop(self, until_mono_s: float) -> None:
         """Announce the drain, which ends at `until_mono_s` at the latest."""
         self._drain_until_mono_s = until_mono_s
-        self._send("STOPPING=1", *self.turn(self._view.clock()))
+        self._send("STOPPING=1", *self.assignments(self._view.clock()))
 
     def closing(self, longest_s: float) -> None:
         """Announce the end of the drain. Closing takes at most `longest_s`."""
         self._send(f"EXTEND_TIMEOUT_USEC={microseconds(longest_s)}")
 
-    def turn(self, now: Now) -> list[str]:
+    def assignments(self, now: Now) -> list[str]:
         """The assignments of the notification to send now."""
         if self._watchdog_s is not None:
             patience_s = max(self._watchdog_s, LEAST_PATIENCE_S)

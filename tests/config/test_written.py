@@ -5,7 +5,7 @@ import pytest
 
 from streamd import config
 from streamd.config import written as written_module
-from streamd.config.written import WrittenConfig, glimpse
+from streamd.config.written import WrittenConfig, read_table
 from streamd.core.errors import ConfigError
 
 MAIN = """\
@@ -70,12 +70,12 @@ def test_one_table_can_be_seen_whatever_is_wrong_beside_it(tmp_path: Path) -> No
     )
     (tmp_path / "conf.d" / "d.toml").mkdir()
 
-    assert glimpse(path, "daemon") == {"workers": 3}
-    assert glimpse(path, "control") == {"path": "x"}
-    assert glimpse(path, "admin") == {}
+    assert read_table(path, "daemon") == {"workers": 3}
+    assert read_table(path, "control") == {"path": "x"}
+    assert read_table(path, "admin") == {}
     path.write_text("nonsense")
     with pytest.raises(ConfigError, match=r"streamd.toml:1: Expected"):
-        glimpse(path, "control")
+        read_table(path, "control")
 
 
 def test_without_the_folder_the_main_file_is_all(tmp_path: Path) -> None:

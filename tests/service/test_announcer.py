@@ -56,7 +56,7 @@ class Daemon:
         said: list[str] = []
         for _ in range(round(seconds)):
             self.mono_s += 1.0
-            said = self.announcer.turn(self.view.clock())
+            said = self.announcer.assignments(self.view.clock())
         return said
 
 
@@ -180,7 +180,7 @@ class Parts:
 
     def turn(self, seconds: float) -> list[str]:
         self.mono_s += seconds
-        return self.announcer.turn(Now(1e9, self.mono_s))
+        return self.announcer.assignments(Now(1e9, self.mono_s))
 
 
 async def test_a_commit_to_a_file_is_due_until_its_attempt_ends(tmp_path: Path, until: Until) -> None:
