@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 POLL_S = 0.05
 """Time between two checks whether the batches before a snapshot are committed."""
+DELAY_INTERVALS = 10
+"""After so many intervals without a stored state the log names the cause."""
 
 
 class StateKeeper:
@@ -120,7 +122,7 @@ class StateKeeper:
     async def finish(self) -> None:
         """Store the states after the last batch, if all its records are committed."""
         for group in self._groups:
-            if group.final is not None and group.is_committed(group.final):
+            if group.final is not None and not group.uncommitted(group.final):
                 await self._put(group, group.final)
             else:
                 log.warning(
@@ -180,14 +182,34 @@ class StateKeeper:
                 snapshot = await self._take_snapshot(group)
             if snapshot is None:
                 continue
-            while not group.is_committed(snapshot):
+            while why := group.uncommitted(snapshot):
+                self._note_delay(group, why)
                 await asyncio.sleep(POLL_S)
+            group.delayed_since_mono_s, group.delay_logged = None, False
             await asyncio.shield(asyncio.ensure_future(self._put(group, snapshot)))
+
+    def _note_delay(self, group: Group, why: str) -> None:
+        """Log once that no state of the group is stored, after `DELAY_INTERVALS` of that."""
+        now_mono_s = self._clock().mono_s
+        if group.delayed_since_mono_s is None:
+            group.delayed_since_mono_s = now_mono_s
+        delayed_s = now_mono_s - group.delayed_since_mono_s
+        if delayed_s < DELAY_INTERVALS * self._interval_s or group.delay_logged:
+            return
+        group.delay_logged = True
+        log.warning(
+            "state_delayed",
+            steps=", ".join(_place(stage) for stage in group.stages),
+            why=why,
+            delayed_s=round(delayed_s, 1),
+            hint="after a crash the steps go on from the older state, and the source reads on from there",
+        )
 
     async def _take_snapshot(self, group: Group) -> Snapshot | None:
         """A snapshot of all states of the group at one moment, or None if one of them cannot be stored."""
-        if any(one.feed.codec.holds_open and one.feed.frames.held for one in group.numbered):
-            return None  # a codec holds frames that the steps have not seen, so no number separates the two
+        if source := group.holding_source:  # so no number separates frames that the steps have seen
+            self._note_delay(group, f"the codec of source {source} holds frames")
+            return None
         names = {pipeline.name for pipeline in group.workers.pipelines}
         deliveries = [book for book in self._books.deliveries.values() if book.pipeline in names]
         try:

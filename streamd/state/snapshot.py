@@ -46,6 +46,9 @@ class Group:
     """The snapshot after the last batch."""
     stored: list[tuple[str, bytes]] = field(default_factory=list)
     """The content last stored. An equal snapshot is not written again."""
+    delayed_since_mono_s: float | None = None
+    """Since when no snapshot of it could be stored; None while nothing is in the way."""
+    delay_logged: bool = False
     too_large: set[str] = field(default_factory=set)
     """Steps whose state is too large and already reported in the log."""
 
@@ -62,8 +65,20 @@ class Group:
         )
         return Snapshot(states, cuts, inputs, [(book, book.offered) for book in deliveries])
 
-    def is_committed(self, snapshot: Snapshot) -> bool:
-        """Whether every frame and record before the snapshot has its fate, so that none may be read again."""
-        return all(
-            one.numbering.is_settled(snapshot.cuts[one.numbering.name]) for one in self.numbered
-        ) and all(book.offered - book.pending >= offered for book, offered in snapshot.offered)
+    def uncommitted(self, snapshot: Snapshot) -> str:
+        """Why frames or records before the snapshot could be read again; empty if each has its fate."""
+        for one in self.numbered:
+            if not one.numbering.is_settled(snapshot.cuts[one.numbering.name]):
+                return f"frames of source {one.source} have no result yet: a step or a sink still has them"
+        for book, offered in snapshot.offered:
+            if book.offered - book.pending < offered:
+                return f"sink {book.sink} has not committed the records before it"
+        return ""
+
+    @property
+    def holding_source(self) -> str:
+        """A source whose codec holds frames that the steps have not seen; empty if there is none."""
+        for one in self.numbered:
+            if one.feed.codec.holds_open and one.feed.frames.held:
+                return one.source
+        return ""

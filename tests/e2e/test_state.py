@@ -414,3 +414,39 @@ def test_a_position_never_passes_a_frame_that_a_step_holds(
     assert daemon.query("SELECT seq FROM delayed ORDER BY seq") == [(n,) for n in range(writer.count)]
     assert position(daemon) == writer.count
     assert not (tmp_path / "var" / "state.db").exists()
+
+
+def test_a_codec_that_always_holds_a_frame_is_named_as_the_cause_of_an_old_state(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    lagging = SMALL.replace('codec = "json"', 'codec = "lagging"').replace("200ms", "100ms")
+    writer = Writer(tmp_path / "in.log")
+    writer.write(3)
+    daemon = start(lagging, **third_party())
+    daemon.wait_rows(2, "numbered")
+    (event,) = wait_until(lambda: daemon.events("state_delayed"), "the event")
+    assert (event["steps"], event["why"]) == (
+        "numbered > count[0]",
+        "the codec of source log holds frames",
+    )
+    assert (states(daemon), position(daemon)) == ([], 0)
+    daemon.stop()
+    assert len(daemon.events("state_delayed")) == 1
+    assert (seen(daemon), position(daemon)) == (3, 3), "at the stop the codec releases it"
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+
+
+def test_a_step_that_holds_records_is_named_as_the_cause_of_an_old_state_each_time_anew(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    config = without(CONFIG, "pipelines.totals", "sinks.totals").replace("200ms", "100ms")
+    config = config.replace("150ms", "1500ms")
+    writer = Writer(tmp_path / "in.log")
+    daemon = start(config, **third_party())
+    for count in (1, 2):
+        writer.write(10)
+        wait_until(lambda before=count: len(daemon.events("state_delayed")) == before, "the event")
+        wait_until(lambda: seen(daemon) == writer.count, "the state")
+    daemon.stop()
+    why = {event["why"] for event in daemon.events("state_delayed")}
+    assert why == {"frames of source log have no result yet: a step or a sink still has them"}
