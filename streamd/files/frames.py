@@ -33,7 +33,10 @@ class FileFrames:
         self._progress = progress
         self._new_framer = new_framer
         self._framer = new_framer()
-        self._framing_changed = False
+        self._digest = self._framer.digest
+        progress.cut_by(self._digest)
+        self._following: Callable[[], AnyFramer] | None = None
+        """The framing that takes the place of this one when that is possible."""
         self._reached = Position(address, 0, 0, b"")
         self._peer = Peer(address)
         """A new object for each file, because each file is a sender of its own."""
@@ -53,16 +56,23 @@ class FileFrames:
         self._progress.passed(position)
 
     def become(self, new_framer: Callable[[], AnyFramer], *, needs_first: bool = False) -> None:
-        """Change the framing at the next end of a frame."""
+        """Change the framing at the next end of a frame, behind the frames that are only counted."""
         self._needs_first = needs_first
-        self._new_framer = new_framer
-        self._framing_changed = True
+        self._following = new_framer
         self._change_framing()
 
     def _change_framing(self) -> None:
-        if self._framing_changed and self._framer.between_frames and not self._framer.waiting_bytes:
+        if self._framer.between_frames and not self._framer.waiting_bytes and self._use_following():
             self._framer = self._new_framer()
-            self._framing_changed = False
+            self._progress.cut_by(self._digest)
+
+    def _use_following(self) -> bool:
+        """Let the next framer be one of the new framing, if there is one and no frame has to be skipped."""
+        if self._following is None or self._progress.is_skipping:
+            return False
+        self._new_framer, self._following = self._following, None
+        self._digest = self._new_framer().digest
+        return True
 
     def feed(self, tail: Tail, data: bytes, skip_rest: FramingError | None = None) -> FramingError | None:
         """Hand on the frames that `data`, read from `tail`, completes.
@@ -79,21 +89,25 @@ class FileFrames:
                 return error
         else:
             frames = skip_rest.frames
+            self._use_following()
             self._framer = self._new_framer()
         waiting_bytes = self._framer.waiting_bytes
         position = self._reached  # while the rest of a truncated frame is skipped, no new position is safe
         if waiting_bytes or self._framer.between_frames:
             position = tail.position(self._address, tail.offset - waiting_bytes)
         self._hand_on(framer, frames, self._fed_bytes - waiting_bytes, position)
+        self._progress.cut_by(self._digest)
         self._change_framing()
         return None
 
     def end(self, following: Position) -> None:
         """The file has ended: hand on its unfinished frame, and set the position to `following`."""
+        self._use_following()
         framer, self._framer = self._framer, self._new_framer()
         size_bytes = framer.waiting_bytes
         frames = framer.feed_eof()
         self._hand_on(framer, frames, size_bytes, following)
+        self._progress.cut_by(self._digest)
         self._outlet.ended(self._peer)
         self._peer = Peer(self._address)
         self._begun = False

@@ -78,6 +78,8 @@ class ReadingProgress:
         """`settled`, but not beyond the frames that the stored state of steps includes."""
         self.name = ""
         self.handed_on = 0
+        self.framing = ""
+        self.framing_since = 0
         self.skipped = 0
         """Frames that were not handed on, because the state of steps already includes them."""
         self._shown = 0
@@ -95,7 +97,17 @@ class ReadingProgress:
             remembered = replace(remembered, numbering=uuid.uuid4().hex, frames=0)
         self.settled = self.savable = remembered
         self.name = uuid.uuid4().hex if remembered is None else remembered.numbering
-        self.handed_on = 0 if remembered is None else remembered.frames
+        self.handed_on = self.framing_since = 0 if remembered is None else remembered.frames
+
+    def cut_by(self, framing: str) -> None:
+        """The frames after those handed on are cut by the framer with this digest."""
+        if framing != self.framing:
+            self.framing, self.framing_since = framing, self.handed_on
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether the state of steps includes frames that follow, which the present framing has numbered."""
+        return self.handed_on < self._skip_to
 
     def known(self, frames: int) -> int:
         """How many of the next `frames` frames to skip, because the state of steps already includes them."""

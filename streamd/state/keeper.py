@@ -1,7 +1,6 @@
 """Stores the state of steps periodically and at the stop, and restores it at the start."""
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,8 +16,9 @@ from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
 from streamd.runtime.stage import Stage
 from streamd.sqlite.databases import Databases
+from streamd.state.inputs import Numbered, cuts_of, misfit
 from streamd.state.key import StateKey, key_of, why_not
-from streamd.state.snapshot import Group, Numbered, Snapshot
+from streamd.state.snapshot import Group, Snapshot
 from streamd.state.store import FILE, StateStore, StoredState
 
 log = structlog.get_logger()
@@ -268,11 +268,13 @@ class StateKeeper:
             stage = next((stage for stage in waiting if key_of(stage.step) == row.key), None)
             if stage is None:
                 left.append(row)
-            elif why := _misfit(row, group, cuts) or await self._restore_step(stage, row.state):
+            elif why := misfit(row.inputs, group.numbered, cuts) or await self._restore_step(
+                stage, row.state
+            ):
                 await self._set_aside(row, why)
             else:
                 waiting.remove(stage)
-                cuts.update(_cuts(row))
+                cuts.update(cuts_of(row.inputs))
         for one in group.numbered:
             if one.numbering.name in cuts:
                 one.numbering.skip_to(cuts[one.numbering.name])
@@ -315,30 +317,3 @@ class StateKeeper:
 
 def _place(stage: Stage) -> str:
     return f"{stage.step.context.pipeline} > {stage.name}"
-
-
-def _cuts(row: StoredState) -> dict[str, int]:
-    """The number of the last frame that the state contains, by numbering."""
-    return dict(json.loads(row.inputs).values())
-
-
-def _misfit(row: StoredState, group: Group, cuts: dict[str, int]) -> str:
-    """The reason why the state does not match the sources' positions. Empty if it does."""
-    numberings = {one.numbering.name: one for one in group.numbered}
-    by_source = {one.source: one for one in group.numbered}
-    try:
-        inputs = {
-            source: (str(name), int(number)) for source, (name, number) in json.loads(row.inputs).items()
-        }
-    except (ValueError, TypeError, AttributeError):
-        return "it does not name the frames it contains"
-    for source, (name, number) in inputs.items():
-        if name in numberings:
-            one = numberings[name]
-            if one.numbering.handed_on > number:
-                return f"the remembered position of source {one.source} is ahead of it"
-            if cuts.get(name, number) != number:
-                return "it is older than the state of another step of these pipelines"
-        elif source in by_source:
-            return f"source {source} cannot continue from it: its remembered position is lost or replaced"
-    return ""

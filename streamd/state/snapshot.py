@@ -1,24 +1,13 @@
 """The state of all steps that share sources at one moment, and the commits it waits for."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from streamd.core.books import DeliveryBook
-from streamd.core.contracts import Numbering
-from streamd.runtime.feed import Feed
 from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
+from streamd.state.inputs import Numbered, inputs_of
 from streamd.state.key import StateKey, key_of
-
-
-@dataclass(slots=True, frozen=True)
-class Numbered:
-    """A source that numbers its frames, and the feed in which they wait for the workers."""
-
-    source: str
-    numbering: Numbering
-    feed: Feed
 
 
 @dataclass(slots=True)
@@ -29,7 +18,7 @@ class Snapshot:
     cuts: dict[str, int]
     """By numbering: the number of the last frame that the states contain."""
     inputs: str
-    """JSON: by source, the name of its numbering and the number of the last frame."""
+    """Which frames of its sources it contains, as `inputs_of` says it."""
     offered: list[tuple[DeliveryBook, int]]
     """The number of records offered to each sink before the snapshot."""
 
@@ -60,9 +49,7 @@ class Group:
             state = await stage.snapshot()
             if state is not None:
                 states.append((stage, key_of(stage.step), state))
-        inputs = json.dumps(
-            {one.source: [one.numbering.name, cuts[one.numbering.name]] for one in self.numbered}
-        )
+        inputs = inputs_of(self.numbered, cuts)
         return Snapshot(states, cuts, inputs, [(book, book.offered) for book in deliveries])
 
     def uncommitted(self, snapshot: Snapshot) -> str:

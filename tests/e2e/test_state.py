@@ -114,7 +114,8 @@ def states(daemon: Any) -> list[tuple[Any, ...]]:
 def seen(daemon: Any) -> int:
     """Up to which frame the stored states have seen the input."""
     return max(
-        (number for *_, inputs in states(daemon) for _, number in json.loads(inputs).values()), default=0
+        (number for *_, inputs in states(daemon) for _, number, *_ in json.loads(inputs).values()),
+        default=0,
     )
 
 
@@ -450,3 +451,100 @@ def test_a_step_that_holds_records_is_named_as_the_cause_of_an_old_state_each_ti
     daemon.stop()
     why = {event["why"] for event in daemon.events("state_delayed")}
     assert why == {"frames of source log have no result yet: a step or a sink still has them"}
+
+
+def put_back(daemon: Any, frames: int) -> None:
+    """Put the remembered position behind so many lines, as after a kill between the two writes."""
+    path = daemon.folder / "var" / "positions" / "log.json"
+    lines = (daemon.folder / "in.log").read_bytes().splitlines(keepends=True)[:frames]
+    remembered = {**json.loads(path.read_text()), "offset": len(b"".join(lines)), "frames": frames}
+    path.write_text(json.dumps({**remembered, "before": ""}))
+
+
+FRAMED = 'framing = "newline"\ncodec'
+NOT_KNOWN = "the framing of source log has changed: which frames after number {} it contains is not known"
+
+
+@pytest.mark.parametrize(
+    ("now", "behind", "fits"),
+    [
+        ('framing = "nul"\ncodec', 20, False),
+        ('framing = { type = "length_prefix", width = 2 }\ncodec', 20, False),
+        ('framing = "newline"\nmax_frame = "40B"\ncodec', 20, False),
+        ('framing = "newline"\noversize = "drop"\ncodec', 20, False),
+        ('framing = "newline"\nmax_frame = "1KiB"\ncodec', 50, True),
+        (FRAMED, 20, True),
+        ("codec", 20, True),
+        ('schema = "reading"\ncodec', 20, True),
+    ],
+    ids=["type", "options", "max_frame", "oversize", "nothing to skip", "same", "default", "codec"],
+)
+def test_frames_are_skipped_only_if_the_framing_gives_them_the_numbers_that_the_state_knows(
+    start: Callable[..., Any], tmp_path: Path, now: str, behind: int, *, fits: bool
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    daemon = run_once(start, writer, SMALL.replace("codec", FRAMED))
+    put_back(daemon, behind)
+    writer.write(1)
+    schema = '\n[schemas.reading]\nseq = "int"\nkey = "str"\n'
+    daemon = start(SMALL.replace("codec", now) + schema, **third_party())
+    if fits:
+        daemon.wait_rows(51, "numbered")
+        assert set_aside(daemon) == []
+        daemon.stop()
+        assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+        assert daemon.books()["log", "", "", "received"] == 1
+        return
+    assert set_aside(daemon) == [NOT_KNOWN.format(behind)]
+    if "nul" in now or "length_prefix" in now:
+        kill(daemon)  # the last frame has no end yet
+        return
+    daemon.wait_rows(51, "numbered")
+    daemon.stop()
+    assert daemon.books()["log", "", "", "received"] == 51 - behind
+    anew = Writer(tmp_path / "again.log")
+    anew.count = behind
+    anew.write(51 - behind)
+    rows = daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq")
+    assert rows == writer.numbered[:behind] + anew.numbered
+
+
+@pytest.mark.parametrize(("behind", "fits"), [(20, False), (50, True), (70, True), (100, True)])
+def test_frames_of_a_framing_before_a_reload_are_not_skipped_by_the_numbers_of_the_one_after_it(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], behind: int, *, fits: bool
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    writer.write(50)
+    daemon = start(SMALL, **third_party())
+    wait_until(lambda: seen(daemon) == 50, "the state")
+    other = SMALL.replace("codec", 'framing = "newline"\nmax_frame = "1KiB"\ncodec')
+    daemon.config.write_text(other)
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemon.events("reloaded"), "the reload")
+    writer.write(50)
+    wait_until(lambda: seen(daemon) == position(daemon) == 100, "the state and the position")
+    kill(daemon)
+    put_back(daemon, behind)
+    writer.write(1)
+    daemon = start(other, **third_party())
+    daemon.wait_rows(101, "numbered")
+    daemon.stop()
+    assert set_aside(daemon) == ([] if fits else [NOT_KNOWN.format(behind)])
+    undisturbed = daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+    assert undisturbed == fits
+    assert daemon.books()["log", "", "", "received"] == (1 if fits else 101 - behind)
+
+
+def test_a_state_of_an_earlier_version_that_names_no_framing_fits_where_no_frame_is_skipped(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    for behind, why in ((50, []), (80, [NOT_KNOWN.format(80)])):
+        daemon = run_once(start, writer)
+        put_back(daemon, behind)
+        with sqlite3.connect(tmp_path / "var" / "state.db") as connection:
+            connection.execute("UPDATE state SET inputs = json_remove(inputs, '$.log[3]', '$.log[2]')")
+        connection.close()
+        daemon = start(SMALL, **third_party())
+        assert set_aside(daemon) == why
+        kill(daemon)

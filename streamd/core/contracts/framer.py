@@ -1,5 +1,7 @@
 """The contract of framings."""
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
@@ -42,6 +44,14 @@ class Framer(ABC, Generic[C]):
         self.max_frame = max_frame
         self.oversize = oversize
         self.counts: dict[str, int] = {}
+
+    @property
+    def digest(self) -> str:
+        """Of its type and options: framers with equal digests cut the same bytes into the same frames."""
+        cls, options = type(self), self.config.model_dump(mode="json")
+        parts = [cls.__module__, cls.__qualname__, options, self.max_frame, self.oversize]
+        text = json.dumps(parts, sort_keys=True, default=repr)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @abstractmethod
     def feed(self, data: bytes) -> list[bytes]:

@@ -88,6 +88,11 @@ class Numbering(Protocol):
     handed_on: int
     """Number of frames offered so far, including earlier runs. Before `open`: frames before the position."""
 
+    framing: str
+    """The digest of the framer that cuts the frames: another one gives the same bytes other numbers."""
+    framing_since: int
+    """The number of the last frame before those that this framing has cut."""
+
     def skip_to(self, number: int) -> None:
         """Do not offer frames up to this number, because the state contains their effect."""
 
