@@ -26,12 +26,22 @@ from streamd.core.acks import Acks
 from streamd.core.batch import Batch, Record
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
-from streamd.core.contracts import AnyCodec, AnySink, Sink, SinkContext, Step, StepContext, Written
+from streamd.core.contracts import (
+    AnyCodec,
+    AnySink,
+    Codec,
+    Framer,
+    Sink,
+    SinkContext,
+    Step,
+    StepContext,
+    Written,
+)
 from streamd.core.counters import Counters
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
-from streamd.core.settings import Address, BatchSettings, BufferSettings, Settings, SinkSettings, WhenFull
+from streamd.core.settings import BatchSettings, BufferSettings, Settings, SinkSettings, WhenFull
 from streamd.core.shared import Shared
 from streamd.runtime import delivery
 from streamd.runtime.delivery import Delivery
@@ -43,6 +53,7 @@ from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
 from streamd.sqlite import connection
 from streamd.sqlite.database import Database
+from tests import declared
 
 # How fast texts are made, or a body runs, says something of the machine that the tests share.
 hypothesis.settings.register_profile(
@@ -202,6 +213,16 @@ def declared_counters(monkeypatch: pytest.MonkeyPatch) -> None:
         add(self, name, n, reason)
 
     monkeypatch.setattr(Counters, "add", strict)
+    for contract in (Codec, Framer):
+        monkeypatch.setattr(contract, "count", _strictly(contract.count))
+
+
+def _strictly(count: Callable[..., None]) -> Callable[..., None]:
+    def strict(self: Any, name: str, n: int = 1) -> None:
+        assert name in self.counters, f"the counter {name!r} is not declared: {sorted(self.counters)}"
+        count(self, name, n)
+
+    return strict
 
 
 OTHER_PACKAGES = [str(Path(__file__).parent / name) for name in ("other_package", "third_party")]
@@ -226,9 +247,13 @@ class Case(NamedTuple):
         return "-".join([self.type, *(str(value) for value in self.options.values())])[:60]
 
 
+def _options_of(kind: str, name: str) -> list[dict[str, Any]]:
+    return declared.options_of(kind, name) if name in registry.names(kind) else [{}]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes a `source_case`, `framing_case` and so on is run with every type that can be named in
-    a configuration, once for each entry that the module's `OPTIONS` has for it.
+    a configuration, once for each entry of `OPTIONS` in the module or in the test of that type.
     """
     for kind in registry.KINDS:
         name = f"{kind.removesuffix('s')}_case"
@@ -243,7 +268,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             cases = [
                 Case(found, options)
                 for found in [*registry.names(kind), *theirs]
-                for options in known.get(found, [{}])
+                for options in known.get(found) or _options_of(kind, found)
             ]
             metafunc.parametrize(name, cases, ids=map(str, cases))
 
@@ -251,19 +276,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def least() -> Callable[[type[Settings]], dict[str, Any]]:
     """Makes a value for each option that a component requires, so that a new one needs no entry anywhere."""
-
-    def find(config: type[Settings]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, field in config.model_fields.items():
-            if name != "type" and field.is_required():
-                if field.annotation is Address:
-                    found[field.alias or name] = "127.0.0.1:0"
-                else:
-                    assert field.annotation is str, f"{name} is required: give the type an entry in OPTIONS"
-                    found[field.alias or name] = name
-        return found
-
-    return find
+    return declared.least
 
 
 @pytest.fixture

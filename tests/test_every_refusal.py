@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ import pytest
 import streamd
 from streamd import config, registry
 from streamd.cli import main
+from streamd.core.contracts import Step
 from streamd.core.errors import StreamdError
 from streamd.daemon import Daemon
 from streamd.host.socket_unit import first_unprivileged_port
+from tests import declared
 
 NOBODY = 65534
 DEADLINE_S = 20.0
@@ -364,8 +367,36 @@ REFUSALS = [
             locked("dead-letters.db", "BEGIN IMMEDIATE", "PRAGMA journal_mode=WAL", "CREATE TABLE x (y)")),
 ]  # fmt: skip
 
-NO_REFUSAL = {"sources.generate", "sinks.stdout", "steps.filter", "steps.set"}
-"""`stdout` has a test of its own; the others open nothing."""
+KINDS = {"sources": "source", "sinks": "sink", "steps": "steps"}
+"""The kinds that may open something, and where a `Refusal` has their part of the configuration."""
+
+
+def of_its_test(kind: str, name: str) -> Iterator[Refusal]:
+    """What the test of a component gives as `REFUSALS`; see tests/declared.py."""
+    least = declared.least(registry.load(kind, name).Config)
+    options = {"type": name} | least | declared.options_of(kind, name)[0]
+    pairs = [f"{key} = {toml(value)}" for key, value in options.items()]
+    text = f"{{ {', '.join(pairs)} }}" if kind == "steps" else "\n".join(pairs)
+    part: Any = {KINDS[kind]: text}
+    for words, trouble in declared.declared(kind, name, "REFUSALS", {}).items():
+        make = trouble if kind == "steps" else partial(in_state, trouble)
+        yield Refusal(f"{kind}.{name}", words, words, make, **part)
+
+
+def in_state(trouble: Callable[[Path], Any], folder: Path) -> Any:
+    return trouble(state(folder))
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {toml(inner)}' for key, inner in value.items())} }}"
+    return json.dumps(value)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "refusal" in metafunc.fixturenames:
+        own = [one for kind in KINDS for name in registry.names(kind) for one in of_its_test(kind, name)]
+        metafunc.parametrize("refusal", [*REFUSALS, *own], ids=lambda one: f"{one.component}-{one.what}")
 
 
 def _database(folder: Path) -> Path:
@@ -419,7 +450,6 @@ def close(held: Any) -> None:
             one.close()
 
 
-@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: f"{refusal.component}-{refusal.what}")
 def test_check_says_what_run_would_and_changes_nothing(
     refusal: Refusal, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -473,7 +503,7 @@ def as_user(uid: int, path: Path, before: dict[str, tuple[Any, ...]]) -> dict[st
 
 _AS_USER = f"""
 import json, pathlib, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
 import test_every_refusal as here
 if sys.argv[1] == "check":
     from streamd.cli import main
@@ -483,9 +513,15 @@ print(json.dumps(here.words_of_run(pathlib.Path(sys.argv[2]))))
 
 
 def test_every_component_that_opens_something_is_tried() -> None:
-    tried = {refusal.component for refusal in REFUSALS} | NO_REFUSAL
-    for kind in ("sources", "sinks", "steps"):
-        assert {f"{kind}.{name}" for name in registry.names(kind)} <= tried
+    tried = {refusal.component for refusal in REFUSALS}
+    for kind in KINDS:
+        for name in registry.names(kind):
+            opens = registry.load(kind, name).open is not Step.open
+            said = declared.declared(kind, name, "REFUSALS", None) is not None
+            assert not opens or said or f"{kind}.{name}" in tried, (
+                f"{kind}/{name}.py opens something: say in REFUSALS of tests/{kind}/test_{name}.py what can "
+                "keep it from that (tests/declared.py has the form)"
+            )
     for kind in ("codecs", "framing"):
         for name in registry.names(kind):
             assert not hasattr(registry.load(kind, name), "open"), "what opens something has to be tried here"

@@ -3,8 +3,8 @@
 import json
 import re
 import textwrap
-from collections.abc import Iterable
-from types import NoneType, UnionType
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -30,6 +30,11 @@ HEADERS = {
 }
 """The header of a table of each kind in the file."""
 
+COUNTED_BY = {
+    "sources": "source", "framing": "source", "codecs": "source", "steps": "step", "sinks": "sink",
+}  # fmt: skip
+"""The word in the metrics for what a component of each kind counts."""
+
 _INPUT_WORDS: dict[Any, str] = {parse_duration_s: "duration", parse_size_bytes: "size"}
 _TYPE_WORDS: dict[Any, str] = {
     bool: "true or false", int: "whole number", float: "number", str: "text", Address: "address",
@@ -53,12 +58,16 @@ class KeyRow(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One table of the language: its header, its summary and its keys."""
+    """One table of the language: its header, its summary and its keys.
+
+    `counters` has the metrics of a component, each with its meaning.
+    """
 
     name: str
     header: str
     summary: str
     rows: list[KeyRow]
+    counters: Mapping[str, str] = MappingProxyType({})
 
 
 def sections() -> list[Section]:
@@ -77,7 +86,12 @@ def sections() -> list[Section]:
             cls = class_of(kind, name)
             keys = [row for row in rows(cls.Config) if row.key != "type"]
             keys.insert(0, KeyRow("type", quoted(name), quoted(name), True, "names the component"))
-            found.append(Section(f"{WORDS.get(kind, kind)}.{name}", HEADERS[kind], _summary(cls), keys))
+            counted = {
+                f"streamd_{COUNTED_BY[kind]}_{counter}_total": meaning
+                for counter, meaning in cls.counters.items()
+            }
+            title = f"{WORDS.get(kind, kind)}.{name}"
+            found.append(Section(title, HEADERS[kind], _summary(cls), keys, counted))
     return found
 
 
@@ -132,8 +146,15 @@ def markdown() -> str:
         for row in section.rows:
             default = "required" if row.required else f"`{row.default}`" if row.default else ""
             cells = (f"`{row.key}`", row.holds, default, row.description)
-            text.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            text.append(_row(cells))
+        if section.counters:
+            text += ["", "| counter | meaning |", "|---|---|"]
+            text += [_row((f"`{metric}`", meaning)) for metric, meaning in section.counters.items()]
     return "\n".join(text) + "\n"
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _summary(cls: type) -> str:

@@ -10,6 +10,7 @@ from streamd import registry
 from streamd.core.contracts import AnyCodec
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
+from tests import declared
 
 NewCodec = Callable[..., AnyCodec]
 
@@ -35,6 +36,7 @@ def schema() -> Schema:
 def new_codec() -> NewCodec:
     def make(name: str, schema: Schema | None = None, *, typed: bool = False, **options: Any) -> AnyCodec:
         cls = registry.load("codecs", name)
+        options = options or declared.least(cls.Config) | declared.options_of("codecs", name)[0]
         codec: AnyCodec = cls(cls.Config(**options), schema)
         codec.typed = typed
         return codec

@@ -1,6 +1,8 @@
 """What holds for every codec, whatever the bytes."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 import random
 from typing import Any
@@ -19,6 +21,7 @@ from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
+from tests import declared
 
 NOW = Now(1_706_688_000.0, 1.0)
 
@@ -29,14 +32,25 @@ PIECES = [
     b'"', b'"@source"', b"@", b"\\u0040", b"\\ud800", b"\xef\xbb\xbf", b"\xff", b"\0", b"NaN", b"1e999", b"-",
     b"9223372036854775808", b"0", b"true", b"null", "数据".encode(), b"text",
 ]  # fmt: skip
+OWN = {name: declared.declared("codecs", name, "PIECES", []) for name in registry.names("codecs")}
+"""Pieces of the format of each codec that its own test gives."""
 FRAMES = st.lists(
     st.binary(max_size=40)
     | st.lists(st.sampled_from(PIECES), max_size=6).map(b"".join)
+    | st.sampled_from([PIECES, *filter(None, OWN.values())]).flatmap(
+        lambda own: st.lists(st.sampled_from(own), max_size=6).map(b"".join)
+    )
     | st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4)).map(
         lambda d: json.dumps(d).encode()
     ),
     max_size=8,
 )
+
+NAMES = [b"@source", b"@peer", b"@received_at", b"@flag"]
+FORGED = st.tuples(
+    st.sampled_from(NAMES), st.sampled_from([b"=x", b'="x"', b":x", b": x", b"\tx", b",a\n1,2"])
+).map(lambda parts: [b"".join(parts)])
+"""Frames that would set metadata in formats other than JSON."""
 
 
 def sent(payloads: list[bytes]) -> Frames:
@@ -44,9 +58,13 @@ def sent(payloads: list[bytes]) -> Frames:
 
 
 def variants(new_codec: Any, schema: Schema) -> list[tuple[str, AnyCodec]]:
-    found = [(name, new_codec(name)) for name in registry.names("codecs")]
-    found.append(("json with a schema", new_codec("json", schema)))
-    found.append(("json typed", new_codec("json", schema, typed=True)))
+    found = []
+    for name in registry.names("codecs"):
+        for options in declared.options_of("codecs", name):
+            found.append((f"{name} {options}", new_codec(name, **options)))
+            with contextlib.suppress(ValueError):  # it takes no schema
+                found.append((f"{name} {options} with a schema", new_codec(name, schema, **options)))
+                found.append((f"{name} {options} typed", new_codec(name, schema, typed=True, **options)))
     return found
 
 
@@ -84,7 +102,7 @@ def test_a_batch_and_its_frames_one_by_one_give_the_same(
         assert at_once.rejects == one_by_one.rejects, name
 
 
-@given(frames=FRAMES)
+@given(frames=FRAMES | FORGED)
 def test_no_record_carries_metadata_its_sender_forged(
     frames: list[bytes], new_codec: Any, schema: Schema
 ) -> None:
@@ -110,7 +128,7 @@ def test_nothing_in_gives_nothing_out(new_codec: Any, schema: Schema) -> None:
 
 def test_reasons_are_short_codes_and_never_quote_the_data(new_codec: Any, schema: Schema) -> None:
     for name, codec in variants(new_codec, schema):
-        for piece in PIECES:
+        for piece in [*PIECES, *itertools.chain(*OWN.values())]:
             for reject in codec.decode(sent([piece]), NOW).rejects:
                 assert reject.reason.replace(":", "").replace("_", "").isalnum(), name
                 assert len(reject.reason) < 24, name
@@ -168,7 +186,8 @@ async def test_every_frame_is_settled_once_however_its_connection_and_the_daemon
         line.offer(Frames.of([FirstFrame(chance.choice([b"ts,sensor", LINE, b"a,,b"]))], peer, 1e9))
     for n in range(60):
         payloads = [
-            b"".join(chance.choices(PIECES, k=chance.randrange(6))) for _ in range(chance.randrange(1, 5))
+            b"".join(chance.choices(PIECES + OWN[name], k=chance.randrange(6)))
+            for _ in range(chance.randrange(1, 5))
         ]
         line.offer(Frames.of(payloads, chance.choice(peers[n // 20 :]), 1e9 + n))
         if n % 20 == 19:

@@ -20,6 +20,7 @@ from streamd import registry
 from streamd.core.contracts import AnyFramer, Framer, SourceContext
 from streamd.core.errors import FramingError
 from streamd.sources.tcp import Tcp
+from tests import declared
 
 
 class Case(NamedTuple):
@@ -46,7 +47,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 CASES = [
     pytest.param(Case(name, options, oversize), id="-".join([name, *map(str, options.values()), oversize]))
     for name in registry.names("framing")
-    for options in OPTIONS.get(name, [{}])
+    for options in OPTIONS.get(name) or declared.options_of("framing", name)
     for oversize in ("truncate", "drop", "close")
 ]
 every_framing = pytest.mark.parametrize("case", CASES)

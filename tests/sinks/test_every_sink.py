@@ -18,6 +18,7 @@ from streamd.core.errors import SinkError
 from streamd.core.frames import Frames
 from streamd.core.settings import SinkSettings
 from streamd.runtime.backoff import Backoff
+from tests import declared
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 NewSink = Callable[..., AnySink]
@@ -48,13 +49,27 @@ async def peer() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def config_of(peer: str, least: Callable[..., dict[str, Any]]) -> Callable[[Any], SinkSettings]:
+async def to_own_peer(sink_case: Any, bench: Any) -> AsyncIterator[dict[str, Any]]:
+    """The options by which a sink reaches the peer that its own test makes, if it does."""
+    own_peer = declared.declared("sinks", sink_case.type, "peer", None)
+    if own_peer is None:
+        yield {}
+        return
+    async with own_peer(bench.folder) as options:
+        yield options
+
+
+@pytest.fixture
+def config_of(
+    peer: str, to_own_peer: dict[str, Any], least: Callable[..., dict[str, Any]]
+) -> Callable[[Any], SinkSettings]:
     """Makes the settings of a case; the peer of a sink that has one is there."""
 
     def make(case: Any) -> SinkSettings:
         config = registry.load("sinks", case.type).Config
         needed = least(config)
-        options = {key: peer if at == "127.0.0.1:0" else at for key, at in needed.items()} | case.options
+        options = {key: peer if at == "127.0.0.1:0" else at for key, at in needed.items()}
+        options |= case.options | to_own_peer
         settings: SinkSettings = config.model_validate({"type": case.type} | options)
         return settings
 
@@ -88,19 +103,17 @@ def files_in(folder: Path) -> list[tuple[str, int]]:
 
 
 def connected_now() -> set[str]:
-    """The addresses that this process is connected to from a port that it does not listen on."""
-    listening, found = set(), set()
-    own = {line.rpartition("[")[2].rstrip("]") for line in open_files_now() if "socket:[" in line}
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    for fields in lines:
-        if fields[3] == "0A":
-            listening.add(fields[1].split(":")[1])
-    for fields in lines:
-        if fields[9] in own and fields[3] == "01" and fields[1].split(":")[1] not in listening:
-            host, port = fields[2].split(":")
-            address = socket.inet_ntop(socket.AF_INET, int(host, 16).to_bytes(4, "little"))
-            found.add(f"{address}:{int(port, 16)}")
-    return found
+    """The addresses and unix sockets that this process is connected to, but for its own listeners' side."""
+    found: set[tuple[Any, Any]] = set()
+    listening = set()
+    for handle in [line.split()[0] for line in open_files_now() if "socket:[" in line]:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(handle))) as own:
+            if own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                listening.add(own.getsockname())
+            else:
+                found.add((own.getsockname(), own.getpeername()))
+    others = [peer for here, peer in found if here not in listening and peer]
+    return {peer if isinstance(peer, str) else "{}:{}".format(*peer[:2]) for peer in others}
 
 
 def locked_now(folder: Path) -> set[Path]:
@@ -122,16 +135,17 @@ def is_of(path: Path, at: Path) -> bool:
 
 
 async def assert_declares_what_it_writes(sink: AnySink, folder: Path, batches: Sequence[Batch]) -> None:
-    peers = connected_now()
+    peers, before = connected_now(), {name for name, _ in files_in(folder)}
     await sink.open()
     try:
         await sink.write(batches)
         outputs = sink.config.outputs
-        written = [Path(name) for name, _ in files_in(folder)]
+        written = [Path(name) for name, _ in files_in(folder) if name not in before]
         places = [folder / output.at for output in outputs if output.kind != "peer"]
         assert not [path for path in written if not any(is_of(path, place) for place in places)]
         assert not [place for place in places if not any(is_of(path, place) for path in written)]
-        assert connected_now() - peers == {output.at for output in outputs if output.kind == "peer"}
+        at_peers = {output.at for output in outputs if output.kind == "peer"}
+        assert connected_now() - peers == {at if ":" in at else str(folder / at) for at in at_peers}
         held = {Path(at) for kind, at in sink.places if kind == "file"}
         assert locked_now(folder) == {path.resolve() for path in held}
     finally:

@@ -20,6 +20,9 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.shared import Shared
 from streamd.sinks.stdout import Stdout
 
+REFUSALS: dict[str, Any] = {}
+"""Only a standard output that is closed, which a test here shows."""
+
 
 def waiting_bytes(reader: int) -> int:
     count = fcntl.ioctl(reader, termios.FIONREAD, bytes(4))

@@ -13,6 +13,9 @@ from streamd.sensors import SensorStream
 from streamd.sources import generate as generate_module
 from streamd.sources.generate import Generate
 
+REFUSALS: dict[str, Any] = {}
+"""It opens nothing."""
+
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
