@@ -11,7 +11,7 @@ from streamd.config.problems import Problem
 from streamd.config.tables import CONTROL_OFF
 from streamd.config.validation import Parts
 from streamd.core.errors import ConfigError
-from streamd.core.settings import Address, SinkSettings, SourceSettings, parse_address
+from streamd.core.settings import Address, SinkOutput, SinkSettings, SourceSettings, parse_address
 from streamd.files.dated import DatedPath, is_dated
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -111,18 +111,20 @@ def _fed(
                 unnumbered = path.with_name(_NUMBERED.sub("", path.name) or path.name)
                 if any(_is(state_dir / output.at, file) for file in {path, unnumbered}):
                     yield name, output.key
-        elif output.kind == "peer":
+        elif not output.in_files:
             for name, source in parts.sources.items():
-                if isinstance(source, SourceSettings) and _is_reached(output.at, source):
+                if isinstance(source, SourceSettings) and _is_reached(output, source, state_dir):
                     yield name, output.key
 
 
-def _is_reached(peer: str, source: SourceSettings) -> bool:
+def _is_reached(output: SinkOutput, source: SourceSettings, state_dir: Path) -> bool:
+    """Whether the source takes what is sent there: the protocol and the address or socket are the same."""
     return any(
-        endpoint.kind == "tcp"
-        and isinstance(endpoint.at, Address)
-        and reaches(parse_address(peer), endpoint.at)
+        reaches(parse_address(output.at), endpoint.at)
+        if isinstance(endpoint.at, Address)
+        else _is(state_dir / output.at, Path(os.path.realpath(state_dir / endpoint.at)))
         for endpoint in source.endpoints
+        if endpoint.kind == output.kind
     )
 
 

@@ -181,15 +181,20 @@ class Endpoint(NamedTuple):
 
 
 class SinkOutput(NamedTuple):
-    """A file, a table or a remote address that only one sink may write to at the same time."""
+    """A file or table that only one sink may write to at the same time, or an address that it sends to."""
 
-    kind: Literal["database", "file", "peer"]
+    kind: Literal["database", "file", "tcp", "udp", "unix"]
     at: str
-    """The path of the database or file, relative to `daemon.state_dir`, or the remote address."""
+    """The path of the database, file or unix socket, relative to `daemon.state_dir`, or `host:port`."""
     table: str = ""
     """The table in the database, which several sinks may share."""
     key: str = "path"
     """The key of the configuration that holds the path or address."""
+
+    @property
+    def in_files(self) -> bool:
+        """Whether records stay there, and are not sent to another process."""
+        return self.kind in ("database", "file")
 
 
 class SourceSettings(Settings):

@@ -150,7 +150,7 @@ def outputs(loaded: Loaded) -> list[tuple[str, Path]]:
             (f"sinks.{name}", output.at)
             for name, sink in config.sinks.items()
             for output in sink.outputs
-            if output.kind != "peer"
+            if output.in_files
         ),
     )
     return [(owner, loaded.state_dir / path) for owner, path in named]

@@ -199,7 +199,7 @@ def outside(config: Config) -> list[Path]:
     """The folders outside the service's own ones to which the configuration makes the daemon write."""
     paths = [Path(config.ledger.path).parent, Path(config.dead_letters.path).parent]
     outputs = [output for sink in config.sinks.values() for output in sink.outputs]
-    paths += [Path(output.at).parent for output in outputs if output.kind != "peer"]
+    paths += [Path(output.at).parent for output in outputs if output.in_files]
     endpoints = [endpoint for source in config.sources.values() for endpoint in source.endpoints]
     paths += [Path(str(endpoint.at)).parent for endpoint in endpoints if endpoint.kind == "unix"]
     if "state_dir" in config.daemon.model_fields_set:

@@ -118,7 +118,7 @@ def parts_of(assembly: Assembly, config: Config, patience_s: float) -> Iterator[
     for name, delivery in assembly.deliveries.items():
         attempt = delivery.writing
         declared = config.sinks[name].outputs if name in config.sinks else ()
-        in_files = any(output.kind != "peer" for output in declared)
+        in_files = any(output.in_files for output in declared)
         due = in_files and attempt is not None and not attempt.done()
         yield Part(f"sink {name}", "a commit has been under way", due, attempt, patience_s)
     for name, workers in assembly.workers.items():

@@ -81,7 +81,7 @@ class Tcp(Sink["Tcp.Config"]):
         @property
         def outputs(self) -> tuple[SinkOutput, ...]:
             """The receiver's address."""
-            return (SinkOutput("peer", str(self.address), key="address"),)
+            return (SinkOutput("tcp", str(self.address), key="address"),)
 
     config: "Tcp.Config"
 

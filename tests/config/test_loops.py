@@ -1,13 +1,14 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from streamd import config
+from streamd import config, registry
 from streamd.config.loops import reaches
 from streamd.core.errors import ConfigError
-from streamd.core.settings import Address
+from streamd.core.settings import Address, SinkOutput
 
 LISTENER = '[sources.in]\ntype = "tcp"\nlisten = "{listen}"\n'
 SENDER = '[sinks.out]\ntype = "tcp"\naddress = "{address}"\n'
@@ -70,6 +71,38 @@ def test_a_tcp_sink_that_sends_to_its_own_source_is_refused(listen: str, address
 )
 def test_a_tcp_sink_that_sends_elsewhere_is_not(listen: str, address: str) -> None:
     assert not problems(LISTENER.format(listen=listen) + ONE + SENDER.format(address=address))
+
+
+@pytest.mark.usefixtures("other_package")
+@pytest.mark.parametrize(
+    ("kind", "at", "source"),
+    [
+        ("unix", "in.sock", "door"),
+        ("unix", "./x/../in.sock", "door"),
+        ("unix", "other.sock", ""),
+        ("udp", "127.0.0.1:9999", "datagrams"),
+        ("udp", "127.0.0.1:9998", ""),
+        ("tcp", "127.0.0.1:9998", "stream"),
+        ("tcp", "127.0.0.1:9999", ""),
+    ],
+)
+def test_a_sink_of_another_package_that_sends_to_its_own_source_is_refused(
+    kind: Any, at: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = registry.load("sinks", "parts").Config
+    output = property(lambda self: (SinkOutput(kind, self.target, key="target"),))
+    monkeypatch.setattr(parts, "outputs", output)
+    found = problems(
+        '[sources.door]\ntype = "unix"\npath = "in.sock"\n'
+        '[sources.datagrams]\ntype = "udp"\nlisten = "127.0.0.1:9999"\n'
+        '[sources.stream]\ntype = "tcp"\nlisten = "127.0.0.1:9998"\n'
+        '[pipelines.main]\nsources = ["door", "datagrams", "stream"]\nsinks = ["out"]\n'
+        f'[sinks.out]\ntype = "parts"\ntarget = "{at}"\n'
+    )
+    if not source:
+        assert found == ""
+        return
+    assert f"sinks.out.target: sources.{source} reads " in found
 
 
 def test_an_address_of_this_host_reaches_a_listener_on_all() -> None:

@@ -141,10 +141,10 @@ async def assert_declares_what_it_writes(sink: AnySink, folder: Path, batches: S
         await sink.write(batches)
         outputs = sink.config.outputs
         written = [Path(name) for name, _ in files_in(folder) if name not in before]
-        places = [folder / output.at for output in outputs if output.kind != "peer"]
+        places = [folder / output.at for output in outputs if output.in_files]
         assert not [path for path in written if not any(is_of(path, place) for place in places)]
         assert not [place for place in places if not any(is_of(path, place) for path in written)]
-        at_peers = {output.at for output in outputs if output.kind == "peer"}
+        at_peers = {output.at for output in outputs if not output.in_files}
         assert connected_now() - peers == {at if ":" in at else str(folder / at) for at in at_peers}
         held = {Path(at) for kind, at in sink.places if kind == "file"}
         assert locked_now(folder) == {path.resolve() for path in held}
