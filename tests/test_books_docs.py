@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from streamd.core.books import SUMS
-from streamd.core.sums import equation
 from streamd.ledger.tables import statements
+from tests.term_docs import BOOKS, METRICS, books_page, metrics_page
 
 TEXT = (Path(__file__).parent.parent / "docs/reference/books.md").read_text()
 QUERIES = [
@@ -59,12 +59,18 @@ def test_the_book_has_queries_and_the_balance_finds_what_is_missing(database: Pa
         assert connection.execute(balance).fetchall() == [("one", "lab", "main", "db", 979, 978)]
 
 
-def test_the_page_has_each_sum_and_each_of_its_terms_as_the_books_declare_them() -> None:
-    rows = [
-        f"| {book.unit} | `{term.name}` | {term.meaning}{f', by {term.by}' if term.by else ''} |"
-        for book in SUMS
-        for term in book.terms
-    ]
-    sums = [f" | {equation(book)} |" for book in SUMS]
-    assert [row for row in TEXT.splitlines() if re.match(r"\| \w+ \| `", row)] == rows
-    assert [line for line in sums if line not in TEXT] == []
+def test_the_pages_have_each_sum_and_each_term_as_the_books_declare_them() -> None:
+    for page, write in ((BOOKS, books_page), (METRICS, metrics_page)):
+        text = page.read_text("utf-8")
+        assert write(text) == text, "run: .venv/bin/python -m tests.term_docs"
+
+
+@pytest.mark.parametrize("term", [term.name for term in SUMS[-1].terms])
+def test_a_term_that_the_pages_lack_is_written_into_its_place(term: str) -> None:
+    less = re.sub(rf"\| deliveries \| `{term}` .*\n", "", TEXT)
+    less = less.replace(f" + {term}", "").replace(f", '{term}'", "")
+    less = re.sub(rf"(`ledger_sinks\([^)]*), {term}\b", r"\1", less)
+    assert less != TEXT
+    assert books_page(less) == TEXT
+    metrics = METRICS.read_text("utf-8")
+    assert metrics_page(re.sub(rf"\| `streamd_deliveries_{term}\w*` .*\n", "", metrics)) == metrics

@@ -12,7 +12,6 @@ from streamd.admin.metrics import Metrics
 from streamd.admin.readiness import Readiness
 from streamd.admin.view import StageGauge
 from streamd.config import reference
-from streamd.core.books import SUMS
 
 ROOT = Path(__file__).parents[2]
 METRICS_PAGE = ROOT / "docs/reference/metrics.md"
@@ -172,18 +171,3 @@ def test_a_counter_is_a_metric_with_its_meaning_its_place_and_its_reason(world: 
     assert found["streamd_step_odd_total", "pipeline=main", "step=other[1]"] == 2
     assert "# HELP streamd_step_late_total records behind the window\n" in text
     assert "# HELP streamd_step_odd_total odd: counted by the step\n" in text
-
-
-def test_the_page_says_of_each_term_of_the_books_what_its_help_says() -> None:
-    missing = [
-        row
-        for book in SUMS
-        for term in book.terms
-        if (
-            row := f"| `streamd_{book.unit}_{term.name}"
-            f"{'' if term.side == 'left' or term.gauge else '_total'}`"
-            f" | {', '.join(filter(None, (*book.keys, term.by)))} | {term.meaning} |"
-        )
-        not in PROSE
-    ]
-    assert missing == []

@@ -368,7 +368,11 @@ async def test_each_run_and_sink_has_a_row_whose_sum_holds_without_what_is_only_
         run.beside += [Entry("", "", "there", "unconfirmed", "", 8), Entry("", "", "old", "expired", "", 5)]
         await run.ledger.close()
     offered, stored, unmatched, rejected, dropped, pending = 70, 60, 0, 0, 1, 9
-    assert ask(path, "SELECT * FROM ledger_sinks ORDER BY sink") == [
+    assert ask(
+        path,
+        "SELECT run_id, sink, offered, stored, replaced, unconfirmed, expired, unmatched, rejected, dropped,"
+        " pending FROM ledger_sinks ORDER BY sink",
+    ) == [
         ("one", "old", 0, 0, 0, 0, 5, 0, 0, 0, 0),
         ("one", "there", offered, stored, 6, 8, 0, unmatched, rejected, dropped, pending),
     ]
