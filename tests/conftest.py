@@ -109,6 +109,21 @@ def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
     return _until
 
 
+async def _stays(condition: Callable[[], bool], for_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + for_s
+    while loop.time() < end_s:
+        assert condition()
+        await asyncio.sleep(0.001)
+    assert condition()
+
+
+@pytest.fixture
+def stays() -> Callable[[Callable[[], bool], float], Awaitable[None]]:
+    """Shows for a time that something does not happen."""
+    return _stays
+
+
 @pytest.fixture
 async def no_database_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """A connection's thread that is left behind by a failed test would keep Python from ending."""

@@ -262,3 +262,30 @@ def test_no_module_imports_a_private_name_of_another_room() -> None:
                 and name.rpartition("._")[0] != room
             ]
     assert not found
+
+
+SLEEPERS = {"pace", "stays", "quiet"}
+"""Functions that let time pass: of a sender, of a check that nothing happens, of a look at what rests."""
+
+
+def sleeps(node: ast.AST, function: str = "", *, polls: bool = False) -> Iterator[ast.Call]:
+    """The calls of sleep for longer than a turn of the loop that wait for no condition and have no name."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        function, polls = node.name, False
+    polls = polls or isinstance(node, ast.While)
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in {"time.sleep", "asyncio.sleep", "sleep"}:
+        turn = bool(node.args) and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
+        if not (turn or polls or function in SLEEPERS):
+            yield node
+    for part in ast.iter_child_nodes(node):
+        yield from sleeps(part, function, polls=polls)
+
+
+def test_no_test_sleeps_and_hopes() -> None:
+    """A test waits for a condition in a loop, or for time with `pace` or `stays`; virtual time costs none."""
+    found = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        text = path.read_text()
+        if "virtual_loop" not in text and path.parent.name != "peers":
+            found += [f"{relative(path)}:{call.lineno}" for call in sleeps(ast.parse(text))]
+    assert not found

@@ -20,12 +20,17 @@ HOST = b"Host: localhost\r\n"
 WATCH = b"GET /readyz?watch=1 HTTP/1.1\r\n" + HOST + b"\r\n"
 
 
+async def pace(seconds: float) -> None:
+    """Time between two writes of a client, or in which it does not read."""
+    await asyncio.sleep(seconds)
+
+
 async def raw(server: AdminServer, *sent: bytes, eof: bool = False) -> bytes:
     """All bytes the server answers to these, until it closes."""
     reader, writer = await asyncio.open_connection(*server.listening[0])
     for piece in sent:
         writer.write(piece)
-        await asyncio.sleep(0.01)
+        await pace(0.01)
     if eof:
         writer.write_eof()
     try:
@@ -102,7 +107,7 @@ async def test_a_client_that_still_sends_is_not_cut_off_before_it_has_the_answer
         answer = await loop.sock_recv(sock, 65536)
         for _ in range(3):
             await loop.sock_sendall(sock, b"x" * 100)  # an error where the socket is closed
-            await asyncio.sleep(0.02)
+            await pace(0.02)
         assert answer.endswith(b"ok\n")
 
 

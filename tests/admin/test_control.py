@@ -22,6 +22,11 @@ from streamd.dead_letters.row import COLUMNS, TABLE
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
+async def pace(seconds: float) -> None:
+    """Time between two writes of a client, or in which it does not read."""
+    await asyncio.sleep(seconds)
+
+
 class Reloading:
     """What a daemon does when it is asked to reload."""
 
@@ -220,7 +225,7 @@ async def test_who_reads_slowly_misses_events_and_gets_no_old_ones(
     try:
         writer.write(b"GET /status?watch=1 HTTP/1.0\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(1)  # a hundred events
+        await pace(1)  # a hundred events
         ids: list[int] = []
         while not ids or ids[-1] - ids[0] < 100:
             line = b""

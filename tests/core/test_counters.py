@@ -1,7 +1,7 @@
 """What components count beside the sums."""
 
+import contextlib
 import threading
-import time
 
 import pytest
 
@@ -48,9 +48,11 @@ def test_threads_that_count_at_the_same_time_lose_nothing() -> None:
 def test_a_number_that_two_threads_count_first_at_the_same_time_has_both() -> None:
     class Slow(Counters):
         def __missing__(self, key: tuple[str, str]) -> int:
-            time.sleep(0.02)  # long enough for the other thread to look too
+            with contextlib.suppress(threading.BrokenBarrierError):  # the other one may not look too
+                both.wait(0.2)
             return super().__missing__(key)
 
+    both = threading.Barrier(2)
     counters = Slow()
     threads = [threading.Thread(target=counters.add, args=("seen", n)) for n in (2, 3)]
     for thread in threads:

@@ -245,3 +245,27 @@ def catch_all() -> str:
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., Any]:
     return until
+
+
+@pytest.fixture(scope="session")
+def stays() -> Callable[[Callable[[], bool], float], None]:
+    """Shows for a time that something does not happen."""
+
+    def check(condition: Callable[[], bool], for_s: float) -> None:
+        end_s = time.monotonic() + for_s
+        while time.monotonic() < end_s:
+            assert condition()
+            time.sleep(0.02)
+        assert condition()
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def pace() -> Callable[[float], None]:
+    """Time that a sender, or whoever sends a signal, lets pass between two things."""
+
+    def pace(seconds: float) -> None:
+        time.sleep(max(0.0, seconds))
+
+    return pace

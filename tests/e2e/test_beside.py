@@ -113,7 +113,7 @@ def assert_nothing_is_lost(daemon: Any, path: Path, count: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_the_path_and_the_options_the_locks_stay_and_every_row_is_kept(
-    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], kind: str
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], kind: str, stays: Any
 ) -> None:
     var = tmp_path / "var"
     (var / "sub").mkdir(parents=True)
@@ -124,7 +124,7 @@ def test_whatever_the_path_and_the_options_the_locks_stay_and_every_row_is_kept(
     name = "linked" if kind == "symlinked" else "streamd" if kind == "plain" else "data"
     daemon.udp(datagram(1), b"not JSON")
     wait_until(lambda: stored(daemon, name) == 1, "the first row")
-    time.sleep(TWO_LOOKS_S)
+    stays(lambda: stored(daemon, name) == 1, TWO_LOOKS_S)
     path = next(path for path in databases(daemon) if name in path.name and "dead" not in path.name)
     for n in (2, 3):
         assert_locked(daemon)

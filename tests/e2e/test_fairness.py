@@ -49,6 +49,10 @@ buffer = {{ max_records = 500 }}
 STEPS = 'steps = [{ type = "python", function = "steps.py:slow", mode = "batch" }]'
 
 
+def pace(seconds: float) -> None:
+    time.sleep(max(0.0, seconds))
+
+
 class Quiet(threading.Thread):
     """Sends numbered datagrams at its own pace from an address of its own."""
 
@@ -62,7 +66,7 @@ class Quiet(threading.Thread):
         start_s = time.monotonic()
         with sender(self._host) as sock:
             for seq in range(QUIET_RECORDS):
-                time.sleep(max(0.0, start_s + seq * QUIET_INTERVAL_S - time.monotonic()))
+                pace(start_s + seq * QUIET_INTERVAL_S - time.monotonic())
                 sock.sendto(datagram(self._host, seq), self._address)
 
 

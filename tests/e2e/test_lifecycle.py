@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -446,14 +445,18 @@ MOMENTS = [0.0, *sorted(random.Random(8).uniform(0, 0.8) for _ in range(3)), "li
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_at_any_moment_of_the_start_says_no_traceback_and_leaves_nothing(
-    number: signal.Signals, moment: float | str, start: Callable[..., Any], wait_until: Callable[..., Any]
+    number: signal.Signals,
+    moment: float | str,
+    start: Callable[..., Any],
+    wait_until: Callable[..., Any],
+    pace: Any,
 ) -> None:
     config = CONFIG.replace('["lab", "floor"]', '["lab", "floor", "local"]')
     config += '[sources.local]\ntype = "unix"\npath = "in.sock"\n'
     daemon = start(config, ready=False)
     wait_until_signals_are_heard(daemon, wait_until)
     if isinstance(moment, float):
-        time.sleep(moment)
+        pace(moment)
     else:
         wait_until(lambda: daemon.events(moment), moment)
     daemon.process.send_signal(number)
@@ -475,11 +478,11 @@ def test_a_stop_at_any_moment_of_the_start_says_no_traceback_and_leaves_nothing(
 
 @pytest.mark.parametrize("after_ms", range(0, 400, 40))
 def test_a_hangup_at_any_moment_of_the_start_is_a_reload_and_other_signals_end_nothing(
-    start: Callable[..., Any], wait_until: Callable[..., Any], after_ms: int
+    start: Callable[..., Any], wait_until: Callable[..., Any], after_ms: int, pace: Any
 ) -> None:
     daemon = start(ready=False)
     wait_until_signals_are_heard(daemon, wait_until)
-    time.sleep(after_ms / 1000)
+    pace(after_ms / 1000)
     for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGUSR2):
         daemon.process.send_signal(number)
     daemon.wait_ready()

@@ -45,10 +45,14 @@ WHERE sink = 'readings' AND counter IN ('stored', 'replaced', 'expired'))
 """
 
 
+def pace(seconds: float) -> None:
+    time.sleep(max(0.0, seconds))
+
+
 def send(daemon: Any, sender: int, count: int) -> None:
     began_s = time.monotonic()
     for first in range(0, count, LINES_AT_ONCE):
-        time.sleep(max(0.0, began_s + first / ROWS_PER_S - time.monotonic()))
+        pace(began_s + first / ROWS_PER_S - time.monotonic())
         lines = [b'{"sender":%d,"seq":%d,"value":1.5}\n' % (sender, first + i) for i in range(LINES_AT_ONCE)]
         daemon.tcp(b"".join(lines))
 

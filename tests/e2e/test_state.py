@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +138,7 @@ def test_killed_at_any_moment_the_result_is_as_if_nothing_had_happened(
     wait_until: Callable[..., Any],
     interval: str,
     max_wait: str,
+    pace: Any,
 ) -> None:
     config = CONFIG.replace("200ms", interval)
     config = config.replace("unique =", f'batch = {{ max_wait = "{max_wait}" }}\nunique =')
@@ -150,7 +150,7 @@ def test_killed_at_any_moment_the_result_is_as_if_nothing_had_happened(
         daemon = start(config, **third_party())
         for _ in range(rng.randrange(4, 30)):
             writer.write(rng.randrange(300))
-            time.sleep(0.05)
+            pace(0.05)
             assert position(daemon) <= seen(daemon), "the position is ahead of the state"
         kill(daemon)
         again += position(daemon) < seen(daemon)
@@ -292,7 +292,7 @@ def test_without_its_position_the_input_is_read_from_the_beginning_and_the_state
 
 
 def test_a_state_that_is_too_large_is_named_and_nothing_passes_it(
-    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], stays: Any
 ) -> None:
     writer = Writer(tmp_path / "in.log")
     with writer.path.open("w") as file:
@@ -301,7 +301,7 @@ def test_a_state_that_is_too_large_is_named_and_nothing_passes_it(
     daemon = start(small, **third_party())
     daemon.wait_rows(50, "numbered")
     wait_until(lambda: daemon.events("state_too_large"), "the event")
-    time.sleep(0.5)
+    stays(lambda: len(daemon.events("state_too_large")) == 1, 0.5)
     daemon.stop()
     assert len(daemon.events("state_too_large")) == 1
     assert (daemon.events("state_too_large")[0]["step"], len(daemon.events("state_not_stored"))) == (
@@ -394,19 +394,18 @@ HELD = without(CONFIG, "pipelines.numbered", "pipelines.totals", "sinks.numbered
 
 
 def test_a_position_never_passes_a_frame_that_a_step_holds(
-    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], stays: Any, pace: Any
 ) -> None:
     writer = Writer(tmp_path / "in.log")
     writer.write(100)
     daemon = start(HELD.replace("150ms", "1h"), **third_party())
     wait_until((tmp_path / "var" / "positions" / "log.json").exists, "a position")
-    time.sleep(1.5)
-    assert position(daemon) == 0
+    stays(lambda: position(daemon) == 0, 1.5)
     kill(daemon)
     for _ in range(3):
         writer.write(500)
         daemon = start(HELD, **third_party())
-        time.sleep(0.4)
+        pace(0.4)
         kill(daemon)
     writer.write(10)
     daemon = start(HELD, **third_party())

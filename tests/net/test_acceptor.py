@@ -125,7 +125,7 @@ async def test_after_a_rest_it_goes_on_and_can_be_closed(
 
 
 async def test_a_close_during_a_rest_is_the_end(
-    door: Door, until: Until, monkeypatch: pytest.MonkeyPatch
+    door: Door, until: Until, monkeypatch: pytest.MonkeyPatch, stays: Any
 ) -> None:
     monkeypatch.setattr(acceptor, "REST_S", 0.02)
     door.acceptor.open()
@@ -136,8 +136,7 @@ async def test_a_close_during_a_rest_is_the_end(
     door.acceptor.close(is_last=True)
     assert timers is not None
     assert timers.cancelled()
-    await asyncio.sleep(0.05)
-    assert not door.is_watched
+    await stays(lambda: not door.is_watched, 0.05)
 
 
 async def test_each_shortage_of_descriptors_is_told_once(

@@ -3,6 +3,7 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -103,13 +104,13 @@ async def test_a_peer_that_never_ends_its_side_is_not_trusted(server: socket.soc
 
 
 async def test_a_write_that_was_cancelled_leaves_a_broken_connection_that_knows_what_is_out(
-    server: socket.socket, until: Until
+    server: socket.socket, until: Until, stays: Any
 ) -> None:
     connection, peer = await connected(server)
     with peer:
         sending = asyncio.create_task(connection.send([b"x" * 99_999 + b"\n"] * 100))
         await until(lambda: connection._outstanding_bytes() > 100_000)
-        await asyncio.sleep(0.01)
+        await stays(lambda: not sending.done(), 0.01)
         number = connection._sock.fileno()
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):

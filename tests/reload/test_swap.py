@@ -161,7 +161,7 @@ def step(name: str) -> str:
 
 
 async def test_what_a_reload_gives_up_when_its_time_is_over_is_in_the_books_and_the_rest_goes_on(
-    running: Running, until: Until
+    running: Running, until: Until, stays: Any
 ) -> None:
     await running.begin(until, steps=step("wait"))
     running.offer(1, 2, 3)
@@ -172,7 +172,7 @@ async def test_what_a_reload_gives_up_when_its_time_is_over_is_in_the_books_and_
     (running.folder / "go").touch()
     running.offer(4, 5)
     await running.stored(until, 2)
-    await asyncio.sleep(0.05)  # what was given up goes on no more
+    await stays(lambda: book.out == 2, 0.05)
     assert await running.stop() == 0
     assert (book.taken_in, book.out, book.dropped) == (5, 2, {"reload": 3})
 
@@ -244,7 +244,7 @@ async def test_a_sink_that_comes_and_one_that_goes_are_owed_what_was_handed_out_
 
 
 async def test_a_sink_that_is_gone_has_written_and_closed_and_the_ledger_hears_of_it(
-    running: Running, until: Until, monkeypatch: pytest.MonkeyPatch
+    running: Running, until: Until, monkeypatch: pytest.MonkeyPatch, stays: Any
 ) -> None:
     await running.begin(until, sinks='"main", "copy"', sink=COPY)
     copy: Any = running.daemon.parts.sinks["copy"]
@@ -254,8 +254,7 @@ async def test_a_sink_that_is_gone_has_written_and_closed_and_the_ledger_hears_o
     running.offer(1, 2)
     await until(lambda: running.daemon.parts.deliveries["copy"].writing is not None)
     await running.reload()
-    await asyncio.sleep(0.05)
-    assert gone == []
+    await stays(lambda: gone == [], 0.05)
     gate.set()
     await until(lambda: gone == ["copy"])
     assert copy._writer is None
@@ -322,7 +321,7 @@ async def test_a_reload_that_cannot_open_something_closes_what_it_has_opened_and
 
 
 async def test_a_sink_on_the_place_of_one_before_begins_when_that_has_ended(
-    running: Running, until: Until
+    running: Running, until: Until, stays: Any
 ) -> None:
     files = '[sinks.{}]\ntype = "file"\npath = "out.ndjson"'
     await running.begin(until, sinks='"main", "before"', sink=files.format("before"))
@@ -332,8 +331,7 @@ async def test_a_sink_on_the_place_of_one_before_begins_when_that_has_ended(
     await running.reload(sinks='"main", "after"', sink=files.format("after"))
     running.offer(3)
     await running.stored(until, 3)
-    await asyncio.sleep(0.05)
-    assert running.daemon.books.delivery("floor", "main", "after").stored == 0
+    await stays(lambda: running.daemon.books.delivery("floor", "main", "after").stored == 0, 0.05)
     gate.set()
     await running.stored(until, 1, "after")
     assert await running.stop() == 0

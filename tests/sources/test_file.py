@@ -1,6 +1,5 @@
 """Also about `files/position.py`."""
 
-import asyncio
 import json
 import os
 import shutil
@@ -70,7 +69,7 @@ async def test_lines_are_followed_as_they_are_written(capture: Any, until: Until
 
 
 async def test_it_waits_for_a_file_that_is_not_there_and_says_so_once(
-    capture: Any, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capture: Any, until: Until, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: Any
 ) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(
@@ -78,15 +77,16 @@ async def test_it_waits_for_a_file_that_is_not_there_and_says_so_once(
     )
     source = following(tmp_path, start="end")
     await source.open(capture)
-    for _ in range(20):
-        await asyncio.sleep(0.001)
-    assert warnings == ["No such file or directory"]
+    await until(lambda: bool(warnings))
+    await stays(lambda: warnings == ["No such file or directory"], 0.02)
     append(tmp_path, b"from the beginning, as it is new\n")
     await until(lambda: capture.payloads == [b"from the beginning, as it is new"])
     await source.stop()
 
 
-async def test_a_folder_or_a_pipe_is_waited_out(capture: Any, until: Until, tmp_path: Path) -> None:
+async def test_a_folder_or_a_pipe_is_waited_out(
+    capture: Any, until: Until, tmp_path: Path, stays: Any
+) -> None:
     path = tmp_path / "app.log"
     os.mkfifo(path)
     source = following(tmp_path)
@@ -94,7 +94,7 @@ async def test_a_folder_or_a_pipe_is_waited_out(capture: Any, until: Until, tmp_
     await until(lambda: source._events._waiting_for == "it is no regular file")
     path.unlink()
     path.mkdir()
-    await asyncio.sleep(0.01)
+    await stays(lambda: capture.payloads == [], 0.01)
     path.rmdir()
     append(tmp_path, b"at last\n")
     await until(lambda: capture.payloads == [b"at last"])
@@ -356,16 +356,16 @@ async def test_a_file_copied_and_truncated_is_read_from_its_beginning(
     await source.stop()
 
 
-async def test_a_full_buffer_stops_the_reading(capture: Any, until: Until, tmp_path: Path) -> None:
+async def test_a_full_buffer_stops_the_reading(
+    capture: Any, until: Until, tmp_path: Path, stays: Any
+) -> None:
     append(tmp_path, b"x" * 99 + b"\n")
     source = following(tmp_path)
     capture.accepting = False
     await source.open(capture)
     await until(lambda: len(capture.payloads) == 1)
     append(tmp_path, (b"y" * 99 + b"\n") * 10_000)
-    for _ in range(20):
-        await asyncio.sleep(0.001)
-    assert len(capture.payloads) == 1
+    await stays(lambda: len(capture.payloads) == 1, 0.02)
     capture.accepting = True
     capture.resume()
     await until(lambda: len(capture.payloads) == 10_001)
@@ -374,7 +374,7 @@ async def test_a_full_buffer_stops_the_reading(capture: Any, until: Until, tmp_p
 
 
 async def test_the_reading_stops_at_every_full_buffer_and_goes_on_after_it(
-    capture: Any, until: Until, tmp_path: Path
+    capture: Any, until: Until, tmp_path: Path, stays: Any
 ) -> None:
     """Each piece of 64 KiB is an offer of its own, and so is each line that comes later."""
     source = following(tmp_path, buffer={"when_full": "block"})
@@ -390,9 +390,7 @@ async def test_the_reading_stops_at_every_full_buffer_and_goes_on_after_it(
         write(b"full %d" % cycle)
         await until(lambda: capture.payloads == written)
         write(*[b"%d waits %d" % (n, cycle) + b"." * 100 for n in range(2000)])
-        for _ in range(20):
-            await asyncio.sleep(0.001)  # as long as twenty looks at the file
-        assert capture.payloads == written[:-2000]
+        await stays(lambda: capture.payloads == written[:-2000], 0.02)
         capture.accepting = True
         capture.resume()
         await until(lambda: capture.payloads == written)

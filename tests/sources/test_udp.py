@@ -134,7 +134,9 @@ async def test_reading_goes_on_after_every_full_buffer(
     await source.stop()
 
 
-async def test_nothing_is_read_between_a_full_buffer_and_room_in_it(capture: Any, until: Until) -> None:
+async def test_nothing_is_read_between_a_full_buffer_and_room_in_it(
+    capture: Any, until: Until, stays: Any
+) -> None:
     source = udp()
     await source.open(capture)
     capture.accepting = False
@@ -142,8 +144,7 @@ async def test_nothing_is_read_between_a_full_buffer_and_room_in_it(capture: Any
         sock.send(b"1")
         await until(lambda: capture.payloads == [b"1"])
         sock.send(b"2")
-        await asyncio.sleep(20 * udp_module.REST_S)  # the rest after a read of few is over
-        assert capture.payloads == [b"1"]
+        await stays(lambda: capture.payloads == [b"1"], 20 * udp_module.REST_S)
         capture.resume()
         await until(lambda: capture.payloads == [b"1", b"2"])
     await source.stop()
@@ -255,7 +256,7 @@ async def test_room_that_comes_during_the_stop_leaves_no_reader_to_whoever_gets_
 
 
 async def test_reading_goes_on_after_each_time_the_buffer_was_full_and_not_before(
-    capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+    capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch, stays: Any
 ) -> None:
     monkeypatch.setattr("streamd.sources.udp.REST_S", 0.03)
     source = udp()
@@ -276,8 +277,7 @@ async def test_reading_goes_on_after_each_time_the_buffer_was_full_and_not_befor
             send()
             await until(lambda: capture.payloads == sent)
             send()
-            await asyncio.sleep(0.1)  # the rest is over, the buffer full still
-            assert capture.payloads == sent[:-1]
+            await stays(lambda: capture.payloads == sent[:-1], 0.1)
             assert not source._reading
             capture.accepting = True
             capture.resume()

@@ -216,7 +216,7 @@ async def test_cancelled_in_the_commit_the_outcome_comes_before_the_cancellation
             await database.execute("INSERT INTO t VALUES (1)")
             entries.append(ENTRY)
         known.append("committed")
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
         known.append("never")
 
     task = asyncio.ensure_future(write())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -158,10 +159,9 @@ async def test_a_file_that_was_moved_away_is_whole_without_our_log_and_a_new_one
     assert await asyncio.to_thread(there, away) == [1]
 
 
-async def test_no_new_file_is_made_where_nobody_writes(used: Database) -> None:
+async def test_no_new_file_is_made_where_nobody_writes(used: Database, stays: Any) -> None:
     used.path.rename(used.path.with_name("away.db"))
-    await asyncio.sleep(recovery.PATIENCE_S + 4 * recovery.LOOK_EVERY_S)
-    assert not used.path.exists()
+    await stays(lambda: not used.path.exists(), recovery.PATIENCE_S + 4 * recovery.LOOK_EVERY_S)
     assert used.recovery.trouble is not None
 
 
