@@ -187,7 +187,7 @@ WRONG = {
     ),
     "a timeout of a function that runs inline": (
         changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", timeout = "1s" }'),
-        "21: pipelines.main.steps[1]: timeout: a function that runs inline",
+        "21: pipelines.main.steps[1]: timeout: has no effect on a function that runs inline",
     ),
     "a condition that is no expression": (
         changed('sinks = ["records"]', 'sinks = [{ name = "records", where = "value >" }]'),

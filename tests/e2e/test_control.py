@@ -80,9 +80,9 @@ def test_a_file_that_is_added_is_taken_by_a_reload_and_its_fault_is_told_where_i
         refused = streamd(folder, "reload", "--socket", "var/control.sock")
         assert refused.returncode == 2
         path = daemon.config.parent / "conf.d"
-        assert [line.split(" too")[0] for line in refused.stderr.splitlines()[1:]] == [
-            f"{path}/more.toml:2: sources.lab: stands in {path}/lab.toml:2",
-            f"{path}/sink.toml:1: sinks.records: stands in {path}/more.toml:3",
+        assert [line.split("; only")[0] for line in refused.stderr.splitlines()[1:]] == [
+            f"{path}/more.toml:2: sources.lab: is also defined in {path}/lab.toml:2",
+            f"{path}/sink.toml:1: sinks.records: is also defined in {path}/more.toml:3",
         ]
         (event,) = daemon.events("reload_failed")
         assert event["asked_by"] == "control"
