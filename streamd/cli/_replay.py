@@ -135,12 +135,14 @@ def _print_outcome(outcome: "Outcome", plan: "ReplayPlan", out: TextIO, *, as_js
         "filtered": fates[Status.FILTERED],
         "rejected": fates[Status.REJECTED],
         "kept": fates[Status.DROPPED] + fates[Status.FAILED],
+        "held": outcome.held.total(),
         "impossible": outcome.impossible.total(),
         "not_reached": plan.letters - outcome.done,
         "unconfirmed": outcome.unconfirmed,
     }
     if as_json:
-        print(json.dumps({**numbers, "why_impossible": +outcome.impossible}), file=out)
+        by = {"held_by": +outcome.held, "why_impossible": +outcome.impossible}
+        print(json.dumps({**numbers, **by}), file=out)
         return
     explained = {
         "stored": "stored, and no longer in the dead letters",
@@ -154,6 +156,8 @@ def _print_outcome(outcome: "Outcome", plan: "ReplayPlan", out: TextIO, *, as_js
     for name, words in explained.items():
         if numbers[name]:
             print(f"  {numbers[name]:,} {words}", file=out)
+    for step, count in (+outcome.held).items():
+        print(f"  {count:,} held by step {step}, whose state a replay does not store: still there", file=out)
     for why, count in (+outcome.impossible).items():
         print(f"  {count:,} cannot be replayed: {why}", file=out)
 

@@ -115,6 +115,7 @@ def _count(fate: "Fate", sums: Counter[str]) -> None:
     sums["stored"] += sum(stored.count for stored in fate.stored)
     sums["filtered"] += sum(filtered.count for filtered in fate.filtered)
     sums["unmatched"] += sum(count for _, _, count in fate.unmatched)
+    sums["held"] += sum(held.count for held in fate.absorbed)
     sums["rejected"] += len(fate.rejected)
 
 
@@ -151,9 +152,15 @@ def _print(fate: "Fate", out: TextIO) -> None:
         print(f"   rejected  {place}: {letter.reason}{detail}", file=out)
         if letter.payload != fate.payload:
             print(f"             {_shortened(_content(letter))}", file=out)
+    _print_held(fate, out)
+
+
+def _print_held(fate: "Fate", out: TextIO) -> None:
+    for held in fate.absorbed:
+        print(f"   held      {held.count} by step {held.step} of pipeline {held.pipeline}", file=out)
     if fate.held:
         print("   held      by the codec, until further frames arrive", file=out)
-    elif not (fate.stored or fate.filtered or fate.unmatched or fate.rejected):
+    elif not (fate.stored or fate.filtered or fate.unmatched or fate.absorbed or fate.rejected):
         print("   no record", file=out)
 
 
@@ -204,6 +211,10 @@ def _print_json(fate: "Fate", out: TextIO) -> None:
         {"pipeline": filtered.pipeline, "step": filtered.step, "records": filtered.count}
         for filtered in fate.filtered
     ] + [{"pipeline": pipeline, "sink": sink, "records": count} for pipeline, sink, count in fate.unmatched]
+    if fate.absorbed:
+        document["held_by"] = [
+            {"pipeline": held.pipeline, "step": held.step, "records": held.count} for held in fate.absorbed
+        ]
     document["rejected"] = [
         {
             "stage": letter.stage,
@@ -228,10 +239,13 @@ def _bytes(payload: bytes) -> dict[str, str]:
         return {"payload_base64": base64.b64encode(payload).decode()}
 
 
+_SHOWN_IF_ANY = ("unmatched", "held")
+
+
 def _print_sums(
     trial: "Trial", sums: Counter[str], differences: list[str], out: TextIO, *, as_json: bool
 ) -> None:
-    names = ("frames", "stored", "filtered", "unmatched", "rejected")
+    names = ("frames", "stored", "filtered", "unmatched", "held", "rejected")
     if as_json:
         counts = {name: sums[name] for name in names}
         print(json.dumps({**counts, "lost": trial.lost, "balanced": not differences}), file=out)
@@ -239,7 +253,7 @@ def _print_sums(
         for lost in trial.lost:
             print(f"lost: {escape(lost)}", file=out)
         frames = "1 frame" if sums["frames"] == 1 else f"{sums['frames']:,} frames"
-        fates = [f"{sums[name]:,} {name}" for name in names[1:] if name != "unmatched" or sums[name]]
+        fates = [f"{sums[name]:,} {name}" for name in names[1:] if sums[name] or name not in _SHOWN_IF_ANY]
         words = ", ".join([frames, *fates])
         balance = "the books balance" if not differences else "books do not balance"
         print(f"{words}; {balance}", file=out)

@@ -12,6 +12,8 @@ class Outcome:
 
     fates: Counter[Status] = field(default_factory=Counter)
     impossible: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
+    """Letters that stay because a step still kept records of them at the end, by step."""
     unconfirmed: int = 0
     """Records that a sink has sent without knowing whether the peer read them."""
     differences: list[str] = field(default_factory=list)
@@ -20,7 +22,7 @@ class Outcome:
     @property
     def done(self) -> int:
         """Letters whose fate is known."""
-        return self.fates.total() + self.impossible.total()
+        return self.fates.total() + self.held.total() + self.impossible.total()
 
     @property
     def gone(self) -> int:

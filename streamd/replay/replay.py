@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import uuid
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import structlog
@@ -23,6 +23,7 @@ from streamd.core.shared import Shared
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.replay.books import ReplayBooks, ReplayLedger
+from streamd.replay.kept import KeepingPipeline, Kept
 from streamd.replay.letters import WINDOW, KeptRecord, Letter, Origin, ReplayPlan, letters_of
 from streamd.replay.lock import alone
 from streamd.replay.outcome import Outcome
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 LETTERS_AT_ONCE = 1000
 BYTES_AT_ONCE = 8 * 2**20
 """The limit of letters under way. A crash can leave this many both stored and in the dead letters."""
+LOOK_S = 0.02
+"""How often to look whether only steps keep the letters under way, of which nothing else tells."""
 STOP_PATIENCE_S = 1.0
 """How long a stop waits for letters under way. A failing sink might never finish its letters."""
 _NEVER = Expression("False")
@@ -61,6 +64,9 @@ class Replay:
     dead letters, and the next replay stores its records a second time. Records are therefore stored at least
     once, and exactly once if the sink has `unique`. A stop has the same effect on a letter that only some of
     its sinks have stored.
+
+    If a step keeps records of a letter, the letter stays until what the step makes of them is committed. A
+    replay stores no state: what a step still keeps at the end is lost, so these letters stay.
     """
 
     def __init__(self, loaded: Loaded, plan: ReplayPlan) -> None:
@@ -85,13 +91,22 @@ class Replay:
         self._deliveries = {name: self._delivery(name) for name in self.parts.sinks}
         self._delivering: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._under_way: set[int] = set()
+        """The ids of letters whose fate is not known yet."""
+        self._fates: dict[int, Status] = {}
+        """Of letters that are not deleted and not in the outcome yet."""
         self._over = asyncio.Event()
         """Set when the fates of the letters under way are known, or a stop no longer waits for them."""
+        self._gives_up = False
 
     def stop(self) -> None:
         """Wait up to `STOP_PATIENCE_S` for the letters under way, and leave the rest in the dead letters."""
         self._stopping = True
-        asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._over.set)
+        asyncio.get_running_loop().call_later(STOP_PATIENCE_S, self._give_up)
+
+    def _give_up(self) -> None:
+        self._gives_up = True
+        self._over.set()
 
     async def run(self, progress: Callable[[int], None]) -> Outcome:
         """Replay the plan. `progress` is called with the number of letters whose fate is known.
@@ -175,13 +190,20 @@ class Replay:
         if origin.kind == "frame":
             codec = self.parts.codecs[origin.source]
             codec.place_behind(streams=False, cut=False)  # a letter has nothing before it
+        kept = Kept()
         routes = [
-            Route(self._pipeline(name, origin), self.books.pipeline(origin.source, name))
+            Route(self._pipeline(name, origin, kept), self.books.pipeline(origin.source, name))
             for name in pipelines_of(self.loaded, origin)
         ]
+        await kept.begin(route.pipeline for route in routes)
         # Each batch has one letter, so that each letter has its own fate.
         feed = Feed(intake.buffer, codec, book, routes)
         workers = Workers([feed], self.dead_letters, read_clock, count=1, max_batch=1)
+        workers.on_end = kept.look
+
+        def only_kept() -> bool:
+            return not (kept.is_empty or intake.buffer.records or workers.gate.under_way or self._pending)
+
         async with asyncio.TaskGroup() as group:
             working = group.create_task(workers.run())
             last_id = 0
@@ -196,42 +218,69 @@ class Replay:
                 last_id = rows[-1][0]
                 letters = letters_of(rows, origin.kind, self.plan.edited)
                 self.outcome.impossible[_NO_JSON] += len(rows) - len(letters)
-                fates = await self._fates(letters, intake, working)
-                await _delete(store, [number for number, fate in fates.items() if fate in _GONE])
-                self.outcome.fates.update(fates.values())
-                await ledger.flush()
-                progress(self.outcome.done)
+                self._offer(letters, intake, kept)
+                await self._wait(only_kept, working)
+                await self._enter(store, ledger, progress)
             workers.close()
+            if self._under_way:
+                await asyncio.wait({working})
+                while self._pending and not self._gives_up:
+                    await asyncio.sleep(LOOK_S)
+                if not self._pending:
+                    kept.settle()
+                await self._wait(lambda: False, working)
+                await self._enter(store, ledger, progress)
 
-    async def _fates(
-        self, letters: list[Letter], intake: Intake, working: asyncio.Task[None]
-    ) -> dict[int, Status]:
-        """Send the letters. Returns the fate of each by its id when all fates are known.
+    @property
+    def _pending(self) -> int:
+        """Records that no sink has committed yet."""
+        return sum(book.pending for book in self.books.deliveries.values())
 
-        After a stop, letters that were not finished in time count as dropped.
-        """
-        fates: dict[int, Status] = {}
-        self._over.clear()
-
+    def _offer(self, letters: list[Letter], intake: Intake, kept: Kept) -> None:
         def settled(number: int, fate: Status) -> None:
-            fates[number] = fate
-            if len(fates) == len(letters):
+            if number not in self._under_way:
+                return  # it was given up
+            self._under_way.discard(number)
+            if kept.holder:
+                self.outcome.held[kept.holder] += 1
+            else:
+                self._fates[number] = fate
+            if not self._under_way:
                 self._over.set()
 
+        self._under_way.update(letter.id for letter in letters)
         for letter in letters:
             ack = Ack(partial(settled, letter.id))
             intake.offer(Frames.of([letter.payload], letter.peer, letter.received_at, ack=ack))
-        if letters:
-            await self._over.wait()
-        if len(fates) < len(letters):
+
+    async def _wait(self, only_kept: Callable[[], bool], working: asyncio.Task[None]) -> None:
+        """Wait for the fates of the letters under way, but for those whose records a step keeps.
+
+        After a stop, letters that were not finished in time count as dropped.
+        """
+        while self._under_way and not self._gives_up and not only_kept():
+            self._over.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._over.wait()
+        if self._under_way and self._gives_up:
             # A commit under way may still succeed here, and its letters must not stay in the dead letters.
             for task in (working, *self._delivering):
                 task.cancel()
             await asyncio.wait((working, *self._delivering))
             self.books.abandon()
-        return {letter.id: fates.get(letter.id, Status.DROPPED) for letter in letters}
+            self._fates.update(dict.fromkeys(self._under_way, Status.DROPPED))
+            self._under_way.clear()
 
-    def _pipeline(self, name: str, origin: Origin) -> Pipeline:
+    async def _enter(self, store: Database, ledger: Ledger, progress: Callable[[int], None]) -> None:
+        """Delete the letters that are gone, and enter the fates that are known."""
+        fates, self._fates = self._fates, {}
+        await _delete(store, [number for number, fate in fates.items() if fate in _GONE])
+        self.outcome.fates.update(fates.values())
+        await ledger.flush()
+        progress(self.outcome.done)
+
+    def _pipeline(self, name: str, origin: Origin, kept: Kept) -> Pipeline:
         """The pipeline with fresh steps. If only one sink refused the letters, they go to that sink only."""
         outputs = [
             Output(
@@ -242,10 +291,10 @@ class Replay:
             for sink in self.loaded.config.pipelines[name].sinks
         ]
         stages = [Stage(label, step) for label, step in self.parts.steps[name]]
-        for stage in stages:
-            stage.may_hold = False
         fanout = Fanout(outputs, self.books, self.dead_letters)
-        return Pipeline(name, stages, fanout, self.dead_letters, read_clock, self.books)
+        pipeline = KeepingPipeline(name, stages, fanout, self.dead_letters, read_clock, self.books)
+        pipeline.kept = kept
+        return pipeline
 
     def _delivery(self, name: str) -> Delivery:
         settings = self.loaded.config.sinks[name]

@@ -237,8 +237,8 @@ class Pipeline:
             if done.records:
                 every += done.records
                 runs.append((len(done.records), its))
-            elif its is not None:
-                its.settle(Status.FILTERED)
+            elif its is not None:  # the holds of absorbed records tell the fate of these
+                its.settle(Status.DELIVERED if done.absorbed else Status.FILTERED)
         batch.records, batch.acks = every, Acks(runs) if runs else None
 
     def _reject(

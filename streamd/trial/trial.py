@@ -57,6 +57,15 @@ class Filtered:
 
 
 @dataclass(slots=True)
+class Absorbed:
+    """Records that a step holds, to make others of them later."""
+
+    pipeline: str
+    step: str
+    count: int
+
+
+@dataclass(slots=True)
 class Fate:
     """The fate of one frame and its records."""
 
@@ -67,6 +76,7 @@ class Fate:
     filtered: list[Filtered] = field(default_factory=list)
     unmatched: list[tuple[str, str, int]] = field(default_factory=list)
     """Pipeline, sink and number of records for which `where` was not true."""
+    absorbed: list[Absorbed] = field(default_factory=list)
     rejected: list[DeadLetter] = field(default_factory=list)
     held: bool = False
     """Whether the codec holds the frame for frames that follow."""
@@ -91,10 +101,13 @@ class _TracedPipeline(Pipeline):
     """Notes how many records each step has filtered out."""
 
     filtered: list[Filtered]
+    absorbed: list[Absorbed]
 
     def _book(self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook) -> None:
         if filtered := sum(done.filtered for done in outcomes):
             self.filtered.append(Filtered(self.name, stage.name, filtered))
+        if absorbed := sum(done.absorbed for done in outcomes):
+            self.absorbed.append(Absorbed(self.name, stage.name, absorbed))
         super()._book(stage, outcomes, batch, book)
 
 
@@ -142,6 +155,7 @@ class Trial:
             for name, sink in sinks.items()
         }
         self._traced: list[Filtered] = []
+        self._absorbed: list[Absorbed] = []
         self._pipelines = [self._pipeline(name) for name in pipelines]
 
     async def run(self, chunks: Iterable[bytes], tell: Callable[[Fate], None], *, whole: bool) -> list[str]:
@@ -220,6 +234,7 @@ class Trial:
         fate = Fate(number, bytes(payload), getattr(payload, "flag", ""))
         self._letters.letters.clear()
         self._traced.clear()
+        self._absorbed.clear()
         held = self.books.source(self.source).held
         before = {key: (book.stored, book.unmatched) for key, book in self.books.deliveries.items()}
         ack = Ack(partial(_set, over))
@@ -231,6 +246,7 @@ class Trial:
         fate.held = self.books.source(self.source).held > held
         fate.rejected = list(self._letters.letters)
         fate.filtered = list(self._traced)
+        fate.absorbed = list(self._absorbed)
         for key, book in self.books.deliveries.items():
             stored, unmatched = before.get(key, (0, 0))
             _, pipeline, sink = key
@@ -252,6 +268,7 @@ class Trial:
             name, stages, Fanout(outputs, self.books, self._letters), self._letters, read_clock, self.books
         )
         pipeline.filtered = self._traced
+        pipeline.absorbed = self._absorbed
         return pipeline
 
 

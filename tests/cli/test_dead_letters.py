@@ -266,8 +266,8 @@ def test_replay_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> Non
     code, out, _ = run(capsys, "replay", "--config", str(config), "--json", "--stage", "sink")
     assert code == 0
     assert json.loads(out) == {
-        "letters": 1, "stored": 1, "filtered": 0, "rejected": 0, "kept": 0, "impossible": 0,
-        "not_reached": 0, "unconfirmed": 0, "why_impossible": {},
+        "letters": 1, "stored": 1, "filtered": 0, "rejected": 0, "kept": 0, "held": 0, "impossible": 0,
+        "not_reached": 0, "unconfirmed": 0, "held_by": {}, "why_impossible": {},
     }  # fmt: skip
 
 

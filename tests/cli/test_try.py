@@ -137,7 +137,8 @@ def test_the_fate_of_each_record_is_told_wherever_a_step_runs(
     assert frames[3]["rejected"][0]["detail"] == "ValueError: boom (steps.py:5)"
     assert json.loads(frames[3]["rejected"][0]["payload"])["boom"] == 1
     assert sums == {
-        "frames": 7, "stored": 6, "filtered": 1, "unmatched": 3, "rejected": 5, "lost": [], "balanced": True,
+        "frames": 7, "stored": 6, "filtered": 1, "unmatched": 3, "held": 0, "rejected": 5,
+            "lost": [], "balanced": True,
     }  # fmt: skip
 
 
@@ -222,6 +223,43 @@ def test_bytes_that_are_no_text_are_shown_and_given_exactly(attempt: Callable[..
     shown = attempt("--source", "lab", "--pipeline", "plain", sample=b"\xff\x1b[31m\n")
     assert "\x1b" not in shown.stdout
     assert shown.returncode == 1
+
+
+HELD = """
+[admin]
+listen = "none"
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = "json"
+[pipelines.main]
+sources = ["lab"]
+steps = [{{ type = "totals", by = "key", sum_of = "n", every = "1h" }}, {{ type = "count", by = "key" }}]
+sinks = ["out"]
+[pipelines.held]
+sources = ["lab"]
+steps = [{{ type = "count", by = "key" }}, {{ type = "delay", by = "1h" }}]
+sinks = ["out"]
+[sinks.out]
+type = "stdout"
+"""
+
+
+def test_a_record_that_a_step_holds_is_held_by_that_step(
+    attempt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "third_party"))
+    done = attempt("--source", "lab", config=HELD, sample='{"key":"a","n":1}\n')
+    assert done.returncode == 0, done.stderr
+    assert "held      1 by step totals[0] of pipeline main" in done.stdout
+    assert "held      1 by step delay[1] of pipeline held" in done.stdout
+    assert "no record" not in done.stdout
+    (frame,), sums = objects(attempt("--source", "lab", "--json", config=HELD, sample='{"key":"a","n":1}\n'))
+    assert frame["held_by"] == [
+        {"pipeline": "main", "step": "totals[0]", "records": 1},
+        {"pipeline": "held", "step": "delay[1]", "records": 1},
+    ]
+    assert (sums["held"], sums["balanced"]) == (2, True)
 
 
 def test_an_empty_sample_is_no_fault(attempt: Callable[..., Any]) -> None:

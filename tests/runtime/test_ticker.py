@@ -139,7 +139,7 @@ def test_what_a_step_keeps_is_settled_by_the_commit_of_what_became_of_it(
     run(virtual_loop, b, play)
     [(at_s, fate)] = told
     assert at_s > START_S + 1
-    assert fate == Status.FILTERED
+    assert fate == Status.DELIVERED
 
 
 def test_what_a_step_keeps_of_several_reads_settles_each_of_them(bench: Any, virtual_loop: Any) -> None:
@@ -170,7 +170,7 @@ def test_the_last_tick_hands_on_what_is_kept(bench: Any, virtual_loop: Any) -> N
 
     run(virtual_loop, b, play)
     assert written(b) == ["a"]
-    assert told == [Status.FILTERED]
+    assert told == [Status.DELIVERED]
     assert virtual_loop.now_s < START_S + 1
 
 
@@ -335,7 +335,7 @@ def test_what_a_waiting_step_keeps_waits_for_its_tick(bench: Any, virtual_loop: 
         await asyncio.sleep(0.9)
         assert told == []
         await asyncio.sleep(1)
-        assert told == [Status.FILTERED]
+        assert told == [Status.DELIVERED]
 
     run(virtual_loop, b, play)
     assert written(b) == ["a"]
