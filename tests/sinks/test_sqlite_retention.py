@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -323,6 +324,25 @@ async def test_a_row_goes_for_size_only_when_the_bound_is_passed(
         pass
     assert sink.context.counters["expired", ""] > 0
     assert await used_bytes(sink) <= bound - 1
+
+
+async def test_a_file_far_above_its_bound_shrinks_in_large_steps_on_a_slow_machine_too(
+    bench: Any, batch_of: Any, expire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = await bench.open(table="t", columns=COLUMNS, retention={"min_free": "0B", "max_size": "1MiB"})
+    await sink.write([batch_of(rows(20_000))])
+    del expire
+    seconds = itertools.count(0.0, 0.02)
+    monkeypatch.setattr(
+        "streamd.sqlite.retention.time.monotonic", lambda: next(seconds)
+    )  # a step takes 20 ms
+    steps = 0
+    while await used_bytes(sink) > 1.5 * 2**20:
+        assert await sink._retention.step(sink._writer.database, 2**20)
+        steps += 1
+    assert steps < 20
+    near_s, far_s = (retention.longest_step_s(used, 2**20) for used in (2**20 + 2**17, 2**20 + 2**19))
+    assert near_s == 0.005 < far_s == 0.1, "near the bound the writers wait for short steps only"
 
 
 async def test_writing_stops_when_less_than_min_free_is_left_and_not_at_it(
