@@ -547,3 +547,220 @@ def test_a_state_of_an_earlier_version_that_names_no_framing_fits_where_no_frame
         daemon = start(SMALL, **third_party())
         assert set_aside(daemon) == why
         kill(daemon)
+
+
+def reload(daemon: Any, config: str, wait_until: Callable[..., Any]) -> None:
+    """Give the daemon another configuration, and wait until that is in force."""
+    before = len(daemon.events("reloaded"))
+    daemon.config.write_text(config)
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: len(daemon.events("reloaded")) > before, "the reload")
+
+
+def remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+
+
+def put_an_older_one(path: Path) -> None:
+    """Somebody restores a backup over the file that is open."""
+    (path.parent / "backup.db").replace(path)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes((path.parent / "backup.db").read_bytes())
+
+
+@pytest.mark.parametrize("lose", [remove, put_an_older_one, overwrite])
+def test_a_state_file_that_is_lost_while_the_daemon_runs_is_made_again_with_the_present_states(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], lose: Callable[[Path], None]
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    path = tmp_path / "var" / "state.db"
+    daemon = start(SMALL, **third_party())
+    writer.write(20)
+    wait_until(lambda: seen(daemon) == 20, "the state")
+    with sqlite3.connect(path) as source, sqlite3.connect(path.parent / "backup.db") as backup:
+        source.backup(backup)
+    source.close()
+    backup.close()
+    writer.write(30)
+    wait_until(lambda: seen(daemon) == position(daemon) == 50, "the next state")
+    lose(path)
+    writer.write(30)
+    wait_until(lambda: path.exists() and seen(daemon) == position(daemon) == 80, "the state in the new file")
+    kill(daemon)
+    daemon = run_once(start, writer)
+    assert set_aside(daemon) == []
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+
+
+def test_the_first_step_with_a_state_may_come_with_a_reload(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    writer = Writer(tmp_path / "in.log")
+    daemon = start(SMALL.replace('steps = [{ type = "count", by = "key" }]', ""), **third_party())
+    writer.write(50)
+    daemon.wait_rows(50, "numbered")
+    assert not (tmp_path / "var" / "state.db").exists()
+    reload(daemon, SMALL, wait_until)
+    after = Writer(writer.path)
+    after.count = 50
+    after.write(50)
+    wait_until(lambda: seen(daemon) == position(daemon) == 100, "the state and the position")
+    kill(daemon)
+    after.write(10)
+    daemon = start(SMALL, **third_party())
+    daemon.wait_rows(110, "numbered")
+    daemon.stop()
+    assert set_aside(daemon) == []
+    assert daemon.query("SELECT seq, key, n FROM numbered WHERE seq >= 50 ORDER BY seq") == after.numbered
+
+
+@pytest.mark.parametrize("when", ["after a kill", "after a stop", "at a reload"])
+def test_a_source_that_gets_another_name_keeps_the_state_of_the_steps_behind_it(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], when: str
+) -> None:
+    renamed = SMALL.replace("sources.log", "sources.journal").replace('["log"]', '["journal"]')
+    writer = Writer(tmp_path / "in.log")
+    writer.write(200)
+    daemon = start(SMALL, **third_party())
+    wait_until(lambda: seen(daemon) == 200, "the state")
+    if when == "at a reload":
+        reload(daemon, renamed, wait_until)
+        writer.write(100)
+        daemon.wait_rows(writer.count, "numbered")
+        kill(daemon)
+    elif when == "after a kill":
+        kill(daemon)
+    else:
+        daemon.stop()
+    daemon = run_once(start, writer, renamed)
+    assert set_aside(daemon) == []
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+
+
+THREADED = SMALL.replace(
+    '{ type = "count", by = "key" }',
+    '{ type = "python", function = "steps.py:Counter", executor = "thread", timeout = "500ms" }',
+)
+HANGING = """
+import time
+""" + COUNTER.replace(
+    "def __call__(self, record):",
+    "def __call__(self, record):\n        time.sleep(2.0 if record['key'] == 'hang' else 0)",
+)
+
+
+def test_a_step_in_a_thread_that_is_given_up_keeps_the_state_that_is_stored(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    (tmp_path / "steps.py").write_text(HANGING)
+    writer = Writer(tmp_path / "in.log")
+    daemon = start(THREADED, **third_party())
+    writer.write(50)
+    wait_until(lambda: seen(daemon) == position(daemon) == 50, "the state")
+    with writer.path.open("a") as file:
+        file.write('{"seq": 1000, "key": "hang"}\n')
+    wait_until(lambda: daemon.events("step_batch_lost"), "the loss")
+    assert (seen(daemon), position(daemon)) == (50, 50), "no state while the call is still running"
+    wait_until(lambda: seen(daemon) == position(daemon) == 51, "the end of the call")
+    writer.write(50)
+    wait_until(lambda: seen(daemon) == position(daemon) == 101, "a state behind it")
+    kill(daemon)
+    daemon = start(THREADED, **third_party())
+    writer.write(10)
+    daemon.wait_rows(writer.count, "numbered")
+    daemon.stop()
+    assert set_aside(daemon) == []
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+    assert [letter[1] for letter in daemon.dead_letters("log")] == ["timeout"]
+
+
+def test_a_step_with_a_state_is_refused_in_worker_processes(tmp_path: Path) -> None:
+    (tmp_path / "steps.py").write_text(COUNTER)
+    (tmp_path / "streamd.toml").write_text(THREADED.replace('"thread"', '"process"'))
+    command = [sys.executable, "-m", "streamd", "check", "streamd.toml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2
+    assert "a step that keeps state cannot run in worker processes" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (COUNTER + "# other\n", ""),
+        (
+            COUNTER.replace("class Counter:", "class Counter:\n    state_version = 2"),
+            "the step has changed the version",
+        ),
+        (
+            COUNTER.replace("self.seen = json.loads(state)", "raise ValueError('no')"),
+            "the step cannot restore it: Val",
+        ),
+    ],
+    ids=["same states", "another version", "refused"],
+)
+def test_changed_code_gets_the_stored_state_unless_it_says_that_it_cannot_use_it(
+    start: Callable[..., Any], tmp_path: Path, code: str, why: str
+) -> None:
+    config = THREADED.replace(', executor = "thread", timeout = "500ms"', "")
+    (tmp_path / "steps.py").write_text(COUNTER)
+    writer = Writer(tmp_path / "in.log")
+    run_once(start, writer, config)
+    (tmp_path / "steps.py").write_text(code)
+    daemon = run_once(start, writer, config)
+    assert [text[: len(why)] for text in set_aside(daemon)] == ([why] if why else [])
+    rows = daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq")
+    assert (rows == writer.numbered) == (not why)
+
+
+def test_frames_are_skipped_in_a_file_that_was_rotated_after_the_kill(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    config = SMALL.replace("codec", 'rotate_wait = "100ms"\ncodec')
+    writer = Writer(tmp_path / "in.log")
+    daemon = start(config, **third_party())
+    writer.write(60)
+    wait_until(lambda: seen(daemon) == position(daemon) == 60, "the state")
+    kill(daemon)
+    put_back(daemon, 20)
+    writer.write(20)
+    writer.path.rename(tmp_path / "in.log.1")
+    writer.write(30)
+    daemon = start(config, **third_party())
+    daemon.wait_rows(110, "numbered")
+    daemon.stop()
+    assert set_aside(daemon) == []
+    assert daemon.books()["log", "", "", "already_in_state"] == 40
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+
+
+def test_a_rotation_between_the_skipped_frames_changes_no_number(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    config = SMALL.replace("codec", 'rotate_wait = "100ms"\ncodec')
+    writer = Writer(tmp_path / "in.log")
+    daemon = start(config, **third_party())
+    writer.write(60)
+    wait_until(lambda: position(daemon) == 60, "the first file")
+    remembered = (tmp_path / "var" / "positions" / "log.json").read_text()
+    writer.path.rename(tmp_path / "in.log.1")
+    writer.write(40)
+    wait_until(lambda: seen(daemon) == 100, "the state of both files")
+    kill(daemon)
+    (tmp_path / "var" / "positions" / "log.json").write_text(remembered)
+    writer.path.rename(tmp_path / "in.log.2")
+    (tmp_path / "in.log.1").rename(tmp_path / "in.log.3")
+    (tmp_path / "in.log.2").rename(tmp_path / "in.log.1")
+    (tmp_path / "in.log.3").rename(tmp_path / "in.log.2")
+    writer.write(30)
+    daemon = start(config, **third_party())
+    daemon.wait_rows(130, "numbered")
+    daemon.stop()
+    assert set_aside(daemon) == []
+    assert daemon.books()["log", "", "", "already_in_state"] == 40
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
