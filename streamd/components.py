@@ -92,9 +92,9 @@ def make(
             _check_counters(codec)
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
             made.codecs[name].place_behind(streams=source.streams, cut=source.cut_by is not None)
-        if (cut_by := source.cut_by) is not None:
-            with made.at("sources", name, "framing"):
-                made.framers[name] = _framers(cut_by)
+        with made.at("sources", name, "framing"):
+            if (new_framer := framers(source.cut_by)) is not None:
+                made.framers[name] = new_framer
         with made.at("sources", name):
             _check_counters(registry.load("sources", source.type))
     for name in config.pipelines:
@@ -138,7 +138,10 @@ def _check_counters(cls: Any) -> None:
             )
 
 
-def _framers(cut_by: FramingSettings) -> Callable[[], AnyFramer]:
+def framers(cut_by: FramingSettings | None) -> Callable[[], AnyFramer] | None:
+    """A maker of framers, after a first one was made to try the options; None if frames are not cut."""
+    if cut_by is None:
+        return None
     framing, options = component("framing", cut_by.framing)
     _check_counters(framing)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.now import Now
@@ -25,11 +25,7 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 def context_of(name: str, config: Any = None) -> SourceContext:
-    def new_framer() -> Any:
-        framing = registry.load("framing", config.cut_by.framing.type)
-        return framing(framing.Config(), config.max_frame, config.oversize)
-
-    return SourceContext(name, Counters(), None if config is None else new_framer)
+    return SourceContext(name, Counters(), None if config is None else framers(config.cut_by))
 
 
 def tcp(**options: Any) -> Tcp:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
@@ -42,13 +42,8 @@ def tls(folder: Path, **options: Any) -> ListenerTls:
 
 def tcp(folder: Path, tls: dict[str, Any], **options: Any) -> Tcp:
     config = Tcp.Config.model_validate({"type": "tcp", "listen": "127.0.0.1:0", "tls": tls} | options)
-    framing = registry.load("framing", config.framing.type)
-
-    def new_framer() -> Any:
-        return framing(framing.Config(), config.max_frame, config.oversize)
-
     files = Tcp.read_files(config, folder)
-    return Tcp(config, SourceContext("floor", Counters(), new_framer, files=files))
+    return Tcp(config, SourceContext("floor", Counters(), framers(config.cut_by), files=files))
 
 
 def client(authority: Any, name: str | None = None, **options: Any) -> ssl.SSLContext:

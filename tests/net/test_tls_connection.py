@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.sources.tcp import Tcp
@@ -21,13 +21,8 @@ BYTES_THAT_ARE_NO_TEXT = "DER:30:05:82:03:61:ff:fe"
 
 def tcp(folder: Path, **tls: str) -> Tcp:
     config = Tcp.Config.model_validate({"type": "tcp", "listen": "127.0.0.1:0", "tls": tls})
-    framing = registry.load("framing", config.framing.type)
-
-    def new_framer() -> Any:
-        return framing(framing.Config(), config.max_frame, config.oversize)
-
     files = Tcp.read_files(config, folder)
-    return Tcp(config, SourceContext("floor", Counters(), new_framer, files=files))
+    return Tcp(config, SourceContext("floor", Counters(), framers(config.cut_by), files=files))
 
 
 def kernel_bytes(connection: Any) -> int:

@@ -254,12 +254,12 @@ def test_what_is_left_at_a_shutdown_is_all_there_and_the_buffer_is_as_new() -> N
     assert by_sender(take_all(buffer)) == {"d": 50}
 
 
-def test_a_million_spoofed_senders_find_a_bounded_number_of_queues() -> None:
+def test_two_hundred_thousand_spoofed_senders_find_a_bounded_number_of_queues() -> None:
     rng = random.Random(3)  # noqa: S311 - no secret
     dropped: list[int] = []
     buffer = FairBuffer(20_000, 2**30, "drop_oldest", lambda item: dropped.append(len(item)))
     most_queues = most_ranked = most_items = taken = 0
-    for n in range(1_000_000 // 5000):
+    for n in range(200_000 // 5000):
         buffer.put(spoofed(rng, 5000))
         most_queues = max(most_queues, len(buffer._backlogs))
         most_ranked = max(most_ranked, len(buffer._ranking))
@@ -270,7 +270,7 @@ def test_a_million_spoofed_senders_find_a_bounded_number_of_queues() -> None:
     assert fair_buffer.OWN_QUEUES < most_queues <= bound
     assert most_ranked <= 4 * bound + 64 + 1
     assert most_items <= 3 * bound
-    assert taken + sum(dropped) + buffer.records == 1_000_000
+    assert taken + sum(dropped) + buffer.records == 200_000
     while buffer.records:
         buffer.take(512)
     assert (len(buffer._backlogs), buffer._own_queues, buffer._ranking) == (0, 0, [])

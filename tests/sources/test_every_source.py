@@ -11,6 +11,7 @@ import pytest
 
 from streamd import registry
 from streamd.codecs.json import Json
+from streamd.components import framers
 from streamd.core.contracts import AnySource, Outlet, SourceContext
 from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
@@ -41,20 +42,12 @@ def new_source(tmp_path: Path, least: Callable[..., dict[str, Any]]) -> NewSourc
         cls = registry.load("sources", case.type)
         options = least(cls.Config) | case.options | more
         config: SourceSettings = cls.Config.model_validate({"type": case.type} | options)
-        cut = config.cut_by
-        framing = registry.load("framing", cut.framing.type) if cut else None
-
-        def new_framer() -> Any:
-            assert framing is not None
-            assert cut is not None
-            return framing(framing.Config(), cut.max_frame, cut.oversize)
-
         if not config.endpoints and "path" in options:
             (tmp_path / options["path"]).touch()
         context = SourceContext(
             "lab",
             Counters() if counters is None else counters,
-            new_framer if cut else None,
+            framers(config.cut_by),
             tmp_path,
             tmp_path,
             sockets,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.ack import Status
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
@@ -33,12 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def following(folder: Path, **options: Any) -> File:
     config = File.Config.model_validate({"type": "file", "path": "app.log", "rotate_wait": "10ms"} | options)
-    framing = registry.load("framing", config.framing.type)
-
-    def new_framer() -> Any:
-        return framing(framing.Config(), config.max_frame, config.oversize)
-
-    return File(config, SourceContext("app", Counters(), new_framer, folder, folder / "var"))
+    return File(config, SourceContext("app", Counters(), framers(config.cut_by), folder, folder / "var"))
 
 
 def append(folder: Path, data: bytes, name: str = "app.log") -> None:

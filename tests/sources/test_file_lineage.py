@@ -18,7 +18,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.ack import Status
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
@@ -57,13 +57,13 @@ class World:
 
     async def start(self) -> None:
         config = File.Config.model_validate(self.options)
-        framing = registry.load("framing", config.framing.type)
-
-        def new_framer() -> Any:
-            return framing(framing.Config(), config.max_frame, config.oversize)
-
         context = SourceContext(
-            self.name, self.counters, new_framer, self.folder, self.folder / "var", configured=self.configured
+            self.name,
+            self.counters,
+            framers(config.cut_by),
+            self.folder,
+            self.folder / "var",
+            configured=self.configured,
         )
         self.source = File(config, context)
         await self.source.open(self)

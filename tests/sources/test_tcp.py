@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.frames import FlaggedFrame
@@ -22,13 +22,7 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 def tcp(**options: Any) -> Tcp:
     config = Tcp.Config.model_validate({"type": "tcp", "listen": "127.0.0.1:0"} | options)
-    framing = registry.load("framing", config.framing.type)
-
-    def new_framer() -> Any:
-        own = framing.Config.model_validate(config.framing.options)
-        return framing(own, config.max_frame, config.oversize)
-
-    return Tcp(config, SourceContext("floor", Counters(), new_framer))
+    return Tcp(config, SourceContext("floor", Counters(), framers(config.cut_by)))
 
 
 async def connect(source: Tcp) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

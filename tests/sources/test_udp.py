@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.column import Column
-from streamd.core.contracts import AnyFramer, SourceContext
+from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import FRAME_OVERHEAD_BYTES
@@ -27,14 +27,7 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 def udp(**options: Any) -> Udp:
     options = {"type": "udp", "listen": "127.0.0.1:0", "receive_buffer": "256KiB"} | options
     config = Udp.Config.model_validate(options)
-    framing = registry.load("framing", config.framing.type if config.framing else "newline")
-
-    def new_framer() -> AnyFramer:
-        framer: AnyFramer = framing(framing.Config(), config.max_frame, config.oversize)
-        return framer
-
-    made = new_framer if config.framing else None
-    return Udp(config, SourceContext("lab", Counters(), made))
+    return Udp(config, SourceContext("lab", Counters(), framers(config.cut_by)))
 
 
 def sender(source: Udp, family: int = socket.AF_INET) -> socket.socket:

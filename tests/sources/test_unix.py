@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamd import registry
+from streamd.components import framers
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.errors import EnvironmentFault
@@ -30,13 +30,7 @@ MODES = ["stream", "datagram"]
 
 def unix(folder: Path, **options: Any) -> Unix:
     config = Unix.Config.model_validate({"type": "unix", "path": "in.sock"} | options)
-    framing = registry.load("framing", config.cut_by.framing.type if config.cut_by else "newline")
-
-    def new_framer() -> Any:
-        return framing(framing.Config(), config.max_frame, config.oversize)
-
-    made = new_framer if config.cut_by else None
-    return Unix(config, SourceContext("local", Counters(), made, folder, folder))
+    return Unix(config, SourceContext("local", Counters(), framers(config.cut_by), folder, folder))
 
 
 def connected(source: Unix) -> socket.socket:
