@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import Schema, SchemaField
+from streamd.runtime.fair_buffer import FairBuffer
 
 NOW = Now(1.8e9, 0.0)
 
@@ -76,6 +78,24 @@ def test_two_connections_have_headers_of_their_own_though_their_names_are_equal(
     assert codec.forget(frames.peer(0), NOW) is None
     later = codec.decode(Frames.merge([sent([b"3,4"], frames.peer(0)), sent([b"3,4"], frames.peer(2))]), NOW)
     assert reasons(later) == [(b"3,4", "csv:no_header")]
+
+
+def test_rows_whose_header_a_full_buffer_has_dropped_are_rejected() -> None:
+    codec, lost = new(), Counter[str]()
+
+    def drop(frames: Frames) -> None:
+        lost.update(payload.decode() for payload in frames.payloads)
+
+    buffer = FairBuffer(3, 10_000, "drop_oldest", drop)
+    one, two = own("one"), own("two")
+    for frames in (stream(b"a", peer=one), *(sent([b"%d" % n], one) for n in range(5))):
+        buffer.put(frames)
+    assert "a" in lost
+    done = codec.decode(Frames.merge(buffer.take(10)), NOW)
+    assert done.records == []
+    assert reasons(done) == [(b"%d" % n, "csv:no_header") for n in range(5) if str(n) not in lost]
+    buffer.put(stream(b"b", b"1", peer=two))
+    assert codec.decode(Frames.merge(buffer.take(10)), NOW).records == [{"b": "1"}]
 
 
 @pytest.mark.parametrize("options", [{}, {"types": "auto"}, {"delimiter": ",", "header": True}])

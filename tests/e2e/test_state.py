@@ -6,11 +6,13 @@ Also about `state/keeper.py` and `state/snapshot.py`.
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -764,3 +766,52 @@ def test_a_rotation_between_the_skipped_frames_changes_no_number(
     assert set_aside(daemon) == []
     assert daemon.books()["log", "", "", "already_in_state"] == 40
     assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+
+
+def test_a_full_disk_keeps_the_state_and_the_position_of_before_until_there_is_room(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("a mount needs root and unshare")
+    var, log = tmp_path / "var", tmp_path / "in.log"
+    var.mkdir()
+    mount = f"mount -t tmpfs -o size=6m none '{var}' && exec \"$@\""
+    config = SMALL.replace('path = "streamd.db"', f'path = "{tmp_path}/data.db"')
+    daemon = start(config, "unshare", "-m", "sh", "-c", mount, "sh", **third_party())
+    there = Path(f"/proc/{daemon.process.pid}/root{var}")
+
+    def write(first: int, end: int) -> None:
+        with log.open("a") as file:
+            file.writelines(json.dumps({"seq": n, "key": f"{n:0500}"}) + "\n" for n in range(first, end))
+
+    def saved() -> tuple[int, int]:
+        copies = tmp_path / "copies"  # SQLite would follow /proc/<pid>/root to another folder
+        copies.mkdir(exist_ok=True)
+        try:
+            for name in ("state.db", "state.db-wal"):
+                shutil.copyfile(there / name, copies / name)
+            with closing(sqlite3.connect(copies / "state.db")) as connection:
+                rows = connection.execute("SELECT inputs FROM state").fetchall()
+            remembered = json.loads((there / "positions" / "log.json").read_text())
+        except (sqlite3.DatabaseError, FileNotFoundError):
+            return 0, 0  # not yet
+        return max((json.loads(inputs)["log"][1] for (inputs,) in rows), default=0), remembered["frames"]
+
+    def stored() -> int:
+        with closing(sqlite3.connect(tmp_path / "data.db", timeout=10)) as connection:
+            return int(connection.execute("SELECT count(*) FROM numbered").fetchone()[0])
+
+    write(0, 50)
+    wait_until(lambda: saved() == (50, 50), "the state and the position")
+    with (there / "fill").open("wb", buffering=0) as fill, suppress(OSError):
+        while True:
+            fill.write(bytes(4096))
+    write(50, 2000)
+    wait_until(lambda: daemon.events("state_not_written"), "the event")
+    wait_until(lambda: stored() == 2000, "the rows, which are on another disk")
+    wait_until(lambda: saved() == (50, 50), "nothing of what the full disk does not take")
+    (there / "fill").unlink()
+    wait_until(lambda: saved() == (2000, 2000), "the state and the position after it")
+    daemon.process.terminate()
+    assert daemon.process.wait(60) == 0
+    assert "books balance" in daemon.stderr
