@@ -1,0 +1,73 @@
+"""A bounded memory of keys in two generations."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from streamd.core.record_key import Key
+
+V = TypeVar("V")
+
+
+class Generations(Generic[V]):
+    """Values by key in two dicts. `older` is dropped as a whole, so no key is deleted one by one.
+
+    A value is of no use after `lifetime_s`, so a generation may be dropped when its last value is that old.
+    If `max_keys` keys are remembered, the older half is dropped earlier. So at least the newest
+    `max_keys / 2` keys are always remembered.
+
+    Users read and write `newer` and `older` themselves, because a call for each record would cost more than
+    the rest. They call `turn` for each batch, `make_room` before a new key is put into a full `newer`, and
+    `put` after the batch.
+    """
+
+    __slots__ = ("_began_s", "_lifetime_s", "_since", "half", "newer", "older")
+
+    def __init__(self, max_keys: int, lifetime_s: float, since: Callable[[V], float]) -> None:
+        """`since` returns the time from which the lifetime of a value counts."""
+        self.newer: dict[Key, V] = {}
+        self.older: dict[Key, V] = {}
+        self.half = max_keys // 2
+        """Number of keys of a full generation."""
+        self._lifetime_s = lifetime_s
+        self._since = since
+        self._began_s: float | None = None
+        """When the first key came into `newer`; None while it is empty."""
+
+    def __len__(self) -> int:
+        return len(self.newer) + len(self.older)
+
+    def turn(self, at_s: float) -> dict[Key, V]:
+        """Begin a new generation if the newer one is old enough. Returns the dropped values, all outlived."""
+        if self._began_s is None or at_s - self._began_s < self._lifetime_s:
+            return {}
+        return self._turn()
+
+    def make_room(self, at_s: float) -> int:
+        """Begin a new generation because the newer one is full.
+
+        Returns the number of keys that were dropped within their lifetime.
+        """
+        dropped = self._turn()
+        self._began_s = at_s
+        after_s = at_s - self._lifetime_s
+        return sum(self._since(value) > after_s for value in dropped.values())
+
+    def put(self, at_s: float) -> None:
+        """Called when keys may have come into `newer` at `at_s`."""
+        if self._began_s is None and self.newer:
+            self._began_s = at_s
+
+    def _turn(self) -> dict[Key, V]:
+        dropped = self.older
+        self.older, self.newer = self.newer, {}
+        self._began_s = None
+        return dropped
+
+    def age_s(self, at_s: float) -> float | None:
+        """Age of the newer generation; None if it is empty. For a snapshot."""
+        return None if self._began_s is None else at_s - self._began_s
+
+    def restore(self, age_s: float | None, newer: dict[Key, V], older: dict[Key, V]) -> None:
+        """Take the generations of a snapshot; the clock stands at 0."""
+        self._began_s = None if age_s is None else -age_s
+        self.newer, self.older = newer, older

@@ -1,0 +1,113 @@
+from collections.abc import Mapping
+from math import inf
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from pydantic import Field
+
+from streamd.core.arrival_clock import ArrivalClock
+from streamd.core.batch import Record
+from streamd.core.contracts import DROP, BadRecord, Drop, Processed, Step, StepContext
+from streamd.core.errors import BadData
+from streamd.core.generations import Generations
+from streamd.core.now import Now
+from streamd.core.record_key import KeyTexts, RecordKey, key_of_whole
+from streamd.core.settings import DurationS, Settings
+
+_State = tuple[Literal["dedupe"], float, float | None, dict[Any, float], dict[Any, float]]
+"""The wall clock, the age of the newer generation, and the age of each key in both generations."""
+
+
+class Dedupe(Step["Dedupe.Config"]):
+    """Filters out a record if an equal one has passed within a time.
+
+    Records are equal if the fields of `key` are equal, or all fields without the metadata. The first record
+    passes. The time counts from that record, so of a value that repeats for ever one record passes in each
+    `within`. The clock is the time of processing, not a field.
+
+    Beyond `max_keys` the older half of the keys is forgotten and counted (`forgotten`): records that equal
+    them pass again. At least the newest `max_keys / 2` keys are remembered. A key takes about 100 bytes, up
+    to 270 if it is long. Keys of more than 128 bytes are compared by a digest of 120 bits.
+
+    A record costs about 0.6 µs with one text as key, 0.9 µs with two fields and 1.4 µs as a whole. A record
+    without any of the key fields is rejected (`key:missing`).
+    """
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "duplicates": "records filtered out because an equal one had passed",
+        "forgotten": "keys forgotten before their time because there were more than max_keys",
+    }
+
+    class Config(Settings):
+        """Which records are equal, and for how long."""
+
+        key: KeyTexts = Field(
+            [],
+            description="expressions, mostly names of fields; records are equal if all these values are."
+            " Default: all fields",
+        )
+        within: DurationS = Field(gt=0, description="for how long an equal record is filtered out")
+        max_keys: int = Field(100_000, ge=2, le=50_000_000, description="most keys that are remembered")
+
+    def __init__(self, config: Config, context: StepContext) -> None:
+        super().__init__(config, context)
+        self._key = RecordKey(config.key, context.fields).of if config.key else key_of_whole
+        self._clock = ArrivalClock()
+        self._seen = Generations[float](config.max_keys, config.within, _passed_at)
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        at_s = self._clock.read(now)
+        seen, key_of = self._seen, self._key
+        seen.turn(at_s)
+        newer, older, half = seen.newer, seen.older, seen.half
+        after_s = at_s - self.config.within
+        forgotten = 0
+        done = Processed([])
+        chosen, rejects = done.records, done.rejects
+        for record in records:
+            try:
+                key = key_of(record)
+            except BadData as bad:
+                rejects.append(BadRecord(record, bad.reason, bad.detail))
+                continue
+            passed_s = newer.get(key)
+            if (older.get(key, -inf) if passed_s is None else passed_s) > after_s:
+                continue
+            if passed_s is None and len(newer) >= half:
+                forgotten += seen.make_room(at_s)
+                newer, older = seen.newer, seen.older
+            newer[key] = at_s
+            chosen.append(record)
+        seen.put(at_s)
+        done.filtered = len(records) - len(chosen) - len(rejects)
+        if done.filtered:
+            self.context.counters.add("duplicates", done.filtered)
+        if forgotten:
+            self.context.counters.add("forgotten", forgotten)
+        return done
+
+    def process_one(self, record: Record, now: Now) -> Record | Drop:
+        done = self.process([record], now)
+        for bad in done.rejects:
+            raise BadData(bad.reason, bad.detail)
+        return record if done.records else DROP
+
+    def snapshot(self) -> bytes | None:
+        seen, at_s = self._seen, self._clock.at_s
+        if not seen:
+            return None
+        newer, older = ({key: at_s - s for key, s in one.items()} for one in (seen.newer, seen.older))
+        state: _State = ("dedupe", self._clock.wall_s, seen.age_s(at_s), newer, older)
+        return msgspec.msgpack.encode(state)
+
+    def restore(self, state: bytes, now: Now) -> None:
+        _, wall_s, age_s, newer, older = msgspec.msgpack.decode(state, type=_State)
+        self._clock.restore(wall_s, now, counts_stop=True)
+        self._seen.restore(age_s, *({key: -s for key, s in one.items()} for one in (newer, older)))
+
+    def fields_after(self) -> frozenset[str] | None:
+        return self.context.fields
+
+
+def _passed_at(at_s: float) -> float:
+    return at_s

@@ -1,0 +1,42 @@
+from streamd.core.generations import Generations
+
+
+def remember(kept: "Generations[float]", key: str, at_s: float) -> int:
+    """As a step does it; returns how many keys were forgotten."""
+    forgotten = 0
+    kept.turn(at_s)
+    if key not in kept.newer and len(kept.newer) >= kept.half:
+        forgotten = kept.make_room(at_s)
+    kept.newer[key] = at_s
+    kept.put(at_s)
+    return forgotten
+
+
+def test_a_key_is_remembered_for_its_lifetime_and_dropped_within_two() -> None:
+    kept = Generations[float](100, 10.0, float)
+    remember(kept, "a", 0.0)
+    remember(kept, "b", 9.5)
+    assert kept.turn(10.0) == {}
+    assert (kept.newer, kept.older) == ({}, {"a": 0.0, "b": 9.5})
+    remember(kept, "c", 15.0)
+    assert kept.turn(20.0) == {}
+    assert "b" in kept.older
+    assert kept.turn(25.0) == {"a": 0.0, "b": 9.5}
+    assert len(kept) == 1
+
+
+def test_beyond_the_bound_the_older_half_is_forgotten_and_only_live_keys_are_counted() -> None:
+    kept = Generations[float](4, 10.0, float)
+    assert [remember(kept, key, float(n)) for n, key in enumerate("abcd")] == [0, 0, 0, 0]
+    assert remember(kept, "e", 5.0) == 2
+    assert remember(kept, "f", 6.0) == 0
+    assert remember(kept, "g", 12.5) == 1
+    assert len(kept) == 3
+
+
+def test_no_more_than_max_keys_are_ever_kept() -> None:
+    kept = Generations[float](6, 1e9, float)
+    for n in range(100):
+        remember(kept, str(n), float(n))
+        assert len(kept) <= 6
+        assert all(str(m) in kept.newer or str(m) in kept.older for m in range(max(0, n - 2), n + 1))

@@ -1,0 +1,116 @@
+import json
+from math import isfinite
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamd.core.errors import BadData, ConfigError
+from streamd.core.record_key import DIGEST_BYTES, MAX_EXACT_BYTES, RecordKey, key_of_whole
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=9)
+VALUES = st.recursive(
+    SCALARS, lambda one: st.lists(one, max_size=2) | st.dictionaries(st.text(max_size=3), one, max_size=2)
+)
+
+
+def has_value(values: list[Any]) -> bool:
+    return any(not (value is None or (isinstance(value, float) and not isfinite(value))) for value in values)
+
+
+def of(*texts: str, **options: Any) -> RecordKey:
+    return RecordKey(texts, None, **options)
+
+
+def test_values_that_differ_as_json_have_different_keys() -> None:
+    key = of("a")
+    values: list[Any] = ["1", 1, 1.0, True, "true", [1], {"1": 1}, "", "é", "\ud800", 2**70, b"1"]
+    assert len({key.of({"a": value}) for value in values}) == len(values)
+
+
+def test_no_separator_inside_a_value_makes_two_keys_equal() -> None:
+    key = of("a", "b")
+    pairs = [("x,y", "z"), ("x", "y,z"), ('x","y', "z"), ("x", None), (None, "x"), ("x", "null")]
+    assert len({key.of({"a": a, "b": b}) for a, b in pairs}) == len(pairs)
+
+
+def test_the_order_of_the_keys_of_an_object_makes_no_difference() -> None:
+    assert of("a").of({"a": {"x": 1, "y": 2}}) == of("a").of({"a": {"y": 2, "x": 1}})
+    assert key_of_whole({"x": 1, "y": 2}) == key_of_whole({"y": 2, "x": 1})
+
+
+def test_paths_metadata_and_functions_are_parts_of_a_key() -> None:
+    key = of("payload.id", 'meta("peer")', "field('a-b')", "lower(name)")
+    record = {"payload": {"id": 7}, "@peer": "10.0.0.7:9", "a-b": True, "name": "ADA"}
+    assert key.names == ("payload.id", "peer", "a-b", "lower(name)")
+    assert key.values(key.of(record)) == {
+        "payload.id": 7, "peer": "10.0.0.7:9", "a-b": True, "lower(name)": "ada",
+    }  # fmt: skip
+
+
+def test_a_key_without_any_value_is_bad_data() -> None:
+    for record in ({}, {"a": None, "b": None}, {"a": float("nan")}):
+        with pytest.raises(BadData, match="key:missing: a, b"):
+            of("a", "b").of(record)
+    assert of("a", "b").of({"a": 1}) == b"[1,null]"
+
+
+@pytest.mark.parametrize(
+    "value", [10**5000, {1: 1, "a": 1}, object()], ids=["a long number", "mixed keys", "an object"]
+)
+def test_a_value_that_json_cannot_express_is_bad_data(value: Any) -> None:
+    with pytest.raises(BadData, match="key:type"):
+        of("a").of({"a": value})
+
+
+def test_a_value_that_is_nested_too_deep_is_bad_data() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(BadData, match="key:type"):
+        of("a").of({"a": deep})
+
+
+def test_a_long_key_is_a_digest_or_bad_data() -> None:
+    longest = "x" * MAX_EXACT_BYTES
+    assert of("a").of({"a": longest}) == longest
+    digest = of("a").of({"a": longest + "x"})
+    assert len(digest) == DIGEST_BYTES
+    assert digest != of("a").of({"a": longest + "y"})
+    with pytest.raises(BadData, match="key:long: the key has 133 bytes"):
+        of("a", exact=True).of({"a": longest + "x"})
+
+
+def test_an_unknown_field_is_refused_with_the_place_of_the_expression() -> None:
+    with pytest.raises(ConfigError, match=r"key\[1\]: there is no field 'senser'.*sensor") as refused:
+        RecordKey(["sensor", "senser"], frozenset({"sensor"}))
+    assert refused.value.keys == ("key", 1)
+
+
+@given(values=st.lists(VALUES, min_size=1, max_size=3))
+def test_every_record_has_a_key_or_is_bad_data_and_keys_have_a_bounded_size(values: list[Any]) -> None:
+    names = [f"f{n}" for n in range(len(values))]
+    record = dict(zip(names, values, strict=True))
+    if not has_value(values):
+        with pytest.raises(BadData, match="key:missing"):
+            RecordKey(names, None).of(record)
+        return
+    key = RecordKey(names, None).of(record)
+    assert len(key) <= MAX_EXACT_BYTES
+    assert key == RecordKey(names, None).of(json.loads(json.dumps(record)))
+    assert len(key_of_whole(record)) == DIGEST_BYTES
+
+
+@given(values=st.lists(SCALARS, min_size=1, max_size=3).filter(has_value))
+def test_an_exact_key_gives_its_values_back(values: list[Any]) -> None:
+    names = [f"f{n}" for n in range(len(values))]
+    key = RecordKey(names, None, exact=True)
+    record = dict(zip(names, values, strict=True))
+    found = key.of(record)
+    assert key.of_values(values) == found
+    finite = {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in record.items()
+    }
+    assert key.values(found) == finite
