@@ -193,7 +193,7 @@ class SinkOutput(NamedTuple):
 
     @property
     def in_files(self) -> bool:
-        """Whether records stay there, and are not sent to another process."""
+        """Whether the records are stored in a file instead of being sent to another process."""
         return self.kind in ("database", "file")
 
 

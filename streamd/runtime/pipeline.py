@@ -237,7 +237,7 @@ class Pipeline:
             if done.records:
                 every += done.records
                 runs.append((len(done.records), its))
-            elif its is not None:  # the holds of absorbed records tell the fate of these
+            elif its is not None:  # the holds of absorbed records report their fate
                 its.settle(Status.DELIVERED if done.absorbed else Status.FILTERED)
         batch.records, batch.acks = every, Acks(runs) if runs else None
 

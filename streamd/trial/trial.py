@@ -58,7 +58,7 @@ class Filtered:
 
 @dataclass(slots=True)
 class Absorbed:
-    """Records that a step holds, to make others of them later."""
+    """Records that a step has absorbed to make other records of them later."""
 
     pipeline: str
     step: str

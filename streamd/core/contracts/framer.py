@@ -47,7 +47,7 @@ class Framer(ABC, Generic[C]):
 
     @property
     def digest(self) -> str:
-        """Of its type and options: framers with equal digests cut the same bytes into the same frames."""
+        """Digest of type and options. Framers with equal digests cut the same bytes into the same frames."""
         cls, options = type(self), self.config.model_dump(mode="json")
         parts = [cls.__module__, cls.__qualname__, options, self.max_frame, self.oversize]
         text = json.dumps(parts, sort_keys=True, default=repr)

@@ -89,9 +89,9 @@ class Numbering(Protocol):
     """Number of frames offered so far, including earlier runs. Before `open`: frames before the position."""
 
     framing: str
-    """The digest of the framer that cuts the frames: another one gives the same bytes other numbers."""
+    """The digest of the framer. With another framer, the same bytes would have other numbers."""
     framing_since: int
-    """The number of the last frame before those that this framing has cut."""
+    """The number of the last frame that was cut before this framing was in use."""
 
     def skip_to(self, number: int) -> None:
         """Do not offer frames up to this number, because the state contains their effect."""
