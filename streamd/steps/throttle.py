@@ -6,7 +6,7 @@ from pydantic import Field
 
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import Record
-from streamd.core.contracts import DROP, BadRecord, Drop, Processed, Step, StepContext
+from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
 from streamd.core.errors import BadData
 from streamd.core.generations import Generations
 from streamd.core.now import Now
@@ -96,7 +96,7 @@ class Throttle(Step["Throttle.Config"]):
             self.context.counters.add("forgotten", forgotten)
         return done
 
-    def process_one(self, record: Record, now: Now) -> Record | Drop:
+    def process_one(self, record: Record, now: Now) -> Record | Dropped:
         done = self.process([record], now)
         for bad in done.rejects:
             raise BadData(bad.reason, bad.detail)

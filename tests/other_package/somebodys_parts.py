@@ -12,7 +12,7 @@ from streamd.core.batch import Batch, Record
 from streamd.core.clock import read_clock
 from streamd.core.contracts import (
     DROP,
-    Drop,
+    Dropped,
     Outlet,
     Processed,
     Sink,
@@ -108,7 +108,7 @@ class Tally(Step["Tally.Config"]):
         made: list[Record] = [{"n": self.config.size} for _ in range(whole)]
         return Processed(made, absorbed=len(records), emitted=whole)
 
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
         return self.process([record], now).records or DROP
 
     def tick(self, now: Now) -> Processed:

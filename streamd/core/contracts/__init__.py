@@ -15,7 +15,7 @@ from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, 
 from streamd.core.contracts.framer import AnyFramer, Framer
 from streamd.core.contracts.sink import AnySink, Sink, SinkContext, Written
 from streamd.core.contracts.source import AnySource, Numbering, Outlet, Sockets, Source, SourceContext
-from streamd.core.contracts.step import DROP, BadRecord, Drop, Offload, Processed, Step, StepContext
+from streamd.core.contracts.step import DROP, BadRecord, Dropped, Offload, Processed, Step, StepContext
 
 __all__ = [
     "DROP",
@@ -28,7 +28,7 @@ __all__ = [
     "BadRecord",
     "Codec",
     "Decoded",
-    "Drop",
+    "Dropped",
     "Frame",
     "Framer",
     "Numbering",

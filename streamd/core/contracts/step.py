@@ -18,14 +18,14 @@ C = TypeVar("C", bound=Settings)
 """The settings of the step."""
 
 
-class Drop:
+class Dropped:
     """The type of `DROP`."""
 
     def __repr__(self) -> str:
         return "streamd.DROP"
 
 
-DROP = Drop()
+DROP = Dropped()
 """A step returns this to filter a record out."""
 
 
@@ -148,7 +148,7 @@ class Step(ABC, Generic[C]):
         return self.process(records, now)
 
     @abstractmethod
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Drop:
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
         """The record, changed or not, or several records, or `DROP`. Raises `BadData` to reject it."""
 
     def tick(self, now: Now) -> Processed:
