@@ -470,7 +470,7 @@ NOT_KNOWN = "the framing of source log has changed: which frames after number {}
     ("now", "behind", "fits"),
     [
         ('framing = "nul"\ncodec', 20, False),
-        ('framing = { type = "length_prefix", width = 2 }\ncodec', 20, False),
+        ('framing = { type = "length_prefix", size = 2 }\ncodec', 20, False),
         ('framing = "newline"\nmax_frame = "40B"\ncodec', 20, False),
         ('framing = "newline"\noversize = "drop"\ncodec', 20, False),
         ('framing = "newline"\nmax_frame = "1KiB"\ncodec', 50, True),
