@@ -46,10 +46,6 @@ class Acks:
             if ack is not None:
                 ack.settle(status)
 
-    def settle_but(self, indexes: Sequence[int], status: Status, others: Status) -> None:
-        """Settle for one holder: runs that contain one of `indexes` with `status`, the rest with `others`."""
-        self.settle_rows([(status, indexes)], others)
-
     def settle_rows(self, fates: Sequence[tuple[Status, Sequence[int]]], others: Status) -> None:
         """Settle for one holder: each run with the first status in `fates` that applies to one of its rows.
 

@@ -238,7 +238,7 @@ class DeadLetters:
             self.counts[f"not_kept_{why}"] += n
         if queued.acks is not None:
             lost = range(queued.count) if queued.refused["shutdown"] else queued.lost
-            queued.acks.settle_but(lost, Status.DROPPED, Status.REJECTED)
+            queued.acks.settle_rows([(Status.DROPPED, lost)], Status.REJECTED)
         if queued.done is not None and not queued.done.done():
             queued.done.set_result(None)
 

@@ -26,9 +26,17 @@ def runs(*counts: int) -> tuple[Acks, list[Sender]]:
 
 def test_a_rejected_row_is_the_affair_of_its_own_sender() -> None:
     acks, senders = runs(2, 3, 1)
-    acks.settle_but([3, 4], Status.REJECTED, Status.DELIVERED)
+    acks.settle_rows([(Status.REJECTED, [3, 4])], Status.DELIVERED)
     assert [sender.told for sender in senders] == [
         [Status.DELIVERED], [Status.REJECTED], [Status.DELIVERED],
+    ]  # fmt: skip
+
+
+def test_a_sender_hears_the_worst_of_two_fates() -> None:
+    acks, senders = runs(2, 3, 1)
+    acks.settle_rows([(Status.DROPPED, [3]), (Status.REJECTED, [0, 4])], Status.DELIVERED)
+    assert [sender.told for sender in senders] == [
+        [Status.REJECTED], [Status.DROPPED], [Status.DELIVERED],
     ]  # fmt: skip
 
 
@@ -114,7 +122,7 @@ def hand_on(acks: Acks | None, rows: list[int], verdict: Callable[[int], Status]
                 hand_on(part, [rows[n] for n in chosen], verdict, random)
         case _:
             bad = [n for n, row in enumerate(rows) if verdict(row) == Status.REJECTED]
-            acks.settle_but(bad, Status.REJECTED, Status.DELIVERED)
+            acks.settle_rows([(Status.REJECTED, bad)], Status.DELIVERED)
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.sets(st.integers(0, 19)), st.randoms())

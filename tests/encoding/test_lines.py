@@ -76,6 +76,12 @@ async def test_each_batch_counts_its_own_rejects(office: Office) -> None:
     assert prepared.rejected == [[0], [1], []]
 
 
+async def test_a_lost_line_is_that_of_its_record_also_behind_a_rejected_one(office: Office) -> None:
+    bad = {"n": float("nan")}
+    prepared = await lines_of(office).of([mixed({"n": 1}, bad, {"n": 2}), mixed(bad, {"n": 3})])
+    assert prepared.written({1: "closed", 2: "closed"}).dropped == [{2: "closed"}, {1: "closed"}]
+
+
 async def test_batches_that_are_tried_again_bring_no_dead_letter_again(office: Office) -> None:
     lines = lines_of(office)
     batches = [mixed({"n": 1}, {"n": float("nan")})]

@@ -895,7 +895,7 @@ def test_rejects_in_any_order_go_each_to_its_own_sender(bench: Any) -> None:
 
     def keep(letters: list[Any], acks: Any) -> None:
         kept.append(([letter.payload for letter in letters], [n for n, _ in acks.runs]))
-        acks.settle_but([0], Status.DROPPED, Status.REJECTED)
+        acks.settle_rows([(Status.DROPPED, [0])], Status.REJECTED)
 
     b.office.keep = keep
     parts = [b.frames(word, ack=Ack(told[n].append)) for n, word in enumerate((b"BAD", b"bad b bad"))]
