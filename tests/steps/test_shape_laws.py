@@ -26,6 +26,11 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("split", {"field": "a"}),
     ("split", {"field": "a", "elements": "fields", "on_conflict": "replace", "on_empty": "keep"}),
     ("split", {"field": "a", "separator": ",", "into": "b", "position": "c", "on_empty": "reject"}),
+    ("parse", {"field": "a", "format": "json"}),
+    ("parse", {"field": "a", "format": "json", "into": "b", "on_conflict": "replace"}),
+    ("parse", {"field": "a", "format": "logfmt", "on_conflict": "replace", "remove": True, "prefix": "p"}),
+    ("parse", {"field": "a", "format": "csv", "columns": ["c", "d"], "on_conflict": "keep", "types": "auto"}),
+    ("parse", {"field": "a", "format": "pattern", "pattern": "(?P<x>.)(?P<y>.)?", "on_error": "keep"}),
 ]
 TEXTS = st.text(max_size=6) | st.sampled_from(
     ["\ud800", "a,b", "1", "-0", "{}", '{"@peer": 1}', "a=b c", "2026-01-31T08:00:00Z", "1 KiB", "x" * 300]
@@ -80,7 +85,7 @@ def test_any_record_is_shaped_or_rejected_with_a_reason_and_batches_do_not_matte
     options: dict[str, Any],
 ) -> None:
     @settings(
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25
     )
     @given(records=RECORDS)
     def holds(records: list[dict[str, Any]]) -> None:
