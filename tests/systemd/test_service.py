@@ -320,7 +320,7 @@ def test_check_shows_paths_as_the_service_has_them_before_it_ever_ran(service: A
          "echo secret > /etc/streamd/ca.pem; chmod 600 /etc/streamd/ca.pem",
          "/etc/streamd/ca.pem cannot be read: Permission denied"),
         ('type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = { credential = "ca.pem" } }', "true",
-         "the credential 'ca.pem' is not here"),
+         "the credential 'ca.pem' is missing"),
     ],
 )  # fmt: skip
 def test_what_the_sandbox_or_its_user_keep_from_the_service_is_found_by_root(
@@ -342,10 +342,16 @@ def test_what_the_sandbox_or_its_user_keep_from_the_service_is_found_by_root(
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ('type = "file"\npath = "/tmp/app.log"', "PrivateTmp= of streamd.service gives it a /tmp of its own"),
+        (
+            'type = "file"\npath = "/tmp/app.log"',
+            "PrivateTmp= of streamd.service gives the service its own /tmp",
+        ),
         ('type = "file"\npath = "/home/ann/app.log"', "ProtectHome= of streamd.service hides /home"),
         ('type = "file"\npath = "/srv/app.log"', "cannot read /srv/app.log: Permission denied"),
-        ('type = "unix"\npath = "/var/tmp/in.sock"', "PrivateTmp= of streamd.service gives it a /var/tmp"),
+        (
+            'type = "unix"\npath = "/var/tmp/in.sock"',
+            "PrivateTmp= of streamd.service gives the service its own /tmp",
+        ),
     ],
 )
 def test_what_a_source_of_the_service_would_never_see_is_found_by_root(
