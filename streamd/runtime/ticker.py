@@ -20,7 +20,8 @@ class _Due(NamedTuple):
 class Ticker:
     """Sleeps until the earliest deadline of the steps, and ticks that step.
 
-    Only one tick is under way at a time, and none begins while a sink has no room.
+    Only one tick is under way at a time, and none begins while a sink has no room. A step that is always due
+    gets one tick in each turn of the event loop.
     """
 
     def __init__(self, pipeline: Pipeline, gate: Gate, clock: Callable[[], Now]) -> None:
@@ -45,6 +46,7 @@ class Ticker:
                     await self._sleep(due, wait_s)
                 else:
                     await self._tick(due.stage)
+                    await asyncio.sleep(0)
         finally:
             self._pipeline.on_ran = None
             self._ended.set()
@@ -61,6 +63,7 @@ class Ticker:
             if stage.step.is_timed and not stage.step.is_stateful and stage not in self._pipeline.handed_on:
                 while await self._pipeline.tick(index) and self._is_due(index):
                     await self._pipeline.fanout.room()
+                    await asyncio.sleep(0)
 
     def _is_due(self, index: int) -> bool:
         deadline = self._pipeline.stages[index].next_deadline()

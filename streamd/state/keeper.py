@@ -281,7 +281,12 @@ class StateKeeper:
         return left
 
     async def _restore_step(self, stage: Stage, state: bytes) -> str:
-        """Restore the step. Returns the reason if the step refuses the state, else an empty text."""
+        """Restore the step. Returns the reason if the step refuses the state, else an empty text.
+
+        A step that had nothing to store goes on as it was opened.
+        """
+        if not state:
+            return ""
         try:
             await stage.restore(state, self._clock())
         except Exception as error:  # noqa: BLE001 - user code may raise anything
@@ -293,7 +298,10 @@ class StateKeeper:
     async def _set_aside_rest(self, rows: list[StoredState]) -> None:
         keys = [key_of(stage.step) for group in self._groups for stage in group.stages]
         for row in rows:
-            await self._set_aside(row, why_not(row.key, keys))
+            if row.state:
+                await self._set_aside(row, why_not(row.key, keys))
+            elif self._store is not None:
+                await self._store.delete(row)
 
     async def _forget_gone(self) -> None:
         """Set aside the states of steps that a reload has removed."""

@@ -15,6 +15,7 @@ class Snapshot:
     """States by stage, taken while no batch was under way."""
 
     states: list[tuple[Stage, StateKey, bytes]]
+    """Without bytes for a step that has nothing to store: this too is a state that contains frames."""
     cuts: dict[str, int]
     """By numbering: the number of the last frame that the states contain."""
     inputs: str
@@ -44,11 +45,7 @@ class Group:
     async def snapshot(self, deliveries: Sequence[DeliveryBook]) -> Snapshot:
         """Take a snapshot while no batch is under way. Raises the exceptions of a step's own code."""
         cuts = {one.numbering.name: one.numbering.cut(one.feed.buffer.records) for one in self.numbered}
-        states: list[tuple[Stage, StateKey, bytes]] = []
-        for stage in self.stages:
-            state = await stage.snapshot()
-            if state is not None:
-                states.append((stage, key_of(stage.step), state))
+        states = [(stage, key_of(stage.step), await stage.snapshot() or b"") for stage in self.stages]
         inputs = inputs_of(self.numbered, cuts)
         return Snapshot(states, cuts, inputs, [(book, book.offered) for book in deliveries])
 

@@ -36,6 +36,7 @@ _DELETE = (
     " AND (step = ? OR (type = ? AND config_hash = ? AND version = ? AND format = ?))"
 )
 """Deletes the states in use of one step, also of a step with the same key at another place."""
+_DELETE_ROW = "DELETE FROM state WHERE id = ?"
 _SET_ASIDE = "UPDATE state SET set_aside_at = ?, why = ? WHERE id = ?"
 _CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER BY saved_at DESC, id"  # noqa: S608 - no user input
 
@@ -45,6 +46,7 @@ class StoredState:
     """The state of one step.
 
     `inputs` is JSON: by source, the name of its numbering and the number of the last frame in the state.
+    `state` is empty if the step had nothing to store.
     """
 
     key: StateKey
@@ -91,7 +93,7 @@ class StateStore:
         ]  # fmt: skip
 
     async def replace(self, steps: Iterable[tuple[str, StateKey]], rows: Sequence[StoredState]) -> None:
-        """Replace the states of the steps by these rows in one transaction. A step may have no row."""
+        """Replace the states of the steps by these rows in one transaction."""
         statements: list[tuple[str, tuple[object, ...]]] = [
             (_DELETE, (key.pipeline, step, key.type, key.config_hash, key.version, key.format))
             for step, key in steps
@@ -104,6 +106,10 @@ class StateStore:
             )  # fmt: skip
             statements.append((_INSERT, values))
         await self.db.write(statements)
+
+    async def delete(self, row: StoredState) -> None:
+        """Delete the state."""
+        await self.db.execute(_DELETE_ROW, (row.id,))
 
     async def set_aside(self, row: StoredState, at: str, why: str) -> None:
         """Mark the state as set aside: it stays in the file and is never restored."""

@@ -364,6 +364,70 @@ class Counter:
 """
 
 
+WINDOWS_OF_SEVEN = """
+import json
+
+class Windows:
+    def __init__(self):
+        self.open = []
+
+    def __call__(self, record):
+        self.open.append(record["seq"])
+        if len(self.open) < 7:
+            return []
+        first, *_, last = self.open
+        self.open = []
+        return {"seq": first, "n": last}
+
+    def snapshot(self):
+        return json.dumps(self.open).encode() if self.open else NOTHING
+
+    def restore(self, state):
+        self.open = json.loads(state)
+"""
+
+
+@pytest.mark.parametrize("nothing", ["None", "b''"])
+def test_a_state_of_nothing_contains_its_frames_too(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], nothing: str
+) -> None:
+    (tmp_path / "steps.py").write_text(WINDOWS_OF_SEVEN.replace("NOTHING", nothing))
+    config = SMALL.replace('type = "count", by = "key"', 'type = "python", function = "steps.py:Windows"')
+    writer = Writer(tmp_path / "in.log")
+    writer.write(10)
+    daemon = start(config)
+    wait_until(lambda: position(daemon) == 10, "the position")
+    behind = (tmp_path / "var" / "positions" / "log.json").read_bytes()
+    writer.write(4)
+    wait_until(lambda: seen(daemon) == 14, "the state", 20)
+    kill(daemon)
+    (tmp_path / "var" / "positions" / "log.json").write_bytes(behind)  # as if killed before it was saved
+    writer.write(7)
+    daemon = start(config)
+    daemon.wait_rows(3, "numbered")
+    daemon.stop()
+    assert daemon.query("SELECT seq, n FROM numbered ORDER BY seq") == [(0, 6), (7, 13), (14, 20)]
+    daemon = start(SMALL, **third_party())
+    kill(daemon)
+    assert set_aside(daemon) == []
+    assert [step for step, _ in in_file(daemon)] in ([], ["count[0]"])
+
+
+def test_twins_of_which_one_has_nothing_to_store_do_not_change_places(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    (tmp_path / "steps.py").write_text(WINDOWS_OF_SEVEN.replace("NOTHING", "None"))
+    twin = '{ type = "python", function = "steps.py:Windows" }'
+    config = SMALL.replace('{ type = "count", by = "key" }', f"{twin}, {twin}")
+    writer = Writer(tmp_path / "in.log")
+    for count in (14, 28, 7):  # at the first two stops only the second step has an open window
+        writer.write(count)
+        daemon = start(config)
+        wait_until(lambda daemon=daemon: position(daemon) == writer.count, "the position")
+        daemon.stop()
+    assert daemon.query("SELECT seq, n FROM numbered") == [(0, 42)]
+
+
 def test_states_are_listed_beside_the_daemon_and_dropped_after_it(
     start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:

@@ -463,6 +463,36 @@ def test_at_the_end_a_step_is_ticked_until_nothing_more_is_due_at_once(bench: An
     assert written(b) == ["4", "3", "2", "1", "0"], "what is due later is not handed on again and again"
 
 
+async def test_a_step_that_is_always_due_leaves_the_event_loop_to_others(bench: Any) -> None:
+    class Always(Sums):
+        made = 0
+
+        def next_deadline(self) -> float | None:
+            return 0.0 if self.made < 1000 else None
+
+        def tick(self, now: Now) -> Processed:
+            self.made += 1
+            return Processed([{"word": "w"}])
+
+    b = bench(Always, when_full="drop_newest")
+    step = b.pipeline.stages[0].step
+    working = asyncio.create_task(b.workers.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert 2 < step.made < 40
+    b.workers.close()
+    step.made = 0
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert 2 < step.made < 40, "the last ticks of a stop"
+    step.made = 1000
+    await working
+    delivering = asyncio.create_task(b.deliveries[0].run())
+    b.deliveries[0].buffer.close()
+    await delivering
+    assert b.balanced
+
+
 @pytest.mark.parametrize("why", ["it has a snapshot", "another pipeline goes on with it"])
 def test_a_step_that_keeps_its_records_beyond_the_end_has_no_last_tick(
     bench: Any, virtual_loop: Any, why: str

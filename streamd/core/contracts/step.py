@@ -169,7 +169,10 @@ class Step(ABC, Generic[C]):
         return None
 
     def snapshot(self) -> bytes | None:
-        """The state that `restore` needs to go on from here; None if there is nothing to store."""
+        """The state that `restore` needs to go on from here.
+
+        None, or no bytes, if an opened step can go on from here: then `restore` is not called.
+        """
         return None
 
     def restore(self, state: bytes, now: Now) -> None:
