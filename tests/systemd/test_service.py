@@ -350,7 +350,7 @@ def test_what_the_sandbox_or_its_user_keep_from_the_service_is_found_by_root(
         ('type = "file"\npath = "/srv/app.log"', "cannot read /srv/app.log: Permission denied"),
         (
             'type = "unix"\npath = "/var/tmp/in.sock"',
-            "PrivateTmp= of streamd.service gives the service its own /tmp",
+            "PrivateTmp= of streamd.service gives the service its own /var/tmp",
         ),
     ],
 )
