@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import random
+import re
 from typing import Any
 
 import pytest
@@ -88,6 +89,7 @@ def test_every_frame_has_a_fate_and_records_stand_in_the_order_of_their_frames(
         assert whole == sorted(set(whole)), name
         assert set(origins).isdisjoint(whole), name
         assert set(origins) | {reject.index for reject in decoded.rejects} == set(range(len(frames))), name
+        assert not {"exception", "bad_result"} & {reject.reason for reject in decoded.rejects}, name
 
 
 @given(frames=FRAMES)
@@ -162,6 +164,27 @@ def test_a_codec_sees_the_sender_and_the_time_of_each_frame() -> None:
     ]
     assert done.origins == [0, 2]
     assert [(bad.index, bad.reason, bad.detail) for bad in done.rejects] == [(1, "test:bad", "10.0.0.1:1")]
+
+
+class Faulty(Codec[Settings]):
+    """A codec of another package that has faults."""
+
+    def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
+        return json.loads(payload)  # type: ignore[no-any-return]  # one of the faults
+
+
+def test_a_fault_of_a_codec_costs_the_frame_and_its_detail_has_the_line() -> None:
+    payloads = [b'{"n":1}', b"{", b"null", b'[{"n":2}]', b'[{"n":3},4]', b'{"n":5}']
+    done = Faulty(Faulty.Config(), None).decode(sent(payloads), NOW)
+    assert (done.records, done.origins) == ([{"n": 1}, {"n": 2}, {"n": 5}], [0, 3, 5])
+    assert [(bad.index, bad.reason) for bad in done.rejects] == [
+        (1, "exception"), (2, "bad_result"), (4, "bad_result"),
+    ]  # fmt: skip
+    assert [bad.payload for bad in done.rejects] == [payloads[1], payloads[2], payloads[4]]
+    assert done.rejects[0].detail.startswith("JSONDecodeError: ")
+    assert re.search(r"\(\S*test_every_codec\.py:\d+\)$", done.rejects[0].detail)
+    assert "returned NoneType" in done.rejects[1].detail
+    assert "returned int" in done.rejects[2].detail
 
 
 def test_a_codec_that_decodes_nothing_is_refused_when_it_is_made() -> None:

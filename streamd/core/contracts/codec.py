@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
+from streamd.core.failure import failure_of
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.peer import Peer
@@ -137,7 +138,11 @@ class Codec(ABC, Generic[C]):
         return self.decode_each(frames, range(len(frames)), now)
 
     def decode_each(self, frames: Frames, indexes: Sequence[int], now: Now) -> Decoded:
-        """The records of the frames at these indexes, one frame after the other."""
+        """The records of the frames at these indexes, one frame after the other.
+
+        A frame for which `decode_one` or `decode_frame` raises another exception than `BadData`, or returns
+        something that is no record, is rejected as `exception` or `bad_result`.
+        """
         records: list[Record] = []
         origins: list[int] = []
         rejects: list[BadFrame] = []
@@ -154,7 +159,19 @@ class Codec(ABC, Generic[C]):
             except BadData as bad:
                 rejects.append(BadFrame(index, payload, bad.reason, bad.detail))
                 continue
-            for part in found if isinstance(found, list) else (found,):
+            except Exception as error:  # noqa: BLE001 - a fault in a codec of another package costs one frame
+                rejects.append(BadFrame(index, payload, "exception", failure_of(error).text))
+                continue
+            if type(found) is dict:  # the usual case
+                records.append(found)
+                origins.append(index)
+                continue
+            parts = found if isinstance(found, list) else [found]
+            if wrong := [part for part in parts if not isinstance(part, dict | BadElement)]:
+                detail = f"the codec returned {type(wrong[0]).__name__} instead of a dict"
+                rejects.append(BadFrame(index, payload, "bad_result", detail))
+                continue
+            for part in parts:
                 if isinstance(part, BadElement):
                     rejects.append(BadFrame(index, part.payload, part.reason, part.detail, element=True))
                 else:
