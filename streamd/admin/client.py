@@ -189,7 +189,10 @@ def _answer(
         connection.request(method, target)
         yield connection.getresponse()
     except TimeoutError as error:
-        raise EnvironmentFault(f"no answer from {shown} within {timeout_s:.0f} s") from error
+        raise EnvironmentFault(
+            f"no answer from {shown} within {timeout_s:.0f} s: the daemon hangs, or a python step that runs"
+            " inline keeps it busy"
+        ) from error
     except PermissionError as error:
         raise EnvironmentFault(
             f"this user may not use {shown}: join its group, or run the command as its user"

@@ -60,10 +60,16 @@ def quoted(value: Any) -> str:
 def did_you_mean(word: Any, known: Iterable[str]) -> str:
     """` (did you mean "x"?)`, or an empty text if no known word is close."""
     known = list(known)
-    close = difflib.get_close_matches(word.lower(), known, 1) if isinstance(word, str) else []
+    close = _close(word.lower(), known) if isinstance(word, str) else []
     if (meant := value_meant(word, known)) is not None:
         close = [meant]
     return f" (did you mean {quoted(close[0])}?)" if close else ""
+
+
+def _close(word: str, known: list[str]) -> list[str]:
+    """The one known word that `word` is the beginning of (`max_rate`), else the most similar word, if any."""
+    longer = [name for name in known if name.startswith(f"{word}_")]
+    return longer if len(longer) == 1 else difflib.get_close_matches(word, known, 1)
 
 
 def misspelt(key: str, table: Any, known: Iterable[str] = ()) -> str | None:

@@ -14,13 +14,14 @@ class Histogram:
     observation costs one binary search.
     """
 
-    __slots__ = ("_counts", "bounds", "sum")
+    __slots__ = ("_counts", "bounds", "highest", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
         if not self.bounds or list(self.bounds) != sorted(set(self.bounds)):
             raise ValueError("a histogram needs at least one bound, and its bounds ascend")
         self.sum = 0.0
+        self.highest = 0.0
         self._counts = [0] * (len(self.bounds) + 1)
 
     @property
@@ -32,6 +33,7 @@ class Histogram:
         """Add a finite value, `count` times."""
         self._counts[bisect_left(self.bounds, value)] += count
         self.sum += value * count
+        self.highest = max(self.highest, value)
 
     def buckets(self) -> list[tuple[float, int]]:
         """(bound, number of values up to the bound), cumulative; the last bound is infinite."""
@@ -40,15 +42,15 @@ class Histogram:
     def quantile(self, q: float) -> float | None:
         """The value below which a share `q` (0 to 1) of all values lies; None if there are no values.
 
-        Within a bucket, values are assumed to be spread evenly; the first bucket begins at 0. If the result
-        lies above the last bound, the last bound is returned.
+        Within a bucket, values are assumed to be spread evenly; the first bucket begins at 0. The result is
+        never above the last bound or the highest observed value.
         """
         wanted = q * self.count
         below = 0
         lower = 0.0
         for bound, count in zip(self.bounds, self._counts, strict=False):
             if count and below + count >= wanted:
-                return lower + (bound - lower) * max(0.0, wanted - below) / count
+                return min(self.highest, lower + (bound - lower) * max(0.0, wanted - below) / count)
             below += count
             lower = bound
         return self.bounds[-1] if self.count else None

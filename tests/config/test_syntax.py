@@ -121,6 +121,8 @@ MEANT = {
     "two durations": ('"rows.db"', '"rows.db"\nbatch = { max_wait = "1m30s" }', 'write "90s"'),
     "a text for a table": ('"rows.db"', '"rows.db"\nretention = "30d"', "write { max_age = … } (there are"),
     "a number for a table": ('"rows.db"', '"rows.db"\nbatch = 100', "write { max_records = … } (there are"),
+    "the beginning of one key": ('"udp"', '"udp"\nmax_rate = 5', 'did you mean "max_rate_per_sender"'),
+    "the beginning of several keys": ('"udp"', '"udp"\nmax = 5', "lab.max: unknown key"),
     "an unknown key of few": ('"rows.db"', '"rows.db"\nbatch = { x = 1 }', "there are max_records, max_wait"),
     "days for max_age": ('"rows.db"', '"rows.db"\nretention = { days = 3 }', 'here it is max_age = "30d"'),
     "optional for required": (

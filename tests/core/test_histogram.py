@@ -35,9 +35,18 @@ def test_a_quantile_above_the_last_bound_is_that_bound() -> None:
 def test_quantiles_lie_within_the_bucket_of_their_value() -> None:
     histogram = Histogram(BOUNDS)
     histogram.observe(0.05, 98)
-    histogram.observe(0.7, 2)
+    histogram.observe(0.7)
+    histogram.observe(0.9)
     assert histogram.quantile(0.5) == pytest.approx(0.1 * 50 / 98)
     assert histogram.quantile(0.99) == pytest.approx(0.75)
+
+
+def test_a_quantile_is_never_above_the_highest_value() -> None:
+    histogram = Histogram((1.0, 60.0))
+    histogram.observe(14.0, 3)
+    histogram.observe(12.0)
+    assert histogram.quantile(0.99) == 14.0
+    assert histogram.buckets() == [(1.0, 0), (60.0, 4), (math.inf, 4)]
 
 
 @pytest.mark.parametrize("bounds", [(), (1.0, 1.0), (2.0, 1.0)])

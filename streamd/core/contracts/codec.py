@@ -162,11 +162,11 @@ class Codec(ABC, Generic[C]):
             except Exception as error:  # noqa: BLE001 - a fault in a codec of another package costs one frame
                 rejects.append(BadFrame(index, payload, "exception", failure_of(error).text))
                 continue
-            if type(found) is dict:  # the usual case
+            if type(found) is dict:
                 records.append(found)
                 origins.append(index)
                 continue
-            parts = found if isinstance(found, list) else [found]
+            parts: list[Any] = found if isinstance(found, list) else [found]
             if wrong := [part for part in parts if not isinstance(part, dict | BadElement)]:
                 detail = f"the codec returned {type(wrong[0]).__name__} instead of a dict"
                 rejects.append(BadFrame(index, payload, "bad_result", detail))
