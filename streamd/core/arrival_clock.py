@@ -29,13 +29,14 @@ class ArrivalClock:
         """The monotonic time of a reading, for a deadline."""
         return at_s - self._offset_s
 
-    def restore(self, wall_s: float, now: Now, *, counts_stop: bool) -> None:
+    def restore(self, wall_s: float, now: Now) -> float:
         """Go on from a clock whose last reading was at `wall_s`; that reading becomes 0.
 
-        With `counts_stop` the time since then has passed; a wall clock that has gone back counts as no time.
-        Otherwise the clock has stood still.
+        Returns the seconds since then, which are the reading for `now`. If the wall clock has gone back, no
+        time has passed.
         """
-        passed_s = max(0.0, now.wall_s - wall_s) if counts_stop else 0.0
+        passed_s = max(0.0, now.wall_s - wall_s)
         self._offset_s = passed_s - now.mono_s
         self.at_s = 0.0
         self.wall_s = wall_s
+        return passed_s

@@ -1,6 +1,5 @@
 """A bounded memory of keys in two generations."""
 
-from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from streamd.core.record_key import Key
@@ -20,16 +19,14 @@ class Generations(Generic[V]):
     `put` after the batch.
     """
 
-    __slots__ = ("_began_s", "_lifetime_s", "_since", "half", "newer", "older")
+    __slots__ = ("_began_s", "_lifetime_s", "half", "newer", "older")
 
-    def __init__(self, max_keys: int, lifetime_s: float, since: Callable[[V], float]) -> None:
-        """`since` returns the time from which the lifetime of a value counts."""
+    def __init__(self, max_keys: int, lifetime_s: float) -> None:
         self.newer: dict[Key, V] = {}
         self.older: dict[Key, V] = {}
         self.half = max_keys // 2
         """Number of keys of a full generation."""
         self._lifetime_s = lifetime_s
-        self._since = since
         self._began_s: float | None = None
         """When the first key came into `newer`; None while it is empty."""
 
@@ -42,15 +39,11 @@ class Generations(Generic[V]):
             return {}
         return self._turn()
 
-    def make_room(self, at_s: float) -> int:
-        """Begin a new generation because the newer one is full.
-
-        Returns the number of keys that were dropped within their lifetime.
-        """
+    def make_room(self, at_s: float) -> dict[Key, V]:
+        """Begin a new generation because the newer one is full. Returns the dropped values."""
         dropped = self._turn()
         self._began_s = at_s
-        after_s = at_s - self._lifetime_s
-        return sum(self._since(value) > after_s for value in dropped.values())
+        return dropped
 
     def put(self, at_s: float) -> None:
         """Called when keys may have come into `newer` at `at_s`."""
@@ -62,6 +55,11 @@ class Generations(Generic[V]):
         self.older, self.newer = self.newer, {}
         self._began_s = None
         return dropped
+
+    @property
+    def due_s(self) -> float | None:
+        """When `turn` will begin a new generation; None while the newer one is empty."""
+        return None if self._began_s is None else self._began_s + self._lifetime_s
 
     def age_s(self, at_s: float) -> float | None:
         """Age of the newer generation; None if it is empty. For a snapshot."""

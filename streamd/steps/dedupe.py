@@ -53,7 +53,7 @@ class Dedupe(Step["Dedupe.Config"]):
         super().__init__(config, context)
         self._key = RecordKey(config.key, context.fields).of if config.key else key_of_whole
         self._clock = ArrivalClock()
-        self._seen = Generations[float](config.max_keys, config.within, _passed_at)
+        self._seen = Generations[float](config.max_keys, config.within)
 
     def process(self, records: list[Record], now: Now) -> Processed:
         at_s = self._clock.read(now)
@@ -74,7 +74,7 @@ class Dedupe(Step["Dedupe.Config"]):
             if (older.get(key, -inf) if passed_s is None else passed_s) > after_s:
                 continue
             if passed_s is None and len(newer) >= half:
-                forgotten += seen.make_room(at_s)
+                forgotten += sum(s > after_s for s in seen.make_room(at_s).values())
                 newer, older = seen.newer, seen.older
             newer[key] = at_s
             chosen.append(record)
@@ -102,12 +102,8 @@ class Dedupe(Step["Dedupe.Config"]):
 
     def restore(self, state: bytes, now: Now) -> None:
         _, wall_s, age_s, newer, older = msgspec.msgpack.decode(state, type=_State)
-        self._clock.restore(wall_s, now, counts_stop=True)
+        self._clock.restore(wall_s, now)
         self._seen.restore(age_s, *({key: -s for key, s in one.items()} for one in (newer, older)))
 
     def fields_after(self) -> frozenset[str] | None:
         return self.context.fields
-
-
-def _passed_at(at_s: float) -> float:
-    return at_s

@@ -6,14 +6,14 @@ def remember(kept: "Generations[float]", key: str, at_s: float) -> int:
     forgotten = 0
     kept.turn(at_s)
     if key not in kept.newer and len(kept.newer) >= kept.half:
-        forgotten = kept.make_room(at_s)
+        forgotten = sum(s > at_s - 10.0 for s in kept.make_room(at_s).values())
     kept.newer[key] = at_s
     kept.put(at_s)
     return forgotten
 
 
 def test_a_key_is_remembered_for_its_lifetime_and_dropped_within_two() -> None:
-    kept = Generations[float](100, 10.0, float)
+    kept = Generations[float](100, 10.0)
     remember(kept, "a", 0.0)
     remember(kept, "b", 9.5)
     assert kept.turn(10.0) == {}
@@ -26,7 +26,7 @@ def test_a_key_is_remembered_for_its_lifetime_and_dropped_within_two() -> None:
 
 
 def test_beyond_the_bound_the_older_half_is_forgotten_and_only_live_keys_are_counted() -> None:
-    kept = Generations[float](4, 10.0, float)
+    kept = Generations[float](4, 10.0)
     assert [remember(kept, key, float(n)) for n, key in enumerate("abcd")] == [0, 0, 0, 0]
     assert remember(kept, "e", 5.0) == 2
     assert remember(kept, "f", 6.0) == 0
@@ -35,7 +35,7 @@ def test_beyond_the_bound_the_older_half_is_forgotten_and_only_live_keys_are_cou
 
 
 def test_no_more_than_max_keys_are_ever_kept() -> None:
-    kept = Generations[float](6, 1e9, float)
+    kept = Generations[float](6, 1e9)
     for n in range(100):
         remember(kept, str(n), float(n))
         assert len(kept) <= 6

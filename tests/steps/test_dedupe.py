@@ -123,12 +123,12 @@ def test_a_wrong_configuration_is_refused(new_step: NewStep, options: dict[str, 
 def test_the_bytes_of_a_key_are_those_that_the_docs_name(
     new_step: NewStep, ids: str, most_bytes: int
 ) -> None:
-    step = new_step("dedupe", key=["id"], within="1h", max_keys=40_000)
+    step = new_step("dedupe", key=["id"], within="1h", max_keys=16_000)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for n in range(0, 60_000, 500):
+    for n in range(0, 20_000, 500):
         passing(step, [{"id": ids.format(m)} for m in range(n, n + 500)], 0)
-    per_key = (tracemalloc.get_traced_memory()[0] - before) / 40_000
+    per_key = (tracemalloc.get_traced_memory()[0] - before) / 16_000
     tracemalloc.stop()
     assert per_key < most_bytes
 
