@@ -27,6 +27,11 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("split", {"field": "a", "elements": "fields", "on_conflict": "replace", "on_empty": "keep"}),
     ("split", {"field": "a", "separator": ",", "into": "b", "position": "c", "on_empty": "reject"}),
     ("parse", {"field": "a", "format": "json"}),
+    ("parse_time", {"field": "a", "formats": ["iso", "epoch_ms", "rfc3164", "%b %d %Y"], "timezone": "UTC"}),
+    ("parse_time", {"field": "a", "into": "b", "on_error": "null"}),
+    ("convert", {"fields": {"a": {"from": "F", "to": "C"}, "b": {"from": "text", "to": "s"}}}),
+    ("convert", {"fields": {"a": {"expression": "a * 2 + b", "into": "c", "digits": 1}}}),
+    ("merge", {"key": ["a"], "fields": ["b", "c"], "max_age": "1h", "max_keys": 2}),
     ("parse", {"field": "a", "format": "json", "into": "b", "on_conflict": "replace"}),
     ("parse", {"field": "a", "format": "logfmt", "on_conflict": "replace", "remove": True, "prefix": "p"}),
     ("parse", {"field": "a", "format": "csv", "columns": ["c", "d"], "on_conflict": "keep", "types": "auto"}),
@@ -98,7 +103,7 @@ def test_any_record_is_shaped_or_rejected_with_a_reason_and_batches_do_not_matte
         singles = [outcome(alone, copy.deepcopy(record), now) for record in given_]
         assert same(done.records, [made for single, _ in singles for made in single])
         assert [(bad.reason, bad.detail) for bad in done.rejects] == [bad for _, b in singles for bad in b]
-        assert all(bad.reason.startswith((f"{name}:", "expr:", "timestamp:")) for bad in done.rejects)
+        assert all(bad.reason.startswith((f"{name}:", "expr:", "timestamp:", "key:")) for bad in done.rejects)
         assert all(any(same(bad.record, was) for was in given_) for bad in done.rejects)
         for record in done.records:
             assert {key: record.get(key) for key in METADATA} == METADATA
