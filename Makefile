@@ -70,7 +70,7 @@ uninstall:
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --extra frames --group dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --extra frames --extra analytics --group dev pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf .venv build *.egg-info

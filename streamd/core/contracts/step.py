@@ -13,6 +13,7 @@ from streamd.core.hold import Hold, hold
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
+from streamd.core.upstream import Upstream
 
 C = TypeVar("C", bound=Settings)
 """The settings of the step."""
@@ -245,6 +246,8 @@ class StepContext:
     of each earlier step); None if they are unknown."""
     counters: Counters = field(default_factory=Counters, compare=False)
     """The step's counters. They go on if a reload makes a new step."""
+    upstream: Upstream = field(default_factory=Upstream, compare=False)
+    """The sources of the pipeline: frames that wait in their buffers, and losses."""
 
     def hold(self) -> Hold | None:
         """Called in `process`: hold the frames of the current records; None if no source waits for them.

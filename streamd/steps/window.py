@@ -1,0 +1,248 @@
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from streamd.core.batch import METADATA_KEYS, PEER, RECEIVED_AT, Record
+from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
+from streamd.core.errors import BadData, ConfigError
+from streamd.core.field_names import refuse_unknown
+from streamd.core.now import Now
+from streamd.core.peer import Peer
+from streamd.core.record_key import RecordKey
+from streamd.windows.aggregates import Aggregates
+from streamd.windows.keyed import Closed
+from streamd.windows.language import parse
+from streamd.windows.losses import Losses
+from streamd.windows.moments import text_of
+from streamd.windows.options import DEFAULT_MAX_FUTURE_S, WindowSettings, microseconds, new_kind
+from streamd.windows.rows import KeyedRows, Reader, keys_of_columns, keys_of_records, received_texts
+from streamd.windows.timelines import CLOCKS
+from streamd.windows.windows import OVERFLOW, Windows
+
+MOST_RESULTS = 4096
+"""About the most results of one tick; the next tick follows at once."""
+LOOK_AGAIN_S = 0.5
+"""Time between two looks at buffers that are not empty while a timeline may be idle."""
+START, END, FINAL, COMPLETE = "window_start", "window_end", "final", "complete"
+
+
+class Window(Step["Window.Config"]):
+    """Aggregates the records of each key over windows of time.
+
+    The result of a window has the fields of the key, `window_start`, `window_end`, the aggregates, `final`
+    (false in early results) and `complete` (false if records of the window may be missing).
+
+    A window includes its start and not its end; windows are aligned to 1970-01-01T00:00:00Z. It closes when
+    the watermark reaches its end: the greatest time so far minus `watermark_delay`. The watermark advances
+    record by record, so neither batches nor restarts change a result.
+    """
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "late": "records whose windows were all closed, rejected or filtered as `late` says",
+        "late_partial": "records that some of their sliding windows, closed before, do not include",
+        "late_updates": "late records by which closed windows were made again (late = update)",
+        "overflow": "records of keys beyond max_keys, which share the key *",
+        "windows": "windows that were closed",
+    }
+
+    class Config(WindowSettings):
+        """The windows, their clock and their aggregates."""
+
+    def __init__(self, config: Config, context: StepContext) -> None:
+        super().__init__(config, context)
+        self._key = RecordKey(config.key, context.fields, exact=True) if config.key else None
+        self._key_columns = _plain_names(config.key)
+        aggregates = {}
+        for name, text in config.aggregate.items():
+            try:
+                aggregates[name] = parse(text)
+            except ValueError as error:
+                raise ConfigError(str(error), ("aggregate", name)) from None
+            if (field := aggregates[name].field) is not None:
+                refuse_unknown([field], context.fields, "aggregate", name)
+        if config.time is not None:
+            refuse_unknown([config.time], context.fields, "time")
+        self._aggregates = Aggregates(aggregates)
+        self._names = self._result_names()
+        max_future_s = DEFAULT_MAX_FUTURE_S if config.max_future is None else config.max_future
+        self._reader = Reader(config.time, microseconds(max_future_s), self._aggregates)
+        self._early_due: float | None = None
+        self._early_due_wall_s = 0.0
+        self._look_at = 0.0
+        self._begin()
+
+    def _result_names(self) -> frozenset[str]:
+        names = [START, END, FINAL, COMPLETE, *(self._key.names if self._key is not None else ())]
+        for name in self._key.names if self._key is not None else ():
+            if names.count(name) > 1:
+                raise ConfigError(f"{name!r} is the name of a field of the result already", ("key",))
+        for name in self.config.aggregate:
+            if name in names:
+                raise ConfigError(
+                    f"{name!r} is the name of another field of the result: choose another name",
+                    ("aggregate", name),
+                )
+        return frozenset([*names, *self.config.aggregate])
+
+    def _begin(self) -> None:
+        config = self.config
+        kind = new_kind(config, self._aggregates)
+        clock = CLOCKS[config.watermark_by](
+            kind, microseconds(config.watermark_delay or 0.0), config.idle_timeout
+        )
+        self._losses = Losses(self.context.upstream)
+        self._windows = Windows(kind, clock, self._aggregates, self._losses, config.max_keys)
+        self._early_due = None
+
+    def open(self) -> None:
+        self._begin()
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        def column(name: str) -> list[Any]:
+            return [record.get(name) for record in records]
+
+        if self._key is None:
+            keys: Sequence[Any] = list(repeat("", len(records)))
+        elif self._key_columns:
+            keys = keys_of_columns(self._key, [column(name) for name in self._key_columns])
+        else:
+            keys = keys_of_records(self._key, records)
+        received = received_texts(column(RECEIVED_AT), now.wall_s)
+        rows = self._reader.read(column, keys, received, len(records))
+        senders = None if self.config.watermark_by == "key" else _senders(column(PEER), rows)
+        return self._finish(rows, senders, records, now)
+
+    def _finish(
+        self, rows: KeyedRows, senders: list[str] | None, records: list[Record], now: Now
+    ) -> Processed:
+        windows = self._windows
+        self._losses.look(now.wall_s)
+        closed = windows.add(rows, senders, now.mono_s)
+        done = Processed([self._result(window, records[place]) for place, window in closed])
+        done.emitted = len(done.records)
+        bad = {place: BadRecord(records[place], one.reason, one.detail) for place, one in rows.bad.items()}
+        for place, moment_us, watermark_us in windows.late:
+            if self.config.late == "drop":
+                done.filtered += 1
+                continue
+            detail = f"{text_of(moment_us)} is before the watermark {text_of(watermark_us)}"
+            bad[place] = BadRecord(records[place], "window:late", detail)
+        done.rejects = [bad[place] for place in sorted(bad)]
+        done.absorbed = len(records) - len(bad) - done.filtered
+        if self.config.early is not None and done.absorbed and self._early_due is None:
+            self._set_early(now, self.config.early)
+        self._count(len(windows.late), len(closed))
+        return done
+
+    def _count(self, late: int, closed: int) -> None:
+        windows = self._windows
+        for name, count in (
+            ("late", late),
+            ("late_partial", windows.partly_late),
+            ("late_updates", windows.updated),
+            ("overflow", windows.overflowed),
+            ("windows", closed),
+        ):
+            if count:
+                self.context.counters.add(name, count)
+        windows.late.clear()
+        windows.partly_late = windows.updated = windows.overflowed = 0
+
+    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
+        done = self.process([record], now)
+        for bad in done.rejects:
+            raise BadData(bad.reason, bad.detail)
+        return done.records or DROP
+
+    def _result(self, window: Closed, closing: Record | None) -> Record:
+        """The record of a window, with the metadata of the record that closed it."""
+        keyed = window.keyed
+        record: Record = {}
+        if keyed.key == OVERFLOW and self._key is not None:
+            record.update(zip(self._key.names, repeat("*")))
+        elif self._key is not None:
+            record.update(self._key.values(keyed.key))
+        record[START] = text_of(window.start_us)
+        record[END] = text_of(window.end_us)
+        record.update(self._aggregates.results(window.states))
+        record[FINAL] = window.final
+        record[COMPLETE] = self._losses.spare(window.start_us, window.end_us, window.losses)
+        if closing is not None:
+            record.update({name: closing[name] for name in METADATA_KEYS if name in closing})
+        return record
+
+    def next_deadline(self) -> float | None:
+        due = self._windows.clock.next_due()
+        if due is not None:
+            due = max(due, self._look_at)
+        if self._early_due is None:
+            return due
+        return self._early_due if due is None else min(due, self._early_due)
+
+    def tick(self, now: Now) -> Processed:
+        windows = self._windows
+        self._losses.look(now.wall_s)
+        found: list[Closed] = []
+        due = windows.clock.next_due()
+        if due is not None and max(due, self._look_at) <= now.mono_s:
+            if self.context.upstream.waiting():
+                self._look_at = now.mono_s + LOOK_AGAIN_S
+            else:
+                while len(found) < MOST_RESULTS and (closed := windows.clock.idle(now.mono_s)) is not None:
+                    found += closed
+        if found:
+            self.context.counters.add("windows", len(found))
+        if self._early_due is not None and self.config.early is not None and self._early_due <= now.mono_s:
+            early = windows.early()
+            found += early
+            self._early_due = None
+            if early:
+                self._set_early(now, self.config.early)
+        return Processed([self._result(window, None) for window in found])
+
+    def _set_early(self, now: Now, in_s: float) -> None:
+        self._early_due, self._early_due_wall_s = now.mono_s + in_s, now.wall_s + in_s
+
+    def snapshot(self) -> bytes | None:
+        if not self._windows.keys:
+            return None
+        early = None if self._early_due is None else self._early_due_wall_s
+        return msgspec.msgpack.encode(("window", early, self._windows.dump()))
+
+    def restore(self, state: bytes, now: Now) -> None:
+        _, early, windows = msgspec.msgpack.decode(state, type=_State)
+        self._windows.load(windows, now.mono_s)
+        if early is not None and self.config.early is not None:
+            self._set_early(now, max(early - now.wall_s, 0.0))
+
+    def fields_after(self) -> frozenset[str] | None:
+        return self._names
+
+
+_State = tuple[Literal["window"], float | None, list[Any]]
+"""When early results are due (wall clock), and the windows."""
+
+
+def _plain_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """The names if all expressions are names of fields; else empty."""
+    return tuple(texts) if all(text.isidentifier() and text.lower() not in _WORDS for text in texts) else ()
+
+
+_WORDS = frozenset({"true", "false", "none", "null", "and", "or", "not", "in", "is", "if", "else", "lambda"})
+"""Words of the language of expressions."""
+
+
+def _senders(peers: Sequence[Any], rows: KeyedRows) -> list[str]:
+    """The sender of each row: the host of the peer, or the peer if it has none."""
+    hosts: dict[Any, str] = {}
+    found = []
+    for place in rows.places:
+        peer = peers[place]
+        host = hosts.get(peer)
+        if host is None:
+            text = peer if isinstance(peer, str) else ""
+            host = hosts[peer] = Peer(text).host or text
+        found.append(host)
+    return found

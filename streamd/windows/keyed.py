@@ -1,0 +1,125 @@
+"""The open windows of one key, and the contract of the kinds of windows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from streamd.core.record_key import Key
+from streamd.windows.aggregates import States
+from streamd.windows.moments import ALWAYS, NEVER
+
+if TYPE_CHECKING:
+    from streamd.windows.timelines import Timeline
+
+Range = tuple[Any, Any]
+_NOWHERE: tuple[Range, Range] = (("", ""), (0, 0))
+"""No text and no number is in these ranges."""
+
+
+class Bucket:
+    """KeyedRows that share their windows: a pane, or a session with its first and last time."""
+
+    __slots__ = ("count", "first", "last", "losses", "rows", "shown", "states")
+
+    def __init__(self, states: States, losses: int) -> None:
+        self.states = states
+        self.rows: list[Any] = []
+        """KeyedRows that are not folded into `states` yet."""
+        self.count = 0
+        """Number of folded rows."""
+        self.shown = 0
+        """Number of rows when an early result was last made."""
+        self.losses = losses
+        self.first = ALWAYS
+        self.last = NEVER
+
+
+class Keyed:
+    """A key with its open windows."""
+
+    __slots__ = (
+        "append",
+        "buckets",
+        "expected_us",
+        "fast",
+        "is_queued",
+        "key",
+        "next_us",
+        "number",
+        "seen_s",
+        "senders",
+        "watermark_us",
+    )  # fmt: skip
+
+    def __init__(self, key: Key, number: int) -> None:
+        self.key = key
+        self.number = number
+        """Keys are numbered in the order in which they came."""
+        self.buckets: dict[int, Bucket] = {}
+        """Panes by their number, or sessions by their first time."""
+        self.watermark_us = NEVER
+        """All windows that end up to here are closed."""
+        self.next_us = ALWAYS
+        """The watermark at which a window closes, or a closed one is forgotten."""
+        self.expected_us = ALWAYS
+        """The `next_us` that shared timelines know."""
+        self.senders: list[Timeline] = []
+        self.seen_s = 0.0
+        """When the last record came (monotonic)."""
+        self.is_queued = False
+        """Whether the key is in the queue of timelines that may fall idle."""
+        self.fast: tuple[Range, Range] = _NOWHERE
+        """Range of times, as text and in microseconds, in which a record belongs to the newest window, makes
+        no other window late and closes none, so that `append` is all that has to be done."""
+        self.append: Callable[[Any], None] = self._append
+
+    def _append(self, row: Any) -> None:
+        raise AssertionError(row)
+
+    def slow(self) -> None:
+        """Let the next record take the long way."""
+        self.fast = _NOWHERE
+
+
+class Closed(NamedTuple):
+    """A window with its result."""
+
+    keyed: Keyed
+    start_us: int
+    end_us: int
+    states: States
+    losses: int
+    """The losses that were seen before its oldest bucket."""
+    final: bool = True
+
+
+TAKEN, LATE, PARTLY_LATE, UPDATED = range(4)
+"""What `Kind.put` did."""
+
+
+class Kind(ABC):
+    """Tumbling and sliding windows, or sessions."""
+
+    @abstractmethod
+    def put(self, keyed: Keyed, moment_us: int, row: Any, losses: int) -> int:
+        """Add a row to its windows, and set `next_us`. All windows up to `watermark_us` are closed."""
+
+    @abstractmethod
+    def updated(self, keyed: Keyed, moment_us: int) -> list[Closed]:
+        """The closed windows that a row at this time has changed, after `put` has returned `UPDATED`."""
+
+    @abstractmethod
+    def close(self, keyed: Keyed, watermark_us: int) -> list[Closed]:
+        """Advance the watermark of the key: the windows that are closed now, in order."""
+
+    @abstractmethod
+    def early(self, keyed: Keyed) -> list[Closed]:
+        """The open windows that have changed since they were last shown."""
+
+    @abstractmethod
+    def newest_end(self, keyed: Keyed) -> int:
+        """The end of the newest window with rows; NEVER without one."""
+
+    def hurry(self, keyed: Keyed) -> None:
+        """Set `fast` if it is possible, after `close`. It depends only on the buckets and the watermark."""
+        keyed.slow()

@@ -1,0 +1,202 @@
+"""Reads the columns that windows need: keys, times and rows. Finds the records that have none."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Any
+
+from streamd.core.errors import BadData
+from streamd.core.json_rules import INT_MAX, INT_MIN
+from streamd.core.record_key import MAX_EXACT_BYTES, Key, RecordKey
+from streamd.core.timestamp import all_canonical, from_epoch
+from streamd.windows.aggregates import Aggregates
+from streamd.windows.moments import NEVER, US, moment, of_canonical, text_of
+
+FIRST_YEAR, LAST_YEAR = "0100", "9900"
+"""Earlier and later times are rejected, so that the bounds of their windows are in the years 0001 to 9999."""
+_FIRST_US, _LAST_US = (moment(f"{year}-01-01T00:00:00Z") for year in (FIRST_YEAR, LAST_YEAR))
+_NUMBERS = frozenset({int, float})
+_NULL = type(None)
+
+Column = Callable[[str], Sequence[Any]]
+"""The values of a field, one for each record; None for a record without it."""
+
+
+@dataclass(slots=True)
+class KeyedRows:
+    """The good records of a batch, in order."""
+
+    keys: Sequence[Key]
+    moments: Sequence[Any]
+    """The times: canonical texts if `is_text`, else microseconds."""
+    is_text: bool
+    rows: Sequence[Any]
+    """What the aggregates keeps of each record."""
+    places: Sequence[int]
+    """The index of each record in the batch."""
+    bad: dict[int, BadData] = field(default_factory=dict)
+    """The records that are rejected, by their index."""
+
+    @property
+    def moments_us(self) -> Sequence[int]:
+        """The times in microseconds."""
+        return list(map(of_canonical, self.moments)) if self.is_text else self.moments
+
+
+class Reader:
+    """Reads the rows of a aggregates. `time` is the field with the time; None: the time of receipt."""
+
+    def __init__(self, time: str | None, max_future_us: int, aggregates: Aggregates) -> None:
+        self._time = time
+        self._max_future_us = max_future_us
+        self._aggregates = aggregates
+
+    def read(
+        self, column: Column, keys: Sequence[Key | BadData], received: Sequence[str], count: int
+    ) -> KeyedRows:
+        """The rows of `count` records, with their keys and their times of receipt."""
+        bad: dict[int, BadData] = {}
+        good_keys = self._good(keys, bad)
+        moments, is_text = (received, True) if self._time is None else _moments(column(self._time), bad)
+        if self._time is not None:
+            _find_future(moments, received, self._max_future_us, bad, is_text=is_text)
+        columns = [column(name) for name in self._aggregates.fields]
+        for name, values, takes in zip(self._aggregates.fields, columns, self._aggregates.takes, strict=True):
+            _check(name, values, takes, bad)
+        if self._aggregates.is_timed and is_text:
+            moments, is_text = list(map(of_canonical, moments)), False
+        rows: Sequence[Any]
+        if self._aggregates.is_plain:
+            rows = columns[0] if columns else [None] * count
+        else:
+            rows = list(zip(*((moments,) if self._aggregates.is_timed else ()), *columns, strict=True))
+        if not bad:
+            return KeyedRows(good_keys, moments, is_text, rows, range(count))
+        good = [index not in bad for index in range(count)]
+        chosen = [list(compress(one, good)) for one in (good_keys, moments, rows)]
+        return KeyedRows(chosen[0], chosen[1], is_text, chosen[2], list(compress(range(count), good)), bad)
+
+    @staticmethod
+    def _good(keys: Sequence[Key | BadData], bad: dict[int, BadData]) -> Sequence[Any]:
+        if BadData in set(map(type, keys)):
+            bad.update({index: key for index, key in enumerate(keys) if isinstance(key, BadData)})
+        return keys
+
+
+def keys_of_columns(key: RecordKey, columns: Sequence[Sequence[Any]]) -> Sequence[Key | BadData]:
+    """The key of each record, from the columns of its fields."""
+    if len(columns) == 1:
+        values = columns[0]
+        if set(map(type, values)) == {str}:
+            longest = max(map(len, values))
+            if longest <= MAX_EXACT_BYTES and "".join(values).isascii():
+                return values
+    return [_made(key.of_values, row) for row in zip(*columns, strict=True)]
+
+
+def keys_of_records(key: RecordKey, records: Sequence[Any]) -> Sequence[Key | BadData]:
+    """The key of each record."""
+    return [_made(key.of, record) for record in records]
+
+
+def _made(make: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return make(value)
+    except BadData as bad:
+        return bad
+
+
+def _moments(values: Sequence[Any], bad: dict[int, BadData]) -> tuple[Sequence[Any], bool]:
+    """The times as canonical texts (True) or in microseconds (False)."""
+    kinds = set(map(type, values))
+    if kinds == {str} and all_canonical(values if isinstance(values, list) else list(values)):
+        if min(values) >= FIRST_YEAR and max(values) < LAST_YEAR:
+            return values, True
+    elif kinds <= _NUMBERS:
+        try:
+            moments = [round(value * US) for value in values]
+            if not moments or (min(moments) >= _FIRST_US and max(moments) < _LAST_US):
+                return moments, False
+        except (ValueError, OverflowError):
+            pass  # not finite
+    moments = []
+    for index, value in enumerate(values):
+        at, fault = NEVER, f"outside the years {FIRST_YEAR} to {LAST_YEAR}"
+        try:
+            at = moment(value)
+        except BadData as error:
+            fault = "no time" if value is None else error.detail
+        if not _FIRST_US <= at < _LAST_US:
+            bad.setdefault(index, BadData("window:time", fault))
+        moments.append(at)
+    return moments, False
+
+
+def _find_future(
+    moments: Sequence[Any],
+    received: Sequence[str],
+    max_future_us: int,
+    bad: dict[int, BadData],
+    *,
+    is_text: bool,
+) -> None:
+    """Reject the times that are later than the receipt by more than `max_future_us`."""
+    if not moments:
+        return
+    first = of_canonical(min(received)) + max_future_us
+    if max(moments) <= (text_of(first) if is_text else first):
+        return
+    for index, (at, received_at) in enumerate(zip(moments, received, strict=True)):
+        at_us = of_canonical(at) if is_text else at
+        ahead_us = at_us - of_canonical(received_at)
+        if ahead_us > max_future_us:
+            detail = f"{text_of(at_us)} is {ahead_us / US:.6g} s after the receipt"
+            bad.setdefault(index, BadData("window:future", detail))
+
+
+def _check(name: str, values: Sequence[Any], takes: frozenset[type] | None, bad: dict[int, BadData]) -> None:
+    """Reject the values that the aggregates of the field do not take."""
+    if takes is None:
+        return
+    kinds = set(map(type, values))
+    if (
+        not kinds
+        or (kinds == {float} and math.isfinite(sum(values)))
+        or (kinds == {int} and min(values) >= INT_MIN and max(values) <= INT_MAX)
+        or (kinds == {str} and str in takes and "".join(values).isascii())
+    ):
+        return
+    for index, value in enumerate(values):
+        if value is not None and (fault := _fault(value, takes)):
+            bad.setdefault(index, BadData("window:value", f"{name}: {fault}"))
+
+
+def _fault(value: Any, takes: frozenset[type]) -> str:
+    """Why a value is not taken; empty if it is."""
+    kind = type(value)
+    if kind not in takes:
+        return f"expected {'a number' if str not in takes else 'a single value'}, got {kind.__name__}"
+    if kind is float and not math.isfinite(value):
+        return f"{value} is not finite"
+    if kind is int and not INT_MIN <= value <= INT_MAX:
+        return "an integer beyond 64 bits"
+    if kind is str and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "half of a surrogate pair"
+    return ""
+
+
+def received_texts(values: Sequence[Any], wall_s: float) -> Sequence[str]:
+    """Times of receipt as canonical texts; records without one were received at `wall_s`."""
+    if all_canonical(values if isinstance(values, list) else list(values)):
+        return values
+    texts = []
+    for value in values:
+        try:
+            texts.append(text_of(moment(value)))
+        except BadData:
+            texts.append(from_epoch(wall_s))
+    return texts
