@@ -212,7 +212,8 @@ def _report(
     records = sum(connection.sent_records for connection in connections)
     size_bytes = sum(connection.sent_bytes for connection in connections)
     rate = records / seconds if seconds else 0.0
-    sent = f"{records:,} records ({size_bytes:,} bytes) in {seconds:.2f} s, {rate:,.0f}/s"
+    count = f"{records:,} record{'s' if records != 1 else ''}"
+    sent = f"{count} ({size_bytes:,} bytes) in {seconds:.2f} s, {rate:,.0f}/s"
     if trouble:
         print(f"streamd: {trouble}; sent {sent}", file=sys.stderr)
     if options.json:

@@ -18,7 +18,7 @@ from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
-from streamd.core.text_values import by_look, of_type
+from streamd.core.text_values import by_look, of_schema
 
 csv.field_size_limit(sys.maxsize)  # `max_frame` bounds a value; Python's own limit is 128 KiB
 
@@ -329,14 +329,7 @@ class Csv(Codec["Csv.Config"]):
             raise BadData("csv:fields", f"{len(values)} values for {len(names)} fields")
         record: Record = dict(zip(names, values, strict=True))
         if self.schema is not None:
-            for name, field in self.schema.fields.items():
-                text = record.get(name)
-                if text is not None and (not text or field.type not in ("str", "timestamp")):
-                    try:
-                        record[name] = of_type(text, field.type)
-                    except BadData as bad:
-                        raise BadData(bad.reason, f"{name}: {bad.detail}") from None
-            return self.schema.check(record)
+            return of_schema(record, self.schema)
         if self.config.types == "auto":
             return {name: by_look(text) for name, text in record.items()}
         return record

@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
+from streamd.core.batch import Record
 from streamd.core.errors import BadData
 from streamd.core.json_rules import INT_MAX, INT_MIN, check_rules, decode_object
-from streamd.core.schema import FieldType
+from streamd.core.schema import FieldType, Schema
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -43,6 +44,21 @@ def of_type(text: str, kind: FieldType) -> Any:
         check_rules(record)
         return record["value"]
     return text
+
+
+def of_schema(record: Record, schema: Schema) -> Record:
+    """A record of the schema from a record of texts; its fields that the schema does not declare stay texts.
+
+    Raises `BadData` with the name of the field in the detail.
+    """
+    for name, field in schema.fields.items():
+        text = record.get(name)
+        if text is not None and (not text or field.type not in ("str", "timestamp")):
+            try:
+                record[name] = of_type(text, field.type)
+            except BadData as bad:
+                raise BadData(bad.reason, f"{name}: {bad.detail}") from None
+    return schema.check(record)
 
 
 def by_look(text: str) -> Any:

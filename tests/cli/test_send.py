@@ -155,7 +155,7 @@ def test_a_line_no_datagram_can_hold_is_refused_with_its_size(
     assert main(["send", str(file), "--protocol=udp", *to(datagrams)]) == 1
     printed = capsys.readouterr()
     assert "a record of 65508 bytes does not fit into a datagram" in printed.err
-    assert "sent 1 records" in printed.err
+    assert "sent 1 record (" in printed.err
     assert datagrams.recv(100) == b"fits"
 
 

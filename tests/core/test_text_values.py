@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.core.errors import BadData
-from streamd.core.text_values import by_look, of_type
+from streamd.core.schema import FieldSettings, Schema
+from streamd.core.text_values import by_look, of_schema, of_type
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,45 @@ def test_no_text_is_a_fault(text: str) -> None:
             of_type(text, kind)
         except BadData as bad:
             assert ":" in bad.reason  # noqa: PT017 - other exceptions are what would fail
+
+
+SCHEMA = Schema(
+    "reading",
+    {
+        "sensor": FieldSettings(type="str"),
+        "ts": FieldSettings(type="timestamp", required=False),
+        "value": FieldSettings(type="float", required=False),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (
+            {"sensor": "7", "ts": "2026-01-31T08:00:00Z", "value": "21", "site": "1"},
+            {"sensor": "7", "ts": "2026-01-31T08:00:00.000000Z", "value": 21.0, "site": "1"},
+        ),
+        ({"sensor": "a", "ts": "", "value": ""}, {"sensor": "a", "ts": None, "value": None}),
+        ({"sensor": "a"}, {"sensor": "a", "ts": None, "value": None}),
+    ],
+)
+def test_a_record_of_texts_becomes_one_of_the_schema(record: Any, expected: dict[str, Any]) -> None:
+    found = of_schema(record, SCHEMA)
+    assert found == expected
+    assert type(found["value"]) is type(expected["value"])
+
+
+@pytest.mark.parametrize(
+    ("record", "reason", "field"),
+    [
+        ({"sensor": "a", "value": "x"}, "schema:type", "value: "),
+        ({"sensor": ""}, "schema:required", "sensor: "),
+        ({"sensor": "a", "ts": "today"}, "timestamp:syntax", "ts: "),
+    ],
+)
+def test_a_text_that_does_not_fit_is_rejected_with_its_field(record: Any, reason: str, field: str) -> None:
+    with pytest.raises(BadData) as refused:
+        of_schema(record, SCHEMA)
+    assert refused.value.reason == reason
+    assert refused.value.detail.startswith(field)
