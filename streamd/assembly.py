@@ -8,6 +8,7 @@ from streamd import components, registry
 from streamd.config import Loaded, groups
 from streamd.core.books import Books
 from streamd.core.contracts import AnyCodec, AnySink, AnySource, Sockets, SourceContext
+from streamd.core.counters import Counters
 from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
@@ -46,10 +47,10 @@ def assemble(
     dead_letters: DeadLetterStore,
     shared: Shared,
     clock: Callable[[], Now],
-    sockets: Sockets,
+    sockets: Sockets | None,
     before: tuple[Loaded, Assembly] | None = None,
 ) -> Assembly:
-    """Make every component and connect them.
+    """Make every component and connect them. Without `sockets` no source is made.
 
     With `before`, a running component that would be made the same again is reused: sinks with their buffers,
     steps with their state, listeners with their sockets, connections and queues. `before` is not changed.
@@ -70,26 +71,10 @@ def assemble(
             else Delivery(name, made.sinks[name], sink.batch, sink.buffer, books, clock)
         )
     for name, source in config.sources.items():
-        cls: type[AnySource] = registry.load("sources", source.type)
         book = books.source(name)
-        context = parts.contexts[name] = SourceContext(
-            name,
-            book.counters,
-            made.framers.get(name),
-            loaded.base_dir,
-            loaded.state_dir,
-            sockets,
-            files=_files(cls, name, source, loaded),
-            needs_first=made.codecs[name].needs_first,
-            configured=frozenset(config.sources),
-        )
         parts.settings[name] = source
-        running = was.sources.get(name)
-        parts.sources[name] = (
-            running
-            if running is not None and type(running) is cls and running.can_become(source)
-            else cls(source, context)
-        )
+        if sockets is not None:
+            _make_source(name, loaded, made, parts, was, book.counters, sockets)
         parts.intakes[name] = was.intakes.get(name) or Intake(source.buffer, source.when_full, book, clock)
     pipelines = parts.pipelines = {
         name: _pipeline(name, loaded, made, parts, books, dead_letters, clock, was)
@@ -137,6 +122,36 @@ def assemble(
             meter=was.workers[name].meter if name in was.workers else None,
         )
     return parts
+
+
+def _make_source(
+    name: str,
+    loaded: Loaded,
+    made: components.Components,
+    parts: Assembly,
+    was: Assembly,
+    counters: Counters,
+    sockets: Sockets,
+) -> None:
+    source = loaded.config.sources[name]
+    cls: type[AnySource] = registry.load("sources", source.type)
+    context = parts.contexts[name] = SourceContext(
+        name,
+        counters,
+        made.framers.get(name),
+        loaded.base_dir,
+        loaded.state_dir,
+        sockets,
+        files=_files(cls, name, source, loaded),
+        needs_first=made.codecs[name].needs_first,
+        configured=frozenset(loaded.config.sources),
+    )
+    running = was.sources.get(name)
+    parts.sources[name] = (
+        running
+        if running is not None and type(running) is cls and running.can_become(source)
+        else cls(source, context)
+    )
 
 
 def _same(one: AnyCodec, other: AnyCodec) -> bool:

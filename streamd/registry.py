@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
@@ -28,7 +29,14 @@ def names(kind: str) -> list[str]:
     """Every type of `kind` that a configuration can name."""
     package = importlib.import_module(f"streamd.{kind}")
     own = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
-    return sorted({*own, *(point.name for point in entry_points(group=f"streamd.{kind}"))})
+    return sorted({*own, *_names_of_packages(kind, tuple(sys.path))})
+
+
+@cache
+def _names_of_packages(kind: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The types that other packages bring. One search takes 15 ms."""
+    del path  # only another path can have other packages
+    return tuple(point.name for point in entry_points(group=f"streamd.{kind}"))
 
 
 @cache

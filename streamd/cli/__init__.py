@@ -31,14 +31,15 @@ COMMANDS = {
     "doctor": "find settings of this host that harm a configuration, with commands to correct them",
     "logs": "format the daemon's log for people, and filter it",
     "try": "send a sample through a configuration, without a daemon",
+    "test": "run the tests of a configuration, without a daemon",
     "send": "send a file, standard input or a generated stream",
     "bench": "measure the daemon's speed on this machine",
     "install-service": "write the systemd units that run streamd as a service",
     "uninstall-service": "remove the files that install-service wrote",
 }
 
-_TAKE_A_CONFIGURATION = frozenset({"run", "check", "status", "reload", "doctor"})
-_TEXTS = frozenset({"sql", "where", "field", "event", "reason"})
+_TAKE_A_CONFIGURATION = frozenset({"run", "check", "test", "status", "reload", "doctor"})
+_TEXTS = frozenset({"sql", "where", "field", "event", "reason", "only"})
 """Options that are no paths, so they may begin with `~` or `$`."""
 
 CONFIG_HELP = "default: $STREAMD_CONFIG, else config/streamd.toml, else /etc/streamd/streamd.toml"

@@ -9,6 +9,11 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "streamd check --offline --config /etc/streamd/streamd.toml",
     ),
     "try": ("streamd try --config config/streamd.toml --source lines < sample.txt",),
+    "test": (
+        "streamd test config/streamd.toml",
+        "streamd test --only 'a gap*' --update",
+        "streamd test --junit results.xml",
+    ),
     "schema": ("streamd schema sources.udp", "streamd schema steps.python"),
     "status": ("streamd status", "streamd status --watch", "streamd status --json | jq .sources"),
     "reload": ("streamd reload --dry-run", "streamd reload"),

@@ -8,11 +8,11 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from streamd.cli import CONFIG_HELP
+from streamd.cli._own_output import own_output
 from streamd.cli._table import escape_json, text_of
 from streamd.core.errors import ConfigError
 from streamd.core.printable import escape
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
     if sys.stdin is None or sys.stdin.isatty():
         raise ConfigError("nothing to try: give a sample on standard input: streamd try < sample.ndjson")
     logs.configure("warning", loaded.config.log.format)
-    with _own_output() as out, tempfile.TemporaryDirectory(prefix="streamd-try-") as folder:
+    with own_output() as out, tempfile.TemporaryDirectory(prefix="streamd-try-") as folder:
         trial = Trial(loaded, source, pipelines, Path(folder))
         sums: Counter[str] = Counter()
 
@@ -86,23 +86,6 @@ def _chosen(loaded: "Loaded", source: str | None, pipeline: str | None) -> tuple
         raise ConfigError(f"{where} {source!r}: there are {', '.join(sources)}")
     readers = [name for name, settings in pipelines.items() if source in settings.sources]
     return source, readers if pipeline is None else [pipeline]
-
-
-@contextmanager
-def _own_output() -> Iterator[TextIO]:
-    """Reserve standard output for the report. Output of steps goes to standard error."""
-    sys.stdout.flush()
-    fd = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with os.fdopen(
-            fd, "w", encoding=sys.stdout.encoding, errors="backslashreplace", closefd=False
-        ) as out:
-            yield out
-    finally:
-        sys.stdout.flush()
-        os.dup2(fd, 1)
-        os.close(fd)
 
 
 def _chunks() -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from streamd import registry
+from streamd.config.cases import Case
 from streamd.config.tables import Config
 from streamd.config.validation import NESTED, class_of
 from streamd.core.schema import FieldSettings
@@ -13,6 +14,13 @@ def json_schema() -> dict[str, Any]:
     schema = Config.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     definitions["FieldSettings"] = FieldSettings.model_json_schema()
+    case = Case.model_json_schema(by_alias=True)
+    definitions |= case.pop("$defs")
+    definitions["Case"] = case
+    description = "what inputs lead to, for `streamd test`"
+    schema["properties"]["tests"] = {
+        "type": "array", "items": {"$ref": "#/$defs/Case"}, "description": description,
+    }  # fmt: skip
     for kind in registry.KINDS:
         references = []
         for name in registry.names(kind):

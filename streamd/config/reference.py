@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from streamd import registry
+from streamd.config.cases import Case, Expectation, ExpectedReject, ExpectedSink, Input
 from streamd.config.problems import did_you_mean, quoted
 from streamd.config.tables import Config, PipelineSettings
 from streamd.config.validation import WORDS, class_of
@@ -29,6 +30,15 @@ HEADERS = {
     "pipelines": "[pipelines.example]",
 }
 """The header of a table of each kind in the file."""
+
+_TESTS: tuple[tuple[str, str, type[Settings]], ...] = (
+    ("tests", "[[tests]]", Case),
+    ("tests.inputs", "[[tests.inputs]]", Input),
+    ("tests.expect", "[tests.expect]", Expectation),
+    ("tests.expect.sinks", "[tests.expect.sinks.example]", ExpectedSink),
+    ("tests.expect.rejected", "[[tests.expect.rejected]]", ExpectedReject),
+)
+"""Name, header and class of each table of a test."""
 
 COUNTED_BY = {
     "sources": "source", "framing": "source", "codecs": "source", "steps": "step", "sinks": "sink",
@@ -92,7 +102,7 @@ def sections() -> list[Section]:
             }
             title = f"{WORDS.get(kind, kind)}.{name}"
             found.append(Section(title, HEADERS[kind], _summary(cls), keys, counted))
-    return found
+    return found + [Section(name, header, _summary(model), rows(model)) for name, header, model in _TESTS]
 
 
 def rows(model: type[BaseModel], prefix: str = "") -> list[KeyRow]:

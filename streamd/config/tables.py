@@ -57,6 +57,11 @@ class DaemonSettings(Settings):
         gt=0,
         description="longest time that a stop may take to commit the records that were read",
     )
+    tests: Literal["ignore", "require"] = Field(
+        "ignore",
+        description="require: a start and a reload are refused unless the tests of the configuration pass,"
+        " as with `streamd test`",
+    )
 
 
 class LogSettings(Settings):

@@ -23,6 +23,7 @@ from streamd.config.problems import (
     unknown_key,
 )
 from streamd.config.tables import Config, PipelineSettings
+from streamd.config.written import TESTS
 from streamd.core.errors import ConfigError
 from streamd.core.paths import UNNAMEABLE, unexpanded, unnameable
 from streamd.core.schema import FieldSettings
@@ -146,7 +147,7 @@ def _unknown_at_the_top(key: str, value: Any) -> str:
         kinds = [name.partition(".")[0] for name in names if name.partition(".")[2] == key]
         written = " or ".join(f'[{kind}.NAME] with type = "{key}"' for kind in kinds)
         return f"unknown table: write {written}"
-    return unknown_key(key, known)
+    return unknown_key(key, [*known, TESTS])
 
 
 def _schema_field(value: Any, place: Place, problems: list[Problem]) -> FieldSettings | None:

@@ -22,6 +22,9 @@ MOST_FILES = 10_000
 
 FOLDER = "conf.d"
 
+TESTS = "tests"
+"""The key of the tests, which every file may have. They are no part of what the daemon does."""
+
 _KEY = r"'([^']*)'"
 _TUPLE = re.compile(rf"\({_KEY}(?:, {_KEY})*,?\)")
 """A tuple of keys in the errors of `tomllib`."""
@@ -44,6 +47,8 @@ class WrittenConfig:
         self.files: dict[Path, str] = {}
         """The text of each file, the main file first."""
         self.document: dict[str, Any] = {}
+        self.tests: dict[Path, Any] = {}
+        """The value of `tests` in each file that has it. Only `streamd test` checks it."""
         self._owners: dict[Place, Path] = {}
         self._positions: dict[Path, Positions] = {}
         faults: list[str] = []
@@ -63,6 +68,8 @@ class WrittenConfig:
                 faults.append(str(fault))
             else:
                 self.files[file] = text
+                if TESTS in document:
+                    self.tests[file] = document.pop(TESTS)
                 twice += self._add(file, document)
         if faults or twice:
             raise ConfigError("\n".join(faults + twice))

@@ -132,6 +132,11 @@ def new_space(root: Path) -> Space:
     return space
 
 
+def forget_spaces() -> None:
+    """Import all modules again for the steps that are made from now on, as a new process does."""
+    _newest.clear()
+
+
 def use_sources(root: Path, sources: Sources) -> None:
     """Use these sources for the modules of the folder in this process, instead of its files."""
     _newest[root] = Space(root, sources)

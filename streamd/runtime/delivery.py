@@ -85,6 +85,14 @@ class Delivery:
                 await self._await_last_commit(batches)
                 raise
 
+    async def flush(self) -> None:
+        """Write the records in the buffer, for a caller that does not `run`."""
+        while self.buffer.records:
+            batches = self.buffer.take_quietly(self._batcher.most)
+            self._batcher.started(self._clock().mono_s)
+            self.meter.entered += sum(map(len, batches))
+            self._settle(batches, await self._write(batches))
+
     async def _write(self, batches: Sequence[Batch]) -> Written:
         while True:
             self.writing = asyncio.ensure_future(self.sink.write(batches))

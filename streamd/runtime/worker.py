@@ -211,6 +211,25 @@ class Workers:
                 idle.set_result(None)
                 return
 
+    async def work_on(self, feed: Feed) -> None:
+        """Do the next work of the feed up to the sinks' buffers, for a caller that does not `run`.
+
+        If no frames wait, the codec is called: at its deadline, at the end of a connection, else for its end.
+        """
+        now = self._clock()
+        self.meter.begin(now.mono_s)
+        for passage in self._next(feed, now):
+            await _carry(passage)
+        self.meter.end(self._mono_s())
+
+    async def hand_on(self, feed: Feed, frames: Frames, decoded: Decoded) -> None:
+        """Carry the records of `decoded` on as the result of `frames`, for a caller that does not `run`."""
+        now = self._clock()
+        self.meter.begin(now.mono_s)
+        for passage in self._go_on(feed, frames, decoded, now):
+            await _carry(passage)
+        self.meter.end(self._mono_s())
+
     def _ready_feed(self) -> Feed | None:
         """The feed that has its turn, among the feeds with waiting frames."""
         waiting = [feed for feed in self.feeds if feed.buffer.records]

@@ -58,6 +58,31 @@ class TrialOutput:
         """Forget how far the files were read."""
         self._read_bytes.clear()
 
+    def skip_as(self, other: "TrialOutput") -> None:
+        """Skip the content that `other`, which wrote in the same folder before, has skipped."""
+        self._read_bytes = dict(other._read_bytes)  # noqa: SLF001 - of the same class
+
+    def contents(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """All rows or lines that were stored, in order; call it after the sink is closed."""
+        if self.settings.type != "sqlite":
+            return [], self._lines()
+        rows: list[dict[str, Any]] = []
+        table = quote(getattr(self.settings, "table", ""))
+        for path in self._databases():
+            with closing(sqlite3.connect(path)) as connection:
+                connection.row_factory = sqlite3.Row
+                if connection.execute(f"PRAGMA table_info({table})").fetchall():
+                    found = connection.execute(f"SELECT * FROM {table} ORDER BY _rowid_")  # noqa: S608 - quoted
+                    rows += map(dict, found)
+        return rows, []
+
+    def _databases(self) -> list[Path]:
+        return [
+            path
+            for path in sorted(self._folder.glob("*"))
+            if not path.name.endswith(("-wal", "-shm", "-journal")) and path.is_file()
+        ]
+
     def take(self, pipeline: str, count: int) -> TakenRecords:
         """The records that the sink has stored since the last call, at most `count`; deletes their rows."""
         rows = self._rows(count) if self.settings.type == "sqlite" else []
@@ -67,9 +92,7 @@ class TrialOutput:
     def _rows(self, count: int) -> list[dict[str, Any]]:
         name = getattr(self.settings, "table", "")
         newest = f"FROM {quote(name)} LIMIT {count}"
-        for path in sorted(self._folder.glob("*")):
-            if path.name.endswith(("-wal", "-shm", "-journal")) or not path.is_file():
-                continue
+        for path in self._databases():
             with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
                 connection.row_factory = sqlite3.Row
                 if not connection.execute(f"PRAGMA table_info({quote(name)})").fetchall():

@@ -43,6 +43,10 @@ type = "sqlite"
 type = "sqlite"
 table = "readings"
 schema = "reading"
+[[tests]]
+name = "a gap"
+inputs = [{ source = "strict", text = '{"sensor": "s", "value": 1}' }]
+expect = { sinks = { readings = { rows = [{ sensor = "s", value = 1.0 }] } } }
 """
 NOT_EXECUTED = ("run", "bench", "install-service", "uninstall-service")
 """The daemon is one already, the benchmark is slow and has its own test, the units need root."""

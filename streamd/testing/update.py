@@ -1,0 +1,132 @@
+"""Writes the outcome of tests into their files as the expected one. Comments and formats are kept."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.items import AoT, InlineTable, Item
+
+from streamd.config.cases import ExpectedSink
+from streamd.core.errors import ConfigError
+from streamd.testing.files import KEY
+from streamd.testing.outcome import CaseOutcome, SinkOutcome
+from streamd.testing.run import Result
+
+_LINE_CHARACTERS = 100
+
+
+def update(results: Iterable[Result]) -> list[Path]:
+    """Rewrite the expectations of the tests that failed with differences; returns the changed files.
+
+    Only the parts that differ are written. Raises `ConfigError` and OSError.
+    """
+    by_file: dict[Path, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.outcome is not None and (result.differences or not result.located.expect.model_fields_set):
+            by_file[result.located.file].append(result)
+    for file, failed in by_file.items():
+        document = tomlkit.parse(file.read_text("utf-8"))
+        tests = document[KEY]
+        if not isinstance(tests, AoT):
+            raise ConfigError(f"{file}: --update can only change tests that are written as [[{KEY}]]")
+        for result in failed:
+            assert result.outcome is not None  # noqa: S101 - chosen above
+            test = tests[result.located.index]
+            before = "expect" in test
+            _write(test, result, result.outcome)
+            if not before and result.located.index + 1 < len(tests):
+                test.add(tomlkit.nl())
+        _replace(file, tomlkit.dumps(document))
+    return list(by_file)
+
+
+def _replace(file: Path, text: str) -> None:
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, "utf-8")
+    new.chmod(file.stat().st_mode & 0o777)
+    os.replace(new, file)  # noqa: PTH105 - the same as Path.replace
+
+
+def _write(test: Any, result: Result, outcome: CaseOutcome) -> None:
+    was = result.located.expect
+    different = [one.where for one in result.differences]
+    expect = _below(test, "expect", is_super_table=all(where.startswith("sink ") for where in different))
+    for name, sink in outcome.sinks.items():
+        is_first = not was.model_fields_set and not any(sink.count for sink in outcome.sinks.values())
+        if is_first or any(f"{where},".startswith(f"sink {name},") for where in different):
+            _write_sink(expect, name, sink, was.sinks.get(name))
+    if any(where.startswith("dead letter") for where in different):
+        _set(expect, "rejected", [_reject(letter) for letter in outcome.rejected])
+    for key, numbers, given in (
+        ("filtered", outcome.filtered, was.filtered),
+        ("dropped", outcome.dropped, was.dropped),
+    ):
+        if key in different:
+            _set(expect, key, numbers.total() if isinstance(given, int) else dict(+numbers))
+    for path in was.counters:
+        if f"counter {path}" in different:
+            expect["counters"][path] = outcome.counters.get(path, 0)
+
+
+def _reject(letter: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that say where and why; source and detail often change with the data."""
+    return {key: letter[key] for key in ("reason", "stage", "pipeline", "sink", "payload") if key in letter}
+
+
+def _write_sink(expect: Any, name: str, sink: SinkOutcome, was: ExpectedSink | None) -> None:
+    table = _below(_below(expect, "sinks", is_super_table=True), name)
+    if was is not None and was.count is not None:
+        table["count"] = sink.count
+        if was.rows is None and was.lines is None:
+            return
+    as_rows = sink.rows is not None and (was is None or was.lines is None or sink.lines is None)
+    key, other = ("rows", "lines") if as_rows else ("lines", "rows")
+    _set(table, key, _rows(sink, was) if as_rows else list(sink.lines or ()))
+    table.pop(other, None)
+    if not table[key]:
+        table.pop("contains", None)
+
+
+def _below(table: Any, key: str, *, is_super_table: bool = False) -> Any:
+    """The table at a key, which is made if it is missing."""
+    if key not in table:
+        is_inline = isinstance(table, InlineTable)
+        table[key] = tomlkit.inline_table() if is_inline else tomlkit.table(is_super_table)
+    return table[key]
+
+
+def _rows(sink: SinkOutcome, was: ExpectedSink | None) -> list[dict[str, Any]]:
+    """The rows, with metadata only if it was expected."""
+    hidden = set(sink.optional)
+    if was is not None:
+        hidden -= {key for row in was.rows or () for key in row}
+        hidden |= set(was.ignore)
+    rows = sink.rows or ()
+    return [{k: v for k, v in row.items() if v is not None and k not in hidden} for row in rows]
+
+
+def _set(table: Any, key: str, value: Any) -> None:
+    item = _item(value)
+    if isinstance(table.get(key), AoT) and isinstance(value, list):  # [[tests.expect.rejected]]
+        del table[key]
+    table[key] = item
+
+
+def _item(value: Any) -> Item:
+    """The value as TOML. A long list has a line for each element."""
+    if isinstance(value, list):
+        array = tomlkit.array()
+        array.extend([_item(one) for one in value])
+        array.multiline(any(isinstance(one, dict) for one in value) or len(str(value)) > _LINE_CHARACTERS)
+        return array
+    if isinstance(value, Counter | dict):
+        table = tomlkit.inline_table()
+        for key, inner in value.items():
+            if inner is not None:
+                table[key] = _item(inner)
+        return table
+    item: Item = tomlkit.item(value)
+    return item
