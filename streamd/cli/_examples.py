@@ -11,8 +11,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "try": ("streamd try --config config/streamd.toml --source lines < sample.txt",),
     "test": (
         "streamd test config/streamd.toml",
-        "streamd test --only 'a gap*' --update",
-        "streamd test --junit results.xml",
+        "streamd test config/streamd.toml --only 'a gap*' --update",
+        "streamd test config/streamd.toml --junit results.xml",
     ),
     "schema": ("streamd schema sources.udp", "streamd schema steps.python"),
     "status": ("streamd status", "streamd status --watch", "streamd status --json | jq .sources"),

@@ -1,4 +1,7 @@
-"""`streamd try` in a process of its own, as somebody would type it."""
+"""`streamd try` in a process of its own, as somebody would type it.
+
+This is also about `trial/trial.py`, `trial/output.py` and `cli/_own_output.py`.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""A mistake in a configuration fails its test, and the difference says where and how."""
+"""A mistake in a configuration fails its test, and the difference says where and how.
+
+This is also about `testing/outcome.py`.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Wrong tests are refused with the line, the path and a suggestion; a test that asserts nothing is wrong."""
+"""Wrong tests are refused with the line, the path and a suggestion; a test that asserts nothing is wrong.
+
+This is also about `config/cases.py`.
+"""
 
 from pathlib import Path
 
