@@ -26,15 +26,15 @@ _LOOK_EVERY_S = 0.25
 _REST_S = 0.002
 """Pause between two steps, in which waiting writers get the lock."""
 _RETRY_S = 5.0
-_STEP_S, _MOST_STEP_S = 0.005, 0.1
-"""Longest time of one step, while writers wait for the lock. The size of the next step is adapted to it. The
-second one is for a file far above its bound."""
-_OVER_SHARE, _FAR_OVER_SHARE = 1 / 8, 1 / 2
-"""Parts of `max_size` above the bound. From the first on the longest time grows, up to the second: rows come
-faster than short steps delete them, so the bound is more important than the wait of the writers."""
+_STEP_S = 0.005
+"""Longest time of one step, while writers wait for the lock. The size of the next step is adapted to it."""
 _FEWEST_ROWS, _MOST_ROWS = 50, 8192
 _FIRST_ROWS = 500
 _FEWEST_PAGES, _MOST_PAGES = 16, 512
+_FAR_OVER_SHARE, _FAR_ROWS, _FAR_BYTES = 8, 65536, 16 * 2**20
+"""A file more than 1/8 above `max_size` grows faster than short steps shrink it, for example on a busy
+machine. Its steps delete up to this many rows and bytes, however long that takes: the bound is then more
+important than the wait of the writers."""
 _SLACK_SHARE, _MOST_SHARE = 64, 16
 """Divisors of `max_size`. A step aims at 1/64 below the bound, so that not every check finds a few rows to
 delete, and never goes more than 1/16 below it."""
@@ -99,7 +99,6 @@ class Retention:
         self._age = age
         self._clock = clock
         self._rows = _FIRST_ROWS
-        self._step_s = _STEP_S
         self._row_bytes = 0.0
         """Size of a row, as measured in the last step; 0 before the first step."""
         self._pages = _FEWEST_PAGES
@@ -126,7 +125,6 @@ class Retention:
             return await self._delete(database, *too_old) > 0
         file_bytes, free_bytes = await database.sizes_bytes()
         used_bytes = file_bytes - free_bytes
-        self._step_s = longest_step_s(used_bytes, max_bytes)
         if (
             max_bytes is not None
             and used_bytes > max_bytes
@@ -137,8 +135,7 @@ class Retention:
         if database.reclaim and free_bytes and (too_long or free_bytes > file_bytes // _FREE_SHARE):
             started_s = time.monotonic()
             await database.vacuum_some(self._pages)
-            took_s = time.monotonic() - started_s
-            self._pages = _fitting(self._pages, took_s, _STEP_S, _FEWEST_PAGES, _MOST_PAGES)
+            self._pages = _fitting(self._pages, time.monotonic() - started_s, _FEWEST_PAGES, _MOST_PAGES)
             return True
         return False
 
@@ -178,6 +175,8 @@ class Retention:
         rows = self._rows
         if self._row_bytes:
             goal_bytes = used_bytes - max_bytes + max_bytes // _SLACK_SHARE
+            if used_bytes > max_bytes + max_bytes // _FAR_OVER_SHARE:
+                rows = max(rows, min(_FAR_ROWS, int(_FAR_BYTES / self._row_bytes)))
             rows = max(1, min(rows, int(goal_bytes / self._row_bytes)))
         first = f"SELECT {number} AS n FROM {table} ORDER BY {number} LIMIT {rows}"  # noqa: S608 - quoted
         ((last,),) = await database.fetch(f"SELECT max(n) FROM ({first})")  # noqa: S608 - as above
@@ -202,7 +201,7 @@ class Retention:
             took_s = time.monotonic() - started_s
             ((deleted,),) = await database.fetch("SELECT changes()")
             left_bytes = await database.used_bytes()
-            self._rows = _fitting(self._rows, took_s, self._step_s, _FEWEST_ROWS, _MOST_ROWS)
+            self._rows = _fitting(self._rows, took_s, _FEWEST_ROWS, _MOST_ROWS)
             if deleted:
                 self._row_bytes = max(before_bytes - left_bytes, _PAGE_BYTES) / deleted
                 entries.append(Entry("", "", self._sink, "expired", "", deleted))
@@ -212,17 +211,8 @@ class Retention:
         return int(deleted)
 
 
-def longest_step_s(used_bytes: int, max_bytes: int | None) -> float:
-    """Seconds that one step may take in a file of this size."""
-    if max_bytes is None:
-        return _STEP_S
-    over_share = used_bytes / max_bytes - 1
-    part = (over_share - _OVER_SHARE) / (_FAR_OVER_SHARE - _OVER_SHARE)
-    return _STEP_S + (_MOST_STEP_S - _STEP_S) * min(max(part, 0.0), 1.0)
-
-
-def _fitting(size: int, took_s: float, longest_s: float, fewest: int, most: int) -> int:
-    """The size of the next step, so that it takes at most about `longest_s`."""
-    if took_s > longest_s:
+def _fitting(size: int, took_s: float, fewest: int, most: int) -> int:
+    """The size of the next step, so that it takes about `_STEP_S`."""
+    if took_s > _STEP_S:
         return max(fewest, size // 2)
-    return min(most, size * 2) if took_s < longest_s / 4 else size
+    return min(most, size * 2) if took_s < _STEP_S / 4 else size
