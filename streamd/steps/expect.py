@@ -49,7 +49,7 @@ class Expect(Step["Expect.Config"]):
     the senders could not reach the daemon; what was reported is not reported again.
 
     If there are `max_keys` keys, records of further keys pass unwatched and are counted. A key takes about
-    450 bytes, up to 600 if it is long. A record costs about 0.4 µs.
+    450 bytes, up to 600 if it is long. A record costs about 0.3 µs.
     """
 
     counters: ClassVar[Mapping[str, str]] = {
