@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,7 @@ def write(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def test_killed_at_any_moment_the_rows_are_those_of_one_undisturbed_run(
-    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], pace: Any
 ) -> None:
     records, rng = stream(), random.Random(8)  # noqa: S311 - no secret
     path = tmp_path / "in.log"
@@ -117,7 +116,7 @@ def test_killed_at_any_moment_the_rows_are_those_of_one_undisturbed_run(
         for _ in range(rng.randrange(3, 9)):
             write(path, records[written : written + 20])
             written += 20
-            time.sleep(0.05)
+            pace(0.05)
         daemon.process.kill()
         daemon.process.wait()
     daemon = start(config_of())
