@@ -74,7 +74,7 @@ class Expect(Step["Expect.Config"]):
         silent_after: DurationS | None = Field(
             None, description="a key without a record for this time is silent. Default: three times every"
         )
-        keys: list[_Value | list[_Value | None]] = Field(
+        keys: list[_Value | list[_Value]] = Field(
             [],
             description="the keys that have to send from the start; with several key fields, each is a list"
             " of their values",
