@@ -5,14 +5,31 @@ from operator import attrgetter
 import structlog
 
 from streamd.core.batch import FLAG, Batch, copied
-from streamd.core.contracts import Decoded
+from streamd.core.contracts import AnyCodec, BadFrame, Decoded
 from streamd.core.dead_letter import DeadLetter, DeadLetterStore
+from streamd.core.failure import failure_of
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.now import Now
 from streamd.core.peer import plain_of
 from streamd.core.printable import printable
 from streamd.runtime.feed import Feed
 
 log = structlog.get_logger()
+
+
+def decode(codec: AnyCodec, frames: Frames, now: Now) -> Decoded:
+    """The records of the frames. If the codec raises an exception, the frames are rejected.
+
+    Of a codec that holds frames it is not known which of them it has kept, so its exceptions are passed on.
+    """
+    try:
+        return codec.decode(frames, now)
+    except Exception as error:
+        if codec.holds:
+            raise
+        text = failure_of(error).text
+        rejects = [BadFrame(n, payload, "exception", text) for n, payload in enumerate(frames.payloads)]
+        return Decoded([], [], rejects)
 
 
 def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: DeadLetterStore) -> None:

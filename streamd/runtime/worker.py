@@ -17,7 +17,7 @@ from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.runtime.alarm import Alarm
-from streamd.runtime.decoded import batch_of, book_decoded, copy_for_route
+from streamd.runtime.decoded import batch_of, book_decoded, copy_for_route, decode
 from streamd.runtime.feed import Feed, Route
 from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
@@ -307,7 +307,7 @@ class Workers:
         Returns a passage for each pipeline in which records are left.
         """
         now = self._clock()
-        decoded = feed.codec.decode(frames, now)
+        decoded = decode(feed.codec, frames, now)
         if decoded.frames is not None:
             feed.frames.held += len(frames)
             frames = decoded.frames

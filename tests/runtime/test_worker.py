@@ -905,6 +905,24 @@ def test_rejects_in_any_order_go_each_to_its_own_sender(bench: Any) -> None:
     assert told == [[Status.DROPPED], [Status.REJECTED]]
 
 
+def test_a_codec_that_raises_rejects_its_frames_unless_it_holds_some(bench: Any) -> None:
+    b = bench()
+    kept: list[Any] = []
+    b.office.keep = lambda letters, _acks: kept.extend(letters)
+
+    def broken(_frames: Frames, _now: Now) -> Decoded:
+        raise ZeroDivisionError("by zero")
+
+    b.feed.codec.decode = broken
+    b.process(b.frames(b"a", b"b"))
+    assert [(letter.payload, letter.reason) for letter in kept] == [(b"a", "exception"), (b"b", "exception")]
+    assert kept[0].detail.startswith("ZeroDivisionError: by zero (")
+    assert b.feed.frames.rejected == {"exception": 2}
+    b.feed.codec.holds = True
+    with pytest.raises(ZeroDivisionError):
+        b.process(b.frames(b"c"))
+
+
 def test_a_reject_that_costs_all_that_follows_is_logged(bench: Any) -> None:
     b = bench()
     b.feed.codec.alarming = frozenset({"test:bad"})
