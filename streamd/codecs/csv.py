@@ -46,8 +46,9 @@ class Csv(Codec["Csv.Config"]):
     """Makes a record of each row of CSV (RFC 4180): `{"sensor": "s-1", "value": "21.5"}`.
 
     The names of the fields are in `columns` or in a header. The header is the first row of each connection,
-    file or datagram. A row that repeats the names is skipped. The codec keeps the header of a connection
-    until the connection ends; meanwhile the books count the header's frame as `held`.
+    file or datagram. A row that repeats the names is skipped; blanks around a name do not count. The codec
+    keeps the header of a connection until the connection ends; meanwhile the books count the header's frame
+    as `held`.
 
     Values are texts. With a schema, an empty value is null, and every other value is read as the type of its
     field: numbers, `true`, `yes`, `on`, `1` and their opposites, times, JSON.
@@ -183,7 +184,9 @@ class Csv(Codec["Csv.Config"]):
         lines = text.split("\n")
         rows = [line.split(self.config.delimiter) for line in lines]
         alike = len(rows) == len(frames) and set(map(len, rows)) == {len(names)} and all(lines)
-        return [dict(zip(names, row, strict=True)) for row in rows] if alike and names not in rows else []
+        if not alike or (max(names, key=len) in text and any(_repeats(names, row) for row in rows)):
+            return []
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def decode_frame(self, frame: Frame, now: Now) -> Record | list[Record | BadElement]:
         """The record of a frame with one row; a list if the frame has no row or several."""
@@ -195,7 +198,7 @@ class Csv(Codec["Csv.Config"]):
             raise BadData("empty")
         if names and "\n" not in body and "\r" not in body and not self._has_quote(body):
             values = body.split(self.config.delimiter)
-            return [] if values == names else self._record(names, values)
+            return [] if _repeats(names, values) else self._record(names, values)
         parts = self._parts(frame, names, text)
         if len(parts) == 1 and "\n" not in body:
             (part,) = parts
@@ -315,7 +318,7 @@ class Csv(Codec["Csv.Config"]):
                 yield _Row(values, line, fault)
 
     def _part(self, names: list[str], row: _Row) -> Sequence[Record | BadElement]:
-        if not row.fault and row.values == names:
+        if not row.fault and _repeats(names, row.values):
             return ()
         if row.fault:
             return (BadElement(row.line.encode(), "csv:syntax", row.fault),)
@@ -337,6 +340,13 @@ class Csv(Codec["Csv.Config"]):
 
 def _names_of(row: _Row) -> list[str]:
     return [name.strip() for name in row.values]
+
+
+def _repeats(names: list[str], values: list[str]) -> bool:
+    """Whether a row is the header again."""
+    if values == names:
+        return True
+    return values[0].strip() == names[0] and [value.strip() for value in values] == names
 
 
 def _fault_of(names: list[str]) -> str:

@@ -184,6 +184,16 @@ def test_names_have_no_blanks_around_them_and_a_byte_order_mark_before_them_is_s
     assert done.records == [{"a": "1", "b": "2"}]
 
 
+@pytest.mark.parametrize("again", [b"a, bb", b" a,bb", b'"a", bb ', b"a,bb"])
+@pytest.mark.parametrize("options", [{}, {"columns": ["a", "bb"]}, {"types": "auto"}])
+def test_a_header_that_is_repeated_with_blanks_around_its_names_is_no_row(
+    again: bytes, options: dict[str, Any]
+) -> None:
+    codec = new(**options)
+    rows = codec.decode(stream(b"a, bb", b"1,bb", again, b"a,1"), NOW)
+    assert [[str(value) for value in record.values()] for record in rows.records] == [["1", "bb"], ["a", "1"]]
+
+
 def test_a_row_with_other_values_than_names_is_rejected_with_its_bytes() -> None:
     done = new(columns=["a", "b"]).decode(sent([b"1", b"1,2", b"1,2,3", b'"1,2"', b"a,b"]), NOW)
     assert done.records == [{"a": "1", "b": "2"}]
