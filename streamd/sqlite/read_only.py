@@ -67,6 +67,8 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Raises `EnvironmentFault` if the file is missing or unreadable."""
     if not is_there(path):
         raise EnvironmentFault(f"there is no {path.absolute()} yet: the daemon makes it when it first starts")
+    if not path.is_file():  # to open a FIFO would wait for a writer
+        raise EnvironmentFault(f"{path.absolute()} is not a regular file: name the file of a database")
     try:
         connection = sqlite3.connect(
             read_only_uri(path), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None

@@ -39,6 +39,11 @@ _DELETE = (
 _DELETE_ROW = "DELETE FROM state WHERE id = ?"
 _SET_ASIDE = "UPDATE state SET set_aside_at = ?, why = ? WHERE id = ?"
 _CURRENT = f"SELECT id, {_COLUMNS} FROM state WHERE set_aside_at IS NULL ORDER BY saved_at DESC, id"  # noqa: S608 - no user input
+_TRIED = (
+    _TABLE,
+    *(f"EXPLAIN {sql.replace('?', 'NULL')}" for sql in (_INSERT, _CURRENT, _DELETE, _SET_ASIDE)),
+)
+"""What makes the table, and what fails if there is a table with other columns."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,18 +69,18 @@ class StateStore:
         self.db = db
 
     async def open(self) -> None:
-        """Make the table. Raises `EnvironmentFault`."""
+        """Make the table. Raises `EnvironmentFault`, also if there is a table of another kind."""
         try:
-            await self.db.execute(_TABLE)
+            for statement in _TRIED:
+                await self.db.execute(statement)
         except (SinkError, sqlite3.Error) as error:
             raise EnvironmentFault(f"{_refusal(self.db.path)}: {error}") from error
 
     @staticmethod
     def rehearse(path: Path) -> None:
         """Raises the errors that opening the file and `open` would raise, and changes nothing. It blocks."""
-        insert = _INSERT.replace("?", "NULL")
         with rehearsed(path) as connection:
-            try_statements(connection, (_TABLE, f"EXPLAIN {insert}"), path, _refusal(path))
+            try_statements(connection, _TRIED, path, _refusal(path))
 
     async def current(self) -> list[StoredState]:
         """The states in use, newest first."""

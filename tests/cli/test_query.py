@@ -54,6 +54,16 @@ def ask(sql: str, database: Path, *more: str) -> int:
     return main(["query", sql, "--db", str(database), *more])
 
 
+@pytest.mark.parametrize("command", [["query", "select 1"], ["state", "list"], ["tail", "readings"]])
+def test_a_database_that_is_no_regular_file_is_refused_and_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        assert main([*command, "--db", str(path)]) == 1
+        assert f"{path} is not a regular file" in capsys.readouterr().err
+
+
 def test_elsewhere_than_on_a_terminal_rows_are_tsv_with_one_header(
     database: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
