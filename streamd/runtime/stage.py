@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from streamd.core.ack import Ack
 from streamd.core.batch import Record
@@ -16,6 +16,8 @@ from streamd.core.hold import Holding, HoldScope
 from streamd.core.now import Now
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
+
+Result = TypeVar("Result")
 
 CLOSE_TIMEOUT_S = 3.0
 """Longest time of a step's own `close`."""
@@ -75,7 +77,7 @@ class Stage:
                 return self.step.process(records, now)
             with HoldScope(self.holding, ack):
                 return self.step.process(records, now)
-        except Exception as error:  # noqa: BLE001 - a failure of the user's code rejects its records
+        except BaseException as error:  # noqa: BLE001 - a failure of the user's code rejects its records
             kind, detail = failure_of(error, self.step.context.base_dir)
             return Processed([], rejects=[BadRecord(r, "exception", detail, error, kind) for r in records])
 
@@ -93,9 +95,9 @@ class Stage:
         """Tick the step. If its code raises an exception, that is logged and there are no records."""
         try:
             if self.offloaded is not None:
-                done = await self.offloaded.alone(partial(self.step.tick, now))
+                done = await self.offloaded.alone(partial(_contained, partial(self.step.tick, now)))
             else:
-                done = self.step.tick(now)
+                done = _contained(partial(self.step.tick, now))
             _check_made(done)
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failed(error)
@@ -105,9 +107,9 @@ class Stage:
     async def snapshot(self) -> bytes | None:
         """The state of the step. Raises the exceptions of the step's code, or `Lost`."""
         if self.offloaded is not None:
-            state = await self.offloaded.alone(self.step.snapshot)
+            state = await self.offloaded.alone(partial(_contained, self.step.snapshot))
         else:
-            state = self.step.snapshot()
+            state = _contained(self.step.snapshot)
         if state is not None and type(state) is not bytes:
             raise TypeError(f"snapshot returned {type(state).__name__} instead of bytes or None")
         return state
@@ -116,9 +118,9 @@ class Stage:
         """Give the opened step its state. If its code raises, opens the step anew and re-raises."""
         try:
             if self.offloaded is not None:
-                await self.offloaded.alone(partial(self.step.restore, state, now))
+                await self.offloaded.alone(partial(_contained, partial(self.step.restore, state, now)))
             else:
-                self.step.restore(state, now)
+                _contained(partial(self.step.restore, state, now))
         except Exception:
             await self.step.close()
             self.step.open()
@@ -127,10 +129,7 @@ class Stage:
     def next_deadline(self) -> float | None:
         """When the step is due (monotonic seconds); None if it is not due or its code raises."""
         try:
-            deadline = self.step.next_deadline()
-            if deadline is None:
-                return None
-            return _checked_deadline(deadline)
+            return _contained(partial(_deadline_of, self.step))
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failed(error)
             return None
@@ -147,7 +146,24 @@ def _check_made(done: Processed) -> None:
         raise TypeError("tick returned a record that is not a dict")
 
 
-def _checked_deadline(deadline: float) -> float:
+def _contained(call: Callable[[], Result]) -> Result:
+    """Call code of the step. Raises only an `Exception`.
+
+    So an exit, an interrupt or a cancellation that the step raises ends neither the daemon nor a task of it.
+    """
+    try:
+        return call()
+    except Exception:
+        raise
+    except BaseException as error:
+        text = f"the step raised {type(error).__name__}"
+        raise RuntimeError(text).with_traceback(error.__traceback__) from error
+
+
+def _deadline_of(step: Step[Any]) -> float | None:
+    deadline = step.next_deadline()
+    if deadline is None:
+        return None
     if math.isnan(deadline):
         raise ValueError("next_deadline is not a number")
     return float(deadline)

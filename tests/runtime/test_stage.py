@@ -1,0 +1,68 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from streamd.core.batch import Record
+from streamd.core.contracts import Offload, Processed, Step, StepContext
+from streamd.core.now import Now
+from streamd.core.settings import Settings
+from streamd.runtime.stage import Stage
+
+NOW = Now(1.8e9, 100.0)
+RAISED = [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit(), MemoryError()]
+
+
+class Raises(Step[Any]):
+    """Raises an exception wherever its code runs."""
+
+    raised: BaseException
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        raise self.raised
+
+    def process_one(self, record: Record, now: Now) -> Record:
+        raise AssertionError
+
+    def tick(self, now: Now) -> Processed:
+        raise self.raised
+
+    def next_deadline(self) -> float | None:
+        raise self.raised
+
+    def snapshot(self) -> bytes | None:
+        raise self.raised
+
+    def restore(self, state: bytes, now: Now) -> None:
+        raise self.raised
+
+
+class InLoop(Raises):
+    offload = Offload("loop", 1, 5.0)
+
+
+class InThread(Raises):
+    offload = Offload("thread", 1, 5.0)
+
+
+@pytest.mark.parametrize("raised", RAISED, ids=lambda raised: type(raised).__name__)
+@pytest.mark.parametrize("kind", [Raises, InLoop, InThread])
+async def test_no_exit_interrupt_or_cancellation_of_a_step_leaves_it(
+    kind: type[Raises], raised: BaseException
+) -> None:
+    step = kind(Settings(), StepContext("step[0]", "p", None, Path()))
+    step.raised = raised
+    stage = Stage("step[0]", step)
+    with structlog.testing.capture_logs() as logs:
+        if step.offload is None:
+            done = stage.process([{"a": 1}], None, NOW)
+            assert [bad.reason for bad in done.rejects] == ["exception"]
+        assert (await stage.tick(NOW)).records == []
+        assert stage.next_deadline() is None
+    assert {line["event"] for line in logs} == {"step_failed"}
+    for call in (stage.snapshot(), stage.restore(b"state", NOW)):
+        with pytest.raises(Exception, match=f"^$|{type(raised).__name__}"):
+            await call
+    await stage.close()
