@@ -167,7 +167,13 @@ def _steps(
             _check_counters(cls)
             name = f"{spec.type}[{index}]"
             context = StepContext(
-                name, pipeline, schema, loaded.base_dir, fields, counters=books.step(pipeline, name)
+                name,
+                pipeline,
+                schema,
+                loaded.base_dir,
+                fields,
+                counters=books.step(pipeline, name),
+                quality=books.quality,
             )
             kept = before.step([p for _, p in steps], options, context) if before is not None else None
             step: Step[Any] = kept or cls(options, context)

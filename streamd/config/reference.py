@@ -102,7 +102,19 @@ def sections() -> list[Section]:
             }
             title = f"{WORDS.get(kind, kind)}.{name}"
             found.append(Section(title, HEADERS[kind], _summary(cls), keys, counted))
+            found += _tables_of_lists(title, HEADERS[kind], cls.Config)
     return found + [Section(name, header, _summary(model), rows(model)) for name, header, model in _TESTS]
+
+
+def _tables_of_lists(title: str, header: str, model: type[BaseModel]) -> list[Section]:
+    """A section for each key that holds a list of tables, in a table with this header."""
+    found: list[Section] = []
+    for name, field in model.model_fields.items():
+        inner = get_args(field.annotation)[0] if get_origin(field.annotation) is list else None
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            below = f"[[{header.strip('[]')}.{field.alias or name}]]"
+            found.append(Section(f"{title}.{name}", below, _summary(inner), rows(inner)))
+    return found
 
 
 def rows(model: type[BaseModel], prefix: str = "") -> list[KeyRow]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from streamd.core.counters import Counters
+from streamd.core.quality import Quality
 from streamd.core.sums import Book, Entry, Left, Term
 
 TICK = "@tick"
@@ -149,6 +150,8 @@ class Books:
         self.steps: dict[tuple[str, str], Counters] = {}
         """Counters of steps by pipeline and step name."""
         self.sinks: dict[str, Counters] = {}
+        self.quality = Quality()
+        """The counts of rules that were not written yet. They belong to no sum."""
         self._sinks: dict[str, set[str]] = {}
 
     def source(self, source: str) -> FrameBook:

@@ -11,6 +11,7 @@ from streamd.core.counters import Counters
 from streamd.core.errors import BadData
 from streamd.core.hold import Hold, hold
 from streamd.core.now import Now
+from streamd.core.quality import Quality
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 from streamd.core.upstream import Upstream
@@ -43,6 +44,8 @@ class BadRecord:
     detail: str = ""
     error: BaseException | None = None
     kind: str = ""
+    rules: tuple[tuple[str, str], ...] = ()
+    """The rules that rejected the record, each with its field."""
 
 
 @dataclass(slots=True)
@@ -248,6 +251,8 @@ class StepContext:
     """The step's counters. They go on if a reload makes a new step."""
     upstream: Upstream = field(default_factory=Upstream, compare=False)
     """The sources of the pipeline: frames that wait in their buffers, and losses."""
+    quality: Quality = field(default_factory=Quality, compare=False)
+    """The counts of rules, of all pipelines."""
 
     def hold(self) -> Hold | None:
         """Called in `process`: hold the frames of the current records; None if no source waits for them.

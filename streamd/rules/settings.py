@@ -1,0 +1,183 @@
+"""The options of one rule."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from streamd.core.expression import ExpressionText
+from streamd.core.field_names import FieldName
+from streamd.core.record_key import KeyTexts
+from streamd.core.settings import DurationS, Settings
+
+CheckName = Literal["not_null", "type", "range", "one_of", "unique", "expression"]
+OnError = Literal["count", "flag", "fix", "reject"]
+ValueType = Literal["int", "float", "str", "bool", "timestamp"]
+
+_OPTIONS: dict[CheckName, tuple[str, ...]] = {
+    "not_null": (),
+    "type": ("type", "unit"),
+    "range": ("ge", "le"),
+    "one_of": ("values",),
+    "unique": ("within", "key", "max_keys"),
+    "expression": ("expression",),
+}
+"""The options of each check, beside those of every rule."""
+_REQUIRED = {"type": "type", "one_of": "values", "unique": "within", "expression": "expression"}
+_CHECKS_OF = {
+    option: [check for check, options in _OPTIONS.items() if option in options]
+    for options in _OPTIONS.values()
+    for option in options
+}
+_OWN_FIX = {"type", "range"}
+"""Checks with a fix of their own: a text becomes a number, a number is moved to the nearest bound."""
+
+
+def _scalars(values: list[Any]) -> list[Any]:
+    for value in values:
+        if not isinstance(value, str | int | float | bool):
+            raise ValueError(f"an accepted value is a text, a number, true or false, not {value!r}")  # noqa: TRY004 - pydantic reports a ValueError
+    return values
+
+
+def _scalar(value: Any) -> Any:
+    return None if value is None else _scalars([value])[0]
+
+
+class RuleSettings(Settings):
+    """A rule of the step `validate`: what is checked, and what happens to a record that fails."""
+
+    name: str | None = Field(
+        None,
+        pattern="^[a-z][a-z0-9_]{0,63}$",
+        description="name of the rule in the table `quality`, in metrics and in the field `quality`: a to z,"
+        " digits and underscores. Default: the field and the check, like temp_range",
+    )
+    check: CheckName = Field(
+        description="not_null, type, range, one_of (accepted values), unique (within a time) or expression. "
+        "Except for not_null and expression, a missing or null value passes"
+    )
+    field: FieldName | None = Field(
+        None, description="name of the field that is checked; a name with dots is one key, not a path"
+    )
+    on_error: OnError = Field(
+        "count",
+        description="count (the record passes unchanged), flag (it also gets a field that names the rule), "
+        "fix (the value is corrected, and the field says how) or reject (it becomes a dead letter)",
+    )
+    type: ValueType | None = Field(
+        None,
+        description="type: the type of the value. float accepts whole numbers too. Its fix converts texts "
+        'like "12.5" or "true", numbers to texts, and times to UTC texts',
+    )
+    unit: Literal["s", "ms", "us", "ns"] = Field(
+        "s", description="type timestamp: unit of an epoch number, also if it is a text"
+    )
+    ge: int | float | None = Field(None, description="range: the lowest accepted value")
+    le: int | float | None = Field(
+        None,
+        description="range: the highest accepted value. The fix of a range reads a number in a text, and "
+        "moves a value outside to the nearest bound",
+    )
+    values: Annotated[list[Any], AfterValidator(_scalars)] = Field([], description="one_of: accepted values")
+    within: DurationS | None = Field(
+        None, gt=0, description="unique: how long a value is remembered after the first record with it"
+    )
+    key: KeyTexts = Field(
+        [], description="unique: expressions whose values must be unique together, instead of `field`"
+    )
+    max_keys: int = Field(
+        100_000,
+        ge=2,
+        le=50_000_000,
+        description="unique and fill_last: most keys that are remembered; beyond it the older half is "
+        "forgotten",
+    )
+    expression: ExpressionText | None = Field(
+        None, description="expression: a condition that is true for a good record"
+    )
+    fill: Annotated[Any, AfterValidator(_scalar)] = Field(
+        None,
+        description="fix: the value that replaces a bad one (for type and range, one that cannot be read)",
+    )
+    fill_last: KeyTexts = Field(
+        [],
+        description="fix: expressions that name a device, like sensor; a bad value is replaced by the last "
+        "good value of the same device",
+    )
+    unfixable: Literal["count", "flag", "reject"] = Field(
+        "reject", description="fix: what happens to a record whose value cannot be corrected"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Self:
+        given = self.model_fields_set
+        self._refuse_idle(given)
+        if (needed := _REQUIRED.get(self.check)) is not None and not getattr(self, needed):
+            raise ValueError(f"check = {self.check!r} needs {needed!r}")
+        self._check_field()
+        if self.check == "range":
+            if self.ge is None and self.le is None:
+                raise ValueError("a range needs ge, le or both")
+            if any(bound is not None and not abs(bound) < float("inf") for bound in (self.ge, self.le)):
+                raise ValueError("a bound is a finite number; leave out a bound that does not matter")
+            if self.ge is not None and self.le is not None and self.ge > self.le:
+                raise ValueError(f"ge = {self.ge} and le = {self.le} allow no value")
+        if self.on_error == "fix":
+            self._check_fix()
+        return self
+
+    def _refuse_idle(self, given: set[str]) -> None:
+        """Raises ValueError for an option that would have no effect."""
+        for option, checks in _CHECKS_OF.items():
+            shared = option == "max_keys" and self.fill_last
+            if option in given and self.check not in checks and not shared:
+                raise ValueError(f"{option!r} is for check = {checks[0]!r}, not for {self.check!r}")
+        if "unit" in given and self.type != "timestamp":
+            raise ValueError("'unit' is for type = \"timestamp\"")
+        for option in ("fill", "fill_last", "unfixable"):
+            if option in given and self.on_error != "fix":
+                raise ValueError(f'{option!r} has no effect without on_error = "fix"')
+
+    def _check_field(self) -> None:
+        if self.check == "expression":
+            if self.name is None:
+                raise ValueError("a rule with an expression needs a name")
+            if self.field is not None and self.on_error != "fix":
+                raise ValueError(
+                    "'field' of an expression names the field that is fixed: set on_error = \"fix\""
+                )
+        elif self.check == "unique":
+            if (self.field is None) == (not self.key):
+                raise ValueError("unique needs either field or key")
+        elif self.field is None:
+            raise ValueError(f"check = {self.check!r} needs 'field'")
+        if self.name is None and (self.field is None or not _is_plain(self.rule_name)):
+            raise ValueError("this rule needs a name: a to z, digits and underscores")
+
+    def _check_fix(self) -> None:
+        if self.fill is not None and self.fill_last:
+            raise ValueError("a rule fills with either fill or fill_last")
+        if self.check == "unique":
+            raise ValueError("nothing makes a repeated value unique: use count, flag or reject")
+        if self.field is None:
+            raise ValueError("a fix needs 'field', the field whose value is replaced")
+        if not (self.fill is not None or self.fill_last) and self.check not in _OWN_FIX:
+            raise ValueError(f"the fix of {self.check!r} needs fill or fill_last")
+
+    @property
+    def rule_name(self) -> str:
+        """The stable name of the rule."""
+        return self.name or f"{self.field}_{self.check}".lower()
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name[:1].isalpha() and name.replace("_", "a").isalnum() and len(name) <= 64  # noqa: PLR2004
+
+
+def rule_problem(rules: list[RuleSettings]) -> str | None:
+    """Why these rules cannot stand together; None if they can."""
+    names = [rule.rule_name for rule in rules]
+    for name in names:
+        if names.count(name) > 1:
+            return f"two rules are named {name!r}: give one of them another name"
+    return None

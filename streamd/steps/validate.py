@@ -1,0 +1,158 @@
+from collections import Counter
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from streamd.core.arrival_clock import ArrivalClock
+from streamd.core.batch import SOURCE, Record
+from streamd.core.contracts import DROP, Dropped, Processed, Step, StepContext
+from streamd.core.errors import BadData, ConfigError
+from streamd.core.field_names import NewFieldName
+from streamd.core.now import Now
+from streamd.core.quality import RuleCount
+from streamd.core.settings import Settings
+from streamd.rules.compiled import compile_rules
+from streamd.rules.judge import Judge, source_of
+from streamd.rules.memory import decode, encode
+from streamd.rules.rule import Rule
+from streamd.rules.settings import RuleSettings, rule_problem
+
+_source_of = itemgetter(SOURCE)
+
+
+def _check(rules: list[RuleSettings]) -> list[RuleSettings]:
+    if (problem := rule_problem(rules)) is not None:
+        raise ValueError(problem)
+    return rules
+
+
+class Validate(Step["Validate.Config"]):
+    """Checks records by named rules, and counts, flags, fixes or rejects those that fail.
+
+    Each rule looks at each record, in order, and sees what earlier rules have fixed. All rules that fail are
+    counted, and the worst action wins: reject, then fix and flag, then count. A rejected record goes to the
+    dead letters as it came. A flagged or fixed record gets a field, `quality`, with an entry for each such
+    rule: `{"temp_range": "lowered from 900.0"}`.
+
+    The counts of each rule are in the table `quality` beside the ledger, by minute, source and pipeline.
+
+    A record that passes costs 0.2 µs and about 0.05 µs for each rule; an expression costs 0.2 µs more, and
+    unique or `fill_last` 0.6 µs. A record that fails costs 2 to 5 µs.
+    """
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "failed": "records that failed a rule, by rule; also those that were fixed",
+        "fixed": "records whose value a rule has fixed, by rule",
+        "forgotten": "keys that a rule has forgotten before their time because there were more than max_keys",
+    }
+
+    class Config(Settings):
+        """The rules."""
+
+        rules: Annotated[list[RuleSettings], Field(min_length=1), AfterValidator(_check)] = Field(
+            description="the rules, each a table"
+        )
+        field: NewFieldName = Field(
+            "quality", description="the field that says which rules flagged or fixed a record, and how"
+        )
+
+    def __init__(self, config: Config, context: StepContext) -> None:
+        super().__init__(config, context)
+        rules = [Rule(settings, context.fields, index) for index, settings in enumerate(config.rules)]
+        for index, rule in enumerate(rules):
+            if rule.settings.field == config.field and rule.on_error in ("flag", "fix"):
+                raise ConfigError(
+                    f"{config.field!r} is the field that says what rules have done: choose another `field`",
+                    ("rules", index, "field"),
+                )
+        self._notes = any(rule.on_error in ("flag", "fix") for rule in rules)
+        if not self._notes and "field" in config.model_fields_set:
+            raise ConfigError("has no effect: no rule flags or fixes a record", ("field",))
+        self._rules = rules
+        self._judge = Judge(rules, config.field)
+        self._loop = compile_rules(rules)
+        self._clock = ArrivalClock()
+        self._counts: dict[str, list[RuleCount]] = {}
+        self._taken = -1
+        self._memories = {rule.name: rule.memory for rule in rules if rule.memory is not None}
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        judge = self._judge
+        judge.begin()
+        if self._memories:
+            at_s = self._clock.read(now)
+            for memory in self._memories.values():
+                memory.begin(at_s)
+        passed = self._loop(records, judge)
+        if records:
+            self._count(records)
+        return Processed(passed, rejects=judge.rejects)
+
+    def process_one(self, record: Record, now: Now) -> Record | Dropped:
+        done = self.process([record], now)
+        for bad in done.rejects:
+            raise BadData(bad.reason, bad.detail)
+        return done.records[0] if done.records else DROP
+
+    def snapshot(self) -> bytes | None:
+        return encode(self._clock.wall_s, self._memories) if any(self._memories.values()) else None
+
+    def restore(self, state: bytes, now: Now) -> None:
+        wall_s, kept = decode(state)
+        if kept.keys() != self._memories.keys():
+            raise ValueError("the state belongs to other rules")
+        self._clock.restore(wall_s, now, counts_stop=True)
+        for name, memory in self._memories.items():
+            memory.restore(kept[name])
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether a rule remembers something."""
+        return bool(self._memories)
+
+    def fields_after(self) -> frozenset[str] | None:
+        known = self.context.fields
+        return known if known is None or not self._notes else known | {self.config.field}
+
+    def _count(self, records: list[Record]) -> None:
+        """Count what the rules have looked at, by source. A batch that a step made may have several."""
+        sources: set[Any]
+        try:
+            sources = set(map(_source_of, records))
+        except (KeyError, TypeError):  # a step has removed or replaced the metadata
+            sources = set()
+        if len(sources) == 1:
+            for count in self._counts_of(sources.pop()):
+                count.checked += len(records)
+        else:
+            for source, n in Counter(map(source_of, records)).items():
+                for count in self._counts_of(source):
+                    count.checked += n
+        for (place, source), failures in self._judge.failures.items():
+            name = self._rules[place].name
+            count = self._counts_of(source)[place]
+            count.failed += len(failures.peers)
+            count.fixed += failures.fixed
+            count.sent_by(failures.peers)
+            self.context.counters.add("failed", len(failures.peers), name)
+            if failures.fixed:
+                self.context.counters.add("fixed", failures.fixed, name)
+        for memory in self._memories.values():
+            if memory.forgotten:
+                self.context.counters.add("forgotten", memory.forgotten)
+                memory.forgotten = 0
+
+    def _counts_of(self, source: str) -> list[RuleCount]:
+        """The counts of the rules in order. They are kept until the ledger takes them."""
+        quality = self.context.quality
+        if self._taken != quality.taken:
+            self._taken = quality.taken
+            self._counts.clear()
+        counts = self._counts.get(source)
+        if counts is None:
+            pipeline = self.context.pipeline
+            counts = [quality.of(source, pipeline, rule.name, rule.field) for rule in self._rules]
+            self._counts[source] = counts
+        return counts
