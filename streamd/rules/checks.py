@@ -10,6 +10,7 @@ from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.timestamp import canonical
 from streamd.rules.settings import RuleSettings
 from streamd.rules.shown import shown
+from streamd.shaping.pattern import Pattern
 
 Fault = Callable[[Record], str | None]
 """Why a record is bad; None if it is good."""
@@ -144,6 +145,26 @@ class OneOf(OfField):
         else:
             is_good = isinstance(value, str | int | float) and value in self._others
         return None if is_good else f"{shown(value)} is not accepted"
+
+
+class OfPattern(OfField):
+    """The value is a text, and a pattern matches all of it."""
+
+    condition = "value is None or type(value) is str and len(value) <= longest and match(value)"
+
+    def __init__(self, settings: RuleSettings) -> None:
+        """Raises ValueError for a pattern that may take too long."""
+        super().__init__(settings)
+        pattern = Pattern(settings.pattern or "", whole=True)
+        self._match, self._longest = pattern.match, pattern.longest
+        self.names = {"match": self._match, "longest": self._longest}
+
+    def fault_of(self, value: Any) -> str | None:
+        if not isinstance(value, str):
+            return f"{shown(value)} is no text"
+        if len(value) > self._longest:
+            return f"a text of {len(value)} characters; this pattern is matched with at most {self._longest}"
+        return None if self._match(value) else f"{shown(value)} does not match"
 
 
 class OfExpression(Check):

@@ -14,7 +14,7 @@ Loop = Callable[[list[Record], Judge], list[Record]]
 """The records of a batch that pass. Each record that fails a condition goes through the judge."""
 
 _NAMES: dict[str, Any] = {
-    "__builtins__": {}, "type": type, "float": float, "int": int, "str": str, "bool": bool,
+    "__builtins__": {}, "type": type, "float": float, "int": int, "len": len, "str": str, "bool": bool,
 }  # fmt: skip
 _WORD = re.compile(r"[a-z]+")
 

@@ -7,7 +7,7 @@ from streamd.core.batch import Record
 from streamd.core.errors import ConfigError
 from streamd.core.field_names import refuse_unknown
 from streamd.core.record_key import RecordKey
-from streamd.rules.checks import Check, NotNull, OfExpression, OfType, OneOf, Range
+from streamd.rules.checks import Check, NotNull, OfExpression, OfPattern, OfType, OneOf, Range
 from streamd.rules.conversion import converter, number_of
 from streamd.rules.memory import Last, Seen
 from streamd.rules.settings import RuleSettings
@@ -30,6 +30,7 @@ _OF_FIELD: dict[str, Callable[[RuleSettings], Check]] = {
     "type": OfType,
     "range": Range,
     "one_of": OneOf,
+    "pattern": OfPattern,
 }
 
 
@@ -57,7 +58,7 @@ class Rule:
         except ConfigError as error:
             raise ConfigError(str(error), (*at, *error.keys)) from None
         except ValueError as error:
-            raise ConfigError(f"expression: {error}", (*at, "expression")) from None
+            raise ConfigError(f"{settings.check}: {error}", (*at, settings.check)) from None
         self.fault = self.check.fault
         self.field = settings.field or ", ".join(settings.key)
         self._convert = self._converter()

@@ -9,7 +9,7 @@ from streamd.core.field_names import FieldName
 from streamd.core.record_key import KeyTexts
 from streamd.core.settings import DurationS, Settings
 
-CheckName = Literal["not_null", "type", "range", "one_of", "unique", "expression"]
+CheckName = Literal["not_null", "type", "range", "pattern", "one_of", "unique", "expression"]
 OnError = Literal["count", "flag", "fix", "reject"]
 ValueType = Literal["int", "float", "str", "bool", "timestamp"]
 
@@ -17,12 +17,19 @@ _OPTIONS: dict[CheckName, tuple[str, ...]] = {
     "not_null": (),
     "type": ("type", "unit"),
     "range": ("ge", "le"),
+    "pattern": ("pattern",),
     "one_of": ("values",),
     "unique": ("within", "key", "max_keys"),
     "expression": ("expression",),
 }
 """The options of each check, beside those of every rule."""
-_REQUIRED = {"type": "type", "one_of": "values", "unique": "within", "expression": "expression"}
+_REQUIRED = {
+    "type": "type",
+    "pattern": "pattern",
+    "one_of": "values",
+    "unique": "within",
+    "expression": "expression",
+}
 _CHECKS_OF = {
     option: [check for check, options in _OPTIONS.items() if option in options]
     for options in _OPTIONS.values()
@@ -53,8 +60,8 @@ class RuleSettings(Settings):
         " digits and underscores. Default: the field and the check, like temp_range",
     )
     check: CheckName = Field(
-        description="not_null, type, range, one_of (accepted values), unique (within a time) or expression. "
-        "Except for not_null and expression, a missing or null value passes"
+        description="not_null, type, range, pattern (of a text), one_of (accepted values), unique (within a "
+        "time) or expression. Except for not_null and expression, a missing or null value passes"
     )
     field: FieldName | None = Field(
         None, description="name of the field that is checked; a name with dots is one key, not a path"
@@ -77,6 +84,12 @@ class RuleSettings(Settings):
         None,
         description="range: the highest accepted value. The fix of a range reads a number in a text, and "
         "moves a value outside to the nearest bound",
+    )
+    pattern: str | None = Field(
+        None,
+        min_length=1,
+        description="pattern: a regular expression of Python that matches the whole text, like "
+        "`[A-Z]{2}[0-9]+`. A pattern whose work has no bound is refused",
     )
     values: Annotated[list[Any], AfterValidator(_scalars)] = Field([], description="one_of: accepted values")
     within: DurationS | None = Field(

@@ -103,7 +103,7 @@ class Validate(Step["Validate.Config"]):
         wall_s, kept = decode(state)
         if kept.keys() != self._memories.keys():
             raise ValueError("the state belongs to other rules")
-        self._clock.restore(wall_s, now, counts_stop=True)
+        self._clock.restore(wall_s, now)
         for name, memory in self._memories.items():
             memory.restore(kept[name])
 

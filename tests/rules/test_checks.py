@@ -18,6 +18,7 @@ RULES: list[dict[str, Any]] = [
     {"check": "range", "le": 0},
     {"check": "one_of", "values": ["a", 1, 2.5]},
     {"check": "one_of", "values": [True, 0]},
+    {"check": "pattern", "pattern": "[a-z]+"},
 ]
 VALUES = st.recursive(
     st.none()
@@ -64,6 +65,15 @@ def test_the_fast_and_the_slow_way_agree_on_values_as_json_gives_them(
         ({"check": "range", "ge": 0, "le": 9}, "5", "'5' is no number"),
         ({"check": "range", "ge": 0, "le": 9}, True, "True is no number"),
         ({"check": "range", "ge": 0}, float("nan"), "nan is no number"),
+        ({"check": "pattern", "pattern": "[a-z]+[0-9]"}, "ab1", None),
+        ({"check": "pattern", "pattern": "[a-z]+[0-9]"}, "ab1 ", "'ab1 ' does not match"),
+        ({"check": "pattern", "pattern": "a|ab"}, "ab", None),
+        ({"check": "pattern", "pattern": "[a-z]+[0-9]"}, 1, "1 is no text"),
+        (
+            {"check": "pattern", "pattern": "a+"},
+            "a" * 2_000_000,
+            "a text of 2000000 characters; this pattern is matched with at most 1048576",
+        ),
         ({"check": "one_of", "values": [1, "a"]}, True, "True is not accepted"),
         ({"check": "one_of", "values": [1, "a"]}, 1.0, None),
         ({"check": "one_of", "values": [True]}, 1, "1 is not accepted"),

@@ -68,6 +68,8 @@ def test_the_last_good_value_of_the_same_device_fills() -> None:
             "did you mean 'temp'",
             ("rules", 3, "expression"),
         ),
+        ({"field": "id", "check": "pattern", "pattern": "("}, "no regular", ("rules", 3, "pattern")),
+        ({"field": "id", "check": "pattern", "pattern": "(a+)+b"}, "exponential", ("rules", 3, "pattern")),
         (
             {"name": "u", "check": "unique", "within": "1s", "key": ["temp", "nope"]},
             "there is no field 'nope'",

@@ -18,6 +18,7 @@ from streamd.rules.settings import RuleSettings, rule_problem
         ({"check": "range", "field": "t", "ge": 1, "max_keys": 5}, "'max_keys' is for check = 'unique'"),
         ({"check": "not_null"}, "check = 'not_null' needs 'field'"),
         ({"check": "type", "field": "t"}, "check = 'type' needs 'type'"),
+        ({"check": "pattern", "field": "t"}, "check = 'pattern' needs 'pattern'"),
         ({"check": "one_of", "field": "t"}, "check = 'one_of' needs 'values'"),
         ({"check": "one_of", "field": "t", "values": [[1]]}, "an accepted value is a text, a number"),
         ({"check": "unique", "field": "t"}, "check = 'unique' needs 'within'"),

@@ -146,3 +146,14 @@ def test_whatever_is_accepted_takes_a_bounded_time(part: str, text: str, end: st
     begin = time.perf_counter()
     compiled.match(hostile)
     assert time.perf_counter() - begin < MOST_S
+
+
+@pytest.mark.parametrize("text", ["a*", "a*a*b?", "(?:a|b)*c?", "a+a+a+"])
+def test_a_pattern_of_the_whole_text_stays_within_twice_its_steps(text: str) -> None:
+    pattern = Pattern(text, whole=True)
+    bad = "a" * min(pattern.longest - 1, 20_000) + "!"
+    began_s = time.perf_counter()
+    assert pattern.match(bad) is None
+    assert time.perf_counter() - began_s < MOST_S
+    assert pattern.match("a" * 5) is not None
+    assert pattern.match("a" * 5 + "\n") is None
