@@ -52,7 +52,7 @@ class Memory:
         return len(self._kept)
 
 
-class Seen(Memory):
+class SeenKeys(Memory):
     """The keys of the records of the last `lifetime_s`.
 
     A key takes about 100 bytes, up to 270 if it is long.
@@ -95,7 +95,7 @@ class Seen(Memory):
         self._kept.restore(age_s, *({key: -s for key, s in one.items()} for one in (newer, older)))
 
 
-class Last(Memory):
+class LastValues(Memory):
     """The last good value of each device. A device takes about 200 bytes, up to 800 with a long text."""
 
     def __init__(self, key: RecordKey, max_keys: int, field: str) -> None:
@@ -134,7 +134,7 @@ class Last(Memory):
         self._kept.restore(None, newer, older)
 
 
-def encode(wall_s: float, memories: dict[str, "Seen | Last"]) -> bytes:
+def encode(wall_s: float, memories: dict[str, "SeenKeys | LastValues"]) -> bytes:
     """The state of a step with these memories by rule."""
     return msgspec.msgpack.encode((wall_s, {name: kept.snapshot() for name, kept in memories.items()}))
 

@@ -9,7 +9,7 @@ from streamd.core.field_names import refuse_unknown
 from streamd.core.record_key import RecordKey
 from streamd.rules.checks import Check, NotNull, OfExpression, OfPattern, OfType, OneOf, Range
 from streamd.rules.conversion import converter, number_of
-from streamd.rules.memory import Last, Seen
+from streamd.rules.memory import LastValues, SeenKeys
 from streamd.rules.settings import RuleSettings
 from streamd.rules.shown import shown
 
@@ -20,7 +20,7 @@ Fixed = tuple[Record, str]
 class OfMemory(Check):
     """The key of the record was not seen before within a time."""
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, seen: SeenKeys) -> None:
         super().__init__()
         self.fault = seen.fault  # type: ignore[method-assign]  # saves a call for each record
 
@@ -47,14 +47,14 @@ class Rule:
         self.on_error = settings.on_error
         self.otherwise = settings.unfixable if settings.on_error == "fix" else settings.on_error
         """What happens to a failed record that is not fixed."""
-        self.memory: Seen | Last | None = None
+        self.memory: SeenKeys | LastValues | None = None
         at = ("rules", index)
         refuse_unknown([settings.field] if settings.field else [], fields, *at, "field")
         try:
             self.check = self._check(fields)
             if settings.fill_last:
                 key = RecordKey(settings.fill_last, fields, option="fill_last")
-                self.memory = Last(key, settings.max_keys, settings.field or "")
+                self.memory = LastValues(key, settings.max_keys, settings.field or "")
         except ConfigError as error:
             raise ConfigError(str(error), (*at, *error.keys)) from None
         except ValueError as error:
@@ -70,7 +70,7 @@ class Rule:
         if settings.check == "unique":
             texts = settings.key or [f'field("{settings.field}")']
             key = RecordKey(texts, fields)
-            self.memory = seen = Seen(key, settings.max_keys, settings.within or 0.0)
+            self.memory = seen = SeenKeys(key, settings.max_keys, settings.within or 0.0)
             return OfMemory(seen)
         return _OF_FIELD[settings.check](settings)
 
@@ -108,7 +108,7 @@ class Rule:
         why = "missing" if field not in record else f"was {shown(record[field])}"
         if self.settings.fill is not None:
             return {field: self.settings.fill}, f"filled, {why}"
-        if isinstance(self.memory, Last) and (value := self.memory.value(record)) is not None:
+        if isinstance(self.memory, LastValues) and (value := self.memory.value(record)) is not None:
             return {field: value}, f"filled with the last value, {why}"
         return None
 
