@@ -53,7 +53,7 @@ _TYPE_WORDS: dict[Any, str] = {
 _BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _PLACEHOLDERS = {
     "address": '"127.0.0.1:9999"', "duration": '"5s"', "size": '"64MiB"', "list of text": '["…"]',
-    "list": "[]", "table": "{}", "whole number": "1", "number": "1", "true": "true",
+    "list": "[]", "table": '{ "…" = "…" }', "whole number": "1", "number": "1", "true": "true",
 }  # fmt: skip
 
 

@@ -34,8 +34,8 @@ class Dedupe(Step["Dedupe.Config"]):
     """
 
     counters: ClassVar[Mapping[str, str]] = {
-        "duplicates": "records filtered out because an equal one had passed",
-        "forgotten": "keys forgotten before their time because there were more than max_keys",
+        "duplicates": "records that repeat an earlier one: an equal key (dedupe) or number (sequence)",
+        "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
     }
 
     class Config(Settings):

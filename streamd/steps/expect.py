@@ -53,13 +53,13 @@ class Expect(Step["Expect.Config"]):
     """
 
     counters: ClassVar[Mapping[str, str]] = {
-        "late": "times that a key was reported as late",
+        "late": "records too late for a window or out of order (sequence), and late keys (expect)",
         "silent": "times that a key was reported as silent",
         "back": "times that a key was reported as back",
         "new": "keys reported as new",
         "unexpected": "records of keys that are not in keys and are not learned",
         "unwatched": "records of keys that were not learned because there were max_keys",
-        "forgotten": "learned keys forgotten after forget_after",
+        "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
     }
 
     class Config(Settings):

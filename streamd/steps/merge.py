@@ -47,7 +47,7 @@ class Merge(Step["Merge.Config"]):
 
     counters: ClassVar[Mapping[str, str]] = {
         "merged": "fields that were added to records",
-        "forgotten": "keys that were forgotten because there were more than max_keys",
+        "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
         "not_remembered": "values that were too long to remember, or cannot be stored",
     }
 

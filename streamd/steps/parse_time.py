@@ -36,7 +36,9 @@ class ParseTime(Step["ParseTime.Config"]):
     a year 20 µs, other directives 20 µs for a new text and 1 µs for one of the last 4,096.
     """
 
-    counters: ClassVar[dict[str, str]] = {"unparsed": "records that were kept although the time was not read"}
+    counters: ClassVar[dict[str, str]] = {
+        "unparsed": "records that were kept although a text or a time in them was not read"
+    }
 
     class Config(Settings):
         """The field, its formats, and the time zone."""

@@ -54,12 +54,12 @@ class Sequence(Step["Sequence.Config"]):
     counters: ClassVar[Mapping[str, str]] = {
         "missing": "numbers that did not come",
         "found": "numbers that came after they were counted as missing",
-        "late": "records whose number came after a higher one",
-        "duplicates": "records whose number had come before",
+        "late": "records too late for a window or out of order (sequence), and late keys (expect)",
+        "duplicates": "records that repeat an earlier one: an equal key (dedupe) or number (sequence)",
         "far": "records whose number was far from those before: strays, and the first after a restart",
         "restarts": "times that a sender began anew",
         "unchecked": "records that passed unchecked because there were max_keys other keys",
-        "forgotten": "keys forgotten because they had no records for a long time",
+        "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
     }
 
     class Config(Settings):

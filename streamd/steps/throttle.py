@@ -37,7 +37,7 @@ class Throttle(Step["Throttle.Config"]):
 
     counters: ClassVar[Mapping[str, str]] = {
         "throttled": "records filtered out because limit records of their key had passed",
-        "forgotten": "keys whose interval ended early because there were more than max_keys",
+        "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
     }
 
     class Config(Settings):

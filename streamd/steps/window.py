@@ -40,7 +40,7 @@ class Window(Step["Window.Config"]):
     """
 
     counters: ClassVar[Mapping[str, str]] = {
-        "late": "records whose windows were all closed, rejected or filtered as `late` says",
+        "late": "records too late for a window or out of order (sequence), and late keys (expect)",
         "late_partial": "records that some of their sliding windows, closed before, do not include",
         "late_updates": "late records by which closed windows were made again (late = update)",
         "overflow": "records of keys beyond max_keys, which share the key *",

@@ -73,7 +73,7 @@ class WindowSettings(Settings):
         " (window:future). Default: 5m",
     )
     allowed_lateness: DurationS = Field(
-        "0s", description="late = update: how long a closed window can still change"
+        "0s", description="how long a closed window can still change, if `late` is update"
     )  # type: ignore[assignment]  # parsed by the validator
     late: Literal["reject", "drop", "update"] = Field(
         "reject",
