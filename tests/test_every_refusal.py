@@ -38,6 +38,7 @@ UNIX = 'type = "unix"\npath = "in.sock"'
 CSV = 'type = "file"\npath = "out.csv"\nformat = "csv"\ncolumns = ["a", "b"]'
 LINES = 'type = "file"\npath = "out.ndjson"'
 TABLE = 'type = "sqlite"\npath = "data.db"\ncolumns = { value = "float" }'
+LOOKUP = '{ type = "lookup", path = "sites.csv", key = ["sensor"], fields = ["site"] }'
 TLS_SOURCE = 'type = "tcp"\nlisten = "127.0.0.1:0"\ntls = { cert = "a.pem", key = "a.key" }'
 TLS_SINK = 'type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = "ca.pem" }'
 
@@ -365,6 +366,17 @@ REFUSALS = [
     Refusal("dead_letters", "full_disk", "No space left on device", full, more='[control]\npath = "none"'),
     Refusal("dead_letters", "locked", "database is locked",
             locked("dead-letters.db", "BEGIN IMMEDIATE", "PRAGMA journal_mode=WAL", "CREATE TABLE x (y)")),
+    Refusal("steps.lookup", "its file is missing", "sites.csv: No such file", steps=LOOKUP),
+    Refusal("steps.lookup", "its file is a folder", "sites.csv: Is a directory", folder_at("sites.csv"),
+            steps=LOOKUP),
+    Refusal("steps.lookup", "its file may not be read", "sites.csv: Permission denied",
+            writes("sites.csv", b"sensor,site\n", 0), steps=LOOKUP, uid=NOBODY),
+    Refusal("steps.lookup", "a column is missing", "there is no column 'site': did you mean 'sites'?",
+            writes("sites.csv", b"sensor,sites\n"), steps=LOOKUP),
+    Refusal("steps.lookup", "a key occurs twice", "line 3: the key 'a' occurs twice",
+            writes("sites.csv", b"sensor,site\na,1\na,2\n"), steps=LOOKUP),
+    Refusal("steps.lookup", "no database", "file is not a database",
+            writes("sites.csv", b"sensor,site\n" * 100), steps=LOOKUP.replace("}", ', table = "t" }')),
 ]  # fmt: skip
 
 KINDS = {"sources": "source", "sinks": "sink", "steps": "steps"}

@@ -91,6 +91,9 @@ def rehearse(
         trial.of(lambda: StateStore.rehearse(state))
     for name, sink in made.sinks.items():
         trial.of(sink.rehearse, f"sinks.{name}")
+    for steps in made.steps.values():
+        for _, step in steps:
+            trial.of(step.rehearse)
     if (address := config.admin.listen) is not None:
         trial.of(lambda: AdminServer.rehearse(address))
     for name in config.sources:

@@ -1,4 +1,4 @@
-"""Tries whether the new sources and sinks of a reload can be opened, before the reload changes anything."""
+"""Tries whether the new parts of a reload can be opened, before the reload changes anything."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from streamd.reload.changes import Changes
 
 
 async def rehearse(parts: Assembly, changes: Changes, holds: Sequence[Place]) -> None:
-    """Raises `ConfigError` or `EnvironmentFault` if a new source or sink could not be opened.
+    """Raises `ConfigError` or `EnvironmentFault` if a new source, step or sink could not be opened.
 
     A place in `holds` is taken by this daemon itself, which passes it on, so it is no fault. The trials run
     in a thread and do not block the loop.
@@ -19,6 +19,7 @@ async def rehearse(parts: Assembly, changes: Changes, holds: Sequence[Place]) ->
     trials: list[Callable[[], Any]] = [
         *(parts.sinks[name].rehearse for name in changes.sinks["replaced"] + changes.sinks["added"]),
         *(parts.sources[name].rehearse for name in changes.sources["replaced"] + changes.sources["added"]),
+        *(stage.step.rehearse for pipeline in parts.pipelines.values() for stage in pipeline.stages),
     ]
     refusals: list[StreamdError] = []
     for trial in trials:

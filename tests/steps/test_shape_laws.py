@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from streamd.core.now import Now
 
 NewStep = Callable[..., Step[Any]]
 
+SITES = str(Path(__file__).with_name("sites.csv"))
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("select", {"fields": ["a", "b"]}),
     ("drop", {"fields": ["a", "b"]}),
@@ -31,6 +33,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("parse_time", {"field": "a", "into": "b", "on_error": "null"}),
     ("convert", {"fields": {"a": {"from": "F", "to": "C"}, "b": {"from": "text", "to": "s"}}}),
     ("convert", {"fields": {"a": {"expression": "a * 2 + b", "into": "c", "digits": 1}}}),
+    ("lookup", {"path": SITES, "key": {"a": "id"}, "fields": {"b": "site"}, "on_conflict": "replace"}),
+    ("lookup", {"path": SITES, "key": {"a": "id", "b": "site"}, "fields": ["floor"], "on_missing": "reject"}),
     ("merge", {"key": ["a"], "fields": ["b", "c"], "max_age": "1h", "max_keys": 2}),
     ("parse", {"field": "a", "format": "json", "into": "b", "on_conflict": "replace"}),
     ("parse", {"field": "a", "format": "logfmt", "on_conflict": "replace", "remove": True, "prefix": "p"}),

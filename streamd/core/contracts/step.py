@@ -207,6 +207,12 @@ class Step(ABC, Generic[C]):
         """A digest of the step's code if other code needs another state; otherwise empty."""
         return ""
 
+    def rehearse(self) -> None:
+        """Try what `open` needs from the host, and change nothing there. Raises `EnvironmentFault`.
+
+        `streamd check` calls it. A reload calls it in a thread before `open`, which may use what it has read.
+        """
+
     def open(self) -> None:
         """Make the step's resources, once, in the process in which it runs. Raises `EnvironmentFault`.
 
