@@ -12,6 +12,7 @@ import structlog
 from streamd.assembly import Assembly
 from streamd.core.books import Books
 from streamd.core.errors import SinkError
+from streamd.core.failure import failure_of, text_of
 from streamd.core.now import Now
 from streamd.core.timestamp import from_epoch
 from streamd.runtime.stage import Stage
@@ -215,13 +216,17 @@ class StateKeeper:
         try:
             snapshot = await group.snapshot(deliveries)
         except Exception as error:  # user code may raise anything
-            log.exception(
-                "state_not_taken",
-                steps=", ".join(_place(stage) for stage in group.stages),
-                error=repr(error),
-                hint="the previously stored state and its source positions are kept",
-            )
+            failure = failure_of(error, group.stages[0].step.context.base_dir)
+            if failure.kind != group.not_taken:
+                group.not_taken = failure.kind
+                log.exception(
+                    "state_not_taken",
+                    steps=", ".join(_place(stage) for stage in group.stages),
+                    error=failure.text,
+                    hint="the previously stored state and its source positions are kept",
+                )
             return None
+        group.not_taken = ""
         fits = True
         for stage, _, state in snapshot.states:
             if len(state) <= self.max_bytes:
@@ -291,7 +296,7 @@ class StateKeeper:
             await stage.restore(state, self._clock())
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             stage.failed(error)
-            return f"the step cannot restore it: {type(error).__name__}: {error}"
+            return f"the step cannot restore it: {type(error).__name__}: {text_of(error)}"
         log.info("state_restored", step=_place(stage), bytes=len(state))
         return ""
 

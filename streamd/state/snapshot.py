@@ -39,6 +39,8 @@ class Group:
     delayed_since_mono_s: float | None = None
     """Since when no snapshot of it could be stored; None while nothing is in the way."""
     delay_logged: bool = False
+    not_taken: str = ""
+    """The kind of the failure for which no snapshot can be taken, as logged; empty since the last one."""
     too_large: set[str] = field(default_factory=set)
     """Steps whose state is too large and already reported in the log."""
 

@@ -413,6 +413,44 @@ def test_a_state_of_nothing_contains_its_frames_too(
     assert [step for step, _ in in_file(daemon)] in ([], ["count[0]"])
 
 
+FAILING = """
+import json
+
+class Odd(Exception):
+    def __repr__(self):
+        raise ValueError("no text")
+
+    __str__ = __repr__
+
+class Fails:
+    def __call__(self, record):
+        return record
+
+    def snapshot(self):
+        STATE
+
+    def restore(self, state):
+        raise Odd
+"""
+
+
+def test_a_snapshot_that_always_fails_is_logged_once_and_no_text_of_its_error_ends_the_daemon(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], stays: Any
+) -> None:
+    config = SMALL.replace('type = "count", by = "key"', 'type = "python", function = "steps.py:Fails"')
+    steps = tmp_path / "steps.py"
+    steps.write_text(FAILING.replace("STATE", "return b'state'"))
+    Writer(tmp_path / "in.log").write(20)
+    start(config).stop()
+    steps.write_text(FAILING.replace("STATE", "raise Odd"))
+    daemon = start(config)
+    assert set_aside(daemon) == ["the step cannot restore it: Odd: (its text cannot be read)"]
+    wait_until(lambda: daemon.events("state_not_taken"), "the failure")
+    stays(lambda: len(daemon.events("state_not_taken")) == 1, 0.6)
+    daemon.wait_rows(20, "numbered")
+    daemon.stop()
+
+
 def test_twins_of_which_one_has_nothing_to_store_do_not_change_places(
     start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:
