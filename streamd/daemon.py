@@ -32,6 +32,7 @@ from streamd.net.sockets import ListeningSockets, inherited
 from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
 from streamd.reload.rehearsal import rehearse
 from streamd.reload.reloads import Reloads
+from streamd.reload.required_tests import require_tests
 from streamd.reload.swap import Swap
 from streamd.runtime.closing import CLOSE_TIMEOUT_S, close_all
 from streamd.service.announcer import Announcer, parts_of
@@ -263,6 +264,8 @@ class Daemon:
         keep_schemas(now, new)
         parts = self._assemble(new, Books() if dry_run else self.books, (now, old))
         changes = compare(now, old, new, parts)
+        if new.config.daemon.tests == "require":
+            await require_tests(new.path, self._stop)
         await rehearse(parts, changes, self._holds())
         if dry_run:
             return changes

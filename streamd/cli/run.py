@@ -24,6 +24,7 @@ def main(args: argparse.Namespace) -> int:
     from streamd.core.errors import StreamdError, describe  # noqa: PLC0415
     from streamd.core.printing import flush_each_line  # noqa: PLC0415
     from streamd.logs import logs  # noqa: PLC0415
+    from streamd.reload.required_tests import require_tests  # noqa: PLC0415
     from streamd.runtime.closing import CLOSE_TIMEOUT_S  # noqa: PLC0415
 
     loaded = config.load(config.find(args.config))
@@ -32,6 +33,8 @@ def main(args: argparse.Namespace) -> int:
     sys.setswitchinterval(daemon.SWITCH_INTERVAL_S)
 
     async def run() -> int:
+        if loaded.config.daemon.tests == "require":
+            await require_tests(loaded.path)
         code = await daemon.Daemon(loaded).run()
         late = asyncio.all_tasks() - {asyncio.current_task()}
         for task in late:
