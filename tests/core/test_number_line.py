@@ -80,6 +80,7 @@ def test_a_reported_number_that_comes_after_all_is_taken_back_once() -> None:
     sender.rules.give_up(sender.line, sender.gaps)
     assert sender.see(2, 2) == ["late", "duplicate"]
     assert sender.gaps == [Gap(1, 2, 2), Gap(2, 2, -1)]
+    assert sender.line.lost & sender.line.seen == 0
 
 
 def test_one_stray_number_is_far_and_changes_nothing() -> None:
@@ -130,6 +131,13 @@ def test_a_gap_across_the_wrap_names_numbers_below_it() -> None:
     assert sender.gaps == [Gap(251, 1, 7)]
     sender.rules.give_up(sender.line, sender.gaps)
     assert sender.gaps[1] == Gap(2, 4, 3)
+
+
+def test_numbers_that_are_given_up_before_the_wrap_are_not_negative() -> None:
+    sender = Sender(250, wrap=256)
+    sender.see(2)
+    sender.rules.give_up(sender.line, sender.gaps)
+    assert sender.gaps == [Gap(251, 1, 7)]
 
 
 def test_half_of_the_wrap_is_ahead_and_more_is_behind() -> None:

@@ -68,6 +68,24 @@ def test_beyond_max_keys_the_older_half_is_forgotten_and_counted(new_step: NewSt
     assert passing(step, [{"id": 0}], 0) == [{"id": 0}]
 
 
+def test_keys_whose_time_is_over_are_not_counted_as_forgotten(new_step: NewStep) -> None:
+    step = new_step("dedupe", key=["id"], within="10s", max_keys=4)
+    passing(step, [{"id": 1}, {"id": 2}], 0)
+    passing(step, [{"id": 3}], 5)
+    passing(step, [{"id": 4}, {"id": 5}], 12)
+    assert step.context.counters.numbers() == {}
+
+
+def test_keys_whose_time_is_over_leave_the_memory(new_step: NewStep) -> None:
+    step = new_step("dedupe", key=["id"], within="10s")
+    passing(step, [{"id": "first"}], 0)
+    passing(step, [{"id": "second"}], 10)
+    passing(step, [{"id": "third"}], 20)
+    state = step.snapshot() or b""
+    assert b"first" not in state
+    assert b"second" in state
+
+
 @pytest.mark.parametrize("stopped_s", [0.0, 3.0, 8.0, 3600.0])
 def test_ages_go_on_while_the_daemon_is_stopped(new_step: NewStep, stopped_s: float) -> None:
     step = new_step("dedupe", key=["id"], within="10s")

@@ -88,6 +88,7 @@ def test_a_number_that_comes_in_time_is_not_missing(new_step: NewStep) -> None:
     step = step_of(new_step, gaps=True, wait="10s")
     step.process(records(1, 3), at(0))
     step.process(records(2), at(5))
+    assert step.next_deadline() == at(86400).mono_s
     assert step.tick(at(11)).records == []
     assert counted(step) == {"late": 1}
 

@@ -63,14 +63,14 @@ def test_beyond_max_keys_the_intervals_of_the_older_half_end_and_are_counted(new
 
 @pytest.mark.parametrize("stopped_s", [0.0, 5.0, 6.0])
 def test_an_interval_goes_on_while_the_daemon_is_stopped(new_step: NewStep, stopped_s: float) -> None:
-    step = new_step("throttle", key=["k"], limit=2, per="10s")
-    passing(step, "a", 0)
-    passing(step, "b", 4)
-    again = new_step("throttle", key=["k"], limit=2, per="10s")
+    step = new_step("throttle", key=["k"], limit=3, per="10s")
+    passing(step, "aa", 0)
+    passing(step, "bb", 4)
+    again = new_step("throttle", key=["k"], limit=3, per="10s")
     now = Now(at(4).wall_s + stopped_s, 3.0)
     again.restore(step.snapshot() or b"", now)
-    done = again.process([{"k": key} for key in "aabb"], now)
-    assert "".join(r["k"] for r in done.records) == ("aab" if stopped_s >= 6 else "ab")
+    done = again.process([{"k": key} for key in "aaabb"], now)
+    assert "".join(r["k"] for r in done.records) == ("aaab" if stopped_s >= 6 else "ab")
 
 
 def test_a_record_without_a_key_is_rejected(new_step: NewStep) -> None:
