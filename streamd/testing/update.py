@@ -16,6 +16,7 @@ from streamd.testing.outcome import CaseOutcome, SinkOutcome
 from streamd.testing.run import Result
 
 _LINE_CHARACTERS = 100
+_BOM = "\ufeff"
 
 
 def update(results: Iterable[Result]) -> list[Path]:
@@ -28,7 +29,8 @@ def update(results: Iterable[Result]) -> list[Path]:
         if result.outcome is not None and (result.differences or not result.located.expect.model_fields_set):
             by_file[result.located.file].append(result)
     for file, failed in by_file.items():
-        document = tomlkit.parse(file.read_text("utf-8"))
+        written = file.read_bytes().decode()
+        document = tomlkit.parse(written.removeprefix(_BOM))
         tests = document[KEY]
         if not isinstance(tests, AoT):
             raise ConfigError(f"{file}: --update can only change tests that are written as [[{KEY}]]")
@@ -39,13 +41,18 @@ def update(results: Iterable[Result]) -> list[Path]:
             _write(test, result, result.outcome)
             if not before and result.located.index + 1 < len(tests):
                 test.add(tomlkit.nl())
-        _replace(file, tomlkit.dumps(document))
+        text = tomlkit.dumps(document)
+        line_end = "\r\n" if "\r\n" in written else "\n"
+        if line_end == "\r\n":
+            text = text.replace("\r\n", "\n").replace("\n", line_end)
+        text += "" if text.endswith("\n") else line_end
+        _replace(file.resolve(), written[: written.startswith(_BOM)] + text)
     return list(by_file)
 
 
 def _replace(file: Path, text: str) -> None:
     new = file.with_name(f".{file.name}.new")
-    new.write_text(text, "utf-8")
+    new.write_bytes(text.encode())
     new.chmod(file.stat().st_mode & 0o777)
     os.replace(new, file)  # noqa: PTH105 - the same as Path.replace
 

@@ -79,6 +79,17 @@ def test_a_clean_restart_keeps_the_state_and_the_timer(suite: Suite, counting: C
     suite.passes(case(inputs, counted(3, f"{START + 30}.0", "1")), counting())
 
 
+def test_a_step_that_stores_monotonic_times_is_found_out(suite: Suite, counting: Callable[..., str]) -> None:
+    """After a restart the monotonic clock may be lower, as after a reboot."""
+    config = counting()
+    path = suite.folder / "count.py"
+    path.write_text(
+        path.read_text().replace(" - time.monotonic()", "").replace("time.monotonic() + left_s", "left_s")
+    )
+    inputs = ONE + '{ advance = "10s" }, { restart = true }, { advance = "60s" }'
+    assert "row 1 is missing" in suite.fails(case(inputs, counted(1, f"{START + 30}.0")), config)
+
+
 def test_after_a_kill_a_file_is_read_again_from_the_stored_state(
     suite: Suite, counting: Callable[..., str]
 ) -> None:

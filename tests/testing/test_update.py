@@ -147,6 +147,19 @@ def test_the_file_keeps_its_permissions(suite: Suite) -> None:
     assert [path.name for path in suite.folder.iterdir()] == ["plant.toml"]
 
 
+def test_a_file_keeps_its_line_ends_and_its_mark_and_gets_a_last_line_end(suite: Suite) -> None:
+    target = suite.folder / "real.toml"
+    target.write_bytes(b"\xef\xbb\xbf" + (PLANT + NEW).rstrip("\n").replace("\n", "\r\n").encode())
+    suite.path.symlink_to(target)
+    assert update(suite.again(update=True)) == [suite.path]
+    content = target.read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf\r\n[schemas.reading]\r\n")
+    assert content.count(b"\n") == content.count(b"\r\n")
+    assert content.endswith(b"\r\n")
+    assert suite.path.is_symlink()
+    assert all(result.passed for result in suite.again())
+
+
 def test_tests_of_another_file_are_written_there(suite: Suite) -> None:
     suite.write("")
     beside: Path = suite.folder / "plant.test.toml"
