@@ -194,7 +194,7 @@ def _same_place(one: AnySink, other: AnySink) -> bool:
 def _outputs(sink: AnySink) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
     for kind, at, table, _ in sink.config.outputs:
-        path = at if kind == "peer" else os.path.realpath(sink.context.state_dir / at)
+        path = os.path.realpath(sink.context.state_dir / at) if kind in ("database", "file") else at
         found.add((kind, path, table.lower()))  # SQLite compares names without case
     return found
 

@@ -77,6 +77,8 @@ class Workers:
         self.max_batch = max_batch
         self.progress = 0
         self.gate = Gate()
+        self.has_ended = False
+        """Whether `run` is over, so that the steps are closed or belong to other workers."""
         self.on_end: Callable[[], Awaitable[None]] | None = None
         """Called after the last batch has passed the steps, before the steps are closed."""
         self._dead_letters = dead_letters
@@ -114,6 +116,7 @@ class Workers:
                 if self.on_end is not None:
                     await self.on_end()
         finally:
+            self.has_ended = True
             for alarm in self._alarms.values():
                 alarm.cancel()
             for pipeline in self.pipelines:

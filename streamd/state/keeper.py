@@ -180,6 +180,8 @@ class StateKeeper:
         while True:
             await asyncio.sleep(self._interval_s)
             async with group.workers.gate.shut():
+                if group.workers.has_ended:  # a closed step has no state, and a step of others may be at work
+                    continue
                 snapshot = await self._take_snapshot(group)
             if snapshot is None:
                 continue

@@ -342,6 +342,7 @@ def test_a_reload_keeps_the_state_where_the_step_stays_and_where_it_is_made_anew
     daemon.wait_rows(writer.count, "numbered")
     kill(daemon)
     daemon = run_once(start, writer, config)
+    assert set_aside(daemon) == []
     assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
 
 
