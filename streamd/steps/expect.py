@@ -17,6 +17,8 @@ from streamd.core.timestamp import from_epoch
 _FIELDS = ("expect", "last_seen", "silent_s")
 _MOST_AT_ONCE = 1000
 """Most timers that one tick handles."""
+_PUT_OFF_S = 0.25
+"""Time between two looks at the buffers while reports are put off."""
 _SILENT_AFTER = 3
 """Default of `silent_after`, in `every`."""
 
@@ -45,7 +47,8 @@ class Expect(Step["Expect.Config"]):
     `last_seen` is the time of its last record before that, `silent_s` the seconds since then; both are null
     if there was none. A key in `keys` that never sends is late and silent too.
 
-    The clock is the time of processing, not a field. After a restart all waiting times begin anew, because
+    The clock is the time of processing, not a field. While frames wait in the buffers of the sources, reports
+    are put off, for at most `every`. After a restart all waiting times begin anew, because
     the senders could not reach the daemon; what was reported is not reported again.
 
     If there are `max_keys` keys, records of further keys pass unwatched and are counted. A key takes about
@@ -128,6 +131,9 @@ class Expect(Step["Expect.Config"]):
         self._clock = ArrivalClock()
         self._has_begun = not self._listed
         """Whether the listed keys are watched; that begins with the first reading of the clock."""
+        self._put_off_s: float | None = None
+        """Since when reports are put off; None if they are not."""
+        self._next_look_s = 0.0
 
     def _keys(self, config: Config) -> dict[Key, None]:
         found: dict[Key, None] = {}
@@ -212,6 +218,8 @@ class Expect(Step["Expect.Config"]):
         if not self._has_begun:
             self._begin(at_s)
         done = Processed([])
+        if self._puts_off(at_s):
+            return done
         for _ in range(_MOST_AT_ONCE):
             if (key := self._timers.pop(at_s)) is None:
                 break
@@ -229,6 +237,16 @@ class Expect(Step["Expect.Config"]):
                 self._timers.set(key, due_s)
         return done
 
+    def _puts_off(self, at_s: float) -> bool:
+        """Whether reports wait because records of the keys may wait in the buffers of the sources."""
+        if not self.context.upstream.waiting():
+            self._put_off_s = None
+            return False
+        if self._put_off_s is None or at_s > self._next_look_s + _PUT_OFF_S:  # another time than the last
+            self._put_off_s = at_s
+        self._next_look_s = at_s + _PUT_OFF_S
+        return at_s - self._put_off_s < self.config.every
+
     def _due_s(self, key: Key, watch: _Watch) -> float | None:
         """When the phase of a key without further records changes; None if it stays."""
         since_s = watch.seen[0]
@@ -244,7 +262,7 @@ class Expect(Step["Expect.Config"]):
         if not self._has_begun:
             return 0.0
         first_s = self._timers.first_s()
-        return None if first_s is None else self._clock.mono_s(first_s)
+        return None if first_s is None else self._clock.mono_s(max(first_s, self._next_look_s))
 
     def snapshot(self) -> bytes | None:
         if not self._watches:

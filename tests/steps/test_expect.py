@@ -156,6 +156,24 @@ def test_a_listed_key_that_the_state_does_not_have_is_expected_after_a_restart(n
     assert len(again.tick(Now(BEGIN, 11.0)).records) == 2
 
 
+def test_while_frames_wait_in_the_buffers_reports_are_put_off_for_at_most_every(new_step: NewStep) -> None:
+    step = step_of(new_step)
+    waiting = 1
+    step.context.upstream.waiting = lambda: waiting
+    seen(step, "ab", 0)
+    assert ticks(step, 12) == []
+    assert step.next_deadline() == at(12.25).mono_s
+    assert seen(step, "a", 13) == []
+    waiting = 0
+    assert ticks(step, 14) == [("b", "late", 12.25)]
+    waiting = 1
+    assert ticks(step, 32.75) == []
+    assert ticks(step, 33) == [("a", "late", 20.0), ("b", "silent", 33.0)]
+    seen(step, "a", 40)
+    assert ticks(step, 59.75) == []
+    assert ticks(step, 60) == [("a", "late", 20.0)]
+
+
 def test_many_keys_are_reported_by_several_ticks(new_step: NewStep) -> None:
     step = step_of(new_step)
     step.process([{"k": f"k{n}"} for n in range(2500)], at(0))
