@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 
 _PRECISION = 1e-9
 """Relative difference up to which two floats are equal, because sums depend on their order."""
+_MOST_ALIGNED = 25_000_000
+"""Most pairs of rows for which two lists are aligned."""
 _MOST_COMPARED = 250_000
 """Most pairs of dead letters that are compared to align two lists."""
 MISSING = object()
@@ -117,8 +119,7 @@ class _Listed:
         if Counter(keys[0]) == Counter(keys[1]):
             yield from self._reordered(kind, *keys)
             return
-        matcher = SequenceMatcher(None, *keys, autojunk=False)
-        for tag, first, end, first_got, end_got in matcher.get_opcodes():
+        for tag, first, end, first_got, end_got in _opcodes(*keys):
             if tag == "equal":
                 continue
             pairs = min(end - first, end_got - first_got)
@@ -185,6 +186,15 @@ class _Listed:
         return json.dumps(
             {name: _coarse(value, in_table=self._is_table) for name, value in row.items()}, sort_keys=True
         )
+
+
+def _opcodes(wanted: list[str], found: list[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    """How the lists differ, as from `SequenceMatcher`; long lists are paired from the first difference on."""
+    if len(wanted) * len(found) <= _MOST_ALIGNED:
+        return SequenceMatcher(None, wanted, found, autojunk=False).get_opcodes()
+    pairs = zip(wanted, found, strict=False)
+    first = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(wanted), len(found)))
+    return [("replace", first, len(wanted), first, len(found))]
 
 
 def same(wanted: Any, got: Any, *, in_table: bool) -> bool:

@@ -10,6 +10,8 @@ from streamd.core.printable import printable
 from streamd.testing.compare import Difference
 from streamd.testing.run import Result
 
+MOST_SHOWN = 25
+"""Most differences of a test that are shown to people; the JSON has all."""
 _LONGEST = 2000
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -31,9 +33,11 @@ def explanation(result: Result) -> Iterator[str]:
     if result.fault:
         yield from result.fault.splitlines()
     file = shown(result.located.file)
-    for difference in result.differences:
+    for difference in result.differences[:MOST_SHOWN]:
         yield f"{difference.where} {printable(difference.text, _LONGEST)}  ({file}:{difference.line})"
         yield from _fields(difference)
+    if (more := len(result.differences) - MOST_SHOWN) > 0:
+        yield f"… and {more:,} more differences"
 
 
 def _fields(difference: Difference) -> Iterator[str]:

@@ -52,3 +52,22 @@ def test_results_are_json_and_junit(suite: Suite) -> None:
     assert "\x01" not in "".join(lines)
     assert report.last_line(results).startswith("3 tests, 2 failed (")
     assert report.last_line(results[:1]).startswith("1 test, all passed (")
+
+
+def test_a_wrong_list_of_any_length_is_shown_in_a_few_lines(suite: Suite) -> None:
+    """Also if it is too long to be aligned."""
+    records = ", ".join('{ sensor = "a", value = 1.0 }' for _ in range(6000))
+    rows = ", ".join(f'{{ sensor = "a", value = {n}.5, warm = false }}' for n in range(6000))
+    tests = f"""
+[[tests]]
+name = "long"
+inputs = [{{ source = "floor", records = [{records}] }}]
+[tests.expect.sinks.readings]
+rows = [{rows}]
+"""
+    (result,) = suite.run(tests)
+    assert len(result.differences) == 6000
+    lines = list(report.lines(result))
+    assert len(lines) < 100
+    assert lines[-1] == f"      … and {6000 - report.MOST_SHOWN:,} more differences"
+    assert len(report.document([result])["tests"][0]["differences"]) == 6000

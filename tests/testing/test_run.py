@@ -164,6 +164,18 @@ def test_inputs_of_one_peer_are_one_connection(suite: Suite) -> None:
     suite.passes(case(inputs, rows(*expected)), CSV)
 
 
+def test_a_connection_ends_with_the_test_and_gives_its_last_frame(suite: Suite) -> None:
+    text = '{"sensor":"a","value":1.0}'
+    for more in ("", '{ source = "floor", close = true },', "{ restart = true },"):
+        inputs = f'{{ source = "floor", hex = "{text.encode().hex()}" }},' + more
+        expect = """[tests.expect.counters]
+"sources.floor.unterminated" = 1
+[tests.expect.sinks.readings]
+rows = [{ sensor = "a", value = 1.0, warm = false }]
+"""
+        suite.passes(case(inputs, expect))
+
+
 def test_content_may_be_text_hex_base64_a_file_or_records(suite: Suite) -> None:
     (suite.folder / "sample.json").write_bytes(b'{"sensor":"d","value":4.0}')
     inputs = """
