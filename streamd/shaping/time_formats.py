@@ -55,18 +55,17 @@ def to_time(text: str, timezone: str | None, ambiguous: Ambiguous) -> ToTime:
         return lambda value, _: iso(_text(value))
     if text in UNITS:
         return partial(_epoch, unit=UNITS[text])
-    zone = ZoneInfo(timezone) if timezone is not None else UTC
     if text == "rfc2822":
         return lambda value, _: iso(_from_rfc2822(_text(value)))
     if text == "rfc3164":
-        return lambda value, received: iso(_from_rfc3164(_text(value), received.astimezone(zone)))
+        return lambda value, received: iso(_from_rfc3164(_text(value), received))
     if "%" not in text:
         raise ValueError(
             f"{text!r} is no format: write {', '.join(NAMES)}, or directives like %Y-%m-%d %H:%M:%S"
         )
     _check(text)
     if _WITH_YEAR.search(text.replace("%%", "")) is None:
-        return lambda value, received: iso(_without_year(_text(value), text, received.astimezone(zone)))
+        return lambda value, received: iso(_without_year(_text(value), text, received))
     return _Directives(text, iso)
 
 

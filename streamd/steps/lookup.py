@@ -139,7 +139,7 @@ class Lookup(Step["Lookup.Config"]):
             rows = self._file.rows or {}
             for record in records:
                 key = self._key(record)
-                found = rows.get(key) if key is not None else None
+                found = rows.get(key)
                 unknown += found is None
                 try:
                     if not self._put(record, found):
@@ -161,11 +161,10 @@ class Lookup(Step["Lookup.Config"]):
         return done.records[0] if done.records else DROP
 
     def _key(self, record: Record) -> Any:
-        """The key of the row; None if a part of it is missing."""
+        """The key of the row. No row has a key with None in it."""
         if len(self._keys) == 1:
             return key_text(record.get(self._keys[0]))
-        parts = tuple(key_text(record.get(name)) for name in self._keys)
-        return None if None in parts else parts
+        return tuple(key_text(record.get(name)) for name in self._keys)
 
     def _put(self, record: Record, found: tuple[Any, ...] | None) -> bool:
         """Put the row into the record; False to filter it out. Raises `BadData` and then changes nothing."""

@@ -24,6 +24,7 @@ def test_each_field_is_converted_in_its_order(new_step: NewStep, now: Now) -> No
             "disk_bytes": {"from": "B", "to": "KiB", "into": "disk_kib"},
         },
     )
+    assert repr(step.process_one({"level": 12}, now)) == "{'level': 50}"
     record = {"temp": 72, "disk": "1.5 KiB", "level": 11.9, "@peer": "p"}
     before = dict(record)
     assert step.process_one(record, now) == {
