@@ -11,8 +11,9 @@ PACKAGES ?= /etc/streamd/requirements.txt
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
 
+# Both halves of the tests beside each other; `.venv/bin/python -m pytest PATH` for some of them.
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/run.py
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
