@@ -7,7 +7,7 @@ from typing import Any
 from streamd import components, registry
 from streamd.config import Loaded, groups
 from streamd.core.books import Books
-from streamd.core.contracts import AnyCodec, AnySink, AnySource, Sockets, SourceContext
+from streamd.core.contracts import AnyCodec, AnySink, AnySource, Sockets, Source, SourceContext
 from streamd.core.counters import Counters
 from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import EnvironmentFault
@@ -110,6 +110,7 @@ def assemble(
                     intake.connections,
                     taken=intake.taken,
                     before=before_reload,
+                    resumes=type(parts.sources[source_name]).numbering is not Source.numbering,
                 )
             )
         name = ", ".join(group)

@@ -10,7 +10,7 @@ def _none() -> int:
 class Upstream:
     """The sources of a pipeline, as its steps see them. The values change if a reload changes the sources."""
 
-    __slots__ = ("lost", "since_wall_s", "waiting")
+    __slots__ = ("connected_wall_s", "lost", "since_wall_s", "waiting")
 
     def __init__(
         self,
@@ -25,3 +25,5 @@ class Upstream:
         self.since_wall_s = since_wall_s
         """When the sources began to listen (wall clock, seconds): records sent before are missing. None if
         all sources continue where they stopped."""
+        self.connected_wall_s: float | None = None
+        """When the step was first connected; None if it never was."""

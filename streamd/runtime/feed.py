@@ -34,5 +34,7 @@ class Feed:
     """Called after frames were taken out of the buffer, with their number and the monotonic time."""
     before: AnyCodec | None = None
     """The codec of the source before a reload, if `codec` adopts the frames that it holds."""
+    resumes: bool = False
+    """Whether the source continues where it stopped, so that a restart misses nothing."""
     is_due: bool = False
     """Whether the deadline of the codec is reached."""

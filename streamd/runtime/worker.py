@@ -23,6 +23,7 @@ from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.ticker import Ticker
 from streamd.runtime.turn import Turn
+from streamd.runtime.upstreams import connect
 
 log = structlog.get_logger()
 
@@ -95,6 +96,8 @@ class Workers:
 
     async def run(self) -> None:
         """Work until `close` is called and no frame is left."""
+        for pipeline in self.pipelines:
+            connect(pipeline, self.feeds, self._clock())
         for feed in self.feeds:
             feed.buffer.on_ready = self._wake
             feed.connections.count(on=feed.codec.holds)
