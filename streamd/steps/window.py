@@ -1,5 +1,7 @@
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -17,7 +19,7 @@ from streamd.windows.language import parse
 from streamd.windows.losses import Losses
 from streamd.windows.moments import text_of
 from streamd.windows.options import DEFAULT_MAX_FUTURE_S, WindowSettings, microseconds, new_kind
-from streamd.windows.rows import KeyedRows, Reader, keys_of_columns, keys_of_records, received_texts
+from streamd.windows.rows import KeyedRows, Reader, Received, keys_of_columns, keys_of_records
 from streamd.windows.timelines import CLOCKS
 from streamd.windows.windows import OVERFLOW, Windows
 
@@ -101,7 +103,10 @@ class Window(Step["Window.Config"]):
 
     def process(self, records: list[Record], now: Now) -> Processed:
         def column(name: str) -> list[Any]:
-            return [record.get(name) for record in records]
+            try:
+                return list(map(itemgetter(name), records))
+            except KeyError:
+                return [record.get(name) for record in records]
 
         if self._key is None:
             keys: Sequence[Any] = list(repeat("", len(records)))
@@ -109,7 +114,7 @@ class Window(Step["Window.Config"]):
             keys = keys_of_columns(self._key, [column(name) for name in self._key_columns])
         else:
             keys = keys_of_records(self._key, records)
-        received = received_texts(column(RECEIVED_AT), now.wall_s)
+        received = Received(partial(column, RECEIVED_AT), now.wall_s)
         rows = self._reader.read(column, keys, received, len(records))
         senders = None if self.config.watermark_by == "key" else _senders(column(PEER), rows)
         return self._finish(rows, senders, records, now)

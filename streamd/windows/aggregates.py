@@ -5,7 +5,7 @@ from typing import Any
 
 from streamd.windows.aggregate import Aggregate
 
-CHUNK = 32
+CHUNK = 64
 """KeyedRows that are folded at once. Floats are summed chunk by chunk, so that neither batches nor snapshots
 change a result in its last digit."""
 
@@ -37,6 +37,10 @@ class Aggregates:
         self.is_timed = any(one.needs_time for one in self._every)
         self.is_plain = len(self.fields) <= 1 and not self.is_timed
         """Whether a row is a value and no tuple."""
+        self._changes = any(type(one).copy is not Aggregate.copy for one in self._every)
+        """Whether states are changed in place."""
+        self._folds = [(one.fold, one.field is None) for one in self._every]
+        self._results = [(name, one.result) for name, one in aggregates.items()]
         self._places = [None if one.field is None else self.fields.index(one.field) for one in self._every]
 
     def empty(self) -> States:
@@ -48,15 +52,18 @@ class Aggregates:
         if not rows:
             return states
         if self.is_plain:
-            columns: Sequence[Any] = (rows,)
-        else:
-            columns = list(zip(*rows, strict=True))
+            present = rows if None not in rows else [value for value in rows if value is not None]
+            return [
+                fold(state, rows if all_rows else present, ())
+                for (fold, all_rows), state in zip(self._folds, states, strict=True)
+            ]
+        columns: Sequence[Any] = list(zip(*rows, strict=True))
         times: Sequence[int] = ()
         if self.is_timed:
             times, *columns = columns
-        present = [self._present(column, times) for column in columns] if self.fields else []
+        presents = [self._present(column, times) for column in columns]
         return [
-            one.fold(state, rows, times) if place is None else one.fold(state, *present[place])
+            one.fold(state, rows, times) if place is None else one.fold(state, *presents[place])
             for one, state, place in zip(self._every, states, self._places, strict=True)
         ]
 
@@ -81,14 +88,22 @@ class Aggregates:
         """The states with all rows; `states` and `rows` stay as they are."""
         if not rows:
             return states
-        states = [one.copy(state) for one, state in zip(self._every, states, strict=True)]
+        if self._changes:
+            states = self._copied(states)
+        if len(rows) <= CHUNK:
+            return self.fold(states, rows)
         for start in range(0, len(rows), CHUNK):
             states = self.fold(states, rows[start : start + CHUNK])
         return states
 
     def merge(self, one: States, other: States) -> States:
         """The states of the rows of both; both stay as they are."""
-        return [a.merge(a.copy(mine), its) for a, mine, its in zip(self._every, one, other, strict=True)]
+        if self._changes:
+            one = self._copied(one)
+        return [a.merge(mine, its) for a, mine, its in zip(self._every, one, other, strict=True)]
+
+    def _copied(self, states: States) -> States:
+        return [one.copy(state) for one, state in zip(self._every, states, strict=True)]
 
     def results(self, states: States) -> dict[str, Any]:
         """The value of each aggregate by its name."""

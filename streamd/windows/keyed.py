@@ -1,19 +1,29 @@
 """The open windows of one key, and the contract of the kinds of windows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamd.core.record_key import Key
 from streamd.windows.aggregates import States
-from streamd.windows.moments import ALWAYS, NEVER
+from streamd.windows.moments import ALWAYS, NEVER, US, text_of
 
 if TYPE_CHECKING:
     from streamd.windows.timelines import Timeline
 
-Range = tuple[Any, Any]
-_NOWHERE: tuple[Range, Range] = (("", ""), (0, 0))
-"""No text and no number is in these ranges."""
+Ranges = tuple[tuple[str, str], tuple[int, int], tuple[float, float]]
+"""From where up to where a time is: as canonical text, in microseconds, and in seconds."""
+NOWHERE: Ranges = (("", ""), (0, 0), (0.0, 0.0))
+"""No time is in these ranges."""
+TEXT, MICROSECONDS, SECONDS = range(3)
+"""The index of each form."""
+
+
+def ranges_of(start_us: int, end_us: int) -> Ranges:
+    """The ranges of a time. A number of seconds may be rounded up, so that range ends a microsecond early."""
+    seconds = (0.0, 0.0)
+    if start_us % US == 0:
+        seconds = (start_us / US, (end_us - 1) / US)
+    return (text_of(start_us), text_of(end_us)), (start_us, end_us), seconds
 
 
 class Bucket:
@@ -38,7 +48,6 @@ class Keyed:
     """A key with its open windows."""
 
     __slots__ = (
-        "append",
         "buckets",
         "expected_us",
         "fast",
@@ -46,6 +55,7 @@ class Keyed:
         "key",
         "next_us",
         "number",
+        "rows",
         "seen_s",
         "senders",
         "watermark_us",
@@ -68,17 +78,14 @@ class Keyed:
         """When the last record came (monotonic)."""
         self.is_queued = False
         """Whether the key is in the queue of timelines that may fall idle."""
-        self.fast: tuple[Range, Range] = _NOWHERE
-        """Range of times, as text and in microseconds, in which a record belongs to the newest window, makes
-        no other window late and closes none, so that `append` is all that has to be done."""
-        self.append: Callable[[Any], None] = self._append
-
-    def _append(self, row: Any) -> None:
-        raise AssertionError(row)
+        self.fast = NOWHERE
+        """The times of records that belong to the newest bucket and close no window, so that they are just
+        added to `rows`. The watermark does not follow these records."""
+        self.rows: list[Any] = []
 
     def slow(self) -> None:
         """Let the next record take the long way."""
-        self.fast = _NOWHERE
+        self.fast = NOWHERE
 
 
 class Closed(NamedTuple):

@@ -32,6 +32,7 @@ def _minute(text: str) -> int:
     return (datetime.fromisoformat(f"{text}00+00:00") - _EPOCH) // _MICROSECOND
 
 
+@lru_cache(4096)
 def text_of(moment_us: int) -> str:
     """The canonical text of a time. Raises `BadData` outside the years 0001 to 9999."""
     return canonical(moment_us, "us")

@@ -134,7 +134,9 @@ def new_kind(config: WindowSettings, aggregates: Aggregates) -> Kind:
     grid: Grid = FixedGrid(step_us, microseconds(config.offset))
     if config.timezone != "UTC":
         grid = DayGrid(step_us // DAY_US, microseconds(config.offset), ZoneInfo(config.timezone))
-    return Panes(grid, size_us // step_us, microseconds(config.allowed_lateness), aggregates)
+    delay_us = microseconds(config.watermark_delay or 0.0)
+    lateness_us = microseconds(config.allowed_lateness)
+    return Panes(grid, size_us // step_us, step_us, delay_us, lateness_us, aggregates)
 
 
 _NEEDS = {"tumbling": {"size"}, "sliding": {"size", "slide"}, "session": {"gap"}}

@@ -4,8 +4,20 @@ from typing import Any, NamedTuple
 
 from streamd.windows.aggregates import Aggregates
 from streamd.windows.grid import Grid
-from streamd.windows.keyed import LATE, PARTLY_LATE, TAKEN, UPDATED, Bucket, Closed, Keyed, Kind, Range
-from streamd.windows.moments import ALWAYS, NEVER, text_of
+from streamd.windows.keyed import (
+    LATE,
+    NOWHERE,
+    PARTLY_LATE,
+    TAKEN,
+    UPDATED,
+    Bucket,
+    Closed,
+    Keyed,
+    Kind,
+    Ranges,
+    ranges_of,
+)
+from streamd.windows.moments import ALWAYS, NEVER
 
 BOUNDS_KEPT = 4096
 
@@ -17,7 +29,6 @@ class Bounds(NamedTuple):
     start_us: int
     end_us: int
     last_end_us: int
-    fast: tuple[Range, Range]
 
 
 class Panes(Kind):
@@ -26,12 +37,25 @@ class Panes(Kind):
     A row is added to one pane, however many windows it belongs to. Panes are merged when a window closes.
     """
 
-    def __init__(self, grid: Grid, per_window: int, lateness_us: int, aggregates: Aggregates) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        per_window: int,
+        step_us: int,
+        delay_us: int,
+        lateness_us: int,
+        aggregates: Aggregates,
+    ) -> None:
+        """`step_us` is the usual length of a pane, `delay_us` how far the watermark is behind."""
         self._grid = grid
+        self._step_us = step_us
+        self._delay_us = delay_us
         self._per_window = per_window
         self._lateness_us = lateness_us
         self._aggregates = aggregates
         self._bounds: dict[int, Bounds] = {}
+        self._ranges: dict[tuple[int, int], Ranges] = {}
+        """The ranges of `Keyed.fast` by the newest pane and the pane of the watermark."""
 
     def _of(self, moment_us: int) -> Bounds:
         index = self._grid.index(moment_us)
@@ -45,12 +69,11 @@ class Panes(Kind):
                 start,
                 end,
                 self._grid.start(index + self._per_window),
-                ((text_of(start), text_of(end)), (start, end)),
             )
         return bounds
 
     def put(self, keyed: Keyed, moment_us: int, row: Any, losses: int) -> int:
-        index, _, end_us, last_end_us, _ = self._of(moment_us)
+        index, _, end_us, last_end_us = self._of(moment_us)
         watermark_us = keyed.watermark_us
         if last_end_us + self._lateness_us <= watermark_us:
             return LATE
@@ -109,8 +132,11 @@ class Panes(Kind):
         first = last - self._per_window + 1
         buckets = keyed.buckets
         if self._per_window == 1:
-            inside = [buckets[last]]
-        elif self._per_window < len(buckets):
+            bucket = buckets[last]
+            states = self._aggregates.folded(bucket.states, bucket.rows)
+            start_us, end_us = self._grid.start(last), self._grid.start(last + 1)
+            return Closed(keyed, start_us, end_us, states, bucket.losses, final)
+        if self._per_window < len(buckets):
             inside = [buckets[index] for index in range(first, last + 1) if index in buckets]
         else:
             inside = [buckets[index] for index in sorted(buckets) if first <= index <= last]
@@ -138,13 +164,28 @@ class Panes(Kind):
         return self._grid.start(max(keyed.buckets) + self._per_window) if keyed.buckets else NEVER
 
     def hurry(self, keyed: Keyed) -> None:
-        """Possible in the pane of the watermark, if all windows before it are closed and forgotten."""
+        """The newest pane is fast, as long as the watermark stays between the same two ends of panes.
+
+        Only there a window closes, or a record can be late for another window than before. So the watermark
+        need not follow each record.
+        """
         watermark_us = keyed.watermark_us
-        if watermark_us > NEVER:
-            bounds = self._of(watermark_us)
-            bucket = keyed.buckets.get(bounds.number)
-            if bucket is not None and bounds.start_us <= watermark_us - self._lateness_us:
-                keyed.fast = bounds.fast
-                keyed.append = bucket.rows.append
-                return
-        keyed.slow()
+        if watermark_us == NEVER or not keyed.buckets or self._lateness_us % self._step_us:
+            keyed.slow()
+            return
+        newest = max(keyed.buckets)
+        between = self._grid.index(watermark_us)
+        ranges = self._ranges.get((newest, between))
+        if ranges is None:
+            if len(self._ranges) >= BOUNDS_KEPT:
+                self._ranges.clear()
+            ranges = self._ranges[newest, between] = self._fast(newest, between)
+        keyed.fast = ranges
+        keyed.rows = keyed.buckets[newest].rows
+
+    def _fast(self, newest: int, between: int) -> Ranges:
+        start_us = self._grid.start(newest)
+        end_us = min(self._grid.start(newest + 1), self._grid.start(between + 1) + self._delay_us)
+        if newest < between or start_us >= end_us:
+            return NOWHERE
+        return ranges_of(start_us, end_us)

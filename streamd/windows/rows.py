@@ -9,18 +9,56 @@ from typing import Any
 from streamd.core.errors import BadData
 from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.record_key import MAX_EXACT_BYTES, Key, RecordKey
-from streamd.core.timestamp import all_canonical, from_epoch
+from streamd.core.timestamp import all_canonical, canonical, from_epoch
 from streamd.windows.aggregates import Aggregates
+from streamd.windows.keyed import MICROSECONDS, SECONDS, TEXT
 from streamd.windows.moments import NEVER, US, moment, of_canonical, text_of
 
 FIRST_YEAR, LAST_YEAR = "0100", "9900"
 """Earlier and later times are rejected, so that the bounds of their windows are in the years 0001 to 9999."""
 _FIRST_US, _LAST_US = (moment(f"{year}-01-01T00:00:00Z") for year in (FIRST_YEAR, LAST_YEAR))
 _NUMBERS = frozenset({int, float})
-_NULL = type(None)
+_EXACT_S = 2.0**33
+"""Seconds around 1970 up to which a float is exact enough to be compared with the bounds of a window."""
 
 Column = Callable[[str], Sequence[Any]]
 """The values of a field, one for each record; None for a record without it."""
+
+
+class Received:
+    """The times of receipt of a batch, of which there are few different ones."""
+
+    def __init__(self, values: Callable[[], Sequence[Any]], wall_s: float) -> None:
+        """Records without a valid time were received at `wall_s`."""
+        self._values = values
+        self._wall_s = wall_s
+
+    def texts(self) -> Sequence[str]:
+        """The canonical text of each."""
+        values = list(self._values())
+        if all_canonical(values):
+            return values
+        texts = {value: self._text(value) for value in set(map(_hashable, values))}
+        return [texts[_hashable(value)] for value in values]
+
+    def first_us(self) -> int:
+        """The earliest time."""
+        values = self._values()
+        try:
+            different = set(values)
+        except TypeError:
+            different = set(map(_hashable, values))
+        return min(of_canonical(self._text(value)) for value in different)
+
+    def _text(self, value: Any) -> str:
+        try:
+            return canonical(value)
+        except BadData:
+            return from_epoch(self._wall_s)
+
+
+def _hashable(value: Any) -> str | float | None:
+    return value if isinstance(value, str | float | int) else None
 
 
 @dataclass(slots=True)
@@ -29,8 +67,8 @@ class KeyedRows:
 
     keys: Sequence[Key]
     moments: Sequence[Any]
-    """The times: canonical texts if `is_text`, else microseconds."""
-    is_text: bool
+    form: int
+    """What the times are: canonical texts, microseconds or seconds (`TEXT`, `MICROSECONDS`, `SECONDS`)."""
     rows: Sequence[Any]
     """What the aggregates keeps of each record."""
     places: Sequence[int]
@@ -41,7 +79,7 @@ class KeyedRows:
     @property
     def moments_us(self) -> Sequence[int]:
         """The times in microseconds."""
-        return list(map(of_canonical, self.moments)) if self.is_text else self.moments
+        return in_microseconds(self.moments, self.form)
 
 
 class Reader:
@@ -53,29 +91,33 @@ class Reader:
         self._aggregates = aggregates
 
     def read(
-        self, column: Column, keys: Sequence[Key | BadData], received: Sequence[str], count: int
+        self, column: Column, keys: Sequence[Key | BadData], received: Received, count: int
     ) -> KeyedRows:
         """The rows of `count` records, with their keys and their times of receipt."""
         bad: dict[int, BadData] = {}
         good_keys = self._good(keys, bad)
-        moments, is_text = (received, True) if self._time is None else _moments(column(self._time), bad)
+        moments: Sequence[Any]
+        if self._time is None:
+            moments, form = received.texts(), TEXT
+        else:
+            moments, form = _moments(column(self._time), bad)
         if self._time is not None:
-            _find_future(moments, received, self._max_future_us, bad, is_text=is_text)
+            _find_future(moments, form, received, self._max_future_us, bad)
         columns = [column(name) for name in self._aggregates.fields]
         for name, values, takes in zip(self._aggregates.fields, columns, self._aggregates.takes, strict=True):
             _check(name, values, takes, bad)
-        if self._aggregates.is_timed and is_text:
-            moments, is_text = list(map(of_canonical, moments)), False
+        if self._aggregates.is_timed:
+            moments, form = in_microseconds(moments, form), MICROSECONDS
         rows: Sequence[Any]
         if self._aggregates.is_plain:
             rows = columns[0] if columns else [None] * count
         else:
             rows = list(zip(*((moments,) if self._aggregates.is_timed else ()), *columns, strict=True))
         if not bad:
-            return KeyedRows(good_keys, moments, is_text, rows, range(count))
+            return KeyedRows(good_keys, moments, form, rows, range(count))
         good = [index not in bad for index in range(count)]
         chosen = [list(compress(one, good)) for one in (good_keys, moments, rows)]
-        return KeyedRows(chosen[0], chosen[1], is_text, chosen[2], list(compress(range(count), good)), bad)
+        return KeyedRows(chosen[0], chosen[1], form, chosen[2], list(compress(range(count), good)), bad)
 
     @staticmethod
     def _good(keys: Sequence[Key | BadData], bad: dict[int, BadData]) -> Sequence[Any]:
@@ -107,19 +149,26 @@ def _made(make: Callable[[Any], Any], value: Any) -> Any:
         return bad
 
 
-def _moments(values: Sequence[Any], bad: dict[int, BadData]) -> tuple[Sequence[Any], bool]:
-    """The times as canonical texts (True) or in microseconds (False)."""
+def in_microseconds(moments: Sequence[Any], form: int) -> Sequence[int]:
+    """Times of a form in microseconds."""
+    if form == TEXT:
+        return list(map(of_canonical, moments))
+    return [round(at * US) for at in moments] if form == SECONDS else moments
+
+
+def _moments(values: Sequence[Any], bad: dict[int, BadData]) -> tuple[Sequence[Any], int]:
+    """The times and their form."""
     kinds = set(map(type, values))
     if kinds == {str} and all_canonical(values if isinstance(values, list) else list(values)):
         if min(values) >= FIRST_YEAR and max(values) < LAST_YEAR:
-            return values, True
-    elif kinds <= _NUMBERS:
-        try:
-            moments = [round(value * US) for value in values]
-            if not moments or (min(moments) >= _FIRST_US and max(moments) < _LAST_US):
-                return moments, False
-        except (ValueError, OverflowError):
-            pass  # not finite
+            return values, TEXT
+    elif (
+        kinds <= _NUMBERS
+        and min(values, default=0) > -_EXACT_S
+        and max(values, default=0) < _EXACT_S
+        and (float not in kinds or math.isfinite(sum(values)))  # NaN compares as it likes
+    ):
+        return values, SECONDS
     moments = []
     for index, value in enumerate(values):
         at, fault = NEVER, f"outside the years {FIRST_YEAR} to {LAST_YEAR}"
@@ -130,25 +179,24 @@ def _moments(values: Sequence[Any], bad: dict[int, BadData]) -> tuple[Sequence[A
         if not _FIRST_US <= at < _LAST_US:
             bad.setdefault(index, BadData("window:time", fault))
         moments.append(at)
-    return moments, False
+    return moments, MICROSECONDS
 
 
 def _find_future(
     moments: Sequence[Any],
-    received: Sequence[str],
+    form: int,
+    received: Received,
     max_future_us: int,
     bad: dict[int, BadData],
-    *,
-    is_text: bool,
 ) -> None:
     """Reject the times that are later than the receipt by more than `max_future_us`."""
     if not moments:
         return
-    first = of_canonical(min(received)) + max_future_us
-    if max(moments) <= (text_of(first) if is_text else first):
+    first_us = received.first_us() + max_future_us
+    if max(moments) < (text_of(first_us), first_us, first_us / US)[form]:
         return
-    for index, (at, received_at) in enumerate(zip(moments, received, strict=True)):
-        at_us = of_canonical(at) if is_text else at
+    every = zip(in_microseconds(moments, form), received.texts(), strict=True)
+    for index, (at_us, received_at) in enumerate(every):
         ahead_us = at_us - of_canonical(received_at)
         if ahead_us > max_future_us:
             detail = f"{text_of(at_us)} is {ahead_us / US:.6g} s after the receipt"
@@ -187,16 +235,3 @@ def _fault(value: Any, takes: frozenset[type]) -> str:
         except UnicodeEncodeError:
             return "half of a surrogate pair"
     return ""
-
-
-def received_texts(values: Sequence[Any], wall_s: float) -> Sequence[str]:
-    """Times of receipt as canonical texts; records without one were received at `wall_s`."""
-    if all_canonical(values if isinstance(values, list) else list(values)):
-        return values
-    texts = []
-    for value in values:
-        try:
-            texts.append(text_of(moment(value)))
-        except BadData:
-            texts.append(from_epoch(wall_s))
-    return texts

@@ -8,8 +8,8 @@ from streamd.core.record_key import Key
 from streamd.windows.aggregates import CHUNK, Aggregates
 from streamd.windows.keyed import LATE, PARTLY_LATE, UPDATED, Bucket, Closed, Keyed, Kind
 from streamd.windows.losses import Losses
-from streamd.windows.moments import NEVER, of_canonical
-from streamd.windows.rows import KeyedRows
+from streamd.windows.moments import NEVER
+from streamd.windows.rows import KeyedRows, in_microseconds
 from streamd.windows.timelines import KeyClock, PipelineClock, SenderClock, Timeline
 
 OVERFLOW = b"*"
@@ -49,23 +49,24 @@ class Windows:
         """
         closed: list[tuple[int, Closed]] = []
         get = self.keys.get
-        mode = 0 if rows.is_text else 1
+        form = rows.form
         slowly = self._add_one
         if senders is None:
-            for key, at, row, place in zip(rows.keys, rows.moments, rows.rows, rows.places, strict=True):
-                keyed = get(key)
+            every = zip(map(get, rows.keys), rows.moments, rows.rows, range(len(rows.rows)), strict=True)
+            for keyed, at, row, index in every:
                 if keyed is not None:
-                    low, high = keyed.fast[mode]
+                    low, high = keyed.fast[form]
                     if low <= at < high:
-                        keyed.append(row)
+                        keyed.rows.append(row)
                         keyed.seen_s = mono_s
                         continue
-                moment_us = at if mode else of_canonical(at)
-                if windows := slowly(key, keyed, moment_us, row, "", place, mono_s):
+                (moment_us,) = in_microseconds((at,), form)
+                place = rows.places[index]
+                if windows := slowly(rows.keys[index], keyed, moment_us, row, "", place, mono_s):
                     closed += zip(repeat(place), windows)
         else:
-            every = zip(rows.keys, rows.moments_us, rows.rows, rows.places, senders, strict=True)
-            for key, moment_us, row, place, sender in every:
+            all_of = zip(rows.keys, rows.moments_us, rows.rows, rows.places, senders, strict=True)
+            for key, moment_us, row, place, sender in all_of:
                 if windows := slowly(key, get(key), moment_us, row, sender, place, mono_s):
                     closed += zip(repeat(place), windows)
         self._rows_kept += len(rows.rows)
