@@ -44,6 +44,10 @@ class Bucket:
         self.last = NEVER
 
 
+_NO_ROWS: list[Any] = []
+"""Nothing is added to it."""
+
+
 class Keyed:
     """A key with its open windows."""
 
@@ -73,7 +77,7 @@ class Keyed:
         """The watermark at which a window closes, or a closed one is forgotten."""
         self.expected_us = ALWAYS
         """The `next_us` that shared timelines know."""
-        self.senders: list[Timeline] = []
+        self.senders: tuple[Timeline, ...] = ()
         self.seen_s = 0.0
         """When the last record came (monotonic)."""
         self.is_queued = False
@@ -81,7 +85,7 @@ class Keyed:
         self.fast = NOWHERE
         """The times of records that belong to the newest bucket and close no window, so that they are just
         added to `rows`. The watermark does not follow these records."""
-        self.rows: list[Any] = []
+        self.rows = _NO_ROWS
 
     def slow(self) -> None:
         """Let the next record take the long way."""

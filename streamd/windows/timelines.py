@@ -188,7 +188,7 @@ class SenderClock(SharedClock):
         if keyed.buckets:
             is_new = timeline not in keyed.senders
             if is_new:
-                keyed.senders.append(timeline)
+                keyed.senders += (timeline,)
             if keyed.next_us < keyed.expected_us:
                 keyed.expected_us = keyed.next_us
                 for one in keyed.senders:
@@ -210,7 +210,7 @@ class SenderClock(SharedClock):
                 elif keyed.next_us > one.watermark_us:
                     one.expect(keyed)
             if not keyed.buckets:
-                keyed.senders.clear()
+                keyed.senders = ()
         return sorted(closed, key=_end)
 
     def idle(self, mono_s: float) -> list[Closed] | None:
@@ -221,7 +221,7 @@ class SenderClock(SharedClock):
         keys = sorted(timeline.keys, key=_number)
         newest_us = max(map(self._kind.newest_end, keys), default=NEVER)
         for keyed in keys:
-            keyed.senders.remove(timeline)
+            keyed.senders = tuple(one for one in keyed.senders if one is not timeline)
         return self._close(keys, max(newest_us, timeline.watermark_us))
 
     def begin(self, every: Iterable[Keyed], mono_s: float) -> None:

@@ -173,7 +173,7 @@ class Windows:
                 raise TypeError("a key is a text or bytes")
             keyed = self.keys[key] = Keyed(key, len(self.keys))
             keyed.watermark_us, keyed.next_us = int(its_us), int(next_us)
-            keyed.senders = [timelines[index] for index in indexes]
+            keyed.senders = tuple(timelines[index] for index in indexes)
             for index, first, last, count, shown, is_whole, rows, states in buckets:
                 seen = self.losses.seen if is_whole else -1
                 bucket = keyed.buckets[int(index)] = Bucket(self.aggregates.load(states), seen)

@@ -1,0 +1,134 @@
+"""Windows in a daemon: kill -9 and restarts change no window, and quiet senders are not late in a flood."""
+
+import json
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CONFIG = """
+[ledger]
+interval = "200ms"
+
+[sources.log]
+type = "file"
+path = "in.log"
+codec = "json"
+
+[[pipelines.main.steps]]
+type = "window"
+kind = "sliding"
+size = "60s"
+slide = "20s"
+key = ["sensor"]
+time = "ts"
+watermark_delay = "40s"
+max_future = "3660d"
+idle_timeout = "2s"
+max_keys = 9
+late = "drop"
+
+[pipelines.main.steps.aggregate]
+n = "count()"
+mean = "mean(value)"
+deviation = "stddev(value)"
+last = "last(value)"
+increase = "delta(value)"
+
+[pipelines.main]
+sources = ["log"]
+sinks = ["minutes"]
+
+[sinks.minutes]
+type = "sqlite"
+path = "streamd.db"
+table = "minutes"
+unique = ["sensor", "window_start"]
+
+[sinks.minutes.columns]
+sensor = "str"
+window_start = "timestamp"
+window_end = "timestamp"
+n = "int"
+mean = "float"
+deviation = "float"
+last = "float"
+increase = "float"
+final = "bool"
+complete = "bool"
+"""
+ALL = "SELECT sensor, window_start, window_end, n, mean, deviation, last, increase, final, complete"
+ROWS = f"{ALL} FROM minutes ORDER BY sensor, window_start"
+
+
+def lines(count: int) -> list[str]:
+    """Readings of twelve sensors, one of which has a clock that is an hour fast; some are late or too late."""
+    rnd = random.Random(3)  # noqa: S311 - no secret
+    made = []
+    for n in range(count):
+        sensor = rnd.randrange(12)
+        at = (
+            1_000_000
+            + n * 0.2
+            + rnd.uniform(-30, 30)
+            - (200 if rnd.random() < 0.01 else 0)
+            + (sensor == 3) * 3600
+        )
+        value = None if rnd.random() < 0.02 else rnd.uniform(0, 100)
+        made.append(json.dumps({"sensor": f"s{sensor}", "ts": at, "value": value}))
+    return made
+
+
+def ends(daemon: Any) -> int:
+    """How many keys have had their last window."""
+    return int(
+        daemon.query("SELECT count(DISTINCT sensor) FROM minutes WHERE window_end >= '1970-01-12T14:17:00'")[
+            0
+        ][0]
+    )
+
+
+def test_windows_of_a_file_are_the_same_row_for_row_after_kills_and_restarts(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], pace: Any
+) -> None:
+    written = lines(9_000)
+    log = tmp_path / "in.log"
+    log.write_text("".join(f"{line}\n" for line in written))
+    daemon = start(CONFIG)
+    wait_until(lambda: ends(daemon) == 10, "the windows of the end")
+    daemon.stop()
+    undisturbed = daemon.query(ROWS)
+    books = daemon.books()
+    assert books["log", "main", "", "filtered"] > 0
+    assert (
+        books["log", "main", "", "in"]
+        == books["log", "main", "", "filtered"] + books["log", "main", "", "absorbed"]
+    )
+    assert len(undisturbed) > 800
+    assert all(final and complete for *_, final, complete in undisturbed)
+
+    for path in [*tmp_path.glob("streamd.db*"), *tmp_path.rglob("state.db*"), *tmp_path.rglob("positions/*")]:
+        path.unlink()
+    rnd = random.Random(7)  # noqa: S311 - no secret
+    log.write_text("")
+    given = 0
+    for round_ in range(5):
+        daemon = start(CONFIG)
+        for _ in range(6):
+            more = written[given : given + rnd.randrange(100, 400)]
+            given += len(more)
+            with log.open("a") as file:
+                file.write("".join(f"{line}\n" for line in more))
+            pace(0.05)
+        if round_ % 2:
+            daemon.stop()
+        else:
+            daemon.process.send_signal(signal.SIGKILL)
+            daemon.process.wait()
+    with log.open("a") as file:
+        file.write("".join(f"{line}\n" for line in written[given:]))
+    daemon = start(CONFIG)
+    wait_until(lambda: ends(daemon) == 10, "the windows of the end")
+    daemon.stop()
+    assert daemon.query(ROWS) == undisturbed
