@@ -63,7 +63,7 @@ ROWS = f"{ALL} FROM minutes ORDER BY sensor, window_start"
 
 
 def lines(count: int) -> list[str]:
-    """Readings of twelve sensors, one of which has a clock that is an hour fast; some are late or too late."""
+    """Readings of twelve sensors, one with a clock that is an hour fast; some are late or too late."""
     rnd = random.Random(3)  # noqa: S311 - no secret
     made = []
     for n in range(count):
