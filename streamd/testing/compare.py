@@ -201,14 +201,15 @@ def same(wanted: Any, got: Any, *, in_table: bool) -> bool:
     """Whether two values are equal with their types. In a table, true is 1, and a JSON text its value."""
     if in_table:
         wanted, got = _as_stored(wanted, got)
+    elif isinstance(wanted, str) and isinstance(got, dict | list):  # TOML has no null, which JSON can write
+        wanted = _from_json(wanted)
     if type(wanted) is not type(got):
         return False
     if isinstance(wanted, float):
         return math.isclose(wanted, got, rel_tol=_PRECISION) or (math.isnan(wanted) and math.isnan(got))
     if isinstance(wanted, dict):
-        return wanted.keys() == got.keys() and all(
-            same(value, got[key], in_table=False) for key, value in wanted.items()
-        )
+        names = dict.fromkeys([*wanted, *got])  # a field that is null is as one that is missing
+        return all(same(wanted.get(name), got.get(name), in_table=False) for name in names)
     if isinstance(wanted, list):
         return len(wanted) == len(got) and all(
             same(one, other, in_table=False) for one, other in zip(wanted, got, strict=True)
@@ -221,11 +222,15 @@ def _as_stored(wanted: Any, got: Any) -> tuple[Any, Any]:
     if isinstance(wanted, bool):
         return int(wanted), got
     if isinstance(wanted, dict | list) and isinstance(got, str):
-        try:
-            return wanted, json.loads(got)
-        except ValueError:
-            return wanted, got
+        return wanted, _from_json(got)
     return wanted, got
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _coarse(value: Any, *, in_table: bool) -> Any:
@@ -234,7 +239,7 @@ def _coarse(value: Any, *, in_table: bool) -> Any:
     if isinstance(value, float):
         return f"float {value:.9g}"
     if isinstance(value, dict | list):
-        return json.dumps(value, sort_keys=True, separators=(",", ":")) if in_table else value
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
     return value
 
 
@@ -266,7 +271,9 @@ def _rejected(located: LocatedCase, outcome: CaseOutcome) -> Iterator[Difference
             yield Difference(f"dead letter {index + 1}", f"differs: {_shown_row(got)}", line, fields)
         for other in range(first_got + pairs, end_got):
             text = f"is not expected: {_shown_row(found[other])}"
-            yield Difference(f"dead letter {other + 1} got", text, located.line("expect", "rejected"))
+            yield Difference(
+                f"dead letter {other + 1} of those kept", text, located.line("expect", "rejected")
+            )
 
 
 def _unequal(

@@ -1,5 +1,6 @@
 """Writes the outcome of tests into their files as the expected one. Comments and formats are kept."""
 
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -123,7 +124,12 @@ def _set(table: Any, key: str, value: Any) -> None:
 
 
 def _item(value: Any) -> Item:
-    """The value as TOML. A long list has a line for each element."""
+    """The value as TOML. A long list has a line for each element.
+
+    A list with null, which TOML does not have, is a text of JSON.
+    """
+    if isinstance(value, list) and any(one is None for one in value):
+        return tomlkit.string(json.dumps(value, ensure_ascii=False))
     if isinstance(value, list):
         array = tomlkit.array()
         array.extend([_item(one) for one in value])

@@ -109,7 +109,9 @@ class TrialOutput:
         for path in sorted(self._folder.glob("*")):
             if path.is_file():
                 data = path.read_bytes()
-                new = data[self._read_bytes.get(path, 0) :]
+                start = self._read_bytes.get(path, 0)
                 self._read_bytes[path] = len(data)
-                lines += new.decode("utf-8", "backslashreplace").splitlines()
+                new = data[start:].decode("utf-8", "backslashreplace").splitlines()
+                has_header = start == 0 and getattr(self.settings, "format", "") == "csv"
+                lines += new[1:] if has_header else new
         return lines

@@ -49,7 +49,7 @@ MISTAKES = {
     "a field with another name": (
         "fields = { warm =",
         "fields = { hot =",
-        ["warm  expected  true", "hot   expected  nothing", "dead letter 1 got is not expected"],
+        ["warm  expected  true", "hot   expected  nothing", "dead letter 1 of those kept is not expected"],
     ),
     "a wrong condition": (
         "value > 20.0",
@@ -87,7 +87,10 @@ MISTAKES = {
     "a bound that rejects good records": (
         "ge = -50",
         "ge = 15",
-        ["dead letter 3 got is not expected", 'sink readings, row 3 is missing: sensor = "c", value = 12.0'],
+        [
+            "dead letter 3 of those kept is not expected",
+            'sink readings, row 3 is missing: sensor = "c", value = 12.0',
+        ],
     ),
     "a filter that lets too many through": (
         "sensor != 'test'",
@@ -234,6 +237,9 @@ def test_a_number_of_records_is_compared(suite: Suite) -> None:
         ({"a": [True]}, '{"a": [1]}', True, False),
         ([1], "no json", True, False),
         ("1", 1, True, False),
+        ({"a": 1}, {"a": 1, "b": None}, False, True),
+        ("[null, 1]", [None, 1], False, True),
+        ("[null, 1]", [1, None], False, False),
     ],
 )
 def test_values_are_equal_with_their_types(wanted: Any, got: Any, in_table: bool, equal: bool) -> None:

@@ -129,6 +129,43 @@ def test_every_value_is_written_as_it_is_read(value: str, suite: Suite) -> None:
     )
 
 
+def test_nulls_and_rows_of_csv_in_files_by_day_are_written(suite: Suite) -> None:
+    config = """
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:1"
+codec = "json"
+[pipelines.main]
+sources = ["lab"]
+sinks = ["all", "csv"]
+[sinks.all]
+type = "sqlite"
+path = "%Y-%m-%d.db"
+[sinks.csv]
+type = "file"
+path = "%Y-%m-%d.csv"
+format = "csv"
+columns = ["v"]
+"""
+    tests = """
+[[tests]]
+name = "days"
+start = 2026-01-01T23:59:59Z
+inputs = [
+  { source = "lab", text = '{"v": 1, "x": null, "y": {"a": null, "b": [1, [null], null]}}' },
+  { advance = "2s" },
+  { source = "lab", text = '{"v": 2}' },
+]
+"""
+    assert update(suite.run(tests, config, update=True)) == [suite.path]
+    assert all(result.passed for result in suite.again())
+    (case,) = tomllib.loads(suite.path.read_text())["tests"]
+    assert case["expect"]["sinks"] == {
+        "all": {"rows": [{"v": 1, "y": {"b": "[1, [null], null]"}}, {"v": 2}]},
+        "csv": {"lines": ["1", "2"]},
+    }
+
+
 def test_tests_in_an_array_are_not_rewritten(suite: Suite) -> None:
     text = "tests = [{ name = 'a', inputs = [{ advance = '1s' }], expect = { filtered = 2 } }]\n"
     suite.path.write_text(text + PLANT)
