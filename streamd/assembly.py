@@ -110,7 +110,7 @@ def assemble(
                     intake.connections,
                     taken=intake.taken,
                     before=before_reload,
-                    resumes=type(parts.sources[source_name]).numbering is not Source.numbering,
+                    resumes=_numbers(config.sources[source_name]),
                 )
             )
         name = ", ".join(group)
@@ -123,6 +123,11 @@ def assemble(
             meter=was.workers[name].meter if name in was.workers else None,
         )
     return parts
+
+
+def _numbers(source: SourceSettings) -> bool:
+    """Whether the frames of the source have numbers, by which it resumes after a restart."""
+    return registry.load("sources", source.type).numbering is not Source.numbering
 
 
 def _make_source(
