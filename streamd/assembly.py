@@ -20,6 +20,7 @@ from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.feed import Feed, Route
 from streamd.runtime.intake import Intake
 from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.schema_checks import SchemaChecks
 from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
 
@@ -111,6 +112,9 @@ def assemble(
                     taken=intake.taken,
                     before=before_reload,
                     resumes=_numbers(config.sources[source_name]),
+                    checks=None
+                    if codec.schema is None
+                    else SchemaChecks(source_name, codec.schema, books.quality),
                 )
             )
         name = ", ".join(group)

@@ -63,6 +63,7 @@ class Daemon:
             config.dead_letters,
             self.databases,
             payloads=_payloads(loaded),
+            quality=self.books.quality,
         )
         self.sockets = ListeningSockets(inherited(os.environ))
         self.state = StateKeeper(

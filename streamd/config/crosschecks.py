@@ -14,7 +14,7 @@ from streamd.core.settings import Address, Settings, SinkOutput, SinkSettings
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 STATE_FILE = "state.db"
 """The file of the steps' state, below state_dir."""
-LEDGER_NAMES = ("ledger", "ledger_summary", "ledger_sinks", "completeness")
+LEDGER_NAMES = ("ledger", "ledger_summary", "ledger_sinks", "completeness", "quality", "quality_now")
 """The tables and views of the ledger in its file."""
 
 

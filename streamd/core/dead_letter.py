@@ -5,6 +5,7 @@ from typing import Any, Protocol, Self
 
 from streamd.core.acks import Acks
 from streamd.core.batch import Batch
+from streamd.core.quality import RuleKey
 
 
 @dataclass(slots=True)
@@ -25,6 +26,8 @@ class DeadLetter:
     received_at: float = 0.0
     pipeline: str | None = None
     sink: str | None = None
+    rules: tuple[RuleKey, ...] = ()
+    """The rules that rejected it; their counts name its id."""
 
     @classmethod
     def at_sink(cls, sink: str, batch: Batch, index: int, reason: str, detail: str = "") -> Self:

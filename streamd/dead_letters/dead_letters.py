@@ -17,6 +17,7 @@ from streamd.core.clock import read_clock
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
+from streamd.core.quality import Quality, RuleKey
 from streamd.core.settings import DeadLetterPayload
 from streamd.core.sums import Entry
 from streamd.dead_letters.row import COLUMNS, TABLE, Row, row_of, size_bytes_of
@@ -47,6 +48,8 @@ class _Queued:
     granted: int
     """The number of letters within the rate."""
     rows: list[Row] = field(default_factory=list)
+    of_rules: dict[RuleKey, int] = field(default_factory=dict)
+    """The index in `rows` of the last letter that each rule rejected."""
     size_bytes: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     acks: Acks | None = None
@@ -81,8 +84,12 @@ class DeadLetters:
         synchronous: Synchronous = "normal",
         max_waiting_bytes: int = 16 * 2**20,
         payloads: Mapping[str, DeadLetterPayload] | None = None,
+        quality: Quality | None = None,
     ) -> None:
-        """`payloads` sets by source how payloads are stored. Without an entry they are stored whole."""
+        """`payloads` sets by source how payloads are stored. Without an entry they are stored whole.
+
+        `quality` gets the ids of letters that rules have rejected.
+        """
         self.path = path
         self.counts: Counter[str] = Counter()
         self.waiting = 0
@@ -95,6 +102,7 @@ class DeadLetters:
         self._synchronous: Synchronous = synchronous
         self._max_waiting_bytes = max_waiting_bytes
         self.payloads = payloads or {}
+        self._quality = Quality() if quality is None else quality
         self._tokens = float(settings.burst)
         self._tokens_at_mono_s = clock().mono_s
         self._queue: deque[_Queued] = deque()
@@ -148,6 +156,7 @@ class DeadLetters:
         for queued in self._queue:
             queued.refused["shutdown"] += len(queued.rows)
             queued.rows.clear()
+            queued.of_rules.clear()
             self._settle(queued)
         self._queue.clear()
         self._db.recovery.remove_user(self._prepare)
@@ -202,6 +211,8 @@ class DeadLetters:
                 queued.refused["queue"] += 1
                 queued.lost.append(index)
             else:
+                for key in letter.rules:
+                    queued.of_rules[key] = len(queued.rows)
                 queued.rows.append(row)
                 queued.size_bytes += size_bytes
         queued.lost += range(granted, len(letters))
@@ -252,7 +263,7 @@ class DeadLetters:
                 continue
             some = self._next_commit()
             try:
-                evicted = await self._write(db, some)
+                evicted, first_id = await self._write(db, some)
             except Exception as error:  # noqa: BLE001 - acks and sinks wait for this task: no fault may end it
                 self.trouble = str(error)
                 wait_s = self._backoff.next_s()
@@ -264,6 +275,9 @@ class DeadLetters:
             self._backoff.reset()
             self.counts["evicted"] += evicted
             for queued in some:
+                for key, index in queued.of_rules.items():
+                    self._quality.of(*key).letter = first_id + index
+                first_id += len(queued.rows)
                 self._queue.popleft()
                 self._settle(queued)
 
@@ -294,8 +308,8 @@ class DeadLetters:
             if queued.done is not None and not queued.done.done():
                 queued.done.set_exception(SinkError("dead_letters", f"cannot be written: {self.trouble}"))
 
-    async def _write(self, db: Database, some: list[_Queued]) -> int:
-        """Commit the letters. Returns the number of older letters evicted for them."""
+    async def _write(self, db: Database, some: list[_Queued]) -> tuple[int, int]:
+        """Commit the letters. Returns the number of older letters evicted for them, and the first new id."""
         rows = [row for queued in some for row in queued.rows]
         async with db.transaction():
             evicted = await self._make_room(db, sum(queued.size_bytes for queued in some))
@@ -303,7 +317,10 @@ class DeadLetters:
                 part = rows[start : start + _ROWS_PER_INSERT]
                 values = ", ".join([_PLACES] * len(part))
                 db.submit(_INSERT + values, [value for row in part for value in row])
-        return evicted
+            last_id = 0
+            if any(queued.of_rules for queued in some):
+                ((last_id,),) = await db.fetch("SELECT max(id) FROM dead_letters")
+        return evicted, last_id - len(rows) + 1
 
     async def _make_room(self, db: Database, needed_bytes: int) -> int:
         """Delete the oldest letters until `needed_bytes` fit. Returns the number deleted.

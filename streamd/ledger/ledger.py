@@ -16,6 +16,9 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.now import Now
 from streamd.core.sums import Entry
 from streamd.core.timestamp import from_epoch
+from streamd.ledger.quality import FOLD as FOLD_QUALITY
+from streamd.ledger.quality import STATEMENTS as OF_QUALITY
+from streamd.ledger.quality import QualityTable
 from streamd.ledger.tables import FOLD, FOLD_UNTIL, UNENDED_RUNS, UPSERT, UPSERT_PLACES, WRITTEN, statements
 from streamd.sqlite.database import Database
 from streamd.sqlite.rehearsal import rehearsed, try_statements
@@ -86,13 +89,14 @@ class Ledger:
         self._before: dict[Key, int] = {}
         """Counts of these sinks from before a reload moved them to this file. The table lacks them still."""
         self._flushed_wall_s = clock().wall_s
+        self._quality = QualityTable(books.quality)
 
     async def open(self) -> None:
         """Make the table and views, mark runs without an end, start this run. Raises `EnvironmentFault`."""
         now_s = self._flushed_wall_s = self._clock().wall_s
         try:
             async with self._db.transaction():
-                for statement in statements():
+                for statement in (*statements(), *OF_QUALITY):
                     await self._db.execute(statement)
                 await self._note_unended(now_s)
                 await self._mark("start", from_epoch(now_s), self.run_id, 0, 1, self.kind)
@@ -111,7 +115,7 @@ class Ledger:
     async def _resume(self) -> None:
         """Read back this run's numbers after the file was reopened, because it may be another file."""
         async with self._db.transaction():
-            for statement in statements():
+            for statement in (*statements(), *OF_QUALITY):
                 await self._db.execute(statement)
             there = {Key(*key): n for *key, n in await self._db.fetch(WRITTEN, (self.run_id,))}
             if not any(key.counter == "start" for key in there):
@@ -122,7 +126,7 @@ class Ledger:
     @staticmethod
     def rehearse(path: Path) -> None:
         """Raises the errors that opening the file and `open` would raise, and changes nothing. It blocks."""
-        writing = (*statements(), f"EXPLAIN {UPSERT.format(_NULLS)}", f"EXPLAIN {UNENDED_RUNS}")
+        writing = (*statements(), *OF_QUALITY, f"EXPLAIN {UPSERT.format(_NULLS)}", f"EXPLAIN {UNENDED_RUNS}")
         with rehearsed(path) as connection:
             try_statements(connection, writing, path, _refusal(path))
 
@@ -150,14 +154,19 @@ class Ledger:
         at = from_epoch(self.interval_start_s((self._flushed_wall_s + now_s) / 2))
         changes: Mapping[Key, int] = {}
         try:
-            if self._changes():
+            if self._changes() or self._writes_quality:
                 async with self._db.transaction():  # no sink commits meanwhile, so nothing is written twice
                     changes = self._changes()
                     await self._write(at, changes)
+                    if self._writes_quality:
+                        await self._quality.write(self._db, f"{at[:17]}00.000000Z")
+                self._quality.committed()
         except (SinkError, sqlite3.Error) as error:
             self.trouble = str(error)
             log.warning("ledger_not_written", path=str(self._db.path), why=str(error), hint="tried again")
             return False
+        finally:
+            self._quality.withdraw()
         self._written.update(changes)
         for key in changes:
             self._before.pop(key, None)
@@ -165,6 +174,11 @@ class Ledger:
         self.trouble = None
         await self._fold(now_s)
         return True
+
+    @property
+    def _writes_quality(self) -> bool:
+        """Whether counts of rules are written. The run whose letters a replay reads has counted them."""
+        return bool(self.books.quality) and not self.kind
 
     async def close(self) -> None:
         """Flush and mark the run's end. A run without this mark is reported as unclean by the next start."""
@@ -271,6 +285,8 @@ class Ledger:
                 async with self._db.transaction():
                     for statement in FOLD:
                         await self._db.execute(statement, (until,))
+                    for statement in FOLD_QUALITY:
+                        await self._db.execute(statement, (before[0],))
         except (SinkError, sqlite3.Error) as error:
             log.warning("ledger_not_folded", path=str(self._db.path), why=str(error), hint="tried again")
 

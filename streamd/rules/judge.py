@@ -4,6 +4,7 @@ from typing import Any
 
 from streamd.core.batch import SOURCE, Record, peer_of
 from streamd.core.contracts import BadRecord
+from streamd.core.quality import RuleKey
 from streamd.rules.rule import Rule
 
 WAS = "@was"
@@ -34,7 +35,8 @@ class Judge:
     wins: a record that one rule rejects is rejected as it came, and its other rules have fixed nothing.
     """
 
-    def __init__(self, rules: list[Rule], note_field: str) -> None:
+    def __init__(self, pipeline: str, rules: list[Rule], note_field: str) -> None:
+        self._pipeline = pipeline
         self._rules = rules
         self._note_field = note_field
         self.rejects: list[BadRecord] = []
@@ -70,7 +72,7 @@ class Judge:
             elif rule.otherwise == "flag":
                 notes[rule.name] = f"failed: {fault}"
         if faults:
-            self.rejects.append(_reject(record, faults))
+            self.rejects.append(self._reject(record, source, faults))
             return None
         for rule in good:
             rule.note(current)
@@ -80,20 +82,18 @@ class Judge:
             return {**current, self._note_field: _with_notes(current.get(self._note_field), notes)}
         return current
 
+    def _reject(self, record: Record, source: str, faults: list[tuple[Rule, str]]) -> BadRecord:
+        """The reject of a record that failed these rules. Its reason is the check of the first one."""
+        reason = f"rule:{faults[0][0].settings.check}"
+        detail = "; ".join(
+            f"{rule.name}: {rule.field}: {fault}" if rule.field else f"{rule.name}: {fault}"
+            for rule, fault in faults
+        )
+        rules = tuple(RuleKey(source, self._pipeline, rule.name, rule.field) for rule, _ in faults)
+        return BadRecord(record, reason, detail, rules=rules)
+
 
 def _with_notes(before: Any, notes: dict[str, str]) -> Record:
     if before is None:
         return notes
     return {**before, **notes} if isinstance(before, dict) else {WAS: before, **notes}
-
-
-def _reject(record: Record, faults: list[tuple[Rule, str]]) -> BadRecord:
-    """The reject of a record that failed these rules. Its reason is the check of the first one."""
-    first = faults[0][0].settings.check
-    detail = "; ".join(
-        f"{rule.name}: {rule.field}: {fault}" if rule.field else f"{rule.name}: {fault}"
-        for rule, fault in faults
-    )
-    return BadRecord(
-        record, f"rule:{first}", detail, rules=tuple((rule.name, rule.field) for rule, _ in faults)
-    )

@@ -64,6 +64,7 @@ def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: Dea
                     peer=frames.peer(bad.index),
                     received_at=frames.time(bad.index),
                     pipeline=feed.routes[0].pipeline.name if len(feed.routes) == 1 else None,
+                    rules=() if feed.checks is None else feed.checks.rules_of(bad),
                 )
             )
         indexes = [bad.index for bad in rejects]

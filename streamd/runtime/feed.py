@@ -9,6 +9,7 @@ from streamd.core.frames import Frames
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.connections import Connections
 from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.schema_checks import SchemaChecks
 
 
 @dataclass(slots=True)
@@ -36,5 +37,7 @@ class Feed:
     """The codec of the source before a reload, if `codec` adopts the frames that it holds."""
     resumes: bool = False
     """Whether the source continues where it stopped, so that a restart misses nothing."""
+    checks: SchemaChecks | None = None
+    """Counts what the schema of the source checks; None without a schema."""
     is_due: bool = False
     """Whether the deadline of the codec is reached."""

@@ -256,6 +256,7 @@ class Pipeline:
                 peer=peer_of(bad.record),
                 received_at=received_at_of(bad.record, batch.first_received_at),
                 pipeline=self.name,
+                rules=bad.rules,
             )
             for bad in rejects
         ]

@@ -323,6 +323,8 @@ class Workers:
     def _go_on(self, feed: Feed, frames: Frames, decoded: Decoded, now: Now) -> list[Passage]:
         book_decoded(feed, frames, decoded, self._dead_letters)
         batch = batch_of(feed, frames, decoded)
+        if feed.checks is not None:
+            feed.checks.count(batch, frames, decoded.rejects)
         if batch.acks is not None:
             batch.acks.fork(len(feed.routes) - 1)
         batches = [*(copy_for_route(batch) for _ in feed.routes[1:]), batch]

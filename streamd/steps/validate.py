@@ -71,7 +71,7 @@ class Validate(Step["Validate.Config"]):
         if not self._notes and "field" in config.model_fields_set:
             raise ConfigError("has no effect: no rule flags or fixes a record", ("field",))
         self._rules = rules
-        self._judge = Judge(rules, config.field)
+        self._judge = Judge(context.pipeline, rules, config.field)
         self._loop = compile_rules(rules)
         self._clock = ArrivalClock()
         self._counts: dict[str, list[RuleCount]] = {}

@@ -419,7 +419,7 @@ async def test_a_store_that_got_going_again_is_in_no_trouble_and_waits_no_longer
     monkeypatch.setattr(store._backoff, "next_s", next_s)
     write, faults = store._write, 5
 
-    async def faulty(db: Any, some: Any) -> int:
+    async def faulty(db: Any, some: Any) -> tuple[int, int]:
         nonlocal faults
         if faults:
             faults -= 1

@@ -73,7 +73,7 @@ def test_every_failing_rule_is_counted_and_the_worst_action_wins(new_step: NewSt
     assert reject.record is worst
     assert worst == kept
     assert (reject.reason, reject.detail) == ("rule:not_null", "sensor_not_null: sensor: missing")
-    assert reject.rules == (("sensor_not_null", "sensor"),)
+    assert reject.rules == (("lab", "readings", "sensor_not_null", "sensor"),)
     assert counts(step) == {
         "lab temp_range": (4, 2, 1), "lab unit_one_of": (4, 2, 0),
         "lab sensor_not_null": (4, 1, 0), "lab site_not_null": (4, 2, 0),

@@ -11,7 +11,7 @@ from streamd.core.counters import Counters
 from streamd.core.errors import BadData
 from streamd.core.hold import Hold, hold
 from streamd.core.now import Now
-from streamd.core.quality import Quality
+from streamd.core.quality import Quality, RuleKey
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 from streamd.core.upstream import Upstream
@@ -44,8 +44,8 @@ class BadRecord:
     detail: str = ""
     error: BaseException | None = None
     kind: str = ""
-    rules: tuple[tuple[str, str], ...] = ()
-    """The rules that rejected the record, each with its field."""
+    rules: tuple[RuleKey, ...] = ()
+    """The rules that rejected the record."""
 
 
 @dataclass(slots=True)
