@@ -39,6 +39,9 @@ class Window(Step["Window.Config"]):
     A window includes its start and not its end; windows are aligned to 1970-01-01T00:00:00Z. It closes when
     the watermark reaches its end: the greatest time so far minus `watermark_delay`. The watermark advances
     record by record, so neither batches nor restarts change a result.
+
+    A record costs about 1 µs with one key, 10,000 keys, 60 records in a window, and count, mean, min and max;
+    a loop written by hand for the same takes 0.65 µs. A record that closes a window costs about 15 µs.
     """
 
     counters: ClassVar[Mapping[str, str]] = {
