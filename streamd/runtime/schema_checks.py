@@ -22,8 +22,8 @@ class SchemaChecks:
     """Counts the rules of the schema of one source.
 
     A record with several bad fields counts for the first of them, because the codec rejects it there. A null
-    value of an optional field counts as failed, although the record goes on. Costs about 10 µs for a batch,
-    and 0.01 to 0.03 µs for each record and optional field.
+    value of an optional field counts as failed, although the record goes on. Costs 2 µs for a batch of 7
+    fields, and 0.01 µs for each record and optional field.
     """
 
     def __init__(self, source: str, schema: Schema, quality: Quality) -> None:
