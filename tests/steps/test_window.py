@@ -15,6 +15,27 @@ MINUTE: dict[str, Any] = {
     "size": "1m", "key": ["k"], "time": "t", "watermark_delay": "5s", "aggregate": {"n": "count()"},
 }  # fmt: skip
 NOW = Now(1_000_000.0, 10.0)
+OPTIONS: list[dict[str, Any]] = [
+    {"size": "2s", "aggregate": {"total": "sum(n)", "last": "last(t)"}, "early": "1s"},
+    {
+        "kind": "sliding",
+        "size": "4s",
+        "slide": "1s",
+        "key": ["t"],
+        "time": "n",
+        "watermark_delay": "1s",
+        "watermark_by": "pipeline",
+        "max_keys": 2,
+        "aggregate": {"records": "count()"},
+    },
+    {
+        "kind": "session",
+        "gap": "2s",
+        "key": ["t"],
+        "watermark_by": "sender",
+        "aggregate": {"s": "stddev(n)"},
+    },
+]
 
 
 @pytest.fixture
