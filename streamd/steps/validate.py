@@ -45,7 +45,7 @@ class Validate(Step["Validate.Config"]):
     counters: ClassVar[Mapping[str, str]] = {
         "failed": "records that failed a rule, by rule; also those that were fixed",
         "fixed": "records whose value a rule has fixed, by rule",
-        "forgotten": "keys that a rule has forgotten before their time because there were more than max_keys",
+        "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
     }
 
     class Config(Settings):

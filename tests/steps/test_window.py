@@ -15,6 +15,7 @@ MINUTE: dict[str, Any] = {
     "size": "1m", "key": ["k"], "time": "t", "watermark_delay": "5s", "aggregate": {"n": "count()"},
 }  # fmt: skip
 NOW = Now(1_000_000.0, 10.0)
+REFUSALS: dict[str, Any] = {}
 OPTIONS: list[dict[str, Any]] = [
     {"size": "2s", "aggregate": {"total": "sum(n)", "last": "last(t)"}, "early": "1s"},
     {
