@@ -442,7 +442,9 @@ def test_a_snapshot_that_always_fails_is_logged_once_and_no_text_of_its_error_en
     steps = tmp_path / "steps.py"
     steps.write_text(FAILING.replace("STATE", "return b'state'"))
     Writer(tmp_path / "in.log").write(20)
-    start(config).stop()
+    daemon = start(config)
+    daemon.wait_rows(20, "numbered")
+    daemon.stop()
     steps.write_text(FAILING.replace("STATE", "raise Odd"))
     daemon = start(config)
     assert set_aside(daemon) == ["the step cannot restore it: Odd: (its text cannot be read)"]
