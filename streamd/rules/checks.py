@@ -1,5 +1,6 @@
 """The checks of rules. Each says why a record is bad, and which Python condition a good record fulfils."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ class NotNull(Check):
         return "null" if self._field in record else "missing"
 
 
-class OfField(Check):
+class OfField(Check, ABC):
     """A check of the value of a field. A missing or null value is good."""
 
     def __init__(self, settings: RuleSettings) -> None:
@@ -60,9 +61,9 @@ class OfField(Check):
         value = record.get(self._field)
         return None if value is None else self.fault_of(value)
 
+    @abstractmethod
     def fault_of(self, value: Any) -> str | None:
         """Why the value, which is not None, is bad."""
-        raise NotImplementedError
 
 
 _WHOLE = "type(value) is int and least <= value <= most"

@@ -1,5 +1,6 @@
 """The memory of rules: values that were seen within a time, and the last good value of each device."""
 
+from abc import ABC, abstractmethod
 from math import inf
 from typing import Any
 
@@ -17,7 +18,7 @@ Snapshot = tuple[float | None, dict[Any, Any], dict[Any, Any]]
 """The age of the newer generation, and both generations. Times are ages."""
 
 
-class Memory:
+class Memory(ABC):
     """A bounded memory of keys, aged by a clock that its owner sets for each batch."""
 
     def __init__(self, key: RecordKey, max_keys: int, lifetime_s: float) -> None:
@@ -44,9 +45,9 @@ class Memory:
         found = kept.newer.get(key)
         return kept.older.get(key) if found is None else found
 
+    @abstractmethod
     def _is_of_use(self, value: Any) -> bool:
         """Whether a forgotten value was still of use."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self._kept)
