@@ -112,9 +112,6 @@ class Convert(Step["Convert.Config"]):
                 done.rejects.append(BadRecord(record, bad.reason, bad.detail))
         return done
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        return self._converted(record)
-
     def _converted(self, record: Record) -> Record:
         """The record with the results. Raises `BadData`."""
         converted = record.copy()

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import Record
-from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
+from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData
 from streamd.core.generations import Generations
 from streamd.core.now import Now
@@ -85,12 +85,6 @@ class Dedupe(Step["Dedupe.Config"]):
         if forgotten:
             self.context.counters.add("forgotten", forgotten)
         return done
-
-    def process_one(self, record: Record, now: Now) -> Record | Dropped:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return record if done.records else DROP
 
     def snapshot(self) -> bytes | None:
         seen, at_s = self._seen, self._clock.at_s

@@ -30,9 +30,6 @@ class Drop(Step["Drop.Config"]):
                 record.pop(name, None)
         return Processed(records)
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        return self.process([record], now).records[0]
-
     def fields_after(self) -> frozenset[str] | None:
         known = self.context.fields
         return None if known is None else known.difference(self.config.fields)

@@ -174,12 +174,6 @@ class Expect(Step["Expect.Config"]):
             chosen.append(record)
         return done
 
-    def process_one(self, record: Record, now: Now) -> Record | list[Record]:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records
-
     def _came(self, key: Key, watch: _Watch | None, seen: tuple[float, float]) -> Record | None:
         """The record for a key that is new or back; None if an unknown key is not learned."""
         if watch is not None:

@@ -1,7 +1,7 @@
 from pydantic import Field
 
 from streamd.core.batch import Record
-from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
+from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression, ExpressionText
 from streamd.core.now import Now
@@ -30,9 +30,6 @@ class Filter(Step["Filter.Config"]):
             filtered=len(records) - len(chosen) - len(rejects),
             rejects=[BadRecord(record, bad.reason, bad.detail) for record, bad in rejects],
         )
-
-    def process_one(self, record: Record, now: Now) -> Record | Dropped:
-        return record if self.where.test(record) else DROP
 
     def fields_after(self) -> frozenset[str] | None:
         return self.context.fields

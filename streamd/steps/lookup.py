@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from streamd.core.batch import Record
-from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
+from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData, EnvironmentFault
 from streamd.core.field_names import FieldName, NewFieldName, OnConflict, refuse_unknown
 from streamd.core.now import Now
@@ -153,12 +153,6 @@ class Lookup(Step["Lookup.Config"]):
             self.context.counters.add("unknown", unknown)
         self._file.look(now.mono_s)
         return done
-
-    def process_one(self, record: Record, now: Now) -> Record | Dropped:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records[0] if done.records else DROP
 
     def _key(self, record: Record) -> Any:
         """The key of the row. No row has a key with None in it."""

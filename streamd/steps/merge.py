@@ -139,12 +139,6 @@ class Merge(Step["Merge.Config"]):
                 counts["forgotten"] += 1
             last[key] = remembered  # behind all others, as the newest
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records[0]
-
     def snapshot(self) -> bytes | None:
         if not self._last:
             return None

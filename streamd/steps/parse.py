@@ -143,12 +143,6 @@ class Parse(Step["Parse.Config"]):
                     done.rejects.append(BadRecord(record, bad.reason, bad.detail))
         return done
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records[0]
-
     def _parsed(self, record: Record) -> Record:
         """The record with the new fields. Raises `BadData`."""
         config = self.config

@@ -116,12 +116,6 @@ class ParseTime(Step["ParseTime.Config"]):
             done.records.append(record)
         return done
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records[0]
-
     def _time(self, value: Any, received: datetime) -> str:
         """The canonical text. Raises `BadData`."""
         if value is None:

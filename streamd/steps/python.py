@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from streamd.core.batch import Record
-from streamd.core.contracts import DROP, BadRecord, Dropped, Offload, Processed, Step, StepContext
+from streamd.core.contracts import DROP, BadRecord, Offload, Processed, Step, StepContext
 from streamd.core.errors import BadData, ConfigError, EnvironmentFault
 from streamd.core.failure import failure_of, text_of
 from streamd.core.hold import Hold
@@ -219,14 +219,6 @@ class Python(Step["Python.Config"]):
                 break
         settle(done, owners)
         return self._kept(done)
-
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail) from bad.error
-        if done.filtered:
-            return DROP
-        return done.records if done.emitted else done.records[0]
 
     def _opened(self) -> Callable[[Any], Any]:
         try:

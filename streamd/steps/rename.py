@@ -60,12 +60,6 @@ class Rename(Step["Rename.Config"]):
             done.records.append(renamed)
         return done
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records[0]
-
     def _resolved(self, record: Record) -> Record:
         """The renamed record, although a new name is taken. Raises `BadData`."""
         fields, on_conflict = self.config.fields, self.config.on_conflict

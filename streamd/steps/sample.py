@@ -7,7 +7,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from streamd.core.batch import Record
-from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
+from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData
 from streamd.core.now import Now
 from streamd.core.record_key import Key, KeyTexts, RecordKey
@@ -95,12 +95,6 @@ class Sample(Step["Sample.Config"]):
             if int.from_bytes(blake2b(text, digest_size=_HASH_BYTES).digest(), "big") < below:
                 done.records.append(record)
         return done
-
-    def process_one(self, record: Record, now: Now) -> Record | Dropped:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return record if done.records else DROP
 
     @property
     def is_stateful(self) -> bool:

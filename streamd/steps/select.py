@@ -31,8 +31,5 @@ class Select(Step["Select.Config"]):
         kept = self._kept
         return Processed([{k: v for k, v in record.items() if k in kept} for record in records])
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        return self.process([record], now).records[0]
-
     def fields_after(self) -> frozenset[str]:
         return frozenset(self.config.fields)

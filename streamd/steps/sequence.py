@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import METADATA_KEYS, Record
-from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
+from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.expression import Expression, ExpressionText
 from streamd.core.field_names import NewFieldName
@@ -189,12 +189,6 @@ class Sequence(Step["Sequence.Config"]):
             chosen.append(record)
         self._lines.put(at_s)
         return done
-
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records or DROP
 
     def _placed(self, key: Key, number: int, gaps: list[Gap], at_s: float) -> tuple[str, int]:
         """Enter a number that is not just the next one; counts its place."""

@@ -103,9 +103,6 @@ class Split(Step["Split.Config"]):
             self.context.counters.add("empty", done.filtered)
         return done
 
-    def process_one(self, record: Record, now: Now) -> list[Record]:
-        return self._made(record)
-
     def _made(self, record: Record) -> list[Record]:
         """The new records. Raises `BadData`."""
         config = self.config

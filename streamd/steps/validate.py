@@ -7,8 +7,8 @@ from pydantic import AfterValidator, Field
 
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import SOURCE, Record
-from streamd.core.contracts import DROP, Dropped, Processed, Step, StepContext
-from streamd.core.errors import BadData, ConfigError
+from streamd.core.contracts import Processed, Step, StepContext
+from streamd.core.errors import ConfigError
 from streamd.core.field_names import NewFieldName
 from streamd.core.now import Now
 from streamd.core.quality import RuleCount
@@ -89,12 +89,6 @@ class Validate(Step["Validate.Config"]):
         if records:
             self._count(records)
         return Processed(passed, rejects=judge.rejects)
-
-    def process_one(self, record: Record, now: Now) -> Record | Dropped:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records[0] if done.records else DROP
 
     def snapshot(self) -> bytes | None:
         return encode(self._clock.wall_s, self._memories) if any(self._memories.values()) else None

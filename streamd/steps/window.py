@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from streamd.core.batch import METADATA_KEYS, PEER, RECEIVED_AT, Record
-from streamd.core.contracts import DROP, BadRecord, Dropped, Processed, Step, StepContext
-from streamd.core.errors import BadData, ConfigError
+from streamd.core.contracts import BadRecord, Processed, Step, StepContext
+from streamd.core.errors import ConfigError
 from streamd.core.field_names import refuse_unknown
 from streamd.core.now import Now
 from streamd.core.peer import Peer
@@ -157,12 +157,6 @@ class Window(Step["Window.Config"]):
                 self.context.counters.add(name, count)
         windows.late.clear()
         windows.partly_late = windows.updated = windows.overflowed = 0
-
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
-        done = self.process([record], now)
-        for bad in done.rejects:
-            raise BadData(bad.reason, bad.detail)
-        return done.records or DROP
 
     def _result(self, window: Closed, closing: Record | None) -> Record:
         """The record of a window, with the metadata of the record that closed it."""

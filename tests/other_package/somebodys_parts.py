@@ -11,8 +11,6 @@ from pydantic import Field
 from streamd.core.batch import Batch, Record
 from streamd.core.clock import read_clock
 from streamd.core.contracts import (
-    DROP,
-    Dropped,
     Outlet,
     Processed,
     Sink,
@@ -107,9 +105,6 @@ class Tally(Step["Tally.Config"]):
         self.context.counters.add("tallies", whole)
         made: list[Record] = [{"n": self.config.size} for _ in range(whole)]
         return Processed(made, absorbed=len(records), emitted=whole)
-
-    def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
-        return self.process([record], now).records or DROP
 
     def tick(self, now: Now) -> Processed:
         rest, self._kept, self._due_mono_s = self._kept, 0, None

@@ -70,9 +70,6 @@ class Script(Step[Any]):
     def process(self, records: list[Record], now: Now) -> Processed:
         return self.function(self, records)  # type: ignore[no-any-return]  # a test's own function
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        raise AssertionError
-
 
 class ListSink(Sink[Any]):
     """Keeps what it is given; fails while `faults` lasts; refuses records whose word is in `poison`."""

@@ -23,9 +23,6 @@ class Raises(Step[Any]):
     def process(self, records: list[Record], now: Now) -> Processed:
         raise self.raised
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        raise AssertionError
-
     def tick(self, now: Now) -> Processed:
         raise self.raised
 

@@ -72,9 +72,6 @@ class Totals(Step["Totals.Config"]):
             self.due, self.due_wall_s = now.mono_s + self.config.every, now.wall_s + self.config.every
         return done
 
-    def process_one(self, record: Record, now: Now) -> Record:
-        raise NotImplementedError
-
     def next_deadline(self) -> float | None:
         return self.due
 
@@ -112,9 +109,6 @@ class Delay(Step["Delay.Config"]):
             self.holds.append(hold)
         self.due = self.due or now.mono_s + self.config.by
         return Processed([], absorbed=len(records))
-
-    def process_one(self, record: Record, now: Now) -> Record:
-        raise NotImplementedError
 
     def next_deadline(self) -> float | None:
         return self.due

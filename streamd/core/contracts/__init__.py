@@ -2,13 +2,13 @@
 
 A component is one file: `streamd/<kind>/<type>.py` holds one class with a nested pydantic `Config`, whose
 field descriptions are the documentation of its options. A simple component implements `decode_one` or
-`process_one` for one record; a fast one overrides the method for a batch. The daemon adds buffering, retry,
+`process_one` for one record; a fast one defines the method for a batch. The daemon adds buffering, retry,
 counting and acks around the component.
 
-Sources and sinks have `open` and `rehearse`. Every check of `open` that changes nothing on the host belongs
-into a function that both call. Then `streamd check` and the dry run of a reload report the same error
-without opening anything. Framings, codecs and steps have no `rehearse`: their constructors read files and
-refuse wrong options.
+Sources, steps and sinks have `open` and `rehearse`. Every check of `open` that changes nothing on the host
+belongs into a function that both call. Then `streamd check` and the dry run of a reload report the same error
+without opening anything. Framings and codecs have no `rehearse`: their constructors read files and refuse
+wrong options.
 """
 
 from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, Decoded, Frame

@@ -1,6 +1,6 @@
 """The contract of steps."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,11 +82,12 @@ class Offload:
     """Number of batches after which a worker process is replaced."""
 
 
-class Step(ABC, Generic[C]):
+class Step(Generic[C]):
     """Processes records, always dicts. Each pipeline that names the step has its own instance.
 
-    A new step is a class `class Count(Step["Count.Config"])` with a `Config` and a `process_one`. A step is
-    pure logic: it uses no event loop, clock, socket or logger.
+    A new step is a class `class Count(Step["Count.Config"])` with a `Config` and either `process_one`, for
+    one record, or `process`, for a batch: each calls the other by default. A step is pure logic: it uses no
+    event loop, clock, socket or logger.
 
     With `offload`, several batches may be processed at the same time; they leave the step in order. No other
     method than `next_deadline` is called meanwhile.
@@ -112,6 +113,11 @@ class Step(ABC, Generic[C]):
 
     class Config(Settings):
         """The options of this step."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.process is Step.process and cls.process_one is Step.process_one and ABC not in cls.__bases__:
+            raise TypeError(f"the step {cls.__name__} defines neither process_one nor process")
 
     def __init__(self, config: C, context: "StepContext") -> None:
         self.config = config
@@ -151,9 +157,12 @@ class Step(ABC, Generic[C]):
         """
         return self.process(records, now)
 
-    @abstractmethod
     def process_one(self, record: Record, now: Now) -> Record | list[Record] | Dropped:
         """The record, changed or not, or several records, or `DROP`. Raises `BadData` to reject it."""
+        done = self.process([record], now)
+        for bad in done.rejects:
+            raise BadData(bad.reason, bad.detail) from bad.error
+        return done.records[0] if len(done.records) == 1 else done.records or DROP
 
     def tick(self, now: Now) -> Processed:
         """The records that are due at `now`, and their holds.
