@@ -38,7 +38,7 @@ from streamd.core.contracts import (
     Written,
 )
 from streamd.core.counters import Counters
-from streamd.core.dead_letter import DeadLetter
+from streamd.core.dead_letter import LetterList
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
 from streamd.core.settings import BatchSettings, BufferSettings, Settings, SinkSettings, WhenFull
@@ -340,21 +340,6 @@ class Fates:
         assert [len(verdicts) for verdicts in self.verdicts] == [1] * len(self.verdicts)
 
 
-class LetterBox:
-    """Dead letters that are committed as soon as they are kept."""
-
-    def __init__(self) -> None:
-        self.letters: list[DeadLetter] = []
-
-    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
-        self.letters += letters
-        if acks is not None:
-            acks.settle(Status.REJECTED)
-
-    async def commit(self, letters: list[DeadLetter]) -> None:
-        self.letters += letters
-
-
 class Kept(Sink[SinkSettings]):
     """Keeps records, one write at a time, while `gate` is open."""
 
@@ -394,7 +379,7 @@ class Line:
         when_full: WhenFull = "block",
         max_records: int = 65536,
     ) -> None:
-        self.books, self.letters, self.fates = Books(), LetterBox(), Fates()
+        self.books, self.letters, self.fates = Books(), LetterList(), Fates()
         self.sink = sink(
             SinkContext("store", {}, folder, self.letters, Shared(), self.books.sink("store"), folder)
         )

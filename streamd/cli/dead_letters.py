@@ -12,7 +12,14 @@ from typing import Any
 from streamd.cli import _edit, _purge, _replay
 from streamd.cli._standard_streams import for_programs
 from streamd.cli._table import json_line, text_of, write_rows
-from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
+from streamd.cli.query import (
+    QueryRefused,
+    add_file_options,
+    chosen_file,
+    only_reading,
+    open_read_only,
+    positive,
+)
 from streamd.core.moment import moment
 from streamd.core.printable import escape, printable
 from streamd.dead_letters.filter import LetterFilter
@@ -99,12 +106,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _file(options: argparse.Namespace) -> Path:
-    if options.db:
-        return Path(options.db)
-    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
-
-    loaded = loaded_where_it_runs(options.config)
-    return loaded.state_dir / loaded.config.dead_letters.path
+    return chosen_file(options, lambda config: config.dead_letters.path)
 
 
 def _wanted(options: argparse.Namespace) -> LetterFilter:

@@ -4,10 +4,10 @@ import argparse
 import itertools
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from streamd.cli._schema_hint import with_hint
 from streamd.cli._standard_streams import argument, read_text
@@ -18,7 +18,19 @@ from streamd.sqlite.attached import open_schemas
 from streamd.sqlite.files import COMPANIONS, foreign
 from streamd.sqlite.read_only import QueryRefused, only_reading, open_read_only
 
-__all__ = ["QueryRefused", "add", "add_file_options", "main", "only_reading", "open_read_only", "positive"]
+if TYPE_CHECKING:
+    from streamd.config import Config
+
+__all__ = [
+    "QueryRefused",
+    "add",
+    "add_file_options",
+    "chosen_file",
+    "main",
+    "only_reading",
+    "open_read_only",
+    "positive",
+]
 
 DEAD_LETTERS_FILE = "dead-letters.db"
 """The name of the dead letters' file without a configuration."""
@@ -58,6 +70,16 @@ def add_file_options(parser: argparse.ArgumentParser, db_help: str) -> None:
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--config", metavar="FILE", help="the configuration that names the files")
     place.add_argument("--db", metavar="FILE", type=Path, help=db_help)
+
+
+def chosen_file(options: argparse.Namespace, of: "Callable[[Config], str]") -> Path:
+    """The file of `--db`, or the one that `of` finds in the configuration, in its `state_dir`."""
+    if options.db:
+        return Path(options.db)
+    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
+
+    loaded = loaded_where_it_runs(options.config)
+    return loaded.state_dir / of(loaded.config)
 
 
 MOST_DIGITS = 18

@@ -7,7 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 from streamd.cli._table import write_rows
-from streamd.cli.query import QueryRefused, add_file_options, only_reading, open_read_only, positive
+from streamd.cli.query import (
+    QueryRefused,
+    add_file_options,
+    chosen_file,
+    only_reading,
+    open_read_only,
+    positive,
+)
 from streamd.core.errors import EnvironmentFault
 from streamd.sqlite.read_only import is_there
 from streamd.state.reader import COLUMNS, drop, listed, users_of
@@ -47,12 +54,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _file(options: argparse.Namespace) -> Path:
-    if options.db:
-        return Path(options.db)
-    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
-
-    loaded = loaded_where_it_runs(options.config)
-    return loaded.state_dir / FILE
+    return chosen_file(options, lambda _: FILE)
 
 
 def _has_none(options: argparse.Namespace) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from streamd.core.ack import Status
 from streamd.core.acks import Acks
 from streamd.core.batch import Batch
 from streamd.core.quality import RuleKey
@@ -61,3 +62,18 @@ class DeadLetterStore(Protocol):
 
     async def commit(self, letters: list[DeadLetter]) -> None:
         """Commit the letters before returning, for a sink that commits its rows afterwards."""
+
+
+class LetterList:
+    """A store in memory without bounds, for a trial or a test. What it takes counts as committed at once."""
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+
+    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
+        self.letters += letters
+        if acks is not None:
+            acks.settle(Status.REJECTED)
+
+    async def commit(self, letters: list[DeadLetter]) -> None:
+        self.letters += letters

@@ -110,6 +110,14 @@ def canonical(value: Any, unit: str = "s", timezone: str | None = None) -> str:
     return _from_number(value, unit)
 
 
+def canonical_or_none(value: Any, unit: str = "s") -> str | None:
+    """As `canonical`; None for a value that is no time."""
+    try:
+        return None if value is None else canonical(value, unit)
+    except BadData:
+        return None
+
+
 def all_canonical(values: list[Any]) -> bool:
     """Whether every value is already canonical. Checks all values at once, at about 0.04 µs per value.
 

@@ -5,15 +5,14 @@ from itertools import repeat
 from typing import Any
 
 from streamd.core.batch import PEER, RECEIVED_AT, Batch
-from streamd.core.errors import BadData
-from streamd.core.timestamp import canonical, from_epoch
+from streamd.core.timestamp import canonical_or_none, from_epoch
 
 
 def metadata(batch: Batch) -> tuple[Iterable[str | None], Iterable[str], Iterable[str | None]]:
     """The columns received_at, source (endless) and peer of the batch. Formats each distinct time once."""
     if batch.lifted:
         return (
-            [_time(record.get(RECEIVED_AT)) for record in batch.records],
+            [canonical_or_none(record.get(RECEIVED_AT)) for record in batch.records],
             repeat(batch.source),
             [_text(record.get(PEER)) for record in batch.records],
         )
@@ -25,14 +24,6 @@ def metadata(batch: Batch) -> tuple[Iterable[str | None], Iterable[str], Iterabl
         texts = {time_s: from_epoch(time_s) for time_s in set(times_s)}
         times = map(texts.__getitem__, times_s)
     return times, repeat(batch.source), batch.peers.of(count)
-
-
-def _time(value: Any) -> str | None:
-    """The canonical text of `@received_at`; None if a step has put no valid time there."""
-    try:
-        return None if value is None else canonical(value)
-    except BadData:
-        return None
 
 
 def _text(value: Any) -> str | None:

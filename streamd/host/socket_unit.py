@@ -8,7 +8,7 @@ from typing import Any
 from streamd.config import Config
 from streamd.core.settings import Address, parse_address
 from streamd.host import units
-from streamd.net.listen import place_of, try_bound_socket
+from streamd.net.listen import OwnSockets, place_of
 
 _TYPES = {"ListenDatagram": "udp", "ListenStream": "tcp"}
 _Key = tuple[str, Address]
@@ -97,7 +97,7 @@ def _bound(text: str) -> list[_Key]:
     return found
 
 
-class UnitSockets:
+class UnitSockets(OwnSockets):
     """Rehearses listeners as the service would open them. It gets some sockets from the socket unit."""
 
     def __init__(self, unit: SocketUnit) -> None:
@@ -106,12 +106,4 @@ class UnitSockets:
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
         """Raises the errors that `take` would raise in the service."""
         if not self._unit.holds(*place_of(listen, kind)):
-            try_bound_socket(listen, kind, owner)
-
-    def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
-        """Never called: a rehearsal takes no socket."""
-        raise NotImplementedError
-
-    def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
-        """Never called, because `take` is not."""
-        raise NotImplementedError
+            super().rehearse(listen, kind, owner)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from streamd.core.batch import METADATA_KEYS, PEER, RECEIVED_AT, Record
+from streamd.core.batch import METADATA_KEYS, RECEIVED_AT, Record, peer_of
 from streamd.core.contracts import Codec
 from streamd.core.errors import BadData
 from streamd.core.now import Now
 from streamd.core.settings import Settings
-from streamd.core.timestamp import canonical
+from streamd.core.timestamp import canonical_or_none
 from streamd.dead_letters.filter import LetterFilter
 
 _ORIGIN = "source, pipeline, sink, kind"
@@ -96,8 +96,8 @@ def letters_of(rows: list[tuple[Any, ...]], kind: str, edited: Mapping[int, byte
             if record is None:
                 continue
             # The letter's columns are those of its batch; a record after a step may have its own in metadata.
-            sender = _text(record.get(PEER)) or sender
-            received_at = _moment(record.get(RECEIVED_AT)) or kept_at
+            sender = peer_of(record) or sender
+            received_at = canonical_or_none(record.get(RECEIVED_AT)) or kept_at
         letters.append(Letter(letter_id, content, sender, datetime.fromisoformat(received_at).timestamp()))
     return letters
 
@@ -122,14 +122,3 @@ def _object(payload: bytes) -> Record | None:
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def _moment(value: Any) -> str | None:
-    try:
-        return None if value is None else canonical(value)
-    except BadData:
-        return None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from streamd.core.errors import BadData
 from streamd.core.json_rules import INT_MAX, INT_MIN
-from streamd.core.timestamp import canonical
+from streamd.core.timestamp import canonical_or_none
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,400}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?")
@@ -65,17 +64,8 @@ def _bool_of(value: Any) -> bool | None:
     return bool(value) if isinstance(value, int | float) and value in (0, 1) else None
 
 
-def _timestamp_of(value: Any, unit: str) -> str | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        return canonical(value, unit)
-    except BadData:
-        return None
-
-
 def converter(type_name: str, unit: str = "s") -> Callable[[Any], Any]:
     """A function that returns the value as this type, or None if it cannot be read as one."""
     if type_name == "timestamp":
-        return lambda value: _timestamp_of(value, unit)
+        return lambda value: canonical_or_none(value, unit)
     return {"int": _int_of, "float": _float_of, "str": _str_of, "bool": _bool_of}[type_name]

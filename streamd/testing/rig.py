@@ -11,6 +11,7 @@ from streamd.assembly import Assembly, assemble
 from streamd.config import Loaded
 from streamd.core.books import Books
 from streamd.core.contracts import AnyCodec, AnyFramer, Decoded, Step
+from streamd.core.dead_letter import LetterList
 from streamd.core.errors import StreamdError
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
@@ -30,7 +31,6 @@ from streamd.testing.clock import VirtualClock
 from streamd.testing.connection import SentConnection, send_datagram
 from streamd.testing.prepared import prepared
 from streamd.trial.output import TrialOutput
-from streamd.trial.trial import LetterList
 
 PEERS = {"unix": "pid=1,uid=0,gid=0", "generate": "generate"}
 """The default sender by type of source; a `file` source has its path."""

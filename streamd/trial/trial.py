@@ -16,13 +16,12 @@ from streamd import components, registry
 from streamd.assembly import all_accept
 from streamd.closing_books import differences
 from streamd.config import Loaded
-from streamd.core.ack import Ack, Status
-from streamd.core.acks import Acks
+from streamd.core.ack import Ack
 from streamd.core.batch import Batch
 from streamd.core.books import Books, RecordBook
 from streamd.core.clock import read_clock
 from streamd.core.contracts import AnyFramer, Processed
-from streamd.core.dead_letter import DeadLetter
+from streamd.core.dead_letter import DeadLetter, LetterList
 from streamd.core.errors import FramingError
 from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import book_counts, book_error
@@ -80,21 +79,6 @@ class Fate:
     rejected: list[DeadLetter] = field(default_factory=list)
     held: bool = False
     """Whether the codec holds the frame for frames that follow."""
-
-
-class LetterList:
-    """Keeps dead letters in memory until they are shown."""
-
-    def __init__(self) -> None:
-        self.letters: list[DeadLetter] = []
-
-    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
-        self.letters += letters
-        if acks is not None:
-            acks.settle(Status.REJECTED)
-
-    async def commit(self, letters: list[DeadLetter]) -> None:
-        self.letters += letters
 
 
 class _TracedPipeline(Pipeline):

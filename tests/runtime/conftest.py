@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamd.core.ack import Ack, Status
-from streamd.core.acks import Acks
+from streamd.core.ack import Ack
 from streamd.core.batch import Batch, Record
 from streamd.core.books import Books
 from streamd.core.contracts import (
@@ -22,7 +21,7 @@ from streamd.core.contracts import (
     StepContext,
     Written,
 )
-from streamd.core.dead_letter import DeadLetter
+from streamd.core.dead_letter import LetterList
 from streamd.core.errors import BadData, SinkError
 from streamd.core.expression import Expression
 from streamd.core.frames import Frames
@@ -36,21 +35,6 @@ from streamd.runtime.intake import Intake
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
-
-
-class Office:
-    """Keeps dead letters in memory and settles their acks at once."""
-
-    def __init__(self) -> None:
-        self.letters: list[DeadLetter] = []
-
-    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
-        self.letters += letters
-        if acks is not None:
-            acks.settle(Status.REJECTED)
-
-    async def commit(self, letters: list[DeadLetter]) -> None:
-        self.letters += letters
 
 
 class WordCodec(Codec[Settings]):
@@ -75,7 +59,7 @@ class ListSink(Sink[Any]):
     """Keeps what it is given; fails while `faults` lasts; refuses records whose word is in `poison`."""
 
     def __init__(self) -> None:
-        context = SinkContext("list", {}, Path(), Office(), Shared())
+        context = SinkContext("list", {}, Path(), LetterList(), Shared())
         super().__init__(None, context)
         self.written: list[Record] = []
         self.faults: list[Exception] = []
@@ -113,7 +97,7 @@ class Bench:
         where: dict[int, str] = {},  # noqa: B006 - never changed
     ) -> None:
         self.books = Books()
-        self.office = Office()
+        self.office = LetterList()
         self.mono_s = 100.0
         self.sinks = [ListSink() for _ in range(sinks)]
         settings = BufferSettings.model_validate({"max_records": 10, "when_full": when_full})

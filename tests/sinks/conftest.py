@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from streamd.core.acks import Acks
 from streamd.core.contracts import SinkContext
-from streamd.core.dead_letter import DeadLetter
+from streamd.core.dead_letter import DeadLetter, LetterList
 from streamd.core.errors import SinkError
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.shared import Shared
@@ -16,21 +15,17 @@ from streamd.sinks.sqlite import Sqlite
 from streamd.sqlite.databases import Databases
 
 
-class Office:
+class Office(LetterList):
     """Keeps dead letters in a list; `closed` says that none can be committed now."""
 
     def __init__(self) -> None:
-        self.letters: list[DeadLetter] = []
+        super().__init__()
         self.closed = False
-
-    def keep(self, letters: list[DeadLetter], acks: Acks | None = None) -> None:
-        del acks
-        self.letters += letters
 
     async def commit(self, letters: list[DeadLetter]) -> None:
         if self.closed:
             raise SinkError("disk_full", "no room for dead letters")
-        self.letters += letters
+        await super().commit(letters)
 
 
 class Bench:
