@@ -34,6 +34,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "send": (
         "printf 'one\\ntwo\\n' | streamd send udp://127.0.0.1:9999",
         "streamd send --generate --count 100000 tcp://127.0.0.1:9999",
+        "streamd send --generate plant --faults faults.ndjson tcp://127.0.0.1:9999",
         "streamd send records.jsonl unix:///run/lab.sock",
     ),
     "bench": ("streamd bench --quick --only tcp_typed",),

@@ -8,9 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
+from streamd.cli import _generated
+from streamd.cli._generated import between
 from streamd.cli._target import Target, is_url, target
 from streamd.client.connection import Connection, TcpConnection, UdpConnection
 from streamd.client.line_reader import read_lines
@@ -19,6 +22,7 @@ from streamd.client.transfer import finish, transfer
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import escape
 from streamd.core.settings import parse_address
+from streamd.plant import Plant
 from streamd.sensors import LINES_A_SECOND, SensorStream
 
 DEFAULT_TO = "127.0.0.1:9999"
@@ -31,33 +35,32 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", nargs="*", metavar="URL|FILE",
                         help="receiver: udp://HOST:PORT, tcp://HOST:PORT or unix:///PATH;"
                         " lines to send: a file, - or nothing for standard input")  # fmt: skip
-    parser.add_argument("--generate", action="store_true", help="send a generated sensor stream")
+    _generated.add(parser)
     parser.add_argument("--to", metavar="HOST:PORT", help="receiver (default 127.0.0.1:9999)")
     parser.add_argument("--protocol", choices=("udp", "tcp"), help="default tcp")
     parser.add_argument("--framing", choices=("newline", "octet_counting"),
                         help="framing of a stream (default newline)")  # fmt: skip
-    parser.add_argument("--connections", type=_between(1, 10_000), default=1, metavar="N",
+    parser.add_argument("--connections", type=between(1, 10_000), default=1, metavar="N",
                         help="sockets to send from, in turn (default 1)")  # fmt: skip
-    parser.add_argument("--rate", type=_between(1, 10**9), metavar="N",
+    parser.add_argument("--rate", type=between(1, 10**9), metavar="N",
                         help="records a second (default: no limit)")  # fmt: skip
-    parser.add_argument("--count", type=_between(1, 10**15), metavar="N", help="send at most N records")
-    parser.add_argument("--sensors", type=_between(1, 10**6), metavar="N",
-                        help="sensors in the generated stream (default 1000)")  # fmt: skip
-    parser.add_argument("--seed", type=_between(0, 2**63), metavar="N",
-                        help="seed of the generated stream; the same seed gives the same bytes")  # fmt: skip
+    parser.add_argument("--count", type=between(1, 10**15), metavar="N", help="send at most N records")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
 
 
 def main(options: argparse.Namespace) -> int:
     """Send. Returns 0 if everything was sent, 1 if the receiver or the input failed, 130 if interrupted."""
+    _generated.read_word(options)
     _read_words(options)
     _refuse_contradictions(options)
-    code, trouble, seconds = 0, "", None
+    code, trouble, seconds, plant = 0, "", None, _generated.plant(options)
     connections: list[Connection] = []
     with ExitStack() as cleanup:
         stop = cleanup.enter_context(Stop())
-        batches, size_bytes = _batches(options, stop, cleanup)
+        if plant is not None and options.faults is not None:
+            _generated.write_faults(options.faults, plant, 0)  # a file that cannot be written ends it here
+        batches, size_bytes = _batches(options, plant, stop, cleanup)
         started_at, started_s = time.time(), time.monotonic()
         try:
             for _ in range(options.connections):
@@ -75,7 +78,10 @@ def main(options: argparse.Namespace) -> int:
         except OSError as error:
             code, trouble = 1, _explain(error, options)
         seconds = time.monotonic() - started_s if seconds is None else seconds
-    _report(options, connections, started_at, seconds, trouble)
+    if plant is not None and options.faults is not None:
+        sent_records = sum(connection.sent_records for connection in connections)
+        _generated.write_faults(options.faults, plant, sent_records)
+    _report(options, plant, connections, started_at, seconds, trouble)
     return code
 
 
@@ -103,28 +109,18 @@ def _read_words(options: argparse.Namespace) -> None:
     options.target = Target(options.protocol or "tcp", address)
 
 
-def _between(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= 20 and least <= int(text) <= most):  # noqa: PLR2004 - longer than any limit
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, not {text!r}")
-        return int(text)
-
-    return parse
-
-
 def _refuse_contradictions(options: argparse.Namespace) -> None:
-    if options.generate and options.file:
-        raise ConfigError("send either FILE or a generated stream (--generate), not both")
-    if not options.generate and (options.sensors is not None or options.seed is not None):
-        raise ConfigError("--sensors and --seed belong to --generate")
+    _generated.refuse_contradictions(options)
     if options.target.protocol == "udp" and options.framing:
         raise ConfigError("--framing belongs to tcp and unix streams: a datagram is one record")
 
 
 def _batches(
-    options: argparse.Namespace, stop: Stop, cleanup: ExitStack
+    options: argparse.Namespace, plant: Plant | None, stop: Stop, cleanup: ExitStack
 ) -> tuple[Iterator[list[bytes]], int | None]:
     """The batches of lines to send, and their total size in bytes if it is known."""
+    if plant is not None:
+        return iter(partial(plant.lines, LINES_A_SECOND), []), None
     if options.generate:
         stream = SensorStream(options.seed or 0, options.sensors or 1000)
         return map(stream.lines, repeat(LINES_A_SECOND)), None
@@ -204,6 +200,7 @@ def _progress(
 
 def _report(
     options: argparse.Namespace,
+    plant: Plant | None,
     connections: list[Connection],
     started_at: float,
     seconds: float,
@@ -223,6 +220,10 @@ def _report(
             "started_at": round(started_at, 6), "to": str(to), "protocol": protocol,
             "error": trouble or None,
         }  # fmt: skip
+        if plant is not None:
+            summary["faults"] = _generated.faults_document(plant, records)
         print(json.dumps(summary))
     elif not (trouble or options.quiet):
         print(f"sent {sent}")
+        if plant is not None:
+            print("\n".join(_generated.faults_table(plant, records)))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from streamd.cli import main
+from streamd.plant import Plant, SensorFault
 from streamd.sensors import SensorStream
 
 
@@ -69,6 +70,73 @@ def test_a_generated_stream_over_udp_is_exact(datagrams: socket.socket) -> None:
     assert main(["send", "--generate", "--count=1500", "--seed=9", "--sensors=7", "--protocol=udp",
                  "--rate=50000", "--quiet", *to(datagrams)]) == 0  # fmt: skip
     assert [datagrams.recv(2000) for _ in range(1500)] == SensorStream(9, 7).lines(1500)
+
+
+def test_the_word_after_generate_may_be_the_url(listener: socket.socket) -> None:
+    url = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+    assert main(["send", "--generate", url, "--count=3", "--quiet"]) == 0
+    assert received_by(listener) == SensorStream().lines(3)
+
+
+def test_a_plant_is_sent_to_its_end_and_its_faults_are_told(
+    listener: socket.socket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--generate", "plant", "--seed=5", "--sensors=7", "--minutes=40", *to(listener)]
+    assert main(["send", *options, f"--faults={tmp_path / 'faults'}"]) == 0
+    plant = Plant(5, 7, minutes=40)
+    lines = plant.lines(10**6)
+    assert received_by(listener) == lines
+    books = plant.books(len(lines))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"sent {len(lines):,} records (")
+    assert printed[1].split() == ["fault", "faults", "readings"]
+    assert [tuple(line.split()[:3]) for line in printed[2:]] == [
+        (kind, f"{faults:,}", f"{readings:,}") for kind, (faults, readings) in books.items()
+    ]
+    listed = [json.loads(line) for line in (tmp_path / "faults").read_text().splitlines()]
+    assert [SensorFault(**fault) for fault in listed] == plant.faults(len(lines))
+
+    assert main(["send", *options, "--json"]) == 0
+    received_by(listener)
+    assert json.loads(capsys.readouterr().out)["faults"] == {
+        kind: {"faults": faults, "readings": readings} for kind, (faults, readings) in books.items()
+    }
+
+
+def test_of_a_plant_that_is_interrupted_the_faults_of_what_was_sent_are_listed(
+    listener: socket.socket, tmp_path: Path
+) -> None:
+    process = start(
+        "--generate", "plant", "--rate=1000", "--json", f"--faults={tmp_path / 'faults'}", *to(listener)
+    )
+    with process:
+        peer, _ = listener.accept()
+        with peer, peer.makefile("rb") as stream:
+            for _ in range(300):
+                stream.readline()
+            process.send_signal(signal.SIGINT)
+            sent = 300 + stream.read().count(b"\n")
+        summary = json.loads(process.communicate()[0])
+        assert process.returncode == 130
+    plant = Plant()
+    plant.lines(sent)
+    assert summary["records"] == sent < 4000
+    books = plant.books(sent)
+    assert {kind: one["faults"] for kind, one in summary["faults"].items()} == {
+        k: n for k, (n, _) in books.items()
+    }
+    listed = [json.loads(line) for line in (tmp_path / "faults").read_text().splitlines()]
+    assert [fault["line"] for fault in listed] == [fault.line for fault in plant.faults(sent)]
+
+
+@pytest.mark.parametrize("file", ["/nowhere/faults", "/dev/full"])
+def test_a_list_of_faults_that_cannot_be_written_is_one_line(
+    file: str, listener: socket.socket, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", "--generate", "plant", "--minutes=10", f"--faults={file}", *to(listener)]) == 1
+    error = capfd.readouterr().err
+    assert error.startswith(f"streamd: cannot write {file}: ")
+    assert error.count("\n") == 1
 
 
 def test_several_connections_share_one_gap_free_stream(
@@ -191,7 +259,15 @@ def test_ctrl_c_says_what_was_sent_whatever_it_waits_for(listener: socket.socket
         (["--connections=0"], "a whole number from 1"),
         (["--protocol=sctp"], "invalid choice"),
         (["--generate", "file"], "not both"),
+        (["--generate", "plants"], 'not both: plants (did you mean "plant"?)'),
+        (["--generate", "plant", "file"], "not both: file"),
         (["--seed=1"], "belong to --generate"),
+        (["--minutes=60"], "belong to --generate plant"),
+        (["--generate", "--faults=out"], "belong to --generate plant"),
+        (["--generate", "plant", "--minutes=9"], "a whole number from 10"),
+        (["--generate", "plant", "--count=9"], "--minutes instead of --count"),
+        (["--generate", "plant", "--connections=2"], "the order"),
+        (["--generate", "plant", "--sensors=10001"], "at most 10,000 sensors"),
         (["--protocol=udp", "--framing=newline"], "belongs to tcp"),
     ],
 )
