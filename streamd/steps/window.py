@@ -151,12 +151,12 @@ class Window(Step["Window.Config"]):
             ("late_partial", windows.partly_late),
             ("late_updates", windows.updated),
             ("overflow", windows.overflowed),
-            ("windows", closed),
+            ("windows", closed - windows.remade),
         ):
             if count:
                 self.context.counters.add(name, count)
         windows.late.clear()
-        windows.partly_late = windows.updated = windows.overflowed = 0
+        windows.partly_late = windows.updated = windows.remade = windows.overflowed = 0
 
     def _result(self, window: Closed, closing: Record | None) -> Record:
         """The record of a window, with the metadata of the record that closed it."""

@@ -117,7 +117,9 @@ class Kind(ABC):
 
     @abstractmethod
     def updated(self, keyed: Keyed, moment_us: int) -> list[Closed]:
-        """The closed windows that a row at this time has changed, after `put` has returned `UPDATED`."""
+        """The closed windows that a row at this time has changed, after `put` has returned `UPDATED` or
+        `PARTLY_LATE`.
+        """
 
     @abstractmethod
     def close(self, keyed: Keyed, watermark_us: int) -> list[Closed]:

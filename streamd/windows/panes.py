@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from streamd.windows.aggregates import Aggregates
-from streamd.windows.grid import Grid
+from streamd.windows.grid import FixedGrid, Grid
 from streamd.windows.keyed import (
     LATE,
     NOWHERE,
@@ -48,7 +48,8 @@ class Panes(Kind):
     ) -> None:
         """`step_us` is the usual length of a pane, `delay_us` how far the watermark is behind."""
         self._grid = grid
-        self._step_us = step_us
+        self._has_short_way = not lateness_us or (isinstance(grid, FixedGrid) and not lateness_us % step_us)
+        """Whether closed windows are forgotten at ends of panes only."""
         self._delay_us = delay_us
         self._per_window = per_window
         self._lateness_us = lateness_us
@@ -85,7 +86,7 @@ class Panes(Kind):
         outcome = TAKEN
         if end_us <= watermark_us:
             next_us = self._next(index, watermark_us)
-            outcome = UPDATED if self._lateness_us else PARTLY_LATE
+            outcome = PARTLY_LATE if end_us + self._lateness_us <= watermark_us else UPDATED
         keyed.next_us = min(keyed.next_us, next_us)
         return outcome
 
@@ -99,6 +100,8 @@ class Panes(Kind):
         return self._grid.start(index + 1)
 
     def updated(self, keyed: Keyed, moment_us: int) -> list[Closed]:
+        if not self._lateness_us:
+            return []
         index = self._of(moment_us).number
         watermark_us = keyed.watermark_us
         every = range(index, index + self._per_window)
@@ -170,7 +173,7 @@ class Panes(Kind):
         need not follow each record.
         """
         watermark_us = keyed.watermark_us
-        if watermark_us == NEVER or not keyed.buckets or self._lateness_us % self._step_us:
+        if watermark_us == NEVER or not keyed.buckets or not self._has_short_way:
             keyed.slow()
             return
         newest = max(keyed.buckets)

@@ -62,7 +62,9 @@ class Clock(ABC):
         """The watermark of a key before the next record of the sender."""
 
     @abstractmethod
-    def advance(self, keyed: Keyed, sender: str, moment_us: int, mono_s: float) -> list[Closed]:
+    def advance(
+        self, keyed: Keyed, sender: str, moment_us: int, mono_s: float, *, late: bool = False
+    ) -> list[Closed]:
         """Note a record that was added to the key's windows, or was late; returns the windows it closes."""
 
     @abstractmethod
@@ -89,7 +91,9 @@ class KeyClock(Clock):
     def watermark(self, keyed: Keyed, sender: str) -> int:
         return keyed.watermark_us
 
-    def advance(self, keyed: Keyed, sender: str, moment_us: int, mono_s: float) -> list[Closed]:
+    def advance(
+        self, keyed: Keyed, sender: str, moment_us: int, mono_s: float, *, late: bool = False
+    ) -> list[Closed]:
         keyed.seen_s = mono_s
         if not keyed.is_queued and keyed.buckets:
             self._queue.add(keyed)
@@ -183,9 +187,11 @@ class SenderClock(SharedClock):
         least = min((one.watermark_us for one in keyed.senders), default=timeline.watermark_us)
         return max(keyed.watermark_us, min(least, timeline.watermark_us))
 
-    def advance(self, keyed: Keyed, sender: str, moment_us: int, mono_s: float) -> list[Closed]:
+    def advance(
+        self, keyed: Keyed, sender: str, moment_us: int, mono_s: float, *, late: bool = False
+    ) -> list[Closed]:
         timeline = self._sender(sender, mono_s)
-        if keyed.buckets:
+        if keyed.buckets and not late:  # the windows need not wait for a sender that added nothing
             is_new = timeline not in keyed.senders
             if is_new:
                 keyed.senders += (timeline,)
@@ -202,7 +208,8 @@ class SenderClock(SharedClock):
         closed: list[Closed] = []
         for keyed in every:
             least = min((one.watermark_us for one in keyed.senders), default=watermark_us)
-            closed += self._kind.close(keyed, max(keyed.watermark_us, least))
+            if least >= keyed.next_us:  # else the key stays open for a new sender with a slow clock
+                closed += self._kind.close(keyed, max(keyed.watermark_us, least))
             keyed.expected_us = keyed.next_us
             for one in keyed.senders:
                 if not keyed.buckets:
@@ -247,7 +254,9 @@ class PipelineClock(SharedClock):
     def watermark(self, keyed: Keyed, sender: str) -> int:
         return max(keyed.watermark_us, self.whole.watermark_us)
 
-    def advance(self, keyed: Keyed, sender: str, moment_us: int, mono_s: float) -> list[Closed]:
+    def advance(
+        self, keyed: Keyed, sender: str, moment_us: int, mono_s: float, *, late: bool = False
+    ) -> list[Closed]:
         is_new = sender not in self.senders
         timeline = self._sender(sender, mono_s)
         if keyed.next_us < keyed.expected_us:

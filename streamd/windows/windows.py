@@ -37,6 +37,8 @@ class Windows:
         self.keys: dict[Key, Keyed] = {}
         self.partly_late = 0
         self.updated = 0
+        self.remade = 0
+        """Windows that were made again by `updated` records."""
         self.overflowed = 0
         self.late: list[tuple[int, int, int]] = []
         """The late records since this was emptied: place in the batch, time, and watermark of the key."""
@@ -90,16 +92,17 @@ class Windows:
         keyed.watermark_us = self.clock.watermark(keyed, sender)
         outcome = self.kind.put(keyed, moment_us, row, self.losses.seen)
         closed: list[Closed] = []
-        if outcome:
+        if outcome in (PARTLY_LATE, UPDATED):
+            self.partly_late += outcome == PARTLY_LATE
+            closed = self.kind.updated(keyed, moment_us)
+            self.updated += bool(closed)
+            self.remade += len(closed)
+        else:
             if outcome == LATE:
                 self.late.append((place, moment_us, keyed.watermark_us))
-                keyed.watermark_us = closed_until_us  # it is late for this sender only
-            elif outcome == PARTLY_LATE:
-                self.partly_late += 1
-            elif outcome == UPDATED:
-                self.updated += 1
-                closed = self.kind.updated(keyed, moment_us)
-        return closed + self.clock.advance(keyed, sender, moment_us, mono_s)
+            keyed.watermark_us = closed_until_us  # another sender may be slower
+        is_late = outcome == LATE
+        return closed + self.clock.advance(keyed, sender, moment_us, mono_s, late=is_late)
 
     def _new(self, key: Key) -> Keyed:
         """A new key, or the common one if there are too many."""
