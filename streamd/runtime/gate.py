@@ -1,12 +1,15 @@
 """A gate that can keep batches and ticks from beginning."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class Gate:
-    """Keeps batches and ticks from beginning while a snapshot of all steps is taken."""
+    """Keeps batches and ticks from beginning while a snapshot of all steps is taken.
+
+    Each batch and tick runs in `with gate:`.
+    """
 
     def __init__(self) -> None:
         self.under_way = 0
@@ -24,16 +27,14 @@ class Gate:
         while self._shut is not None:
             await self._shut.wait()
 
-    @contextmanager
-    def passing(self) -> Iterator[None]:
-        """A context in which a batch or tick is under way. Enter it only while the gate is open."""
+    def __enter__(self) -> None:
+        """Begin a batch or tick, which is under way until `__exit__`. Enter only while the gate is open."""
         self.under_way += 1
-        try:
-            yield
-        finally:
-            self.under_way -= 1
-            if not self.under_way:
-                self._empty.set()
+
+    def __exit__(self, *raised: object) -> None:
+        self.under_way -= 1
+        if not self.under_way:
+            self._empty.set()
 
     @asynccontextmanager
     async def shut(self) -> AsyncIterator[None]:

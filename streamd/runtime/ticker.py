@@ -72,7 +72,7 @@ class Ticker:
     async def _tick(self, index: int) -> None:
         await self._pipeline.fanout.room()
         await self._gate.opened()
-        with self._gate.passing():
+        with self._gate:
             made = await self._pipeline.tick(index)
         now_s = self._clock().mono_s
         self._not_before_mono_s[index] = now_s if made else now_s + IDLE_S

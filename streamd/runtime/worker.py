@@ -140,7 +140,7 @@ class Workers:
         self.unfinished = [feed for feed in self.unfinished if last(feed) or feed.codec not in kept]
         self.feeds = [feed for feed in self.feeds if last(feed)]
         self.close()
-        left = any(feed.buffer.records for feed in self.feeds) or self.unfinished
+        left = self._has_backlog() or self.unfinished
         for task, feed in self._waiting_for_room.items():
             if not left or feed not in self.feeds:
                 task.cancel()
@@ -151,7 +151,7 @@ class Workers:
             if self.gate.is_shut:
                 await self.gate.opened()
             feed = self._called_feed() or self._ready_feed() or self._ending_feed()
-            if feed is not None and any(route.pipeline.fanout.full for route in feed.routes):
+            if feed is not None and _is_blocked(feed):
                 await self._room(feed)
             elif feed is not None and self._had_its_turn:
                 await asyncio.sleep(0)
@@ -162,11 +162,10 @@ class Workers:
                 self.meter.begin(now.mono_s)
                 passages = self._next(feed, now)
                 if passages:
-                    with self.gate.passing():
+                    with self.gate:
                         await (_carry(passages[0]) if len(passages) == 1 else self._carry_all(passages))
                 self.progress += 1
-                backlog = any(feed.buffer.records for feed in self.feeds)
-                self.meter.end(self._mono_s(), backlog=backlog)
+                self.meter.end(self._mono_s(), backlog=self._has_backlog())
                 await asyncio.sleep(0)
             elif self._closed:
                 return
@@ -206,6 +205,12 @@ class Workers:
         finally:
             self.meter.release(self._mono_s())
             del self._waiting_for_room[task]
+
+    def _has_backlog(self) -> bool:
+        for feed in self.feeds:  # noqa: SIM110 - for each batch; a generator costs 0.3 µs more
+            if feed.buffer.records:
+                return True
+        return False
 
     def _next_turn(self) -> None:
         self._had_its_turn = False
@@ -302,17 +307,16 @@ class Workers:
         self.meter.entered += len(frames)
         feed.taken(len(frames), now.mono_s)
         feed.credit_bytes -= frames.size_bytes
-        passages = self.process(feed, frames)
+        passages = self.process(feed, frames, now)
         for part in parts if feed.codec.holds else ():
             feed.connections.went(part)
         return passages
 
-    def process(self, feed: Feed, frames: Frames) -> list[Passage]:
+    def process(self, feed: Feed, frames: Frames, now: Now) -> list[Passage]:
         """Decode frames and run the steps before the first waiting one.
 
         Returns a passage for each pipeline in which records are left.
         """
-        now = self._clock()
         decoded = decode(feed.codec, frames, now)
         if decoded.frames is not None:
             feed.frames.held += len(frames)
@@ -337,6 +341,14 @@ class Workers:
             else:
                 its_batch.settle(Status.FILTERED)
         return passages
+
+
+def _is_blocked(feed: Feed) -> bool:
+    """Whether a sink of the feed has a full buffer."""
+    for route in feed.routes:  # noqa: SIM110 - for each batch; a generator costs 0.3 µs more
+        if route.pipeline.fanout.full:
+            return True
+    return False
 
 
 async def _carry(passage: Passage) -> None:

@@ -137,7 +137,7 @@ class Bench:
 
     def process(self, frames: Frames) -> Batch | None:
         """What the first pipeline has left of the frames before its first waiting step."""
-        passages = self.workers.process(self.feed, frames)
+        passages = self.workers.process(self.feed, frames, self.now())
         return passages[0].batch if passages else None
 
     def now(self) -> Now:

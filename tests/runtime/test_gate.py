@@ -22,10 +22,10 @@ async def test_what_is_under_way_ends_before_the_look_and_nothing_begins_meanwhi
 
     async def batch() -> None:
         await gate.opened()
-        with gate.passing():
+        with gate:
             seen.append("batch")
 
-    with gate.passing(), gate.passing():
+    with gate, gate:
         looking = asyncio.create_task(look())
         await turns()
         assert gate.is_shut
@@ -60,7 +60,7 @@ async def test_what_fails_leaves_the_gate_open() -> None:
     with pytest.raises(RuntimeError):
         async with gate.shut():
             raise RuntimeError
-    with pytest.raises(RuntimeError), gate.passing():
+    with pytest.raises(RuntimeError), gate:
         raise RuntimeError
     async with asyncio.timeout(5), gate.shut():
         pass
@@ -69,7 +69,7 @@ async def test_what_fails_leaves_the_gate_open() -> None:
 
 async def test_a_look_that_is_given_up_while_it_waits_lets_batches_on() -> None:
     gate = Gate()
-    with gate.passing():
+    with gate:
         looking = asyncio.create_task(gate.shut().__aenter__())
         await turns()
         looking.cancel()

@@ -262,7 +262,8 @@ async def test_sources_are_served_the_same_number_of_bytes_while_both_have_somet
     served = Counter[int]()
     gaps = []
 
-    def process(feed: Feed, frames: Frames) -> list[Any]:
+    def process(feed: Feed, frames: Frames, now: Now) -> list[Any]:
+        del now
         served[feeds.index(feed)] += frames.size_bytes
         if all(feed.buffer.records for feed in feeds[:2]):
             gaps.append(abs(served[0] - served[1]))
@@ -302,7 +303,7 @@ async def test_workers_that_retire_finish_a_source_that_goes_though_another_wait
 async def test_a_batch_that_is_given_up_tells_who_waits_for_it(bench: Any) -> None:
     told: list[Status] = []
     b = bench()
-    passage = b.workers.process(b.feed, b.frames(b"a", ack=Ack(told.append)))[0]
+    passage = b.workers.process(b.feed, b.frames(b"a", ack=Ack(told.append)), b.now())[0]
     passage.turn._before = type(passage.turn)(None)  # somebody who never leaves
     carrying = asyncio.create_task(
         b.pipeline.carry(passage.batch, passage.route.records, passage.index, passage.turn)
@@ -376,9 +377,9 @@ async def test_others_have_their_turn_between_two_batches(bench: Any) -> None:
     seen: list[int] = []
     process = b.workers.process
 
-    def noting(feed: Feed, frames: Frames) -> Any:
+    def noting(feed: Feed, frames: Frames, now: Now) -> Any:
         seen.append(turns)
-        return process(feed, frames)
+        return process(feed, frames, now)
 
     b.workers.process = noting
     for n in range(9):
@@ -631,7 +632,7 @@ async def test_flat_records_of_two_pipelines_are_flat_in_both_and_take_half_the_
     typed_feed(b)
     payloads = [b'{"n": 1, "t": "x"}', b'{"n": 2, "t": "y"}']
     frames = b.frames(*payloads)
-    passages = b.workers.process(b.feed, frames)
+    passages = b.workers.process(b.feed, frames, b.now())
     assert [passage.batch.records for passage in passages] == [[1, "x", 2, "y"]] * 2
     assert [passage.batch.fields for passage in passages] == [("n", "t")] * 2
     assert [len(passage.batch) for passage in passages] == [2, 2]
@@ -643,7 +644,7 @@ def test_the_twin_of_a_batch_takes_its_memory_again(bench: Any) -> None:
     b = bench()
     second_pipeline(b, lambda _, records: Processed(records))
     frames = b.frames(b"a b", b"c")
-    passages = b.workers.process(b.feed, frames)
+    passages = b.workers.process(b.feed, frames, b.now())
     assert [passage.batch.size_bytes for passage in passages] == [frames.size_bytes * 8] * 2
     assert {passage.batch.pipeline for passage in passages} == {"p", "q"}
     assert [passage.route.pipeline.name for passage in passages] == [
@@ -673,8 +674,8 @@ async def test_what_a_source_was_served_beyond_its_turn_it_waits_for_and_saves_n
     workers = Workers(feeds, b.office, b.now, count=1, max_batch=1)
     order: list[int] = []
 
-    def process(feed: Feed, frames: Frames) -> list[Any]:
-        del frames
+    def process(feed: Feed, frames: Frames, now: Now) -> list[Any]:
+        del frames, now
         order.append(feeds.index(feed))
         return []
 
@@ -793,7 +794,8 @@ def fair_feeds(b: Any, *names: str) -> tuple[Workers, list[Feed], Counter[str]]:
     workers = Workers(feeds, b.office, b.now, count=1, max_batch=512)
     served: Counter[str] = Counter()
 
-    def process(feed: Feed, frames: Frames) -> list[Any]:
+    def process(feed: Feed, frames: Frames, now: Now) -> list[Any]:
+        del now
         served[feed.frames.source] += frames.size_bytes
         return []
 
