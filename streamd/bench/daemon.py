@@ -46,6 +46,8 @@ class Setup:
     """The `max_size` of retention."""
     exposed_to: int = 0
     """The number of idle connections to accept. If it is not 0, the listeners have limits for senders."""
+    steps: str = ""
+    """The steps of the pipeline, as TOML."""
 
     @property
     def table(self) -> str:
@@ -74,6 +76,7 @@ class Setup:
             f'[sources.tcp]\ntype = "tcp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n'
             f"{schema}{buffer}{tcp_limits}\n"
             '[pipelines.bench]\nsources = ["udp", "tcp"]\nsinks = ["bench"]\n\n'
+            f"{self.steps}\n"
             f'[sinks.bench]\ntype = "sqlite"\ntable = "{self.table}"\n{schema}{buffer}{retention}'
             f'batch = {{ max_wait = "{self.max_wait_s * 1000:.0f}ms" }}\n'
         )

@@ -34,6 +34,9 @@ class Plan:
     fairness_datagrams: int = 1_000_000
     meter_batches: int = 200_000
     meter_records: int = 102_400
+    step_turns: int = 7
+    step_batches: int = 24
+    """Batches in a turn of a step."""
     retention_filled: int = 600_000
     """Records stored before the measurement, more than fit into `retention_bytes`."""
     retention_records: int = 50_000
@@ -51,6 +54,7 @@ class Plan:
             udp_steady_s=1.0, udp_step_s=1.0, udp_most_rate=5_000, latency_records=5_000, idle_records=2,
             memory_records=200_000, memory_buffer_bytes=MIB, memory_hold_s=1.5, starts=1,
             fairness_datagrams=20_000, meter_batches=2_000, meter_records=5_120,
+            step_turns=1, step_batches=4,
             retention_filled=30_000, retention_records=10_000, retention_repeats=1, retention_bytes=MIB,
             attack_records=10_000, attack_idle=100,
         )  # fmt: skip

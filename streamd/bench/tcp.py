@@ -30,13 +30,22 @@ def run(plan: Plan, setup: Setup) -> TcpRun:
     """Send, wait until every record is committed, check them, and run the baseline."""
     count = plan.tcp_records
     with plan.folder() as folder:
-        with BenchDaemon(folder, setup) as daemon:
-            with Sender(folder, daemon.port, count, f"--connections={_CONNECTIONS}") as sender:
-                seen_s = daemon.wait_for_rows(count, sender)
-                used_s = daemon.cpu_s
-                started_s = sender.summary()["started_at"]
-            daemon.stop().check_complete(count)
-        return TcpRun(used_s, count / (seen_s - started_s), _baseline(folder, daemon, count))
+        daemon, used_s, records_per_s = sent(folder, setup, count)
+        return TcpRun(used_s, records_per_s, _baseline(folder, daemon, count))
+
+
+def sent(folder: Path, setup: Setup, count: int) -> tuple[BenchDaemon, float, float]:
+    """Send to a daemon until every record is committed, and check them.
+
+    Returns the stopped daemon, its CPU seconds, and the records committed a second.
+    """
+    with BenchDaemon(folder, setup) as daemon:
+        with Sender(folder, daemon.port, count, f"--connections={_CONNECTIONS}") as sender:
+            seen_s = daemon.wait_for_rows(count, sender)
+            used_s = daemon.cpu_s
+            started_s = sender.summary()["started_at"]
+        daemon.stop().check_complete(count)
+    return daemon, used_s, count / (seen_s - started_s)
 
 
 def _baseline(folder: Path, daemon: BenchDaemon, rows: int) -> float:

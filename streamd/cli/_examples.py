@@ -37,7 +37,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "streamd send --generate plant --faults faults.ndjson tcp://127.0.0.1:9999",
         "streamd send records.jsonl unix:///run/lab.sock",
     ),
-    "bench": ("streamd bench --quick --only tcp_typed",),
+    "bench": ("streamd bench --quick --only tcp_typed", "streamd bench --quick --only step_filter step_set"),
     "install-service": ("streamd install-service --dry-run", "sudo streamd install-service"),
     "uninstall-service": ("sudo streamd uninstall-service",),
 }

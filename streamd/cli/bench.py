@@ -12,6 +12,7 @@ from pathlib import Path
 
 from streamd.bench import (
     attack,
+    chain,
     fairness,
     latency,
     machine,
@@ -20,19 +21,23 @@ from streamd.bench import (
     report,
     retention,
     start,
+    steps,
     tcp,
     throughput,
     udp,
 )
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
+from streamd.bench.step_cases import CASES
 from streamd.cli._layout import folded, laid_out, width_of
 from streamd.core.errors import EnvironmentFault
 
+STEPS: dict[str, Callable[[Plan], list[Row]]] = {f"step_{name}": steps.scenario(name) for name in CASES}
 SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "tcp_typed": tcp.typed,
     "tcp_plain": tcp.plain,
     "tcp_wall": throughput.typed,
+    "tcp_steps": chain.measure,
     "udp_steady": udp.steady,
     "udp_highest": udp.highest,
     "latency": latency.measure,
@@ -43,18 +48,22 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "meter": meter.measure,
     "retention": retention.measure,
     "attack": attack.measure,
+    **STEPS,
 }
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = (
-        "All scenarios run on 127.0.0.1 against real daemons and take about nine minutes. Compare the CPU"
-        " seconds per million records, because rates vary on a shared machine. A missed goal is reported, but"
-        " is no error. Missing records, and books that do not balance, are errors."
+        "The scenarios of steps run in this process and take less than a minute. All others run on 127.0.0.1"
+        " against real daemons; all take about ten minutes. Compare the CPU seconds per million records,"
+        " because rates vary on a shared machine. A missed goal is reported, but is no error. Missing"
+        " records, and books that do not balance, are errors."
     )
-    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME",
-                        help=f"measure only these scenarios: {', '.join(SCENARIOS)}")  # fmt: skip
+    others = ", ".join(name for name in SCENARIOS if name not in STEPS)
+    parser.add_argument("--only", nargs="+", choices=[*SCENARIOS, "steps"], default=list(SCENARIOS),
+                        metavar="NAME", help=f"measure only these scenarios: {others}, step_NAME (the step of"
+                        " that type, like step_filter), steps (all of them)")  # fmt: skip
     parser.add_argument("--quick", action="store_true",
                         help="use small counts for a trial run; goals are not judged")  # fmt: skip
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), metavar="FOLDER",
@@ -76,7 +85,7 @@ def main(options: argparse.Namespace) -> int:
         cleanup.callback(signal.signal, signal.SIGTERM, before)
         step = _progress(cleanup)
         plan = (Plan.quick if options.quick else Plan)(step=step, parent=options.dir.absolute())
-        for name in options.only:
+        for name in _wanted(options.only):
             try:
                 rows += SCENARIOS[name](plan)
             except BenchError as error:
@@ -95,6 +104,11 @@ def main(options: argparse.Namespace) -> int:
     if trouble:
         raise EnvironmentFault(trouble)
     return 0
+
+
+def _wanted(names: Sequence[str]) -> list[str]:
+    """The scenarios of these names, each once."""
+    return list(dict.fromkeys(one for name in names for one in (STEPS if name == "steps" else [name])))
 
 
 def text(rows: Sequence[Row], width: int) -> str:

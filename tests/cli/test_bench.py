@@ -2,12 +2,14 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
+from streamd.bench.step_cases import CASES
 from streamd.cli import bench, main
 
 
@@ -19,8 +21,9 @@ def test_quick_runs_every_scenario_and_the_books_balance(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "all.json").read_text())
     assert [row["name"] for row in found["rows"]] == [
-        "tcp_typed", "tcp_plain", "tcp_wall", "udp_steady", "udp_highest", "latency_p99", "latency_idle",
-        "memory_idle", "memory_peak", "start", "fairness", "meter", "retention", "attack",
+        "tcp_typed", "tcp_plain", "tcp_wall", "tcp_steps", "udp_steady", "udp_highest", "latency_p99",
+        "latency_idle", "memory_idle", "memory_peak", "start", "fairness", "meter", "retention", "attack",
+        *(f"step_{name}" for name in CASES),
     ]  # fmt: skip
     assert all(row["value"] > 0 for row in found["rows"])
     assert all(row["reached"] is None for row in found["rows"])
@@ -133,3 +136,20 @@ def test_the_table_goes_by_the_width_of_the_terminal(width: int) -> None:
         assert {line.index(figure) for line, figure in zip(lines[2:], ("4.68", "175,000"), strict=False)} == {
             lines[0].index("Figure")
         }
+
+
+def test_all_steps_have_one_name_and_none_is_measured_twice(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def measure(name: str, _: Plan) -> list[Row]:
+        measured.append(name)
+        return []
+
+    for name in bench.STEPS:
+        monkeypatch.setitem(bench.SCENARIOS, name, partial(measure, name))
+    assert main(["bench", "--only", "step_set", "steps", "--json", "x.json"]) == 0
+    assert sorted(measured) == sorted(bench.STEPS)
+    assert measured[0] == "step_set"
+    assert [path.name for path in in_tmp.iterdir()] == ["x.json"]
