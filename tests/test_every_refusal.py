@@ -38,6 +38,7 @@ UNIX = 'type = "unix"\npath = "in.sock"'
 CSV = 'type = "file"\npath = "out.csv"\nformat = "csv"\ncolumns = ["a", "b"]'
 LINES = 'type = "file"\npath = "out.ndjson"'
 TABLE = 'type = "sqlite"\npath = "data.db"\ncolumns = { value = "float" }'
+REDACT = '{ type = "redact", key = "redact.key", rules = [{ fields = ["user"], action = "hash" }] }'
 LOOKUP = '{ type = "lookup", path = "sites.csv", key = ["sensor"], fields = ["site"] }'
 TLS_SOURCE = 'type = "tcp"\nlisten = "127.0.0.1:0"\ntls = { cert = "a.pem", key = "a.key" }'
 TLS_SINK = 'type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = "ca.pem" }'
@@ -375,6 +376,13 @@ REFUSALS = [
             writes("sites.csv", b"sensor,sites\n"), steps=LOOKUP),
     Refusal("steps.lookup", "a key occurs twice", "line 3: the key 'a' occurs twice",
             writes("sites.csv", b"sensor,site\na,1\na,2\n"), steps=LOOKUP),
+    Refusal("steps.redact", "its key is missing", "`openssl rand -hex 32` makes one", steps=REDACT),
+    Refusal("steps.redact", "its key is short", "has 4 bytes, and needs at least 16",
+            writes("redact.key", b"1234", 0o600), steps=REDACT),
+    Refusal("steps.redact", "its key is open to all", "is open to all users (mode 0644)",
+            writes("redact.key", b"0123456789abcdef"), steps=REDACT),
+    Refusal("steps.redact", "its key may not be read", "redact.key cannot be read: Permission denied",
+            writes("redact.key", b"0123456789abcdef", 0o600), steps=REDACT, uid=NOBODY),
     Refusal("steps.lookup", "no database", "file is not a database",
             writes("sites.csv", b"sensor,site\n" * 100), steps=LOOKUP.replace("}", ', table = "t" }')),
 ]  # fmt: skip

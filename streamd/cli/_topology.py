@@ -6,11 +6,11 @@ from typing import Any
 from streamd.cli._drawing import drawing
 from streamd.config import Loaded
 from streamd.config.problems import quoted
+from streamd.core.credential import Credential
 from streamd.core.printable import escape
 from streamd.core.settings import ComponentSettings
 from streamd.host.notes import buffers_bytes, notes, python_files, size
 from streamd.host.rehearsal import outputs
-from streamd.net.tls_files import Credential
 
 _COMMON = frozenset({"type", "buffer", "batch", "listen", "codec", "framing", "schema_name", "path"})
 """Fields of sources and sinks that are described separately here."""

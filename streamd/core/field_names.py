@@ -1,6 +1,7 @@
 """Names of fields in the options of steps, and what a step does if a name is taken."""
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from typing import Annotated, Literal
 
@@ -8,7 +9,15 @@ from pydantic import AfterValidator, Field
 
 from streamd.core.errors import ConfigError
 from streamd.core.json_rules import RESERVED_KEYS
-from streamd.core.schema import field_name_fault
+
+_UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
+
+
+def field_name_fault(name: str) -> str | None:
+    """Why a field cannot have this name; None if it can."""
+    if _UNUSABLE_IN_NAMES.search(name):
+        return "a name does not begin with @ (metadata does) and has no quote, backslash or control character"
+    return None
 
 
 def _check(name: str) -> str:

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import math
-import re
 from collections.abc import Callable, Sequence
 from itertools import chain
 from keyword import iskeyword
@@ -16,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
+from streamd.core.field_names import field_name_fault
 from streamd.core.json_rules import INT_MAX, INT_MIN, NonNullValue
 from streamd.core.settings import Settings
 from streamd.core.timestamp import all_canonical, canonical
@@ -27,15 +27,6 @@ _FEW = 4
 
 _INEXACT = 2.0**53
 """From here on a float may represent several integers: 9007199254740993.0 is read as ...992.0."""
-
-_UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
-
-
-def field_name_fault(name: str) -> str | None:
-    """Why a field cannot have this name; None if it can."""
-    if _UNUSABLE_IN_NAMES.search(name):
-        return "a name does not begin with @ (metadata does) and has no quote, backslash or control character"
-    return None
 
 
 class FieldSettings(Settings):

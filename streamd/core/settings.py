@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from streamd.core.base_settings import Settings as Settings  # noqa: PLC0414 - modules import it from here
+
 _DURATION_UNITS_S = {
     "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
 }  # fmt: skip
@@ -14,12 +16,6 @@ _SIZE_UNITS: dict[str, float] = {
 }  # fmt: skip
 _LAST_PORT = 65535
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([A-Za-z]{1,3})", re.ASCII)
-
-
-class Settings(BaseModel):
-    """Base of every table of the configuration: refuses unknown keys and is immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, populate_by_name=True)
 
 
 def _unit(value: Any, units: dict[str, float], example: str) -> str:

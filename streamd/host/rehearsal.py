@@ -13,13 +13,13 @@ from streamd.components import Components
 from streamd.config import Loaded
 from streamd.core.contracts import Sockets, SourceContext
 from streamd.core.counters import Counters
+from streamd.core.credential import MissingCredential
 from streamd.core.errors import ConfigError, EnvironmentFault, Taken
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.host import units
 from streamd.host.running import Running, running
 from streamd.ledger.ledger import Ledger
 from streamd.net.listen import OwnSockets
-from streamd.net.tls_files import MissingCredential
 from streamd.sqlite.databases import Databases
 from streamd.state.store import FILE, StateStore
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from streamd.core.credential import File, path_of
 from streamd.core.printable import printable
 from streamd.core.settings import DurationS, Settings
-from streamd.net.tls_files import VERSIONS, File, Version, load_own, load_trusted, path_of
+from streamd.net.tls_files import VERSIONS, Version, load_own, load_trusted
 
 RECORD_BYTES = 16384
 """Most plaintext in one TLS record (RFC 8446 section 5.1). The peer can read only whole records."""

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from streamd.core.credential import File, content_of, path_of
 from streamd.core.errors import EnvironmentFault
 from streamd.core.printable import printable
 from streamd.core.settings import DurationS, Settings
 from streamd.net.certificate import expires_at_wall_s, first_of, names_in, normal
-from streamd.net.tls_files import VERSIONS, File, Version, content_of, load_own, load_trusted, path_of
+from streamd.net.tls_files import VERSIONS, Version, load_own, load_trusted
 
 DAY_S = 86400.0
 WARN_BEFORE_S = 14 * DAY_S

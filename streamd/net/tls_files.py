@@ -1,58 +1,14 @@
-"""The PEM files of TLS, for listeners and sinks: how a configuration names them, and how they are loaded."""
+"""The PEM files of TLS, for listeners and sinks."""
 
-import os
 import ssl
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, StringConstraints
-
+from streamd.core.credential import content_of
 from streamd.core.errors import EnvironmentFault
-from streamd.core.settings import Settings
 
 Version = Literal["1.2", "1.3"]
 VERSIONS: dict[Version, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
-
-class Credential(Settings):
-    """A file that the service manager passes at the start (systemd's `LoadCredential=`)."""
-
-    credential: str = Field(pattern=r"^[^\x00/]+$", description="its name in $CREDENTIALS_DIRECTORY")
-
-
-File = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")] | Credential
-
-
-class MissingCredential(EnvironmentFault):
-    """The credential `name` is missing, because the service manager did not start this process."""
-
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__(text)
-        self.name = name
-
-
-def path_of(file: File, base_dir: Path) -> Path:
-    """The path of the file. Raises `MissingCredential`."""
-    if not isinstance(file, Credential):
-        return base_dir / file
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not folder:
-        raise MissingCredential(
-            f"the credential {file.credential!r} is missing: the service manager passes it at the start"
-            " (LoadCredential= in the unit), and $CREDENTIALS_DIRECTORY is not set",
-            file.credential,
-        )
-    return Path(folder) / file.credential
-
-
-def content_of(path: Path) -> bytes:
-    """The bytes of the file. Raises `EnvironmentFault`."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise EnvironmentFault(
-            f"{path} cannot be read: {error.strerror}; it must be readable for the daemon's user"
-        ) from None
 
 
 def load_own(context: ssl.SSLContext, cert: Path, key: Path) -> None:

@@ -8,7 +8,8 @@ import msgspec
 
 from streamd.core.batch import FLAG, METADATA_KEYS, Batch, Record
 from streamd.core.errors import BadData, ConfigError
-from streamd.core.schema import FieldSettings, Schema, field_name_fault
+from streamd.core.field_names import field_name_fault
+from streamd.core.schema import FieldSettings, Schema
 from streamd.encoding.metadata import metadata
 from streamd.encoding.paths import Paths
 from streamd.encoding.values import ENCODERS, json_text

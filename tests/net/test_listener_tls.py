@@ -1,3 +1,5 @@
+"""TLS of listeners, and `net/tls_files.py`, which loads their files."""
+
 import asyncio
 import os
 import socket
@@ -14,11 +16,11 @@ from pydantic import ValidationError
 from streamd.components import framers
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
+from streamd.core.credential import MissingCredential
 from streamd.core.errors import EnvironmentFault
 from streamd.core.peer import Peer
 from streamd.net.certificate import names_in, normal
 from streamd.net.listener_tls import DAY_S, ListenerTls, ListenerTlsSettings
-from streamd.net.tls_files import MissingCredential
 from streamd.sources.tcp import Tcp
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]

@@ -7,11 +7,11 @@ from pathlib import Path
 from shlex import quote
 
 from streamd.config import Loaded
+from streamd.core.credential import MissingCredential
 from streamd.core.errors import EnvironmentFault
 from streamd.host.doctor.finding import Finding
 from streamd.host.doctor.host import Host
 from streamd.net.listener_tls import DAY_S, WARN_BEFORE_S, ListenerTls
-from streamd.net.tls_files import MissingCredential
 
 CHECK = "certificates"
 
