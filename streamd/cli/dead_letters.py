@@ -99,7 +99,8 @@ def main(options: argparse.Namespace) -> int:
         return _replay.main(options, _wanted(options))
     if options.action == "purge":
         return _purge.main(options, _file(options), _wanted(options))
-    with closing(open_read_only(_file(options))) as connection, only_reading(connection):
+    file = _file(options)
+    with closing(open_read_only(file)) as connection, only_reading(connection, file):
         {"list": _list, "count": _count, "show": _show}[options.action](connection, options)
     sys.stdout.flush()
     return 0

@@ -44,7 +44,8 @@ def main(options: argparse.Namespace) -> int:
         return _drop(options)
     if _has_none(options):
         return 0
-    with closing(open_read_only(_there(options))) as connection, only_reading(connection):
+    file = _there(options)
+    with closing(open_read_only(file)) as connection, only_reading(connection, file):
         rows = listed(connection)
     columns = COLUMNS if options.json else _SHOWN
     chosen = [COLUMNS.index(name) for name in columns]

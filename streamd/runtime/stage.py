@@ -138,7 +138,7 @@ class Stage:
         """Log an exception that the step raised outside of `process`."""
         context = self.step.context
         kind, detail = failure_of(error, context.base_dir)
-        self.log.log_rejects(context.pipeline, self.name, [BadRecord({}, "exception", detail, error, kind)])
+        self.log.log_failure(context.pipeline, self.name, BadRecord({}, "exception", detail, error, kind))
 
 
 def _check_made(done: Processed) -> None:

@@ -20,16 +20,21 @@ class StepLog:
     def log_rejects(self, pipeline: str, step: str, rejects: list[BadRecord]) -> None:
         """Log each reject whose kind was not logged before."""
         for bad in rejects:
-            if bad.kind and bad.kind not in self._logged and len(self._logged) < MAX_KINDS:
-                self._logged.add(bad.kind)
-                self._log(pipeline, step, bad)
+            self._log(pipeline, step, bad, "its records are in the dead letters; ")
+
+    def log_failure(self, pipeline: str, step: str, bad: BadRecord) -> None:
+        """Log an exception for which no record was rejected, if its kind was not logged before."""
+        self._log(pipeline, step, bad, "")
 
     def cannot_open(self, pipeline: str, step: str, fault: EnvironmentFault, error: BaseException) -> None:
         """Log why the object of a step could not be made, with the traceback."""
         log.error("step_cannot_open", pipeline=pipeline, step=step, why=str(fault), exc_info=error)
 
-    def _log(self, pipeline: str, step: str, bad: BadRecord) -> None:
-        hint = "its records are in the dead letters; logged once for each kind and place"
+    def _log(self, pipeline: str, step: str, bad: BadRecord, records: str) -> None:
+        if not bad.kind or bad.kind in self._logged or len(self._logged) == MAX_KINDS:
+            return
+        self._logged.add(bad.kind)
+        hint = f"{records}logged once for each kind and place"
         if len(self._logged) == MAX_KINDS:
             hint += f"; {MAX_KINDS} kinds are logged, others of this step are not"
         if bad.error is not None:

@@ -89,10 +89,11 @@ def read_only_uri(path: Path) -> str:
 
 
 @contextmanager
-def only_reading(connection: sqlite3.Connection) -> Iterator[None]:
+def only_reading(connection: sqlite3.Connection, file: Path | None = None) -> Iterator[None]:
     """Inside, statements can only read, and Ctrl-C stops them.
 
-    SQLite's errors become `QueryRefused`, `EnvironmentFault` or `KeyboardInterrupt`.
+    SQLite's errors become `QueryRefused`, `EnvironmentFault` or `KeyboardInterrupt`. Their texts begin with
+    `file` if it is given, for statements that the user has not written.
     """
     refused: list[str] = []
 
@@ -114,12 +115,12 @@ def only_reading(connection: sqlite3.Connection) -> Iterator[None]:
     except (sqlite3.Error, sqlite3.Warning) as error:
         if refused:
             raise QueryRefused(f"only reading is possible here: {refused[0]} is refused") from None
-        raise explained(error) from None
+        raise explained(error, file) from None
 
 
-def explained(error: BaseException) -> BaseException:
+def explained(error: BaseException, file: Path | None = None) -> BaseException:
     """The exception to raise for an SQLite error; its cause decides the exit code."""
-    text = printable(str(error), sys.maxsize)
+    text = printable(str(error) if file is None else f"{file}: {error}", sys.maxsize)
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary result code
     if code == sqlite3.SQLITE_INTERRUPT:
         return KeyboardInterrupt()

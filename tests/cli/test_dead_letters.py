@@ -149,7 +149,7 @@ def test_a_file_without_dead_letters(tmp_path: Path, capsys: pytest.CaptureFixtu
         connection.execute("CREATE TABLE x (y)")
     code, _, error = run(capsys, "list", "--db", str(tmp_path / "other.db"))
     assert code == 2
-    assert "no such table: dead_letters" in error
+    assert f"{tmp_path / 'other.db'}: no such table: dead_letters" in error
 
 
 def test_the_configuration_says_where_the_file_is(

@@ -152,3 +152,13 @@ def test_a_configuration_whose_steps_keep_no_state_has_an_empty_list(
             "",
             f"no step has stored a state: there is no {tmp_path / 'state.db'}\n",
         )
+
+
+def test_a_table_of_another_program_is_refused_with_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE state (x)")
+    assert main(["state", "list", "--db", str(path)]) == 2
+    assert capsys.readouterr().err == f"streamd: {path}: no such column: id\n"

@@ -59,6 +59,7 @@ async def test_no_exit_interrupt_or_cancellation_of_a_step_leaves_it(
         assert (await stage.tick(NOW)).records == []
         assert stage.next_deadline() is None
     assert {line["event"] for line in logs} == {"step_failed"}
+    assert not [line for line in logs if "dead letters" in line["hint"]]  # no record was rejected
     for call in (stage.snapshot(), stage.restore(b"state", NOW)):
         with pytest.raises(Exception, match=f"^$|{type(raised).__name__}"):
             await call
