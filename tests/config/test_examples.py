@@ -7,7 +7,7 @@ from streamd.cli import main
 from streamd.core.settings import Address
 
 FOLDER = Path(__file__).parents[2] / "config"
-EXAMPLES = sorted(FOLDER.glob("*.toml"))
+EXAMPLES = sorted(path for path in FOLDER.glob("*.toml") if not path.name.endswith(".test.toml"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

@@ -37,6 +37,7 @@ class Example(NamedTuple):
 MADE = len(FaultySensors(7, 1000, gaps=0.02).lines(500))
 """What `generate` makes of its 500 readings, in whatever pieces: some are missing."""
 READING = b'{"ts":"2026-01-31T09:00:00+01:00","sensor":"s-1","value":%d}'
+PLANT = b'{"ts":"2026-01-31T08:%b","sensor":"s-%02d","seq":%d,"value":%d,"unit":"C"}'
 EXAMPLES = {
     "streamd.toml": Example(
         [
@@ -67,6 +68,26 @@ EXAMPLES = {
             ("2026-01-31T08:00:00.000000Z", "s-1", None, 21.0, "floor"),
         ],
         rejected=3,
+    ),
+    "iot-sensors.toml": Example(
+        [
+            ("radio", PLANT % (b"00:00Z", 2, 1, 20)),
+            ("radio", PLANT % (b"00:00Z", 2, 1, 20)),
+            ("cable", PLANT % (b"00:00Z", 1, 1, 20) + b"\n" + PLANT % (b"00:10Z", 1, 2, 52)),
+            ("cable", PLANT % (b"00:20Z", 1, 3, -999) + b"\n" + PLANT % (b"01:30Z", 1, 20, 20)),
+        ],
+        "plant.db",
+        "SELECT sensor, window_start, n, mean, lowest, highest, complete FROM minutes"
+        " UNION ALL SELECT sensor, window_start, 0, 0, lowest, highest, 0 FROM alarms"
+        " UNION ALL SELECT sensor, NULL, gap_from, gap_to, missing, 0, 0 FROM gaps",
+        [
+            ("s-01", "2026-01-31T08:00:00.000000Z", 2, 36.0, 20.0, 52.0, 0),
+            ("s-01", "2026-01-31T08:00:00.000000Z", 0, 0, 20.0, 52.0, 0),
+            ("s-01", None, 4, 4, 1, 0, 0),
+        ],
+        rejected=1,
+        filtered=1,
+        unmatched=6 + 8,  # readings that are no gaps, and readings and first signs of life that are no alarms
     ),
     "csv.toml": Example(
         [
@@ -139,7 +160,8 @@ EXAMPLES = {
 
 
 def test_every_shipped_configuration_is_here() -> None:
-    assert set(EXAMPLES) == {path.name for path in FOLDER.glob("*.toml")}
+    shipped = {path.name for path in FOLDER.glob("*.toml") if not path.name.endswith(".test.toml")}
+    assert set(EXAMPLES) == shipped
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
