@@ -211,7 +211,7 @@ class Oracle:
         for k, line in lines.items():
             before = self.closed_until.get(k, LONG_AGO)
             lateness = self.shape.lateness
-            if not any(before < end <= line or end + lateness <= line for (_, end), _ in self.open[k]):
+            if not any(before < end <= line for (_, end), _ in self.open[k]) and not self._forgets(k, line):
                 continue
             self.closed_until[k] = line
             for span, rows in self.open[k]:
@@ -222,6 +222,15 @@ class Oracle:
             if not self.open[k]:
                 del self.open[k], self.joined[k]
         return made
+
+    def _forgets(self, k: str, line: int) -> bool:
+        """Whether a record of the key cannot change a window any more."""
+        lateness = self.shape.lateness
+        return lateness > 0 and any(
+            end + lateness <= line and self.shape.windows(e.at)[0][1] == end
+            for (_, end), rows in self.open[k]
+            for e in rows
+        )
 
     # Idle timelines (3) and restarts (9).
 
@@ -431,3 +440,30 @@ def test_the_lateness_that_a_long_day_has_ended_is_noticed_by_each_record() -> N
     origin = int(datetime.fromisoformat("2026-10-25T00:00:00+02:00").timestamp())
     hours = (-10, 1, 2, 23, 24, 24, -11)
     follow(shape, [("a", "10.0.0.1:5", at, 1) for at in hours], scale=3600, origin=origin, drift=0)
+
+
+A, B, C = (f"10.0.0.{n}:5" for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "shape", [Shape("tumbling", 20, 20, "sender", 5), Shape("session", 10, 10, "sender", 5)]
+)
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param(
+            [("a", A, 10), ("a", A, 30), ("a", B, 2), ("a", A, 50), ("a", A, 90)],
+            id="one whose records are all late holds no window open",
+        ),
+        pytest.param(
+            [("a", B, 48), ("a", A, 45), ("a", A, 70), ("a", C, 25)],
+            id="a new one may be slower until a window has closed",
+        ),
+        pytest.param(
+            [("x", A, 100), ("z", B, 50), ("y", A, 105), ("y", B, 60)],
+            id="a record in time makes no other sender late",
+        ),
+    ],
+)
+def test_senders_of_one_key_with_different_clocks(shape: Shape, events: list[Any]) -> None:
+    follow(shape, [(*event, 1) for event in events], drift=0)
