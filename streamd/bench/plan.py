@@ -45,6 +45,7 @@ class Plan:
     attack_records: int = 600_000
     """The records of one minute."""
     attack_idle: int = 10_000
+    window_records: int = 1_000_000
 
     @classmethod
     def quick(cls, step: Callable[[str], None], parent: Path) -> "Plan":
@@ -56,7 +57,7 @@ class Plan:
             fairness_datagrams=20_000, meter_batches=2_000, meter_records=5_120,
             step_turns=1, step_batches=4,
             retention_filled=30_000, retention_records=10_000, retention_repeats=1, retention_bytes=MIB,
-            attack_records=10_000, attack_idle=100,
+            attack_records=10_000, attack_idle=100, window_records=20_000,
         )  # fmt: skip
 
     @contextmanager

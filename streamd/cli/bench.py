@@ -25,6 +25,7 @@ from streamd.bench import (
     tcp,
     throughput,
     udp,
+    windows,
 )
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
@@ -48,6 +49,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "meter": meter.measure,
     "retention": retention.measure,
     "attack": attack.measure,
+    "window": windows.measure,
     **STEPS,
 }
 
