@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from operator import itemgetter
@@ -12,14 +12,14 @@ from streamd.core.errors import ConfigError
 from streamd.core.field_names import refuse_unknown
 from streamd.core.now import Now
 from streamd.core.peer import Peer
-from streamd.core.record_key import RecordKey
-from streamd.windows.aggregates import Aggregates
+from streamd.core.record_key import Key, RecordKey
 from streamd.windows.keyed import Closed
 from streamd.windows.language import parse
 from streamd.windows.losses import Losses
 from streamd.windows.moments import text_of
 from streamd.windows.options import DEFAULT_MAX_FUTURE_S, WindowSettings, microseconds, new_kind
-from streamd.windows.rows import KeyedRows, Reader, Received, keys_of_columns, keys_of_records
+from streamd.windows.rows import KeyedRows, Reader, Received, are_texts, keys_of_columns, keys_of_records
+from streamd.windows.summaries import new_aggregates
 from streamd.windows.timelines import CLOCKS
 from streamd.windows.windows import OVERFLOW, Windows
 
@@ -69,7 +69,7 @@ class Window(Step["Window.Config"]):
                 refuse_unknown([field], context.fields, "aggregate", name)
         if config.time is not None:
             refuse_unknown([config.time], context.fields, "time")
-        self._aggregates = Aggregates(aggregates)
+        self._aggregates = new_aggregates(aggregates)
         self._names = self._result_names()
         max_future_s = DEFAULT_MAX_FUTURE_S if config.max_future is None else config.max_future
         self._reader = Reader(config.time, microseconds(max_future_s), self._aggregates)
@@ -105,20 +105,29 @@ class Window(Step["Window.Config"]):
         self._begin()
 
     def process(self, records: list[Record], now: Now) -> Processed:
+        if not records:
+            return Processed([])
+
         def column(name: str) -> list[Any]:
             try:
                 return list(map(itemgetter(name), records))
             except KeyError:
                 return [record.get(name) for record in records]
 
+        key_of: Callable[[Sequence[Any]], Key] | None = None
         if self._key is None:
             keys: Sequence[Any] = list(repeat("", len(records)))
         elif self._key_columns:
-            keys = keys_of_columns(self._key, [column(name) for name in self._key_columns])
+            columns = [column(name) for name in self._key_columns]
+            keys = columns[0]
+            if len(columns) == 1 and self.config.watermark_by == "key" and are_texts(keys):
+                key_of = self._key.of_values
+            else:
+                keys = keys_of_columns(self._key, columns)
         else:
             keys = keys_of_records(self._key, records)
         received = Received(partial(column, RECEIVED_AT), now.wall_s)
-        rows = self._reader.read(column, keys, received, len(records))
+        rows = self._reader.read(column, keys, received, len(records), key_of)
         senders = None if self.config.watermark_by == "key" else _senders(column(PEER), rows)
         return self._finish(rows, senders, records, now)
 
@@ -160,19 +169,22 @@ class Window(Step["Window.Config"]):
 
     def _result(self, window: Closed, closing: Record | None) -> Record:
         """The record of a window, with the metadata of the record that closed it."""
-        keyed = window.keyed
-        record: Record = {}
-        if keyed.key == OVERFLOW and self._key is not None:
-            record.update(zip(self._key.names, repeat("*")))
-        elif self._key is not None:
-            record.update(self._key.values(keyed.key))
-        record[START] = text_of(window.start_us)
-        record[END] = text_of(window.end_us)
-        record.update(self._aggregates.results(window.states))
-        record[FINAL] = window.final
-        record[COMPLETE] = self._losses.spare(window.start_us, window.end_us, window.losses)
+        key, start_us, end_us = window.keyed.key, window.start_us, window.end_us
+        names: Record = {}
+        if self._key is not None:
+            names = self._key.values(key) if key != OVERFLOW else dict.fromkeys(self._key.names, "*")
+        record = {
+            **names,
+            START: text_of(start_us),
+            END: text_of(end_us),
+            **window.values,
+            FINAL: window.final,
+            COMPLETE: self._losses.spare(start_us, end_us, window.losses),
+        }
         if closing is not None:
-            record.update({name: closing[name] for name in METADATA_KEYS if name in closing})
+            for name in METADATA_KEYS:
+                if name in closing:
+                    record[name] = closing[name]
         return record
 
     def next_deadline(self) -> float | None:

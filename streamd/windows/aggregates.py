@@ -76,19 +76,23 @@ class Aggregates:
             times = [at for at, value in zip(times, column, strict=True) if value is not None]
         return [value for value in column if value is not None], times
 
-    def fold_chunks(self, states: States, rows: list[Any]) -> States:
+    def fold_chunks(self, states: States | None, rows: list[Any]) -> States:
         """Fold the complete chunks, and remove them from `rows`."""
+        if states is None:
+            states = self.empty()
         whole = len(rows) // CHUNK * CHUNK
         for start in range(0, whole, CHUNK):
             states = self.fold(states, rows[start : start + CHUNK])
         del rows[:whole]
         return states
 
-    def folded(self, states: States, rows: list[Any]) -> States:
-        """The states with all rows; `states` and `rows` stay as they are."""
-        if not rows:
+    def folded(self, states: States | None, rows: list[Any]) -> States:
+        """The states with all rows; `states` and `rows` stay as they are. None: no row was folded before."""
+        if states is None:
+            states = self.empty()
+        elif not rows:
             return states
-        if self._changes:
+        elif self._changes:
             states = self._copied(states)
         if len(rows) <= CHUNK:
             return self.fold(states, rows)
@@ -105,18 +109,26 @@ class Aggregates:
     def _copied(self, states: States) -> States:
         return [one.copy(state) for one, state in zip(self._every, states, strict=True)]
 
+    def result(self, states: States | None, rows: list[Any]) -> dict[str, Any]:
+        """The value of each aggregate by its name, with these rows that are not folded."""
+        return self.results(self.folded(states, rows))
+
     def results(self, states: States) -> dict[str, Any]:
         """The value of each aggregate by its name."""
         return {
             name: one.result(state) for name, one, state in zip(self.names, self._every, states, strict=True)
         }
 
-    def dump(self, states: States) -> list[Any]:
+    def dump(self, states: States | None) -> list[Any] | None:
         """The states as values of MessagePack."""
+        if states is None:
+            return None
         return [one.dump(state) for one, state in zip(self._every, states, strict=True)]
 
-    def load(self, stored: list[Any]) -> States:
+    def load(self, stored: Any) -> States | None:
         """The states of what `dump` returned. Raises ValueError, TypeError or KeyError."""
+        if stored is None:
+            return None
         return [one.load(state) for one, state in zip(self._every, stored, strict=True)]
 
     def load_rows(self, stored: list[Any]) -> list[Any]:

@@ -11,7 +11,8 @@ Sum = tuple[float, float]
 """A sum and its correction (Neumaier): the sum of both is nearly exact. Integers need no correction."""
 
 
-def _add(one: Sum, value: float) -> Sum:
+def add(one: Sum, value: float) -> Sum:
+    """The sum with one more value."""
     total, correction = one
     new = total + value
     if type(new) is int or not math.isfinite(new):
@@ -55,10 +56,10 @@ class Total(Aggregate):
         return 0, (0, 0)
 
     def fold(self, state: tuple[int, Sum], values: Sequence[Any], times: Sequence[int]) -> tuple[int, Sum]:
-        return state[0] + len(values), _add(state[1], sum(values))
+        return state[0] + len(values), add(state[1], sum(values))
 
     def merge(self, one: tuple[int, Sum], other: tuple[int, Sum]) -> tuple[int, Sum]:
-        total, correction = _add(one[1], other[1][0])
+        total, correction = add(one[1], other[1][0])
         return one[0] + other[0], (total, correction + other[1][1])
 
     def result(self, state: tuple[int, Sum]) -> float | None:
@@ -81,7 +82,7 @@ class Extreme(Aggregate):
 
     def __init__(self, field: str | None, best: Callable[[Any], Any]) -> None:
         super().__init__(field)
-        self._best = best
+        self.best = best
 
     def empty(self) -> None:
         return None
@@ -89,13 +90,13 @@ class Extreme(Aggregate):
     def fold(self, state: Any, values: Sequence[Any], times: Sequence[int]) -> Any:
         if not values:
             return state
-        best = self._best(values)
-        return best if state is None else self._best((state, best))
+        best = self.best(values)
+        return best if state is None else self.best((state, best))
 
     def merge(self, one: Any, other: Any) -> Any:
         if one is None or other is None:
             return other if one is None else one
-        return self._best((one, other))
+        return self.best((one, other))
 
     def result(self, state: Any) -> Any:
         return state

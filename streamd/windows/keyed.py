@@ -14,8 +14,6 @@ Ranges = tuple[tuple[str, str], tuple[int, int], tuple[float, float]]
 """From where up to where a time is: as canonical text, in microseconds, and in seconds."""
 NOWHERE: Ranges = (("", ""), (0, 0), (0.0, 0.0))
 """No time is in these ranges."""
-TEXT, MICROSECONDS, SECONDS = range(3)
-"""The index of each form."""
 
 
 def ranges_of(start_us: int, end_us: int) -> Ranges:
@@ -31,8 +29,9 @@ class Bucket:
 
     __slots__ = ("count", "first", "last", "losses", "rows", "shown", "states")
 
-    def __init__(self, states: States, losses: int) -> None:
-        self.states = states
+    def __init__(self, losses: int) -> None:
+        self.states: States | None = None
+        """What is known of the folded rows; None before the first."""
         self.rows: list[Any] = []
         """KeyedRows that are not folded into `states` yet."""
         self.count = 0
@@ -98,7 +97,8 @@ class Closed(NamedTuple):
     keyed: Keyed
     start_us: int
     end_us: int
-    states: States
+    values: dict[str, Any]
+    """The value of each aggregate by its name."""
     losses: int
     """The losses that were seen before its oldest bucket."""
     final: bool = True
@@ -132,6 +132,10 @@ class Kind(ABC):
     @abstractmethod
     def newest_end(self, keyed: Keyed) -> int:
         """The end of the newest window with rows; NEVER without one."""
+
+    def whole(self, oldest: Any, newest: Any, form: int) -> Ranges | None:
+        """The value of `Keyed.fast` that includes both times, if many keys have it; else None."""
+        return None
 
     def hurry(self, keyed: Keyed) -> None:
         """Set `fast` if it is possible, after `close`. It depends only on the buckets and the watermark."""

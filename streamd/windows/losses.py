@@ -44,4 +44,6 @@ class Losses:
         since_s = self._upstream.since_wall_s
         if seen != self.seen or (since_s is not None and start_us < since_s * US):
             return False
-        return not any(since < end_us and start_us <= until for since, until in self._times)
+        return not self._times or not any(
+            since < end_us and start_us <= until for since, until in self._times
+        )

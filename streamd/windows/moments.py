@@ -11,6 +11,8 @@ NEVER = -(1 << 62)
 """Before every time."""
 ALWAYS = 1 << 62
 """After every time."""
+TEXT, MICROSECONDS, SECONDS = range(3)
+"""The forms of times: a canonical text, an integer, or seconds as a number."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE = 17
@@ -25,6 +27,13 @@ def moment(value: Any) -> int:
 def of_canonical(text: str) -> int:
     """The time of a canonical text; about 0.3 µs."""
     return _minute(text[:_MINUTE]) + int(text[17:19]) * US + int(text[20:26])
+
+
+def moment_of(at: Any, form: int) -> int:
+    """A time of a form in microseconds."""
+    if form == TEXT:
+        return of_canonical(at)
+    return round(at * US) if form == SECONDS else int(at)
 
 
 @lru_cache(16_384)

@@ -14,6 +14,7 @@ from streamd.windows.keyed import Kind
 from streamd.windows.moments import US
 from streamd.windows.panes import Panes
 from streamd.windows.sessions import Sessions
+from streamd.windows.tumbling import Tumbling
 
 LONGEST_S = 3660 * 86_400.0
 """Longest duration of an option: ten years."""
@@ -136,7 +137,8 @@ def new_kind(config: WindowSettings, aggregates: Aggregates) -> Kind:
         grid = DayGrid(step_us // DAY_US, microseconds(config.offset), ZoneInfo(config.timezone))
     delay_us = microseconds(config.watermark_delay or 0.0)
     lateness_us = microseconds(config.allowed_lateness)
-    return Panes(grid, size_us // step_us, step_us, delay_us, lateness_us, aggregates)
+    kind = Tumbling if step_us == size_us and not lateness_us else Panes
+    return kind(grid, size_us // step_us, step_us, delay_us, lateness_us, aggregates)
 
 
 _NEEDS = {"tumbling": {"size"}, "sliding": {"size", "slide"}, "session": {"gap"}}

@@ -17,7 +17,7 @@ from streamd.windows.keyed import (
     Ranges,
     ranges_of,
 )
-from streamd.windows.moments import ALWAYS, NEVER
+from streamd.windows.moments import ALWAYS, NEVER, moment_of
 
 BOUNDS_KEPT = 4096
 
@@ -80,7 +80,7 @@ class Panes(Kind):
             return LATE
         bucket = keyed.buckets.get(index)
         if bucket is None:
-            bucket = keyed.buckets[index] = Bucket(self._aggregates.empty(), losses)
+            bucket = keyed.buckets[index] = Bucket(losses)
         bucket.rows.append(row)
         next_us = end_us
         outcome = TAKEN
@@ -136,9 +136,9 @@ class Panes(Kind):
         buckets = keyed.buckets
         if self._per_window == 1:
             bucket = buckets[last]
-            states = self._aggregates.folded(bucket.states, bucket.rows)
+            values = self._aggregates.result(bucket.states, bucket.rows)
             start_us, end_us = self._grid.start(last), self._grid.start(last + 1)
-            return Closed(keyed, start_us, end_us, states, bucket.losses, final)
+            return Closed(keyed, start_us, end_us, values, bucket.losses, final)
         if self._per_window < len(buckets):
             inside = [buckets[index] for index in range(first, last + 1) if index in buckets]
         else:
@@ -148,7 +148,8 @@ class Panes(Kind):
         for bucket in inside[1:]:
             states = aggregates.merge(states, aggregates.folded(bucket.states, bucket.rows))
         start_us, end_us = self._grid.start(first), self._grid.start(last + 1)
-        return Closed(keyed, start_us, end_us, states, min(bucket.losses for bucket in inside), final)
+        losses = min(bucket.losses for bucket in inside)
+        return Closed(keyed, start_us, end_us, aggregates.results(states), losses, final)
 
     def early(self, keyed: Keyed) -> list[Closed]:
         windows: set[int] = set()
@@ -178,13 +179,24 @@ class Panes(Kind):
             return
         newest = max(keyed.buckets)
         between = self._grid.index(watermark_us)
+        keyed.fast = self._range(newest, between)
+        keyed.rows = keyed.buckets[newest].rows
+
+    def whole(self, oldest: Any, newest: Any, form: int) -> Ranges | None:
+        index = self._of(moment_of(oldest, form)).number
+        if self._of(moment_of(newest, form)).number != index:
+            return None
+        ranges = self._range(index, index)
+        low, high = ranges[form]
+        return ranges if low <= oldest and newest < high else None
+
+    def _range(self, newest: int, between: int) -> Ranges:
         ranges = self._ranges.get((newest, between))
         if ranges is None:
             if len(self._ranges) >= BOUNDS_KEPT:
                 self._ranges.clear()
             ranges = self._ranges[newest, between] = self._fast(newest, between)
-        keyed.fast = ranges
-        keyed.rows = keyed.buckets[newest].rows
+        return ranges
 
     def _fast(self, newest: int, between: int) -> Ranges:
         start_us = self._grid.start(newest)

@@ -11,8 +11,16 @@ from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.record_key import MAX_EXACT_BYTES, Key, RecordKey
 from streamd.core.timestamp import all_canonical, canonical, from_epoch
 from streamd.windows.aggregates import Aggregates
-from streamd.windows.keyed import MICROSECONDS, SECONDS, TEXT
-from streamd.windows.moments import NEVER, US, moment, of_canonical, text_of
+from streamd.windows.moments import (
+    MICROSECONDS,
+    NEVER,
+    SECONDS,
+    TEXT,
+    US,
+    moment,
+    of_canonical,
+    text_of,
+)
 
 FIRST_YEAR, LAST_YEAR = "0100", "9900"
 """Earlier and later times are rejected, so that the bounds of their windows are in the years 0001 to 9999."""
@@ -73,6 +81,10 @@ class KeyedRows:
     """What the aggregates keeps of each record."""
     places: Sequence[int]
     """The index of each record in the batch."""
+    key_of: Callable[[Sequence[Any]], Key] | None = None
+    """Makes a key of a text in `keys` that is not known as a key yet; None if all are keys."""
+    span: tuple[Any, Any] | None = None
+    """The earliest and the latest time, if they are known."""
     bad: dict[int, BadData] = field(default_factory=dict)
     """The records that are rejected, by their index."""
 
@@ -91,33 +103,46 @@ class Reader:
         self._aggregates = aggregates
 
     def read(
-        self, column: Column, keys: Sequence[Key | BadData], received: Received, count: int
+        self,
+        column: Column,
+        keys: Sequence[Any],
+        received: Received,
+        count: int,
+        key_of: Callable[[Sequence[Any]], Key] | None = None,
     ) -> KeyedRows:
-        """The rows of `count` records, with their keys and their times of receipt."""
+        """The rows of `count` records, with their keys and their times of receipt.
+
+        `key_of`: the keys are texts that may be no keys yet.
+        """
         bad: dict[int, BadData] = {}
         good_keys = self._good(keys, bad)
         moments: Sequence[Any]
+        span: tuple[Any, Any] | None = None
         if self._time is None:
             moments, form = received.texts(), TEXT
         else:
-            moments, form = _moments(column(self._time), bad)
-        if self._time is not None:
-            _find_future(moments, form, received, self._max_future_us, bad)
+            moments, form, span = _moments(column(self._time), bad)
+            _find_future(moments, form, span[1], received, self._max_future_us, bad)
         columns = [column(name) for name in self._aggregates.fields]
         for name, values, takes in zip(self._aggregates.fields, columns, self._aggregates.takes, strict=True):
             _check(name, values, takes, bad)
         if self._aggregates.is_timed:
-            moments, form = in_microseconds(moments, form), MICROSECONDS
+            moments, form, span = in_microseconds(moments, form), MICROSECONDS, None
         rows: Sequence[Any]
         if self._aggregates.is_plain:
             rows = columns[0] if columns else [None] * count
         else:
             rows = list(zip(*((moments,) if self._aggregates.is_timed else ()), *columns, strict=True))
         if not bad:
-            return KeyedRows(good_keys, moments, form, rows, range(count))
+            return KeyedRows(good_keys, moments, form, rows, range(count), key_of, span)
+        if key_of is not None:  # the fault of a key is named first
+            faults = {index: _made(key_of, (keys[index],)) for index in bad}
+            bad |= {index: fault for index, fault in faults.items() if isinstance(fault, BadData)}
         good = [index not in bad for index in range(count)]
         chosen = [list(compress(one, good)) for one in (good_keys, moments, rows)]
-        return KeyedRows(chosen[0], chosen[1], form, chosen[2], list(compress(range(count), good)), bad)
+        return KeyedRows(
+            chosen[0], chosen[1], form, chosen[2], list(compress(range(count), good)), key_of, None, bad
+        )
 
     @staticmethod
     def _good(keys: Sequence[Key | BadData], bad: dict[int, BadData]) -> Sequence[Any]:
@@ -126,11 +151,16 @@ class Reader:
         return keys
 
 
+def are_texts(values: Sequence[Any]) -> bool:
+    """Whether all values are texts."""
+    return set(map(type, values)) == {str}
+
+
 def keys_of_columns(key: RecordKey, columns: Sequence[Sequence[Any]]) -> Sequence[Key | BadData]:
     """The key of each record, from the columns of its fields."""
     if len(columns) == 1:
         values = columns[0]
-        if set(map(type, values)) == {str}:
+        if are_texts(values):
             longest = max(map(len, values))
             if longest <= MAX_EXACT_BYTES and "".join(values).isascii():
                 return values
@@ -156,19 +186,21 @@ def in_microseconds(moments: Sequence[Any], form: int) -> Sequence[int]:
     return [round(at * US) for at in moments] if form == SECONDS else moments
 
 
-def _moments(values: Sequence[Any], bad: dict[int, BadData]) -> tuple[Sequence[Any], int]:
-    """The times and their form."""
+def _moments(values: Sequence[Any], bad: dict[int, BadData]) -> tuple[Sequence[Any], int, tuple[Any, Any]]:
+    """The times, their form, the earliest and the latest. There is at least one."""
     kinds = set(map(type, values))
     if kinds == {str} and all_canonical(values if isinstance(values, list) else list(values)):
-        if min(values) >= FIRST_YEAR and max(values) < LAST_YEAR:
-            return values, TEXT
-    elif (
-        kinds <= _NUMBERS
-        and min(values, default=0) > -_EXACT_S
-        and max(values, default=0) < _EXACT_S
-        and (float not in kinds or math.isfinite(sum(values)))  # NaN compares as it likes
-    ):
-        return values, SECONDS
+        span = min(values), max(values)
+        if span[0] >= FIRST_YEAR and span[1] < LAST_YEAR:
+            return values, TEXT, span
+    elif kinds <= _NUMBERS:
+        span = min(values), max(values)
+        if (
+            span[0] > -_EXACT_S
+            and span[1] < _EXACT_S
+            and (float not in kinds or math.isfinite(sum(values)))  # NaN compares as it likes
+        ):
+            return values, SECONDS, span
     moments = []
     for index, value in enumerate(values):
         at, fault = NEVER, f"outside the years {FIRST_YEAR} to {LAST_YEAR}"
@@ -179,12 +211,13 @@ def _moments(values: Sequence[Any], bad: dict[int, BadData]) -> tuple[Sequence[A
         if not _FIRST_US <= at < _LAST_US:
             bad.setdefault(index, BadData("window:time", fault))
         moments.append(at)
-    return moments, MICROSECONDS
+    return moments, MICROSECONDS, (min(moments), max(moments))
 
 
 def _find_future(
     moments: Sequence[Any],
     form: int,
+    newest: Any,
     received: Received,
     max_future_us: int,
     bad: dict[int, BadData],
@@ -193,7 +226,7 @@ def _find_future(
     if not moments:
         return
     first_us = received.first_us() + max_future_us
-    if max(moments) < (text_of(first_us), first_us, first_us / US)[form]:
+    if newest < (text_of(first_us), first_us, first_us / US)[form]:
         return
     every = zip(in_microseconds(moments, form), received.texts(), strict=True)
     for index, (at_us, received_at) in enumerate(every):

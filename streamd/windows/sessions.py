@@ -32,7 +32,7 @@ class Sessions(Kind):
         elif moment_us + gap_us <= keyed.watermark_us:
             return LATE
         else:
-            bucket = Bucket(self._aggregates.empty(), losses)
+            bucket = Bucket(losses)
         bucket.rows.append(row)
         bucket.first = min(bucket.first, moment_us)
         bucket.last = max(bucket.last, moment_us)
@@ -71,8 +71,8 @@ class Sessions(Kind):
         return closed
 
     def _window(self, keyed: Keyed, bucket: Bucket) -> Closed:
-        states = self._aggregates.folded(bucket.states, bucket.rows)
-        return Closed(keyed, bucket.first, bucket.last + self._gap_us, states, bucket.losses)
+        values = self._aggregates.result(bucket.states, bucket.rows)
+        return Closed(keyed, bucket.first, bucket.last + self._gap_us, values, bucket.losses)
 
     def early(self, keyed: Keyed) -> list[Closed]:
         return []

@@ -91,12 +91,16 @@ class KeyClock(Clock):
     def watermark(self, keyed: Keyed, sender: str) -> int:
         return keyed.watermark_us
 
+    def wait(self, keyed: Keyed) -> None:
+        """Wait for the key to fall idle. It must not be waited for already."""
+        self._queue.add(keyed)
+
     def advance(
         self, keyed: Keyed, sender: str, moment_us: int, mono_s: float, *, late: bool = False
     ) -> list[Closed]:
         keyed.seen_s = mono_s
         if not keyed.is_queued and keyed.buckets:
-            self._queue.add(keyed)
+            self.wait(keyed)
         watermark_us = moment_us - self._delay_us
         if watermark_us <= keyed.watermark_us:
             self._kind.hurry(keyed)

@@ -1,16 +1,19 @@
 """The windows of all keys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
+from operator import length_hint
 from typing import Any
 
+from streamd.core.errors import BadData
 from streamd.core.record_key import Key
 from streamd.windows.aggregates import CHUNK, Aggregates
-from streamd.windows.keyed import LATE, PARTLY_LATE, UPDATED, Bucket, Closed, Keyed, Kind
+from streamd.windows.keyed import LATE, PARTLY_LATE, TAKEN, Bucket, Closed, Keyed, Kind
 from streamd.windows.losses import Losses
-from streamd.windows.moments import NEVER
-from streamd.windows.rows import KeyedRows, in_microseconds
+from streamd.windows.moments import NEVER, moment_of
+from streamd.windows.rows import KeyedRows
 from streamd.windows.timelines import KeyClock, PipelineClock, SenderClock, Timeline
+from streamd.windows.tumbling import Tumbling
 
 OVERFLOW = b"*"
 """The key of all keys beyond `max_keys`. It is the JSON of no value."""
@@ -43,76 +46,108 @@ class Windows:
         self.late: list[tuple[int, int, int]] = []
         """The late records since this was emptied: place in the batch, time, and watermark of the key."""
         self._rows_kept = 0
+        self._slowly = self._add_by_key
+        if isinstance(kind, Tumbling) and isinstance(clock, KeyClock):
+            self._take, self._wait = kind.take, clock.wait
+            self._slowly = self._add_tumbling
 
     def add(self, rows: KeyedRows, senders: Sequence[str] | None, mono_s: float) -> list[tuple[int, Closed]]:
         """Add rows, in order. Returns each window that closes, with the place of the record that closed it.
 
         `senders` has the sender of each row; None if the clock needs none.
         """
-        closed: list[tuple[int, Closed]] = []
-        get = self.keys.get
-        form = rows.form
-        slowly = self._add_one
-        if senders is None:
-            every = zip(map(get, rows.keys), rows.moments, rows.rows, range(len(rows.rows)), strict=True)
-            for keyed, at, row, index in every:
-                if keyed is not None:
-                    low, high = keyed.fast[form]
-                    if low <= at < high:
-                        keyed.rows.append(row)
-                        keyed.seen_s = mono_s
-                        continue
-                (moment_us,) = in_microseconds((at,), form)
-                place = rows.places[index]
-                if windows := slowly(rows.keys[index], keyed, moment_us, row, "", place, mono_s):
-                    closed += zip(repeat(place), windows)
-        else:
-            all_of = zip(rows.keys, rows.moments_us, rows.rows, rows.places, senders, strict=True)
-            for key, moment_us, row, place, sender in all_of:
-                if windows := slowly(key, get(key), moment_us, row, sender, place, mono_s):
-                    closed += zip(repeat(place), windows)
+        closed = self._add(rows, mono_s) if senders is None else self._add_each(rows, senders, mono_s)
         self._rows_kept += len(rows.rows)
         if self._rows_kept >= ROWS_KEPT:
             self.fold()
         return closed
 
+    def _add(self, rows: KeyedRows, mono_s: float) -> list[tuple[int, Closed]]:
+        closed: list[tuple[int, Closed]] = []
+        form = rows.form
+        whole = self.kind.whole(*rows.span, form) if rows.span else None
+        moments = iter(rows.moments)
+        for keyed, at, row in zip(map(self.keys.get, rows.keys), moments, rows.rows, strict=True):
+            if keyed is not None:
+                fast = keyed.fast
+                if fast is whole or fast[form][0] <= at < fast[form][1]:
+                    keyed.rows.append(row)
+                    keyed.seen_s = mono_s
+                    continue
+            index = len(rows.rows) - 1 - length_hint(moments)  # cheaper than to count each record
+            place = rows.places[index]
+            one = keyed
+            if one is None:
+                try:
+                    one = self._of(rows.keys[index], rows.key_of)
+                except BadData as bad:
+                    rows.bad[place] = bad
+                    continue
+            if windows := self._slowly(one, moment_of(at, form), row, place, mono_s):
+                closed += zip(repeat(place), windows)
+        return closed
+
+    def _add_each(self, rows: KeyedRows, senders: Sequence[str], mono_s: float) -> list[tuple[int, Closed]]:
+        closed: list[tuple[int, Closed]] = []
+        all_of = zip(rows.keys, rows.moments_us, rows.rows, rows.places, senders, strict=True)
+        for key, moment_us, row, place, sender in all_of:
+            if windows := self._add_one(self._of(key, None), moment_us, row, sender, place, mono_s):
+                closed += zip(repeat(place), windows)
+        return closed
+
     def _add_one(
-        self,
-        key: Key,
-        keyed: Keyed | None,
-        moment_us: int,
-        row: Any,
-        sender: str,
-        place: int,
-        mono_s: float,
+        self, keyed: Keyed, moment_us: int, row: Any, sender: str, place: int, mono_s: float
     ) -> list[Closed]:
-        if keyed is None:
-            keyed = self._new(key)
         closed_until_us = keyed.watermark_us
         keyed.watermark_us = self.clock.watermark(keyed, sender)
         outcome = self.kind.put(keyed, moment_us, row, self.losses.seen)
-        closed: list[Closed] = []
-        if outcome in (PARTLY_LATE, UPDATED):
-            self.partly_late += outcome == PARTLY_LATE
-            closed = self.kind.updated(keyed, moment_us)
-            self.updated += bool(closed)
-            self.remade += len(closed)
-        else:
-            if outcome == LATE:
-                self.late.append((place, moment_us, keyed.watermark_us))
+        closed = self._late(outcome, keyed, moment_us, place) if outcome else []
+        if outcome in (TAKEN, LATE):
             keyed.watermark_us = closed_until_us  # another sender may be slower
-        is_late = outcome == LATE
-        return closed + self.clock.advance(keyed, sender, moment_us, mono_s, late=is_late)
+        return closed + self.clock.advance(keyed, sender, moment_us, mono_s, late=outcome == LATE)
 
-    def _new(self, key: Key) -> Keyed:
-        """A new key, or the common one if there are too many."""
-        if len(self.keys) >= self.max_keys:
+    def _add_by_key(self, keyed: Keyed, moment_us: int, row: Any, place: int, mono_s: float) -> list[Closed]:
+        """As `_add_one`, for keys with a watermark of their own."""
+        outcome = self.kind.put(keyed, moment_us, row, self.losses.seen)
+        if outcome:
+            closed = self._late(outcome, keyed, moment_us, place)
+            return closed + self.clock.advance(keyed, "", moment_us, mono_s)
+        return self.clock.advance(keyed, "", moment_us, mono_s)
+
+    def _late(self, outcome: int, keyed: Keyed, moment_us: int, place: int) -> list[Closed]:
+        """Count a record that came after the end of a window; returns the windows that it changes."""
+        if outcome == LATE:
+            self.late.append((place, moment_us, keyed.watermark_us))
+            return []
+        self.partly_late += outcome == PARTLY_LATE
+        closed = self.kind.updated(keyed, moment_us)
+        self.updated += bool(closed)
+        self.remade += len(closed)
+        return closed
+
+    def _add_tumbling(
+        self, keyed: Keyed, moment_us: int, row: Any, place: int, mono_s: float
+    ) -> list[Closed]:
+        """As `_add_by_key`, for tumbling windows."""
+        keyed.seen_s = mono_s
+        closed = self._take(keyed, moment_us, row, self.losses.seen)
+        if closed is None:
+            self.late.append((place, moment_us, keyed.watermark_us))
+            return []
+        if not keyed.is_queued:
+            self._wait(keyed)
+        return closed
+
+    def _of(self, text: Key, key_of: Callable[[Sequence[Any]], Key] | None) -> Keyed:
+        """The key, or the common one if there are too many. Raises `BadData` if `key_of` does."""
+        key = text if key_of is None else key_of((text,))
+        keyed = self.keys.get(key)
+        if keyed is None and len(self.keys) >= self.max_keys:
             self.overflowed += 1
-            common = self.keys.get(OVERFLOW)
-            if common is not None:
-                return common
             key = OVERFLOW
-        keyed = self.keys[key] = Keyed(key, len(self.keys))
+            keyed = self.keys.get(OVERFLOW)
+        if keyed is None:
+            keyed = self.keys[key] = Keyed(key, len(self.keys))
         return keyed
 
     def fold(self) -> None:
@@ -179,7 +214,8 @@ class Windows:
             keyed.senders = tuple(timelines[index] for index in indexes)
             for index, first, last, count, shown, is_whole, rows, states in buckets:
                 seen = self.losses.seen if is_whole else -1
-                bucket = keyed.buckets[int(index)] = Bucket(self.aggregates.load(states), seen)
+                bucket = keyed.buckets[int(index)] = Bucket(seen)
+                bucket.states = self.aggregates.load(states)
                 bucket.rows = self.aggregates.load_rows(rows)
                 bucket.first, bucket.last, bucket.count, bucket.shown = (
                     int(first),
