@@ -11,7 +11,7 @@ PACKAGES ?= /etc/streamd/requirements.txt
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
 
-# Both halves of the tests beside each other; `.venv/bin/python -m pytest PATH` for some of them.
+# All tests, in parts at the same time; `.venv/bin/python -m pytest PATH` for some of them.
 test: .venv/dev.stamp
 	$(BIN)/python tests/run.py
 
