@@ -6,7 +6,7 @@ LINK ?= /usr/local/bin/streamd
 # The file of packages that your own steps need in the service, in pip's format.
 PACKAGES ?= /etc/streamd/requirements.txt
 
-.PHONY: run test lint types floors check bench bench-peers fuzz mutate lock clean install uninstall
+.PHONY: run test lint types floors check bench bench-peers bench-windows fuzz mutate lock clean install uninstall
 
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
@@ -41,6 +41,10 @@ bench: .venv/dev.stamp
 # Measures streamd and other systems in turn on this machine. Downloads them into .peers first (Debian packages, wheels).
 bench-peers: .venv/dev.stamp
 	$(BIN)/python -m tests.bench.peers.run
+
+# Measures the step window, a loop written by hand, Bytewax and Pathway in turn. Installs their wheels into .peers first.
+bench-windows: .venv/dev.stamp
+	$(BIN)/python -m tests.bench.peers.windows
 
 # As root: installs streamd in its own virtual environment, the systemd units, and a link in every user's PATH.
 # Set PYTHON=/usr/bin/python3 if python3 is in a home folder, because the service cannot see home folders.

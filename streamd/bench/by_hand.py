@@ -6,6 +6,7 @@ the records. It does only the work of its configuration: it checks no other type
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -168,6 +169,19 @@ def calls() -> Loop:
     exec(FUNCTION, scope)  # noqa: S102 - the text above
     function = scope["one"]
     return lambda records, _: [function(record.copy()) for record in records]
+
+
+def redacts() -> Loop:
+    """The records with two kinds of personal data masked in the text."""
+    email = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+    address = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
+
+    def loop(records: list[Record], _: float) -> list[Record]:
+        for record in records:
+            record["message"] = address.sub("***", email.sub("***", record["message"]))
+        return records
+
+    return loop
 
 
 def dedupes() -> Loop:

@@ -52,6 +52,12 @@ def _message(record: Record) -> Record:
     return {"message": json.dumps(called)}
 
 
+def _login(record: Record) -> Record:
+    """A text with an e-mail address and an IPv4 address."""
+    number = record["seq"]
+    return {"message": f"login of user{number}@example.com from 192.0.2.{number % 255} after 3 tries"}
+
+
 def _spike(record: Record) -> Record:
     """A value out of range in every hundredth record."""
     return {"value": 900.0} if record["seq"] % 100 == 0 else {}
@@ -148,6 +154,13 @@ CASES: Mapping[str, StepCase] = {
         by_hand=by_hand.calls,
         by_hand_what="the same function, called with a copy",
         files={"steps.py": by_hand.FUNCTION},
+    ),
+    "redact": StepCase(
+        options={"rules": [{"fields": ["message"], "detect": ["email", "ip"], "action": "mask"}]},
+        what="an e-mail address and an IPv4 address are found in a text and masked",
+        by_hand=by_hand.redacts,
+        by_hand_what="two calls of re.sub with simple patterns",
+        suited=_with(_login),
     ),
     "dedupe": StepCase(
         options={"key": ["sensor", "seq"], "within": f"{by_hand.WITHIN_S:g}s"},
