@@ -20,6 +20,7 @@ from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.feed import Feed, Route
 from streamd.runtime.intake import Intake
 from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.redaction import SourceRedaction
 from streamd.runtime.schema_checks import SchemaChecks
 from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
@@ -38,6 +39,8 @@ class Assembly:
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
     settings: dict[str, SourceSettings] = field(default_factory=dict)
     """By source."""
+    redactions: dict[str, SourceRedaction | None] = field(default_factory=dict)
+    """By source; None without the option `redact`."""
     contexts: dict[str, SourceContext] = field(default_factory=dict)
     """By source. A source that a reload keeps receives its new context in `become`."""
 
@@ -74,6 +77,7 @@ def assemble(
     for name, source in config.sources.items():
         book = books.source(name)
         parts.settings[name] = source
+        parts.redactions[name] = components.redaction_of(loaded, name)
         if sockets is not None:
             _make_source(name, loaded, made, parts, was, book.counters, sockets)
         parts.intakes[name] = was.intakes.get(name) or Intake(source.buffer, source.when_full, book, clock)
@@ -94,10 +98,13 @@ def assemble(
             running_codec = running_codecs.get(source_name)
             sinks = [made.sinks[sink] for name in readers for sink in config.pipelines[name].sinks]
             wanted = any(route.pipeline.wants_dicts for route in routes)
-            codec.typed = not wanted and all_accept(codec.schema, sinks)
+            redaction = parts.redactions[source_name]
+            codec.redacted = redaction is not None and redaction.changes_records
+            codec.typed = not (wanted or codec.redacted) and all_accept(codec.schema, sinks)
             if running_codec is not None and running_codec.holds:
                 settings = config.sources[source_name]
                 if _same(running_codec, codec) and _place(settings) == _place(was.settings[source_name]):
+                    running_codec.redacted = codec.redacted
                     codec = running_codec
                 elif codec.holds and codec.can_adopt(running_codec):
                     before_reload = running_codec
@@ -115,6 +122,7 @@ def assemble(
                     checks=None
                     if codec.schema is None
                     else SchemaChecks(source_name, codec.schema, books.quality),
+                    redaction=redaction,
                 )
             )
         name = ", ".join(group)
@@ -155,6 +163,7 @@ def _make_source(
         files=_files(cls, name, source, loaded),
         needs_first=made.codecs[name].needs_first,
         configured=frozenset(loaded.config.sources),
+        redact_peer=None if (redaction := parts.redactions[name]) is None else redaction.peer,
     )
     running = was.sources.get(name)
     parts.sources[name] = (

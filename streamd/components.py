@@ -10,11 +10,19 @@ from streamd import registry
 from streamd.config import Loaded, Problem, component
 from streamd.core.books import SUMS, Books
 from streamd.core.contracts import AnyCodec, AnyFramer, AnySink, SinkContext, Step, StepContext
+from streamd.core.credential import MissingCredential
 from streamd.core.dead_letter import DeadLetterStore
-from streamd.core.errors import ConfigError
+from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.expression import Expression
-from streamd.core.settings import FramingSettings
+from streamd.core.field_names import refuse_unknown
+from streamd.core.schema import Schema
+from streamd.core.settings import FramingSettings, SourceSettings
 from streamd.core.shared import Shared
+from streamd.redaction.actions import keyed_hash
+from streamd.redaction.key import read_key
+from streamd.redaction.redactor import Redactor
+from streamd.runtime.peer_redaction import PeerRedaction
+from streamd.runtime.redaction import SourceRedaction
 
 
 @dataclass(slots=True)
@@ -92,6 +100,8 @@ def make(
             _check_counters(codec)
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
             made.codecs[name].place_behind(streams=source.streams, cut=source.cut_by is not None)
+        with made.at("sources", name, "redact"):
+            _check_redaction(source, loaded.schemas.get(source.schema_name or ""))
         with made.at("sources", name, "framing"):
             if (new_framer := framers(source.cut_by)) is not None:
                 made.framers[name] = new_framer
@@ -114,6 +124,48 @@ def make(
             )
             made.sinks[name] = kept or registry.load("sinks", sink.type)(sink, context)
     return made
+
+
+def _check_redaction(source: SourceSettings, schema: Schema | None) -> None:
+    """Raises `ConfigError` if a rule names a field that the schema does not have."""
+    known = None if schema is None else frozenset(schema.fields)
+    for index, rule in enumerate(source.redact.rules):
+        if not (rule.nested and "nested" in rule.model_fields_set):
+            refuse_unknown(rule.fields or (), known, "rules", index, "fields")
+
+
+def _dropped(source: SourceSettings) -> frozenset[str]:
+    """The fields that the redaction of a source removes from each record."""
+    dropped = [
+        rule.fields or () for rule in source.redact.rules if rule.action == "drop" and rule.detect is None
+    ]
+    return frozenset().union(*dropped)
+
+
+_PEER_DIGITS = 32
+
+
+def redaction_of(loaded: Loaded, source: str) -> SourceRedaction | None:
+    """The redaction of a source, with its key read; None without the option `redact`.
+
+    Raises `EnvironmentFault` if the key cannot be read.
+    """
+    settings = loaded.config.sources[source].redact
+    if settings.peer_rule == "keep" and not settings.rules:
+        return None
+    schema = loaded.schemas.get(loaded.config.sources[source].schema_name or "")
+    peer: PeerRedaction | None = None
+    try:
+        redactor = Redactor.read(settings, loaded.base_dir) if settings.rules else None
+        if settings.peer_rule == "hash" and settings.key is not None:
+            peer = PeerRedaction("hash", keyed_hash(read_key(settings.key, loaded.base_dir), _PEER_DIGITS))
+        elif settings.peer_rule != "keep":
+            peer = PeerRedaction(settings.peer_rule)
+    except MissingCredential as fault:
+        raise MissingCredential(f"source {source}: {fault}", fault.name) from None
+    except EnvironmentFault as fault:
+        raise EnvironmentFault(f"source {source}: {fault}") from None
+    return SourceRedaction(redactor, peer, () if schema is None else schema.fields)
 
 
 _GAUGES = frozenset(
@@ -160,6 +212,10 @@ def _steps(
     schemas = {loaded.config.sources[source].schema_name for source in settings.sources}
     schema = loaded.schemas.get(schemas.pop() or "") if len(schemas) == 1 else None
     fields = frozenset(schema.fields) if schema is not None else None
+    if fields is not None:
+        fields -= frozenset.intersection(
+            *(_dropped(loaded.config.sources[name]) for name in settings.sources)
+        )
     steps: list[tuple[str, Step[Any]]] = []
     for index, spec in enumerate(settings.steps):
         with made.at("pipelines", pipeline, "steps", index):

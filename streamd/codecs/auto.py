@@ -1,5 +1,6 @@
 """The codec `auto`."""
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -13,6 +14,9 @@ from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 
+_OBJECT = re.compile(rb"^[ \t\r\[\xef\xbb\xbf]*\{", re.MULTILINE)
+"""The beginning of a JSON object, or of an array of them, in any line."""
+
 
 class Auto(Json):
     """Decodes JSON into fields; any other UTF-8 text becomes `{"message": …}`.
@@ -20,6 +24,9 @@ class Auto(Json):
     The codec `json` decodes a JSON object, an array of objects, and several lines if at least one of them is
     an object. A line that `json` refuses becomes a message by itself. If it refuses an element of an array,
     the whole array becomes one message. A message that begins with `{` or `[` is counted as `auto_fallback`.
+
+    At a source with `redact`, a frame that it refuses and in which a line begins like a JSON object is
+    rejected (`auto:fields`), because the fields in its text cannot be found.
 
     Several lines without an object are one message. For a message from each line, set the framing `newline`
     at a source of datagrams. Invalid UTF-8 is rejected (`text:utf8`). A byte order mark before the frame and
@@ -59,6 +66,8 @@ class Auto(Json):
             return BadElement(part.payload, bad.reason, bad.detail)
 
     def _message(self, payload: bytes) -> Record:
+        if self.redacted and _OBJECT.search(payload):
+            raise BadData("auto:fields", "it begins like a JSON object, and its fields cannot be redacted")
         record = read_message(payload)
         if _first_byte(payload) in (b"{", b"["):
             self.count("auto_fallback")

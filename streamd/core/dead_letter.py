@@ -9,6 +9,10 @@ from streamd.core.batch import Batch
 from streamd.core.quality import RuleKey
 
 
+class Withheld(bytes):
+    """A text in the place of a frame whose content may not be kept."""
+
+
 @dataclass(slots=True)
 class DeadLetter:
     """One rejected frame or record, with its reason.
@@ -47,7 +51,9 @@ class DeadLetter:
 
     @property
     def kind(self) -> str:
-        """`frame` for original bytes, `record` for a decoded record."""
+        """`frame` for original bytes, `record` for a decoded record, `withheld` for a placeholder."""
+        if isinstance(self.payload, Withheld):
+            return "withheld"
         return "frame" if isinstance(self.payload, bytes) else "record"
 
 

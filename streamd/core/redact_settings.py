@@ -115,15 +115,19 @@ class RedactSettings(Settings):
         " 32` writes",
     )
 
+    @property
+    def needs_key(self) -> bool:
+        """Whether anything is hashed."""
+        return any(rule.action == "hash" for rule in self.rules)
+
     @model_validator(mode="after")
     def _rules_fit(self) -> Self:
         labels = [rule.label for rule in self.rules]
         for label in labels:
             if labels.count(label) > 1:
                 raise ValueError(f"two rules have the name {label!r}: give one of them another `name`")
-        hashes = any(rule.action == "hash" for rule in self.rules)
-        if hashes and self.key is None:
-            raise ValueError('action = "hash" needs a key: write key = "redact.key"')
-        if self.key is not None and not hashes:
+        if self.needs_key and self.key is None:
+            raise ValueError('a hash needs a key: write key = "redact.key"')
+        if self.key is not None and not self.needs_key:
             raise ValueError("'key' has no effect: no rule has action = \"hash\"")
         return self

@@ -1,11 +1,12 @@
 """Types of the configuration language that components share: durations, sizes, addresses, buffers."""
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from streamd.core.base_settings import Settings as Settings  # noqa: PLC0414 - modules import it from here
+from streamd.core.redact_settings import RedactRule, RedactSettings
 
 _DURATION_UNITS_S = {
     "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
@@ -164,6 +165,38 @@ class SourceDeadLetterSettings(Settings):
     )
 
 
+class SourceRedactSettings(RedactSettings):
+    """Personal data that is removed from what a source receives, before anything of it is kept or logged."""
+
+    rules: list[RedactRule] = Field(
+        [],
+        description="rules as of the step redact, for the records of all pipelines, the dead letters and the"
+        " log lines of the source",
+    )
+    peer: Literal["truncate", "hash", "drop", "keep"] | None = Field(
+        None,
+        description="what is kept of the sender: truncate (the network of its address, 24 bits of IPv4 and"
+        " 48 of IPv6, without the port), hash (a keyed hash of its address without the port), drop (nothing)"
+        " or keep. Limits and fairness use the whole address. Default: truncate if there are rules",
+    )
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a value or a sender is hashed."""
+        return super().needs_key or self.peer == "hash"
+
+    @property
+    def peer_rule(self) -> Literal["truncate", "hash", "drop", "keep"]:
+        """What is kept of the sender."""
+        return self.peer or ("truncate" if self.rules else "keep")
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.peer == "keep" and not self.rules:
+            raise ValueError("without rules and with peer = 'keep' nothing is redacted: leave redact out")
+        return self
+
+
 class Endpoint(NamedTuple):
     """An address or path on which a source receives connections or datagrams."""
 
@@ -206,6 +239,10 @@ class SourceSettings(Settings):
     buffer: BufferSettings = Field(BufferSettings(), description="the queue between source and workers")
     dead_letters: SourceDeadLetterSettings = Field(
         SourceDeadLetterSettings(), description="what is kept of frames and records that cannot be used"
+    )
+
+    redact: SourceRedactSettings = Field(
+        SourceRedactSettings(), description="removes personal data before anything is kept or logged"
     )
 
     @property

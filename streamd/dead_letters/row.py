@@ -43,7 +43,7 @@ def row_of(letter: DeadLetter, keep: DeadLetterPayload = "keep") -> Row:
 
     The payload is the original bytes of a frame or the JSON text of a record. With `keep="hash"` it is the
     SHA-256 of these in hex, and with `keep="none"` an empty text. The kind is then `hash` or `none`, and the
-    detail is empty, because it may quote the payload.
+    detail is empty, because it may quote the payload. The placeholder of a withheld payload is kept as it is.
     """
     try:
         received_at = from_epoch(letter.received_at)
@@ -51,9 +51,9 @@ def row_of(letter: DeadLetter, keep: DeadLetterPayload = "keep") -> Row:
         received_at = from_epoch(0)
     content = bytes(letter.payload) if isinstance(letter.payload, bytes) else json_text(letter.payload)
     kind, detail, payload = letter.kind, letter.detail, content
-    if keep != "keep":
+    if keep != "keep" and kind != "withheld":
         kind, detail, payload = keep, "", ""
-    if keep == "hash":
+    if kind == "hash":
         payload = hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
     return (
         received_at,

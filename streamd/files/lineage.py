@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from streamd.files.position import CERTAIN_BYTES, FINGERPRINT_BYTES, Around, Position, Sibling
+from streamd.files.position import (
+    CERTAIN_BYTES,
+    FINGERPRINT_BYTES,
+    Around,
+    Digest,
+    Position,
+    Sibling,
+    equal,
+)
 from streamd.files.rotation import Rotated, rotated
 from streamd.files.tail import Tail
 
@@ -341,7 +349,7 @@ def _digest_of(path: Path, size: int) -> str:
     return hashlib.blake2b(head + before, digest_size=8).hexdigest()
 
 
-def _begins(path: Path, head: bytes) -> bool:
+def _begins(path: Path, head: bytes | Digest) -> bool:
     """Whether the content of a compressed file begins with `head`. False for formats unknown to Python."""
     unpack = {
         ".gz": lambda data: zlib.decompressobj(31).decompress(data),
@@ -352,6 +360,6 @@ def _begins(path: Path, head: bytes) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return unpack(file.read(_COMPRESSED_BYTES)).startswith(head)
+            return equal(head, unpack(file.read(_COMPRESSED_BYTES))[: len(head)])
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
         return False

@@ -1,5 +1,6 @@
 """The position up to which a file is done with, kept across restarts."""
 
+import hashlib
 import json
 import os
 import uuid
@@ -18,6 +19,31 @@ reused."""
 CERTAIN_BYTES = 64
 """Files with different inodes that have fewer equal bytes than this may be equal by chance."""
 _VERSION = 2
+_DIGEST_BYTES = 16
+
+
+@dataclass(slots=True, frozen=True)
+class Digest:
+    """Stands for bytes that may not be stored, because the source redacts its data."""
+
+    size: int
+    hexdigest: str
+
+    @classmethod
+    def of(cls, data: "bytes | Digest") -> "Digest":
+        """The digest of the bytes."""
+        if isinstance(data, Digest):
+            return data
+        return cls(len(data), hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest())
+
+    def __len__(self) -> int:
+        """The number of the bytes."""
+        return self.size
+
+
+def equal(known: bytes | Digest, data: bytes) -> bool:
+    """Whether `data` are the known bytes."""
+    return known == (data if isinstance(known, bytes) else Digest.of(data))
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,9 +73,9 @@ class Position:
     path: str
     inode: int
     offset: int
-    head: bytes
+    head: bytes | Digest
     """The file's first bytes, at most `FINGERPRINT_BYTES`."""
-    before: bytes = b""
+    before: bytes | Digest = b""
     """The bytes directly before the offset, at most `FINGERPRINT_BYTES`; empty if unknown."""
     around: Around | None = None
     """None if unknown."""
@@ -57,6 +83,10 @@ class Position:
     """The name of the sequence that numbers the frames."""
     frames: int = 0
     """The number of the last frame before the offset."""
+
+    def without_content(self) -> "Position":
+        """The position with digests instead of bytes of the file."""
+        return replace(self, head=Digest.of(self.head), before=Digest.of(self.before))
 
 
 @dataclass(slots=True)
@@ -235,8 +265,8 @@ def _document(position: Position) -> dict[str, Any]:
         "path": position.path,
         "inode": position.inode,
         "offset": position.offset,
-        "head": position.head.hex(),
-        "before": position.before.hex(),
+        "head": _written(position.head),
+        "before": _written(position.before),
         "numbering": position.numbering,
         "frames": position.frames,
         "around": around
@@ -255,18 +285,31 @@ def _parsed(text: bytes) -> Position:
     if version not in (1, _VERSION):
         raise ValueError(f"it was written by another version of streamd (format {version!r})")
     values = [document[key] for key in ("path", "inode", "offset", "head")]
-    if [type(value) for value in values] != [str, int, int, str] or document["offset"] < 0:
+    if [type(value) for value in values[:3]] != [str, int, int] or document["offset"] < 0:
         raise ValueError("it does not hold a position")
     return Position(
         document["path"],
         document["inode"],
         document["offset"],
-        bytes.fromhex(document["head"]),
-        bytes.fromhex(document.get("before", "")),
+        _read(document["head"]),
+        _read(document.get("before", "")),
         _around(document.get("around")),
         str(document.get("numbering", "")),
         int(document.get("frames", 0)),
     )
+
+
+def _written(content: bytes | Digest) -> str | list[int | str]:
+    return content.hex() if isinstance(content, bytes) else [content.size, content.hexdigest]
+
+
+def _read(written: Any) -> bytes | Digest:
+    if isinstance(written, str):
+        return bytes.fromhex(written)
+    size, digest = written
+    if [type(size), type(digest)] != [int, str] or size < 0:
+        raise ValueError("it does not hold a position")
+    return Digest(size, digest)
 
 
 def _around(written: Any) -> Around | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streamd.core.errors import EnvironmentFault
-from streamd.files.position import FINGERPRINT_BYTES, Position
+from streamd.files.position import FINGERPRINT_BYTES, Position, equal
 
 READ_BYTES = 65536
 """Size of one piece. Cutting it into frames blocks the event loop for less than 1 ms."""
@@ -85,8 +85,8 @@ class Tail:
         head, before, offset = position.head, position.before, position.offset
         return (
             self.status.st_size >= offset
-            and self.read_at(0, len(head)) == head
-            and self.read_at(offset - len(before), len(before)) == before
+            and equal(head, self.read_at(0, len(head)))
+            and equal(before, self.read_at(offset - len(before), len(before)))
         )
 
     def look(self, path: Path) -> Look:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from streamd import registry
 from streamd.admin.control import ControlServer
 from streamd.admin.server import AdminServer
-from streamd.components import Components
+from streamd.components import Components, redaction_of
 from streamd.config import Loaded
 from streamd.core.contracts import Sockets, SourceContext
 from streamd.core.counters import Counters
@@ -121,10 +121,15 @@ def _rehearse_source(
     settings = loaded.config.sources[name]
     cls = registry.load("sources", settings.type)
     missing: MissingCredential | None = None
+    files: Any = None
+    try:
+        redaction_of(loaded, name)
+    except MissingCredential as fault:
+        missing = fault
     try:
         files = cls.read_files(settings, loaded.base_dir)
     except MissingCredential as fault:
-        files, missing = None, fault
+        missing = fault
     except EnvironmentFault as fault:
         raise EnvironmentFault(f"source {name}: {fault}") from None
     context = SourceContext(

@@ -25,6 +25,7 @@ class DatagramCutter:
 
     def __init__(self, context: SourceContext, new_framer: Callable[[], AnyFramer]) -> None:
         self._source = context.name
+        self._shown = context.shown
         self._counters = context.counters
         self._new_framer = new_framer
 
@@ -56,7 +57,7 @@ class DatagramCutter:
             book_error(error, self._counters)
             if LOST_FRAMES.keys().isdisjoint(framer.counts):
                 outlet.refuse(1, "framing")
-            log.warning("framing_error", source=self._source, peer=peer, reason=error.reason)
+            log.warning("framing_error", source=self._source, peer=self._shown(peer), reason=error.reason)
         else:
             if framer.counts.pop("unterminated", 0):
                 last = bytes(frames.pop())

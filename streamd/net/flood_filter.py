@@ -4,9 +4,11 @@ import ctypes
 import socket
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
+
+from streamd.core.peer import Peer
 
 log = structlog.get_logger()
 
@@ -39,8 +41,10 @@ def host_of(sender: bytes) -> bytes:
     return address[12:] if address[:12] == b"\0" * 10 + b"\xff\xff" else address
 
 
-def _text(host: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(host) == _IPV4_BYTES else socket.AF_INET6, host)
+def _peer(host: bytes) -> Peer:
+    if len(host) == _IPV4_BYTES:
+        return Peer(f"{socket.inet_ntop(socket.AF_INET, host)}:0")
+    return Peer(f"[{socket.inet_ntop(socket.AF_INET6, host)}]:0")
 
 
 def program(host: bytes, part: float) -> bytes:
@@ -69,7 +73,11 @@ class FloodFilter:
     host sends, the filter does nothing.
     """
 
-    def __init__(self, sock: socket.socket, source: str) -> None:
+    def __init__(
+        self, sock: socket.socket, source: str, shown: Callable[[Peer], Peer] = lambda peer: peer
+    ) -> None:
+        """`shown` is the sender as a log line may show it."""
+        self._shown = shown
         self.part = 1.0
         """The fraction of the host's datagrams that pass, 0 to 1."""
         self._socket = sock
@@ -113,10 +121,11 @@ class FloodFilter:
             self._host, self._since_mono_s, self._passed, self._fullest = host, mono_s, 0, 0.0
             self._attach(host, FIRST_PART)
             if self.engaged:
+                shown = self._shown(_peer(host))
                 log.warning(
                     "udp_flood",
                     source=self._source,
-                    sender=_text(host),
+                    sender=(shown.host or shown).strip("[]"),
                     hint="the kernel drops a part of this sender's datagrams, to leave room for others",
                 )
 

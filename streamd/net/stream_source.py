@@ -187,7 +187,12 @@ class StreamSource(Source[C]):
             self._adopting.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
                 self._refuse("failed")
-                log.warning("connection_failed", source=self.context.name, peer=peer, error=repr(error))
+                log.warning(
+                    "connection_failed",
+                    source=self.context.name,
+                    peer=self.context.shown(peer),
+                    error=repr(error),
+                )
             if not connection.made:
                 sock.close()
                 self.leave(connection)
@@ -285,8 +290,9 @@ class StreamConnection(asyncio.BufferedProtocol):
             frames = framer.feed(data)
         except FramingError as error:
             book_error(error, self._source.context.counters)
+            context = self._source.context
             log.warning(
-                "framing_error", source=self._source.context.name, peer=self._peer, reason=error.reason
+                "framing_error", source=context.name, peer=context.shown(self._peer), reason=error.reason
             )
             self._framer = None
             self._hand_on(framer, error.frames, fed_bytes)

@@ -195,9 +195,11 @@ class TlsConnection(StreamConnection):
         self._send_rest_and_close()
 
     def _note_failure(self, reason: str, detail: str) -> None:
-        source = self._source
-        source.context.counters.add("tls_failed", reason=reason)
-        log.warning("tls_failed", source=source.context.name, peer=self._peer, reason=reason, detail=detail)
+        context = self._source.context
+        context.counters.add("tls_failed", reason=reason)
+        log.warning(
+            "tls_failed", source=context.name, peer=context.shown(self._peer), reason=reason, detail=detail
+        )
 
     def _send_rest_and_close(self) -> None:
         """Send the final alert or `close_notify`, and close."""

@@ -88,6 +88,7 @@ class Replay:
         self.parts = components.make(loaded, self.dead_letters, Shared(self.databases), books=self.books)
         if self.parts.problems:
             raise loaded.error(self.parts.problems)
+        self._redactions = {name: components.redaction_of(loaded, name) for name in config.sources}
         self._deliveries = {name: self._delivery(name) for name in self.parts.sinks}
         self._delivering: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -190,6 +191,8 @@ class Replay:
         if origin.kind == "frame":
             codec = self.parts.codecs[origin.source]
             codec.place_behind(streams=False, cut=False)  # a letter has nothing before it
+            redaction = self._redactions.get(origin.source)
+            codec.redacted = redaction is not None and redaction.changes_records
         kept = Kept()
         routes = [
             Route(self._pipeline(name, origin, kept), self.books.pipeline(origin.source, name))
@@ -197,7 +200,7 @@ class Replay:
         ]
         await kept.begin(route.pipeline for route in routes)
         # Each batch has one letter, so that each letter has its own fate.
-        feed = Feed(intake.buffer, codec, book, routes)
+        feed = Feed(intake.buffer, codec, book, routes, redaction=self._redactions.get(origin.source))
         workers = Workers([feed], self.dead_letters, read_clock, count=1, max_batch=1)
         workers.on_end = kept.look
 

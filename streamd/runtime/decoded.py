@@ -13,6 +13,7 @@ from streamd.core.now import Now
 from streamd.core.peer import plain_of
 from streamd.core.printable import printable
 from streamd.runtime.feed import Feed
+from streamd.runtime.redaction import SourceRedaction
 
 log = structlog.get_logger()
 
@@ -30,6 +31,22 @@ def decode(codec: AnyCodec, frames: Frames, now: Now) -> Decoded:
         text = failure_of(error).text
         rejects = [BadFrame(n, payload, "exception", text) for n, payload in enumerate(frames.payloads)]
         return Decoded([], [], rejects)
+
+
+def redacted(
+    feed: Feed, redaction: SourceRedaction, frames: Frames, decoded: Decoded
+) -> tuple[Frames, Decoded]:
+    """The frames with redacted senders and the result of the codec without personal data.
+
+    The schema is checked before: a field that is dropped here was not missing.
+    """
+    frames = redaction.frames(frames)
+    decoded = redaction.withheld(frames, decoded)
+    if feed.checks is not None:
+        feed.checks.count(batch_of(feed, frames, decoded), frames, decoded.rejects)
+    decoded = redaction.redacted(decoded)
+    redaction.count(feed.frames.counters)
+    return frames, decoded
 
 
 def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: DeadLetterStore) -> None:

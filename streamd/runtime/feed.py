@@ -9,6 +9,7 @@ from streamd.core.frames import Frames
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.connections import Connections
 from streamd.runtime.pipeline import Pipeline
+from streamd.runtime.redaction import SourceRedaction
 from streamd.runtime.schema_checks import SchemaChecks
 
 
@@ -39,5 +40,7 @@ class Feed:
     """Whether the source continues where it stopped, so that a restart misses nothing."""
     checks: SchemaChecks | None = None
     """Counts what the schema of the source checks; None without a schema."""
+    redaction: SourceRedaction | None = None
+    """Redacts the records, rejects and senders of the source; None without the option `redact`."""
     is_due: bool = False
     """Whether the deadline of the codec is reached."""

@@ -100,7 +100,8 @@ class SchemaChecks:
     @staticmethod
     def _count_senders(count: RuleCount, batch: Batch, values: list[Any], nulls: int) -> None:
         if batch.peers.values is None:
-            count.add_senders({_host(batch.peers.same): nulls})
+            if host := _host(batch.peers.same):
+                count.add_senders({host: nulls})
         else:
             count.sent_by(compress(batch.peers.of(len(values)), [value is None for value in values]))
 

@@ -17,7 +17,7 @@ from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.runtime.alarm import Alarm
-from streamd.runtime.decoded import batch_of, book_decoded, copy_for_route, decode
+from streamd.runtime.decoded import batch_of, book_decoded, copy_for_route, decode, redacted
 from streamd.runtime.feed import Feed, Route
 from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
@@ -281,6 +281,16 @@ class Workers:
         """Do the next work of the feed: call its codec without frames, or decode frames."""
         if not feed.codec.holds:
             return self._take(feed, now)
+        try:
+            return self._next_of_holding(feed, now)
+        except Exception as error:
+            if feed.redaction is None:
+                raise
+            # This ends the daemon and is logged, and its text may quote the frame.
+            text = f"the codec raised {type(error).__name__}"
+            raise RuntimeError(text).with_traceback(error.__traceback__) from None
+
+    def _next_of_holding(self, feed: Feed, now: Now) -> list[Passage]:
         decoded: Decoded | None = None
         if feed.is_due:
             feed.is_due = False
@@ -325,9 +335,11 @@ class Workers:
         return self._go_on(feed, frames, decoded, now)
 
     def _go_on(self, feed: Feed, frames: Frames, decoded: Decoded, now: Now) -> list[Passage]:
+        if feed.redaction is not None:
+            frames, decoded = redacted(feed, feed.redaction, frames, decoded)
         book_decoded(feed, frames, decoded, self._dead_letters)
         batch = batch_of(feed, frames, decoded)
-        if feed.checks is not None:
+        if feed.checks is not None and feed.redaction is None:
             feed.checks.count(batch, frames, decoded.rejects)
         if batch.acks is not None:
             batch.acks.fork(len(feed.routes) - 1)

@@ -338,6 +338,8 @@ class File(Source["File.Config"]):
         position, tail, saved = self._progress.savable, self._tail, self._saver.saved
         if position is None:
             return None
+        if self.config.redact.rules:
+            position = position.without_content()
         if tail is None or tail.inode == position.inode:
             return replace(position, around=self._lineage.around)
         return replace(position, around=saved.around if saved is not None else None)

@@ -147,7 +147,7 @@ class Udp(Source["Udp.Config"]):
         self._kernel_drops = _kernel_drops(self._socket)  # an inherited socket counts from before this start
         self._grow_receive_buffer(self._socket)
         self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
-        self._flood_filter = FloodFilter(self._socket, self.context.name)
+        self._flood_filter = FloodFilter(self._socket, self.context.name, self._shown)
         outlet.on_resume(self._have_room)
         self._resume()
         log.info("listening", source=self.context.name, protocol="udp", address=str(self.address))
@@ -275,6 +275,9 @@ class Udp(Source["Udp.Config"]):
         if senders.count(first) == len(senders):
             return Column(one)
         return Column(one, [known.get(sender) or self._learn(sender) for sender in senders])
+
+    def _shown(self, peer: Peer) -> Peer:
+        return self.context.shown(peer)  # a reload replaces the context
 
     def _watch_for_floods(self, senders: list[bytes], mono_s: float) -> None:
         engaged = self._flood_filter.engaged

@@ -70,6 +70,7 @@ class Fate:
 
     number: int
     payload: bytes
+    """The frame; at a source with `redact` what may be shown of it."""
     flag: str = ""
     stored: list[TakenRecords] = field(default_factory=list)
     filtered: list[Filtered] = field(default_factory=list)
@@ -127,6 +128,7 @@ class Trial:
         self._parts = components.make(self._loaded, self._letters, Shared())
         if self._parts.problems:
             raise loaded.error(self._parts.problems)
+        self._redaction = components.redaction_of(self._loaded, source)
         self._deliveries = {
             name: Delivery(
                 name,
@@ -155,10 +157,11 @@ class Trial:
         ]
         codec = self._parts.codecs[self.source]
         wants_dicts = any(pipeline.wants_dicts for pipeline in self._pipelines)
-        codec.typed = not wants_dicts and all_accept(codec.schema, list(self._parts.sinks.values()))
-        workers = Workers(
-            [Feed(intake.buffer, codec, book, routes)], self._letters, read_clock, count=1, max_batch=1
-        )
+        codec.redacted = self._redaction is not None and self._redaction.changes_records
+        takes_structs = all_accept(codec.schema, list(self._parts.sinks.values()))
+        codec.typed = takes_structs and not (wants_dicts or codec.redacted)
+        feed = Feed(intake.buffer, codec, book, routes, redaction=self._redaction)
+        workers = Workers([feed], self._letters, read_clock, count=1, max_batch=1)
         async with AsyncExitStack() as closing:
             for name, sink in self._parts.sinks.items():
                 await sink.open()
@@ -215,7 +218,8 @@ class Trial:
 
     async def _send(self, number: int, payload: bytes, intake: Intake) -> Fate:
         over = asyncio.Event()
-        fate = Fate(number, bytes(payload), getattr(payload, "flag", ""))
+        shown = bytes(payload) if self._redaction is None else self._redaction.payload(bytes(payload))
+        fate = Fate(number, shown, getattr(payload, "flag", ""))
         self._letters.letters.clear()
         self._traced.clear()
         self._absorbed.clear()

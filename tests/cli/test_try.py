@@ -301,3 +301,21 @@ def test_an_object_that_cannot_be_made_is_said_with_its_place(
     done = attempt("--source", "lab")
     assert done.returncode == 1
     assert "OSError: no model (steps.py:3)" in done.stderr.splitlines()[-1]
+
+
+def test_a_source_that_redacts_shows_no_personal_data(attempt: Callable[..., Any]) -> None:
+    rules = '{ detect = ["email"], action = "mask" }, { fields = ["sensor"], action = "drop" }'
+    lab = f"redact = {{ rules = [{rules}] }}"
+    mail = "alice@example.org"
+    sample = (
+        f'{{{TS},"sensor":"alice","value":5,"note":"of {mail}"}}\n'
+        f'{{{TS},"sensor":"alice","value":5,"boom":"{mail}"}}\n'
+        f"text of {mail}\n"
+        f'{{"note": "{mail}\n'
+    )
+    for options in ([], ["--json"]):
+        done = attempt("--source", "lab", *options, sample=sample, lab=lab)
+        assert done.returncode == 1
+        assert "alice" not in done.stdout + done.stderr
+        assert "of ***" in done.stdout
+        assert "<withheld by redact: 25 bytes>" in done.stdout

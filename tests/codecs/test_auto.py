@@ -1,5 +1,6 @@
 """The codec auto."""
 
+import time
 from typing import Any
 
 import pytest
@@ -107,3 +108,57 @@ def test_nothing_is_empty(codec: AnyCodec, now: Now, payload: bytes) -> None:
 def test_a_schema_is_refused(new_codec: Any, schema: Schema) -> None:
     with pytest.raises(ValueError, match="needs the codec json"):
         new_codec("auto", schema)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"a": 1',
+        b' \t{"a": 1',
+        b"\xef\xbb\xbf{a}",
+        b'[{"a": 1',
+        b'[ {"a": 1}, 2]',
+        b'text\n{"a": 1',
+        b'text\r\n\t[{"a": 1',
+        b"{}{}",
+    ],
+)
+def test_redacted_json_with_a_fault_is_no_message_whose_fields_cannot_be_found(
+    codec: AnyCodec, now: Now, payload: bytes
+) -> None:
+    assert codec.decode(sent([payload]), now).records == [{"message": read(payload)}]
+    codec.redacted = True
+    decoded = codec.decode(sent([payload]), now)
+    assert decoded.records == []
+    assert [(bad.payload, bad.reason, bad.element) for bad in decoded.rejects] == [
+        (payload, "auto:fields", False)
+    ]
+
+
+def read(payload: bytes) -> str:
+    return payload.removeprefix(b"\xef\xbb\xbf").decode()
+
+
+def test_redacted_text_is_still_a_message(codec: AnyCodec, now: Now) -> None:
+    codec.redacted = True
+    texts = [b"text", b"[info] a {b}", b"a {", b"[1, 2]", b"6", b"[" * 9]
+    decoded = codec.decode(sent(texts), now)
+    assert decoded.records == [{"message": text.decode()} for text in texts]
+    assert codec.decode(sent([b'{"a":1}', b'[{"a":2}]']), now).records == [{"a": 1}, {"a": 2}]
+
+
+def test_a_redacted_line_with_a_fault_costs_only_itself(codec: AnyCodec, now: Now) -> None:
+    codec.redacted = True
+    decoded = codec.decode(sent([b'{"a":1}\ntext\n{"a":\n{"a":2}']), now)
+    assert decoded.records == [{"a": 1}, {"message": "text"}, {"a": 2}]
+    assert [(bad.payload, bad.reason, bad.element) for bad in decoded.rejects] == [
+        (b'{"a":', "auto:fields", True)
+    ]
+
+
+def test_looking_for_objects_in_a_text_costs_little(codec: AnyCodec, now: Now) -> None:
+    codec.redacted = True
+    for text in (b"\n" * 60000 + b"{", b" " * 60000 + b"x{", b"[\n" * 30000 + b"x{"):
+        before_s = time.process_time()
+        codec.decode(sent([text]), now)
+        assert time.process_time() - before_s < 1

@@ -175,3 +175,16 @@ def test_every_datagram_is_cut_as_if_it_came_alone_and_has_a_fate(
     assert found == alone
     assert together.book.dropped == books
     assert all(flag in ("", "truncated") for _, flag in found)
+
+
+def test_the_log_shows_a_sender_as_its_source_redacts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr("streamd.net.datagram_cutter.log.warning", lambda _, **fields: logged.append(fields))
+    cls = registry.load("framing", "octet_counting")
+    book = FrameBook("lab")
+    context = SourceContext("lab", book.counters, None, redact_peer=lambda _peer: Peer("hidden:0"))
+    cut = DatagramCutter(context, lambda: cls(cls.Config(), 64, "truncate"))
+    peers = Column(Peer("192.0.2.7:5"))
+    found = list(cut.cut([b"2 ab<13>"], peers, 0.0, Intake(BufferSettings(), "block", book)))
+    assert [fields["peer"] for fields in logged] == ["hidden:0"]
+    assert found[0].peer(0) == "192.0.2.7:5"

@@ -14,6 +14,7 @@ from streamd.net.flood_filter import (
     FloodFilter,
     host_of,
 )
+from streamd.runtime.peer_redaction import PeerRedaction
 
 SO_LOCK_FILTER = 44
 
@@ -187,3 +188,16 @@ def test_the_flood_is_over_when_little_is_sent_not_when_little_passes(v4: FloodF
     assert v4.engaged
     assert tenth(v4, 2, 0.2, passed=passes_per_tenth - 2) == 1.0
     assert not v4.engaged
+
+
+@pytest.mark.parametrize(("host", "shown"), [("10.0.0.1", "10.0.0.0"), ("2001:db8:1:2::3", "2001:db8:1::")])
+def test_the_log_shows_a_flooding_host_as_the_source_redacts_it(
+    host: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr("streamd.net.flood_filter.log.warning", lambda _, **fields: logged.append(fields))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        flooded(FloodFilter(sock, "lab"), [0.1, 0.3], host, "10.0.0.2")
+        flooded(FloodFilter(sock, "lab", PeerRedaction("truncate")), [0.1, 0.3], host, "10.0.0.2")
+    assert [fields["sender"] for fields in logged] == [host, shown]

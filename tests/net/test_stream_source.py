@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.now import Now
+from streamd.core.peer import Peer
 from streamd.framing.newline import Newline
 from streamd.net import stream_source as stream
 from streamd.sources.tcp import Tcp
@@ -195,3 +197,23 @@ async def test_however_a_connection_ends_its_stream_ends_once(
     assert OnceEnded.ends == int(not broken)
     assert capture.payloads == [b"whole"] + [b"half"] * (not broken)
     assert noted(source, "unterminated") == ({} if broken else {"": 1})
+
+
+def hidden(_peer: Peer) -> Peer:
+    return Peer("hidden:0")
+
+
+async def test_the_log_shows_a_sender_as_its_source_redacts_it(
+    capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Any] = []
+    monkeypatch.setattr("streamd.net.stream_source.log.warning", lambda _, **fields: logged.append(fields))
+    source = tcp(max_frame="16B", oversize="close")
+    source.context = replace(source.context, redact_peer=hidden)
+    await source.open(capture)
+    with connect(source) as sock:
+        sock.sendall(b"whole\n" + b"x" * 17)
+        await until(lambda: bool(logged))
+    await source.stop()
+    assert logged == [{"source": "floor", "peer": "hidden:0", "reason": "oversize"}]
+    assert [str(peer).rpartition(":")[0] for peer in capture.peers] == ["127.0.0.1"], "the frames keep theirs"

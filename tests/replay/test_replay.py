@@ -8,10 +8,11 @@ import pytest
 from streamd import config
 from streamd.cli.query import open_read_only
 from streamd.core.ack import Status
-from streamd.core.dead_letter import DeadLetter
+from streamd.core.dead_letter import DeadLetter, Withheld
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.dead_letters.filter import LetterFilter
+from streamd.redaction.actions import keyed_hash
 from streamd.replay.letters import Origin, plan
 from streamd.replay.outcome import Outcome
 from streamd.replay.replay import Replay
@@ -313,3 +314,30 @@ async def test_a_configuration_that_is_still_wrong_is_told(folder: Path) -> None
 )
 def test_which_letters_can_go_in(folder: Path, origin: Origin, why: str | None) -> None:
     assert why_not(config.load(folder / "streamd.toml"), origin) == why
+
+
+REDACT = 'redact = { peer = "hash", key = "key", rules = [{ fields = ["name"], action = "hash" }] }'
+
+
+async def test_letters_of_a_source_that_redacts_are_redacted_once(folder: Path) -> None:
+    """Letters from before the option are redacted now; those that were redacted keep their hashes."""
+    (folder / "key").write_bytes(b"0123456789abcdef")
+    (folder / "key").chmod(0o600)
+    with (folder / "streamd.toml").open("r+") as file:
+        text = file.read().replace('codec = "json"\n[pipelines', f'codec = "json"\n{REDACT}\n[pipelines')
+        file.seek(0)
+        file.write(text)
+    hashed = keyed_hash(b"0123456789abcdef", 32)
+    name, peer = hashed("Alice"), hashed("10.0.0.1")
+    old = {"source": "floor", "peer": "10.0.0.1:5"}
+    await keep(
+        folder,
+        letter(b'{"id": 1, "value": 1, "name": "Alice"}', **old),
+        letter({"id": 2, "value": 1, "name": "Alice"}, "filter[0]", **old),
+        letter({"id": 3, "value": 1, "name": name}, "filter[0]", source="floor", peer=peer),
+        letter(Withheld(b"<withheld by redact: 7 bytes>"), source="floor", peer=peer),
+    )
+    outcome = await replay(folder)
+    assert +outcome.impossible == {"the payload was not kept (withheld)": 1}
+    rows = ask(folder, "SELECT peer, record FROM everything", "streamd.db")
+    assert rows == [(peer, f'{{"id":{n},"value":1,"name":"{name}"}}') for n in (1, 2, 3)]

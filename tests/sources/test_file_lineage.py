@@ -615,3 +615,57 @@ async def test_whatever_rotations_do_each_line_is_read_once_and_in_order(world: 
         await world.start()
     await world.reads(*written)
     await world.stop()
+
+
+REDACT = {"rules": [{"detect": ["email"], "action": "mask"}]}
+
+
+async def test_the_position_of_a_source_that_redacts_holds_no_content(world: World) -> None:
+    world.write(f"one {WIDE}", "two")
+    await world.start()
+    await world.reads(f"one {WIDE}", "two")
+    await world.stop()
+    assert bytes.fromhex(world.saved["head"]).startswith(b"one")
+    world.options["redact"] = REDACT
+    await world.start()  # the position from before the option is written anew, although nothing is read
+    await world.until(lambda: isinstance(world.saved["head"], list))
+    await world.stop()
+    assert [world.saved[key][0] for key in ("head", "before")] == [89, 89]
+    assert b"one".hex() not in json.dumps(world.saved)
+    world.write("three")
+    await world.start()
+    await world.reads(f"one {WIDE}", "two", "three")
+    await world.stop()
+
+
+@pytest.mark.parametrize("how", ["renamed", "copied", "compressed", "rewritten"])
+async def test_digests_recognise_a_file_as_its_content_does(world: World, how: str) -> None:
+    world.options["redact"] = REDACT
+    lines = [f"{n} {WIDE}" for n in range(30)]
+    world.write(*lines)
+    await world.start()
+    await world.reads(*lines)
+    await world.stop()
+    app = world.folder / "app.log"
+    match how:
+        case "renamed":
+            world.write("rest")
+            world.rotate("new")
+            expected = ["rest", "new"]
+        case "copied":
+            shutil.copy(app, world.folder / "app.log.1")
+            world.write("rest", name="app.log.1")
+            world.write("new", mode="w")
+            expected = ["rest", "new"]
+        case "compressed":
+            (world.folder / "app.log.1.gz").write_bytes(gzip.compress(app.read_bytes()))
+            app.unlink()
+            world.write("new")
+            expected = ["new"]
+        case "rewritten":
+            world.write(*lines[:20], f"other {WIDE}", *lines[21:], "new", mode="w")
+            expected = [*lines[:20], f"other {WIDE}", *lines[21:], "new"]
+    await world.start()
+    await world.reads(*lines, *expected)
+    await world.stop()
+    assert world.count("files_skipped") == 0

@@ -99,6 +99,11 @@ class Codec(ABC, Generic[C]):
     counters: ClassVar[Mapping[str, str]] = {}
     """The names of the counters, each with its meaning in one sentence."""
 
+    redacted: bool = False
+    """Whether the source redacts the records by field; the daemon sets it before the first frame.
+
+    Then a codec rejects a frame whose fields it cannot find, and does not make one text of it.
+    """
     needs_first: bool = False
     """Whether the codec needs the first frame of a file again if reading resumes at a later position."""
     alarming: frozenset[str] = frozenset()

@@ -3,7 +3,7 @@
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -74,6 +74,12 @@ class SourceContext:
     """The result of the source's `read_files`."""
     configured: frozenset[str] = frozenset()
     """The names of all sources of the configuration."""
+    redact_peer: Callable[[Peer], Peer] | None = field(default=None, compare=False)
+    """Redacts a sender; None if the source keeps its senders."""
+
+    def shown(self, peer: Peer) -> Peer:
+        """The sender as a log line may show it."""
+        return peer if self.redact_peer is None else self.redact_peer(peer)
 
 
 class Numbering(Protocol):
