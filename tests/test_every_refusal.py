@@ -39,6 +39,8 @@ CSV = 'type = "file"\npath = "out.csv"\nformat = "csv"\ncolumns = ["a", "b"]'
 LINES = 'type = "file"\npath = "out.ndjson"'
 TABLE = 'type = "sqlite"\npath = "data.db"\ncolumns = { value = "float" }'
 REDACT = '{ type = "redact", key = "redact.key", rules = [{ fields = ["user"], action = "hash" }] }'
+REFERENCE = '{ type = "validate", rules = [{ check = "reference", field = "site", path = "sites.csv" }] }'
+MODEL = '{ type = "validate", rules = [{ check = "model", model = "models.py:Reading" }] }'
 LOOKUP = '{ type = "lookup", path = "sites.csv", key = ["sensor"], fields = ["site"] }'
 TLS_SOURCE = 'type = "tcp"\nlisten = "127.0.0.1:0"\ntls = { cert = "a.pem", key = "a.key" }'
 TLS_SINK = 'type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = "ca.pem" }'
@@ -385,6 +387,16 @@ REFUSALS = [
             writes("redact.key", b"0123456789abcdef", 0o600), steps=REDACT, uid=NOBODY),
     Refusal("steps.lookup", "no database", "file is not a database",
             writes("sites.csv", b"sensor,site\n" * 100), steps=LOOKUP.replace("}", ', table = "t" }')),
+    Refusal("steps.validate", "the table of a rule is missing", "site_reference: ", steps=REFERENCE),
+    Refusal("steps.validate", "a rule's column is missing", "no column 'site': did you mean 'sites'?",
+            writes("sites.csv", b"sensor,sites\n"), steps=REFERENCE),
+    Refusal("steps.validate", "a row of a rule's table is broken", "line 3: 1 values for 2 columns",
+            writes("sites.csv", b"sensor,site\na,b\nc\n"), steps=REFERENCE),
+    Refusal("steps.validate", "the model's file is missing", "models.py: No such file", steps=MODEL),
+    Refusal("steps.validate", "the model's code fails", "models.py:2: ZeroDivisionError",
+            writes("models.py", b"\n1 / 0\n"), steps=MODEL),
+    Refusal("steps.validate", "no model", "models.py:1: 'Reading' is no pydantic model",
+            writes("models.py", b"class Reading: pass\n"), steps=MODEL),
 ]  # fmt: skip
 
 KINDS = {"sources": "source", "sinks": "sink", "steps": "steps"}

@@ -1,66 +1,44 @@
-"""Loads the function or class named by `file.py:name` or `package.module:name`; checks its signature."""
+"""Checks the signature of the function or class of a step, and makes the callable."""
 
-import contextlib
 import copy
 import difflib
-import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from streamd.core.code_owner import is_installed, is_streamd
 from streamd.core.errors import ConfigError
-from streamd.core.failure import text_of
-from streamd.functions.files import Sources, collect, is_reserved, read
-from streamd.functions.modules import Space, is_unchanged, new_space, space_of
+from streamd.functions.imported import Imported
 
 _CALLED_WITH = "one argument: the record, or in batch mode their list"
 
 
-class Named:
+class Named(Imported):
     """A function or class with its params. The constructor does not call it."""
 
     def __init__(self, reference: str, base_dir: Path, params: Mapping[str, Any]) -> None:
         """Import the module and check the signature. Raises `ConfigError` with `keys` below the step."""
-        place, _, name = reference.rpartition(":")
-        self.sources: Sources = {}
-        """The modules of the function that are files in the folder of the configuration."""
-        self.root = base_dir
-        self._name = ""
-        self._space: Space | None = None
+        super().__init__(reference, base_dir, "function", "function or class")
         self._params = copy.deepcopy(dict(params))
-        module = self._module(place, base_dir)
-        found = vars(module).get(name)
-        if found is None:
-            close = difflib.get_close_matches(name, vars(module), 1)
-            hint = f": did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(
-                f"there is no function or class {name!r} in {module.__file__}{hint}", ("function",)
-            )
+        found = self.found
         self.is_class = inspect.isclass(found)
-        self._found: Any = found
-        where = _where(found, module)
         if fault := _fault(found):
-            raise ConfigError(f"{where}: {name!r} {fault}", ("function",))
-        _check_params(found, self._params, f"{where}: {name!r}")
+            raise ConfigError(f"{self.where} {fault}", ("function",))
+        _check_params(found, self._params, self.where)
         called = found.__call__ if self.is_class else found
         self.is_async = any(inspect.iscoroutinefunction(code) for code in (called, found.__call__))
 
     def make(self) -> Callable[[Any], Any]:
         """The callable for a record or a batch. Makes the object of a class, so it may raise anything."""
         if self.is_class:
-            made: Callable[[Any], Any] = self._found(**self._params)
+            made: Callable[[Any], Any] = self.found(**self._params)
             return made
-        return partial(self._found, **self._params) if self._params else self._found
+        return partial(self.found, **self._params) if self._params else self.found
 
     def has(self, name: str) -> bool:
         """Whether it is a class with the method `name`."""
-        return self.is_class and callable(getattr(self._found, name, None))
+        return self.is_class and callable(getattr(self.found, name, None))
 
     def check_clock_and_state(self) -> None:
         """Raises `ConfigError` if one of two methods that belong together is missing, or if one is async."""
@@ -69,59 +47,18 @@ class Named:
                 one, missing = (name, other) if self.has(name) else (other, name)
                 raise ConfigError(f"{self._name_of_class}: {one} needs {missing}", ("function",))
             for method in (name, other):
-                if self.has(method) and inspect.iscoroutinefunction(getattr(self._found, method)):
+                if self.has(method) and inspect.iscoroutinefunction(getattr(self.found, method)):
                     raise ConfigError(f"{self._name_of_class}: {method} must not be async", ("function",))
 
     @property
     def _name_of_class(self) -> str:
-        return f"class {self._found.__name__}"
+        return f"class {self.found.__name__}"
 
     @property
     def state_version(self) -> int:
         """The version of the snapshot format; 1 if the class sets none."""
-        version = getattr(self._found, "state_version", 1)
+        version = getattr(self.found, "state_version", 1)
         return version if type(version) is int else 1
-
-    def is_current(self) -> bool:
-        """Whether its files are unchanged. An installed package counts as unchanged."""
-        if self._space is None:
-            return True
-        return self._space.extras_are_current() and is_unchanged(self.root, self._name, self.sources)
-
-    def _module(self, place: str, base_dir: Path) -> ModuleType:
-        path = base_dir / place
-        try:
-            # Standard output may carry the records of a sink or of `streamd try`.
-            with contextlib.redirect_stdout(sys.stderr):
-                if place.endswith(".py"):
-                    path = path.resolve()
-                    path.read_bytes()  # raises the reason if the file cannot be read
-                    return self._load(path.parent, path.stem)
-                top = place.partition(".")[0]
-                root = base_dir.resolve()
-                if not is_reserved(top) and space_of(root).has(top):
-                    return self._load(root, place)
-                return importlib.import_module(place)
-        except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror or error}", ("function",)) from None
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            text = error.msg if isinstance(error, SyntaxError) else text_of(error)
-            raise ConfigError(f"{_place(error)}{type(error).__name__}: {text}", ("function",)) from error
-
-    def _load(self, root: Path, name: str) -> ModuleType:
-        self.root, self._name = root, name
-        space = space_of(root)
-        source = space.sources.get(name) or read(root, name)
-        if source is not None:
-            sources = collect(root, name, source)
-            if not space.add(sources):
-                space = new_space(root)
-                space.add(sources)
-            self.sources = {inner: space.sources[inner] for inner in sources}
-        self._space = space
-        return space.load(name)
 
 
 def _fault(found: Any) -> str:
@@ -202,27 +139,3 @@ def _check_params(found: Any, params: Mapping[str, Any], who: str) -> None:
                 ("function",),
             ) from None
         raise ConfigError(f"{who} needs {words} in params", ("params",)) from None
-
-
-def _where(found: Any, module: ModuleType) -> str:
-    code = getattr(found, "__code__", None)
-    if code is not None:
-        return f"{code.co_filename}:{code.co_firstlineno}"
-    if inspect.isclass(found):
-        try:
-            return f"{inspect.getsourcefile(found) or module.__file__}:{inspect.findsource(found)[1] + 1}"
-        except (OSError, TypeError):
-            pass
-    return str(module.__file__)
-
-
-def _place(error: BaseException) -> str:
-    """`file:line: ` of the user's code that raised the error; empty if it is unknown."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno or 1}: "
-    users = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not is_streamd(frame.filename) and not is_installed(frame.filename)
-    ]
-    return f"{users[-1].filename}:{users[-1].lineno}: " if users else ""

@@ -18,9 +18,10 @@ from streamd.core.json_rules import MAX_DEPTH
 MAX_VALUES = 1_000_000
 """Most values of one record. A value that refers to itself several times would grow without end."""
 
-_SCALARS = frozenset((str, int, float, bool, type(None), bytes))
+SCALARS = frozenset((str, int, float, bool, type(None), bytes))
+"""Types whose values are plain by themselves."""
 _CONTAINERS = frozenset((dict, list))
-_PLAIN = _SCALARS | _CONTAINERS
+_PLAIN = SCALARS | _CONTAINERS
 _FEW = 10_000
 _values = dict.values
 
@@ -43,7 +44,7 @@ def all_plain(records: list[Record]) -> bool:
     if not _are_texts(set[Any]().union(*records)):
         return False
     kinds = set(map(type, chain.from_iterable(map(_values, records))))
-    if kinds <= _SCALARS:
+    if kinds <= SCALARS:
         return True
     level: Iterable[Any] = chain.from_iterable(map(_values, records))
     for _ in range(MAX_DEPTH - 1):
@@ -94,7 +95,7 @@ class _Plain:
 
     def value(self, value: Any, path: str, depth: int) -> Any:
         kind = type(value)
-        if kind in _SCALARS:
+        if kind in SCALARS:
             return value
         self._left -= 1
         if depth >= MAX_DEPTH:
@@ -126,7 +127,7 @@ class _Plain:
                 raise BadValue(path, f"two keys become {text!r} as text")
             made[text] = (
                 value
-                if type(value) in _SCALARS
+                if type(value) in SCALARS
                 else self.value(value, f"{path}.{text}" if path else text, depth)
             )
         return made
@@ -134,7 +135,7 @@ class _Plain:
     def list(self, values: list[Any], path: str, depth: int) -> list[Any]:
         self._left -= len(values)
         return [
-            value if type(value) in _SCALARS else self.value(value, f"{path}[{place}]", depth)
+            value if type(value) in SCALARS else self.value(value, f"{path}[{place}]", depth)
             for place, value in enumerate(values)
         ]
 

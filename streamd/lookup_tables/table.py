@@ -9,7 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, StringConstraints
 
 from streamd.core.errors import EnvironmentFault
 from streamd.core.text_values import by_look
@@ -24,6 +26,16 @@ FaultReason = Literal["missing", "unreadable", "columns", "rows", "duplicate", "
 ENTRY_BYTES = 100
 """Memory of an entry of a dict, at its least load."""
 _BUSY_TIMEOUT_S = 5.0
+
+
+def _check_delimiter(text: str) -> str:
+    if text in '\r\n\0"':
+        raise ValueError("delimiter cannot be a line end or a quote")
+    return text
+
+
+Delimiter = Annotated[str, StringConstraints(min_length=1, max_length=1), AfterValidator(_check_delimiter)]
+"""The character between two values of a CSV table, as an option."""
 
 
 class TableFault(EnvironmentFault):
@@ -47,6 +59,8 @@ class TableSettings:
     types: Literal["text", "auto"] = "text"
     max_size_bytes: int = 64 * 2**20
     """Most memory of the table, estimated, and the largest CSV file."""
+    repeats: bool = False
+    """Whether several rows may have the same key; the first one counts."""
 
 
 def key_text(value: Any) -> str | None:
@@ -146,6 +160,8 @@ def _collected(
             continue  # no record has such a key
         key = parts[0] if is_single else tuple(parts)
         if key in found:
+            if settings.repeats:
+                continue
             raise TableFault("duplicate", f"{settings.path}: {place()}: the key {key!r} occurs twice")
         values = tuple(row)
         found[key] = values

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
@@ -15,6 +15,18 @@ from streamd.shaping.pattern import Pattern
 
 Fault = Callable[[Record], str | None]
 """Why a record is bad; None if it is good."""
+
+
+class RaisedFault(str):  # noqa: SLOT000 - a str has no room for slots
+    """A fault because the user's code raised an exception."""
+
+    error: BaseException
+    kind: str
+
+    def __new__(cls, text: str, error: BaseException, kind: str) -> Self:
+        self = super().__new__(cls, text)
+        self.error, self.kind = error, kind
+        return self
 
 
 class Check:

@@ -5,6 +5,7 @@ from typing import Any
 from streamd.core.batch import SOURCE, Record, peer_of
 from streamd.core.contracts import BadRecord
 from streamd.core.quality import RuleKey
+from streamd.rules.checks import RaisedFault
 from streamd.rules.rule import Rule
 
 WAS = "@was"
@@ -90,6 +91,9 @@ class Judge:
             for rule, fault in faults
         )
         rules = tuple(RuleKey(source, self._pipeline, rule.name, rule.field) for rule, _ in faults)
+        raised = next((fault for _, fault in faults if isinstance(fault, RaisedFault)), None)
+        if raised is not None:
+            return BadRecord(record, reason, detail, raised.error, raised.kind, rules=rules)
         return BadRecord(record, reason, detail, rules=rules)
 
 

@@ -1,15 +1,19 @@
 """A rule: its check, its fix and its name."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from streamd.core.batch import Record
+from streamd.core.counters import Counters
 from streamd.core.errors import ConfigError
 from streamd.core.field_names import refuse_unknown
 from streamd.core.record_key import RecordKey
 from streamd.rules.checks import Check, NotNull, OfExpression, OfPattern, OfType, OneOf, Range
 from streamd.rules.conversion import converter, number_of
 from streamd.rules.memory import LastValues, SeenKeys
+from streamd.rules.model import OfModel
+from streamd.rules.reference import Reference
 from streamd.rules.settings import RuleSettings
 from streamd.rules.shown import shown
 
@@ -40,8 +44,15 @@ class Rule:
     `memory` holds the keys of a unique rule, or the values with which a rule fills; None if it needs none.
     """
 
-    def __init__(self, settings: RuleSettings, fields: frozenset[str] | None, index: int) -> None:
-        """Raises `ConfigError` with the keys below the step for an unknown field."""
+    def __init__(
+        self,
+        settings: RuleSettings,
+        fields: frozenset[str] | None,
+        index: int,
+        base_dir: Path = Path(),
+        counters: Counters | None = None,
+    ) -> None:
+        """Raises `ConfigError` with the keys below the step for an unknown field or a wrong model."""
         self.settings = settings
         self.name = settings.rule_name
         self.on_error = settings.on_error
@@ -50,21 +61,26 @@ class Rule:
         self.memory: SeenKeys | LastValues | None = None
         at = ("rules", index)
         refuse_unknown([settings.field] if settings.field else [], fields, *at, "field")
+        refuse_unknown(settings.fields or [], fields, *at, "fields")
         try:
-            self.check = self._check(fields)
+            self.check = self._check(fields, base_dir, Counters() if counters is None else counters)
             if settings.fill_last:
                 key = RecordKey(settings.fill_last, fields, option="fill_last")
                 self.memory = LastValues(key, settings.max_keys, settings.field or "")
         except ConfigError as error:
-            raise ConfigError(str(error), (*at, *error.keys)) from None
+            raise ConfigError(str(error), (*at, *error.keys)) from error.__cause__
         except ValueError as error:
             raise ConfigError(f"{settings.check}: {error}", (*at, settings.check)) from None
         self.fault = self.check.fault
-        self.field = settings.field or ", ".join(settings.key)
+        self.field = settings.field or ", ".join(settings.fields or settings.key)
         self._convert = self._converter()
 
-    def _check(self, fields: frozenset[str] | None) -> Check:
+    def _check(self, fields: frozenset[str] | None, base_dir: Path, counters: Counters) -> Check:
         settings = self.settings
+        if settings.check == "reference":
+            return Reference(settings, base_dir, counters)
+        if settings.check == "model":
+            return OfModel(settings, base_dir)
         if settings.check == "expression":
             return OfExpression(settings, fields)
         if settings.check == "unique":
@@ -86,6 +102,8 @@ class Rule:
 
     def fix(self, record: Record) -> Fixed | None:
         """The values that make the record good; None if there are none. Called if the rule has failed."""
+        if isinstance(self.check, OfModel):
+            return self.check.fixed
         field = self.settings.field or ""
         value = record.get(field)
         made = None if value is None else self._convert(value)

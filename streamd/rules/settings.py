@@ -2,15 +2,19 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from streamd.core.expression import ExpressionText
-from streamd.core.field_names import FieldName
+from streamd.core.field_names import FieldName, FieldNames
 from streamd.core.record_key import KeyTexts
-from streamd.core.settings import DurationS, Settings
+from streamd.core.settings import DurationS, Settings, SizeBytes
+from streamd.lookup_tables.table import Delimiter
 
-CheckName = Literal["not_null", "type", "range", "pattern", "one_of", "unique", "expression"]
+CheckName = Literal[
+    "not_null", "type", "range", "pattern", "one_of", "unique", "reference", "expression", "model"
+]
 OnError = Literal["count", "flag", "fix", "reject"]
+ModelReference = Annotated[str, StringConstraints(pattern=r"^.+\.py:\w+$|^\w+(\.\w+)*:\w+$")]
 ValueType = Literal["int", "float", "str", "bool", "timestamp"]
 
 _OPTIONS: dict[CheckName, tuple[str, ...]] = {
@@ -20,7 +24,9 @@ _OPTIONS: dict[CheckName, tuple[str, ...]] = {
     "pattern": ("pattern",),
     "one_of": ("values",),
     "unique": ("within", "key", "max_keys"),
+    "reference": ("path", "table", "fields", "columns", "delimiter", "check_every", "max_size"),
     "expression": ("expression",),
+    "model": ("model", "strict"),
 }
 """The options of each check, beside those of every rule."""
 _REQUIRED = {
@@ -28,15 +34,18 @@ _REQUIRED = {
     "pattern": "pattern",
     "one_of": "values",
     "unique": "within",
+    "reference": "path",
     "expression": "expression",
+    "model": "model",
 }
 _CHECKS_OF = {
     option: [check for check, options in _OPTIONS.items() if option in options]
     for options in _OPTIONS.values()
     for option in options
 }
-_OWN_FIX = {"type", "range"}
-"""Checks with a fix of their own: a text becomes a number, a number is moved to the nearest bound."""
+_OWN_FIX = {"type", "range", "model"}
+"""Checks with a fix of their own: a text becomes a number, a number is moved to the nearest bound, a record
+gets the values of the model."""
 
 
 def _scalars(values: list[Any]) -> list[Any]:
@@ -61,7 +70,8 @@ class RuleSettings(Settings):
     )
     check: CheckName = Field(
         description="not_null, type, range, pattern (of a text), one_of (accepted values), unique (within a "
-        "time) or expression. Except for not_null and expression, a missing or null value passes"
+        "time), reference (into a table), expression or model (of Pydantic, for the whole record). Except for"
+        " not_null, expression and model, a missing or null value passes"
     )
     field: FieldName | None = Field(
         None, description="name of the field that is checked; a name with dots is one key, not a path"
@@ -105,8 +115,43 @@ class RuleSettings(Settings):
         description="unique and fill_last: most keys that are remembered; beyond it the older half is "
         "forgotten",
     )
+    path: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        None,
+        description="reference: the file of the table, relative to the configuration file: CSV with a header,"
+        " or SQLite. It is read again when it changes; the old table stays in use if that fails",
+    )
+    table: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        None, description="reference: table or view of an SQLite file. Default: the file is CSV"
+    )
+    fields: FieldNames | None = Field(
+        None,
+        description="reference: fields whose values must be in one row, instead of `field`. A record in which"
+        " one of them is missing or null passes",
+    )
+    columns: list[str] = Field(
+        [],
+        description="reference: the column of each field. Default: columns with the names of the fields",
+    )
+    delimiter: Delimiter = Field(",", description="reference: character between two values of a CSV file")
+    check_every: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
+        "5s", gt=0, description="reference: how often the file is checked for a change"
+    )
+    max_size: SizeBytes = Field(  # type: ignore[assignment]  # parsed by the validator
+        "64MiB", description="reference: most memory of the table, and the largest CSV file"
+    )
     expression: ExpressionText | None = Field(
         None, description="expression: a condition that is true for a good record"
+    )
+    model: ModelReference | None = Field(
+        None,
+        description="model: a class derived from the BaseModel of Pydantic: `models.py:Reading`, with a path"
+        " relative to the configuration file, or `package.module:Reading`. It gets the record without its"
+        " metadata. Its fix takes the values of the model, such as the number in a text or a default",
+    )
+    strict: bool = Field(
+        False,
+        description="model: whether values must have the types of the model, as far as JSON has them, instead"
+        " of being convertible. Default: as the model says",
     )
     fill: Annotated[Any, AfterValidator(_scalar)] = Field(
         None,
@@ -129,12 +174,9 @@ class RuleSettings(Settings):
             raise ValueError(f"check = {self.check!r} needs {needed!r}")
         self._check_field()
         if self.check == "range":
-            if self.ge is None and self.le is None:
-                raise ValueError("a range needs ge, le or both")
-            if any(bound is not None and not abs(bound) < float("inf") for bound in (self.ge, self.le)):
-                raise ValueError("a bound is a finite number; leave out a bound that does not matter")
-            if self.ge is not None and self.le is not None and self.ge > self.le:
-                raise ValueError(f"ge = {self.ge} and le = {self.le} allow no value")
+            self._check_range()
+        elif self.check == "reference":
+            self._check_table()
         if self.on_error == "fix":
             self._check_fix()
         return self
@@ -152,22 +194,47 @@ class RuleSettings(Settings):
                 raise ValueError(f'{option!r} has no effect without on_error = "fix"')
 
     def _check_field(self) -> None:
+        several = {"unique": "key", "reference": "fields"}.get(self.check)
         if self.check == "expression":
-            if self.name is None:
-                raise ValueError("a rule with an expression needs a name")
-            if self.field is not None and self.on_error != "fix":
-                raise ValueError(
-                    "'field' of an expression names the field that is fixed: set on_error = \"fix\""
-                )
-        elif self.check == "unique":
-            if (self.field is None) == (not self.key):
-                raise ValueError("unique needs either field or key")
+            self._check_expression()
+        elif self.check == "model":
+            if self.field is not None:
+                raise ValueError("a model checks the whole record: leave out 'field'")
+        elif several is not None:
+            if (self.field is None) == (not getattr(self, several)):
+                raise ValueError(f"{self.check} needs either field or {several}")
         elif self.field is None:
             raise ValueError(f"check = {self.check!r} needs 'field'")
-        if self.name is None and (self.field is None or not _is_plain(self.rule_name)):
+        if self.name is None and not _is_plain(self.rule_name):
             raise ValueError("this rule needs a name: a to z, digits and underscores")
 
+    def _check_expression(self) -> None:
+        if self.name is None:
+            raise ValueError("a rule with an expression needs a name")
+        if self.field is not None and self.on_error != "fix":
+            raise ValueError("'field' of an expression names the field that is fixed: set on_error = \"fix\"")
+
+    def _check_range(self) -> None:
+        if self.ge is None and self.le is None:
+            raise ValueError("a range needs ge, le or both")
+        if any(bound is not None and not abs(bound) < float("inf") for bound in (self.ge, self.le)):
+            raise ValueError("a bound is a finite number; leave out a bound that does not matter")
+        if self.ge is not None and self.le is not None and self.ge > self.le:
+            raise ValueError(f"ge = {self.ge} and le = {self.le} allow no value")
+
+    def _check_table(self) -> None:
+        if self.columns and len(self.columns) != len(self.fields or [self.field]):
+            raise ValueError("'columns' names one column for each field")
+        if self.table is not None and "delimiter" in self.model_fields_set:
+            raise ValueError("'delimiter' is for CSV, not for a table of SQLite")
+
     def _check_fix(self) -> None:
+        if self.check == "model":
+            if self.fill is not None or self.fill_last:
+                raise ValueError("the fix of a model takes its values: leave out fill and fill_last")
+            if self.strict:
+                raise ValueError("'strict' has no effect with a fix, which converts what strict refuses")
+            return
         if self.fill is not None and self.fill_last:
             raise ValueError("a rule fills with either fill or fill_last")
         if self.check == "unique":
@@ -180,7 +247,8 @@ class RuleSettings(Settings):
     @property
     def rule_name(self) -> str:
         """The stable name of the rule."""
-        return self.name or f"{self.field}_{self.check}".lower()
+        named_after = self.field or (self.model or "").rpartition(":")[2]
+        return self.name or f"{named_after}_{self.check}".lower()
 
 
 def _is_plain(name: str) -> bool:

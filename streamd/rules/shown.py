@@ -1,8 +1,10 @@
 """Values in the details of rejects and in the field `quality`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 _MAX_CHARS = 64
+_MAX_LISTED = 5
 
 
 def shown(value: Any) -> str:
@@ -17,3 +19,15 @@ def shown(value: Any) -> str:
         text = type(value).__name__
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
+
+
+def shown_name(name: str) -> str:
+    """The name of a field, shortened if necessary."""
+    text = name[: _MAX_CHARS + 1].encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """The texts in a row, with the number of those that are left out."""
+    more = len(texts) - _MAX_LISTED
+    return "; ".join([*texts[:_MAX_LISTED], f"and {more} more"] if more > 0 else texts)

@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from operator import itemgetter
 from typing import Annotated, Any, ClassVar
 
@@ -8,14 +9,17 @@ from pydantic import AfterValidator, Field
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import SOURCE, Record
 from streamd.core.contracts import Processed, Step, StepContext
-from streamd.core.errors import ConfigError
+from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.field_names import NewFieldName
 from streamd.core.now import Now
 from streamd.core.quality import RuleCount
 from streamd.core.settings import Settings
+from streamd.lookup_tables.table_file import TableFile
 from streamd.rules.compiled import compile_rules
 from streamd.rules.judge import Judge, source_of
 from streamd.rules.memory import decode, encode
+from streamd.rules.model import OfModel
+from streamd.rules.reference import Reference
 from streamd.rules.rule import Rule
 from streamd.rules.settings import RuleSettings, rule_problem
 
@@ -46,6 +50,7 @@ class Validate(Step["Validate.Config"]):
         "failed": "records that failed a rule, by rule; also those that were fixed",
         "fixed": "records whose value a rule has fixed, by rule",
         "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
+        **TableFile.counters,
     }
 
     class Config(Settings):
@@ -60,7 +65,10 @@ class Validate(Step["Validate.Config"]):
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
-        rules = [Rule(settings, context.fields, index) for index, settings in enumerate(config.rules)]
+        rules = [
+            Rule(settings, context.fields, index, context.base_dir, context.counters)
+            for index, settings in enumerate(config.rules)
+        ]
         for index, rule in enumerate(rules):
             if rule.settings.field == config.field and rule.on_error in ("flag", "fix"):
                 raise ConfigError(
@@ -76,7 +84,30 @@ class Validate(Step["Validate.Config"]):
         self._clock = ArrivalClock()
         self._counts: dict[str, list[RuleCount]] = {}
         self._taken = -1
+        self._tables = {rule.name: rule.check.table for rule in rules if isinstance(rule.check, Reference)}
+        self._models = [rule.check for rule in rules if isinstance(rule.check, OfModel)]
         self._memories = {rule.name: rule.memory for rule in rules if rule.memory is not None}
+
+    def rehearse(self) -> None:
+        """Read the tables of rules; `open` uses them. Raises `EnvironmentFault`."""
+        for name, table in self._tables.items():
+            try:
+                table.open()
+            except EnvironmentFault as fault:
+                place = f"pipelines.{self.context.pipeline}: {self.context.name}: {name}"
+                raise EnvironmentFault(f"{place}: {fault}") from None
+
+    def open(self) -> None:
+        """Read the tables that were not rehearsed. Raises `EnvironmentFault`."""
+        self.rehearse()
+
+    async def close(self) -> None:
+        for table in self._tables.values():
+            table.close()
+
+    def is_current(self) -> bool:
+        """Whether the files of the models are unchanged."""
+        return all(model.is_current() for model in self._models)
 
     def process(self, records: list[Record], now: Now) -> Processed:
         judge = self._judge
@@ -85,10 +116,22 @@ class Validate(Step["Validate.Config"]):
             at_s = self._clock.read(now)
             for memory in self._memories.values():
                 memory.begin(at_s)
-        passed = self._loop(records, judge)
+        passed = self._with_tables(records, now) if self._tables else self._loop(records, judge)
         if records:
             self._count(records)
         return Processed(passed, rejects=judge.rejects)
+
+    def _with_tables(self, records: list[Record], now: Now) -> list[Record]:
+        tables = self._tables.values()
+        if any(table.rows is None for table in tables):
+            self.open()
+        with ExitStack() as held:  # the tables stay the same for the whole batch
+            for table in tables:
+                held.enter_context(table.lock)
+            passed = self._loop(records, self._judge)
+        for table in tables:
+            table.look(now.mono_s)
+        return passed
 
     def snapshot(self) -> bytes | None:
         return encode(self._clock.wall_s, self._memories) if any(self._memories.values()) else None
@@ -108,7 +151,9 @@ class Validate(Step["Validate.Config"]):
 
     def fields_after(self) -> frozenset[str] | None:
         known = self.context.fields
-        return known if known is None or not self._notes else known | {self.config.field}
+        if known is None or not self._notes:
+            return known
+        return known.union({self.config.field}, *(model.added for model in self._models))
 
     def _count(self, records: list[Record]) -> None:
         """Count what the rules have looked at, by source. A batch that a step made may have several."""

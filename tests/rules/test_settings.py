@@ -51,6 +51,46 @@ from streamd.rules.settings import RuleSettings, rule_problem
         ({"check": "not_null", "field": "t", "unfixable": "flag"}, "'unfixable' has no effect"),
         ({"check": "type", "field": "t", "type": "int", "unit": "ms"}, "'unit' is for type"),
         ({"check": "not_null", "field": "größe"}, "this rule needs a name"),
+        ({"check": "reference", "field": "t"}, "check = 'reference' needs 'path'"),
+        ({"check": "reference", "path": "a.csv"}, "reference needs either field or fields"),
+        ({"check": "reference", "path": "a.csv", "fields": ["a", "b"]}, "this rule needs a name"),
+        (
+            {"check": "reference", "path": "a.csv", "field": "a", "fields": ["b"]},
+            "reference needs either field or fields",
+        ),
+        (
+            {"check": "reference", "path": "a.csv", "field": "a", "columns": ["b", "c"]},
+            "'columns' names one column for each field",
+        ),
+        (
+            {"check": "reference", "path": "a.db", "table": "t", "field": "a", "delimiter": ";"},
+            "'delimiter' is for CSV",
+        ),
+        ({"check": "reference", "path": "a.csv", "field": "a", "delimiter": '"'}, "delimiter cannot be"),
+        (
+            {"check": "reference", "path": "a.csv", "field": "a", "on_error": "fix"},
+            "the fix of 'reference' needs fill or fill_last",
+        ),
+        (
+            {
+                "check": "reference",
+                "name": "r",
+                "path": "a.csv",
+                "fields": ["a", "b"],
+                "on_error": "fix",
+                "fill": 1,
+            },
+            "a fix needs 'field'",
+        ),
+        ({"check": "range", "field": "t", "ge": 1, "path": "a.csv"}, "'path' is for check = 'reference'"),
+        ({"check": "model"}, "check = 'model' needs 'model'"),
+        ({"check": "model", "model": "models"}, "should match pattern"),
+        ({"check": "model", "model": "m.py:R", "field": "t"}, "a model checks the whole record"),
+        ({"check": "model", "model": "m.py:Größe"}, "this rule needs a name"),
+        ({"check": "model", "model": "m.py:R", "on_error": "fix", "fill": 1}, "takes its values"),
+        ({"check": "model", "model": "m.py:R", "on_error": "fix", "fill_last": ["a"]}, "takes its values"),
+        ({"check": "model", "model": "m.py:R", "on_error": "fix", "strict": True}, "'strict' has no effect"),
+        ({"check": "not_null", "field": "t", "strict": True}, "'strict' is for check = 'model'"),
         ({"check": "not_null", "field": "@peer"}, "is metadata"),
         ({"check": "not_null", "field": "t", "name": "Bad Name"}, "should match pattern"),
         ({"check": "notnull", "field": "t"}, "Input should be"),
@@ -65,6 +105,7 @@ def test_an_option_that_does_not_fit_is_refused(options: dict[str, Any], message
 def test_a_rule_is_named_after_its_field_and_check() -> None:
     rule = RuleSettings(field="Temp_C", check="not_null")
     assert rule.rule_name == "temp_c_not_null"
+    assert RuleSettings(check="model", model="m.py:Reading").rule_name == "reading_model"
     assert RuleSettings(name="there", field="Temp_C", check="not_null").rule_name == "there"
 
 

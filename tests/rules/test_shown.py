@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from streamd.rules.shown import shown
+from streamd.rules.shown import listed, shown, shown_name
 
 
 class Bad:
@@ -27,3 +27,13 @@ def test_a_value_is_shown_shortly_and_nothing_raises(value: Any, text: str) -> N
 
 def test_an_integer_that_python_does_not_print_is_named() -> None:
     assert shown(10**5000) == "int"
+
+
+def test_names_and_lists_are_shortened() -> None:
+    assert shown_name("gps.lat") == "gps.lat"
+    assert shown_name("é" * 64) == "é" * 64
+    assert shown_name("x" * 65) == "x" * 63 + "…"
+    assert shown_name("\ud800") == r"\ud800"
+    assert listed(["a", "b"]) == "a; b"
+    assert listed(list("abcde")) == "a; b; c; d; e"
+    assert listed(list("abcdefg")) == "a; b; c; d; e; and 2 more"

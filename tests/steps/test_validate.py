@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from streamd.core.contracts import Processed, Step
-from streamd.core.errors import BadData, ConfigError
+from streamd.core.errors import BadData, ConfigError, EnvironmentFault
 from streamd.core.now import Now
 
 NewStep = Callable[..., Step[Any]]
@@ -24,6 +24,15 @@ LAST = {
     "fill_last": ["t"],
     "unfixable": "flag",
 }
+KNOWN = {
+    "name": "known",
+    "field": "t",
+    "check": "reference",
+    "path": str(Path(__file__).with_name("sites.csv")),
+    "columns": ["id"],
+    "on_error": "flag",
+}
+MODEL = {"name": "reading", "check": "model", "model": f"{Path(__file__).with_name('models.py')}:Reading"}
 OPTIONS: list[dict[str, Any]] = [
     {"rules": [THERE, LOW]},
     {
@@ -34,6 +43,8 @@ OPTIONS: list[dict[str, Any]] = [
     },
     {"rules": [LAST, {"name": "e", "check": "expression", "expression": "n < 4", "on_error": "flag"}]},
     {"rules": [{"field": "t", "check": "type", "type": "str", "on_error": "fix"}]},
+    {"rules": [{**KNOWN, "on_error": "fix", "fill": "a"}, {**KNOWN, "name": "sure", "on_error": "reject"}]},
+    {"rules": [{**MODEL, "on_error": "fix"}, {**MODEL, "name": "strict", "strict": True}]},
 ]
 REFUSALS: dict[str, Any] = {}
 
@@ -143,6 +154,74 @@ def test_forgotten_keys_are_counted(new_step: NewStep, now: Now) -> None:
     step = new_step("validate", rules=[{**UNIQUE, "max_keys": 2}])
     step.process([{"t": name} for name in "abcde"], now)
     assert step.context.counters.numbers() == {"forgotten": 3}
+
+
+def test_a_table_is_read_at_the_start_and_again_after_a_change(
+    new_step: Callable[..., Any], tmp_path: Path
+) -> None:
+    sites = tmp_path / "sites.csv"
+    rule = {**KNOWN, "path": "sites.csv", "on_error": "reject", "check_every": "2s"}
+    with pytest.raises(EnvironmentFault, match=r"pipelines.readings: validate\[0\]: known: .*No such file"):
+        new_step("validate", rules=[rule]).rehearse()
+    sites.write_text("id\na\n")
+    step = new_step("validate", rules=[THERE, rule])
+    step.open()
+    records = [{"n": 1, "t": "a"}, {"n": 1, "t": "bc"}, {"n": 1}]
+    passed = []
+    for s in (1.0, 2.5, 3.0, 3.5):
+        passed.append([record.get("t") for record in step.process(records, Now(1e9, s)).records])
+        if s == 1.0:
+            sites.write_text("id\nbc\n")
+        if (checking := step._tables["known"]._checking) is not None:
+            checking.join()
+    assert passed == [["a", None]] * 3 + [["bc", None]]
+    assert step.context.counters.numbers()["reads"] == 2
+
+
+async def test_a_closed_step_opens_its_tables_again(new_step: NewStep, now: Now) -> None:
+    step = new_step("validate", rules=[KNOWN])
+    step.open()
+    await step.close()
+    assert step.process([{"t": "a"}], now).records == [{"t": "a"}]
+    assert step.context.counters.numbers()["reads"] == 2
+
+
+def test_the_code_of_a_model_may_fail_and_is_logged_by_its_kind(new_step: NewStep, now: Now) -> None:
+    step = new_step("validate", rules=[THERE, {**MODEL, "on_error": "reject"}])
+    done = step.process([{"n": 1, "t": "b"}, {"n": 1, "t": "a"}, {"n": 9}, {}], now)
+    assert done.records == [{"n": 1, "t": "b"}]
+    failed, low, missing = done.rejects
+    place = f"{Path(__file__).with_name('models.py')}:16"
+    assert failed.detail == f"reading: ZeroDivisionError: a ({place})"
+    assert (failed.reason, failed.kind) == ("rule:model", f"ZeroDivisionError ({place})")
+    assert isinstance(failed.error, ZeroDivisionError)
+    assert low.detail == "reading: n: Input should be less than or equal to 5, got 9"
+    assert (low.kind, low.error) == ("", None)
+    assert missing.reason == "rule:not_null"
+
+
+def test_a_model_fixes_and_says_which_fields(new_step: NewStep, now: Now) -> None:
+    known = frozenset({"t"})
+    step = new_step("validate", known, rules=[{**MODEL, "on_error": "fix", "unfixable": "flag"}])
+    done = step.process([of("lab", n="3", t="b"), of("lab", t="b"), of("lab", n=3), of("lab", n="x")], now)
+    assert [record.get("quality") for record in done.records] == [
+        {"reading": "n converted from '3'"},
+        {"reading": "n filled"},
+        None,
+        {"reading": "failed: n: Input should be a valid number, unable to parse string as a number, got 'x'"},
+    ]
+    assert [record["n"] for record in done.records] == [3.0, 0, 3, "x"]
+    assert counts(step) == {"lab reading": (4, 3, 2)}
+    assert step.fields_after() == known | {"n", "quality"}
+
+
+def test_a_step_is_not_current_after_its_model_has_changed(new_step: NewStep, tmp_path: Path) -> None:
+    file = tmp_path / "models.py"
+    file.write_text("from pydantic import BaseModel\nclass Reading(BaseModel): pass\n")
+    step = new_step("validate", rules=[THERE, {**MODEL, "model": "models.py:Reading"}])
+    assert step.is_current()
+    file.write_text(file.read_text() + "\n")
+    assert not step.is_current()
 
 
 @pytest.mark.parametrize(
