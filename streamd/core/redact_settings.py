@@ -67,8 +67,8 @@ class RedactRule(Settings):
         0,
         ge=0,
         le=16,
-        description="mask: number of last characters that are kept behind the mask, if the text is at least"
-        " twice as long",
+        description="mask: number of last characters, without spaces, that are kept behind the mask, if the"
+        " text is at least twice as long",
     )
     hash_length: int = Field(
         32, ge=32, le=64, description="hash: number of hexadecimal digits; 8 of them are a check"

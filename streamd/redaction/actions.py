@@ -17,7 +17,7 @@ _MAX_EXACT = 2**53
 
 
 def mask(text: str, keep_last: int) -> Redact:
-    """Replaces a text by the mask and its last characters. A text that it has made stays as it is."""
+    """Replaces a text by the mask and its last characters but spaces. A text that it has made stays."""
     if keep_last == 0:
         return lambda _: text
     made = not any(c.isalnum() for c in text)  # of digits before a mask of digits nobody could say it
@@ -25,7 +25,8 @@ def mask(text: str, keep_last: int) -> Redact:
     def redact(value: str) -> str:
         if made and len(value) == len(text) + keep_last and value.startswith(text):
             return value
-        return text + value[-keep_last:] if len(value) >= 2 * keep_last else text
+        plain = "".join(value.split())
+        return text + plain[-keep_last:] if len(plain) >= 2 * keep_last else text
 
     return redact
 

@@ -12,22 +12,20 @@ import re
 from streamd.redaction.span import Span
 from streamd.redaction.truncation import address4, address6
 
-_FOUR = re.compile(r"(?<![0-9A-Za-z])(?<!\d\.)\d{1,3}(?:\.\d{1,3}){3}(?![0-9A-Za-z])(?!\.\d)", re.ASCII)
-_PRODUCT = re.compile(r"(?<![0-9A-Za-z])v?[A-Za-z][\w.+-]{0,40}/$", re.ASCII)
-_BROWSER = re.compile(
-    r"(?:chrome|chromium|crios|edg[a-z]*|opr|version|yabrowser|vivaldi|brave|browser|safari|firefox|mozilla|webkit"
-    r"|curl|wget|agent|client|sdk|lib[a-z]*|okhttp|python|java|go)/$",
-    re.IGNORECASE,
-)
-_VERSION_BEFORE = re.compile(
-    r"(?:version|ver|vers|release|firmware|build|revision|rev|fw)(?:[\"']?\s{0,2}[:=]?\s{0,2}[\"']?|\.\s?)$",
-    re.IGNORECASE,
-)
+_FOUR = re.compile(r"\d(?<![0-9A-Za-z]\d)(?<!\d\.\d)\d{0,2}(?:\.\d{1,3}){3}(?![0-9A-Za-z])(?!\.\d)", re.ASCII)
+_PRODUCTS = (
+    "chrome", "chromium", "crios", "edg", "opr", "version", "yabrowser", "vivaldi", "brave", "browser",
+    "safari", "firefox", "mozilla", "webkit", "curl", "wget", "okhttp", "python", "java",
+)  # fmt: skip
+"""What programs that name their version behind a slash are called, or end with (`SamsungBrowser`)."""
+_VERSION_WORDS = frozenset({"version", "ver", "vers", "firmware", "build", "revision", "rev", "fw"})
+_SHORT_WORDS = frozenset({"ver", "vers", "rev", "v"})
+"""Those that a full stop may follow: `ver. 1.2.3.4`. Behind other words it ends a sentence."""
+_LONGEST_WORD = 40
 _VERSION_BEHIND = re.compile(
     r"[-+~](?:alpha|beta|rc|snapshot|dev|pre|build|\d+(?:ubuntu|deb|\.el|\.fc|~))", re.IGNORECASE
 )
-_LOOK_BACK = 48
-_SIX = re.compile(r"[0-9a-f.]*+:[0-9a-f.]*+:[0-9a-f:.]*+", re.IGNORECASE | re.ASCII)
+_SIX = re.compile(r"(?<![0-9a-f.])[0-9a-f.]*+:[0-9a-f.]*+:[0-9a-f:.]*+", re.IGNORECASE | re.ASCII)
 _ZONE = re.compile(r"%(?:25)?[A-Za-z0-9][\w.-]{0,15}", re.ASCII)
 _MIN_SIX, _MAX_SIX = 3, 45
 _GROUPS = 8
@@ -38,7 +36,7 @@ _LONG_FIRST = re.compile(r"(?:[0-9a-f]{3,4}:|64:ff9b:|::ffff:)", re.IGNORECASE)
 def find_addresses(text: str) -> list[Span]:
     """The addresses in a text; linear in its length."""
     found = _find_four(text) if text.count(".") > 2 else []  # noqa: PLR2004 - between four numbers
-    if text.count(":") > 1:
+    if "::" in text or text.count(":") >= _GROUPS - 1:
         found += _find_six(text)
     return found
 
@@ -52,14 +50,29 @@ def _find_four(text: str) -> list[Span]:
 
 
 def _is_version(text: str, start: int, end: int) -> bool:
-    if _VERSION_BEHIND.match(text, end):
+    """Whether the four numbers are the version of a product, by the words before and behind them."""
+    if text[end : end + 1] in ("-", "+", "~") and _VERSION_BEHIND.match(text, end):
         return True
-    before = text[max(0, start - _LOOK_BACK) : start]
+    before = text[max(0, start - _LONGEST_WORD) : start]
     if before.endswith("/"):
-        return _BROWSER.search(before) is not None or (
-            text[start:end].endswith(".0.0.0") and _PRODUCT.search(before) is not None
+        word = _last_word(before[:-1])
+        return (
+            word.endswith(_PRODUCTS)
+            or (word.startswith("edg") and len(word) < len("edgios/"))
+            or (text[start:end].endswith(".0.0.0") and word[-1:].isalpha())
         )
-    return _VERSION_BEFORE.search(before) is not None
+    plain = before.rstrip(" \t\"':=")
+    if plain.endswith("."):
+        return _last_word(plain[:-1]) in _SHORT_WORDS
+    return _last_word(plain) in _VERSION_WORDS
+
+
+def _last_word(text: str) -> str:
+    """The letters at the end, in small ones."""
+    start = len(text)
+    while start and text[start - 1].isalpha():
+        start -= 1
+    return text[start:].lower()
 
 
 def _find_six(text: str) -> list[Span]:

@@ -1,7 +1,7 @@
 """Numbers of payment cards in texts.
 
 12 to 19 digits that begin with a number of a card network and end with the check digit of Luhn, in one piece
-or in groups as cards are printed (4-4-4-4, 4-6-5, …), with one space, dash or dot between two groups. One
+or in groups as cards are printed (4-4-4-4, 4-6-5, …), with a space, dash or dot between two groups. One
 number in ten that begins so has the right check digit by chance.
 """
 
@@ -9,10 +9,13 @@ import re
 
 from streamd.redaction.span import Span
 
-_SEPARATOR = "[ \\-.\u00a0\u2007\u2009\u202f\u2010-\u2015]"
+_SEPARATOR = "(?:[ \u00a0\u2007\u2009\u202f]{1,2}|[-.\u2010-\u2015])"
 _RUN = re.compile(rf"\d++(?:{_SEPARATOR}\d++)*+")
+_WORD_BEFORE = re.compile(r"(?:(?=[a-f]{0,2}[g-z])[a-z]{3}|%B)$", re.IGNORECASE)
+"""The end of a word (not of hexadecimal digits), or the start of the data of a magnetic stripe."""
 _GROUP = re.compile(r"\d+")
 _MIN, _MAX = 12, 19
+_PREFIX = 4
 _PRINTED = frozenset(
     [
         (4, 4, 4, 4), (4, 4, 4), (4, 4, 5), (4, 6, 5), (4, 6, 4), (4, 5, 6), (6, 13), (8, 8), (6, 10),
@@ -56,12 +59,18 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 def is_card(digits: str) -> bool:
     """Whether these digits can be the number of a card."""
-    length = len(digits)
-    return any(
-        low <= int(digits[:first]) <= high and length in lengths
-        for first, ranges in _NETWORKS.items()
-        for low, high, lengths in ranges
-    ) and _has_check_digit(digits)
+    return len(digits) in _lengths(digits) and _has_check_digit(digits)
+
+
+def _lengths(digits: str) -> frozenset[int]:
+    """The lengths of the cards that begin with these digits, which are four or more."""
+    found: frozenset[int] = frozenset()
+    for first, ranges in _NETWORKS.items():
+        number = int(digits[:first])
+        for low, high, lengths in ranges:
+            if low <= number <= high:
+                found |= lengths
+    return found
 
 
 def _has_check_digit(digits: str) -> bool:
@@ -90,25 +99,38 @@ def find_cards(text: str) -> list[Span]:
 
 def _behind_card(text: str, groups: list[tuple[int, int]], at: int) -> int | None:
     """The index of the group behind a card that begins with group `at`; None if none begins there."""
-    if not _is_border(text, groups[at][0] - 1, -1):
+    start = groups[at][0]
+    if not (_is_border(text, start - 1, -1) or _WORD_BEFORE.search(text, max(0, start - 3), start)):
         return None
+    if at and _is_single(groups[at]) and _is_single(groups[at - 1]):
+        return None  # not the first of single digits
     sizes: list[int] = []
     total = 0
+    digits = ""
+    lengths: frozenset[int] = _ALL
     for index in range(at, min(len(groups), at + _MAX)):
         start, end = groups[index]
         sizes.append(end - start)
         total += end - start
         if total > _MAX:
-            return None
-        if total < _MIN or not _is_border(text, end, 1):
-            continue
-        single = len(sizes) == 1
-        if not single and tuple(sizes) not in _PRINTED and max(sizes) > 1:
-            continue
-        digits = "".join(text[a:b] for a, b in groups[at : index + 1])
-        if is_card(digits):
+            break
+        digits += text[start:end]
+        if lengths is _ALL and total >= _PREFIX:
+            lengths = _lengths(digits)
+            if not lengths:
+                break
+        if (
+            total in lengths
+            and (len(sizes) == 1 or tuple(sizes) in _PRINTED or total == len(sizes))
+            and _is_border(text, end, 1)
+            and _has_check_digit(digits)
+        ):
             return index + 1
     return None
+
+
+def _is_single(group: tuple[int, int]) -> bool:
+    return group[1] - group[0] == 1
 
 
 def _is_border(text: str, at: int, step: int) -> bool:

@@ -30,15 +30,15 @@ _NO_TOP = frozenset(_FILES_AND_UNITS.split())
 
 def find_emails(text: str) -> list[Span]:
     """The addresses in a text; linear in its length."""
-    if "@" not in text and _AT.search(text) is None:
+    if not any(at in text for at in ("@", "%40", "&#", "\uff20")):
         return []
     found: list[Span] = []
-    behind = 0
+    behind = free = 0
     for at in _AT.finditer(text):
         end = _end_of_domain(text, at.end())
-        if end is not None and (start := _start_of_local(text, behind, at.start())) < at.start():
+        if end is not None and (start := _start_of_local(text, behind, free, at.start())) < at.start():
             found.append(Span(start, end))
-            behind = end
+            behind = free = end
         else:
             behind = at.end()
     return found
@@ -62,10 +62,13 @@ def _end_of_domain(text: str, start: int) -> int | None:
     return None
 
 
-def _start_of_local(text: str, first: int, at: int) -> int:
-    """Where the local part that ends at `at` begins; `at` if there is none."""
+def _start_of_local(text: str, first: int, free: int, at: int) -> int:
+    """Where the local part that ends at `at` begins; `at` if there is none.
+
+    It begins behind `first`; one in quotes, which may have an @, behind `free`.
+    """
     if at > first and text[at - 1] == '"':
-        opening = text.rfind('"', max(first, at - _MAX_QUOTED), at - 1)
+        opening = text.rfind('"', max(free, at - _MAX_QUOTED), at - 1)
         if opening >= 0 and any(map(str.isalnum, text[opening:at])):
             return opening
         return at

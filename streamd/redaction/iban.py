@@ -1,7 +1,7 @@
 """International bank account numbers (IBAN) in texts.
 
 A country of the registry, the length of that country, and the check digits of ISO 7064 (mod 97). Characters
-may be in groups, with one space, dash or dot between two groups, and in small letters. One text in 97 that
+may be in groups, with a space, dash or dot between two groups, and in small letters. One text in 97 that
 has this form has the right check digits by chance.
 """
 
@@ -18,7 +18,7 @@ _REGISTRY = """
 """
 LENGTHS: dict[str, int] = {entry[:2]: int(entry[2:]) for entry in _REGISTRY.split()}
 """Number of characters by country: the registry of SWIFT."""
-_START = re.compile(r"(?:(?<![0-9A-Za-z])|(?<=IBAN)|(?<=iban))[A-Za-z]{2}\d{2}", re.ASCII)
+_START = re.compile(r"[A-Za-z]{2}\d{2}", re.ASCII)
 _SEPARATORS = frozenset(" -.\u00a0\u2007\u2009\u202f\u2010\u2011\u2012\u2013")
 
 
@@ -28,11 +28,12 @@ def find_ibans(text: str) -> list[Span]:
     behind = 0
     for start in _START.finditer(text):
         length = LENGTHS.get(start[0][:2].upper())
-        if length is None or start.start() < behind:
+        begin = start.start()
+        if length is None or begin < behind or not _begins(text, begin):
             continue
-        end, characters = _take(text, start.start(), length)
+        end, characters = _take(text, begin, length)
         if len(characters) == length and _is_border(text, end) and has_check_digits(characters):
-            found.append(Span(start.start(), end))
+            found.append(Span(begin, end))
             behind = end
     return found
 
@@ -50,10 +51,21 @@ def _take(text: str, start: int, length: int) -> tuple[int, str]:
         character = text[at]
         if character.isascii() and character.isalnum():
             taken.append(character)
-        elif character not in _SEPARATORS or text[at - 1] in _SEPARATORS:
+        elif character not in _SEPARATORS or not _is_single(text, at):
             break
         at += 1
     return at, "".join(taken)
+
+
+def _begins(text: str, at: int) -> bool:
+    """Whether an account number may begin at `at`: behind no letter or digit, or the word IBAN."""
+    return at == 0 or _is_border(text, at - 1) or text[max(0, at - 4) : at].upper() == "IBAN"
+
+
+def _is_single(text: str, at: int) -> bool:
+    """Whether a separator has none before it; two spaces are one separator."""
+    before = text[at - 1]
+    return before not in _SEPARATORS or (before.isspace() and text[at].isspace() and text[at - 2].isalnum())
 
 
 def _is_border(text: str, at: int) -> bool:

@@ -2,31 +2,37 @@
 
 Found are
 - international numbers: `+49 171 2345678`, `+1 (212) 555-0123`, `0049171…` with an assigned country code,
-- national numbers with a 0 and groups: `0171 2345678`, `030/123456`, `01 23 45 67 89`, 9 to 12 digits,
-- North American ones with groups: `(212) 555-0123`, `212-555-0123`, `212.555.0123`,
+- national numbers of 9 to 12 digits that begin with 0, in groups: `0171 2345678`, `030/123456`,
+- North American ones in groups: `(212) 555-0123`, `212-555-0123`, `212.555.0123`,
 - 6 to 15 digits behind a word such as `phone`, `tel` or `mobile`.
 
-Digits without a plus sign, separators or such a word are no telephone number, because order numbers, counters
-and times look the same. Groups with a leading 0 may be another number: that is the limit of this detector.
+Digits without a plus sign, separators or such a word are no telephone number, because order numbers,
+counters and times look the same; nor are North American groups with spaces only, as `200 512 1024` in a log.
+A serial number in groups that begins with 0 is taken for a telephone number.
 """
 
 import re
+from bisect import bisect_left
 
+from streamd.redaction.iban import find_ibans
 from streamd.redaction.span import Span
 
 _S = " \\t\u00a0\u2007\u2009\u202f"
+_MIN, _MAX = 8, 15
 _BETWEEN = rf"\)?(?:[{_S}]?[-./\u2010-\u2015][{_S}]?|[{_S}]{{1,2}})?\(?"
 _NEXT = re.compile(rf"({_BETWEEN})(\d{{1,16}})")
 _START = re.compile(
-    rf"""(?<![0-9A-Za-z+])(?<![0-9A-Za-z][.,:/-])(?:
+    rf"""(?<![0-9A-Za-z+])(?<![0-9][.,:/-])(?<![A-Za-z]-)(?:
         (?P<plus>\(?\+[{_S}]?|00[{_S}]?(?=[1-9]))(?P<country>[1-9]\d{{0,15}})
       | (?P<area>\(?0[1-9]\d{{0,4}})(?=[-{_S}./)\u2010-\u2015])
       | (?P<american>
-          (?:1[-.{_S}])?(?:\([2-9]\d\d\)[{_S}]?|[2-9]\d\d[-.\u2010-\u2015])[2-9]\d\d[-.{_S}]\d{{4}}
+          (?:1[-.{_S}])?(?:\([2-9]\d\d\)[{_S}]?|[2-9]\d\d[-.\u2010-\u2015])\d{{3}}[-.{_S}]\d{{4}}
         )
     )""",
     re.VERBOSE,
 )
+_RUN = re.compile(rf"[+(\d][-+(\d)./{_S}\u2010-\u2015]{{{_MIN - 1},}}+")
+_WORDS = ("tel", "phone", "fon", "mobil", "cell", "fax", "msisdn", "handy", "whatsapp", "sms")
 _WORD = re.compile(
     rf"""(?<![A-Za-z])(?:tele)?(?:tel|phone|fon|mobile?|cell|fax|msisdn|handy|whatsapp|sms)s?
     (?:[{_S}_-]?(?:number|num|nr|no))?
@@ -35,8 +41,7 @@ _WORD = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _EXTENSION = re.compile(rf"[{_S}]?(?:ext\.?|x|\#)[{_S}]?\d{{1,6}}(?!\w)", re.IGNORECASE)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d\d)(?!\d)")
-_MIN, _MAX = 8, 15
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[./-]\d{1,2}[./-](?:\d{4}|\d\d)(?!\d|[./-]\d)")
 _MIN_JOINED = 9
 _ENOUGH = 11
 _MIN_NATIONAL, _MAX_NATIONAL = 9, 12
@@ -61,23 +66,52 @@ _SHORT_FIRST = frozenset([(2, 2, 2, 2, 2), (2, 4, 4), (2, 8)])
 
 
 def find_phones(text: str) -> list[Span]:
-    """The telephone numbers in a text; linear in its length."""
+    """The telephone numbers in a text; linear in its length. Digits of an IBAN are none."""
+    found = _with_form(text) + _with_word(text)
+    if not found or not (accounts := find_ibans(text)):
+        return found
+    starts = [account.start for account in accounts]
+    return [
+        one
+        for one in found
+        if (before := bisect_left(starts, one.end)) == 0 or accounts[before - 1].end <= one.start
+    ]
+
+
+def _with_form(text: str) -> list[Span]:
+    """The numbers that are known by their form."""
     found: list[Span] = []
-    behind = 0
-    at = 0
-    while start := _START.search(text, at):
+    for run in _RUN.finditer(text):
+        if sum(map(str.isdecimal, run[0])) >= _MIN:
+            found += _in_run(text, *run.span())
+    return found
+
+
+def _in_run(text: str, at: int, behind: int) -> list[Span]:
+    found: list[Span] = []
+    while start := _START.search(text, at, behind):
         at = start.end()
-        if start.start() < behind:
-            continue
         if start["american"]:
-            end = start.end() if _ends(text, start.end()) else None
+            end = at if _ends(text, at) else None
         elif start["plus"]:
             end = _international(text, start)
         else:
             end = _national(text, start)
         if end is not None:
-            at = behind = _with_extension(text, end)
-            found.append(Span(start.start(), behind))
+            begin = start.start()
+            if text[begin] == "(" and ")" not in text[begin:end]:
+                begin += 1
+            at = _with_extension(text, end)
+            found.append(Span(begin, at))
+    return found
+
+
+def _with_word(text: str) -> list[Span]:
+    """The numbers behind a word like `phone`."""
+    found: list[Span] = []
+    small = text.lower()
+    if not any(word in small for word in _WORDS):
+        return found
     for word in _WORD.finditer(text):
         begin = word.start("number")
         if not _DATE.match(text, begin):

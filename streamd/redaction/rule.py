@@ -16,6 +16,7 @@ _MAX_LEVELS = 100
 """Deeper values are replaced as a whole; JSON has at most 64 levels."""
 _MAX_CLEAN = 4096
 _MAX_CLEAN_CHARS = 128
+_LISTS, _CONTAINERS, _BYTES = (list, tuple), (dict, list, tuple), (bytes, bytearray)
 _FIRST_CARD, _BEHIND_CARDS = 10**11, 10**19
 
 
@@ -40,16 +41,11 @@ class RedactionRule:
         """The record, or a changed copy. Metadata stays."""
         if self.fields is not None:
             return self._named(record, 0)
-        if not RESERVED_KEYS.isdisjoint(record):
-            meta = {key: record[key] for key in RESERVED_KEYS if key in record}
-            plain = {key: value for key, value in record.items() if key not in meta}
-            changed = self._searched_object(plain, 0)
-            return record if changed is plain else {**meta, **changed}
         return self._searched_object(record, 0)
 
     def value(self, value: Any) -> Any:
-        """A value of JSON that is no record: the elements of a list."""
-        return self._searched(value, 0) if self.fields is None else self._inside(value, 0)
+        """A value of JSON that is no record: it has no metadata."""
+        return self._searched(value, 1) if self.fields is None else self._inside(value, 1)
 
     def text(self, text: str) -> str:
         """The text with what the detectors find redacted."""
@@ -82,7 +78,7 @@ class RedactionRule:
                     continue
                 else:
                     new = self._treated(value)
-            elif self._nested and isinstance(value, dict | list | tuple):
+            elif self._nested and isinstance(value, _CONTAINERS):
                 new = self._inside(value, level + 1)
             else:
                 continue
@@ -102,7 +98,7 @@ class RedactionRule:
             return self._too_deep()
         if isinstance(value, dict):
             return self._named(value, level)
-        if isinstance(value, list | tuple):
+        if isinstance(value, _LISTS):
             return _elements(value, [self._inside(one, level + 1) for one in value])
         return value
 
@@ -110,7 +106,7 @@ class RedactionRule:
         """The value of a named field; of a list each element."""
         if value is None:
             return None
-        if isinstance(value, list | tuple):
+        if isinstance(value, _LISTS):
             return _elements(value, [self._element(one) for one in value])
         text = text_of(value)
         new = self._whole(text) if isinstance(value, dict) else self._act(text)
@@ -121,17 +117,17 @@ class RedactionRule:
 
     def _element(self, value: Any) -> Any:
         """An element of a list in a named field. A list in a list is one value."""
-        return self._treated({"": value}) if isinstance(value, list | tuple) else self._treated(value)
+        return self._treated({"": value}) if isinstance(value, _LISTS) else self._treated(value)
 
     def _searched(self, value: Any, level: int) -> Any:
         """A value whose texts are searched."""
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, dict | list | tuple):
+        if isinstance(value, _CONTAINERS):
             return self._searched_inside(value, level)
         if type(value) is int and self._finds_cards and _FIRST_CARD <= value < _BEHIND_CARDS:
             return self._searched_number(value)
-        if isinstance(value, bytes | bytearray):
+        if isinstance(value, _BYTES):
             text = value.decode("utf-8", "surrogateescape")
             new = self.text(text)
             return value if new is text else new.encode("utf-8", "surrogateescape")
@@ -152,9 +148,13 @@ class RedactionRule:
         return _elements(value, [self._searched(one, level + 1) for one in value])
 
     def _searched_object(self, value: dict[Any, Any], level: int) -> dict[Any, Any]:
+        """An object; a record, with its metadata, has the level 0."""
         changes: dict[Any, Any] = {}
         for key, inner in value.items():
-            new = self._searched(inner, level + 1)
+            kind = type(inner)
+            if kind is float or inner is None or (level == 0 and key in RESERVED_KEYS):
+                continue
+            new = self.text(inner) if kind is str else self._searched(inner, level + 1)
             if new is not inner:
                 changes[key] = new
         clean = self._clean

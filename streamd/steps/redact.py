@@ -22,6 +22,9 @@ class Redact(Step["Redact.Config"]):
 
     Metadata is not changed: the address of the sender is in `@peer` unless the source redacts it. A dead
     letter of an earlier step has the whole record.
+
+    A record of 12 fields costs 2 to 3 µs for each rule of fields. All detectors cost 0.5 µs for a short text
+    without digits, 2 to 6 µs for one with digits, and 30 µs for a line of an access log.
     """
 
     counters: ClassVar[Mapping[str, str]] = {

@@ -200,6 +200,7 @@ def test_a_payload_with_named_fields_is_redacted_as_json_or_withheld(payload: by
     ("payload", "redacted"),
     [
         (b'{"a":"ann@example.com"}', b'{"a":"***"}'),
+        (b'{"@peer":"ann@example.com"}', b'{"@peer":"***"}'),
         (b'{"a":"ann\\u0040example.com"}', b'{"a":"***"}'),
         (b'{"a":"ann\\u0040example.com', b'{"a":"***'),
         (b"<13>from ann@example.com \xff", b"<13>from *** \xff"),
