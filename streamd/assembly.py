@@ -1,6 +1,6 @@
 """Connects components to pipelines. Nothing is opened yet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,11 +96,10 @@ def assemble(
             codec = made.codecs[source_name]
             before_reload: AnyCodec | None = None
             running_codec = running_codecs.get(source_name)
-            sinks = [made.sinks[sink] for name in readers for sink in config.pipelines[name].sinks]
-            wanted = any(route.pipeline.wants_dicts for route in routes)
             redaction = parts.redactions[source_name]
             codec.redacted = redaction is not None and redaction.changes_records
-            codec.typed = not (wanted or codec.redacted) and all_accept(codec.schema, sinks)
+            takes = all(takes_structs(route.pipeline, codec.schema, made.sinks) for route in routes)
+            codec.typed = takes and not codec.redacted
             if running_codec is not None and running_codec.holds:
                 settings = config.sources[source_name]
                 if _same(running_codec, codec) and _place(settings) == _place(was.settings[source_name]):
@@ -221,6 +220,13 @@ def _pipeline(
     return Pipeline(name, stages, Fanout(outputs, books, dead_letters), dead_letters, clock, books)
 
 
-def all_accept(schema: Schema | None, sinks: list[AnySink]) -> bool:
-    """Whether every sink accepts structs of the schema, so that records need not become dicts."""
-    return schema is not None and all(sink.accepts_typed(schema) for sink in sinks)
+def takes_structs(pipeline: Pipeline, schema: Schema | None, sinks: Mapping[str, AnySink]) -> bool:
+    """Whether the pipeline takes structs of the schema, so that records need not become dicts.
+
+    `sinks` has all sinks by name. Those behind a step that reads columns get the records of the step.
+    """
+    if schema is None or pipeline.wants_dicts:
+        return False
+    if pipeline.stages:
+        return True
+    return all(sinks[output.sink].accepts_typed(schema) for output in pipeline.fanout.outputs)

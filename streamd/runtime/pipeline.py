@@ -8,6 +8,8 @@ from streamd.core.acks import Acks
 from streamd.core.batch import PEER, RECEIVED_AT, SOURCE, Batch, Record, peer_of, received_at_of
 from streamd.core.books import TICK, Books, RecordBook
 from streamd.core.clock import mono_of
+from streamd.core.column import Column
+from streamd.core.columns import FlatColumns
 from streamd.core.contracts import BadRecord, Processed
 from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.hold import join_holds
@@ -58,8 +60,10 @@ class Pipeline:
 
     @property
     def wants_dicts(self) -> bool:
-        """Whether a step or a condition reads records."""
-        return bool(self.stages) or self.fanout.has_conditions
+        """Whether a step or a condition reads records, and not only columns of them."""
+        if self.stages:
+            return not self.stages[0].reads_columns
+        return self.fanout.has_conditions
 
     @property
     def is_timed(self) -> bool:
@@ -74,8 +78,23 @@ class Pipeline:
     def enter(self, batch: Batch, book: RecordBook, now: Now) -> int:
         """Run the steps before the first waiting one; returns its index, for `carry`."""
         if self.stages and batch.records:
+            if batch.fields is not None:
+                self._process_columns(batch, book, now)
+                return self._run(1, batch, book, now)
             batch.lift()
         return self._run(0, batch, book, now)
+
+    def _process_columns(self, batch: Batch, book: RecordBook, now: Now) -> None:
+        """Run the first step on a flat batch, which becomes one of the step's records."""
+        stage = self.stages[0]
+        parts = [(0, len(batch), None)] if batch.acks is None else list(batch.acks)
+        outcomes = [
+            stage.process_columns(FlatColumns(batch.part(start, stop, None, 0)), ack, now)
+            for start, stop, ack in parts
+        ]
+        batch.fields, batch.lifted = None, True
+        batch.peers, batch.received_at = Column(""), Column(batch.first_received_at)
+        self._book(stage, outcomes, batch, book)
 
     async def carry(self, batch: Batch, book: RecordBook, index: int, turn: Turn) -> None:
         """Run the steps from `index` on, including waiting ones, and put the batch into the sinks' buffers.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from streamd.core.ack import Ack
 from streamd.core.batch import Record
 from streamd.core.clock import read_clock
+from streamd.core.columns import Columns
 from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
@@ -78,8 +79,26 @@ class Stage:
             with HoldScope(self.holding, ack):
                 return self.step.process(records, now)
         except BaseException as error:  # noqa: BLE001 - a failure of the user's code rejects its records
-            kind, detail = failure_of(error, self.step.context.base_dir)
-            return Processed([], rejects=[BadRecord(r, "exception", detail, error, kind) for r in records])
+            return self._failed(records, error)
+
+    def _failed(self, records: list[Record], error: BaseException) -> Processed:
+        kind, detail = failure_of(error, self.step.context.base_dir)
+        return Processed([], rejects=[BadRecord(r, "exception", detail, error, kind) for r in records])
+
+    @property
+    def reads_columns(self) -> bool:
+        """Whether the step takes the columns of flat batches."""
+        return self.step.reads_columns and self.offloaded is None
+
+    def process_columns(self, columns: Columns, ack: Ack | None, now: Now) -> Processed:
+        """As `process`, for the columns of a flat batch."""
+        try:
+            if ack is None or not self.may_hold:
+                return self.step.process_columns(columns, now)
+            with HoldScope(self.holding, ack):
+                return self.step.process_columns(columns, now)
+        except BaseException as error:  # noqa: BLE001 - as in `process`
+            return self._failed(columns.records(), error)
 
     async def process_waiting(
         self, records: list[Record], ack: Ack | None, now: Now, begin: Callable[[], None]

@@ -1,12 +1,11 @@
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import repeat
-from operator import itemgetter
 from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from streamd.core.batch import METADATA_KEYS, PEER, RECEIVED_AT, Record
+from streamd.core.batch import PEER, RECEIVED_AT, SOURCE, Record
+from streamd.core.columns import Columns, RecordColumns
 from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import ConfigError
 from streamd.core.field_names import refuse_unknown
@@ -59,6 +58,7 @@ class Window(Step["Window.Config"]):
         super().__init__(config, context)
         self._key = RecordKey(config.key, context.fields, exact=True) if config.key else None
         self._key_columns = _plain_names(config.key)
+        self.reads_columns = not config.key or bool(self._key_columns)
         aggregates = {}
         for name, text in config.aggregate.items():
             try:
@@ -105,49 +105,44 @@ class Window(Step["Window.Config"]):
         self._begin()
 
     def process(self, records: list[Record], now: Now) -> Processed:
-        if not records:
+        return self.process_columns(RecordColumns(records), now)
+
+    def process_columns(self, columns: Columns, now: Now) -> Processed:
+        count = len(columns)
+        if not count:
             return Processed([])
-
-        def column(name: str) -> list[Any]:
-            try:
-                return list(map(itemgetter(name), records))
-            except KeyError:
-                return [record.get(name) for record in records]
-
         key_of: Callable[[Sequence[Any]], Key] | None = None
         if self._key is None:
-            keys: Sequence[Any] = list(repeat("", len(records)))
+            keys: Sequence[Any] = list(repeat("", count))
         elif self._key_columns:
-            columns = [column(name) for name in self._key_columns]
-            keys = columns[0]
-            if len(columns) == 1 and self.config.watermark_by == "key" and are_texts(keys):
+            every = list(map(columns.column, self._key_columns))
+            keys = every[0]
+            if len(every) == 1 and self.config.watermark_by == "key" and are_texts(keys):
                 key_of = self._key.of_values
             else:
-                keys = keys_of_columns(self._key, columns)
+                keys = keys_of_columns(self._key, every)
         else:
-            keys = keys_of_records(self._key, records)
-        received = Received(partial(column, RECEIVED_AT), now.wall_s)
-        rows = self._reader.read(column, keys, received, len(records), key_of)
-        senders = None if self.config.watermark_by == "key" else _senders(column(PEER), rows)
-        return self._finish(rows, senders, records, now)
+            keys = keys_of_records(self._key, columns.records())
+        rows = self._reader.read(columns, keys, Received(columns, now.wall_s), key_of)
+        senders = None if self.config.watermark_by == "key" else _senders(columns.column(PEER), rows)
+        return self._finish(rows, senders, columns, now)
 
-    def _finish(
-        self, rows: KeyedRows, senders: list[str] | None, records: list[Record], now: Now
-    ) -> Processed:
+    def _finish(self, rows: KeyedRows, senders: list[str] | None, columns: Columns, now: Now) -> Processed:
         windows = self._windows
         self._losses.look(now.wall_s)
         closed = windows.add(rows, senders, now.mono_s)
-        done = Processed([self._result(window, records[place]) for place, window in closed])
+        done = Processed([self._result(window, columns.metadata(place)) for place, window in closed])
         done.emitted = len(done.records)
-        bad = {place: BadRecord(records[place], one.reason, one.detail) for place, one in rows.bad.items()}
+        record = columns.record
+        bad = {place: BadRecord(record(place), one.reason, one.detail) for place, one in rows.bad.items()}
         for place, moment_us, watermark_us in windows.late:
             if self.config.late == "drop":
                 done.filtered += 1
                 continue
             detail = f"{text_of(moment_us)} is before the watermark {text_of(watermark_us)}"
-            bad[place] = BadRecord(records[place], "window:late", detail)
+            bad[place] = BadRecord(record(place), "window:late", detail)
         done.rejects = [bad[place] for place in sorted(bad)]
-        done.absorbed = len(records) - len(bad) - done.filtered
+        done.absorbed = len(columns) - len(bad) - done.filtered
         if self.config.early is not None and done.absorbed and self._early_due is None:
             self._set_early(now, self.config.early)
         self._count(len(windows.late), len(closed))
@@ -167,25 +162,21 @@ class Window(Step["Window.Config"]):
         windows.late.clear()
         windows.partly_late = windows.updated = windows.remade = windows.overflowed = 0
 
-    def _result(self, window: Closed, closing: Record | None) -> Record:
-        """The record of a window, with the metadata of the record that closed it."""
+    def _result(self, window: Closed, metadata: Record) -> Record:
+        """The record of a window; `metadata` is that of the record that closed it."""
         key, start_us, end_us = window.keyed.key, window.start_us, window.end_us
         names: Record = {}
         if self._key is not None:
             names = self._key.values(key) if key != OVERFLOW else dict.fromkeys(self._key.names, "*")
-        record = {
+        return {
             **names,
             START: text_of(start_us),
             END: text_of(end_us),
             **window.values,
             FINAL: window.final,
             COMPLETE: self._losses.spare(start_us, end_us, window.losses),
+            **metadata,
         }
-        if closing is not None:
-            for name in METADATA_KEYS:
-                if name in closing:
-                    record[name] = closing[name]
-        return record
 
     def next_deadline(self) -> float | None:
         due = self._windows.clock.next_due()
@@ -214,7 +205,7 @@ class Window(Step["Window.Config"]):
             self._early_due = None
             if early:
                 self._set_early(now, self.config.early)
-        return Processed([self._result(window, None) for window in found])
+        return Processed([self._result(window, {}) for window in found])
 
     def _set_early(self, now: Now, in_s: float) -> None:
         self._early_due, self._early_due_wall_s = now.mono_s + in_s, now.wall_s + in_s
@@ -240,9 +231,13 @@ _State = tuple[Literal["window"], float | None, list[Any]]
 
 
 def _plain_names(texts: Sequence[str]) -> tuple[str, ...]:
-    """The names if all expressions are names of fields; else empty."""
-    return tuple(texts) if all(text.isidentifier() and text.lower() not in _WORDS for text in texts) else ()
+    """The names if all expressions are names of fields or metadata; else empty."""
+    names = [_METADATA.get(text, text) for text in texts]
+    is_plain = [name[:1] == "@" or (name.isidentifier() and name.lower() not in _WORDS) for name in names]
+    return tuple(names) if all(is_plain) else ()
 
+
+_METADATA = {f'meta("{name[1:]}")': name for name in (SOURCE, PEER, RECEIVED_AT)}
 
 _WORDS = frozenset({"true", "false", "none", "null", "and", "or", "not", "in", "is", "if", "else", "lambda"})
 """Words of the language of expressions."""

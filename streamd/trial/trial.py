@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streamd import components, registry
-from streamd.assembly import all_accept
+from streamd.assembly import takes_structs
 from streamd.closing_books import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack
@@ -156,10 +156,10 @@ class Trial:
             Route(pipeline, self.books.pipeline(self.source, pipeline.name)) for pipeline in self._pipelines
         ]
         codec = self._parts.codecs[self.source]
-        wants_dicts = any(pipeline.wants_dicts for pipeline in self._pipelines)
         codec.redacted = self._redaction is not None and self._redaction.changes_records
-        takes_structs = all_accept(codec.schema, list(self._parts.sinks.values()))
-        codec.typed = takes_structs and not (wants_dicts or codec.redacted)
+        sinks = self._parts.sinks
+        takes = all(takes_structs(pipeline, codec.schema, sinks) for pipeline in self._pipelines)
+        codec.typed = takes and not codec.redacted
         feed = Feed(intake.buffer, codec, book, routes, redaction=self._redaction)
         workers = Workers([feed], self._letters, read_clock, count=1, max_batch=1)
         async with AsyncExitStack() as closing:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
+from streamd.core.batch import RECEIVED_AT
+from streamd.core.columns import Columns
 from streamd.core.errors import BadData
 from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.record_key import MAX_EXACT_BYTES, Key, RecordKey
@@ -29,21 +31,18 @@ _NUMBERS = frozenset({int, float})
 _EXACT_S = 2.0**33
 """Seconds around 1970 up to which a float is exact enough to be compared with the bounds of a window."""
 
-Column = Callable[[str], Sequence[Any]]
-"""The values of a field, one for each record; None for a record without it."""
-
 
 class Received:
     """The times of receipt of a batch, of which there are few different ones."""
 
-    def __init__(self, values: Callable[[], Sequence[Any]], wall_s: float) -> None:
+    def __init__(self, columns: Columns, wall_s: float) -> None:
         """Records without a valid time were received at `wall_s`."""
-        self._values = values
+        self._columns = columns
         self._wall_s = wall_s
 
     def texts(self) -> Sequence[str]:
         """The canonical text of each."""
-        values = list(self._values())
+        values = list(self._columns.column(RECEIVED_AT))
         if all_canonical(values):
             return values
         texts = {value: self._text(value) for value in set(map(_hashable, values))}
@@ -51,11 +50,10 @@ class Received:
 
     def first_us(self) -> int:
         """The earliest time."""
-        values = self._values()
         try:
-            different = set(values)
+            different = self._columns.different(RECEIVED_AT)
         except TypeError:
-            different = set(map(_hashable, values))
+            different = set(map(_hashable, self._columns.column(RECEIVED_AT)))
         return min(of_canonical(self._text(value)) for value in different)
 
     def _text(self, value: Any) -> str:
@@ -104,35 +102,35 @@ class Reader:
 
     def read(
         self,
-        column: Column,
+        columns: Columns,
         keys: Sequence[Any],
         received: Received,
-        count: int,
         key_of: Callable[[Sequence[Any]], Key] | None = None,
     ) -> KeyedRows:
-        """The rows of `count` records, with their keys and their times of receipt.
+        """The rows of at least one record, with their keys and their times of receipt.
 
         `key_of`: the keys are texts that may be no keys yet.
         """
         bad: dict[int, BadData] = {}
+        count = len(columns)
         good_keys = self._good(keys, bad)
         moments: Sequence[Any]
         span: tuple[Any, Any] | None = None
         if self._time is None:
             moments, form = received.texts(), TEXT
         else:
-            moments, form, span = _moments(column(self._time), bad)
+            moments, form, span = _moments(columns.column(self._time), bad)
             _find_future(moments, form, span[1], received, self._max_future_us, bad)
-        columns = [column(name) for name in self._aggregates.fields]
-        for name, values, takes in zip(self._aggregates.fields, columns, self._aggregates.takes, strict=True):
+        fields = [columns.column(name) for name in self._aggregates.fields]
+        for name, values, takes in zip(self._aggregates.fields, fields, self._aggregates.takes, strict=True):
             _check(name, values, takes, bad)
         if self._aggregates.is_timed:
             moments, form, span = in_microseconds(moments, form), MICROSECONDS, None
         rows: Sequence[Any]
         if self._aggregates.is_plain:
-            rows = columns[0] if columns else [None] * count
+            rows = fields[0] if fields else [None] * count
         else:
-            rows = list(zip(*((moments,) if self._aggregates.is_timed else ()), *columns, strict=True))
+            rows = list(zip(*((moments,) if self._aggregates.is_timed else ()), *fields, strict=True))
         if not bad:
             return KeyedRows(good_keys, moments, form, rows, range(count), key_of, span)
         if key_of is not None:  # the fault of a key is named first

@@ -19,10 +19,14 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_step_and_the_loop_make_the_same_rows_of_every_layout() -> None:
-    (row,) = windows.measure(PLAN)
-    assert len(row.details["cases"]) == len(windows.LAYOUTS)
-    assert all(case["step"] > 0 < case["by_hand"] for case in row.details["cases"])
-    assert row.ratio == max(case["step"] / case["by_hand"] for case in row.details["cases"])
+    dicts, columns = windows.measure(PLAN)
+    for row, name in ((dicts, "dicts"), (columns, "columns")):
+        cases = row.details["cases"]
+        assert len(cases) == len(windows.LAYOUTS)
+        assert all(case[name] > 0 < case["by_hand"] for case in cases)
+        assert row.ratio == max(case[name] / case["by_hand"] for case in cases)
+        assert row.reached is None
+    assert (dicts.name, columns.name) == ("window", "window_columns")
 
 
 def test_records_lie_as_the_layout_says() -> None:

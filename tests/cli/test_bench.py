@@ -23,7 +23,7 @@ def test_quick_runs_every_scenario_and_the_books_balance(tmp_path: Path) -> None
     assert [row["name"] for row in found["rows"]] == [
         "tcp_typed", "tcp_plain", "tcp_wall", "tcp_steps", "udp_steady", "udp_highest", "latency_p99",
         "latency_idle", "memory_idle", "memory_peak", "start", "fairness", "meter", "retention", "attack",
-        "window", *(f"step_{name}" for name in CASES),
+        "window", "window_columns", *(f"step_{name}" for name in CASES),
     ]  # fmt: skip
     assert all(row["value"] > 0 for row in found["rows"])
     assert all(row["reached"] is None for row in found["rows"])

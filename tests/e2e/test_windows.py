@@ -108,7 +108,7 @@ def test_windows_of_a_file_are_the_same_row_for_row_after_kills_and_restarts(
     assert len(undisturbed) > 800
     assert all(final and complete for *_, final, complete in undisturbed)
 
-    for path in [*tmp_path.glob("streamd.db*"), *tmp_path.rglob("state.db*"), *tmp_path.rglob("positions/*")]:
+    for path in [*tmp_path.rglob("*.db*"), *tmp_path.rglob("positions/*")]:
         path.unlink()
     rnd = random.Random(7)  # noqa: S311 - no secret
     log.write_text("")

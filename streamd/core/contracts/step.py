@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from streamd.core.batch import Record
+from streamd.core.columns import Columns
 from streamd.core.counters import Counters
 from streamd.core.errors import BadData
 from streamd.core.hold import Hold, hold
@@ -83,7 +84,7 @@ class Offload:
 
 
 class Step(Generic[C]):
-    """Processes records, always dicts. Each pipeline that names the step has its own instance.
+    """Processes records, which are dicts. Each pipeline that names the step has its own instance.
 
     A new step is a class `class Count(Step["Count.Config"])` with a `Config` and either `process_one`, for
     one record, or `process`, for a batch: each calls the other by default. A step is pure logic: it uses no
@@ -91,6 +92,10 @@ class Step(Generic[C]):
 
     With `offload`, several batches may be processed at the same time; they leave the step in order. No other
     method than `next_deadline` is called meanwhile.
+
+    **Columns.** A step that reads a few fields of each record, and passes no record on, can set
+    `reads_columns` and define `process_columns` beside `process`. As the first step of a pipeline it then
+    gets the columns of a typed batch, and no dicts are made of its records.
 
     **Time.** A step that has to act at a certain time returns that time from `next_deadline`. The pipeline
     asks for it after each `process` and `tick`, sleeps until the earliest deadline of its steps, and calls
@@ -110,6 +115,9 @@ class Step(Generic[C]):
     offload: Offload | None = None
     counters: ClassVar[Mapping[str, str]] = {}
     """The counters in `context.counters`, each with its meaning in one sentence."""
+
+    reads_columns: bool = False
+    """Whether `process_columns` may be called instead of `process`."""
 
     class Config(Settings):
         """The options of this step."""
@@ -146,6 +154,13 @@ class Step(Generic[C]):
                     BadRecord(record, "no_result", f"the step returned {type(result).__name__}")
                 )
         return done
+
+    def process_columns(self, columns: Columns, now: Now) -> Processed:
+        """As `process`, with the same result, for a step that `reads_columns`.
+
+        The records of the result and of rejects are dicts with their metadata; `columns` makes them.
+        """
+        return self.process(columns.records(), now)
 
     async def process_async(
         self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
