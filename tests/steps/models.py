@@ -12,7 +12,7 @@ class Reading(BaseModel):
     @field_validator("t")
     @classmethod
     def fails(cls, value: str | None) -> str | None:
-        if value == "a":
+        if value == "12.5":
             raise ZeroDivisionError(value)
         return value
 

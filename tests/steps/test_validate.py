@@ -188,11 +188,11 @@ async def test_a_closed_step_opens_its_tables_again(new_step: NewStep, now: Now)
 
 def test_the_code_of_a_model_may_fail_and_is_logged_by_its_kind(new_step: NewStep, now: Now) -> None:
     step = new_step("validate", rules=[THERE, {**MODEL, "on_error": "reject"}])
-    done = step.process([{"n": 1, "t": "b"}, {"n": 1, "t": "a"}, {"n": 9}, {}], now)
+    done = step.process([{"n": 1, "t": "b"}, {"n": 1, "t": "12.5"}, {"n": 9}, {}], now)
     assert done.records == [{"n": 1, "t": "b"}]
     failed, low, missing = done.rejects
     place = f"{Path(__file__).with_name('models.py')}:16"
-    assert failed.detail == f"reading: ZeroDivisionError: a ({place})"
+    assert failed.detail == f"reading: ZeroDivisionError: 12.5 ({place})"
     assert (failed.reason, failed.kind) == ("rule:model", f"ZeroDivisionError ({place})")
     assert isinstance(failed.error, ZeroDivisionError)
     assert low.detail == "reading: n: Input should be less than or equal to 5, got 9"
