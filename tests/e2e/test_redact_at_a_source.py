@@ -47,6 +47,7 @@ kind = "str"
 temp = "float"
 name = { type = "str", required = false }
 text = { type = "str", required = false }
+note = { type = "str", required = false }
 
 [sources.lab]
 type = "udp"

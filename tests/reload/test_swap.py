@@ -565,3 +565,27 @@ async def test_a_package_whose_step_counts_under_a_name_of_something_else_is_ref
     assert f"the counter {name!r}" in str(refused)
     assert why in str(refused)
     assert await running.stop() == 0
+
+
+async def test_a_reload_redacts_the_frames_that_wait(running: Running, until: Until, stays: Any) -> None:
+    await running.begin(until)
+    gate = hold(running.daemon.parts.sinks["main"])
+    for n in range(40):
+        running.offer(n)
+    book = running.daemon.books.source("floor")
+    await until(lambda: book.decoded > 0)
+    decoded = book.decoded
+    await stays(lambda: book.decoded == decoded, 0.05)
+    assert book.waiting == 40 - decoded > 0
+    changes = await running.reload(floor='redact.rules = [{ fields = ["n"], action = "mask" }]')
+    assert changes.sources["changed"] == ["floor"]
+    gate.set()
+    await running.stored(until, 40)
+    await running.reload()
+    running.offer(40)
+    await running.stored(until, 41)
+    assert await running.stop() == 0
+    with closing(sqlite3.connect(running.folder / "var" / "main.db")) as connection:
+        rows = connection.execute("SELECT peer, record ->> 'n' FROM records ORDER BY id").fetchall()
+    plain = [("127.0.0.1:5", n) for n in range(decoded)]
+    assert rows == [*plain, *[("127.0.0.0:0", "***")] * (40 - decoded), ("127.0.0.1:5", 40)]

@@ -8,12 +8,14 @@ import pytest
 from streamd.codecs.json import Json
 from streamd.core.ack import Ack, Status
 from streamd.core.batch import Record
-from streamd.core.contracts import BadRecord, Processed
+from streamd.core.contracts import BadRecord, Codec, Decoded, Processed
 from streamd.core.dead_letter import DeadLetter, Withheld
 from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import Settings
+from streamd.core.traceback_lines import traceback_lines
 from streamd.dead_letters.row import row_of
 from streamd.runtime.feed import Route
 from streamd.runtime.redaction import SourceRedaction
@@ -188,3 +190,51 @@ def test_a_placeholder_is_stored_as_it_is_under_every_policy() -> None:
     letter = DeadLetter(Withheld(b"<withheld by redact: 7 bytes>"), "decode", "json", source="lab")
     for keep in ("keep", "hash", "none"):
         assert row_of(letter, keep)[-2:] == ("withheld", b"<withheld by redact: 7 bytes>")
+
+
+class Holding(Codec[Settings]):
+    """Holds each frame until the next one, and its sender; raises at a frame of `FAIL`."""
+
+    holds = True
+
+    def __init__(self) -> None:
+        super().__init__(self.Config(), None)
+        self.held: Frames | None = None
+        self.senders: list[Peer] = []
+
+    def decode(self, frames: Frames, now: Now) -> Decoded:
+        if frames.payloads[0] == b"FAIL":
+            raise ValueError(f"cannot decode {frames.payloads} of {frames.peer(0)}")
+        self.senders.append(frames.peer(0))
+        released, self.held = self.held, frames
+        if released is None:
+            return Decoded([], [], frames=Frames.of([], "", 0.0))
+        return Decoded([{"word": released.payloads[0].decode()}], [0], frames=released)
+
+
+def test_a_codec_that_holds_frames_knows_their_senders_and_nothing_behind_it_does(redacting: Any) -> None:
+    b = redacting()
+    b.feed.codec = codec = Holding()
+    passages = []
+    for payload in (b"s3cret", b"b"):
+        b.intake.offer(b.frames(payload))
+        passages += b.workers._next(b.feed, b.now())
+    assert codec.senders == ["127.0.0.1:5"] * 2
+    assert [(p.batch.records, p.batch.peer(0)) for p in passages] == [([{"word": "***"}], "127.0.0.0:0")]
+    assert (b.feed.frames.decoded, b.feed.frames.held) == (1, 1)
+
+
+@pytest.mark.parametrize("redacted", [True, False])
+def test_an_exception_of_such_a_codec_ends_the_worker_without_the_frame(
+    bench: Any, redacting: Any, *, redacted: bool
+) -> None:
+    b = redacting() if redacted else bench()
+    b.feed.codec = Holding()
+    b.intake.offer(b.frames(b"FAIL"))
+    with pytest.raises((RuntimeError, ValueError)) as failed:
+        b.workers._next(b.feed, b.now())
+    shown = "\n".join(traceback_lines(failed.value))
+    assert ("127.0.0.1" in shown) == (not redacted)
+    assert "raise ValueError" in shown, "the place of the mistake"
+    if redacted:
+        assert str(failed.value) == "the codec raised ValueError"
