@@ -7,6 +7,7 @@ the records. It does only the work of its configuration: it checks no other type
 import csv
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -186,11 +187,11 @@ def redacts() -> Loop:
 
 def dedupes() -> Loop:
     """The first record of each sensor and number within ten seconds."""
-    seen: dict[tuple[str, int], float] = {}
+    seen: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     def loop(records: list[Record], at_s: float) -> list[Record]:
-        while seen and seen[first := next(iter(seen))] <= at_s - WITHIN_S:
-            del seen[first]
+        while seen and next(iter(seen.values())) <= at_s - WITHIN_S:
+            seen.popitem(last=False)
         chosen = []
         for record in records:
             key = record["sensor"], record["seq"]

@@ -166,7 +166,7 @@ CASES: Mapping[str, StepCase] = {
         options={"key": ["sensor", "seq"], "within": f"{by_hand.WITHIN_S:g}s"},
         what="two key fields, 10 s, every eleventh record repeats one",
         by_hand=by_hand.dedupes,
-        by_hand_what="a dict of the keys, without a bound of their number",
+        by_hand_what="an OrderedDict of the keys, without a bound of their number",
         suited=_repeated,
     ),
     "throttle": StepCase(

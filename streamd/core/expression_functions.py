@@ -81,6 +81,12 @@ _add_numbers = _arithmetic("+", operator.add)
 
 def add(left: Any, right: Any) -> Any:
     """The sum of two numbers, or the concatenation of two texts."""
+    if type(left) is float and (
+        type(right) is float or type(right) is int
+    ):  # the usual case, without other calls
+        total = left + right
+        if isfinite(total):
+            return total
     if isinstance(left, str) and isinstance(right, str):
         if len(left) + len(right) > MAX_TEXT_CHARS:
             raise BadData("expr:range", f"the result of + has more than {MAX_TEXT_CHARS} characters")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from itertools import pairwise
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -48,7 +49,7 @@ class RecordKey:
 
     `of` returns the key. It raises `BadData` with `key:missing` if all values are None or NaN, with
     `key:type` if JSON cannot express a value, with `key:long` if the key is longer than 128 bytes and `exact`
-    is set, and with the reasons of expressions. One short ASCII text costs 0.2 µs, two values 0.6 µs.
+    is set, and with the reasons of expressions. One short ASCII text costs 0.1 µs, two fields 0.4 µs.
     """
 
     def __init__(
@@ -66,7 +67,12 @@ class RecordKey:
         self.names = tuple(_name(text) for text in texts)
         """The field that holds each value in a record which a step makes: `a.b` for a path, `peer` for
         `meta("peer")`."""
-        self.of: Callable[[Record], Key] = self._of_one() if len(texts) == 1 else self._of_several
+        plain = plain_names(texts)
+        self.of: Callable[[Record], Key] = self._of_several
+        if len(texts) == 1:
+            self.of = self._of_field(plain[0]) if plain else self._of_one()
+        elif plain:
+            self.of = self._of_fields(plain)
 
     def values(self, key: Key) -> Record:
         """The values of an exact key by name."""
@@ -92,6 +98,30 @@ class RecordKey:
 
         return of
 
+    def _of_field(self, name: str) -> Callable[[Record], Key]:
+        encoded = self._encoded
+
+        def of(record: Record) -> Key:
+            value = record.get(name)
+            if type(value) is str and len(value) <= MAX_EXACT_BYTES and value.isascii():
+                return value
+            return encoded((value,))
+
+        return of
+
+    def _of_fields(self, names: Sequence[str]) -> Callable[[Record], Key]:
+        values_of = itemgetter(*names)
+        encoded, of_some = self._encoded, self._of_several
+
+        def of(record: Record) -> Key:
+            try:
+                values = values_of(record)
+            except KeyError:  # a field is missing
+                return of_some(record)
+            return encoded(values)
+
+        return of
+
     def _of_several(self, record: Record) -> Key:
         return self._encoded([part(record) for part in self._parts])
 
@@ -104,6 +134,19 @@ class RecordKey:
         if self._exact:
             raise BadData("key:long", f"the key has {len(text)} bytes, at most {MAX_EXACT_BYTES} are allowed")
         return blake2b(text, digest_size=DIGEST_BYTES).digest()
+
+
+def plain_names(texts: Sequence[str]) -> tuple[str, ...]:
+    """The keys of the record if all expressions are names of fields or metadata; else empty."""
+    names = [_METADATA.get(text, text) for text in texts]
+    is_plain = [name[:1] == "@" or (name.isidentifier() and name.lower() not in _WORDS) for name in names]
+    return tuple(names) if all(is_plain) else ()
+
+
+_METADATA = {f'meta("{name[1:]}")': name for name in METADATA_KEYS}
+
+_WORDS = frozenset({"true", "false", "none", "null", "and", "or", "not", "in", "is", "if", "else", "lambda"})
+"""Words of the language of expressions."""
 
 
 def key_of_whole(record: Record) -> bytes:

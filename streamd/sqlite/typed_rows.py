@@ -155,14 +155,7 @@ class TypedRows:
 
     def _of_dicts(self, batch: Batch) -> Rows:
         rows = Rows(self._columns, indexes=range(len(batch)))
-        known = self._known_lifted if batch.lifted else self._known
-        rests: list[Record] | None = None
-        if not all(map(known.issuperset, batch.records)):
-            rests = [
-                {} if known.issuperset(record) else self._rest(record, batch) for record in batch.records
-            ]
-            if not any(rests):
-                rests = None
+        rests = self._rests(batch)
         if rests is not None and self.extra in ("reject", "add_column"):
             self._check_extra(rests, rows)
             if rows.new_columns:
@@ -174,14 +167,25 @@ class TypedRows:
             values = encode_columns(values, self._encoders, rows)
         if self.metadata:
             values = with_metadata(values, batch, rows.indexes)
-        if self.json_column:
+        if rests is None:
+            if self.json_column:
+                rows.columns = self._columns[:-1]  # the column `extra` is the last one, and NULL by default
+        elif self.json_column:
             values = self._with_extra(list(values), rests, rows)
-            if rests is not None and self.extra == "add_column":
+            if self.extra == "add_column":
                 rows.fields_as_json = sum(len(rests[index]) for index in rows.indexes)
-        elif rests is not None:  # extra = "drop"; with the other settings no record has a rest here
+        else:  # extra = "drop"; with the other settings no record has a rest here
             rows.dropped_fields = sum(len(rests[index]) for index in rows.indexes)
         rows.rows = list(values)
         return rows
+
+    def _rests(self, batch: Batch) -> list[Record] | None:
+        """The fields of each record that have no column; None if all records have only known fields."""
+        known = self._known_lifted if batch.lifted else self._known
+        if all(map(known.issuperset, batch.records)):
+            return None
+        rests = [{} if known.issuperset(record) else self._rest(record, batch) for record in batch.records]
+        return rests if any(rests) else None
 
     def _rest(self, record: Record, batch: Batch) -> Record:
         rest = self._paths.rest(record)
@@ -279,9 +283,7 @@ class TypedRows:
         rows.indexes = [index for place, index in enumerate(indexes) if place not in places]
         structs[:] = [struct for place, struct in enumerate(structs) if place not in places]
 
-    def _with_extra(self, values: list[Row], rests: list[Record] | None, rows: Rows) -> list[Row]:
-        if rests is None:
-            return [(*row, None) for row in values]
+    def _with_extra(self, values: list[Row], rests: list[Record], rows: Rows) -> list[Row]:
         done, indexes = [], []
         for index, row in zip(rows.indexes, values, strict=True):
             try:

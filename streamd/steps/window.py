@@ -4,14 +4,14 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from streamd.core.batch import PEER, RECEIVED_AT, SOURCE, Record
+from streamd.core.batch import PEER, Record
 from streamd.core.columns import Columns, RecordColumns
 from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import ConfigError
 from streamd.core.field_names import refuse_unknown
 from streamd.core.now import Now
 from streamd.core.peer import Peer
-from streamd.core.record_key import Key, RecordKey
+from streamd.core.record_key import Key, RecordKey, plain_names
 from streamd.windows.keyed import Closed
 from streamd.windows.language import parse
 from streamd.windows.losses import Losses
@@ -57,7 +57,7 @@ class Window(Step["Window.Config"]):
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
         self._key = RecordKey(config.key, context.fields, exact=True) if config.key else None
-        self._key_columns = _plain_names(config.key)
+        self._key_columns = plain_names(config.key)
         self.reads_columns = not config.key or bool(self._key_columns)
         aggregates = {}
         for name, text in config.aggregate.items():
@@ -228,19 +228,6 @@ class Window(Step["Window.Config"]):
 
 _State = tuple[Literal["window"], float | None, list[Any]]
 """When early results are due (wall clock), and the windows."""
-
-
-def _plain_names(texts: Sequence[str]) -> tuple[str, ...]:
-    """The names if all expressions are names of fields or metadata; else empty."""
-    names = [_METADATA.get(text, text) for text in texts]
-    is_plain = [name[:1] == "@" or (name.isidentifier() and name.lower() not in _WORDS) for name in names]
-    return tuple(names) if all(is_plain) else ()
-
-
-_METADATA = {f'meta("{name[1:]}")': name for name in (SOURCE, PEER, RECEIVED_AT)}
-
-_WORDS = frozenset({"true", "false", "none", "null", "and", "or", "not", "in", "is", "if", "else", "lambda"})
-"""Words of the language of expressions."""
 
 
 def _senders(peers: Sequence[Any], rows: KeyedRows) -> list[str]:

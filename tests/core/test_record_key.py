@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.core.errors import BadData, ConfigError
-from streamd.core.record_key import DIGEST_BYTES, MAX_EXACT_BYTES, RecordKey, key_of_whole
+from streamd.core.record_key import DIGEST_BYTES, MAX_EXACT_BYTES, RecordKey, key_of_whole, plain_names
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=9)
 VALUES = st.recursive(
@@ -114,3 +114,25 @@ def test_an_exact_key_gives_its_values_back(values: list[Any]) -> None:
         for name, value in record.items()
     }
     assert key.values(found) == finite
+
+
+@given(
+    st.dictionaries(st.sampled_from(["a", "b", "c"]), VALUES),
+    st.sampled_from([("a",), ("a", "b"), ("b", "c")]),
+)
+def test_a_field_has_the_same_key_however_it_is_written(
+    record: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    def key(*texts: str) -> Any:
+        try:
+            return of(*texts).of(record)
+        except BadData as bad:
+            return bad.reason
+
+    assert key(*names) == key(*(f'field("{name}")' for name in names))
+
+
+def test_a_word_of_the_language_is_no_name_of_a_field() -> None:
+    assert plain_names(["a", "b1", "é", 'meta("peer")']) == ("a", "b1", "é", "@peer")
+    for text in ("true", "None", "NULL", "a.b", "a + b", " a", "lower(a)", "1"):
+        assert plain_names(["a", text]) == ()

@@ -222,6 +222,14 @@ async def test_extra_json_keeps_the_other_fields(bench: Any, batch_of: Any) -> N
     assert record == {"a": 1, "b": [1], "c": None}
 
 
+async def test_batches_with_and_without_other_fields_stay_in_order(bench: Any, batch_of: Any) -> None:
+    sink = await bench.open(table="t", columns={"a": "int"})
+    await sink.write([batch_of([{"a": 1}]), batch_of([{"a": 2, "b": 1}, {"a": 3}]), batch_of([{"a": 4}])])
+    assert bench.query("SELECT a, extra FROM t ORDER BY rowid") == [
+        (1, None), (2, '{"b":1}'), (3, None), (4, None),
+    ]  # fmt: skip
+
+
 async def test_extra_add_column_makes_columns_of_any_type(bench: Any, batch_of: Any) -> None:
     sink = await bench.open(table="t", columns={"a": "int"}, extra="add_column")
     await sink.write([batch_of([{"a": 1}, {"a": 2, "b": "x"}]), batch_of([{"b": 1.5, "c d": {"k": 1}}])])

@@ -121,7 +121,9 @@ def main() -> int:
             pythons[system] = python_of(system, options.peers.absolute())
         except NoFigure as why:
             faults[system] = str(why)
-    for number in range(0 if options.fetch else options.rounds):
+    if options.fetch:
+        return 1 if faults else 0
+    for number in range(options.rounds):
         for system, python in pythons.items():
             print(f"round {number + 1} of {options.rounds}: {system.name}", file=sys.stderr)
             count = int(options.records * system.share)
