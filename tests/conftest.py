@@ -2,13 +2,15 @@
 
 import asyncio
 import gc
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,6 +217,24 @@ class Capture:
     @property
     def peers(self) -> list[str]:
         return [frames.peer(i) for frames in self.offered for i in range(len(frames))]
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A test whose code sets up the log of the process, as commands do, does so for itself only."""
+    config = structlog.get_config()
+    processors = config["processors"][:]
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    handlers, level = logging.root.handlers[:], logging.root.level
+    show = warnings.showwarning
+    yield
+    logging.captureWarnings(False)
+    warnings.showwarning = show
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+    config["processors"][:] = processors
+    structlog.configure(**config)
 
 
 @pytest.fixture(autouse=True)

@@ -54,16 +54,7 @@ class Pipe:
 @pytest.fixture
 def stderr() -> Iterator[Pipe]:
     pipe = Pipe()
-    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
-    handlers, level = logging.root.handlers[:], logging.root.level
-    show = warnings.showwarning
     yield pipe
-    logging.captureWarnings(False)
-    warnings.showwarning = show
-    logging.root.handlers[:] = handlers
-    logging.root.setLevel(level)
-    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
-    structlog.reset_defaults()
     os.close(pipe.read_fd)
     os.close(pipe.write_fd)
 
