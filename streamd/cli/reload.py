@@ -24,6 +24,8 @@ _WORDS = {
     ("steps", "replaced"): "recreated without its state",
     ("steps", "added"): "added",
     ("steps", "removed"): "removed",
+    ("pipelines", "changed"): "changed: its sources, its sinks or their where",
+    ("settings", "changed"): "changed",
 }
 
 
@@ -35,6 +37,8 @@ class ReloadAnswer(msgspec.Struct):
     sources: dict[str, list[str]]
     sinks: dict[str, list[str]]
     steps: dict[str, list[str]]
+    pipelines: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +87,7 @@ def lines(changes: ReloadAnswer) -> list[str]:
     kept: list[str] = []
     kinds: dict[str, dict[str, list[str]]] = {
         "sources": changes.sources, "sinks": changes.sinks, "steps": changes.steps,
+        "pipelines": changes.pipelines, "settings": changes.settings,
     }  # fmt: skip
     for kind, by_fate in kinds.items():
         for fate, names in by_fate.items():

@@ -1,17 +1,20 @@
 """The differences between the running configuration and the one that a reload would apply."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from typing import Any
 
 from streamd.assembly import Assembly
 from streamd.config import Loaded
+from streamd.config.tables import PipelineSettings
 from streamd.core.errors import ConfigError
 from streamd.core.schema import Schema
 
 _FIXED = ("admin", "control", "ledger", "dead_letters")
 _FIXED_KEYS = (("daemon", "state_dir"), ("log", "format"))
+_TABLES = ("daemon", "log")
+"""The tables of which a reload applies the other keys."""
 
 
 @dataclass(slots=True)
@@ -33,25 +36,27 @@ class Changes:
     """
     steps: dict[str, list[str]] = field(default_factory=dict)
     """`kept`, `replaced`, `added`, `removed`. A kept step keeps its state in memory."""
+    pipelines: dict[str, list[str]] = field(default_factory=dict)
+    """`kept`, `changed`, `added`, `removed`. A changed one has other sources or sinks, or another `where`."""
+    settings: dict[str, list[str]] = field(default_factory=dict)
+    """`changed`: keys of other tables, such as `log.level`."""
 
     @property
     def nothing(self) -> bool:
         """Whether the reload changes nothing."""
-        return not any(
-            names
-            for kinds in (self.sources, self.sinks, self.steps)
-            for kind, names in kinds.items()
-            if kind != "kept"
-        )
+        return not any(names for _, kinds in self._kinds() for kind, names in kinds.items() if kind != "kept")
 
     def summary(self) -> dict[str, str]:
         """Fields of a log line, such as `sources_changed: "lab, floor"`. Kept components are only counted."""
         found: dict[str, str] = {}
-        for of, kinds in (("sources", self.sources), ("sinks", self.sinks), ("steps", self.steps)):
+        for of, kinds in self._kinds():
             for kind, names in kinds.items():
                 if names:
                     found[f"{of}_{kind}"] = str(len(names)) if kind == "kept" else ", ".join(names)
         return found
+
+    def _kinds(self) -> Iterable[tuple[str, dict[str, list[str]]]]:
+        return ((one.name, getattr(self, one.name)) for one in fields(self))
 
 
 def refuse_fixed(now: Loaded, new: Loaded) -> None:
@@ -97,7 +102,33 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
         "added": [place for place in made if place not in gone],
         "removed": [place for place in gone if place not in made],
     }
+    changes.pipelines = _pipelines(now.config.pipelines, new.config.pipelines)
+    changes.settings = {"changed": _settings(now, new)}
     return changes
+
+
+def _pipelines(now: dict[str, PipelineSettings], new: dict[str, PipelineSettings]) -> dict[str, list[str]]:
+    both = [name for name in new if name in now]
+    changed = [
+        name
+        for name in both
+        if (now[name].sources, now[name].sink_references) != (new[name].sources, new[name].sink_references)
+    ]
+    return {
+        "kept": [name for name in both if name not in changed],
+        "changed": changed,
+        "added": [name for name in new if name not in now],
+        "removed": [name for name in now if name not in new],
+    }
+
+
+def _settings(now: Loaded, new: Loaded) -> list[str]:
+    return [
+        f"{table}.{key}"
+        for table in _TABLES
+        for key, value in getattr(now.config, table)
+        if value != getattr(getattr(new.config, table), key)
+    ]
 
 
 def _schema(loaded: Loaded, source: str) -> Schema | None:

@@ -18,6 +18,8 @@ CHANGES = {
     "sources": {"kept": ["lab"], "added": ["n\x1b[2J"], "removed": ["old"], "changed": ["floor"]},
     "sinks": {"kept": ["a", "b"], "replaced": ["more"], "added": [], "removed": ["gone"]},
     "steps": {"kept": [], "replaced": ["main > python[0]"], "added": [], "removed": ["main > set[1]"]},
+    "pipelines": {"kept": ["other"], "changed": ["main"], "added": [], "removed": []},
+    "settings": {"changed": ["log.level"]},
 }  # fmt: skip
 REFUSED = "a.toml:1: x\\x1b[2J\nb.toml:2: y\n"
 
@@ -64,7 +66,9 @@ async def test_what_changes_is_told_in_words_and_what_stays_as_a_number(
         "  sink gone: removed after it has written its buffer",
         "  step main > python[0]: recreated without its state",
         "  step main > set[1]: removed",
-        "  unchanged: 1 source, 2 sinks",
+        "  pipeline main: changed: its sources, its sinks or their where",
+        "  setting log.level: changed",
+        "  unchanged: 1 source, 2 sinks, 1 pipeline",
     ]
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from streamd.config import Loaded, load
+from streamd.config import DaemonSettings, Loaded, load
+from streamd.config.tables import LogSettings
 from streamd.core.errors import ConfigError
 from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
 
@@ -91,7 +92,8 @@ def assembly(
 
 def of_sources(schema: str = "none", **settings: Any) -> Any:
     sources = {name: SimpleNamespace(schema_name="reading", value=value) for name, value in settings.items()}
-    return SimpleNamespace(config=SimpleNamespace(sources=sources), schemas={"reading": schema})
+    others = {"pipelines": {}, "daemon": DaemonSettings(), "log": LogSettings()}
+    return SimpleNamespace(config=SimpleNamespace(sources=sources, **others), schemas={"reading": schema})
 
 
 def test_each_part_is_kept_changed_replaced_added_or_removed() -> None:
@@ -144,7 +146,36 @@ def test_a_source_whose_schema_has_changed_has_changed() -> None:
     assert compare(of_sources("old", floor=1), parts, of_sources("old", floor=1), parts).nothing
 
 
-@pytest.mark.parametrize("of", ["sources", "sinks", "steps"])
+@pytest.mark.parametrize(
+    ("old", "new", "pipelines", "settings"),
+    [
+        ('["main"]\n[sinks', '[{ name = "main", where = "n > 1" }]\n[sinks', "changed", []),
+        ("[pipelines.main]", "[pipelines.other]", "added", []),
+        ('sources = ["floor"]', 'sources = ["floor"]\nsteps = ["flatten"]', "kept", []),
+        ("[pipelines.main]", '[log]\nlevel = "error"\n[pipelines.main]', "kept", ["log.level"]),
+        (
+            "[pipelines.main]",
+            '[daemon]\ndrain_timeout = "7s"\nmax_batch = 7\n[pipelines.main]',
+            "kept",
+            ["daemon.max_batch", "daemon.drain_timeout"],
+        ),
+    ],
+)
+def test_a_pipeline_and_settings_that_change_no_component_have_changed(
+    loaded: Any, old: str, new: str, pipelines: str, settings: list[str]
+) -> None:
+    assert CONFIG.count(old) == 1
+    parts = assembly({"floor": Part()}, {}, {})
+    before = loaded()
+    changes = compare(before, parts, loaded(CONFIG.replace(old, new)), parts)
+    name = "other" if pipelines == "added" else "main"
+    assert changes.pipelines[pipelines] == [name]
+    assert changes.pipelines["removed"] == (["main"] if pipelines == "added" else [])
+    assert changes.settings == {"changed": settings}
+    assert changes.nothing == (pipelines == "kept" and not settings)
+
+
+@pytest.mark.parametrize("of", ["sources", "sinks", "steps", "pipelines", "settings"])
 def test_one_change_anywhere_is_a_change(of: str) -> None:
     assert Changes().nothing
     assert Changes(**{of: {"kept": ["a", "b"], "removed": []}}).nothing
