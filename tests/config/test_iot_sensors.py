@@ -60,6 +60,11 @@ MISTAKES = {
         "        got       -999.0",
         'dead letter 3 is missing: reason = "rule:range"',
     ]),
+    "the range is too narrow": Mistake("le = 150", "le = 149", EXTREME, [
+        "n        expected  2",
+        "         got       1",
+        'detail = "value_range: value: 150 is above 149"',
+    ]),
     "a window has the wrong key": Mistake('key = ["sensor"]\ntime', 'key = ["unit"]\ntime', MEANS, [
         'sink minutes, row 2 is missing: sensor = "s-02"',
         'dead letter 1 of those kept is not expected: reason = "schema:required", stage = "sink"',
@@ -67,14 +72,19 @@ MISTAKES = {
     ]),
     "dedupe is removed": Mistake(DEDUPE, "", TWICE, [
         "n     expected  2",
-        "      got       4",
+        "      got       3",
         "mean  expected  25.0",
-        "      got       22.5",
+        "      got       23.3333",
         "filtered is another number",
     ]),
     "dedupe has the wrong key": Mistake('key = ["sensor", "seq"]', 'key = ["sensor"]', MEANS, [
         "n        expected  3",
         "         got       1",
+    ]),
+    "dedupe forgets too early": Mistake('within = "10m"', 'within = "9m"', TWICE, [
+        "dead letter 1 differs",
+        '"value": 25',
+        '"value": 20',
     ]),
     "the window has the wrong size": Mistake('size = "1m"', 'size = "10m"', MEANS, [
         'window_start  expected  "2026-01-31T08:01:00.000000Z"',
@@ -98,7 +108,8 @@ MISTAKES = {
         "         got       0.0",
         "highest  expected  50.1",
         "         got       50.0",
-        'is too many: sensor = "s-04"',
+        'sensor   expected  "s-05"',
+        '         got       "s-04"',
     ]),
     "the unit is converted the wrong way": Mistake("(value - 32) / 1.8", "value * 1.8 + 32", FAHRENHEIT, [
         "mean     expected  24.0",
@@ -121,10 +132,10 @@ MISTAKES = {
         ],
     ),
     "gaps are reported too late": Mistake('wait = "1m"', 'wait = "5m"', GAPS, [
-        'sink gaps, row 1 is missing: sensor = "s-01", gap_from = 2, gap_to = 3, missing = 2',
+        'sink gaps, row 2 is missing: sensor = "s-01", gap_from = 2, gap_to = 3, missing = 2',
         "counter pipelines.gaps.steps[0].missing is another number",
-        "value  expected  3",
-        "       got       0",
+        "value  expected  4",
+        "       got       1",
     ]),
     "silence is noticed too late": Mistake('every = "1m"', 'every = "10m"', SILENT, [
         'sink alarms, row 3 is missing: sensor = "s-01", expect = "silent"',
