@@ -171,7 +171,7 @@ class SourceRedactSettings(RedactSettings):
     rules: list[RedactRule] = Field(
         [],
         description="rules as of the step redact, for the records of all pipelines, the dead letters and the"
-        " log lines of the source",
+        " log lines of the source. Frames cut at max_frame are rejected then: half a value is not found",
     )
     peer: Literal["truncate", "hash", "drop", "keep"] | None = Field(
         None,
