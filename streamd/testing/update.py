@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from tomlkit.items import AoT, InlineTable, Item
+from tomlkit.container import Container
+from tomlkit.items import AoT, InlineTable, Item, Table, Whitespace
 
 from streamd.config.cases import ExpectedSink
 from streamd.core.errors import ConfigError
@@ -38,10 +39,9 @@ def update(results: Iterable[Result]) -> list[Path]:
         for result in failed:
             assert result.outcome is not None  # noqa: S101 - chosen above
             test = tests[result.located.index]
-            before = "expect" in test
+            behind = _without_end(test)
             _write(test, result, result.outcome)
-            if not before and result.located.index + 1 < len(tests):
-                test.add(tomlkit.nl())
+            _end(test).body.extend((None, item) for item in behind)
         text = tomlkit.dumps(document)
         line_end = "\r\n" if "\r\n" in written else "\n"
         if line_end == "\r\n":
@@ -49,6 +49,30 @@ def update(results: Iterable[Result]) -> list[Path]:
         text += "" if text.endswith("\n") else line_end
         _replace(file.resolve(), written[: written.startswith(_BOM)] + text)
     return list(by_file)
+
+
+def _end(test: Table) -> Container:
+    """The part of the document to which new lines at the end of the test are added."""
+    container = test.value
+    while keyed := [item for key, item in container.body if key is not None]:
+        last = keyed[-1].body[-1] if isinstance(keyed[-1], AoT) else keyed[-1]
+        if not isinstance(last, Table):
+            break
+        container = last.value
+    return container
+
+
+def _without_end(test: Table) -> list[Item]:
+    """Take the comments behind the first empty line after the test: they are about the next test."""
+    body = _end(test).body
+    first = len(body)
+    while first and body[first - 1][0] is None:
+        first -= 1
+    while first < len(body) and not isinstance(body[first][1], Whitespace):
+        first += 1
+    taken = [item for _, item in body[first:]]
+    del body[first:]
+    return taken
 
 
 def _replace(file: Path, text: str) -> None:

@@ -58,6 +58,40 @@ def test_the_whole_outcome_of_a_new_test_is_written(suite: Suite) -> None:
     }  # fmt: skip
 
 
+WAYS_TO_EXPECT = [
+    "",
+    "expect = { filtered = 2 }\n",
+    "[tests.expect]\nfiltered = 2   # none\n# of this test\n",
+    "[tests.expect.sinks.readings]\ncount = 2\n",
+    '[[tests.expect.rejected]]\nreason = "json:syntax"\n',
+]
+
+
+@pytest.mark.parametrize("expect", WAYS_TO_EXPECT)
+def test_what_is_written_comes_before_the_comments_on_the_next_test(expect: str, suite: Suite) -> None:
+    reading = """{"sensor":"a","value":21.5}"""
+    first = f"""
+[[tests]]
+name = "first"
+inputs = [{{ source = "lab", text = '{reading}' }}, {{ source = "lab", text = 'no json' }}]
+"""
+    behind = f"""
+# The second test
+# has two lines.
+
+[[tests]]
+name = "second"
+inputs = [{{ source = "lab", text = '{reading}' }}]
+[tests.expect.sinks.readings]
+count = 1
+"""
+    text = updated(suite, first + expect + behind)
+    assert text.startswith(first.rstrip("\n"))
+    assert text.endswith(behind)
+    assert text.index("json:syntax") < text.index("# The second test")
+    assert ("# of this test" in text) == ("# of this test" in expect)
+
+
 def test_a_new_test_in_which_nothing_comes_out_expects_empty_sinks(suite: Suite) -> None:
     text = updated(suite, '\n[[tests]]\nname = "nothing"\ninputs = [{ advance = "1s" }]\n')
     assert tomllib.loads(text)["tests"][0]["expect"] == {
