@@ -34,8 +34,8 @@ class Plan:
     fairness_datagrams: int = 1_000_000
     meter_batches: int = 200_000
     meter_records: int = 102_400
-    step_turns: int = 7
-    step_batches: int = 24
+    step_turns: int = 5
+    step_batches: int = 20
     """Batches in a turn of a step."""
     retention_filled: int = 600_000
     """Records stored before the measurement, more than fit into `retention_bytes`."""

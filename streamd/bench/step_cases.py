@@ -182,7 +182,7 @@ CASES: Mapping[str, StepCase] = {
         by_hand_what="a list comprehension with the same hash",
     ),
     "sequence": StepCase(
-        options={"number": "n", "key": ["sensor"]},
+        options={"number": "n", "key": ["sensor"], "window": 8},
         what="1,000 sensors, no gaps",
         by_hand=by_hand.counts_gaps,
         by_hand_what="a dict of the last numbers, without late records, duplicates and restarts",

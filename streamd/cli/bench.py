@@ -65,7 +65,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     others = ", ".join(name for name in SCENARIOS if name not in STEPS)
     parser.add_argument("--only", nargs="+", choices=[*SCENARIOS, "steps"], default=list(SCENARIOS),
                         metavar="NAME", help=f"measure only these scenarios: {others}, step_NAME (the step of"
-                        " that type, like step_filter), steps (all of them)")  # fmt: skip
+                        " that type, like step_filter), steps (all of these)")  # fmt: skip
     parser.add_argument("--quick", action="store_true",
                         help="use small counts for a trial run; goals are not judged")  # fmt: skip
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), metavar="FOLDER",

@@ -62,7 +62,8 @@ class Convert(Step["Convert.Config"]):
 
     A missing field or null stays as it is. Whole bytes and bits are integers, other results floats. Reasons
     are `convert:type` (no number or no text), `convert:value` (no number in the text), `convert:unit`,
-    `convert:range` (not finite) and those of expressions. A number costs about 1.3 µs, a text 5 µs.
+    `convert:range` (not finite) and those of expressions. A number costs about 0.5 µs, 1 µs with `digits`, a
+    text 2 to 3 µs.
     """
 
     counters: ClassVar[dict[str, str]] = {

@@ -23,7 +23,7 @@ class Flatten(Step["Flatten.Config"]):
     A record is rejected if two values get one name (`flatten:conflict`, see `on_conflict`), if it would have
     more than `max_fields` fields (`flatten:fields`), a name of more than 1,024 characters (`flatten:name`) or
     more than 64 levels (`flatten:depth`). Costs about 0.6 µs for a flat record of 10 fields, and
-    1.3 µs and 0.6 µs for each nested value if there are any.
+    3.6 µs with a nested object of three.
     """
 
     class Config(Settings):

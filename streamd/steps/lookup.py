@@ -39,7 +39,7 @@ class Lookup(Step["Lookup.Config"]):
     memory.
 
     A record whose key is not in the table, or is null, is counted as `unknown` (`on_missing`). Reasons are
-    `lookup:missing` and `lookup:conflict`. A record costs about 2 µs; 300,000 rows are read in 2 s.
+    `lookup:missing` and `lookup:conflict`. A record costs about 1.2 µs; 300,000 rows are read in 2 s.
     """
 
     counters: ClassVar[Mapping[str, str]] = {

@@ -42,7 +42,8 @@ class Merge(Step["Merge.Config"]):
     bytes, and in the stored state about 50.
 
     A record without any of the key fields is rejected (`key:missing`), one without a readable time too
-    (`timestamp:…`). A record costs about 2 µs with one key field and two merged ones.
+    (`timestamp:…`). A record costs about 1.2 µs with one key field and two merged
+    ones, and 1 µs more with `time`.
     """
 
     counters: ClassVar[Mapping[str, str]] = {

@@ -42,7 +42,7 @@ class Parse(Step["Parse.Config"]):
     field that is missing or null `parse:missing`, another value `parse:type`, bytes that are no UTF-8
     `parse:utf8`, a name that the record already has `parse:conflict`, a name of metadata `parse:reserved`.
 
-    A text of five fields costs 4 to 8 µs.
+    A text of five fields costs 2 µs (`json`, `pattern`) to 3.5 µs (`logfmt`, `csv`).
     """
 
     counters: ClassVar[dict[str, str]] = {

@@ -15,7 +15,7 @@ class Rename(Step["Rename.Config"]):
 
     A field that a record does not have is ignored. The values stay in their order. If the record has another
     field of the new name, `on_conflict` decides; a rejected record has the reason `rename:conflict`.
-    Costs about 0.9 µs for a record of 10 fields.
+    Costs about 0.8 µs for a record of 10 fields.
     """
 
     class Config(Settings):

@@ -12,7 +12,7 @@ class Select(Step["Select.Config"]):
     """Keeps the named fields of each record and removes the others.
 
     The order of the names has no effect. A field that a record does not have is not added. The metadata of
-    the record (source, sender, time of receipt) stays. Costs about 0.9 µs for a record of 10 fields.
+    the record (source, sender, time of receipt) stays. Costs about 0.6 µs for a record of 10 fields.
     """
 
     class Config(Settings):

@@ -1,4 +1,5 @@
-from typing import Self
+from collections.abc import Callable
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -14,8 +15,8 @@ class Set(Step["Set.Config"]):
     """Sets fields to the values of expressions.
 
     The expressions are evaluated in order; a later one can use the fields that an earlier one has set. If an
-    expression fails on a record, the record is rejected unchanged. A record costs about 0.15 µs, and 0.1 to
-    0.3 µs for each field.
+    expression fails on a record, the record is rejected unchanged. A record costs about 0.1 µs, and 0.1 to
+    0.5 µs for each field.
     """
 
     class Config(Settings):
@@ -44,12 +45,11 @@ class Set(Step["Set.Config"]):
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
-        self.remove = config.remove
-        self.assignments: list[tuple[str, Expression]] = []
+        self._assignments: list[tuple[str, Callable[[Record], Any]]] = []
         known = context.fields
         for name, text in config.fields.items():
             try:
-                self.assignments.append((name, Expression(text, known)))
+                self._assignments.append((name, Expression(text, known).evaluate))
             except ValueError as error:
                 raise ConfigError(f"fields.{name}: {error}") from None
             if known is not None:
@@ -57,26 +57,21 @@ class Set(Step["Set.Config"]):
         self._fields_after = None if known is None else known - set(config.remove)
 
     def process(self, records: list[Record], now: Now) -> Processed:
+        assignments, remove = self._assignments, self.config.remove
         done = Processed([])
-        keep, change = done.records.append, self._changed
+        name = ""
         for record in records:
+            changed = record.copy()  # a reject keeps the original record
             try:
-                keep(change(record))
+                for name, evaluate in assignments:
+                    changed[name] = evaluate(changed)
             except BadData as bad:
-                done.rejects.append(BadRecord(record, bad.reason, bad.detail))
+                done.rejects.append(BadRecord(record, bad.reason, f"{name}: {bad.detail}"))
+                continue
+            for removed in remove:
+                changed.pop(removed, None)
+            done.records.append(changed)
         return done
-
-    def _changed(self, record: Record) -> Record:
-        """A copy of the record with the fields. Raises `BadData`."""
-        changed = record.copy()  # a reject keeps the original record
-        for name, expression in self.assignments:
-            try:
-                changed[name] = expression.evaluate(changed)
-            except BadData as bad:
-                raise BadData(bad.reason, f"{name}: {bad.detail}") from None
-        for name in self.remove:
-            changed.pop(name, None)
-        return changed
 
     def fields_after(self) -> frozenset[str] | None:
         return self._fields_after
