@@ -1,6 +1,7 @@
 """The memory of rules: values that were seen within a time, and the last good value of each device."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from math import inf
 from typing import Any
 
@@ -10,6 +11,7 @@ from streamd.core.batch import Record
 from streamd.core.errors import BadData
 from streamd.core.generations import Generations
 from streamd.core.record_key import Key, RecordKey
+from streamd.core.state_parts import Entries, parts_of
 
 MAX_VALUE_CHARS = 256
 """Longest text that is remembered as a last good value."""
@@ -52,6 +54,10 @@ class Memory(ABC):
     def __len__(self) -> int:
         return len(self._kept)
 
+    @abstractmethod
+    def stored(self) -> tuple[Any, ...]:
+        """A `Snapshot` with its dicts as `Entries`."""
+
 
 class SeenKeys(Memory):
     """The keys of the records of the last `lifetime_s`.
@@ -86,9 +92,9 @@ class SeenKeys(Memory):
         if self._new is not None:
             self._put(self._new, self._at_s)
 
-    def snapshot(self) -> Snapshot:
+    def stored(self) -> tuple[Any, ...]:
         at_s, kept = self._at_s, self._kept
-        newer, older = ({key: at_s - s for key, s in one.items()} for one in (kept.newer, kept.older))
+        newer, older = (Entries(one, lambda seen_s: at_s - seen_s) for one in (kept.newer, kept.older))
         return kept.age_s(at_s), newer, older
 
     def restore(self, state: Snapshot) -> None:
@@ -127,17 +133,18 @@ class LastValues(Memory):
         except BadData:
             return None
 
-    def snapshot(self) -> Snapshot:
-        return None, dict(self._kept.newer), dict(self._kept.older)
+    def stored(self) -> tuple[Any, ...]:
+        newer, older = (Entries(one, lambda value: value) for one in (self._kept.newer, self._kept.older))
+        return None, newer, older
 
     def restore(self, state: Snapshot) -> None:
         _, newer, older = state
         self._kept.restore(None, newer, older)
 
 
-def encode(wall_s: float, memories: dict[str, "SeenKeys | LastValues"]) -> bytes:
-    """The state of a step with these memories by rule."""
-    return msgspec.msgpack.encode((wall_s, {name: kept.snapshot() for name, kept in memories.items()}))
+def encode(wall_s: float, memories: dict[str, "SeenKeys | LastValues"]) -> Iterator[bytes]:
+    """The parts of the state of a step with these memories by rule."""
+    return parts_of((wall_s, {name: kept.stored() for name, kept in memories.items()}))
 
 
 def decode(state: bytes) -> tuple[float, dict[str, Snapshot]]:

@@ -2,8 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from io import BytesIO
 from typing import Any, TypeVar, cast
 
 from streamd.core.ack import Ack
@@ -20,6 +21,8 @@ from streamd.runtime.step_log import StepLog
 
 Result = TypeVar("Result")
 
+TURN_BYTES = 4096
+"""After so many bytes of a snapshot the event loop takes a turn."""
 CLOSE_TIMEOUT_S = 3.0
 """Longest time of a step's own `close`."""
 
@@ -124,9 +127,16 @@ class Stage:
         return done
 
     async def snapshot(self) -> bytes | None:
-        """The state of the step. Raises the exceptions of the step's code, or `Lost`."""
+        """The state of the step. Raises the exceptions of the step's code, or `Lost`.
+
+        The event loop takes turns between the parts of a large snapshot. Meanwhile no record may come to the
+        step.
+        """
+        state: bytes | None
         if self.offloaded is not None:
             state = await self.offloaded.alone(partial(_contained, self.step.snapshot))
+        elif type(self.step).snapshot_parts is not Step.snapshot_parts:
+            state = await _joined(self.step.snapshot_parts())
         else:
             state = _contained(self.step.snapshot)
         if state is not None and type(state) is not bytes:
@@ -163,6 +173,17 @@ class Stage:
 def _check_made(done: Processed) -> None:
     if not all(type(record) is dict for record in done.records):
         raise TypeError("tick returned a record that is not a dict")
+
+
+async def _joined(parts: Iterator[bytes]) -> bytes:
+    whole = BytesIO()  # unlike b"".join, it does not copy all parts at once in the end
+    turned = 0
+    while part := _contained(partial(next, parts, b"")):
+        whole.write(part)
+        if whole.tell() - turned >= TURN_BYTES:
+            turned = whole.tell()
+            await asyncio.sleep(0)
+    return whole.getvalue()
 
 
 def _contained(call: Callable[[], Result]) -> Result:

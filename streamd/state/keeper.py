@@ -26,6 +26,10 @@ log = structlog.get_logger()
 
 POLL_S = 0.05
 """Time between two checks whether the batches before a snapshot are committed."""
+REST = 9
+"""The next snapshot comes at the earliest after so many times the time that one takes: no record passes the
+steps meanwhile.
+"""
 DELAY_INTERVALS = 10
 """After so many intervals without a stored state the log names the cause."""
 
@@ -174,16 +178,20 @@ class StateKeeper:
         return groups
 
     async def _at_end(self, group: Group) -> None:
-        group.final = await self._take_snapshot(group)
+        async with group.workers.gate.shut():  # a snapshot may be under way
+            group.final = await self._take_snapshot(group)
 
     async def _keep(self, group: Group) -> None:
+        took_s = 0.0
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(max(self._interval_s, took_s * REST))
             async with group.workers.gate.shut():
                 if group.workers.has_ended:  # a closed step has no state, and a step of others may be at work
                     continue
+                began_s = self._clock().mono_s
                 snapshot = await self._take_snapshot(group)
-            if snapshot is None:
+                took_s = self._clock().mono_s - began_s
+            if snapshot is None or group.workers.has_ended:
                 continue
             while why := group.uncommitted(snapshot):
                 self._note_delay(group, why)

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from streamd.core.generations import Generations
 from streamd.core.now import Now
 from streamd.core.record_key import KeyTexts, RecordKey, key_of_whole
 from streamd.core.settings import DurationS, Settings
+from streamd.core.state_parts import Entries, parts_of
 
 _State = tuple[Literal["dedupe"], float, float | None, dict[Any, float], dict[Any, float]]
 """The wall clock, the age of the newer generation, and the age of each key in both generations."""
@@ -86,13 +87,11 @@ class Dedupe(Step["Dedupe.Config"]):
             self.context.counters.add("forgotten", forgotten)
         return done
 
-    def snapshot(self) -> bytes | None:
+    def snapshot_parts(self) -> Iterator[bytes]:
         seen, at_s = self._seen, self._clock.at_s
-        if not seen:
-            return None
-        newer, older = ({key: at_s - s for key, s in one.items()} for one in (seen.newer, seen.older))
-        state: _State = ("dedupe", self._clock.wall_s, seen.age_s(at_s), newer, older)
-        return msgspec.msgpack.encode(state)
+        if seen:
+            both = (Entries(one, lambda seen_s: at_s - seen_s) for one in (seen.newer, seen.older))
+            yield from parts_of(("dedupe", self._clock.wall_s, seen.age_s(at_s), *both))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, wall_s, age_s, newer, older = msgspec.msgpack.decode(state, type=_State)

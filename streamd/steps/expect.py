@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -11,6 +11,7 @@ from streamd.core.errors import BadData, ConfigError
 from streamd.core.now import Now
 from streamd.core.record_key import Key, KeyTexts, RecordKey
 from streamd.core.settings import DurationS, Settings
+from streamd.core.state_parts import Entries, parts_of
 from streamd.core.timers import Timers
 from streamd.core.timestamp import from_epoch
 
@@ -258,11 +259,10 @@ class Expect(Step["Expect.Config"]):
         first_s = self._timers.first_s()
         return None if first_s is None else self._clock.mono_s(max(first_s, self._next_look_s))
 
-    def snapshot(self) -> bytes | None:
-        if not self._watches:
-            return None
-        state: _State = ("expect", {key: (w.seen[1], w.phase) for key, w in self._watches.items()})
-        return msgspec.msgpack.encode(state)
+    def snapshot_parts(self) -> Iterator[bytes]:
+        if self._watches:
+            watches = Entries(self._watches, lambda watch: (watch.seen[1], watch.phase))
+            yield from parts_of(("expect", watches))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, watches = msgspec.msgpack.decode(state, type=_State)

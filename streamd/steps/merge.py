@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ from streamd.core.field_names import FieldName, FieldNames, refuse_unknown
 from streamd.core.now import Now
 from streamd.core.record_key import Key, KeyTexts, RecordKey
 from streamd.core.settings import DurationS, Settings
+from streamd.core.state_parts import Items, parts_of
 from streamd.core.timestamp import canonical
 
 MAX_VALUE_BYTES = 1024
@@ -140,11 +141,10 @@ class Merge(Step["Merge.Config"]):
                 counts["forgotten"] += 1
             last[key] = remembered  # behind all others, as the newest
 
-    def snapshot(self) -> bytes | None:
-        if not self._last:
-            return None
-        state: _State = ("merge", len(self.config.fields), list(self._last.items()))
-        return msgspec.msgpack.encode(state)
+    def snapshot_parts(self) -> Iterator[bytes]:
+        if self._last:
+            items = Items(self._last.items(), lambda item: item)
+            yield from parts_of(("merge", len(self.config.fields), items))
 
     def restore(self, state: bytes, now: Now) -> None:
         del now

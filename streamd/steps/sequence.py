@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
@@ -15,6 +15,7 @@ from streamd.core.now import Now
 from streamd.core.number_line import Gap, LineRules, NumberLine, StoredLine
 from streamd.core.record_key import Key, KeyTexts, RecordKey
 from streamd.core.settings import DurationS, Settings
+from streamd.core.state_parts import Entries, Items, parts_of
 from streamd.core.timers import Timers
 
 _GAP_FIELDS = ("gap_from", "gap_to", "missing")
@@ -255,14 +256,12 @@ class Sequence(Step["Sequence.Config"]):
         due_s = [s for s in (self._timers.first_s(), self._lines.due_s) if s is not None]
         return self._clock.mono_s(min(due_s)) if due_s else None
 
-    def snapshot(self) -> bytes | None:
+    def snapshot_parts(self) -> Iterator[bytes]:
         lines, at_s = self._lines, self._clock.at_s
-        if not lines:
-            return None
-        newer, older = ({k: line.stored(at_s) for k, line in x.items()} for x in (lines.newer, lines.older))
-        timers = [(key, due_s - at_s) for key, due_s in self._timers.items()]
-        state: _State = ("sequence", self._clock.wall_s, lines.age_s(at_s), newer, older, timers)
-        return msgspec.msgpack.encode(state)
+        if lines:
+            both = (Entries(one, lambda line: line.stored(at_s)) for one in (lines.newer, lines.older))
+            timers = Items(self._timers.items(), lambda timer: (timer[0], timer[1] - at_s))
+            yield from parts_of(("sequence", self._clock.wall_s, lines.age_s(at_s), *both, timers))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, wall_s, age_s, newer, older, timers = msgspec.msgpack.decode(state, type=_State)

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from streamd.core.generations import Generations
 from streamd.core.now import Now
 from streamd.core.record_key import Key, KeyTexts, RecordKey
 from streamd.core.settings import DurationS, Settings
+from streamd.core.state_parts import Entries, parts_of
 
 _Interval = tuple[float, int]
 """When the interval of a key began, and how many records have passed in it."""
@@ -96,16 +97,14 @@ class Throttle(Step["Throttle.Config"]):
             self.context.counters.add("forgotten", forgotten)
         return done
 
-    def snapshot(self) -> bytes | None:
+    def snapshot_parts(self) -> Iterator[bytes]:
         intervals, at_s = self._intervals, self._clock.at_s
-        if not intervals:
-            return None
-        newer, older = (
-            {key: (at_s - began_s, passed) for key, (began_s, passed) in one.items()}
-            for one in (intervals.newer, intervals.older)
-        )
-        state: _State = ("throttle", self._clock.wall_s, intervals.age_s(at_s), newer, older)
-        return msgspec.msgpack.encode(state)
+        if intervals:
+            both = (
+                Entries(one, lambda began: (at_s - began[0], began[1]))
+                for one in (intervals.newer, intervals.older)
+            )
+            yield from parts_of(("throttle", self._clock.wall_s, intervals.age_s(at_s), *both))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, wall_s, age_s, newer, older = msgspec.msgpack.decode(state, type=_State)

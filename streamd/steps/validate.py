@@ -1,5 +1,5 @@
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from operator import itemgetter
 from typing import Annotated, Any, ClassVar
@@ -133,8 +133,9 @@ class Validate(Step["Validate.Config"]):
             table.look(now.mono_s)
         return passed
 
-    def snapshot(self) -> bytes | None:
-        return encode(self._clock.wall_s, self._memories) if any(self._memories.values()) else None
+    def snapshot_parts(self) -> Iterator[bytes]:
+        if any(self._memories.values()):
+            yield from encode(self._clock.wall_s, self._memories)
 
     def restore(self, state: bytes, now: Now) -> None:
         wall_s, kept = decode(state)

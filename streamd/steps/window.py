@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +12,7 @@ from streamd.core.field_names import refuse_unknown
 from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.record_key import Key, RecordKey, plain_names
+from streamd.core.state_parts import parts_of
 from streamd.windows.keyed import Closed
 from streamd.windows.language import parse
 from streamd.windows.losses import Losses
@@ -210,11 +211,10 @@ class Window(Step["Window.Config"]):
     def _set_early(self, now: Now, in_s: float) -> None:
         self._early_due, self._early_due_wall_s = now.mono_s + in_s, now.wall_s + in_s
 
-    def snapshot(self) -> bytes | None:
-        if not self._windows.keys:
-            return None
-        early = None if self._early_due is None else self._early_due_wall_s
-        return msgspec.msgpack.encode(("window", early, self._windows.dump()))
+    def snapshot_parts(self) -> Iterator[bytes]:
+        if self._windows.keys:
+            early = None if self._early_due is None else self._early_due_wall_s
+            yield from parts_of(("window", early, self._windows.dump()))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, early, windows = msgspec.msgpack.decode(state, type=_State)

@@ -7,6 +7,7 @@ from typing import Any
 
 from streamd.core.errors import BadData
 from streamd.core.record_key import Key
+from streamd.core.state_parts import Items
 from streamd.windows.aggregates import CHUNK, Aggregates
 from streamd.windows.keyed import LATE, PARTLY_LATE, TAKEN, Bucket, Closed, Keyed, Kind
 from streamd.windows.losses import Losses
@@ -165,36 +166,37 @@ class Windows:
         """The open windows that have changed since this was last called."""
         return [window for keyed in self.keys.values() if keyed.buckets for window in self.kind.early(keyed)]
 
-    def dump(self) -> list[Any]:
-        """The keys and their open windows as values of MessagePack."""
+    def dump(self) -> tuple[Any, ...]:
+        """The keys and their open windows, for `parts_of`."""
         senders = {id(one): index for index, one in enumerate(self._senders().values())}
-        seen = self.losses.seen
-        return [
+        seen, dump = self.losses.seen, self.aggregates.dump
+
+        def stored(keyed: Keyed) -> list[Any]:
+            return [
+                keyed.key,
+                keyed.watermark_us,
+                keyed.next_us,
+                [senders[id(one)] for one in keyed.senders],
+                [
+                    [
+                        index,
+                        bucket.first,
+                        bucket.last,
+                        bucket.count,
+                        bucket.shown,
+                        bucket.losses == seen,
+                        bucket.rows,
+                        dump(bucket.states),
+                    ]
+                    for index, bucket in keyed.buckets.items()
+                ],
+            ]
+
+        return (
             [[one.sender, one.watermark_us] for one in self._senders().values()],
             self.clock.whole.watermark_us if isinstance(self.clock, PipelineClock) else NEVER,
-            [
-                [
-                    keyed.key,
-                    keyed.watermark_us,
-                    keyed.next_us,
-                    [senders[id(one)] for one in keyed.senders],
-                    [
-                        [
-                            index,
-                            bucket.first,
-                            bucket.last,
-                            bucket.count,
-                            bucket.shown,
-                            bucket.losses == seen,
-                            bucket.rows,
-                            self.aggregates.dump(bucket.states),
-                        ]
-                        for index, bucket in keyed.buckets.items()
-                    ],
-                ]
-                for keyed in self.keys.values()
-            ],
-        ]
+            Items(self.keys.values(), stored),
+        )
 
     def load(self, stored: Any, mono_s: float) -> None:
         """Continue from what `dump` returned. Raises ValueError, TypeError or KeyError."""

@@ -41,7 +41,7 @@ def test_a_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     is_new(seen, "b", 4)
     last.begin(4)
     last.note({"id": "x", "v": 7})
-    wall_s, kept = decode(encode(123.0, {"s": seen, "l": last}))
+    wall_s, kept = decode(b"".join(encode(123.0, {"s": seen, "l": last})))
     assert wall_s == 123.0
     again, last_again = SeenKeys(ID, 100, 10.0), LastValues(ID, 100, "v")
     again.restore(kept["s"])

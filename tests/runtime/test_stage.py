@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from streamd.core.batch import Record
 from streamd.core.contracts import Offload, Processed, Step, StepContext
 from streamd.core.now import Now
 from streamd.core.settings import Settings
-from streamd.runtime.stage import Stage
+from streamd.runtime.stage import TURN_BYTES, Stage
 
 NOW = Now(1.8e9, 100.0)
 RAISED = [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit(), MemoryError()]
@@ -64,3 +65,36 @@ async def test_no_exit_interrupt_or_cancellation_of_a_step_leaves_it(
         with pytest.raises(Exception, match=f"^$|{type(raised).__name__}"):
             await call
     await stage.close()
+
+
+class Large(Step[Any]):
+    """A step whose snapshot has many parts."""
+
+    turns = 0
+    seen: list[int]
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        return Processed(records)
+
+    def snapshot_parts(self) -> Iterator[bytes]:
+        for n in range(100):
+            self.seen.append(self.turns)
+            yield bytes([n]) * TURN_BYTES
+
+
+async def test_the_event_loop_takes_turns_while_a_large_snapshot_is_made() -> None:
+    step = Large(Settings(), StepContext("step[0]", "p", None, Path()))
+    step.seen = []
+    assert step.is_stateful
+
+    async def turn() -> None:
+        while True:
+            step.turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    state = await Stage("step[0]", step).snapshot()
+    turning.cancel()
+    assert len(set(step.seen)) == 100
+    step.seen = []
+    assert state == step.snapshot() == b"".join(bytes([n]) * TURN_BYTES for n in range(100))

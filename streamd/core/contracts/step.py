@@ -1,7 +1,7 @@
 """The contract of steps."""
 
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -199,9 +199,20 @@ class Step(Generic[C]):
     def snapshot(self) -> bytes | None:
         """The state that `restore` needs to go on from here.
 
-        None, or no bytes, if an opened step can go on from here: then `restore` is not called.
+        None, or no bytes, if an opened step can go on from here: then `restore` is not called. A step whose
+        state may be large defines `snapshot_parts` instead.
         """
-        return None
+        if type(self).snapshot_parts is Step.snapshot_parts:
+            return None
+        return b"".join(self.snapshot_parts()) or None
+
+    def snapshot_parts(self) -> Iterator[bytes]:
+        """The snapshot in parts of a few milliseconds each.
+
+        Between two parts the event loop reads from sockets and answers, but no record comes to the step.
+        """
+        if state := self.snapshot():
+            yield state
 
     def restore(self, state: bytes, now: Now) -> None:
         """Go on from a snapshot of a step with the same settings. Called once, after `open`.
@@ -225,7 +236,9 @@ class Step(Generic[C]):
     @property
     def is_stateful(self) -> bool:
         """Whether the step has snapshots."""
-        return type(self).snapshot is not Step.snapshot
+        return (
+            type(self).snapshot is not Step.snapshot or type(self).snapshot_parts is not Step.snapshot_parts
+        )
 
     def code_digest(self) -> str:
         """A digest of the step's code if other code needs another state; otherwise empty."""
