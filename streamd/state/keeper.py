@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -121,7 +121,7 @@ class StateKeeper:
                 one.numbering.hold_back()
         for numbering in seen.values():
             numbering.release(None)
-        await self._forget_gone()
+        await self._forget_gone([group.final for group in before if group.final is not None])
         self._regrouped.set()
 
     async def finish(self) -> None:
@@ -318,12 +318,18 @@ class StateKeeper:
             elif self._store is not None:
                 await self._store.delete(row)
 
-    async def _forget_gone(self) -> None:
-        """Set aside the states of steps that a reload has removed."""
+    async def _forget_gone(self, last: Sequence[Snapshot]) -> None:
+        """Set aside the states of steps that a reload has removed, as they were after their last batch."""
         if self._store is None:
             return
         keys = [key_of(stage.step) for group in self._groups for stage in group.stages]
-        with suppress(SinkError, sqlite3.Error):  # the next start sets them aside
+        at = from_epoch(self._clock().wall_s)
+        with suppress(SinkError, sqlite3.Error):  # the next start sets aside what is stored
+            for snapshot in last:
+                for stage, key, state in snapshot.states:
+                    if state and key not in keys:
+                        row = StoredState(key, stage.name, at, snapshot.inputs, state)
+                        await self._store.replace([(stage.name, key)], [row])
             await self._set_aside_rest([row for row in await self._store.current() if row.key not in keys])
 
     async def _set_aside(self, row: StoredState, why: str) -> None:
