@@ -66,7 +66,10 @@ class RecordColumns(Columns):
 
     def metadata(self, index: int) -> Record:
         record = self._records[index]
-        return {name: record[name] for name in METADATA_KEYS if name in record}
+        try:
+            return {SOURCE: record[SOURCE], PEER: record[PEER], RECEIVED_AT: record[RECEIVED_AT]}
+        except KeyError:
+            return {name: record[name] for name in METADATA_KEYS if name in record}
 
 
 class FlatColumns(Columns):

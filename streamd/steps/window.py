@@ -40,8 +40,11 @@ class Window(Step["Window.Config"]):
     the watermark reaches its end: the greatest time so far minus `watermark_delay`. The watermark advances
     record by record, so neither batches nor restarts change a result.
 
-    A record costs about 1 µs with one key, 10,000 keys, 60 records in a window, and count, mean, min and max;
-    a loop written by hand for the same takes 0.65 µs. A record that closes a window costs about 15 µs.
+    With 10,000 keys, 100 records of each in a window, and count, mean, min and max, a record costs about as
+    much as in a loop written by hand for this purpose, and a quarter less if it is typed and this is the
+    first step: then no dicts are made. A window takes 10 to 20 µs more, when it begins and ends, so with ten
+    records in each a record costs about twice as much as in that loop. `streamd bench --only window` compares
+    them.
     """
 
     counters: ClassVar[Mapping[str, str]] = {

@@ -5,6 +5,7 @@ and a window costs a third of what it costs with a state for each aggregate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from operator import itemgetter
 from typing import Any
 
@@ -92,13 +93,11 @@ class Summaries(Aggregates):
         if states is not None or len(rows) > CHUNK or not self._has_values:
             return super().result(states, rows)
         values, total = _present(rows)
-        if not values:
-            return super().result(states, rows)
+        if not values or type(total) is int or not isfinite(total):
+            return super().result(None, rows)
         count = len(values)
-        facts = (
-            len(rows), count, stored_number(total), stored_number(total / count), min(values), max(values),
-        )  # fmt: skip
-        return dict(zip(self.names, self._pick(facts), strict=True))
+        facts = (len(rows), count, total, total / count, min(values), max(values))
+        return dict(zip(self.names, self._pick(facts)))  # noqa: B905 - as long as each other, always
 
     def dump(self, states: States | None) -> list[Any] | None:
         return states

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from streamd.windows.grid import FixedGrid, Grid
 from streamd.windows.keyed import LATE, TAKEN, Bucket, Closed, Keyed
 from streamd.windows.moments import ALWAYS, NEVER
 from streamd.windows.panes import Panes
@@ -9,6 +10,12 @@ from streamd.windows.panes import Panes
 
 class Tumbling(Panes):
     """Panes of which each is a window, without lateness. A key has one or two of them most of the time."""
+
+    def __init__(self, grid: Grid, *others: Any) -> None:
+        """As `Panes`."""
+        super().__init__(grid, *others)
+        self._fixed = grid if isinstance(grid, FixedGrid) else None
+        """The grid whose arithmetic `take` does itself, because calls would cost more."""
 
     def put(self, keyed: Keyed, moment_us: int, row: Any, losses: int) -> int:
         index, _, end_us, _ = self._of(moment_us)
@@ -24,7 +31,13 @@ class Tumbling(Panes):
 
     def take(self, keyed: Keyed, moment_us: int, row: Any, losses: int) -> list[Closed] | None:
         """`put`, `close` and `hurry` for a key with a watermark of its own, in one call. None: it is late."""
-        index, _, end_us, _ = self._of(moment_us)
+        fixed = self._fixed
+        if fixed is not None:
+            index = (moment_us - fixed.offset_us) // fixed.step_us
+            start_us = index * fixed.step_us + fixed.offset_us
+            end_us = start_us + fixed.step_us
+        else:
+            index, start_us, end_us, _ = self._of(moment_us)
         watermark_us = keyed.watermark_us
         if end_us <= watermark_us:
             return None
@@ -41,7 +54,11 @@ class Tumbling(Panes):
             closed = self.close(keyed, moved_us)
         elif moved_us > watermark_us:
             keyed.watermark_us = moved_us
-        self.hurry(keyed)
+        if len(buckets) == 1 and keyed.watermark_us >= start_us:  # as `hurry` would
+            keyed.fast = self._range(index, index)
+            keyed.rows = bucket.rows
+        else:
+            self.hurry(keyed)
         return closed
 
     def close(self, keyed: Keyed, watermark_us: int) -> list[Closed]:
@@ -52,7 +69,7 @@ class Tumbling(Panes):
         keyed.slow()
         buckets, start_of = keyed.buckets, self._grid.start
         closed: list[Closed] = []
-        for index in sorted(buckets) if len(buckets) > 1 else list(buckets):
+        for index in sorted(buckets):
             end_us = start_of(index + 1)
             if end_us > watermark_us:
                 keyed.next_us = end_us

@@ -11,7 +11,7 @@ from streamd.core.state_parts import Items
 from streamd.windows.aggregates import CHUNK, Aggregates
 from streamd.windows.keyed import LATE, PARTLY_LATE, TAKEN, Bucket, Closed, Keyed, Kind
 from streamd.windows.losses import Losses
-from streamd.windows.moments import NEVER, moment_of
+from streamd.windows.moments import NEVER, SECONDS, US, moment_of
 from streamd.windows.rows import KeyedRows
 from streamd.windows.timelines import KeyClock, PipelineClock, SenderClock, Timeline
 from streamd.windows.tumbling import Tumbling
@@ -84,8 +84,9 @@ class Windows:
                 except BadData as bad:
                     rows.bad[place] = bad
                     continue
-            if windows := self._slowly(one, moment_of(at, form), row, place, mono_s):
-                closed += zip(repeat(place), windows)
+            moment_us = round(at * US) if form == SECONDS else moment_of(at, form)
+            if windows := self._slowly(one, moment_us, row, place, mono_s):
+                closed += [(place, window) for window in windows]
         return closed
 
     def _add_each(self, rows: KeyedRows, senders: Sequence[str], mono_s: float) -> list[tuple[int, Closed]]:

@@ -66,3 +66,10 @@ def test_a_state_of_other_values_is_refused(stored: Any) -> None:
     _, together = both(["max(v)"])
     with pytest.raises((ValueError, TypeError)):
         together.load(stored)
+
+
+@pytest.mark.parametrize("parts", [([None], [2]), ([2], [None]), ([None], [None]), ([1.5], [2])])
+def test_states_of_nulls_are_merged_too(parts: tuple[list[Any], list[Any]]) -> None:
+    for aggregates in both(TEXTS):
+        states = aggregates.merge(*(aggregates.folded(None, rows) for rows in parts))
+        assert aggregates.results(states) == aggregates.result(None, [*parts[0], *parts[1]])

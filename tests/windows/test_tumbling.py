@@ -97,3 +97,11 @@ def test_a_range_of_all_keys_is_not_wider_than_a_time_of_its_form() -> None:
     assert short is not None
     assert micro is short
     assert seconds is None
+
+
+def test_a_record_is_late_if_the_watermark_is_at_the_end_of_its_window() -> None:
+    rows = [{"k": "a", "t": at, "v": 1} for at in (5, 25, 19, 20)]
+    step = new()
+    done = step.process(rows, NOW)
+    assert [bad.record["t"] for bad in done.rejects] == [19]
+    assert [(record["window_start"][17:19], record["n"]) for record in done.records] == [("00", 1)]
