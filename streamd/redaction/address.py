@@ -26,9 +26,11 @@ _VERSION_BEHIND = re.compile(
     r"[-+~](?:alpha|beta|rc|snapshot|dev|pre|build|\d+(?:ubuntu|deb|\.el|\.fc|~))", re.IGNORECASE
 )
 _SIX = re.compile(r"(?<![0-9a-f.])[0-9a-f.]*+:[0-9a-f.]*+:[0-9a-f:.]*+", re.IGNORECASE | re.ASCII)
-_ZONE = re.compile(r"%(?:25)?[A-Za-z0-9][\w.-]{0,15}", re.ASCII)
+_ZONE = re.compile(r"%(?:25)?[A-Za-z0-9](?:[\w.-]{0,14}\w)?", re.ASCII)
 _MIN_SIX, _MAX_SIX = 3, 45
 _GROUPS = 8
+_MIN_COLONS = 6
+"""Colons of an address that is not shortened and has an IPv4 address at its end."""
 _EUI = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){7}", re.IGNORECASE)
 _LONG_FIRST = re.compile(r"(?:[0-9a-f]{3,4}:|64:ff9b:|::ffff:)", re.IGNORECASE)
 
@@ -36,7 +38,7 @@ _LONG_FIRST = re.compile(r"(?:[0-9a-f]{3,4}:|64:ff9b:|::ffff:)", re.IGNORECASE)
 def find_addresses(text: str) -> list[Span]:
     """The addresses in a text; linear in its length."""
     found = _find_four(text) if text.count(".") > 2 else []  # noqa: PLR2004 - between four numbers
-    if "::" in text or text.count(":") >= _GROUPS - 1:
+    if "::" in text or text.count(":") >= _MIN_COLONS:
         found += _find_six(text)
     return found
 

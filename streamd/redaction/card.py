@@ -1,15 +1,15 @@
 """Numbers of payment cards in texts.
 
 12 to 19 digits that begin with a number of a card network and end with the check digit of Luhn, in one piece
-or in groups as cards are printed (4-4-4-4, 4-6-5, …), with a space, dash or dot between two groups. One
-number in ten that begins so has the right check digit by chance.
+or in groups as cards are printed (4-4-4-4, 4-6-5, …), with a space, dash, dot, slash or underscore between
+two groups. One number in ten that begins so has the right check digit by chance.
 """
 
 import re
 
 from streamd.redaction.span import Span
 
-_SEPARATOR = "(?:[ \u00a0\u2007\u2009\u202f]{1,2}|[-.\u2010-\u2015])"
+_SEPARATOR = "(?:[ \u00a0\u2007\u2009\u202f]{1,2}|[-./_\u2010-\u2015])"
 _RUN = re.compile(rf"\d++(?:{_SEPARATOR}\d++)*+")
 _WORD_BEFORE = re.compile(r"(?:(?=[a-f]{0,2}[g-z])[a-z]{3}|%B)$", re.IGNORECASE)
 """The end of a word (not of hexadecimal digits), or the start of the data of a magnetic stripe."""

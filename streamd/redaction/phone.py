@@ -21,10 +21,11 @@ _S = " \\t\u00a0\u2007\u2009\u202f"
 _MIN, _MAX = 8, 15
 _BETWEEN = rf"\)?(?:[{_S}]?[-./\u2010-\u2015][{_S}]?|[{_S}]{{1,2}})?\(?"
 _NEXT = re.compile(rf"({_BETWEEN})(\d{{1,16}})")
+_BORDER = r"(?<![0-9A-Za-z+])(?<![0-9][.,:/-])(?<![A-Za-z]-)"
 _START = re.compile(
-    rf"""(?<![0-9A-Za-z+])(?<![0-9][.,:/-])(?<![A-Za-z]-)(?:
-        (?P<plus>\(?\+[{_S}]?|00[{_S}]?(?=[1-9]))(?P<country>[1-9]\d{{0,15}})
-      | (?P<area>\(?0[1-9]\d{{0,4}})(?=[-{_S}./)\u2010-\u2015])
+    rf"""(?P<plus>\(?\+[{_S}]?|{_BORDER}00[{_S}]?(?=[1-9]))(?P<country>[1-9]\d{{0,15}})
+    | {_BORDER}(?:
+        (?P<area>\(?0[1-9]\d{{0,4}})(?=[-{_S}./)\u2010-\u2015])
       | (?P<american>
           (?:1[-.{_S}])?(?:\([2-9]\d\d\)[{_S}]?|[2-9]\d\d[-.\u2010-\u2015])\d{{3}}[-.{_S}]\d{{4}}
         )
@@ -67,7 +68,7 @@ _SHORT_FIRST = frozenset([(2, 2, 2, 2, 2), (2, 4, 4), (2, 8)])
 
 def find_phones(text: str) -> list[Span]:
     """The telephone numbers in a text; linear in its length. Digits of an IBAN are none."""
-    found = _with_form(text) + _with_word(text)
+    found = sorted({*_with_form(text), *_with_word(text)})
     if not found or not (accounts := find_ibans(text)):
         return found
     starts = [account.start for account in accounts]
@@ -179,8 +180,6 @@ def _international(text: str, start: re.Match[str]) -> int | None:
 
 def _national(text: str, start: re.Match[str]) -> int | None:
     begin = start.start("area")
-    if _DATE.match(text, begin):
-        return None
     first = len(start["area"].strip("("))
     end, sizes = _groups(text, start.end(), first, _MAX_NATIONAL)
     if not _MIN_NATIONAL <= sum(sizes) <= _MAX_NATIONAL or not _ends(text, end):

@@ -15,7 +15,7 @@ from streamd.redaction.rule import RedactionRule
 class Redactor:
     """Redacts by rules, one after the other; each sees what earlier ones have made.
 
-    Records and texts that are redacted a second time, with the same settings and key, stay as they are.
+    What a rule has made stays as it is if it is redacted again with the same settings and key.
     """
 
     def __init__(self, settings: RedactSettings, key: bytes | None = None) -> None:

@@ -102,22 +102,18 @@ class RedactionRule:
             return _elements(value, [self._inside(one, level + 1) for one in value])
         return value
 
-    def _treated(self, value: Any) -> Any:
-        """The value of a named field; of a list each element."""
+    def _treated(self, value: Any, *, in_list: bool = False) -> Any:
+        """The value of a named field; of a list each element. A list in a list is one value."""
         if value is None:
             return None
-        if isinstance(value, _LISTS):
-            return _elements(value, [self._element(one) for one in value])
+        if isinstance(value, _LISTS) and not in_list:
+            return _elements(value, [self._treated(one, in_list=True) for one in value])
         text = text_of(value)
-        new = self._whole(text) if isinstance(value, dict) else self._act(text)
+        new = self._whole(text) if isinstance(value, _CONTAINERS) else self._act(text)
         if isinstance(value, str) and new == value:
             return value
         self.count += 1
         return new
-
-    def _element(self, value: Any) -> Any:
-        """An element of a list in a named field. A list in a list is one value."""
-        return self._treated({"": value}) if isinstance(value, _LISTS) else self._treated(value)
 
     def _searched(self, value: Any, level: int) -> Any:
         """A value whose texts are searched."""

@@ -42,6 +42,7 @@ def test_values_that_are_no_text() -> None:
     assert hashed[0] == hashed[1] == hashed[10]
     assert hashed[4] == hashed[11] == hashed[12]
     assert hashed[5][1] is None
+    assert hashed[5][2] == hashing.record({"v": '["y"]'})["v"]
     assert hashed[3] is None
     assert all(len(one) == 32 for one in hashed if isinstance(one, str))
 
