@@ -27,7 +27,7 @@ class Changes:
     sources: dict[str, list[str]] = field(default_factory=dict)
     """`kept`, `changed`, `replaced`, `added`, `removed`.
 
-    A changed source has other settings, schema or files, and keeps its socket, connections and queue.
+    A changed source has other settings, schema, files or keys, and keeps its socket, connections and queue.
     """
     sinks: dict[str, list[str]] = field(default_factory=dict)
     """`kept`, `replaced`, `added`, `removed`.
@@ -88,6 +88,7 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
         if now.config.sources[name] != new.config.sources[name]
         or _schema(now, name) is not _schema(new, name)
         or old.contexts[name].files != parts.contexts[name].files
+        or old.contexts[name].redact_peer != parts.contexts[name].redact_peer
     ]
     changes.sources["kept"] = [name for name in same if name not in changed]
     changes.sources["changed"] = changed

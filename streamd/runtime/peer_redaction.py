@@ -33,11 +33,19 @@ class PeerRedaction:
     ) -> None:
         """`hash_text` makes the keyed hash for the rule `hash`, which needs it."""
         self._cache: dict[Peer, Peer] = {}
+        self._same = rule, hash_text(rule) if rule == "hash" else ""
         self._of: Callable[[Peer], str] = {
             "truncate": _truncated,
             "hash": lambda peer: hash_text(_lasting(peer)),
             "drop": lambda _peer: "",
         }[rule]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both make the same of every sender: they have one rule and one key."""
+        return isinstance(other, PeerRedaction) and self._same == other._same
+
+    def __hash__(self) -> int:
+        return hash(self._same)
 
     def __call__(self, peer: Peer) -> Peer:
         """The redacted sender."""

@@ -86,7 +86,7 @@ def assembly(
         sources=sources,
         sinks=sinks,
         pipelines={"main": SimpleNamespace(stages=made)},
-        contexts={name: SimpleNamespace(files=files) for name in sources},
+        contexts={name: SimpleNamespace(files=files, redact_peer=None) for name in sources},
     )
 
 

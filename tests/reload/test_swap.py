@@ -24,6 +24,7 @@ from streamd.config import load
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import Frames
+from streamd.core.peer import Peer
 from streamd.daemon import Daemon
 from streamd.reload.changes import Changes, compare
 from streamd.reload.swap import Swap, _same_place
@@ -589,3 +590,28 @@ async def test_a_reload_redacts_the_frames_that_wait(running: Running, until: Un
         rows = connection.execute("SELECT peer, record ->> 'n' FROM records ORDER BY id").fetchall()
     plain = [("127.0.0.1:5", n) for n in range(decoded)]
     assert rows == [*plain, *[("127.0.0.0:0", "***")] * (40 - decoded), ("127.0.0.1:5", 40)]
+
+
+async def test_a_reload_gives_a_running_listener_the_new_key_of_its_senders(
+    running: Running, until: Until
+) -> None:
+    key = running.folder / "key"
+    key.write_bytes(b"0123456789abcdef")
+    key.chmod(0o600)
+    redact = 'redact = { peer = "hash", key = "key" }'
+    await running.begin(until, floor=redact)
+    peer, parts = Peer("192.0.2.7:5"), running.daemon.parts
+    before = parts.sources["floor"].context.shown(peer)
+    changes = await running.reload(floor=redact)
+    assert changes.sources["kept"] == ["floor"]
+    key.write_bytes(b"0123456789abcdeg")
+    changes = await running.reload(floor=redact)
+    assert changes.sources["changed"] == ["floor"]
+    after = running.daemon.parts.sources["floor"].context.shown(peer)
+    assert len(before) == len(after) == 32
+    assert before != after
+    (feed,) = running.daemon.parts.workers["main"].feeds
+    assert feed.redaction is not None
+    assert feed.redaction.peer is not None
+    assert feed.redaction.peer(peer) == after
+    assert await running.stop() == 0

@@ -58,6 +58,15 @@ def test_the_quality_of_senders_is_counted_by_what_is_left_of_them() -> None:
     assert count.senders == {"192.0.2.0": 1, hashed.plain: 1}
 
 
+def test_two_are_equal_if_they_have_one_rule_and_one_key() -> None:
+    other = keyed_hash(b"0123456789abcdeg", 32)
+    kinds = [PeerRedaction("truncate"), PeerRedaction("drop"), PeerRedaction("hash", HASH)]
+    assert len({*kinds, PeerRedaction("hash", other)}) == 4
+    again = [PeerRedaction("truncate"), PeerRedaction("drop"), PeerRedaction("hash", HASH)]
+    assert again == kinds
+    assert kinds[0] != "truncate"
+
+
 def test_one_object_for_each_sender_until_the_cache_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_redaction, "MAX_PEERS", 3)
     made: list[str] = []
@@ -67,6 +76,7 @@ def test_one_object_for_each_sender_until_the_cache_is_full(monkeypatch: pytest.
         return text[::-1]
 
     redact = PeerRedaction("hash", hash_text)
+    made.clear()
     for _ in range(2):
         for n in range(3):
             redact(Peer(f"10.0.0.{n}:1"))
