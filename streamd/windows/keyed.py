@@ -56,6 +56,7 @@ class Keyed:
         "fast",
         "is_queued",
         "key",
+        "moved_s",
         "next_us",
         "number",
         "rows",
@@ -79,6 +80,8 @@ class Keyed:
         self.senders: tuple[Timeline, ...] = ()
         self.seen_s = 0.0
         """When the last record came (monotonic)."""
+        self.moved_s = 0.0
+        """When a record moved the watermark (monotonic)."""
         self.is_queued = False
         """Whether the key is in the queue of timelines that may fall idle."""
         self.fast = NOWHERE

@@ -62,12 +62,13 @@ class WindowSettings(Settings):
         description="records that share a watermark: those of a key, of a sender (its host), or all"
         " (then the slowest active sender decides)",
     )
-    idle_timeout: DurationS = Field(
-        "30s",
+    idle_timeout: DurationS | None = Field(
+        None,
         gt=0,
         description="a key or sender without records for this time is idle, unless frames wait in the"
-        " buffers of the sources: its open windows close, and no other waits for it",
-    )  # type: ignore[assignment]  # parsed by the validator
+        " buffers of the sources: its open windows close, and no other waits for it. What it sends for them"
+        " later is late. Default: when they would close if its clock had gone on, and at least 30s",
+    )
     max_future: DurationS | None = Field(
         None,
         description="a record whose time is later than its receipt by more is rejected"

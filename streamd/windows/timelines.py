@@ -8,11 +8,14 @@ which returns with a backlog is not late.
 
 import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 from streamd.windows.keyed import Closed, Keyed, Kind
-from streamd.windows.moments import NEVER
+from streamd.windows.moments import NEVER, US
+
+LEAST_IDLE_S = 30.0
+"""Without a given time, a timeline is not idle before."""
 
 
 class Seen(Protocol):
@@ -26,10 +29,14 @@ T = TypeVar("T", bound=Seen)
 
 
 class IdleQueue(Generic[T]):
-    """Knows which timelines had no record for `timeout_s`. An entry is looked at again when it is due."""
+    """Knows which timelines had no record for `timeout_s`. An entry is looked at again when it is due.
 
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    Without `timeout_s` a timeline is idle from `over_s`, and after `LEAST_IDLE_S`.
+    """
+
+    def __init__(self, timeout_s: float | None, over_s: Callable[[T], float]) -> None:
+        self._timeout_s = LEAST_IDLE_S if timeout_s is None else timeout_s
+        self._over_s = over_s if timeout_s is None else None
         self._heap: list[tuple[float, int, T]] = []
         self._count = 0
 
@@ -47,10 +54,14 @@ class IdleQueue(Generic[T]):
         """A timeline that is idle now; None if there is none."""
         while self._heap and self._heap[0][0] <= mono_s:
             one = heapq.heappop(self._heap)[2]
-            if one.seen_s + self._timeout_s <= mono_s:
+            due_s = one.seen_s + self._timeout_s
+            if due_s <= mono_s and self._over_s is not None:
+                due_s = max(due_s, self._over_s(one))
+            if due_s <= mono_s:
                 one.is_queued = False
                 return one
-            self.add(one)
+            self._count += 1
+            heapq.heappush(self._heap, (due_s, self._count, one))
         return None
 
 
@@ -83,10 +94,13 @@ class Clock(ABC):
 class KeyClock(Clock):
     """Each key has its own watermark."""
 
-    def __init__(self, kind: Kind, delay_us: int, idle_s: float) -> None:
+    def __init__(self, kind: Kind, delay_us: int, idle_s: float | None) -> None:
         self._kind = kind
         self._delay_us = delay_us
-        self._queue = IdleQueue[Keyed](idle_s)
+        self._queue = IdleQueue[Keyed](idle_s, self._over_s)
+
+    def _over_s(self, keyed: Keyed) -> float:
+        return keyed.moved_s + (self._kind.newest_end(keyed) - keyed.watermark_us) / US
 
     def watermark(self, keyed: Keyed, sender: str) -> int:
         return keyed.watermark_us
@@ -105,6 +119,7 @@ class KeyClock(Clock):
         if watermark_us <= keyed.watermark_us:
             self._kind.hurry(keyed)
             return []
+        keyed.moved_s = mono_s
         closed = self._kind.close(keyed, watermark_us)
         self._kind.hurry(keyed)
         return closed
@@ -123,7 +138,7 @@ class KeyClock(Clock):
     def begin(self, every: Iterable[Keyed], mono_s: float) -> None:
         for keyed in every:
             if keyed.buckets:
-                keyed.seen_s = mono_s
+                keyed.seen_s = keyed.moved_s = mono_s
                 self._queue.add(keyed)
                 self._kind.hurry(keyed)
 
@@ -161,12 +176,16 @@ class Timeline:
 class SharedClock(Clock):
     """Common to the timelines of senders and of the pipeline: keys share watermarks."""
 
-    def __init__(self, kind: Kind, delay_us: int, idle_s: float) -> None:
+    def __init__(self, kind: Kind, delay_us: int, idle_s: float | None) -> None:
         self._kind = kind
         self._delay_us = delay_us
         self.senders: dict[str, Timeline] = {}
         """The active senders. A sender that falls idle is forgotten; its keys remember what was closed."""
-        self._queue = IdleQueue[Timeline](idle_s)
+        self._queue = IdleQueue[Timeline](idle_s, self._over_s)
+
+    @abstractmethod
+    def _over_s(self, timeline: Timeline) -> float:
+        """When the windows that wait for the timeline are over by its clock (monotonic)."""
 
     def next_due(self) -> float | None:
         return self._queue.next_due()
@@ -183,6 +202,10 @@ class SharedClock(Clock):
 
 class SenderClock(SharedClock):
     """Each sender has a watermark. That of a key is the least of the active senders of its open windows."""
+
+    def _over_s(self, timeline: Timeline) -> float:
+        newest_us = max(map(self._kind.newest_end, timeline.keys), default=NEVER)
+        return timeline.seen_s + (newest_us - timeline.watermark_us) / US
 
     def watermark(self, keyed: Keyed, sender: str) -> int:
         timeline = self.senders.get(sender)
@@ -248,12 +271,18 @@ class SenderClock(SharedClock):
 class PipelineClock(SharedClock):
     """One watermark for all keys: the least of the active senders."""
 
-    def __init__(self, kind: Kind, delay_us: int, idle_s: float) -> None:
+    def __init__(self, kind: Kind, delay_us: int, idle_s: float | None) -> None:
         super().__init__(kind, delay_us, idle_s)
         self.whole = Timeline("")
         self._slowest: list[tuple[int, int, Timeline]] = []
         """The watermarks of the senders (a heap; an entry may be outdated)."""
         self._count = 0
+
+    def _over_s(self, timeline: Timeline) -> float:
+        if len(self.senders) > 1:
+            return timeline.seen_s  # the others decide when windows close
+        newest_us = max(map(self._kind.newest_end, self.whole.keys), default=NEVER)
+        return timeline.seen_s + (newest_us - timeline.watermark_us) / US
 
     def watermark(self, keyed: Keyed, sender: str) -> int:
         return max(keyed.watermark_us, self.whole.watermark_us)

@@ -132,10 +132,13 @@ class Windows:
     ) -> list[Closed]:
         """As `_add_by_key`, for tumbling windows."""
         keyed.seen_s = mono_s
+        watermark_us = keyed.watermark_us
         closed = self._take(keyed, moment_us, row, self.losses.seen)
         if closed is None:
-            self.late.append((place, moment_us, keyed.watermark_us))
+            self.late.append((place, moment_us, watermark_us))
             return []
+        if keyed.watermark_us != watermark_us:
+            keyed.moved_s = mono_s
         if not keyed.is_queued:
             self._wait(keyed)
         return closed

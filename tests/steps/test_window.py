@@ -9,10 +9,12 @@ from pydantic import ValidationError
 from streamd.core.contracts import Processed, Step
 from streamd.core.errors import ConfigError
 from streamd.core.now import Now
+from streamd.core.timestamp import canonical
 
 NewStep = Callable[..., Step[Any]]
 MINUTE: dict[str, Any] = {
-    "size": "1m", "key": ["k"], "time": "t", "watermark_delay": "5s", "aggregate": {"n": "count()"},
+    "size": "1m", "key": ["k"], "time": "t", "watermark_delay": "5s", "idle_timeout": "30s",
+    "aggregate": {"n": "count()"},
 }  # fmt: skip
 NOW = Now(1_000_000.0, 10.0)
 REFUSALS: dict[str, Any] = {}
@@ -209,6 +211,67 @@ def test_if_the_slower_sender_is_idle_the_other_decides(minutes: NewStep) -> Non
     one, other = {"@peer": "10.0.0.1:5"}, {"@peer": "10.0.0.2:5"}
     step.process(rows(10, **one) + rows(12, **other), NOW)
     step.process(rows(200, k="b", **one), later(10))
+    assert seen(step.tick(later(30))) == [("a", "00:00:00", 2)]
+
+
+@pytest.mark.parametrize("by", ["key", "sender", "pipeline"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"size": "1h"}, ("00:00:00", 60)),
+        ({"size": "1h", "time": None, "watermark_delay": None}, ("00:00:00", 60)),
+        ({"kind": "sliding", "size": "2h", "slide": "1h"}, ("23:00:00", 60)),
+        ({"kind": "session", "size": None, "gap": "10m"}, ("00:00:00", 60)),
+    ],
+)
+def test_a_sensor_that_reports_each_minute_is_not_idle_between(
+    minutes: NewStep, options: dict[str, Any], expected: tuple[str, int], by: str
+) -> None:
+    step = minutes(**{"idle_timeout": None, "watermark_by": by} | options)
+    for minute in range(60):
+        at = later(60 * minute)
+        record = rows(60 * minute, **{"@received_at": canonical(60 * minute), "@peer": "10.0.0.1:5"})
+        assert (seen(step.process(record, at)), reasons(step.process([], at))) == ([], [])
+        assert step.next_deadline() is not None
+        assert seen(step.tick(later(60 * minute + 59))) == []
+    assert step.context.counters["late", ""] == 0
+    end_s = {"session": 3540 + 600, "sliding": 7200}.get(options.get("kind", ""), 3600)
+    delay_s = 0 if options.get("time", "t") is None else 5
+    assert seen(step.tick(later(end_s + delay_s - 1))) == []
+    assert seen(step.tick(later(end_s + delay_s + 1)))[0] == ("a", *expected)
+
+
+def test_windows_of_old_records_close_too(minutes: NewStep) -> None:
+    step = minutes(idle_timeout=None)
+    step.process(rows(10), Now(NOW.wall_s + 9e8, NOW.mono_s))
+    assert seen(step.tick(later(54.9))) == []
+    assert seen(step.tick(later(55))) == [("a", "00:00:00", 1)]
+    assert step.next_deadline() is None
+
+
+def test_without_a_given_time_no_key_is_idle_before_30_seconds(minutes: NewStep) -> None:
+    step = minutes(idle_timeout=None)
+    step.process(rows(59), NOW)
+    assert seen(step.tick(later(29.9))) == []
+    assert seen(step.tick(later(30))) == [("a", "00:00:00", 1)]
+
+
+def test_after_a_restart_a_window_closes_by_itself(minutes: NewStep) -> None:
+    step, again = minutes(idle_timeout=None), minutes(idle_timeout=None)
+    step.process(rows(10, 12), NOW)
+    state = step.snapshot()
+    assert state is not None
+    again.restore(state, later(100))
+    assert seen(again.tick(later(129))) == []
+    assert seen(again.tick(later(160))) == [("a", "00:00:00", 2)]
+
+
+def test_an_idle_sender_holds_nobody_back_without_a_given_time(minutes: NewStep) -> None:
+    step = minutes(watermark_by="pipeline", idle_timeout=None, size="1h")
+    quiet, busy = {"@peer": "10.0.0.1:5"}, {"@peer": "10.0.0.2:5"}
+    step.process(rows(3590, **quiet) + rows(3599, **busy), NOW)
+    step.process(rows(3606, k="b", **busy), later(20))
+    assert seen(step.tick(later(29))) == []
     assert seen(step.tick(later(30))) == [("a", "00:00:00", 2)]
 
 

@@ -69,7 +69,13 @@ def by_duckdb(rows: list[dict[str, Any]], options: dict[str, Any]) -> dict[Any, 
 
 
 def by_streamd(rows: list[dict[str, Any]], options: dict[str, Any], cuts: int = 7) -> dict[Any, list[Any]]:
-    config = {"key": ["k"], "time": "t", "max_future": "3660d", "aggregate": EXACT} | options
+    config = {
+        "key": ["k"],
+        "time": "t",
+        "max_future": "3660d",
+        "idle_timeout": "30s",
+        "aggregate": EXACT,
+    } | options
     step = Window(Window.Config(**config), StepContext("window[0]", "p", None, Path()))
     step.open()
     made = []

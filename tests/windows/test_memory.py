@@ -48,5 +48,5 @@ def test_the_rows_that_wait_to_be_folded_are_bounded() -> None:
     (bucket,) = keyed.buckets.values()
     assert len(bucket.rows) < CHUNK
     assert bucket.count + len(bucket.rows) == 400_000
-    (record,) = step.tick(Now(30.0, 30.0)).records
+    (record,) = step.tick(Now(3700.0, 3700.0)).records
     assert (record["n"], record["mean"], record["max"]) == (400_000, 499.5, 999.0)

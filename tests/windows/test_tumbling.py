@@ -43,6 +43,7 @@ def new(**options: Any) -> Window:
         "key": ["k"],
         "time": "t",
         "watermark_delay": "5s",
+        "idle_timeout": "30s",
         "aggregate": PLAIN,
     } | options
     step = Window(Window.Config(**options), StepContext("window", "p", None, Path()))

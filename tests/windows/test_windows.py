@@ -30,7 +30,8 @@ Row = dict[str, Any]
 
 
 def new(**options: Any) -> Step[Any]:
-    options = {"key": ["k"], "time": "t", "watermark_delay": "5s", "aggregate": AGGREGATES} | options
+    options = {"key": ["k"], "time": "t", "watermark_delay": "5s"} | options
+    options = {"idle_timeout": "30s", "aggregate": AGGREGATES} | options
     step = Window(Window.Config(**options), StepContext("window[0]", "p", None, Path()))
     step.open()
     return step
