@@ -100,6 +100,7 @@ def in_plain_words(
     problems: list[Problem] = []
     for error in failure.errors(include_url=False):
         loc = error["loc"]
+        loc = loc[:-1] if loc[-1:] == ("[key]",) else loc  # pydantic's mark of a wrong name in a table
         here = place + _written(loc, table)
         if error["type"] == "missing" and (
             typo := misspelt(str(loc[-1]), error["input"], _keys_at(model, loc[:-1]))

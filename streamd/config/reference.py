@@ -163,6 +163,7 @@ def markdown() -> str:
     text = [_INTRODUCTION]
     for section in sections():
         summary = re.sub(r"docs/([\w/-]+\.md)", r"[docs/\1](../\1)", section.summary.replace("\n", "\n\n"))
+        summary = re.sub(r"(?m)^(- .*\n)\n(?=- )", r"\1", summary)
         text += ["", f"## {section.name}", "", summary, "", f"In the file: `{section.header}`", ""]
         text += ["| key | holds | default | what it does |", "|---|---|---|---|"]
         for row in section.rows:
@@ -180,8 +181,9 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _summary(cls: type) -> str:
-    """The docstring, one line for each of its paragraphs."""
-    paragraphs = (cls.__doc__ or "").strip().split("\n\n")
+    """The docstring, one line for each of its paragraphs and for each item of a list."""
+    paragraphs = re.sub(r"\n\s*- ", "\n\n- ", (cls.__doc__ or "").strip()).split("\n\n")
+    paragraphs = [paragraph for paragraph in paragraphs if paragraph.strip()]
     return "\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 

@@ -37,6 +37,12 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 def _check(texts: list[str]) -> list[str]:
     if any(one == other for one, other in pairwise(sorted(texts))):
         raise ValueError("a field is named twice")
+    for text in texts:
+        if Expression(text).is_constant:
+            hint = (
+                f": write {text[1:-1]}" if re.fullmatch(r"'[a-z_]\w*'|\"[a-z_]\w*\"", text, re.ASCII) else ""
+            )
+            raise ValueError(f"{text} is the same for all records, as it names no field{hint}")
     return texts
 
 
@@ -63,7 +69,7 @@ class RecordKey:
             try:
                 self._parts.append(Expression(text, fields).evaluate)
             except ValueError as error:
-                raise ConfigError(f"{option}[{index}]: {error}", (option, index)) from None
+                raise ConfigError(str(error), (option, index)) from None
         self.names = tuple(_name(text) for text in texts)
         """The field that holds each value in a record which a step makes: `a.b` for a path, `peer` for
         `meta("peer")`."""

@@ -3,6 +3,7 @@
 import csv
 import difflib
 import sqlite3
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -80,9 +81,17 @@ def key_text(value: Any) -> str | None:
         return None
 
 
+def is_endless(path: Path) -> bool:
+    """Whether reading may wait for ever or never end: a device, a pipe or a socket. Raises OSError."""
+    mode = path.stat().st_mode
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def read_table(settings: TableSettings) -> Rows:
     """The rows of the table. Raises `TableFault`."""
     try:
+        if is_endless(settings.path):
+            raise TableFault("unreadable", f"{settings.path}: not a file, but a device, a pipe or a socket")
         if settings.table is None:
             return _read_csv(settings)
         return _read_sqlite(settings, settings.table)

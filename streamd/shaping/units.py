@@ -80,8 +80,10 @@ def refuse_unit(name: str) -> None:
     """Raise `ValueError` with a suggestion if there is no such unit."""
     if name in QUANTITY:
         return
-    close = _OTHER_WORDS.get(name) or next(iter(difflib.get_close_matches(name, QUANTITY, 1, 0.5)), None)
-    hint = f"did you mean {close!r}?" if close else f"there are {', '.join(QUANTITY)}"
+    same = [unit for unit in QUANTITY if unit.lower() == name.lower()]
+    close = same if len(same) == 1 else difflib.get_close_matches(name, QUANTITY, 1, 0.5)
+    close = [_OTHER_WORDS[name]] if name in _OTHER_WORDS else close
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(QUANTITY)}"
     raise ValueError(f"there is no unit {name!r}: {hint}")
 
 

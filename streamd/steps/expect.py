@@ -125,7 +125,7 @@ class Expect(Step["Expect.Config"]):
         self._key = RecordKey(config.key, context.fields, exact=True)
         for name in self._key.names:
             if name in _FIELDS:
-                raise ConfigError(f"key: {name!r} is a field of the records that expect makes", ("key",))
+                raise ConfigError(f"{name!r} is a field of the records that expect makes", ("key",))
         self._listed = self._keys(config)
         self._watches: dict[Key, _Watch] = {}
         self._timers = Timers()
@@ -142,13 +142,13 @@ class Expect(Step["Expect.Config"]):
             values = one if isinstance(one, list) else [one]
             place = ("keys", index)
             if len(values) != len(config.key):
-                raise ConfigError(f"keys[{index}]: {len(config.key)} values are needed for key", place)
+                raise ConfigError(f"{one!r}: a list of {len(config.key)} values is needed, as in key", place)
             try:
                 key = self._key.of_values(values)
             except BadData as bad:
-                raise ConfigError(f"keys[{index}]: {bad}", place) from None
+                raise ConfigError(str(bad), place) from None
             if key in found:
-                raise ConfigError(f"keys[{index}]: {one!r} is there twice", place)
+                raise ConfigError(f"{one!r} is there twice", place)
             found[key] = None
         return found
 

@@ -89,6 +89,10 @@ class Lookup(Step["Lookup.Config"]):
         def _check(self) -> Self:
             if not self.key or not self.fields:
                 raise ValueError("a lookup step without key or fields does nothing")
+            for name in self.fields:
+                if name in self.key and self.on_conflict != "replace":
+                    raise ValueError(f"fields: each record has {name!r} already, as it is in key; give it"
+                                     ' another name, or set on_conflict = "replace"')  # fmt: skip
             if self.table is not None:
                 for key in ("delimiter", "types"):
                     if key in self.model_fields_set:

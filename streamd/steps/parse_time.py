@@ -72,6 +72,11 @@ class ParseTime(Step["ParseTime.Config"]):
 
         @model_validator(mode="after")
         def _check(self) -> Self:
+            for text in self.formats:
+                if self.formats.count(text) > 1:
+                    raise ValueError(f"formats: {text!r} occurs twice")
+            if self.timezone is not None and all(text.startswith("epoch_") for text in self.formats):
+                raise ValueError("timezone has no effect: a number since 1970 has no time zone")
             if self.timezone is None:
                 if "ambiguous" in self.model_fields_set:
                     raise ValueError("ambiguous has no effect without timezone")
@@ -128,7 +133,13 @@ class ParseTime(Step["ParseTime.Config"]):
             except BadData as bad:
                 faults.append(bad)
         # Another reason than the syntax says that a format fitted.
-        told = next((bad for bad in faults if bad.reason != "timestamp:syntax"), faults[0])
+        told = next((bad for bad in faults if bad.reason != "timestamp:syntax"), None)
+        if told is None and len(faults) > 1:
+            formats = ", ".join(self.config.formats)
+            raise BadData(
+                "timestamp:syntax", f"{self.config.field}: no time of {formats}: {str(value)[:64]!r}"
+            )
+        told = told or faults[0]
         raise BadData(told.reason, f"{self.config.field}: {told.detail}")
 
     def fields_after(self) -> frozenset[str] | None:

@@ -142,7 +142,7 @@ class Sequence(Step["Sequence.Config"]):
         self._key = RecordKey(config.key, context.fields, exact=True)
         for name in self._key.names if config.gaps else ():
             if name in _GAP_FIELDS:
-                raise ConfigError(f"key: {name!r} is a field of the records of gaps", ("key",))
+                raise ConfigError(f"{name!r} is a field of the records of gaps", ("key",))
         try:
             self._number = Expression(config.number, context.fields).evaluate
         except ValueError as error:

@@ -22,6 +22,7 @@ from streamd.core.json_rules import RESERVED_KEYS
 from streamd.core.printable import printable
 from streamd.core.settings import SourceSettings
 from streamd.core.timestamp import canonical
+from streamd.lookup_tables.table import is_endless
 
 KEY = TESTS
 MOST_LISTED = 8
@@ -211,7 +212,10 @@ def content(one: Input, file: Path) -> bytes:
         except binascii.Error as error:
             raise ValueError(f"is no base64: {error}") from None
     if one.file is not None:
-        return (file.absolute().parent / one.file).read_bytes()
+        path = file.absolute().parent / one.file
+        if is_endless(path):
+            raise OSError(f"{path} is a device, a pipe or a socket")
+        return path.read_bytes()
     return (one.text or "").encode()
 
 

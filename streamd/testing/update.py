@@ -147,8 +147,8 @@ def _set(table: Any, key: str, value: Any) -> None:
     table[key] = item
 
 
-def _item(value: Any) -> Item:
-    """The value as TOML. A long list has a line for each element.
+def _item(value: Any, *, is_nested: bool = False) -> Item:
+    """The value as TOML. A long list has a line for each element, unless it is inside of another value.
 
     A list with null, which TOML does not have, is a text of JSON.
     """
@@ -156,14 +156,15 @@ def _item(value: Any) -> Item:
         return tomlkit.string(json.dumps(value, ensure_ascii=False))
     if isinstance(value, list):
         array = tomlkit.array()
-        array.extend([_item(one) for one in value])
-        array.multiline(any(isinstance(one, dict) for one in value) or len(str(value)) > _LINE_CHARACTERS)
+        array.extend([_item(one, is_nested=True) for one in value])
+        is_long = any(isinstance(one, dict) for one in value) or len(str(value)) > _LINE_CHARACTERS
+        array.multiline(is_long and not is_nested)
         return array
     if isinstance(value, Counter | dict):
         table = tomlkit.inline_table()
         for key, inner in value.items():
             if inner is not None:
-                table[key] = _item(inner)
+                table[key] = _item(inner, is_nested=True)
         return table
     item: Item = tomlkit.item(value)
     return item

@@ -57,6 +57,12 @@ def test_the_reference_page_is_the_generated_one() -> None:
     )
 
 
+def test_a_list_in_a_summary_stays_a_list() -> None:
+    page = reference.markdown()
+    assert "\n\n- `json`: an object; with `into` any JSON value.\n- `logfmt`: " in page
+    assert not re.search(r"(?m)^[^|\n]*[.:,] - `", page)
+
+
 def test_the_reference_speaks_of_no_part_of_the_code() -> None:
     """A reader of the page knows tables and keys, but no functions, modules or libraries of the daemon."""
     code = "".join(path.read_text() for path in (ROOT / "streamd").rglob("*.py"))

@@ -275,6 +275,10 @@ WRONG = {
         changed('codec = "json"\nschema = "reading"\n[sources.floor]', 'codec = "text"\nschema = "reading"\n[sources.floor]'),
         "9: sources.lab.codec: a schema needs the codec json",
     ),
+    "a wrong name in a table of a step": (
+        changed('  { type = "set", remove = ["seq"] },\n', '  { type = "convert", fields = { "@a" = { from = "F", to = "C" }, "@source" = { from = "F", to = "C" } } },\n'),
+        "21: pipelines.main.steps[1].fields.\"@source\": '@source' is metadata",
+    ),
     "an expression that is none": (changed("value > 20", "value >"), "20: pipelines.main.steps[0].where: "),
     "an expression with an unknown name": (changed("value > 20", "valu > 20"), "20: pipelines.main.steps[0]: "),
     "a function without a name": (

@@ -5,9 +5,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from streamd.core.errors import BadData, ConfigError
-from streamd.core.record_key import DIGEST_BYTES, MAX_EXACT_BYTES, RecordKey, key_of_whole, plain_names
+from streamd.core.record_key import (
+    DIGEST_BYTES,
+    MAX_EXACT_BYTES,
+    KeyTexts,
+    RecordKey,
+    key_of_whole,
+    plain_names,
+)
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=9)
 VALUES = st.recursive(
@@ -83,7 +91,7 @@ def test_a_long_key_is_a_digest_or_bad_data() -> None:
 
 
 def test_an_unknown_field_is_refused_with_the_place_of_the_expression() -> None:
-    with pytest.raises(ConfigError, match=r"key\[1\]: there is no field 'senser'.*sensor") as refused:
+    with pytest.raises(ConfigError, match=r"there is no field 'senser'.*sensor") as refused:
         RecordKey(["sensor", "senser"], frozenset({"sensor"}))
     assert refused.value.keys == ("key", 1)
 
@@ -136,3 +144,17 @@ def test_a_word_of_the_language_is_no_name_of_a_field() -> None:
     assert plain_names(["a", "b1", "é", 'meta("peer")']) == ("a", "b1", "é", "@peer")
     for text in ("true", "None", "NULL", "a.b", "a + b", " a", "lower(a)", "1"):
         assert plain_names(["a", text]) == ()
+
+
+@pytest.mark.parametrize("text", ["'device'", '"device"', "5", "True", "'a' + 'b'", "lower('A')", "'a b'"])
+def test_a_part_that_names_no_field_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="is the same for all records, as it names no field") as refused:
+        TypeAdapter(KeyTexts).validate_python(["site", text])
+    assert ("write device" in str(refused.value)) == ("device" in text)
+
+
+@pytest.mark.parametrize(
+    "text", ["device", "a.b", 'meta("peer")', "lower(name)", "field('a-b')", "'x' + name"]
+)
+def test_a_part_that_names_a_field_is_taken(text: str) -> None:
+    assert TypeAdapter(KeyTexts).validate_python([text]) == [text]

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import tracemalloc
 from contextlib import closing
@@ -22,6 +23,18 @@ def of_sqlite(path: Path, *statements: str, table: str = "t", **more: Any) -> Ta
             database.execute(statement)
         database.commit()
     return TableSettings(path, table, more.pop("key", ("id",)), more.pop("columns", ("site",)), **more)
+
+
+@pytest.mark.parametrize("table", [None, "t"])
+def test_what_never_ends_is_no_table(tmp_path: Path, table: str | None) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(TableFault, match="not a file, but a device, a pipe or a socket") as fault:
+            read_table(TableSettings(path, table, ("id",), ("site",)))
+        assert fault.value.reason == "unreadable"
+    with pytest.raises(TableFault) as fault:
+        read_table(TableSettings(tmp_path, table, ("id",), ("site",)))
+    assert fault.value.reason == "unreadable"
 
 
 def test_a_csv_file(tmp_path: Path) -> None:

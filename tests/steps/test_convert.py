@@ -98,6 +98,8 @@ def test_a_step_without_fields_is_refused(new_step: NewStep) -> None:
     [
         ({"from": "Fahrenheit", "to": "C"}, "there is no unit 'Fahrenheit'"),
         ({"from": "F", "to": "°C"}, "did you mean 'C'"),
+        ({"from": "f", "to": "C"}, "did you mean 'F'"),
+        ({"from": "KWH", "to": "J"}, "did you mean 'kWh'"),
         ({"from": "psi", "to": "C"}, "psi measures pressure and C temperature"),
     ],
 )

@@ -124,6 +124,8 @@ def test_a_change_is_seen_by_later_batches(new_step: NewStep, tmp_path: Path) ->
         ({"path": ""}, "at least 1 character"),
         ({"table": "t", "types": "auto"}, "types is for CSV"),
         ({"table": "t", "delimiter": ";"}, "delimiter is for CSV"),
+        ({"fields": ["id"]}, "each record has 'id' already"),
+        ({"fields": {"id": "site"}, "on_conflict": "keep"}, "each record has 'id' already"),
         ({"delimiter": '"'}, "delimiter cannot be"),
         ({"check_every": "0s"}, "greater than 0"),
         ({"max_size": 5}, "a size is a number with a unit"),

@@ -68,7 +68,7 @@ def test_the_reason_is_of_a_format_that_nearly_fits(new_step: NewStep, now: Now)
     (bad,) = step.process([{"ts": "2026-01-31 08:00"}], now).rejects
     assert bad.reason == "timestamp:naive"
     (bad,) = step.process([{"ts": "soon"}], now).rejects
-    assert (bad.reason, bad.detail) == ("timestamp:syntax", "ts: no time of an epoch number: 'soon'")
+    assert (bad.reason, bad.detail) == ("timestamp:syntax", "ts: no time of epoch_s, iso, rfc2822: 'soon'")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,8 @@ def test_the_reason_is_of_a_format_that_nearly_fits(new_step: NewStep, now: Now)
         ({"timezone": "Mars/Olympus"}, "there is no zone 'Mars/Olympus'"),
         ({"timezone": "/etc/passwd"}, "there is no zone"),
         ({"ambiguous": "later"}, "no effect without timezone"),
+        ({"formats": ["iso", "epoch_s", "iso"]}, "'iso' occurs twice"),
+        ({"formats": ["epoch_s", "epoch_ms"], "timezone": "Europe/Berlin"}, "timezone has no effect"),
         ({"into": "@received_at"}, "begins with @"),
         ({"on_error": "drop"}, "'reject', 'keep' or 'null'"),
     ],

@@ -84,6 +84,7 @@ EXPECT = "[tests.expect]\nfiltered = 1\n"
         ('text = "{}"', 'hex = "0x0"', "4: tests[0].inputs[0].hex: should be pairs of hexadecimal digits"),
         ('text = "{}"', 'base64 = "*"', "4: tests[0].inputs[0].base64: is no base64"),
         ('text = "{}"', 'file = "none"', "4: tests[0].inputs[0].file: cannot be read: No such file"),
+        ('text = "{}"', 'file = "/dev/zero"', "4: tests[0].inputs[0].file: cannot be read: /dev/zero is a"),
         ('text = "{}"', 'advance = "1m"', "4: tests[0].inputs[0]: advance concerns no source"),
         ('source = "floor", text = "{}"', "advance = 60", "4: tests[0].inputs[0].advance: "),
         ('source = "floor", text = "{}"', 'restart = "kil"', "4: tests[0].inputs[0].restart: should be"),

@@ -163,6 +163,14 @@ def test_every_value_is_written_as_it_is_read(value: str, suite: Suite) -> None:
     )
 
 
+def test_lists_inside_of_a_value_stay_on_its_line(suite: Suite) -> None:
+    suite.config = PLANT.replace('extra = "reject"', 'extra = "json"')
+    record = "{ sensor = 'a', value = 95.5, v = [{ a = [{ b = 1 }] }] }"
+    tests = f'\n[[tests]]\nname = "v"\ninputs = [{{ source = "floor", records = [{record}] }}]\n'
+    assert update(suite.run(tests, update=True)) == [suite.path]
+    assert "v = [{a = [{b = 1}]}]" in suite.path.read_text()
+
+
 def test_nulls_and_rows_of_csv_in_files_by_day_are_written(suite: Suite) -> None:
     config = """
 [sources.lab]
