@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS quality (
 ) STRICT, WITHOUT ROWID
 """
 
-# `complete` is 0 if the daemon may have ended during these minutes without writing its last counts.
+# `complete` is 0 if the daemon may have ended during these minutes without writing its last counts. Records
+# that are read again after that count twice, in the minute of the next start or the one after it.
 _NOW = """
 CREATE VIEW quality_now AS
 WITH
@@ -35,7 +36,7 @@ recent AS MATERIALIZED (
     AND minute >= (SELECT strftime('%Y-%m-%dT%H:%M:00.000000Z', minute, '-14 minutes') FROM last)
 ),
 unknown(first, until) AS MATERIALIZED (
-  SELECT substr(at, 1, 17), strftime('%Y-%m-%dT%H:%M:%f', at, printf('%.3f seconds', interval_s))
+  SELECT substr(at, 1, 17), strftime('%Y-%m-%dT%H:%M:%f', at, printf('%.3f seconds', interval_s + 60))
   FROM ledger
   WHERE counter IN ('start', 'stop', 'unclean') AND counter = 'unclean' AND reason <> 'replay'
 ),

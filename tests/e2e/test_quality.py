@@ -1,7 +1,9 @@
 """The table `quality` of a daemon that is reloaded, stopped and killed."""
 
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,4 +96,32 @@ def test_counts_survive_a_reload_and_a_restart_and_a_killed_run_is_named(
     daemon.stop()
     daemon.assert_balanced()
     assert sorted(daemon.query("SELECT id FROM readings")) == [(n,) for n in range(124)]
+    assert set(daemon.query("SELECT complete FROM quality_now")) == {(0,)}
+
+
+def test_records_that_are_read_again_after_a_kill_count_twice_and_the_view_says_so(
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    """The counts are stored, the records are not: another program keeps the file of the sink locked."""
+    rules = '{ field = "temp", check = "range", le = 85, on_error = "count" }'
+    config = f"{CONFIG[: CONFIG.index('steps = ')]}steps = [{{ type = 'validate', rules = [{rules}] }}]\n"
+    config += CONFIG[CONFIG.index('sinks = ["store"]') :].replace("streamd.db", "other.db")
+    log = tmp_path / "in.log"
+    log.write_text(lines(0, 1))
+    daemon = start(config)
+    daemon.wait_rows(1, "readings", "other.db")
+    checked = "SELECT sum(checked), sum(failed) FROM quality WHERE rule = 'temp_range'"
+    with closing(sqlite3.connect(tmp_path / "var/other.db", isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        with log.open("a") as file:
+            file.write(lines(1, 39))
+        wait_until(lambda: daemon.query(checked)[0][0] == 40, "the counts of all records")
+        daemon.process.kill()
+        daemon.process.wait()
+    daemon = start(config)
+    daemon.wait_rows(40, "readings", "other.db")
+    daemon.stop()
+    daemon.assert_balanced()
+    assert daemon.query("SELECT count(*), count(DISTINCT id) FROM readings", "other.db") == [(40, 40)]
+    assert daemon.query(checked) == [(79, 19)]
     assert set(daemon.query("SELECT complete FROM quality_now")) == {(0,)}
