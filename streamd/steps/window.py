@@ -55,6 +55,8 @@ class Window(Step["Window.Config"]):
         "windows": "windows that were closed",
     }
 
+    state_version = 2
+
     class Config(WindowSettings):
         """The windows, their clock and their aggregates."""
 
