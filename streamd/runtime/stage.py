@@ -136,7 +136,7 @@ class Stage:
         if self.offloaded is not None:
             state = await self.offloaded.alone(partial(_contained, self.step.snapshot))
         elif type(self.step).snapshot_parts is not Step.snapshot_parts:
-            state = await _joined(self.step.snapshot_parts())
+            state = await _joined(self.step.snapshot_parts()) or None
         else:
             state = _contained(self.step.snapshot)
         if state is not None and type(state) is not bytes:
