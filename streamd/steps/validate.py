@@ -43,7 +43,7 @@ class Validate(Step["Validate.Config"]):
     The counts of each rule are in the table `quality` beside the ledger, by minute, source and pipeline.
 
     A record that passes costs 0.1 µs and 0.05 µs for each rule; unique costs 0.6 µs, `fill_last` 0.4 µs,
-    reference 0.1 µs (1 µs for two fields) and a model of six fields 2 µs (strict 6 µs, fix 4 to 9 µs). A
+    reference 0.1 µs (1 µs for two fields) and a model of six fields 2 µs (strict 6 µs, fix 5 to 9 µs). A
     record that fails costs 3 to 5 µs, with a model 7 to 9 µs.
     """
 

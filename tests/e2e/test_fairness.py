@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 QUIET = [f"127.0.0.{n}" for n in range(2, 11)]
 FLOOD = "127.0.0.1"
 QUIET_RECORDS = 150
@@ -49,6 +51,23 @@ buffer = {{ max_records = 500 }}
 STEPS = 'steps = [{ type = "python", function = "steps.py:slow", mode = "batch" }]'
 
 
+WINDOWS = """
+[[pipelines.main.steps]]
+type = "python"
+function = "steps.py:slow"
+mode = "batch"
+[[pipelines.main.steps]]
+type = "window"
+size = "1s"
+key = ["sender"]
+time = "at"
+watermark_by = "{by}"
+watermark_delay = "0.5s"
+idle_timeout = "1s"
+aggregate = {{ n = "count()" }}
+"""
+
+
 def pace(seconds: float) -> None:
     time.sleep(max(0.0, seconds))
 
@@ -77,7 +96,7 @@ def sender(host: str) -> socket.socket:
 
 
 def datagram(host: str, seq: int) -> bytes:
-    return json.dumps({"sender": host, "seq": seq}).encode()
+    return json.dumps({"sender": host, "seq": seq, "at": time.time()}).encode()
 
 
 def kernel(port: int) -> tuple[int, int]:
@@ -97,12 +116,8 @@ def stored(daemon: Any, host: str) -> list[int]:
     return [seq for (seq,) in rows]
 
 
-def test_a_flood_faster_than_the_workers_costs_nine_quiet_senders_nothing(
-    start: Callable[..., Any], tmp_path: Path
-) -> None:
-    (tmp_path / "steps.py").write_text(SLOW_STEP)
-    daemon = start(CONFIG.format(max_records=2000, when_full="drop_oldest", steps=STEPS))
-    address = daemon.address("lab")
+def flood(address: tuple[str, int]) -> int:
+    """Send as much as the kernel takes while the quiet senders send; returns the number of datagrams."""
     quiet = [Quiet(address, host) for host in QUIET]
     flooded = 0
     with sender(FLOOD) as sock:
@@ -111,6 +126,15 @@ def test_a_flood_faster_than_the_workers_costs_nine_quiet_senders_nothing(
                 for seq in range(flooded, flooded + BURST):
                     sock.sendto(datagram(FLOOD, seq), address)
                 flooded += BURST
+    return flooded
+
+
+def test_a_flood_faster_than_the_workers_costs_nine_quiet_senders_nothing(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "steps.py").write_text(SLOW_STEP)
+    daemon = start(CONFIG.format(max_records=2000, when_full="drop_oldest", steps=STEPS))
+    flooded = flood(daemon.address("lab"))
     daemon.stop()
     books = daemon.books()
     assert books["lab", "", "", "kernel_dropped"] == 0
@@ -121,6 +145,32 @@ def test_a_flood_faster_than_the_workers_costs_nine_quiet_senders_nothing(
     assert daemon.reasons("dropped", "lab") == {"buffer_full": flooded - len(of_flood)}
     assert len(of_flood) < flooded
     assert books["lab", "", "", "received"] == flooded + len(QUIET) * QUIET_RECORDS
+
+
+@pytest.mark.parametrize("by", ["sender", "pipeline"])
+def test_in_a_flood_no_record_of_a_quiet_sender_is_late_for_its_window(
+    start: Callable[..., Any], wait_until: Callable[..., Any], tmp_path: Path, by: str
+) -> None:
+    (tmp_path / "steps.py").write_text(SLOW_STEP)
+    steps = WINDOWS.format(by=by)
+    daemon = start(CONFIG.format(max_records=2000, when_full="drop_oldest", steps=steps))
+    flooded = flood(daemon.address("lab"))
+
+    def counted() -> dict[str, int]:
+        return dict(daemon.query("SELECT record ->> 'sender', sum(record ->> 'n') FROM records GROUP BY 1"))
+
+    def all_closed() -> bool:
+        books = daemon.books()
+        gone = books["lab", "", "", "received"] - books["lab", "", "", "dropped"]
+        return gone == sum(counted().values()) and len(counted()) == len(QUIET) + 1
+
+    wait_until(all_closed, "the windows to close")
+    daemon.stop()
+    counts, dropped = counted(), daemon.reasons("dropped", "lab")
+    assert daemon.reasons("rejected", "lab") == {}  # none is late, the flooder's neither
+    assert {host: counts[host] for host in QUIET} == dict.fromkeys(QUIET, QUIET_RECORDS)
+    assert dropped["buffer_full"] > 0
+    assert dropped == {"buffer_full": flooded - counts[FLOOD]}
 
 
 def test_with_block_the_kernel_drops_blindly_and_quiet_senders_lose_too(start: Callable[..., Any]) -> None:
