@@ -175,7 +175,7 @@ def _check_made(done: Processed) -> None:
         raise TypeError("tick returned a record that is not a dict")
 
 
-async def _joined(parts: Iterator[bytes]) -> bytes:
+async def _joined(parts: Iterator[bytes]) -> bytes | None:
     whole = BytesIO()  # unlike b"".join, it does not copy all parts at once in the end
     turned = 0
     while part := _contained(partial(next, parts, b"")):
@@ -183,7 +183,7 @@ async def _joined(parts: Iterator[bytes]) -> bytes:
         if whole.tell() - turned >= TURN_BYTES:
             turned = whole.tell()
             await asyncio.sleep(0)
-    return whole.getvalue()
+    return whole.getvalue() or None
 
 
 def _contained(call: Callable[[], Result]) -> Result:
