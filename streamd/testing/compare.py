@@ -116,12 +116,10 @@ class _Listed:
         if len(wanted) == len(found) and all(map(self._same, wanted, found)):
             return
         keys = list(map(self._key, wanted)), list(map(self._key, found))
-        if Counter(keys[0]) == Counter(keys[1]):
+        if keys[0] != keys[1] and Counter(keys[0]) == Counter(keys[1]):
             yield from self._reordered(kind, *keys)
             return
-        for tag, first, end, first_got, end_got in _opcodes(*keys):
-            if tag == "equal":
-                continue
+        for _, first, end, first_got, end_got in _opcodes(*keys):
             pairs = min(end - first, end_got - first_got)
             for n in range(pairs):
                 index, other = first + n, first_got + n
@@ -182,7 +180,7 @@ class _Listed:
         return wanted.keys() == found.keys() and not self._fields(wanted, found)
 
     def _key(self, row: Row) -> str:
-        """A text that is equal for rows that are the same, so that lists can be aligned."""
+        """A text that is equal for rows that are the same, and for few others, to align lists."""
         return json.dumps(
             {name: _coarse(value, in_table=self._is_table) for name, value in row.items()}, sort_keys=True
         )
@@ -219,7 +217,7 @@ def same(wanted: Any, got: Any, *, in_table: bool) -> bool:
 
 def _as_stored(wanted: Any, got: Any) -> tuple[Any, Any]:
     """The values in a form in which they can be compared, although SQLite has fewer types."""
-    if isinstance(wanted, bool):
+    if isinstance(wanted, bool) and type(got) is int:
         return int(wanted), got
     if isinstance(wanted, dict | list) and isinstance(got, str):
         return wanted, _from_json(got)

@@ -227,6 +227,8 @@ def test_a_number_of_records_is_compared(suite: Suite) -> None:
     ("wanted", "got", "in_table", "equal"),
     [
         (True, 1, True, True),
+        (True, True, True, True),
+        (1, True, True, False),
         (True, 1, False, False),
         (1, True, False, False),
         (1, 1.0, True, False),
@@ -252,6 +254,37 @@ JSON = st.recursive(
 )
 
 
-@given(JSON)
-def test_every_value_equals_itself(value: Any) -> None:
-    assert same(value, value, in_table=False)
+@given(JSON, st.booleans())
+def test_every_value_equals_itself(value: Any, in_table: bool) -> None:
+    assert same(value, value, in_table=in_table)
+
+
+BOOLS = """
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:1"
+codec = "json"
+[pipelines.main]
+sources = ["lab"]
+sinks = ["all"]
+[sinks.all]
+type = "sqlite"
+path = "all.db"
+table = "all"
+"""
+OF_BOOLS = """
+[[tests]]
+name = "a table of whole records"
+inputs = [{ source = "lab", text = '{"on":true}' }, { source = "lab", text = '{"on":1}' }]
+[tests.expect.sinks.all]
+rows = [{ on = %s }, { on = %s }]
+"""
+
+
+def test_values_of_whole_records_keep_their_types(suite: Suite) -> None:
+    suite.passes(OF_BOOLS % ("true", 1), BOOLS)
+    explanation = suite.fails(OF_BOOLS % (1, "true"), BOOLS)
+    assert "row 1 differs" in explanation
+    assert "on  expected  1" in explanation
+    assert "    got       true" in explanation
+    assert "row 2 differs" in explanation
