@@ -281,10 +281,10 @@ rows = [{ on = %s }, { on = %s }]
 """
 
 
-def test_values_of_whole_records_keep_their_types(suite: Suite) -> None:
+def test_a_boolean_in_a_whole_record_is_no_number(suite: Suite) -> None:
     suite.passes(OF_BOOLS % ("true", 1), BOOLS)
     explanation = suite.fails(OF_BOOLS % (1, "true"), BOOLS)
     assert "row 1 differs" in explanation
     assert "on  expected  1" in explanation
     assert "    got       true" in explanation
-    assert "row 2 differs" in explanation
+    assert "row 2" not in explanation  # true is 1 in a table, because SQLite has no booleans
