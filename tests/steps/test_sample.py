@@ -87,7 +87,7 @@ def test_one_record_alone(new_step: NewStep, now: Now) -> None:
 
 
 def test_names_are_checked_against_the_schema(new_step: NewStep) -> None:
-    with pytest.raises(ConfigError, match="^there is no field 'senser'") as refused:
+    with pytest.raises(ConfigError, match=r"^there is no field 'senser'") as refused:
         new_step("sample", frozenset({"sensor"}), key=["senser"], rate=0.5)
     assert refused.value.keys == ("key", 0)
     assert new_step("sample", frozenset({"sensor"}), rate=0.5).fields_after() == frozenset({"sensor"})
