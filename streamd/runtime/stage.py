@@ -178,7 +178,7 @@ def _check_made(done: Processed) -> None:
 async def _joined(parts: Iterator[bytes]) -> bytes | None:
     whole = BytesIO()  # unlike b"".join, it does not copy all parts at once in the end
     turned = 0
-    while part := _contained(partial(next, parts, b"")):
+    while (part := _contained(partial(next, parts, None))) is not None:  # a part may be empty
         whole.write(part)
         if whole.tell() - turned >= TURN_BYTES:
             turned = whole.tell()

@@ -98,3 +98,18 @@ async def test_the_event_loop_takes_turns_while_a_large_snapshot_is_made() -> No
     assert len(set(step.seen)) == 100
     step.seen = []
     assert state == step.snapshot() == b"".join(bytes([n]) * TURN_BYTES for n in range(100))
+
+
+class EmptyPart(Step[Any]):
+    """Its snapshot has an empty part in the middle."""
+
+    def process(self, records: list[Record], now: Now) -> Processed:
+        return Processed(records)
+
+    def snapshot_parts(self) -> Iterator[bytes]:
+        yield from (b"a", b"", b"b")
+
+
+async def test_an_empty_part_does_not_end_a_snapshot() -> None:
+    stage = Stage("step[0]", EmptyPart(Settings(), StepContext("step[0]", "p", None, Path())))
+    assert await stage.snapshot() == b"ab"
