@@ -41,7 +41,10 @@ class RuleCount:
 
     def sent_by(self, peers: Iterable[str | None]) -> None:
         """Count the senders of failed records, those with most failures of a batch only."""
-        senders = Counter([Peer(peer).host or peer for peer in peers if peer])
+        senders: Counter[str] = Counter()
+        for peer, n in Counter(peers).items():
+            if peer:
+                senders[Peer(peer).host or peer] += n
         self.add_senders(dict(senders.most_common(_SENDERS_OF_A_BATCH)))
 
     def add_senders(self, senders: Mapping[str, int]) -> None:

@@ -43,31 +43,41 @@ def redacted(
     frames = redaction.frames(frames)
     decoded = redaction.withheld(frames, decoded)
     if feed.checks is not None:
-        feed.checks.count(batch_of(feed, frames, decoded), frames, decoded.rejects)
+        feed.checks.count(batch_of(feed, frames, decoded))
     decoded = redaction.redacted(decoded)
     redaction.count(feed.frames.counters)
     return frames, decoded
 
 
 def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: DeadLetterStore) -> None:
-    """Count the records and rejects of the frames, and keep the rejects as dead letters."""
+    """Count the records and rejects of the frames, and keep the rejects as dead letters.
+
+    A reject also counts for the rule of the schema that rejected it.
+    """
     book = feed.frames
     bad_elements = 0
     bad_frames = 0
     if decoded.rejects:
         letters = []
+        pipeline = feed.routes[0].pipeline.name if len(feed.routes) == 1 else None
+        alarming = feed.codec.alarming
+        checks = feed.checks
+        checked = 0
         rejects = sorted(decoded.rejects, key=attrgetter("index"))
         for bad in rejects:
+            peer = frames.peer(bad.index)
+            rules = () if checks is None else checks.count_reject(bad, peer)
+            checked += len(rules)
             if bad.element:
                 bad_elements += 1
             else:
                 bad_frames += 1
                 book.rejected[bad.reason] += 1
-            if bad.reason in feed.codec.alarming:
+            if bad.reason in alarming:
                 log.warning(
                     "frames_unusable",
                     source=book.source,
-                    peer=frames.peer(bad.index),
+                    peer=peer,
                     reason=bad.reason,
                     why=printable(bad.detail),
                 )
@@ -78,12 +88,14 @@ def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: Dea
                     bad.reason,
                     bad.detail,
                     source=book.source,
-                    peer=frames.peer(bad.index),
+                    peer=peer,
                     received_at=frames.time(bad.index),
-                    pipeline=feed.routes[0].pipeline.name if len(feed.routes) == 1 else None,
-                    rules=() if feed.checks is None else feed.checks.rules_of(bad),
+                    pipeline=pipeline,
+                    rules=rules,
                 )
             )
+        if checks is not None and checked:
+            checks.count_checked(checked)
         indexes = [bad.index for bad in rejects]
         dead_letters.keep(letters, frames.acks and frames.acks.fork_at(indexes))
     book.decoded += len(frames) - bad_frames

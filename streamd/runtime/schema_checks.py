@@ -1,13 +1,11 @@
 """Counts what a schema checks while a source is decoded: null values, and rejects by field."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from itertools import compress
 from typing import Any
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import BadFrame
-from streamd.core.frames import Frames
 from streamd.core.peer import Peer
 from streamd.core.quality import Quality, RuleCount, RuleKey
 from streamd.core.schema import Schema
@@ -15,6 +13,8 @@ from streamd.core.schema import Schema
 NULL, TYPE, RANGE = "schema:null", "schema:type", "schema:range"
 """The rules that each declared field has; `RANGE` only for numbers."""
 _RULES = {"schema:required": NULL, "schema:range": RANGE}
+_REASONS = ("schema:", "timestamp:")
+"""The beginnings of the reasons for which a schema rejects."""
 _NUMBERS = ("int", "float")
 
 
@@ -28,7 +28,6 @@ class SchemaChecks:
 
     def __init__(self, source: str, schema: Schema, quality: Quality) -> None:
         self._source = source
-        self._schema = schema
         self._quality = quality
         self._counts: list[RuleCount] = []
         self._taken = -1
@@ -37,7 +36,11 @@ class SchemaChecks:
             for name, field in schema.fields.items()
             for rule in ((NULL, TYPE, RANGE) if field.type in _NUMBERS else (NULL, TYPE))
         ]
-        self._places = {key: place for place, key in enumerate(self._keys)}
+        self._places: dict[tuple[str | None, str], int] = {key: place for place, key in enumerate(self._keys)}
+        self._rules = [(RuleKey(source, "", rule, name),) for name, rule in self._keys]
+        self._names_with_colon = sorted(
+            [name for name in schema.fields if ": " in name], key=len, reverse=True
+        )
         self._optional = [
             (index, name, self._places[name, NULL])
             for index, (name, field) in enumerate(schema.fields.items())
@@ -49,33 +52,44 @@ class SchemaChecks:
             if field.type == "timestamp"
         ]
 
-    def rules_of(self, bad: BadFrame) -> tuple[RuleKey, ...]:
-        """The rule that rejected a frame or element; none if it was not the schema."""
-        if not bad.reason.startswith(("schema:", "timestamp:")):
+    def count_reject(self, bad: BadFrame, peer: Peer) -> tuple[RuleKey, ...]:
+        """Count a reject from `peer` as failed. Returns its rule; none if the schema did not reject it.
+
+        The caller passes the number of rejects with a rule to `count_checked`. A reject with a rule costs
+        1 µs, another one 0.1 µs.
+        """
+        if not bad.reason.startswith(_REASONS):
             return ()
-        field = self._field_of(bad.detail)
-        rule = _RULES.get(bad.reason, TYPE)
-        return (RuleKey(self._source, "", rule, field),) if (field, rule) in self._places else ()
+        place = self._places.get((self._field_of(bad.detail), _RULES.get(bad.reason, TYPE)))
+        if place is None:
+            return ()
+        count = self._current()[place]
+        count.failed += 1
+        if peer:
+            count.add_senders({peer.host or peer.plain: 1})
+        return self._rules[place]
 
-    def _field_of(self, detail: str) -> str:
-        """The field that a detail begins with. The name may contain the text behind it, `: `."""
-        fields = [name for name in self._schema.fields if detail.startswith(f"{name}: ")]
-        return max(fields, key=len, default="")
-
-    def count(self, batch: Batch, frames: Frames, rejects: Sequence[BadFrame]) -> None:
-        """Count a decoded batch, before it is lifted, and the rejects of its frames."""
+    def count_checked(self, records: int) -> list[RuleCount]:
+        """Count records as checked by every rule. Returns the counts of all rules."""
         counts = self._current()
-        checked = len(batch)
-        for bad in rejects:
-            for key in self.rules_of(bad):
-                checked += 1
-                count = counts[self._places[key.field, key.rule]]
-                count.failed += 1
-                count.sent_by((frames.peer(bad.index),))
         for count in counts:
-            count.checked += checked
+            count.checked += records
+        return counts
+
+    def _field_of(self, detail: str) -> str | None:
+        """The field that a detail begins with. The name may contain the text behind it, `: `."""
+        for name in self._names_with_colon:
+            if detail.startswith(f"{name}: "):
+                return name
+        name, colon, _ = detail.partition(": ")
+        return name if colon else None
+
+    def count(self, batch: Batch) -> None:
+        """Count the records of a decoded batch, before it is lifted."""
         if not batch.records:
+            self._current()
             return
+        counts = self.count_checked(len(batch))
         for index, name, place in self._optional:
             values = self._values(batch, index, name)
             if nulls := len([1 for value in values if value is None]):

@@ -340,7 +340,7 @@ class Workers:
         book_decoded(feed, frames, decoded, self._dead_letters)
         batch = batch_of(feed, frames, decoded)
         if feed.checks is not None and feed.redaction is None:
-            feed.checks.count(batch, frames, decoded.rejects)
+            feed.checks.count(batch)
         if batch.acks is not None:
             batch.acks.fork(len(feed.routes) - 1)
         batches = [*(copy_for_route(batch) for _ in feed.routes[1:]), batch]

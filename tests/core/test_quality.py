@@ -36,6 +36,13 @@ def test_a_sender_is_its_host_whatever_its_port() -> None:
     assert count.senders == {"10.0.0.1": 2, "[::1]": 1, "pid=1,uid=2,gid=3": 1, "/a/file:1": 1}
 
 
+def test_the_senders_with_most_failures_of_a_batch_are_counted() -> None:
+    count = RuleCount()
+    peers = [f"10.0.{n}.1:{port}" for n in range(20) for port in range(n + 1)]
+    count.sent_by([*peers, "10.0.0.1:9"])
+    assert count.senders == {f"10.0.{n}.1": n + 1 for n in range(4, 20)}
+
+
 @given(st.lists(st.integers(0, 300), max_size=600))
 def test_the_senders_are_bounded_and_a_large_share_is_never_lost(others: list[int]) -> None:
     count = RuleCount()

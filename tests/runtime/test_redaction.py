@@ -180,6 +180,7 @@ def test_the_schema_is_counted_before_a_field_is_dropped(redacting: Any) -> None
     assert counts["dropped", "schema:null"].failed == 0
     assert counts["gone", "schema:null"].failed == 1
     assert counts["a", "schema:type"].failed == 1
+    assert {count.checked for count in counts.values()} == {2}
     assert {host for count in counts.values() for host in count.senders} == {"127.0.0.0"}
     assert [(x.detail, [rule.field for rule in x.rules]) for x in b.office.letters] == [
         ("a: withheld", ["a"])

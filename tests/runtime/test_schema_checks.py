@@ -1,12 +1,15 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamd.codecs.json import Json
 from streamd.core.batch import Batch
 from streamd.core.contracts import BadFrame
 from streamd.core.frames import Frames
 from streamd.core.now import Now
+from streamd.core.peer import Peer
 from streamd.core.quality import Quality
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import Settings
@@ -42,7 +45,10 @@ def counted(payloads: list[bytes], peers: str | list[str], *, typed: bool) -> di
         fields=SCHEMA.names if typed else None,
     )
     quality = Quality()
-    SchemaChecks("lab", SCHEMA, quality).count(batch, frames, decoded.rejects)
+    checks = SchemaChecks("lab", SCHEMA, quality)
+    rules = [checks.count_reject(bad, frames.peer(bad.index)) for bad in decoded.rejects]
+    checks.count_checked(sum(map(len, rules)))
+    checks.count(batch)
     taken = quality.take()
     assert {(key.source, key.pipeline) for key in taken} == {("lab", "")}
     return {f"{key.rule} {key.field}": (n.checked, n.failed, dict(n.senders)) for key, n in taken.items()} | {
@@ -88,22 +94,76 @@ def test_elements_of_an_array_are_counted_one_by_one() -> None:
     assert found["schema:type temp"] == (3, 1, {"10.0.0.1": 1})
 
 
-def test_a_name_with_the_text_that_follows_names_is_found() -> None:
-    schema = Schema("s", {"a": FieldSettings(type="int"), "a: b": FieldSettings(type="int")})
-    checks = SchemaChecks("lab", schema, Quality())
-    for detail, field in (("a: b: missing", "a: b"), ("a: b is missing", "a")):
-        (key,) = checks.rules_of(BadFrame(0, b"", "schema:required", detail))
-        assert key == ("lab", "", "schema:null", field)
-    for reason, detail in (("json:syntax", "a: missing"), ("schema:type", "c: missing"), ("schema:type", "")):
-        assert checks.rules_of(BadFrame(0, b"", reason, detail)) == ()
+FIELD_NAMES = st.lists(st.text("a: ", min_size=1, max_size=4), min_size=1, max_size=4, unique=True)
+
+
+@given(FIELD_NAMES, st.text("a: ", max_size=12))
+def test_the_field_of_a_reject_is_the_longest_name_before_a_colon(names: list[str], detail: str) -> None:
+    checks = SchemaChecks("lab", Schema("s", {name: FieldSettings(type="int") for name in names}), Quality())
+    fit = [name for name in names if detail.startswith(f"{name}: ")]
+    expected = [("lab", "", "schema:null", name) for name in sorted(fit, key=len)[-1:]]
+    bad = BadFrame(0, b"", "schema:required", detail)
+    assert list(checks.count_reject(bad, Peer("10.0.0.1:1"))) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "rule"),
+    [
+        ("schema:required", "a: b: missing", ("schema:null", "a: b")),
+        ("schema:required", "a: b: c: missing", ("schema:null", "a: b: c")),
+        ("schema:range", "a: b is 9", ("schema:range", "a")),
+        ("timestamp:range", "a: b", ("schema:type", "a")),
+        ("json:syntax", "a: missing", None),
+        ("schema:type", "c: missing", None),
+        ("schema:type", "a", None),
+        ("schema:range", "t: too high", None),
+        ("schema:type", "", None),
+    ],
+)
+def test_a_reject_counts_for_its_rule_only(reason: str, detail: str, rule: tuple[str, str] | None) -> None:
+    number, text = FieldSettings(type="int"), FieldSettings(type="str")
+    quality = Quality()
+    fields = {"a": number, "a: b": number, "a: b: c": number, "t": text}
+    checks = SchemaChecks("lab", Schema("s", fields), quality)
+    keys = checks.count_reject(BadFrame(0, b"", reason, detail), Peer("10.0.0.1:1"))
+    assert keys == (() if rule is None else (("lab", "", *rule),))
+    failed = {key: (n.failed, dict(n.senders)) for key, n in quality.take().items() if n.failed}
+    assert failed == dict.fromkeys(keys, (1, {"10.0.0.1": 1}))
+
+
+@pytest.mark.parametrize(
+    ("peer", "senders"),
+    [("10.0.0.1:1", {"10.0.0.1": 2}), ("pid=1,uid=2,gid=3", {"pid=1,uid=2,gid=3": 2}), ("", {})],
+)
+def test_the_sender_of_a_reject_is_its_host_or_its_text(peer: str, senders: dict[str, int]) -> None:
+    quality = Quality()
+    checks = SchemaChecks("lab", SCHEMA, quality)
+    bad = BadFrame(0, b"", "schema:type", "temp: no number")
+    for _ in range(2):
+        (key,) = checks.count_reject(bad, Peer(peer))
+    count = quality.take()[key]
+    assert (count.failed, dict(count.senders)) == (2, senders)
+    assert {type(sender) for sender in count.senders} <= {str}
+
+
+def test_a_batch_of_other_rejects_only_has_checked_nothing() -> None:
+    quality = Quality()
+    checks = SchemaChecks("lab", SCHEMA, quality)
+    assert checks.count_reject(BadFrame(0, b"", "json:syntax", "at byte 5"), Peer("10.0.0.1:1")) == ()
+    checks.count(Batch.of([], "lab", "main", "10.0.0.1:7", EIGHT))
+    taken = quality.take()
+    assert len(taken) == 7
+    assert {(n.checked, n.failed, n.lag_s) for n in taken.values()} == {(0, 0, None)}
 
 
 def test_counts_that_were_taken_get_nothing_more() -> None:
     quality = Quality()
     checks = SchemaChecks("lab", SCHEMA, quality)
-    frames = Frames.of([], "10.0.0.1:7", EIGHT)
     batch = Batch.of([{"at": "x", "temp": 1.0, "unit": "C"}], "lab", "main", "10.0.0.1:7", EIGHT)
-    checks.count(batch, frames, ())
-    first = quality.take()
-    checks.count(batch, frames, ())
-    assert {count.checked for taken in (first, quality.take()) for count in taken.values()} == {1}
+    bad = BadFrame(0, b"", "schema:type", "temp: no number")
+    for _ in range(2):
+        checks.count(batch)
+        (key,) = checks.count_reject(bad, Peer("10.0.0.1:7"))
+        taken = quality.take()
+        assert {count.checked for count in taken.values()} == {1}
+        assert taken[key].failed == 1
