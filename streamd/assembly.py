@@ -1,6 +1,6 @@
 """Connects components to pipelines. Nothing is opened yet."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,8 +98,7 @@ def assemble(
             running_codec = running_codecs.get(source_name)
             redaction = parts.redactions[source_name]
             codec.redacted = redaction is not None and redaction.changes_records
-            takes = all(takes_structs(route.pipeline, codec.schema, made.sinks) for route in routes)
-            codec.typed = takes and not codec.redacted
+            connect(source_name, codec, [route.pipeline for route in routes], made.sinks)
             if running_codec is not None and running_codec.holds:
                 settings = config.sources[source_name]
                 if _same(running_codec, codec) and _place(settings) == _place(was.settings[source_name]):
@@ -220,13 +219,27 @@ def _pipeline(
     return Pipeline(name, stages, Fanout(outputs, books, dead_letters), dead_letters, clock, books)
 
 
-def takes_structs(pipeline: Pipeline, schema: Schema | None, sinks: Mapping[str, AnySink]) -> bool:
-    """Whether the pipeline takes structs of the schema, so that records need not become dicts.
+def connect(
+    source: str, codec: AnyCodec, pipelines: Sequence[Pipeline], sinks: Mapping[str, AnySink]
+) -> None:
+    """Let the codec make structs if all pipelines of its source take them, so that no record becomes a dict.
 
-    `sinks` has all sinks by name. Those behind a step that reads columns get the records of the step.
+    `sinks` has all sinks by name.
     """
-    if schema is None or pipeline.wants_dicts:
-        return False
-    if pipeline.stages:
-        return True
-    return all(sinks[output.sink].accepts_typed(schema) for output in pipeline.fanout.outputs)
+    schema = codec.schema
+    codec.typed = schema is not None and not codec.redacted
+    for pipeline in pipelines:
+        to_sinks = schema is not None and _reach_sinks(pipeline, schema, sinks)
+        if schema is not None and to_sinks:
+            pipeline.flat_schemas[source] = schema
+        if pipeline.wants_dicts or not (pipeline.stages or to_sinks):
+            codec.typed = False
+
+
+def _reach_sinks(pipeline: Pipeline, schema: Schema, sinks: Mapping[str, AnySink]) -> bool:
+    """Whether values of the schema may reach the sinks of the pipeline without dicts."""
+    return (
+        all(stage.reads_columns for stage in pipeline.stages)
+        and not pipeline.fanout.has_conditions
+        and all(sinks[output.sink].accepts_typed(schema) for output in pipeline.fanout.outputs)
+    )

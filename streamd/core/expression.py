@@ -5,17 +5,21 @@ never executed. A checked syntax tree is built from it and compiled without acce
 """
 
 import ast
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import repeat
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from streamd.core.batch import Record
+from streamd.core.columns import Columns
 from streamd.core.errors import BadData
 from streamd.core.expression_functions import ARITHMETIC, FUNCTIONS, as_bad_data, negate, path
+from streamd.core.expression_inlining import SCOPE, Inlining
 from streamd.core.expression_syntax import Path, Translation, call, load, parse
 
-# The functions of an expression. `result` is replaced by its tree, `reads` by the lookups of its fields.
+# The functions of an expression. `result` is replaced by its tree, `reads` by the lookups of its fields,
+# `row` by a variable for each of them, and `parts` by the lookups below a field.
 _TEMPLATE = """
 def evaluate(record):
     try:
@@ -41,11 +45,28 @@ def select(records):
         except Exception as error:
             rejects.append((record, as_bad_data(error)))
     return chosen, rejects
+
+def values(rows):
+    found = []
+    keep = found.append
+    for row in rows:
+        parts
+        keep(result)
+    return found
+
+def tests(rows):
+    found = []
+    keep = found.append
+    for row in rows:
+        parts
+        keep(True if result else False)
+    return found
 """
 
 _SCOPE: dict[str, Any] = {
     **{name: function for name, (function, _, _) in FUNCTIONS.items()},
     **ARITHMETIC,
+    **SCOPE,
     "negate": negate,
     "path": path,
     "as_bad_data": as_bad_data,
@@ -58,18 +79,27 @@ _SCOPE: dict[str, Any] = {
 class _Fill(ast.NodeTransformer):
     """Puts the tree of an expression into the template."""
 
-    def __init__(self, reads: list[ast.stmt], result: ast.expr) -> None:
-        self.reads = reads
+    def __init__(self, paths: dict[Path, str], result: ast.expr) -> None:
+        self.reads = _reads(paths)
+        self.parts = _parts(paths)
+        self.row = ast.Tuple([ast.Name(variable, ast.Store()) for variable in paths.values()], ast.Store())
         self.result = result
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | list[ast.stmt]:
         match node:
             case ast.Expr(value=ast.Name(id="reads")):
                 return self.reads
-        return node
+            case ast.Expr(value=ast.Name(id="parts")):
+                return self.parts
+        return self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self.result if node.id == "result" else node
+        match node.id:
+            case "result":
+                return self.result
+            case "row":
+                return self.row
+        return node
 
 
 def _reads(paths: dict[Path, str]) -> list[ast.stmt]:
@@ -84,6 +114,17 @@ def _reads(paths: dict[Path, str]) -> list[ast.stmt]:
     return statements or [ast.Pass()]
 
 
+def _parts(paths: dict[Path, str]) -> list[ast.stmt]:
+    """As `_reads`, for variables that hold the fields already."""
+    return [
+        ast.Assign(
+            [ast.Name(variable, ast.Store())], call("path", [load(variable), *map(ast.Constant, keys[1:])])
+        )
+        for keys, variable in paths.items()
+        if len(keys) > 1
+    ] or [ast.Pass()]
+
+
 class Expression:
     """A compiled expression. A call with a record returns its value.
 
@@ -95,15 +136,16 @@ class Expression:
     comparison of a field costs about 0.05 µs per record, an operator or function call about 0.1 µs more.
     """
 
-    __slots__ = ("evaluate", "is_constant", "select", "test", "text")
+    __slots__ = ("_fields", "_tests", "_values", "evaluate", "is_constant", "select", "test", "text")
 
     def __init__(self, text: str, fields: Collection[str] | None = None) -> None:
         self.text = text.strip()
         translation = Translation(self.text, fields)
-        result = translation.visit(parse(self.text))
+        result = Inlining().visit(translation.visit(parse(self.text)))
         self.is_constant = not translation.paths
         """Whether it reads no field, so that its value is the same for all records."""
-        module = _Fill(_reads(translation.paths), result).visit(ast.parse(_TEMPLATE))
+        self._fields = [str(keys[0]) for keys in translation.paths]
+        module = _Fill(translation.paths, result).visit(ast.parse(_TEMPLATE))
         scope = dict(_SCOPE)
         exec(compile(ast.fix_missing_locations(module), "<expression>", "exec"), scope)  # noqa: S102 - a checked tree
         self.evaluate: Callable[[Record], Any] = scope["evaluate"]
@@ -113,6 +155,25 @@ class Expression:
             "select"
         ]
         """The records for which the value is true, and the records on which the expression failed."""
+        self._values: Callable[[Iterable[Any]], list[Any]] = scope["values"]
+        self._tests: Callable[[Iterable[Any]], list[bool]] = scope["tests"]
+
+    def values(self, columns: Columns) -> list[Any] | None:
+        """The value for each record; None if the expression fails on one."""
+        return self._of_rows(self._values, columns)
+
+    def tests(self, columns: Columns) -> list[bool] | None:
+        """Whether the value is true for each record; None if the expression fails on one."""
+        return self._of_rows(self._tests, columns)
+
+    def _of_rows(self, function: Callable[[Iterable[Any]], list[Any]], columns: Columns) -> list[Any] | None:
+        fields = self._fields
+        rows: Iterable[Any]
+        rows = zip(*map(columns.column, fields), strict=True) if fields else repeat((), len(columns))
+        try:
+            return function(rows)
+        except Exception:  # noqa: BLE001 - as in the template: the user's expression may raise anything
+            return None
 
     def __call__(self, record: Record) -> Any:
         return self.evaluate(record)

@@ -85,12 +85,14 @@ class KeepingPipeline(Pipeline):
 
     kept: Kept
 
-    def _book(self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook) -> None:
+    def _book(
+        self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook
+    ) -> list[Processed]:
         acks: Sequence[Any] = [None] if batch.acks is None else [ack for _, ack in batch.acks.runs]
         for done, ack in zip(outcomes, acks, strict=True):
             if done.absorbed:
                 self.kept.absorbed(stage, ack)
-        super()._book(stage, outcomes, batch, book)
+        return super()._book(stage, outcomes, batch, book)
 
 
 async def _state(stage: Stage) -> bytes | None:

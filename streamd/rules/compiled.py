@@ -1,10 +1,11 @@
 """Compiles the conditions of all rules into one loop over a batch."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from streamd.core.batch import Record
+from streamd.core.columns import Columns
 from streamd.rules.rule import Rule
 
 Judge = Callable[[Record], Record | None]
@@ -13,55 +14,78 @@ Judge = Callable[[Record], Record | None]
 Loop = Callable[[list[Record], Judge], list[Record]]
 """The records of a batch that pass. Each record that fails a condition goes through the judge."""
 
+Failing = Callable[[Iterable[tuple[int, Sequence[Any]]]], list[int]]
+"""The numbers of the rows that fail a condition, of rows with the values of some fields."""
+
 _NAMES: dict[str, Any] = {
     "__builtins__": {}, "type": type, "float": float, "int": int, "len": len, "str": str, "bool": bool,
 }  # fmt: skip
 _WORD = re.compile(r"[a-z]+")
 
 
-def compile_rules(rules: list[Rule]) -> Loop:
+class CompiledRules:
     """One function for all rules.
 
     Its code consists of the conditions of the checks, of generated names, and of the names of fields as
     quoted constants. It contains no other text of the configuration.
     """
-    scope = dict(_NAMES)
-    variables: dict[str, str] = {}
-    reads: list[str] = []
-    conditions: list[str] = []
-    notes: list[str] = []
-    for place, rule in enumerate(rules):
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self._scope = dict(_NAMES)
+        self._variables: dict[str, str] = {}
+        """The variable for the value of each field that a condition reads."""
+        conditions: list[str] = []
+        notes: list[str] = []
+        for place, rule in enumerate(rules):
+            conditions.append(self._condition(place, rule))
+            if rule.memory is not None:
+                self._scope[f"note_{place}"] = rule.memory.note
+                notes.append(f"note_{place}(record)")
+        condition = " and ".join(conditions)
+        self.loop: Loop = self._compiled(
+            "def made(records, judge):",
+            "    passed = []",
+            "    keep = passed.append",
+            "    for record in records:",
+            *(f"        {variable} = record.get({field!a})" for field, variable in self._variables.items()),
+            f"        if {condition}:",
+            *(f"            {note}" for note in notes),
+            "            keep(record)",
+            "        elif (judged := judge(record)) is not None:",
+            "            keep(judged)",
+            "    return passed",
+        )
+        self.reads_columns = all(rule.check.condition is not None and rule.memory is None for rule in rules)
+        """Whether the rules look at nothing but the values of some fields."""
+        self._failing: Failing = _not_compiled
+        if self.reads_columns:
+            variables = ", ".join(self._variables.values())
+            self._failing = self._compiled(
+                "def made(rows):",
+                f"    return [row for row, ({variables},) in rows if not ({condition})]",
+            )
+
+    def failing(self, columns: Columns) -> list[int]:
+        """The indexes of the records that fail a condition, for rules that read columns."""
+        return self._failing(enumerate(zip(*map(columns.column, self._variables), strict=True)))
+
+    def _condition(self, place: int, rule: Rule) -> str:
+        """The code of a condition, and what it names in the scope."""
         if rule.check.condition is None:
-            scope[f"fault_{place}"] = rule.fault
-            conditions.append(f"fault_{place}(record) is None")
-        else:
-            field = rule.settings.field or ""
-            if field not in variables:
-                variables[field] = f"value_{len(variables)}"
-                reads.append(f"{variables[field]} = record.get({field!a})")
-            words = {name: f"{name}_{place}" for name in rule.check.names}
-            scope |= {words[name]: value for name, value in rule.check.names.items()}
-            words["value"] = variables[field]
-            conditions.append(f"({_renamed(rule.check.condition, words)})")
-        if rule.memory is not None:
-            scope[f"note_{place}"] = rule.memory.note
-            notes.append(f"note_{place}(record)")
-    lines = [
-        "def loop(records, judge):",
-        "    passed = []",
-        "    keep = passed.append",
-        "    for record in records:",
-        *(f"        {read}" for read in reads),
-        f"        if {' and '.join(conditions)}:",
-        *(f"            {note}" for note in notes),
-        "            keep(record)",
-        "        elif (judged := judge(record)) is not None:",
-        "            keep(judged)",
-        "    return passed",
-    ]
-    exec(compile("\n".join(lines), "<rules>", "exec"), scope)  # noqa: S102 - see the docstring
-    loop: Loop = scope["loop"]
-    return loop
+            self._scope[f"fault_{place}"] = rule.fault
+            return f"fault_{place}(record) is None"
+        variable = self._variables.setdefault(rule.settings.field or "", f"value_{len(self._variables)}")
+        words = {name: f"{name}_{place}" for name in rule.check.names}
+        self._scope |= {words[name]: value for name, value in rule.check.names.items()}
+        return f"({_renamed(rule.check.condition, words | {'value': variable})})"
+
+    def _compiled(self, *lines: str) -> Any:
+        exec(compile("\n".join(lines), "<rules>", "exec"), self._scope)  # noqa: S102 - see the docstring
+        return self._scope.pop("made")
+
+
+def _not_compiled(_: Any) -> list[int]:
+    raise RuntimeError("the rules read whole records")
 
 
 def _renamed(code: str, names: dict[str, str]) -> str:

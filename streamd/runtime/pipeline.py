@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import repeat
 
 from streamd.core.ack import Ack, Status
 from streamd.core.acks import Acks
@@ -14,6 +15,7 @@ from streamd.core.contracts import BadRecord, Processed
 from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.hold import join_holds
 from streamd.core.now import Now
+from streamd.core.schema import Schema
 from streamd.core.timestamp import from_epoch
 from streamd.runtime.fanout import Fanout
 from streamd.runtime.meter import SharedMeter
@@ -53,6 +55,8 @@ class Pipeline:
         """The meter of the workers, which set it."""
         self.on_ran: Callable[[], None] | None = None
         """Called whenever steps have run, because their deadlines may have changed."""
+        self.flat_schemas: dict[str, Schema] = {}
+        """The schema of each source whose typed records all sinks take. Batches of others get dicts."""
         self._dead_letters = dead_letters
         self._clock = clock
         self._mono_s = mono_of(clock)
@@ -79,22 +83,45 @@ class Pipeline:
         """Run the steps before the first waiting one; returns its index, for `carry`."""
         if self.stages and batch.records:
             if batch.fields is not None:
-                self._process_columns(batch, book, now)
-                return self._run(1, batch, book, now)
+                return self._run(self._run_columns(batch, book, now), batch, book, now)
             batch.lift()
         return self._run(0, batch, book, now)
 
-    def _process_columns(self, batch: Batch, book: RecordBook, now: Now) -> None:
-        """Run the first step on a flat batch, which becomes one of the step's records."""
-        stage = self.stages[0]
-        parts = [(0, len(batch), None)] if batch.acks is None else list(batch.acks)
-        outcomes = [
-            stage.process_columns(FlatColumns(batch.part(start, stop, None, 0)), ack, now)
-            for start, stop, ack in parts
-        ]
-        batch.fields, batch.lifted = None, True
-        batch.peers, batch.received_at = Column(""), Column(batch.first_received_at)
-        self._book(stage, outcomes, batch, book)
+    def _run_columns(self, batch: Batch, book: RecordBook, now: Now) -> int:
+        """Run the first steps on the columns of a flat batch; returns the index of the step after them.
+
+        The batch stays flat if no step is left and the sinks take its values. Else it gets dicts.
+        """
+        parts = [FlatColumns(batch)]
+        if batch.acks is not None:
+            parts = [FlatColumns(batch.part(start, stop, None, 0)) for start, stop, _ in batch.acks]
+        index = 0
+        while any(map(len, parts)) and index < len(self.stages) and self.stages[index].reads_columns:
+            stage = self.stages[index]
+            acks = [None] if batch.acks is None else [ack for _, ack in batch.acks.runs]
+            outcomes = list(map(stage.process_columns, parts, acks, repeat(now)))
+            kept = self._book(stage, outcomes, batch, book)
+            index += 1
+            if any(done.columns is None for done in kept):
+                batch.turn_into_dicts(
+                    [
+                        record
+                        for done in kept
+                        for record in (done.records if done.columns is None else done.columns.records())
+                    ]
+                )
+                return index
+            parts = [done.columns for done in kept if done.columns is not None]
+        schema = self.flat_schemas.get(batch.source) if index == len(self.stages) else None
+        if parts and schema is not None and all(part.fits(schema) for part in parts):
+            batch.records = parts[0].values()
+            for part in parts[1:]:
+                batch.records += part.values()
+            batch.peers = Column.merge([(part.peers, len(part)) for part in parts])
+            batch.received_at = Column.merge([(part.received_at, len(part)) for part in parts])
+        else:
+            batch.turn_into_dicts([record for part in parts for record in part.records()])
+        return index
 
     async def carry(self, batch: Batch, book: RecordBook, index: int, turn: Turn) -> None:
         """Run the steps from `index` on, including waiting ones, and put the batch into the sinks' buffers.
@@ -113,7 +140,7 @@ class Pipeline:
                 done = await self._offload(self.stages[index], offloaded, batch)
                 await self._wait(turn, offloaded.meter)
                 self.meter.begin(self._mono_s())
-                self._book(self.stages[index], done, batch, book)
+                batch.records = _records(self._book(self.stages[index], done, batch, book))
                 index = self._run(index + 1, batch, book, self._clock())
             if batch.records:
                 self.meter.left += len(batch)
@@ -198,7 +225,7 @@ class Pipeline:
                 meter.begin(self._mono_s())
             made = done.emitted = len(done.records) + done.filtered + done.absorbed + len(done.rejects)
             batch = _made(done.records, self.name, now)
-            self._book(stage, [done], batch, book)
+            batch.records = _records(self._book(stage, [done], batch, book))
             following = self._run(index + 1, batch, book, now)
             if turn is None:
                 waits_before = any(before.offloaded is not None for before in self.stages[:index])
@@ -227,14 +254,19 @@ class Pipeline:
             if stage.offloaded is not None:
                 break
             outcomes = [stage.process(records, ack, now) for records, ack in _parts(batch)]
-            self._book(stage, outcomes, batch, book)
+            batch.records = _records(self._book(stage, outcomes, batch, book))
             index += 1
         if self.on_ran is not None:
             self.on_ran()
         return index
 
-    def _book(self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook) -> None:
-        """Count the results of the step for each part of the batch, and put them into the batch."""
+    def _book(
+        self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook
+    ) -> list[Processed]:
+        """Count the results of the step for each part of the batch, and give their acks to the batch.
+
+        Returns the results with records, or the only one.
+        """
         for done in outcomes:
             book.emitted += done.emitted
             book.filtered += done.filtered
@@ -243,22 +275,22 @@ class Pipeline:
             (done,) = outcomes
             if done.rejects:
                 self._reject(stage, done.rejects, batch, book, None)
-            batch.records = done.records
             if done.holds:
-                batch.acks = Acks.same(join_holds(None, done.holds), len(done.records))
-            return
-        every: list[Record] = []
+                batch.acks = Acks.same(join_holds(None, done.holds), done.count)
+            return outcomes
+        kept: list[Processed] = []
         runs: list[tuple[int, Ack | None]] = []
         for done, (_, ack) in zip(outcomes, batch.acks.runs, strict=True):
             if done.rejects:
                 self._reject(stage, done.rejects, batch, book, ack)
             its = join_holds(ack, done.holds) if done.holds else ack
-            if done.records:
-                every += done.records
-                runs.append((len(done.records), its))
+            if done.count:
+                kept.append(done)
+                runs.append((done.count, its))
             elif its is not None:  # the holds of absorbed records report their fate
                 its.settle(Status.DELIVERED if done.absorbed else Status.FILTERED)
-        batch.records, batch.acks = every, Acks(runs) if runs else None
+        batch.acks = Acks(runs) if runs else None
+        return kept
 
     def _reject(
         self, stage: Stage, rejects: list[BadRecord], batch: Batch, book: RecordBook, ack: Ack | None
@@ -280,6 +312,12 @@ class Pipeline:
             for bad in rejects
         ]
         self._dead_letters.keep(letters, Acks.same(ack and ack.fork(), len(letters)))
+
+
+def _records(outcomes: list[Processed]) -> list[Record]:
+    if len(outcomes) == 1:
+        return outcomes[0].records
+    return [record for done in outcomes for record in done.records]
 
 
 def _parts(batch: Batch) -> list[tuple[list[Record], Ack | None]]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from streamd.core.ack import Ack
 from streamd.core.batch import Record
 from streamd.core.clock import read_clock
-from streamd.core.columns import Columns
+from streamd.core.columns import FlatColumns
 from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
@@ -93,7 +93,7 @@ class Stage:
         """Whether the step takes the columns of flat batches."""
         return self.step.reads_columns and self.offloaded is None
 
-    def process_columns(self, columns: Columns, ack: Ack | None, now: Now) -> Processed:
+    def process_columns(self, columns: FlatColumns, ack: Ack | None, now: Now) -> Processed:
         """As `process`, for the columns of a flat batch."""
         try:
             if ack is None or not self.may_hold:

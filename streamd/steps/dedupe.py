@@ -1,4 +1,5 @@
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 from math import inf
 from typing import Any, ClassVar, Literal
 
@@ -7,11 +8,12 @@ from pydantic import Field
 
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import Record
+from streamd.core.columns import FlatColumns
 from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData
 from streamd.core.generations import Generations
 from streamd.core.now import Now
-from streamd.core.record_key import KeyTexts, RecordKey, key_of_whole
+from streamd.core.record_key import Key, KeyTexts, RecordKey, key_of_whole, keys_of_whole, plain_names
 from streamd.core.settings import DurationS, Settings
 from streamd.core.state_parts import Entries, parts_of
 
@@ -52,40 +54,76 @@ class Dedupe(Step["Dedupe.Config"]):
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
-        self._key = RecordKey(config.key, context.fields).of if config.key else key_of_whole
+        self._key = RecordKey(config.key, context.fields) if config.key else None
+        self._key_of = key_of_whole if self._key is None else self._key.of
+        self._key_columns = plain_names(config.key)
+        self.reads_columns = not config.key or bool(self._key_columns)
         self._clock = ArrivalClock()
         self._seen = Generations[float](config.max_keys, config.within)
 
     def process(self, records: list[Record], now: Now) -> Processed:
+        done = Processed([])
+        keys, keyed = [], records
+        try:
+            keys = list(map(self._key_of, records))
+        except BadData:
+            keys, keyed = self._keys_of_each(records, done)
+        done.records = list(compress(keyed, self._are_new(keys, now)))
+        done.filtered = len(keyed) - len(done.records)
+        return done
+
+    def process_columns(self, columns: FlatColumns, now: Now) -> Processed:
+        keys: Sequence[Key] | None
+        if self._key is None:
+            keys = keys_of_whole(columns)
+        else:
+            keys = self._key.of_columns(list(map(columns.column, self._key_columns)))
+        if keys is None:
+            return self.process(columns.records(), now)
+        chosen = columns.chosen(self._are_new(keys, now))
+        return Processed([], filtered=len(columns) - len(chosen), columns=chosen)
+
+    def _keys_of_each(self, records: list[Record], done: Processed) -> tuple[list[Key], list[Record]]:
+        """The keys, and the records that have one. Rejects the others."""
+        keys, keyed = [], []
+        for record in records:
+            try:
+                keys.append(self._key_of(record))
+            except BadData as bad:
+                done.rejects.append(BadRecord(record, bad.reason, bad.detail))
+            else:
+                keyed.append(record)
+        return keys, keyed
+
+    def _are_new(self, keys: Sequence[Key], now: Now) -> list[bool]:
+        """Whether no record with the same key has passed within the time. Remembers and counts them."""
         at_s = self._clock.read(now)
-        seen, key_of = self._seen, self._key
+        seen = self._seen
         seen.turn(at_s)
         newer, older, half = seen.newer, seen.older, seen.half
         after_s = at_s - self.config.within
+        if len(newer) + len(keys) <= half and seen.add_new(keys, at_s):
+            seen.put(at_s)
+            return [True] * len(keys)
         forgotten = 0
-        done = Processed([])
-        chosen, rejects = done.records, done.rejects
-        for record in records:
-            try:
-                key = key_of(record)
-            except BadData as bad:
-                rejects.append(BadRecord(record, bad.reason, bad.detail))
-                continue
+        are_new: list[bool] = []
+        add = are_new.append
+        for key in keys:
             passed_s = newer.get(key)
             if (older.get(key, -inf) if passed_s is None else passed_s) > after_s:
+                add(False)
                 continue
             if passed_s is None and len(newer) >= half:
                 forgotten += sum(s > after_s for s in seen.make_room(at_s).values())
                 newer, older = seen.newer, seen.older
             newer[key] = at_s
-            chosen.append(record)
+            add(True)
         seen.put(at_s)
-        done.filtered = len(records) - len(chosen) - len(rejects)
-        if done.filtered:
-            self.context.counters.add("duplicates", done.filtered)
+        if duplicates := are_new.count(False):
+            self.context.counters.add("duplicates", duplicates)
         if forgotten:
             self.context.counters.add("forgotten", forgotten)
-        return done
+        return are_new
 
     def snapshot_parts(self) -> Iterator[bytes]:
         seen, at_s = self._seen, self._clock.at_s

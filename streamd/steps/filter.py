@@ -1,6 +1,7 @@
 from pydantic import Field
 
 from streamd.core.batch import Record
+from streamd.core.columns import FlatColumns
 from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import ConfigError
 from streamd.core.expression import Expression, ExpressionText
@@ -10,6 +11,8 @@ from streamd.core.settings import Settings
 
 class Filter(Step["Filter.Config"]):
     """Keeps the records for which an expression is true, and counts the others as filtered."""
+
+    reads_columns = True
 
     class Config(Settings):
         """The condition of the filter."""
@@ -30,6 +33,13 @@ class Filter(Step["Filter.Config"]):
             filtered=len(records) - len(chosen) - len(rejects),
             rejects=[BadRecord(record, bad.reason, bad.detail) for record, bad in rejects],
         )
+
+    def process_columns(self, columns: FlatColumns, now: Now) -> Processed:
+        keep = self.where.tests(columns)
+        if keep is None:
+            return self.process(columns.records(), now)
+        chosen = columns.chosen(keep)
+        return Processed([], filtered=len(columns) - len(chosen), columns=chosen)
 
     def fields_after(self) -> frozenset[str] | None:
         return self.context.fields

@@ -1,9 +1,9 @@
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from streamd.core.batch import Record
+from streamd.core.columns import FlatColumns
 from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.expression import Expression, ExpressionText
@@ -45,11 +45,12 @@ class Set(Step["Set.Config"]):
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
-        self._assignments: list[tuple[str, Callable[[Record], Any]]] = []
+        self._assignments: list[tuple[str, Expression]] = []
+        self.reads_columns = not config.remove
         known = context.fields
         for name, text in config.fields.items():
             try:
-                self._assignments.append((name, Expression(text, known).evaluate))
+                self._assignments.append((name, Expression(text, known)))
             except ValueError as error:
                 raise ConfigError(f"fields.{name}: {error}") from None
             if known is not None:
@@ -57,7 +58,8 @@ class Set(Step["Set.Config"]):
         self._fields_after = None if known is None else known - set(config.remove)
 
     def process(self, records: list[Record], now: Now) -> Processed:
-        assignments, remove = self._assignments, self.config.remove
+        assignments = [(name, expression.evaluate) for name, expression in self._assignments]
+        remove = self.config.remove
         done = Processed([])
         name = ""
         for record in records:
@@ -72,6 +74,15 @@ class Set(Step["Set.Config"]):
                 changed.pop(removed, None)
             done.records.append(changed)
         return done
+
+    def process_columns(self, columns: FlatColumns, now: Now) -> Processed:
+        changed = columns
+        for name, expression in self._assignments:
+            values = expression.values(changed)
+            if values is None:
+                return self.process(columns.records(), now)
+            changed = changed.with_column(name, values)
+        return Processed([], columns=changed)
 
     def fields_after(self) -> frozenset[str] | None:
         return self._fields_after

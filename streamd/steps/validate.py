@@ -1,6 +1,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from itertools import compress
 from operator import itemgetter
 from typing import Annotated, Any, ClassVar
 
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import SOURCE, Record
+from streamd.core.columns import FlatColumns
 from streamd.core.contracts import Processed, Step, StepContext
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.field_names import NewFieldName
@@ -15,7 +17,7 @@ from streamd.core.now import Now
 from streamd.core.quality import RuleCount
 from streamd.core.settings import Settings
 from streamd.lookup_tables.table_file import TableFile
-from streamd.rules.compiled import compile_rules
+from streamd.rules.compiled import CompiledRules
 from streamd.rules.judge import Judge, source_of
 from streamd.rules.memory import decode, encode
 from streamd.rules.model import OfModel
@@ -81,7 +83,8 @@ class Validate(Step["Validate.Config"]):
             raise ConfigError("has no effect: no rule flags or fixes a record", ("field",))
         self._rules = rules
         self._judge = Judge(context.pipeline, rules, config.field)
-        self._loop = compile_rules(rules)
+        self._compiled = CompiledRules(rules)
+        self.reads_columns = self._compiled.reads_columns
         self._clock = ArrivalClock()
         self._counts: dict[str, list[RuleCount]] = {}
         self._taken = -1
@@ -117,10 +120,28 @@ class Validate(Step["Validate.Config"]):
             at_s = self._clock.read(now)
             for memory in self._memories.values():
                 memory.begin(at_s)
-        passed = self._with_tables(records, now) if self._tables else self._loop(records, judge)
+        passed = self._with_tables(records, now) if self._tables else self._compiled.loop(records, judge)
         if records:
             self._count(records)
         return Processed(passed, rejects=judge.rejects)
+
+    def process_columns(self, columns: FlatColumns, now: Now) -> Processed:
+        judge = self._judge
+        judge.begin()
+        keep, others = [True] * len(columns), {}
+        for index in self._compiled.failing(columns):
+            record = columns.record(index)
+            judged = judge(record)
+            if judged is None:
+                keep[index] = False
+            elif judged is not record:
+                others[index] = judged
+        self._count_checked(columns.source, len(columns))
+        self._count_failures()
+        if others:  # flagged or fixed
+            records = [others.get(index, record) for index, record in enumerate(columns.records())]
+            return Processed(list(compress(records, keep)), rejects=judge.rejects)
+        return Processed([], rejects=judge.rejects, columns=columns.chosen(keep))
 
     def _with_tables(self, records: list[Record], now: Now) -> list[Record]:
         tables = self._tables.values()
@@ -129,7 +150,7 @@ class Validate(Step["Validate.Config"]):
         with ExitStack() as held:  # the tables stay the same for the whole batch
             for table in tables:
                 held.enter_context(table.lock)
-            passed = self._loop(records, self._judge)
+            passed = self._compiled.loop(records, self._judge)
         for table in tables:
             table.look(now.mono_s)
         return passed
@@ -165,12 +186,17 @@ class Validate(Step["Validate.Config"]):
         except (KeyError, TypeError):  # a step has removed or replaced the metadata
             sources = set()
         if len(sources) == 1:
-            for count in self._counts_of(sources.pop()):
-                count.checked += len(records)
+            self._count_checked(sources.pop(), len(records))
         else:
             for source, n in Counter(map(source_of, records)).items():
-                for count in self._counts_of(source):
-                    count.checked += n
+                self._count_checked(source, n)
+        self._count_failures()
+
+    def _count_checked(self, source: str, n: int) -> None:
+        for count in self._counts_of(source):
+            count.checked += n
+
+    def _count_failures(self) -> None:
         for (place, source), failures in self._judge.failures.items():
             name = self._rules[place].name
             count = self._counts_of(source)[place]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streamd import components, registry
-from streamd.assembly import takes_structs
+from streamd.assembly import connect
 from streamd.closing_books import differences
 from streamd.config import Loaded
 from streamd.core.ack import Ack
@@ -88,12 +88,14 @@ class _TracedPipeline(Pipeline):
     filtered: list[Filtered]
     absorbed: list[Absorbed]
 
-    def _book(self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook) -> None:
+    def _book(
+        self, stage: Stage, outcomes: list[Processed], batch: Batch, book: RecordBook
+    ) -> list[Processed]:
         if filtered := sum(done.filtered for done in outcomes):
             self.filtered.append(Filtered(self.name, stage.name, filtered))
         if absorbed := sum(done.absorbed for done in outcomes):
             self.absorbed.append(Absorbed(self.name, stage.name, absorbed))
-        super()._book(stage, outcomes, batch, book)
+        return super()._book(stage, outcomes, batch, book)
 
 
 class Trial:
@@ -157,9 +159,7 @@ class Trial:
         ]
         codec = self._parts.codecs[self.source]
         codec.redacted = self._redaction is not None and self._redaction.changes_records
-        sinks = self._parts.sinks
-        takes = all(takes_structs(pipeline, codec.schema, sinks) for pipeline in self._pipelines)
-        codec.typed = takes and not codec.redacted
+        connect(self.source, codec, self._pipelines, self._parts.sinks)
         feed = Feed(intake.buffer, codec, book, routes, redaction=self._redaction)
         workers = Workers([feed], self._letters, read_clock, count=1, max_batch=1)
         async with AsyncExitStack() as closing:

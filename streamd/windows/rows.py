@@ -10,7 +10,7 @@ from streamd.core.batch import RECEIVED_AT
 from streamd.core.columns import Columns
 from streamd.core.errors import BadData
 from streamd.core.json_rules import INT_MAX, INT_MIN
-from streamd.core.record_key import MAX_EXACT_BYTES, Key, RecordKey
+from streamd.core.record_key import Key, RecordKey
 from streamd.core.timestamp import all_canonical, canonical, from_epoch
 from streamd.windows.aggregates import Aggregates
 from streamd.windows.moments import (
@@ -156,13 +156,8 @@ def are_texts(values: Sequence[Any]) -> bool:
 
 def keys_of_columns(key: RecordKey, columns: Sequence[Sequence[Any]]) -> Sequence[Key | BadData]:
     """The key of each record, from the columns of its fields."""
-    if len(columns) == 1:
-        values = columns[0]
-        if are_texts(values):
-            longest = max(map(len, values))
-            if longest <= MAX_EXACT_BYTES and "".join(values).isascii():
-                return values
-    return [_made(key.of_values, row) for row in zip(*columns, strict=True)]
+    keys = key.of_columns(columns)
+    return keys if keys is not None else [_made(key.of_values, row) for row in zip(*columns, strict=True)]
 
 
 def keys_of_records(key: RecordKey, records: Sequence[Any]) -> Sequence[Key | BadData]:

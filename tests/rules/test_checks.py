@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.rules.compiled import compile_rules
+from streamd.rules.compiled import CompiledRules
 from streamd.rules.rule import Rule
 from streamd.rules.settings import RuleSettings
 
@@ -43,7 +43,7 @@ def test_the_fast_and_the_slow_way_agree_on_values_as_json_gives_them(
 ) -> None:
     rule = rule_of(options)
     judged: list[Any] = []
-    compile_rules([rule])([record], judged.append)
+    CompiledRules([rule]).loop([record], judged.append)
     if not judged:
         assert rule.fault(record) is None
     elif not isinstance(record.get("v"), bool):  # of these only the slow way knows which are accepted

@@ -1,6 +1,6 @@
 from typing import Any
 
-from streamd.rules.compiled import compile_rules
+from streamd.rules.compiled import CompiledRules
 from streamd.rules.rule import Rule
 from streamd.rules.settings import RuleSettings
 
@@ -14,7 +14,7 @@ def test_names_of_fields_cannot_become_code() -> None:
     good = {name: place for place, name in enumerate(hostile)}
     bad = {**good, "judge": 0}
     judged: list[Any] = []
-    assert compile_rules(rules)([good, bad], judged.append) == [good]
+    assert CompiledRules(rules).loop([good, bad], judged.append) == [good]
     assert judged == [bad]
 
 
@@ -24,6 +24,6 @@ def test_each_rule_has_its_own_bounds_and_a_field_is_read_once() -> None:
         Rule(RuleSettings(name="b", field="v", check="range", ge=5, le=20), None, 1),
         Rule(RuleSettings(name="c", field="w", check="one_of", values=[1]), None, 2),
     ]
-    loop = compile_rules(rules)
+    loop = CompiledRules(rules).loop
     records = [{"v": v, "w": w} for v in (4, 5, 9, 10) for w in (1, 2)]
     assert [r["v"] for r in loop(records, lambda _: None)] == [5, 9]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from streamd.core.errors import ConfigError
 from streamd.lookup_tables.table import TableFault
-from streamd.rules.compiled import compile_rules
+from streamd.rules.compiled import CompiledRules
 from streamd.rules.reference import Reference
 from streamd.rules.rule import Rule
 from streamd.rules.settings import RuleSettings
@@ -88,7 +88,7 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> list[Rule]:
 def test_the_fast_and_the_slow_way_agree(rules: list[Rule], record: dict[str, Any]) -> None:
     for rule in rules:
         judged: list[Any] = []
-        compile_rules([rule])([record], judged.append)
+        CompiledRules([rule]).loop([record], judged.append)
         assert bool(judged) == (rule.fault(record) is not None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from streamd.core.batch import Record
-from streamd.core.columns import Columns
+from streamd.core.columns import FlatColumns
 from streamd.core.counters import Counters
 from streamd.core.errors import BadData
 from streamd.core.hold import Hold, hold
@@ -64,6 +64,13 @@ class Processed:
     emitted: int = 0
     rejects: list[BadRecord] = field(default_factory=list)
     holds: Sequence[Hold] = ()
+    columns: FlatColumns | None = None
+    """The records as columns. Then `records` is empty."""
+
+    @property
+    def count(self) -> int:
+        """The number of records."""
+        return len(self.records) if self.columns is None else len(self.columns)
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,9 +100,9 @@ class Step(Generic[C]):
     With `offload`, several batches may be processed at the same time; they leave the step in order. No other
     method than `next_deadline` is called meanwhile.
 
-    **Columns.** A step that reads a few fields of each record, and passes no record on, can set
-    `reads_columns` and define `process_columns` beside `process`. As the first step of a pipeline it then
-    gets the columns of a typed batch, and no dicts are made of its records.
+    **Columns.** A step that reads a few fields of each record can set `reads_columns` and define
+    `process_columns` beside `process`. If it is the first step of a pipeline, or all steps before it pass
+    columns on, it gets the columns of a typed batch, and no dicts are made of its records.
 
     **Time.** A step that has to act at a certain time returns that time from `next_deadline`. The pipeline
     asks for it after each `process` and `tick`, sleeps until the earliest deadline of its steps, and calls
@@ -155,10 +162,11 @@ class Step(Generic[C]):
                 )
         return done
 
-    def process_columns(self, columns: Columns, now: Now) -> Processed:
+    def process_columns(self, columns: FlatColumns, now: Now) -> Processed:
         """As `process`, with the same result, for a step that `reads_columns`.
 
-        The records of the result and of rejects are dicts with their metadata; `columns` makes them.
+        The result has columns for the records that the step passes on, or dicts with their metadata. Rejects
+        have dicts. `columns` makes both.
         """
         return self.process(columns.records(), now)
 
