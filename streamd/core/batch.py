@@ -37,13 +37,16 @@ def copied(record: Record) -> Record:
 
     Costs about 0.3 µs per dict. Raises `RecursionError` for a record that contains itself.
     """
-    return {k: _copied(v) if type(v) in (dict, list) else v for k, v in record.items()}
+    return {k: copied_value(v) if type(v) in (dict, list) else v for k, v in record.items()}
 
 
-def _copied(value: Any) -> Any:
+def copied_value(value: Any) -> Any:
+    """As `copied`, for any value."""
     if type(value) is dict:
         return copied(value)
-    return [_copied(v) if type(v) in (dict, list) else v for v in value]
+    if type(value) is list:
+        return [copied_value(v) if type(v) in (dict, list) else v for v in value]
+    return value
 
 
 class Batch:

@@ -27,7 +27,8 @@ class Inlining(ast.NodeTransformer):
         return node
 
     def _inlined(self, sign: str, left: ast.expr, right: ast.expr) -> ast.expr:
-        types, operands = [], []
+        types: list[ast.expr] = []
+        operands: list[ast.expr] = []
         for operand in (left, right):
             if isinstance(operand, ast.Constant):
                 if type(operand.value) not in (int, float):

@@ -1,10 +1,11 @@
 """Books the result of a codec and makes batches of it."""
 
 from operator import attrgetter
+from typing import Any
 
 import structlog
 
-from streamd.core.batch import FLAG, Batch, copied
+from streamd.core.batch import FLAG, Batch, copied, copied_value
 from streamd.core.contracts import AnyCodec, BadFrame, Decoded
 from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.failure import failure_of
@@ -12,6 +13,7 @@ from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.core.peer import plain_of
 from streamd.core.printable import printable
+from streamd.core.schema import Schema
 from streamd.runtime.feed import Feed
 from streamd.runtime.redaction import SourceRedaction
 
@@ -142,10 +144,20 @@ def batch_of(feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
     )
 
 
-def copy_for_route(batch: Batch) -> Batch:
-    """A copy of the batch for one more pipeline. Flat values are shared, because no step changes them."""
+def copy_for_route(batch: Batch, schema: Schema | None) -> Batch:
+    """A copy of the batch for one more pipeline, whose steps may change its dicts and lists.
+
+    `schema` is that of the codec. If none of its fields is a dict or list, flat values are shared.
+    """
+    records: list[Any]
+    if batch.fields is None:
+        records = list(map(copied, batch.records))
+    elif schema is not None and schema.open:
+        records = list(map(copied_value, batch.records))
+    else:
+        records = batch.records
     return Batch(
-        batch.records if batch.fields is not None else list(map(copied, batch.records)),
+        records,
         batch.source,
         batch.pipeline,
         batch.peers,

@@ -343,7 +343,7 @@ class Workers:
             feed.checks.count(batch)
         if batch.acks is not None:
             batch.acks.fork(len(feed.routes) - 1)
-        batches = [*(copy_for_route(batch) for _ in feed.routes[1:]), batch]
+        batches = [*(copy_for_route(batch, feed.codec.schema) for _ in feed.routes[1:]), batch]
         passages = []
         for route, its_batch in zip(feed.routes, batches, strict=True):
             its_batch.pipeline = route.pipeline.name

@@ -4,6 +4,7 @@ import pytest
 
 from streamd.core.batch import Batch
 from streamd.core.columns import Columns, FlatColumns, RecordColumns
+from streamd.core.schema import FieldSettings, Schema
 
 NAMES = ("a", "b", "@source", "@peer", "@received_at", "c")
 
@@ -39,3 +40,64 @@ def test_a_record_has_only_the_metadata_that_it_has() -> None:
 def test_values_that_cannot_be_in_a_set_are_the_callers_affair() -> None:
     with pytest.raises(TypeError):
         RecordColumns([{"a": []}]).different("a")
+
+
+def flat_columns() -> FlatColumns:
+    batch = Batch.of(
+        [1, None, 2, "x", 3, "y"], "s", "p", ["p:1", "p:2", "p:3"], [5.0, 6.0, 7.0], fields=("a", "b")
+    )
+    return FlatColumns(batch)
+
+
+def test_chosen_records_keep_their_values_senders_and_times() -> None:
+    columns = flat_columns()
+    every = columns.records()
+    chosen = columns.chosen([True, False, True])
+    assert chosen.records() == [chosen.record(0), chosen.record(1)] == [every[0], every[2]]
+    assert chosen.values() == [1, None, 3, "y"]
+    assert [chosen.peers[1], chosen.received_at[1], len(chosen)] == ["p:3", 7.0, 2]
+    assert columns.records() == every
+    assert columns.chosen([True] * 3) is columns
+    assert columns.chosen([False] * 3).records() == columns.chosen([False] * 3).values() == []
+
+
+def test_a_changed_field_keeps_its_place_and_a_new_one_follows_the_metadata() -> None:
+    columns = flat_columns()
+    changed = columns.with_column("a", [7, 8, 9]).with_column("z", [True, False, None])
+    assert list(changed.record(1).items()) == list(changed.records()[1].items()) == [
+        ("a", 8), ("b", "x"), ("@source", "s"), ("@peer", "p:2"),
+        ("@received_at", "1970-01-01T00:00:06.000000Z"), ("z", False),
+    ]  # fmt: skip
+    assert changed.values() == [7, None, 8, "x", 9, "y"]
+    cut = changed.chosen([False, True, True])
+    assert cut.column("z") == [False, None]
+    assert cut.with_column("z", [1, 2]).records()[1]["z"] == 2
+    assert set(cut.changed) == {"a"}
+    assert cut.added == ("z",)
+    assert columns.values() == [1, None, 2, "x", 3, "y"]
+    assert columns.column("a") == [1, 2, 3]
+
+
+def test_names_of_fields_cannot_become_code() -> None:
+    names = ("'", '": 1}', "\\", "\u2028", "{x}", "value_0", "é")
+    batch = Batch.of(list(range(7)), "s", "p", "p:1", 5.0, fields=names)
+    assert [record[name] for record in FlatColumns(batch).records() for name in names] == list(range(7))
+
+
+SCHEMA = Schema("s", {"a": FieldSettings(type="int"), "b": FieldSettings(type="str", required=False)})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "fits"),
+    [
+        ("a", [4, 5, 6], True),
+        ("a", [4, 5, None], False),
+        ("b", ["x", None, ""], True),
+        ("c", [1, 2, 3], False),
+    ],
+)
+def test_only_declared_fields_with_good_values_fit_the_schema(
+    name: str, values: list[Any], *, fits: bool
+) -> None:
+    assert flat_columns().fits(SCHEMA)
+    assert flat_columns().with_column(name, values).fits(SCHEMA) is fits

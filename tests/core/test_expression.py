@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from streamd import registry
+from streamd.core.columns import RecordColumns
 from streamd.core.errors import BadData
 from streamd.core.expression import Expression, ExpressionText
-from streamd.core.expression_functions import FUNCTIONS, MAX_TEXT_CHARS
+from streamd.core.expression_functions import ARITHMETIC, FUNCTIONS, MAX_TEXT_CHARS
 from streamd.core.settings import Settings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/reference/expressions.md").read_text()
@@ -363,7 +364,7 @@ def _combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 @given(st.recursive(ATOMS, _combined, max_leaves=8), st.lists(RECORDS, max_size=3))
-def test_any_expression_gives_a_value_or_bad_data_and_its_three_ways_agree(
+def test_any_expression_gives_a_value_or_bad_data_and_its_ways_agree(
     text: str, records: list[dict[str, Any]]
 ) -> None:
     try:
@@ -386,6 +387,41 @@ def test_any_expression_gives_a_value_or_bad_data_and_its_three_ways_agree(
     chosen, rejects = expression.select(records)
     assert list(map(id, chosen)) == list(map(id, true))
     assert [id(record) for record, _ in rejects] == list(map(id, failed))
+    columns = RecordColumns(records)
+    values, tests = expression.values(columns), expression.tests(columns)
+    assert (values is None) is (tests is None) is bool(failed)
+    if values is not None:
+        assert repr(values) == repr(list(map(expression, records)))
+        assert tests == list(map(expression.test, records))
+
+
+@pytest.mark.parametrize("sign", ["+", "-", "*"])
+@given(
+    left=VALUES | st.sampled_from([1e308, -0.0, math.inf, 2**63 - 1]),
+    right=VALUES | st.sampled_from([1e308, -0.0, math.nan, -(2**63)]),
+    data=st.data(),
+)
+def test_arithmetic_in_the_code_is_that_of_the_functions(sign: str, left: Any, right: Any, data: Any) -> None:
+    def outcome(make: Any) -> str:
+        try:
+            return repr(make())
+        except BadData as bad:
+            return f"{bad.reason}: {bad.detail}"
+
+    function = ARITHMETIC[sign]
+    record = {"a": left, "b": right}
+    number = data.draw(st.sampled_from([0, 1, -3, 2**53 + 1, 2**63 - 1, 0.5, -0.0, 1.7e308]))
+    cases = {
+        f"a {sign} b": lambda: function(left, right),
+        f"a {sign} {number!r}": lambda: function(left, number),
+        f"{number!r} {sign} b": lambda: function(number, right),
+        f"(a {sign} b) {sign} (b {sign} {number!r})": lambda: function(
+            function(left, right), function(right, number)
+        ),
+        f"{number!r} {sign} {number!r}": lambda: function(number, number),
+    }
+    for text, expected in cases.items():
+        assert outcome(lambda text=text: Expression(text)(record)) == outcome(expected)
 
 
 @given(st.text(max_size=60) | st.text("abx01.()[]'\"=<>!+-*/%, \n\\andortif", max_size=40))

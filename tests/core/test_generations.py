@@ -40,3 +40,14 @@ def test_no_more_than_max_keys_are_ever_kept() -> None:
         remember(kept, str(n), float(n))
         assert len(kept) <= 6
         assert all(str(m) in kept.newer or str(m) in kept.older for m in range(max(0, n - 2), n + 1))
+
+
+def test_new_keys_are_added_together_and_none_if_one_is_known() -> None:
+    kept = Generations[float](100, 10.0)
+    assert kept.add_new(["a", "b"], 1.0)
+    assert not kept.add_new(["c", "a"], 2.0)
+    assert not kept.add_new(["d", "d"], 2.0)
+    kept.make_room(3.0)
+    assert not kept.add_new(["e", "b"], 4.0)
+    assert kept.add_new(["e"], 4.0)
+    assert (kept.newer, kept.older) == ({"e": 4.0}, {"a": 1.0, "b": 1.0})

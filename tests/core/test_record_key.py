@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from streamd.core.batch import Batch
+from streamd.core.columns import FlatColumns
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.record_key import (
     DIGEST_BYTES,
@@ -14,6 +16,7 @@ from streamd.core.record_key import (
     KeyTexts,
     RecordKey,
     key_of_whole,
+    keys_of_whole,
     plain_names,
 )
 
@@ -158,3 +161,29 @@ def test_a_part_that_names_no_field_is_refused(text: str) -> None:
 )
 def test_a_part_that_names_a_field_is_taken(text: str) -> None:
     assert TypeAdapter(KeyTexts).validate_python([text]) == [text]
+
+
+@given(
+    st.lists(st.tuples(VALUES, VALUES, st.text(max_size=200)), min_size=1, max_size=4),
+    st.sampled_from([("a",), ("c",), ("a", "b"), ("a", "c")]),
+    st.booleans(),
+)
+def test_columns_have_the_keys_of_their_records(rows: list[Any], names: tuple[str, ...], exact: bool) -> None:
+    records = [dict(zip("abc", row, strict=True)) for row in rows]
+    key = of(*names, exact=exact)
+    try:
+        keys: list[Any] | None = [key.of(record) for record in records]
+    except BadData:
+        keys = None
+    assert key.of_columns([[record[name] for record in records] for name in names]) == keys
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=3))
+def test_whole_records_have_the_same_keys_as_columns(rows: list[Any]) -> None:
+    batch = Batch.of([value for row in rows for value in row], "s", "p", "h:1", 5.0, fields=("b", "a"))
+    columns = FlatColumns(batch).with_column("c", [1] * len(rows))
+    try:
+        keys: list[Any] | None = list(map(key_of_whole, columns.records()))
+    except BadData:
+        keys = None
+    assert keys_of_whole(columns) == keys

@@ -277,3 +277,54 @@ def test_the_struct_and_check_agree_on_every_record(record: dict[str, Any]) -> N
     if any(type(value) is int and not -(2**63) <= value < 2**63 for value in open_values):
         return
     assert fast == slow
+
+
+FIT_FIELDS = [
+    FieldSettings(type=kind, required=required, **bounds)
+    for kind in ("str", "int", "float", "bool", "timestamp", "bytes", "json", "any")
+    for required in (True, False)
+    for bounds in ([{}, {"ge": -3, "le": 5}] if kind in ("int", "float") else [{}])
+]
+
+
+@given(st.sampled_from(FIT_FIELDS), st.lists(VALUES | st.floats() | st.text(), max_size=3))
+def test_values_that_fit_would_be_left_as_they_are(field: FieldSettings, values: list[Any]) -> None:
+    schema = Schema("s", {"v": field})
+    if schema.fits("v", values):
+        for value in values:
+            assert schema.check({"v": value})["v"] is value
+            assert not isinstance(value, str) or value.encode()
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ({"type": "str"}, ["", "é"]),
+        ({"type": "int"}, [2**63 - 1, -(2**63)]),
+        ({"type": "int", "ge": 1, "le": 2}, [1, 2]),
+        ({"type": "float"}, [1.5, -0.0]),
+        ({"type": "float", "ge": 0.5}, [0.5]),
+        ({"type": "bool"}, [True, False]),
+        ({"type": "float", "required": False}, [None, 1.5]),
+        ({"type": "timestamp", "required": False}, [None]),
+        ({"type": "any"}, []),
+    ],
+)
+def test_usual_values_fit(field: Any, values: list[Any]) -> None:
+    assert Schema("s", {"v": FieldSettings(**field)}).fits("v", values)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("str", "\ud800"),
+        ("str", None),
+        ("int", True),
+        ("int", 2**63),
+        ("float", 1),
+        ("float", math.nan),
+        ("any", 1),
+    ],
+)
+def test_other_values_do_not_fit(field: Any, value: Any) -> None:
+    assert not Schema("s", {"v": FieldSettings(type=field)}).fits("v", [value])

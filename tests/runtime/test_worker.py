@@ -640,6 +640,27 @@ async def test_flat_records_of_two_pipelines_are_flat_in_both_and_take_half_the_
     assert [passage.batch.size_bytes for passage in passages] == [whole // 2] * 2
 
 
+@pytest.mark.parametrize("flat", [True, False])
+async def test_pipelines_do_not_share_dicts_and_lists(bench: Any, *, flat: bool) -> None:
+    def changing(_: Any, records: list[Any]) -> Processed:
+        for record in records:
+            record["j"]["x"].append("changed")
+        return Processed(records)
+
+    b = bench()
+    second_pipeline(b, changing)
+    b.feed.routes[0].pipeline.stages.append(b.feed.routes[1].pipeline.stages[0])
+    b.feed.codec = Json(
+        Json.Config.model_validate({}), Schema("x", {"j": FieldSettings.model_validate({"type": "json"})})
+    )
+    b.feed.codec.typed = flat
+    if flat:
+        for route in b.feed.routes:
+            route.pipeline.stages[0].step.reads_columns = True
+    passages = b.workers.process(b.feed, b.frames(b'{"j": {"x": []}}'), b.now())
+    assert [passage.batch.records[0]["j"] for passage in passages] == [{"x": ["changed"]}] * 2
+
+
 def test_the_twin_of_a_batch_takes_its_memory_again(bench: Any) -> None:
     b = bench()
     second_pipeline(b, lambda _, records: Processed(records))
