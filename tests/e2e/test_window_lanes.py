@@ -57,10 +57,15 @@ final = "bool"
 complete = "bool"
 {more}
 """
-DICTS = """
+FILTER = """
 [[pipelines.main.steps]]
 type = "filter"
 where = "sensor != 'nobody'"
+"""
+DICTS = """
+[[pipelines.main.steps]]
+type = "set"
+remove = ["nothing"]
 """
 BESIDE = """
 [pipelines.raw]
@@ -97,7 +102,7 @@ def test_windows_of_flat_records_are_those_of_dicts(
 ) -> None:
     (tmp_path / "in.log").write_text("".join(f"{line}\n" for line in lines(6_000)))
     found = []
-    for steps, more in (("", ""), (DICTS, ""), ("", BESIDE)):
+    for steps, more in (("", ""), (FILTER, ""), (DICTS, ""), ("", BESIDE)):
         for path in [*tmp_path.rglob("*.db*"), *tmp_path.rglob("positions/*")]:
             path.unlink()
         daemon = start(CONFIG.format(steps=steps, more=more))
@@ -112,9 +117,9 @@ def test_windows_of_flat_records_are_those_of_dicts(
                 assert record.pop("@received_at").startswith("20")
             letters.append((stage.partition("[")[0], reason, record))
         found.append((daemon.query("SELECT * FROM minutes ORDER BY sensor, window_start"), letters, books))
-    flat, dicts, beside = found
+    flat, filtered, dicts, beside = found
     assert len(flat[0]) > 200
     assert {reason for _, reason, _ in flat[1]} >= {"window:late", "window:future", "schema:range"}
-    assert flat[0] == dicts[0] == beside[0]
-    assert flat[1] == dicts[1] == beside[1]
+    assert flat[0] == filtered[0] == dicts[0] == beside[0]
+    assert flat[1] == filtered[1] == dicts[1] == beside[1]
     assert flat[2] == beside[2]
