@@ -1,3 +1,5 @@
+"""Expressions, with the grammar of `core/expression_syntax.py`."""
+
 import json
 import math
 import re
@@ -14,7 +16,7 @@ from streamd import registry
 from streamd.core.columns import RecordColumns
 from streamd.core.errors import BadData
 from streamd.core.expression import Expression, ExpressionText
-from streamd.core.expression_functions import ARITHMETIC, FUNCTIONS, MAX_TEXT_CHARS
+from streamd.core.expression_functions import FUNCTIONS, MAX_TEXT_CHARS
 from streamd.core.settings import Settings
 
 DOCUMENT = (Path(__file__).parents[2] / "docs/reference/expressions.md").read_text()
@@ -393,35 +395,6 @@ def test_any_expression_gives_a_value_or_bad_data_and_its_ways_agree(
     if values is not None:
         assert repr(values) == repr(list(map(expression, records)))
         assert tests == list(map(expression.test, records))
-
-
-@pytest.mark.parametrize("sign", ["+", "-", "*"])
-@given(
-    left=VALUES | st.sampled_from([1e308, -0.0, math.inf, 2**63 - 1]),
-    right=VALUES | st.sampled_from([1e308, -0.0, math.nan, -(2**63)]),
-    data=st.data(),
-)
-def test_arithmetic_in_the_code_is_that_of_the_functions(sign: str, left: Any, right: Any, data: Any) -> None:
-    def outcome(make: Any) -> str:
-        try:
-            return repr(make())
-        except BadData as bad:
-            return f"{bad.reason}: {bad.detail}"
-
-    function = ARITHMETIC[sign]
-    record = {"a": left, "b": right}
-    number = data.draw(st.sampled_from([0, 1, -3, 2**53 + 1, 2**63 - 1, 0.5, -0.0, 1.7e308]))
-    cases = {
-        f"a {sign} b": lambda: function(left, right),
-        f"a {sign} {number!r}": lambda: function(left, number),
-        f"{number!r} {sign} b": lambda: function(number, right),
-        f"(a {sign} b) {sign} (b {sign} {number!r})": lambda: function(
-            function(left, right), function(right, number)
-        ),
-        f"{number!r} {sign} {number!r}": lambda: function(number, number),
-    }
-    for text, expected in cases.items():
-        assert outcome(lambda text=text: Expression(text)(record)) == outcome(expected)
 
 
 @given(st.text(max_size=60) | st.text("abx01.()[]'\"=<>!+-*/%, \n\\andortif", max_size=40))
