@@ -84,11 +84,11 @@ class Validate(Step["Validate.Config"]):
         self._rules = rules
         self._judge = Judge(context.pipeline, rules, config.field)
         self._compiled = CompiledRules(rules)
-        self.reads_columns = self._compiled.reads_columns
         self._clock = ArrivalClock()
         self._counts: dict[str, list[RuleCount]] = {}
         self._taken = -1
         self._tables = {rule.name: rule.check.table for rule in rules if isinstance(rule.check, Reference)}
+        self.reads_columns = self._compiled.reads_columns and not self._tables
         self._models = [rule.check for rule in rules if isinstance(rule.check, OfModel)]
         self._memories = {rule.name: rule.memory for rule in rules if rule.memory is not None}
 

@@ -178,6 +178,13 @@ def test_a_table_is_read_at_the_start_and_again_after_a_change(
     assert step.context.counters.numbers()["reads"] == 2
 
 
+@pytest.mark.parametrize(("rule", "reads"), [(LOW, True), (KNOWN, False), (UNIQUE, False), (LAST, False)])
+def test_only_rules_without_tables_and_memory_read_columns(
+    new_step: NewStep, rule: dict[str, Any], *, reads: bool
+) -> None:
+    assert new_step("validate", rules=[THERE, rule]).reads_columns == reads
+
+
 async def test_a_closed_step_opens_its_tables_again(new_step: NewStep, now: Now) -> None:
     step = new_step("validate", rules=[KNOWN])
     step.open()
