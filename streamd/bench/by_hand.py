@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import blake2b
+from math import sqrt
 from typing import Any
 
 from streamd.core.batch import Record
@@ -30,6 +31,7 @@ LOW, HIGH = -40, 60
 WITHIN_S = 10.0
 PER_S = 10.0
 ONE_IN = 10
+HALF_LIFE, MIN_SAMPLES, THRESHOLD = 50.0, 30, 4.0
 
 
 def filters() -> Loop:
@@ -246,6 +248,36 @@ def counts_gaps() -> Loop:
             if before is not None and number > before + 1:
                 missing += number - before - 1
             last[sensor] = number
+        return records
+
+    return loop
+
+
+def scores() -> Loop:
+    """The records with the score of their value by the moving mean and variance of its sensor."""
+    models: dict[str, list[float]] = {}
+    least = 1.0 - 0.5 ** (1.0 / HALF_LIFE)
+
+    def loop(records: list[Record], _: float) -> list[Record]:
+        for record in records:
+            sensor, value = record["sensor"], record["value"]
+            model = models.get(sensor)
+            if model is None:
+                model = models[sensor] = [0, 0.0, 0.0]
+            count, mean, variance = model
+            deviation = value - mean
+            flag = score = low = high = None
+            if count >= MIN_SAMPLES and variance > 0.0:
+                reach = sqrt(variance) * THRESHOLD
+                low, high = mean - reach, mean + reach
+                score, flag = deviation / reach * THRESHOLD, not low <= value <= high
+                if flag:
+                    deviation = reach if deviation > 0 else -reach
+            weight = max(least, 1.0 / (count + 1))
+            step = weight * deviation
+            model[:] = count + 1, mean + step, (1.0 - weight) * (variance + deviation * step)
+            record["anomaly"], record["anomaly_score"] = flag, score
+            record["anomaly_low"], record["anomaly_high"] = low, high
         return records
 
     return loop

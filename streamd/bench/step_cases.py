@@ -194,6 +194,12 @@ CASES: Mapping[str, StepCase] = {
         by_hand=by_hand.expects,
         by_hand_what="a dict of the last times, without reports",
     ),
+    "anomaly": StepCase(
+        options={"field": "value", "key": ["sensor"]},
+        what="ewma of 1,000 sensors",
+        by_hand=by_hand.scores,
+        by_hand_what="a dict of mean and variance, with the same band and score",
+    ),
     "validate": StepCase(
         options={
             "rules": [

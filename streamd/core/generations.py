@@ -29,7 +29,7 @@ class Generations(Generic[V]):
         """Number of keys of a full generation."""
         self._lifetime_s = lifetime_s
         self._began_s: float | None = None
-        """When the first key came into `newer`; None while it is empty."""
+        """When the generation began: with the first batch after the last turn; None before it."""
 
     def __len__(self) -> int:
         return len(self.newer) + len(self.older)
@@ -60,8 +60,8 @@ class Generations(Generic[V]):
         return True
 
     def put(self, at_s: float) -> None:
-        """Called when keys may have come into `newer` at `at_s`."""
-        if self._began_s is None and self.newer:
+        """Called after a batch. The older keys outlive the time even if no new key comes into `newer`."""
+        if self._began_s is None and (self.newer or self.older):
             self._began_s = at_s
 
     def _turn(self) -> dict[Key, V]:
@@ -72,11 +72,11 @@ class Generations(Generic[V]):
 
     @property
     def due_s(self) -> float | None:
-        """When `turn` will begin a new generation; None while the newer one is empty."""
+        """When `turn` will begin a new generation; None before the first batch of this one."""
         return None if self._began_s is None else self._began_s + self._lifetime_s
 
     def age_s(self, at_s: float) -> float | None:
-        """Age of the newer generation; None if it is empty. For a snapshot."""
+        """Age of the newer generation; None before its first batch. For a snapshot."""
         return None if self._began_s is None else at_s - self._began_s
 
     def restore(self, age_s: float | None, newer: dict[Key, V], older: dict[Key, V]) -> None:

@@ -51,3 +51,14 @@ def test_new_keys_are_added_together_and_none_if_one_is_known() -> None:
     assert not kept.add_new(["e", "b"], 4.0)
     assert kept.add_new(["e"], 4.0)
     assert (kept.newer, kept.older) == ({"e": 4.0}, {"a": 1.0, "b": 1.0})
+
+
+def test_keys_are_dropped_also_if_no_other_comes() -> None:
+    kept = Generations[float](100, 10.0)
+    remember(kept, "a", 0.0)
+    assert kept.turn(10.0) == {}
+    kept.put(10.0)
+    assert (kept.due_s, len(kept)) == (20.0, 1)
+    assert kept.turn(20.0) == {"a": 0.0}
+    kept.put(20.0)
+    assert (kept.due_s, len(kept)) == (None, 0)

@@ -296,3 +296,18 @@ def test_no_record_makes_it_raise_and_the_sum_is_exact(
     state = step.snapshot()
     if state is not None:
         step_of(new_step, gaps=True, place="p", duplicates="drop", window=2).restore(state, at(0))
+
+
+def test_further_keys_are_followed_when_all_others_are_silent(new_step: NewStep) -> None:
+    step = step_of(new_step, max_keys=1, wait="1s", forget_after="10s", place="p")
+    for s, key, place in (
+        (0, "a", "first"),
+        (1, "b", "unchecked"),
+        (15, "b", "unchecked"),
+        (30, "b", "first"),
+    ):
+        due_s = step.next_deadline()
+        if due_s is not None and due_s <= at(s).mono_s:
+            step.tick(at(s))
+        (record,) = step.process(records(1, key=key), at(s)).records
+        assert record["p"] == place

@@ -1,0 +1,1 @@
+"""Detectors of unusual values, one model for each key: pure arithmetic, without any library."""
