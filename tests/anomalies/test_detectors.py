@@ -151,6 +151,7 @@ def test_a_stored_model_goes_on_as_if_it_had_not_been_stored(
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_equal_values_have_no_scale_and_no_score(detector: Detector[Any]) -> None:
     assert set(seen(detector, [0.1] * 30)) == {None}
+    assert set(seen(detector, [0.3, 0.1 + 0.2, 0.1 + 0.2] * 30)) == {None}
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
