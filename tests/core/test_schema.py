@@ -293,7 +293,8 @@ def test_values_that_fit_would_be_left_as_they_are(field: FieldSettings, values:
     if schema.fits("v", values):
         for value in values:
             assert schema.check({"v": value})["v"] is value
-            assert not isinstance(value, str) or value.encode()
+            if isinstance(value, str):
+                value.encode()  # no half of a surrogate pair
 
 
 @pytest.mark.parametrize(
