@@ -1,7 +1,6 @@
 """The life of the daemon: build, open, run, drain, and print the books."""
 
 import asyncio
-import gc
 import os
 import resource
 import signal
@@ -36,6 +35,7 @@ from streamd.reload.required_tests import require_tests
 from streamd.reload.swap import Swap
 from streamd.runtime.closing import CLOSE_TIMEOUT_S, close_all
 from streamd.service.announcer import Announcer, parts_of
+from streamd.service.garbage import Garbage
 from streamd.service.systemd import watchdog_s
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.files import free_bytes
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 SWITCH_INTERVAL_S = 0.001
 """How long the database thread may hold the interpreter lock while the loop waits; a fifth of the default."""
 FEW_RECORDS = 1000
-"""With fewer records than this in the buffers, a full garbage collection takes a few milliseconds."""
+"""With fewer records than this in the buffers, a garbage collection takes a few milliseconds."""
 
 
 class Daemon:
@@ -185,11 +185,7 @@ class Daemon:
         for name, source in self.parts.sources.items():
             await source.open(self.parts.intakes[name])
         self.sockets.warn_of_unused()
-        gc.collect()
-        gc.freeze()  # objects built so far live as long as the process, so no collection needs to visit them
-        # Nested JSON makes many containers and no cycles. A full collection would stop the loop while it
-        # visits the buffered records. Steps may make cycles, so `_keep_ledger` collects while few wait.
-        gc.set_threshold(50_000, 20, 1_000_000)
+        self._garbage = Garbage(read_clock().mono_s)
 
     async def _open_control(self) -> None:
         config = self.loaded.config
@@ -227,7 +223,7 @@ class Daemon:
             await ledger.flush()
             logs.flush_suppressed()
             if sum(buffer.records for buffer in live_view.buffers(self.parts)) < FEW_RECORDS:
-                gc.collect()
+                self._garbage.collect(read_clock().mono_s)
 
     def _free_bytes(self) -> int | None:
         try:
