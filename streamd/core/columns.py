@@ -195,7 +195,9 @@ class FlatColumns(Columns):
 
     def fits(self, schema: Schema) -> bool:
         """Whether the records have the fields of this schema, which they were decoded with, and no others."""
-        return not self.added and all(schema.fits(name, self.column(name)) for name in self.changed)
+        return not self.added and all(
+            schema.fits(name, _without_repetition(self.column(name))) for name in self.changed
+        )
 
     def values(self) -> list[Any]:
         """The values of all records in the order of `names`, one record after the other."""
@@ -206,6 +208,13 @@ class FlatColumns(Columns):
         for place, name in enumerate(self.names):
             values[place::width] = self.column(name)
         return values
+
+
+def _without_repetition(values: list[Any]) -> list[Any]:
+    """One value if all are one object, as those of a constant; else the list."""
+    if values and values[0] is values[-1] and values.count(values[0]) == len(values):
+        return values[:1]
+    return values
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,6 @@ never executed. A checked syntax tree is built from it and compiled without acce
 
 import ast
 from collections.abc import Callable, Collection, Iterable
-from itertools import repeat
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -167,11 +166,12 @@ class Expression:
         return self._of_rows(self._tests, columns)
 
     def _of_rows(self, function: Callable[[Iterable[Any]], list[Any]], columns: Columns) -> list[Any] | None:
-        fields = self._fields
-        rows: Iterable[Any]
-        rows = zip(*map(columns.column, fields), strict=True) if fields else repeat((), len(columns))
+        fields, count = self._fields, len(columns)
         try:
-            return function(rows)
+            if not fields:
+                # Constants and the results of functions of constants cannot change, so they may be shared.
+                return function([()]) * count if count else []
+            return function(zip(*map(columns.column, fields), strict=True))
         except Exception:  # noqa: BLE001 - as in the template: the user's expression may raise anything
             return None
 

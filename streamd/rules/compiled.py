@@ -14,8 +14,8 @@ Judge = Callable[[Record], Record | None]
 Loop = Callable[[list[Record], Judge], list[Record]]
 """The records of a batch that pass. Each record that fails a condition goes through the judge."""
 
-Failing = Callable[[Iterable[tuple[int, Sequence[Any]]]], list[int]]
-"""The numbers of the rows that fail a condition, of rows with the values of some fields."""
+Passing = Callable[[Iterable[Sequence[Any]]], list[Any]]
+"""Whether each row, which has the values of some fields, passes all conditions."""
 
 _NAMES: dict[str, Any] = {
     "__builtins__": {}, "type": type, "float": float, "int": int, "len": len, "str": str, "bool": bool,
@@ -57,17 +57,17 @@ class CompiledRules:
         )
         self.reads_columns = all(rule.check.condition is not None and rule.memory is None for rule in rules)
         """Whether the rules look at nothing but the values of some fields."""
-        self._failing: Failing = _not_compiled
+        self._passing: Passing = _not_compiled
         if self.reads_columns:
             variables = ", ".join(self._variables.values())
-            self._failing = self._compiled(
-                "def made(rows):",
-                f"    return [row for row, ({variables},) in rows if not ({condition})]",
+            self._passing = self._compiled(
+                "def made(rows):", f"    return [{condition} for {variables}, in rows]"
             )
 
     def failing(self, columns: Columns) -> list[int]:
         """The indexes of the records that fail a condition, for rules that read columns."""
-        return self._failing(enumerate(zip(*map(columns.column, self._variables), strict=True)))
+        passing = self._passing(zip(*map(columns.column, self._variables), strict=True))
+        return [] if all(passing) else [index for index, good in enumerate(passing) if not good]
 
     def _condition(self, place: int, rule: Rule) -> str:
         """The code of a condition, and what it names in the scope."""
@@ -84,7 +84,7 @@ class CompiledRules:
         return self._scope.pop("made")
 
 
-def _not_compiled(_: Any) -> list[int]:
+def _not_compiled(_: Any) -> list[Any]:
     raise RuntimeError("the rules read whole records")
 
 
