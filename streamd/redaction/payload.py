@@ -24,7 +24,7 @@ def redacted_payload(
     if redacted is not None:
         return (data if redacted is plain else redacted), False
     lines = plain.split(b"\n")
-    if len(lines) > 1 and any(_is_container(line) for line in lines):
+    if len(lines) > 1 and any(_is_container(line) or _WITHHELD.fullmatch(line) for line in lines):
         done = [
             redacted_payload(line, redact_value, redact_text, names_fields) if line.strip() else (line, False)
             for line in lines

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from streamd.core.redact_settings import RedactSettings
@@ -215,6 +215,8 @@ def test_a_payload_is_searched_as_json_or_text(payload: bytes, redacted: bytes) 
     assert masking.payload(redacted) == redacted
 
 
+@example(b"\n[")
+@example(b"[\n")
 @given(data=st.binary(max_size=40) | st.text(max_size=30).map(lambda t: json.dumps({"user": t}).encode()))
 def test_no_payload_raises_and_a_second_time_changes_nothing(data: bytes) -> None:
     both = redactor({"fields": ["user"], "action": "hash"}, {"detect": ["ip", "phone"], "action": "mask"})
