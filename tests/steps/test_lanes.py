@@ -215,6 +215,15 @@ def test_records_that_no_longer_suit_their_schema_become_dicts(steps: Any) -> No
     assert batch.records[0]["@peer"] == PEERS[0]
 
 
+def test_one_value_that_does_not_suit_its_field_makes_dicts_of_all_parts_of_a_batch() -> None:
+    steps = [("set", {"fields": {"value": "1.5 if line == 1 else line"}})]
+    lines = [LINES[0], LINES[1].replace(b'"line": 1', b'"line": 2')]
+    batch = Lane(steps, flat=True).send(0, lines, PEERS[:2], 2)
+    assert batch is not None
+    assert batch.fields is None
+    assert [record["value"] for record in batch.records] == [1.5, 2]
+
+
 def test_every_step_that_reads_columns_is_compared() -> None:
     names = {name for name, _ in STEPS if name != "marking"}
     read = {
