@@ -171,6 +171,7 @@ class Daemon:
             for stage in pipeline.stages:
                 stage.open()
         await self.state.open(self.parts)
+        self._garbage = Garbage(read_clock().mono_s)  # before the ledger, which may be due at once
         for name, delivery in self.parts.deliveries.items():
             self._start(f"sink {name}", delivery.run())
         for name, workers in self.parts.workers.items():
@@ -185,7 +186,7 @@ class Daemon:
         for name, source in self.parts.sources.items():
             await source.open(self.parts.intakes[name])
         self.sockets.warn_of_unused()
-        self._garbage = Garbage(read_clock().mono_s)
+        self._garbage.collect(read_clock().mono_s)
 
     async def _open_control(self) -> None:
         config = self.loaded.config

@@ -15,12 +15,11 @@ class Garbage:
     """
 
     def __init__(self, mono_s: float) -> None:
-        """Collect, and keep all objects that exist now out of automatic collections."""
+        """Set when Python collects by itself. The first call of `collect` visits all objects."""
         # Nested JSON makes many containers and no cycles. An automatic full collection would stop the loop
         # while it visits the buffered records.
         gc.set_threshold(50_000, 20, 1_000_000)
         self._whole_at_s = mono_s
-        self.collect(mono_s)
 
     def collect(self, mono_s: float) -> None:
         """Collect. Call it while few records wait."""

@@ -26,9 +26,11 @@ from streamd.core.errors import EnvironmentFault
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
 from streamd.daemon import Daemon
+from streamd.ledger.ledger import Ledger
 from streamd.reload.changes import Changes, compare
 from streamd.reload.swap import Swap, _same_place
 from streamd.runtime.backoff import Backoff
+from streamd.sources.tcp import Tcp
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -614,4 +616,25 @@ async def test_a_reload_gives_a_running_listener_the_new_key_of_its_senders(
     assert feed.redaction is not None
     assert feed.redaction.peer is not None
     assert feed.redaction.peer(peer) == after
+    assert await running.stop() == 0
+
+
+async def test_the_ledger_may_be_due_while_sources_are_opened(
+    running: Running, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    open_source = Tcp.open
+
+    def due_in_s(ledger: Ledger, wall_s: float) -> float:
+        del ledger
+        looks.append(wall_s)
+        return 0.001
+
+    async def open_late(source: Any, outlet: Any) -> None:
+        await until(lambda: len(looks) > 2)
+        await open_source(source, outlet)
+
+    monkeypatch.setattr(Ledger, "due_in_s", due_in_s)
+    monkeypatch.setattr(Tcp, "open", open_late)
+    await running.begin(until)
     assert await running.stop() == 0
