@@ -1,13 +1,11 @@
 """A band between two quantiles of the last values."""
 
-from typing import Any
-
-from streamd.anomalies.detector import Detector
-from streamd.anomalies.limits import Limits, Scored
+from streamd.anomalies.limits import Limits
 from streamd.anomalies.sorted_window import SortedWindow
+from streamd.anomalies.windowed import Windowed
 
 
-class Quantiles(Detector[SortedWindow]):
+class Quantiles(Windowed):
     """Scores a value by its distance from the median, in distances of a quantile from the median.
 
     Both sides have a scale of their own, so a skewed distribution gets a skewed band. A value costs about
@@ -16,30 +14,8 @@ class Quantiles(Detector[SortedWindow]):
 
     def __init__(self, limits: Limits, window: int, low: float, high: float) -> None:
         """`low` and `high` are the shares of values below both quantiles."""
-        super().__init__(limits)
-        self._window, self._low, self._high = window, low, high
+        super().__init__(limits, window)
+        self._low, self._high = low, high
 
-    def new(self) -> SortedWindow:
-        return SortedWindow(self._window)
-
-    def see(self, model: SortedWindow, value: float, at_s: float) -> Scored | None:
-        limits = self.limits
-        scored = None
-        if len(model.values) >= limits.min_samples:
-            median = model.median()
-            scored = limits.score(
-                value, median, median - model.quantile(self._low), model.quantile(self._high) - median
-            )
-            if scored is not None:
-                learned = limits.learned(value, scored)
-                if learned is None:
-                    return scored
-                value = learned
-        model.add(value)
-        return scored
-
-    def stored(self, model: SortedWindow) -> Any:
-        return model.in_order()
-
-    def of_stored(self, stored: Any) -> SortedWindow:
-        return SortedWindow(self._window, stored)
+    def scales(self, model: SortedWindow, median: float) -> tuple[float, float]:
+        return median - model.quantile(self._low), model.quantile(self._high) - median

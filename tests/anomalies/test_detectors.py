@@ -1,4 +1,4 @@
-"""All detectors against their definitions, computed anew for each value."""
+"""All detectors, and what those of `anomalies/windowed.py` share, against their definitions."""
 
 from math import sqrt
 from statistics import fmean, median, median_high, pstdev
