@@ -1,12 +1,14 @@
 """The contract of detectors."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
 
-from streamd.anomalies.limits import Limits, Scored
+from streamd.anomalies.limits import Limits
 
 
-class Model:
+class KeyModel:
     """What is known of one key."""
 
     __slots__ = ("last",)
@@ -16,7 +18,26 @@ class Model:
         """Which of the last values were unusual, as bits; the newest is the lowest."""
 
 
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", bound=KeyModel)
+
+
+@dataclass(slots=True)
+class Scores:
+    """The flags, scores and bands of some values, each in a list with None for a value without a score."""
+
+    flags: list[bool | None]
+    scores: list[float | None]
+    lows: list[float | None]
+    highs: list[float | None]
+    unusable: int = 0
+    """Values that are not finite, or have no model."""
+    flat: int = 0
+    """Values of which the model knows enough, but no scale: the usual values are equal."""
+
+    @classmethod
+    def none(cls, count: int) -> Self:
+        """Of so many values without a score."""
+        return cls([None] * count, [None] * count, [None] * count, [None] * count)
 
 
 class Detector(ABC, Generic[M]):
@@ -30,11 +51,11 @@ class Detector(ABC, Generic[M]):
         """A model that has learned nothing."""
 
     @abstractmethod
-    def see(self, model: M, value: float, at_s: float) -> Scored | None:
-        """Score the value by what the model has learned of earlier ones, then learn it.
+    def see_all(self, models: Sequence[M | None], values: Sequence[float], times: Iterable[float]) -> Scores:
+        """Score each value by what its model has learned of earlier ones, then learn it.
 
-        None while the model has too few values, or if they are equal. `value` is at most `MOST` in size, and
-        `at_s` its time (seconds since 1970).
+        `times` are seconds since 1970. A value has no score while its model has too few values, or if they
+        are equal; and if it is NaN, larger than `MOST` or has no model, it is not learned either.
         """
 
     @abstractmethod

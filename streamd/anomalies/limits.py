@@ -8,8 +8,6 @@ Learn = Literal["all", "clipped", "inside"]
 Scored = tuple[float, float, float]
 """The score, and the lower and the upper end of the band."""
 
-MOST = 1e150
-"""The largest value that is scored: the squares of larger ones are no finite numbers."""
 ROUNDING = 1e-12
 """A reach below this part of the values is the rounding of their sums, and counts as zero."""
 
@@ -27,23 +25,16 @@ class Limits:
     learn: Learn = "clipped"
     """What a model learns of a value outside the band: the value, the nearer end of the band, or nothing."""
 
-    def score(self, value: float, centre: float, below: float, above: float) -> Scored | None:
-        """The score of a value from the scales on both sides; None if one is zero.
+    def score(self, value: float, centre: float, scale: float) -> Scored | None:
+        """The score of a value, the distance from the centre in scales; None if the scale is zero.
 
-        It is the distance from the centre in scales, so that at an end of the band it is the threshold.
+        If `min_width` is the reach, a scale is that divided by the threshold: at an end of the band the score
+        is the threshold.
         """
-        below, above = (
-            max(self.threshold * below, self.min_width),
-            max(self.threshold * above, self.min_width),
-        )
-        if min(below, above) <= abs(centre) * ROUNDING:
+        reach = max(self.threshold * scale, self.min_width)
+        if reach <= abs(centre) * ROUNDING:
             return None
-        deviation = value - centre
-        return (
-            deviation / (above if deviation > 0 else below) * self.threshold,
-            centre - below,
-            centre + above,
-        )
+        return (value - centre) / reach * self.threshold, centre - reach, centre + reach
 
     def learned(self, value: float, scored: Scored) -> float | None:
         """What is learned of a scored value; None if nothing is."""

@@ -1,12 +1,13 @@
 """`3 of 5`: how often values must be unusual before a record is flagged."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import AfterValidator
 
-from streamd.anomalies.detector import Model
+from streamd.anomalies.detector import KeyModel
 
 MOST = 64
 """Most values that are looked back at."""
@@ -33,10 +34,16 @@ class Persistence:
             )
         return cls(needed, of)
 
-    def judge(self, model: Model, *, unusual: bool) -> bool:
-        """Note the newest value of a model. Whether it is unusual, and enough of the last ones are."""
-        model.last = last = (model.last << 1 | unusual) & ((1 << self.of) - 1)
-        return unusual and last.bit_count() >= self.needed
+    def judge(self, models: Sequence[KeyModel | None], flags: list[bool | None]) -> None:
+        """Note for each model whether its next value was unusual, and clear the flag if too few were.
+
+        A value whose flag is None does not count.
+        """
+        needed, mask = self.needed, (1 << self.of) - 1
+        for place, (model, unusual) in enumerate(zip(models, flags, strict=True)):
+            if model is not None and unusual is not None:
+                model.last = last = (model.last << 1 | unusual) & mask
+                flags[place] = unusual and last.bit_count() >= needed
 
 
 def _check(text: str) -> str:

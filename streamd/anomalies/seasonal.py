@@ -1,23 +1,25 @@
 """A level and a repeating profile, as in the additive method of Holt and Winters without a trend."""
 
 from array import array
+from collections.abc import Iterable, Sequence
 from math import floor, isnan, nan, sqrt
 from typing import Any
 
-from streamd.anomalies.detector import Detector, Model
-from streamd.anomalies.limits import Limits, Scored
+from streamd.anomalies.detector import Detector, KeyModel, Scores
+from streamd.anomalies.first_season import FirstSeason
+from streamd.anomalies.limits import Limits
+from streamd.core.finite import MOST
 
 
-class SeasonalModel(Model):
+class SeasonalModel(KeyModel):
     """The level, the profile of a season, and the variance of the residuals."""
 
     __slots__ = (
         "count",
-        "counts",
+        "first",
         "first_s",
         "level",
         "profile",
-        "sums",
         "variance",
         "visit",
         "visit_sum",
@@ -34,23 +36,25 @@ class SeasonalModel(Model):
         """The number of residuals that the variance is of."""
         self.first_s = nan
         """The time of the first value; NaN before it."""
-        self.sums: array[float] | None = array("d", bytes(8 * buckets))
-        """The sum and the number of values by bucket in the first season; None after it."""
-        self.counts: array[float] | None = array("d", bytes(8 * buckets))
+        self.first: FirstSeason | None = FirstSeason(buckets)
+        """The first season; None after it."""
         self.visit = 0
         """The number of the bucket, counted from 1970, that the last values were in."""
         self.visit_sum = 0.0
         """The sum and the number of residuals in it."""
         self.visits = 0
+        """In the first season the number of values in a row that were left out."""
 
 
 class Seasonal(Detector[SeasonalModel]):
     """Scores the residual of a value: its distance from the level and the profile at its time of day or week.
 
-    The first season is only learned. Afterwards the level follows each value, and the profile of a bucket the
-    mean residual of each of its visits (Winters, "Forecasting sales by exponentially weighted moving
-    averages", 1960, without a trend). A bucket without values in the first season begins with its first
-    value. A value costs about 0.9 µs, and a model takes 8 bytes for each bucket and 500.
+    The first season is only learned. Then a value whose time is more than a season from that of the last one
+    is left out, because the sender's clock may be wrong. If more values in a row are left out than were
+    learned, the first season begins anew. Afterwards the level follows each value, and the profile of a
+    bucket the mean residual of each of its visits (Winters, "Forecasting sales by exponentially weighted
+    moving averages", 1960, without a trend). A bucket without values in the first season begins with its
+    first value. A value costs about 0.9 µs, and a model takes 8 bytes for each bucket and 500.
     """
 
     def __init__(
@@ -67,27 +71,41 @@ class Seasonal(Detector[SeasonalModel]):
     def new(self) -> SeasonalModel:
         return SeasonalModel(self._buckets)
 
-    def see(self, model: SeasonalModel, value: float, at_s: float) -> Scored | None:
+    def see_all(
+        self, models: Sequence[SeasonalModel | None], values: Sequence[float], times: Iterable[float]
+    ) -> Scores:
+        found = Scores.none(len(values))
+        for place, (model, value, at_s) in enumerate(zip(models, values, times, strict=True)):
+            if model is None or not -MOST <= value <= MOST:
+                found.unusable += 1
+            else:
+                self._see(model, value, at_s, found, place)
+        return found
+
+    def _see(self, model: SeasonalModel, value: float, at_s: float, found: Scores, place: int) -> None:
+        """Score and learn the value at `place`."""
         visit = floor(at_s / self._bucket_s)
         bucket = visit % self._buckets
-        if model.sums is not None and not self._first_season_is_over(model, at_s):
-            self._learn_first(model, bucket, value, at_s)
-            return None
+        if model.first is not None and not self._first_season_is_over(model, model.first, value, at_s, visit):
+            return
         if visit != model.visit:
             self._end_visit(model, visit)
         usual = model.profile[bucket]
         if isnan(usual):
             model.profile[bucket] = value - model.level
-            return None
+            return
         expected = model.level + usual
-        scored = None
         if model.count >= self.limits.min_samples:
-            scale = sqrt(model.variance)
-            scored = self.limits.score(value, expected, scale, scale)
-            if scored is not None:
+            scored = self.limits.score(value, expected, sqrt(model.variance))
+            if scored is None:
+                found.flat += 1
+            else:
+                found.scores[place], low, high = scored
+                found.lows[place], found.highs[place] = low, high
+                found.flags[place] = not low <= value <= high
                 learned = self.limits.learned(value, scored)
                 if learned is None:
-                    return scored
+                    return
                 value = learned
         residual = value - expected
         model.count += 1
@@ -95,28 +113,26 @@ class Seasonal(Detector[SeasonalModel]):
         model.level += self._weight * residual
         model.visit_sum += (1.0 - self._weight) * residual
         model.visits += 1
-        return scored
 
-    def _first_season_is_over(self, model: SeasonalModel, at_s: float) -> bool:
-        """Whether the season after the first value is over; then its means become level and profile."""
-        if model.sums is None or model.counts is None or not at_s - model.first_s >= self._season_s:
-            return False
-        means = [
-            total / count if count else nan for total, count in zip(model.sums, model.counts, strict=True)
-        ]
-        seen = [mean for mean in means if not isnan(mean)]
-        model.level = sum(seen) / len(seen)
-        model.profile = array("d", [mean - model.level for mean in means])
-        model.sums = model.counts = None
-        return True
-
-    @staticmethod
-    def _learn_first(model: SeasonalModel, bucket: int, value: float, at_s: float) -> None:
+    def _first_season_is_over(
+        self, model: SeasonalModel, first: FirstSeason, value: float, at_s: float, visit: int
+    ) -> bool:
+        """Learn a value of the first season, or make the level and the profile if it is over."""
         if isnan(model.first_s):
             model.first_s = at_s
-        if model.sums is not None and model.counts is not None:
-            model.sums[bucket] += value
-            model.counts[bucket] += 1
+        elif abs(visit - model.visit) > self._buckets:
+            model.visits += 1
+            if model.visits <= first.count():
+                return False
+            first = model.first = FirstSeason(self._buckets)
+            model.first_s = at_s
+        model.visit, model.visits = visit, 0
+        if at_s - model.first_s < self._season_s:
+            first.add(visit % self._buckets, value)
+            return False
+        model.level, model.profile = first.level_and_profile()
+        model.first = None
+        return True
 
     def _end_visit(self, model: SeasonalModel, visit: int) -> None:
         """Let the profile follow the residuals of the last visit, and begin another one."""
@@ -126,7 +142,7 @@ class Seasonal(Detector[SeasonalModel]):
         model.visit, model.visit_sum, model.visits = visit, 0.0, 0
 
     def stored(self, model: SeasonalModel) -> Any:
-        first = None if model.sums is None or model.counts is None else (*model.sums, *model.counts)
+        first = None if model.first is None else model.first.stored()
         return (
             model.level, list(model.profile), model.variance, model.count, model.first_s,
             first, model.visit, model.visit_sum, model.visits,
@@ -141,7 +157,5 @@ class Seasonal(Detector[SeasonalModel]):
         model.profile = array("d", profile)
         if len(model.profile) != self._buckets:
             raise ValueError("the profile has another number of buckets")
-        model.sums = model.counts = None
-        if first is not None:
-            model.sums, model.counts = array("d", first[: self._buckets]), array("d", first[self._buckets :])
+        model.first = None if first is None else FirstSeason.of_stored(first, self._buckets)
         return model

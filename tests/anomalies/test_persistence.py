@@ -1,13 +1,16 @@
 import pytest
 
-from streamd.anomalies.detector import Model
+from streamd.anomalies.detector import KeyModel
 from streamd.anomalies.persistence import Persistence
 
 
 def test_enough_of_the_last_values_and_the_newest_must_be_unusual() -> None:
-    persistence, model = Persistence.parse("3 of 5"), Model()
-    flags = [persistence.judge(model, unusual=bool(one)) for one in (1, 1, 0, 1, 0, 1, 1, 0, 0, 1, 1, 1)]
-    assert "".join(".!"[flag] for flag in flags) == "...!.!!..!!!"
+    persistence, model = Persistence.parse("3 of 5"), KeyModel()
+    flags: list[bool | None] = [
+        None if one is None else bool(one) for one in (1, 1, None, 0, 1, 0, 1, 1, 0, 0, None, 1, 1, 1)
+    ]
+    persistence.judge([model] * len(flags), flags)
+    assert "".join("-" if flag is None else ".!"[flag] for flag in flags) == "..-.!.!!..-!!!"
     assert model.last < 2**5
 
 

@@ -3,6 +3,7 @@ from statistics import median, median_high
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamd.anomalies.hampel import Hampel
 from streamd.anomalies.sorted_window import SortedWindow
 
 NUMBERS = st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float)
@@ -18,7 +19,8 @@ def test_the_last_values_are_those_of_a_list(most: int, values: list[float]) -> 
         assert list(window.ordered) == sorted(last)
         middle = window.median()
         assert middle == median(last)
-        assert window.deviation_from(middle) == median_high([abs(one - middle) for one in last])
+        deviation = median_high([abs(one - middle) for one in last])
+        assert Hampel.deviation(window, middle) == deviation
         assert window.quantile(0.0) == min(last)
         assert window.quantile(1.0) == max(last)
 

@@ -1,0 +1,1 @@
+"""Detectors of change points: a lasting change of the level of a series."""

@@ -1,0 +1,1 @@
+"""Forecasts of a series by intervals of time, and how good they were."""
