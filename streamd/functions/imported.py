@@ -14,23 +14,27 @@ from streamd.core.code_owner import is_installed, is_streamd
 from streamd.core.errors import ConfigError
 from streamd.core.failure import text_of
 from streamd.functions.files import Sources, collect, is_reserved, read
-from streamd.functions.modules import Space, is_unchanged, new_space, space_of
+from streamd.functions.modules import Space, is_unchanged, new_space, public_name, space_of
 
 
 class Imported:
     """An object of the user's code, and the files that it is made of."""
 
-    def __init__(self, reference: str, base_dir: Path, option: str, kind: str) -> None:
-        """Import the module. Raises `ConfigError` at the option, with the kind of object in its text."""
+    def __init__(self, reference: str, base_dir: Path, option: str, kind: str, given: object = None) -> None:
+        """Import the module. Raises `ConfigError` at the option, with the kind of object in its text.
+
+        `given`: the object itself; then nothing is imported.
+        """
         place, _, name = reference.rpartition(":")
         self.sources: Sources = {}
         """The modules of the object that are files in the folder of the configuration."""
         self.root = base_dir
         self._name = ""
         self._space: Space | None = None
+        self._package = place.partition(".")[0]
         self._option = option
-        module = self._module(place, base_dir)
-        found = vars(module).get(name)
+        module = sys if given is not None else self._module(place, base_dir)
+        found = given if given is not None else vars(module).get(name)
         if found is None:
             close = difflib.get_close_matches(name, vars(module), 1)
             hint = f": did you mean {close[0]!r}?" if close else ""
@@ -45,6 +49,17 @@ class Imported:
         if self._space is None:
             return True
         return self._space.extras_are_current() and is_unchanged(self.root, self._name, self.sources)
+
+    def module(self, name: str) -> ModuleType | None:
+        """The loaded module of this name, if the object is made of it; None for other modules.
+
+        `name` is the name in import statements, or `__name__` of the module, in whichever process.
+        """
+        public = public_name(name)
+        if self._space is not None:
+            return self._space.load(public) if public in self.sources else None
+        package = self._package
+        return sys.modules.get(name) if name == package or name.startswith(f"{package}.") else None
 
     def _module(self, place: str, base_dir: Path) -> ModuleType:
         path = base_dir / place
@@ -91,7 +106,7 @@ def _where(found: Any, module: ModuleType) -> str:
             return f"{inspect.getsourcefile(found) or module.__file__}:{inspect.findsource(found)[1] + 1}"
         except (OSError, TypeError):
             pass
-    return str(module.__file__)
+    return str(getattr(module, "__file__", module.__name__))
 
 
 def _place(error: BaseException) -> str:

@@ -118,6 +118,12 @@ class Space:
         return spec
 
 
+def public_name(name: str) -> str:
+    """The name of a module in import statements, for its `__name__`."""
+    top, _, rest = name.partition(".")
+    return rest if rest and top.startswith(_PREFIX) else name
+
+
 def space_of(root: Path) -> Space:
     """The newest space of a folder, or a new one if a file has changed since."""
     space = _newest.get(root)

@@ -12,25 +12,33 @@ from streamd.core.errors import ConfigError
 from streamd.functions.imported import Imported
 
 _CALLED_WITH = "one argument: the record, or in batch mode their list"
+_CONTEXT = "one argument: the context"
 
 
 class Named(Imported):
     """A function or class with its params. The constructor does not call it."""
 
-    def __init__(self, reference: str, base_dir: Path, params: Mapping[str, Any]) -> None:
-        """Import the module and check the signature. Raises `ConfigError` with `keys` below the step."""
-        super().__init__(reference, base_dir, "function", "function or class")
+    def __init__(
+        self, reference: str, base_dir: Path, params: Mapping[str, Any], given: object = None
+    ) -> None:
+        """Import the module and check the signature. Raises `ConfigError` with `keys` below the step.
+
+        `given`: the function or class itself; then nothing is imported.
+        """
+        super().__init__(reference, base_dir, "function", "function or class", given)
         self._params = copy.deepcopy(dict(params))
         found = self.found
         self.is_class = inspect.isclass(found)
         if fault := _fault(found):
             raise ConfigError(f"{self.where} {fault}", ("function",))
         _check_params(found, self._params, self.where)
-        called = found.__call__ if self.is_class else found
+        self.takes_batches = self.is_class and not _is_callable(found)
+        """Whether it is a class with `process(records)` instead of `__call__`."""
+        called = found.process if self.takes_batches else found.__call__ if self.is_class else found
         self.is_async = any(inspect.iscoroutinefunction(code) for code in (called, found.__call__))
 
     def make(self) -> Callable[[Any], Any]:
-        """The callable for a record or a batch. Makes the object of a class, so it may raise anything."""
+        """The function, or the object of the class. Making an object may raise anything."""
         if self.is_class:
             made: Callable[[Any], Any] = self.found(**self._params)
             return made
@@ -40,15 +48,31 @@ class Named(Imported):
         """Whether it is a class with the method `name`."""
         return self.is_class and callable(getattr(self.found, name, None))
 
-    def check_clock_and_state(self) -> None:
-        """Raises `ConfigError` if one of two methods that belong together is missing, or if one is async."""
+    def check_clock_and_state(self, *, ticks_regularly: bool) -> None:
+        """Raises `ConfigError` if a method is missing that belongs to another one, or if one is async.
+
+        `ticks_regularly`: whether the step itself says when `tick` is called.
+        """
         for name, other in (("tick", "next_deadline"), ("snapshot", "restore")):
-            if self.has(name) != self.has(other):
-                one, missing = (name, other) if self.has(name) else (other, name)
-                raise ConfigError(f"{self._name_of_class}: {one} needs {missing}", ("function",))
-            for method in (name, other):
-                if self.has(method) and inspect.iscoroutinefunction(getattr(self.found, method)):
-                    raise ConfigError(f"{self._name_of_class}: {method} must not be async", ("function",))
+            if self.has(name) == self.has(other) or (name == "tick" and self.has(name) and ticks_regularly):
+                continue
+            one, missing = (name, other) if self.has(name) else (other, name)
+            hint = ', or tick_every = "10s" in the options of the step' if missing == "next_deadline" else ""
+            raise ConfigError(f"{self._name_of_class}: {one} needs {missing}{hint}", ("function",))
+        for method in ("open", "tick", "next_deadline", "snapshot", "restore"):
+            if self.has(method) and inspect.iscoroutinefunction(getattr(self.found, method)):
+                raise ConfigError(f"{self._name_of_class}: {method} must not be async", ("function",))
+        if ticks_regularly and not self.has("tick"):
+            raise ConfigError("only a class with tick(now) can be called so", ("tick_every",))
+        if ticks_regularly and self.has("next_deadline"):
+            raise ConfigError(
+                f"{self._name_of_class}: next_deadline says when tick is called: leave out one of both",
+                ("tick_every",),
+            )
+        if self.has("open") and (
+            fault := _cannot_be_called(self.found.open, "has an open that", _CONTEXT, 2)
+        ):
+            raise ConfigError(f"{self.where} {fault}", ("function",))
 
     @property
     def _name_of_class(self) -> str:
@@ -64,12 +88,7 @@ class Named(Imported):
 def _fault(found: Any) -> str:
     """Why it cannot be called with one argument; empty if it can."""
     if inspect.isclass(found):
-        if not any("__call__" in vars(base) for base in found.__mro__):
-            return "is a class without __call__(self, record)"
-        call: Any = found.__call__
-        if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
-            return "has a __call__ that is a generator: return a list instead of yielding"
-        return _cannot_be_called(call, "has a __call__ that", None, None)
+        return _fault_of_class(found)
     if not callable(found):
         return f"is not a function or class but {type(found).__name__}"
     for code in (found, found.__call__):
@@ -78,13 +97,33 @@ def _fault(found: Any) -> str:
     return ""
 
 
-def _cannot_be_called(called: Any, who: str, *arguments: None) -> str:
+def _fault_of_class(found: Any) -> str:
+    takes_batches = callable(getattr(found, "process", None))
+    if _is_callable(found) and takes_batches:
+        return "is a class with both __call__(self, record) and process(self, records): rename one of them"
+    if not _is_callable(found) and not takes_batches:
+        return "is a class without __call__(self, record) or process(self, records)"
+    name = "process" if takes_batches else "__call__"
+    call: Any = getattr(found, name)
+    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+        return f"has a {name} that is a generator: return a list instead of yielding"
+    what = "one argument: the list of records" if takes_batches else _CALLED_WITH
+    return _cannot_be_called(call, f"has a {name} that", what, 2)
+
+
+def _is_callable(found: type) -> bool:
+    """Whether objects of the class can be called."""
+    return any("__call__" in vars(base) for base in found.__mro__)
+
+
+def _cannot_be_called(called: Any, who: str, what: str, count: int) -> str:
+    """Why it cannot be called with so many arguments; empty if it can."""
     signature = _signature(called)
     if signature is not None:
         try:
-            signature.bind(*arguments)
+            signature.bind(*[None] * count)
         except TypeError:
-            return f"{who} takes {signature}, but is called with {_CALLED_WITH}"
+            return f"{who} takes {signature}, but is called with {what}"
     return ""
 
 

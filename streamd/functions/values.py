@@ -83,7 +83,7 @@ def plain_record(record: Mapping[Any, Any]) -> Record:
     """A copy of the record with plain values only. Raises `BadValue`."""
     for key in record:
         if not isinstance(key, str):
-            raise BadValue("", f"the key {_shown(key)} of the record is {_name(key)}, not text")
+            raise BadValue("", f"the key {shown(key)} of the record is {name_of(key)}, not text")
     return _Plain().table(record, "", 1)
 
 
@@ -114,7 +114,7 @@ class _Plain:
         if "__dataclass_fields__" in vars(kind):
             fields = {name: getattr(value, name) for name in kind.__dataclass_fields__}
             return self.table(fields, path, depth + 1)
-        raise BadValue(path, f"{_name(value)} cannot be stored{_hint(value)}")
+        raise BadValue(path, f"{name_of(value)} cannot be stored{_hint(value)}")
 
     def table(self, table: Mapping[Any, Any], path: str, depth: int) -> Record:
         self._left -= len(table)
@@ -122,7 +122,7 @@ class _Plain:
         for key, value in table.items():
             text = _key(key, path)
             if not _is_utf8(text):
-                raise BadValue(path, f"the key {_shown(text)} holds half of a surrogate pair")
+                raise BadValue(path, f"the key {shown(text)} holds half of a surrogate pair")
             if text in made:
                 raise BadValue(path, f"two keys become {text!r} as text")
             made[text] = (
@@ -146,9 +146,9 @@ def _converted(convert: Callable[[Any], Any], value: Any, path: str) -> Any:
     except BadValue as bad:
         raise BadValue(path, bad.why) from None
     except Exception as error:
-        raise BadValue(path, f"{_name(value)} cannot be converted: {type(error).__name__}") from error
+        raise BadValue(path, f"{name_of(value)} cannot be converted: {type(error).__name__}") from error
     if type(converted) is type(value):
-        raise BadValue(path, f"{_name(value)} cannot be stored")
+        raise BadValue(path, f"{name_of(value)} cannot be stored")
     return converted
 
 
@@ -162,17 +162,18 @@ def _key(key: Any, path: str) -> str:
     number = getattr(key, "item", None)
     if (type(key).__module__ == "numpy") and callable(number) and isinstance(key_number := number(), int):
         return str(key_number)
-    raise BadValue(path, f"the key {_shown(key)} is {_name(key)}, not text")
+    raise BadValue(path, f"the key {shown(key)} is {name_of(key)}, not text")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """The value as a short text for a message."""
     try:
         return repr(value)[:60]
     except Exception:  # noqa: BLE001 - `__repr__` may be the user's code
         return "(without a text)"
 
 
-def _name(value: Any) -> str:
+def name_of(value: Any) -> str:
     """The type of a value with an article, as users know it: `a numpy.complex128`, `an int`."""
     kind = type(value)
     module = "" if kind.__module__ in ("builtins", "__main__") else kind.__module__.partition(".")[0] + "."
@@ -247,7 +248,7 @@ def _numpy_time(value: Any) -> Any:
 def _array(value: Any) -> Any:
     kind = value.dtype.kind
     if kind == "V":
-        raise BadValue("", f"a structured array ({_name(value)}) cannot be stored")
+        raise BadValue("", f"a structured array ({name_of(value)}) cannot be stored")
     if kind in "Mm":
         value = value.astype(f"{'datetime64' if kind == 'M' else 'timedelta64'}[us]")
     return value.tolist()
