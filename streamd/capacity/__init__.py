@@ -1,0 +1,1 @@
+"""What would happen if: scenarios, the course of the buffers in them, and settings that hold. Pure logic."""

@@ -1,0 +1,187 @@
+"""The answer to a scenario: a sentence, the course and suggestions, for people and as a document."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from streamd.capacity.advice import Suggestion, suggestions
+from streamd.capacity.figures import Figures, UnknownCapacityError
+from streamd.capacity.flows import Flows
+from streamd.capacity.resizing import with_empty_hands
+from streamd.capacity.scenario import LONGEST_PAUSE_S, Scenario
+from streamd.capacity.simulation import Course, Loss, simulate
+
+_SHOWN_DELAY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityPrediction:
+    """The result of one scenario."""
+
+    scenario: Scenario
+    figures: Figures
+    course: Course
+    at_worst: Course
+    """The course if a sink notices the end of its stall as late as it can, and workers hold nothing. The
+    suggestions hold this one."""
+    suggestions: list[Suggestion]
+
+    @property
+    def lost(self) -> float:
+        """Frames and records that are lost."""
+        return self.course.lost[-1]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing is lost."""
+        return not self.course.losses
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the figures that decide were measured under a load that shows them."""
+        if self.holds:
+            return True
+        full = {path.sink for path in self.course.paths if path.sink_buffer.share >= 1}
+        if full:
+            stalled = {one.sink for one in self.scenario.stalls}
+            return not any(self.figures.sinks[name].at_least for name in full - stalled)
+        losing = {loss.name for loss in self.course.losses}
+        return not any(
+            line.at_least and line.is_loop_bound
+            for line in self.figures.lines
+            if losing.intersection(source.name for source in line.sources)
+        )
+
+    @property
+    def overloaded(self) -> list[str]:
+        """The sources whose load is more than the capacity, also when nothing stalls."""
+        return list(Flows(self.figures, self.scenario).overloaded())
+
+    @property
+    def sentence(self) -> str:
+        """The answer in a sentence or two."""
+        said = [_lost(self) if not self.holds else _held(self)]
+        waiting = [path for path in self.course.worst() if path.waits_from_s is not None]
+        said += [
+            f"Senders of {path.source} wait from second {path.waits_from_s:.4g}"
+            f" (at most {path.outside.peak:,.0f} frames)."
+            for path in waiting
+        ]
+        if self.figures.free_steps:
+            steps = ", ".join(self.figures.free_steps)
+            said.append(f"The cost of the steps {steps} is not known and not included: expect less.")
+        if overloaded := self.overloaded:
+            names = ", ".join(dict.fromkeys(overloaded))
+            said.append(f"The load of {names} is more than the capacity, so no buffer holds it for good.")
+        if self.holds and self.at_worst.losses:
+            most = self.at_worst.lost[-1]
+            said.append(f"But up to {most:,.0f} may be lost: {' and '.join(self._why)}.")
+        if not self.is_certain:
+            said.append(
+                "The capacity is not known well enough to suggest settings: it was measured on a light load,"
+                " so it may be much higher. Ask again under a higher load, or with --bench."
+            )
+        return " ".join(said)
+
+    @property
+    def _why(self) -> list[str]:
+        """Why more may be lost than the course shows."""
+        found = []
+        if self.scenario.stalls:
+            found.append(f"a stalled sink may try again up to {LONGEST_PAUSE_S:.2g} s after its stall")
+        if any(line.in_hand for line in self.figures.lines):
+            found.append("workers may hold fewer frames before a step that waits")
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """The whole answer, for JSON."""
+        course = self.course
+        return {
+            "answer": self.sentence,
+            "scenario": asdict(self.scenario) | {"words": self.scenario.words},
+            "holds": self.holds,
+            "certain": self.is_certain,
+            "lost": round(self.lost, 3),
+            "first_loss_s": min((loss.first_s for loss in course.losses), default=None),
+            "lost_at_worst": round(self.at_worst.lost[-1], 3),
+            "losses": [asdict(loss) for loss in course.losses],
+            "senders_wait_from_s": {
+                path.source: path.waits_from_s for path in course.worst() if path.waits_from_s is not None
+            },
+            "buffers": [
+                {"kind": track.kind, "name": track.name, "most": track.most, "peak": track.peak,
+                 "peak_s": track.peak_s, "held": track.held}
+                for track in course.tracks
+            ],
+            "at_s": course.at_s,
+            "lost_until": course.lost,
+            "delay_s": course.delay_s,
+            "suggestions": [asdict(one) for one in self.suggestions],
+            "assumed": self.assumed,
+        }  # fmt: skip
+
+    @property
+    def assumed(self) -> list[str]:
+        """Where the figures came from, and what the model leaves out."""
+        return [*self.figures.assumed, *_MODEL, _arrivals(self.figures)]
+
+
+_MODEL = (
+    "one process is one core: reading, decoding and steps share it",
+    "several sources get fair shares of the core and of each sink; rates are constant between changes",
+)
+
+
+def predict(figures: Figures, scenario: Scenario) -> CapacityPrediction:
+    """Compute the scenario. Raises `UnknownCapacityError` if the figures show no load or no sink."""
+    arrives = scenario.bursts or any(one.per_s for one in scenario.rates)
+    if not arrives and not sum(source.rate_per_s for source in figures.sources):
+        raise UnknownCapacityError("nothing arrives in these figures: give the load, like --rate 50000/s")
+    course = simulate(figures, scenario)
+    late, with_less = scenario.with_late_retries(), with_empty_hands(figures)
+    at_worst = course if (late, with_less) == (scenario, figures) else simulate(with_less, late)
+    if not course.paths:
+        raise UnknownCapacityError(
+            "no record has reached a sink since the start, so it is not known how fast they write: offer a"
+            " load, or use --bench"
+        )
+    found = CapacityPrediction(scenario, figures, course, at_worst, [])
+    if not found.is_certain:  # what would hold follows from the capacity, which is not known
+        return found
+    return replace(found, suggestions=suggestions(with_less, late, at_worst))
+
+
+def _lost(found: CapacityPrediction) -> str:
+    losses = found.course.losses
+    lost = sum(loss.lost for loss in losses)
+    first = losses[0]
+    by = " and then ".join(_place(loss) for loss in losses)
+    loses = "Loses" if found.is_certain else "May lose up to"
+    return f"{loses} {lost:,.0f} records from second {first.first_s:.4g}: {by}."
+
+
+def _place(loss: Loss) -> str:
+    if loss.kind == "kernel":
+        return f"the kernel's buffer of source {loss.name} is full, because its own buffer blocks"
+    return f"the buffer of {loss.kind} {loss.name} is full ({loss.when_full})"
+
+
+def _held(found: CapacityPrediction) -> str:
+    tracks = found.course.tracks
+    fullest = max(tracks, key=lambda track: track.share)
+    late = ", and some records are not through at the end" if None in found.course.delay_s else ""
+    longest = found.course.longest_delay_s
+    delay = (
+        f"the longest delay {longest:.3g} s{late}" if longest > _SHOWN_DELAY_S or late else "hardly a delay"
+    )
+    return (
+        f"Holds: nothing is lost; the fullest buffer is that of {fullest.kind} {fullest.name} with"
+        f" {fullest.share:.0%} ({fullest.peak:,.0f}), {delay}."
+    )
+
+
+def _arrivals(figures: Figures) -> str:
+    measured = [one for one in figures.sources if one.dispersion is not None]
+    if not measured:
+        return "arrivals vary as those of a Poisson process"
+    shown = ", ".join(f"{one.name} {one.dispersion:.3g}" for one in measured)
+    return f"arrivals vary as measured (variance of a second by its mean; Poisson is 1): {shown}"

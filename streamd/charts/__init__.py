@@ -1,0 +1,1 @@
+"""Charts as text for a terminal and as PNG or SVG files."""
