@@ -5,18 +5,18 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from streamd.admin.control import short
+from streamd.admin.own_socket import short
 from streamd.config import ControlSettings, DaemonSettings, Problem, find
 from streamd.config.loading import SEARCHED, control_path
 from streamd.config.tables import CONTROL_SOCKET
 from streamd.config.validation import validated
 from streamd.config.written import WrittenConfig, read_table
-from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.errors import ConfigError, EnvironmentFault, StreamdError
 from streamd.core.printable import escape
 
 STATUS_TIMEOUT_S = 3.0
@@ -29,7 +29,7 @@ SEARCH_TIMEOUT_S = 1.0
 _COLUMNS = 8
 _ACCEPTS = b"00010000"
 _NAMED = f"/{CONTROL_SOCKET}"
-_DATA = b"data: "
+_DATA, _EVENT, _COMMENT = b"data: ", b"event: ", b":"
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
@@ -158,25 +158,45 @@ def ask(path: Path, method: str, target: str, timeout_s: float | None) -> Respon
         return Response(answer.status, answer.read(_MAX_ANSWER_BYTES))
 
 
+def refused(path: Path, answer: Response) -> EnvironmentFault:
+    """The error for an answer with an unexpected status code."""
+    return EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
+
+
 def events(path: Path, target: str, timeout_s: float) -> Iterator[bytes]:
     """Yields the data of each event of a stream, until the daemon ends.
 
     `timeout_s` limits the wait for each event. Raises `EnvironmentFault` as `ask` does.
     """
+    for name, data in named_events(path, target, timeout_s):
+        if name:
+            yield data
+
+
+def named_events(
+    path: Path,
+    target: str,
+    timeout_s: float,
+    refusal: Callable[[Path, Response], StreamdError] = refused,
+) -> Iterator[tuple[str, bytes]]:
+    """As `events`, with the name of each event. A comment has neither name nor data.
+
+    `refusal` makes the error of an answer that is no stream.
+    """
     with _answer(path, "GET", target, timeout_s) as answer:
         if answer.status != http.client.OK:
-            raise refused(path, Response(answer.status, answer.read(_MAX_ANSWER_BYTES)))
+            raise refusal(path, Response(answer.status, answer.read(_MAX_ANSWER_BYTES)))
         if answer.headers.get_content_type() != "text/event-stream":
             raise EnvironmentFault(f"{escape(str(path))} sends no events: its program is not this streamd")
         with suppress(http.client.IncompleteRead, ConnectionError):  # the daemon has ended
+            name = ""
             while line := answer.readline(_MAX_ANSWER_BYTES):
-                if line.startswith(_DATA):
-                    yield line.removeprefix(_DATA)
-
-
-def refused(path: Path, answer: Response) -> EnvironmentFault:
-    """The error for an answer with an unexpected status code."""
-    return EnvironmentFault(f"{escape(str(path))} answered {answer.code}: {escape(answer.lines())[:200]}")
+                if line.startswith(_EVENT):
+                    name = line.removeprefix(_EVENT).decode("ascii", "replace").strip()
+                elif line.startswith(_DATA):
+                    yield name, line.removeprefix(_DATA)
+                elif line.startswith(_COMMENT):
+                    yield "", b""
 
 
 @contextmanager

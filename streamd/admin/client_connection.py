@@ -37,6 +37,8 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, exchange: "Exchange") -> None:
         self.is_stream = False
         """Whether the answer has no end. The client may disconnect at any time."""
+        self.is_for_present_clients = False
+        """Whether work ends when the client closes its side, though it might still read an answer."""
         self.tasks: set[asyncio.Task[None]] = set()
         self.transport: asyncio.Transport
         self._exchange = exchange
@@ -61,6 +63,11 @@ class ClientConnection(asyncio.Protocol):
             sock = self.transport.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES)
         return self.is_stream
+
+    def take_time(self) -> None:
+        """Let the answer begin later than the server allows otherwise."""
+        if self._state == "answering" and not self._is_write_paused:
+            self._unlimit()
 
     def begin(self, make_parser: MakeParser) -> None:
         """Parse the bytes that waited for a parser, and read on."""
@@ -116,7 +123,8 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._has_half_closed = True
-        return self._state == "written" or (self._state == "answering" and not self.is_stream)
+        is_open_end = self.is_stream or self.is_for_present_clients
+        return self._state == "written" or (self._state == "answering" and not is_open_end)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unlimit()

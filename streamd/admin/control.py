@@ -1,23 +1,20 @@
 """The control socket: status, reload and dead letters over HTTP on a Unix socket."""
 
 import asyncio
-import os
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 
+from streamd.admin import own_socket
+from streamd.admin.backing import Backing
 from streamd.admin.client_connection import MakeParser
 from streamd.admin.exchange import TIMEOUT_S, Exchange
 from streamd.admin.view import View
 from streamd.admin.watch import Watch
-from streamd.core.errors import Taken
-from streamd.core.trial_paths import try_folder
-from streamd.net.unix_socket import PATH_BYTES, UnixSocket
+from streamd.net.unix_socket import UnixSocket
 
 MAX_CONNECTIONS = 16
 MAX_STREAMS = 8
@@ -39,10 +36,10 @@ Reload = Callable[[bool, AskingProcess], Awaitable[dict[str, Any]]]
 
 
 class ControlServer:
-    """Serves `ControlRoutes` and `OpenRoutes` to users who may open the socket: `group`, or this user only.
+    """Serves `ControlRoutes` and `Routes` to users who may open the socket: `group`, or this user only.
 
-    The answer to `/reload` has no time limit, and a client that disconnects does not end the reload.
-    `refused` counts requests as `Exchange` and `OwnOrigin` do.
+    It asks for no token. The answer to `/reload` has no time limit, and a client that disconnects does not
+    end the reload. `refused` counts requests as `Exchange` and `OwnOrigin` do.
     """
 
     def __init__(
@@ -53,14 +50,14 @@ class ControlServer:
         *,
         group: str | None,
         reload: Reload,
-        dead_letters: Path,
+        backing: Backing,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self.path = path
         self.refused = view.control_refused
         self._group = group
         self._exchange = Exchange(
-            lambda: _stack(view, watch, reload, dead_letters, self.refused),
+            lambda: _stack(view, watch, reload, backing, self.refused),
             self.refused,
             max_connections=MAX_CONNECTIONS,
             max_streams=MAX_STREAMS,
@@ -71,16 +68,7 @@ class ControlServer:
 
     async def open(self) -> None:
         """Listen. Raises `EnvironmentFault`, also if another daemon listens there, which keeps its socket."""
-        made_by_systemd = "RUNTIME_DIRECTORY" in os.environ  # then the group of the unit has access
-        with suppress(OSError):  # the socket below reports the fault
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._bound = UnixSocket(
-            short(self.path),
-            socket.SOCK_STREAM,
-            permissions=0o660 if self._group is not None or made_by_systemd else 0o600,
-            group=self._group,
-            owner=_OWNER,
-        )
+        self._bound = own_socket.make(self.path, self._group, _OWNER)
         self._server = await asyncio.get_running_loop().create_unix_server(
             self._exchange.protocol, sock=self._bound.socket, backlog=MAX_CONNECTIONS
         )
@@ -88,17 +76,7 @@ class ControlServer:
     @staticmethod
     def rehearse(path: Path, group: str | None) -> None:
         """Raises the errors that `open` would raise, and creates nothing."""
-        try:
-            try_folder(path.parent)
-            can_make_folder = True
-        except OSError:  # the socket below reports the fault
-            can_make_folder = False
-        try:
-            UnixSocket.rehearse(
-                short(path), socket.SOCK_STREAM, group=group, owner=_OWNER, made_folder=can_make_folder
-            )
-        except Taken as taken:
-            raise Taken(str(taken), "unix", str(path)) from None
+        own_socket.rehearse(path, group, _OWNER)
 
     async def close(self) -> None:
         """Remove the socket's path and end every connection. Safe to call twice, and when never opened."""
@@ -111,20 +89,15 @@ class ControlServer:
             self._bound.socket.close()
 
 
-def short(path: Path) -> Path:
-    """The path, or if it is too long for a Unix socket, the path relative to the current folder."""
-    return path if len(os.fsencode(path)) <= PATH_BYTES else Path(os.path.relpath(path))
+def _stack(view: View, watch: Watch, reload: Reload, backing: Backing, refused: Counter[str]) -> MakeParser:
+    from streamd.admin import control_routes, own_names, routes, stack  # noqa: PLC0415 - too heavy for a start
 
-
-def _stack(view: View, watch: Watch, reload: Reload, dead_letters: Path, refused: Counter[str]) -> MakeParser:
-    from streamd.admin import control_routes, open_routes, own_names, stack  # noqa: PLC0415 - too heavy for a start
-
-    routes = [
-        *open_routes.OpenRoutes(view, watch).routes(),
-        *control_routes.ControlRoutes(view, watch, reload, dead_letters).routes(),
-    ]
-    app = stack.Application(routes, _log_fault)
-    return stack.make_parser(own_names.OwnOrigin(app, refused))  # the socket may be forwarded to a port
+    shared = routes.Routes(view, watch, backing, everyone=False)
+    own = control_routes.ControlRoutes(view, reload)
+    app = stack.Application(
+        [*shared.public, *shared.health, *shared.live, *shared.protected, *own.routes()], _log_fault
+    )
+    return stack.make_parser(own_names.OwnOrigin(app, (), refused))  # the socket may be forwarded to a port
 
 
 def _log_fault(path: str, error: Exception) -> None:

@@ -18,9 +18,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from streamd.admin.lag import LoopLag
-from streamd.admin.readiness import Readiness
+from streamd.admin.outlook_metrics import families
 from streamd.admin.view import View
+from streamd.admin.watch import Watch
 from streamd.core.counters import Counters
 
 _OPENMETRICS = "application/openmetrics-text"
@@ -30,10 +30,9 @@ _NOT_OF_A_NAME = re.compile("[^a-z0-9_]")
 class BooksCollector(Collector):
     """Makes every metric from the view at each scrape."""
 
-    def __init__(self, view: View, readiness: Readiness, lag: LoopLag, refused: dict[str, int]) -> None:
+    def __init__(self, view: View, watch: Watch, refused: dict[str, int]) -> None:
         self._view = view
-        self._readiness = readiness
-        self._lag = lag
+        self._watch = watch
         self._refused = refused
 
     def collect(self) -> Iterable[Metric]:
@@ -44,6 +43,8 @@ class BooksCollector(Collector):
         yield from self._queues()
         yield from self._sinks()
         yield from self._stages()
+        yield from families(self._watch.outlooks)
+        yield from self._taps()
         yield from self._process()
 
     def _books(self) -> Iterable[Metric]:
@@ -63,7 +64,7 @@ class BooksCollector(Collector):
         return families.values()
 
     def _counters(self) -> Iterable[Metric]:
-        """The counters of sources, steps and sinks outside the sums, with the meanings that they declare."""
+        """The counters and gauges of sources, steps and sinks outside the sums, with their meanings."""
         books = self._view.books
         kinds: list[tuple[str, list[str], list[tuple[tuple[str, ...], Counters]]]] = [
             ("source", ["source"], [(book.place, book.counters) for book in books.frames.values()]),
@@ -80,6 +81,15 @@ class BooksCollector(Collector):
                         families[name] = CounterMetricFamily(name, meaning, labels=[*labels, "reason"])
                     families[name].add_metric([*place, reason], n)
             yield from families.values()
+            gauges: dict[str, GaugeMetricFamily] = {}
+            for place, counters in counted:
+                for (gauge, of), value in list(counters.gauges.items()):
+                    name = _name(kind, gauge)
+                    if name not in gauges:
+                        meaning = counters.gauge_meanings.get(gauge, f"{gauge}: set by the {kind}")
+                        gauges[name] = GaugeMetricFamily(name, meaning, labels=[*labels, "name"])
+                    gauges[name].add_metric([*place, of], value)
+            yield from gauges.values()
 
     def _queues(self) -> Iterable[Metric]:
         labels = ["kind", "buffer"]
@@ -120,12 +130,19 @@ class BooksCollector(Collector):
         age = GaugeMetricFamily(
             "streamd_sink_last_commit_age_seconds", "time since a sink's last commit", labels=["sink"]
         )
+        writing = GaugeMetricFamily(
+            "streamd_sink_writing_seconds",
+            "age of the write under way of a sink, 0 if none is",
+            labels=["sink"],
+        )
         latency = HistogramMetricFamily(
             "streamd_commit_latency_seconds", "time from receive to commit of stored records", labels=["sink"]
         )
         now_s = self._view.clock().mono_s
         for sink in self._view.sinks():
             retrying.add_metric([sink.name], sink.trouble is not None)
+            began_s = sink.writing_since_mono_s
+            writing.add_metric([sink.name], 0.0 if began_s is None else max(0.0, now_s - began_s))
             if sink.last_commit_mono_s is not None:
                 age.add_metric([sink.name], now_s - sink.last_commit_mono_s)
             buckets = [
@@ -133,7 +150,7 @@ class BooksCollector(Collector):
                 for bound, n in sink.latency_s.buckets()
             ]
             latency.add_metric([sink.name], buckets, sink.latency_s.sum)
-        return retrying, age, latency
+        return retrying, writing, age, latency
 
     def _stages(self) -> Iterable[Metric]:
         labels = ["kind", "stage"]
@@ -162,6 +179,21 @@ class BooksCollector(Collector):
                 under_way.add_metric(place, stage.under_way)
         return entered, left, spent, under_way
 
+    def _taps(self) -> Iterable[Metric]:
+        taps = self._view.taps
+        open_now = GaugeMetricFamily("streamd_taps", "taps that are open now")
+        open_now.add_metric([], len(taps))
+        refused = CounterMetricFamily("streamd_taps_refused", "requests for a tap while too many were open")
+        refused.add_metric([], taps.counts.refused)
+        shown = CounterMetricFamily("streamd_tap_shown", "records that taps have shown")
+        shown.add_metric([], taps.counts.shown)
+        skipped = CounterMetricFamily(
+            "streamd_tap_skipped", "records that passed a tap and were not shown", labels=["reason"]
+        )
+        for reason, n in taps.counts.skipped.items():
+            skipped.add_metric([reason], n)
+        return open_now, refused, shown, skipped
+
     def _process(self) -> Iterable[Metric]:
         letters = CounterMetricFamily("streamd_dead_letters", "dead letters by their fate", labels=["fate"])
         for fate, n in self._view.dead_letters.items():
@@ -172,7 +204,7 @@ class BooksCollector(Collector):
         for reason, n in self._refused.items():
             refused.add_metric([reason], n)
         ready = GaugeMetricFamily("streamd_ready", "1 while /readyz answers ready")
-        ready.add_metric([], not self._readiness.reasons(self._view.clock()))
+        ready.add_metric([], not self._watch.readiness.reasons(self._view.clock()))
         failing = GaugeMetricFamily("streamd_ledger_failing", "1 while the ledger cannot be written")
         failing.add_metric([], self._view.ledger_trouble() is not None)
         unclean = GaugeMetricFamily("streamd_unclean_runs", "runs without an end, found at this run's start")
@@ -183,7 +215,7 @@ class BooksCollector(Collector):
         lag = GaugeMetricFamily(
             "streamd_loop_lag_seconds", "longest delay of the event loop in the last ten seconds"
         )
-        lag.add_metric([], self._lag.worst_s)
+        lag.add_metric([], self._watch.lag.worst_s)
         build = GaugeMetricFamily("streamd_build_info", "always 1", labels=["version", "python"])
         build.add_metric([self._view.version, platform.python_version()], 1)
         return letters, refused, ready, failing, unclean, free, lag, build
@@ -192,9 +224,9 @@ class BooksCollector(Collector):
 class Metrics:
     """The registry of one run: the metrics of `BooksCollector` and those of the process."""
 
-    def __init__(self, view: View, readiness: Readiness, lag: LoopLag, refused: dict[str, int]) -> None:
+    def __init__(self, view: View, watch: Watch, refused: dict[str, int]) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(BooksCollector(view, readiness, lag, refused))
+        self._registry.register(BooksCollector(view, watch, refused))
         ProcessCollector(registry=self._registry)
 
     def render(self, accept: str) -> tuple[bytes, str]:

@@ -16,10 +16,24 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from streamd.admin.client_connection import MAX_REQUEST_BYTES, ClientConnection, MakeParser, Parser
+from streamd.admin.target import OriginForm
 from streamd.core.errors import ConfigError, StreamdError
 from streamd.core.printable import printable
 
-_HEADERS = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), ("Connection", "close")]
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    ("Cache-Control", "no-store"),
+    ("Connection", "close"),
+    ("Content-Security-Policy", _POLICY),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+]
 
 
 def connection_of(request: Request) -> ClientConnection:
@@ -31,7 +45,7 @@ def connection_of(request: Request) -> ClientConnection:
 def make_parser(app: ASGIApp) -> MakeParser:
     """The factory of parsers, each of which reads a request and lets the application answer it."""
     config = Config(
-        app,
+        OriginForm(app),
         http=H11Protocol,
         ws="none",
         loop="none",

@@ -1,27 +1,27 @@
-"""The answer of the control socket to `/status`: books, queues and faults."""
+"""The answer to `/status`: books, queues and faults."""
 
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from streamd.admin.lag import LoopLag
-from streamd.admin.readiness import Readiness
 from streamd.admin.recent import Recent
 from streamd.admin.view import BufferGauge, SinkGauge, StageGauge, View
+from streamd.admin.watch import Watch
 from streamd.core.books import Books, FrameBook
 from streamd.core.now import Now
 from streamd.core.sums import Book
 
 
-def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: Now) -> dict[str, Any]:
+def status(view: View, watch: Watch, now: Now, seq: int) -> dict[str, Any]:
     """The whole document. docs/reference/status.md describes its keys. Keys may be added, never removed."""
     view.refresh()
     buffers = {(buffer.kind, buffer.name): buffer for buffer in view.buffers()}
-    reasons = readiness.reasons(now)
+    reasons = watch.readiness.reasons(now)
     unbalanced = imbalances(view.books, list(buffers.values()))
     failure = view.reload_failure
     frames = {book.source: _counts(book) for book in view.books.frames.values()}
     return {
+        "seq": seq,
         "version": view.version,
         "run_id": view.run_id,
         "config": view.config_path,
@@ -33,7 +33,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: 
         "phase": view.phase,
         "ready": not reasons,
         "reasons": reasons,
-        "loop_lag_s": round(lag.worst_s, 6),
+        "loop_lag_s": round(watch.lag.worst_s, 6),
         "balanced": not unbalanced,
         "imbalances": unbalanced,
         "sources": [
@@ -44,6 +44,7 @@ def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: 
                 "certificate_expires_at": _utc(source.certificate_expires_at_wall_s),
                 "buffer": _buffer(buffers.get(("source", source.name))),
                 "frames": frames.get(source.name, {}),
+                "gauges": view.books.source(source.name).counters.gauge_values(),
             }
             for source in view.sources()
         ],
@@ -52,9 +53,14 @@ def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: 
             for book in view.books.records.values()
         ],
         "steps": [
-            {"name": step, "pipeline": pipeline, "notes": counters.numbers()}
+            {
+                "name": step,
+                "pipeline": pipeline,
+                "notes": counters.numbers(),
+                "gauges": counters.gauge_values(),
+            }
             for (pipeline, step), counters in view.books.steps.items()
-            if counters
+            if counters or counters.gauges
         ],
         "sinks": [
             {
@@ -73,9 +79,28 @@ def status(view: View, readiness: Readiness, lag: LoopLag, recent: Recent, now: 
             }
             for sink in view.sinks()
         ],
-        "stages": [_stage(stage, recent, now) for stage in view.stages()],
+        "processes": [
+            {
+                "number": process.number,
+                "pid": process.pid,
+                "run_id": process.run_id,
+                "state": process.state,
+                "started_at": _utc(process.started_at_wall_s),
+                "ended": process.ended,
+            }
+            for process in view.processes()
+        ],
+        "stages": [_stage(stage, watch.recent, now) for stage in view.stages()],
+        "outlook": watch.outlooks.document(),
         "holds": [list(place) for place in view.holds()],
         "dead_letters": dict(view.dead_letters),
+        "taps": {
+            "open": len(view.taps),
+            "opened": view.taps.counts.opened,
+            "refused": view.taps.counts.refused,
+            "shown": view.taps.counts.shown,
+            "skipped": dict(+view.taps.counts.skipped),
+        },
         "admin": {"refused": dict(view.admin_refused)},
         "control": {"refused": dict(view.control_refused)},
     }
@@ -153,6 +178,7 @@ def _sink(sink: SinkGauge, now: Now) -> dict[str, Any]:
         "state": "ok" if sink.trouble is None else "retrying",
         "reason": sink.trouble,
         "retrying_for_s": None if sink.trouble is None else ago(sink.trouble_since_mono_s),
+        "writing_for_s": ago(sink.writing_since_mono_s),
         "last_commit_age_s": ago(sink.last_commit_mono_s),
         "commit_latency_s": {
             "count": latency.count, "p50": latency.quantile(0.5), "p99": latency.quantile(0.99),

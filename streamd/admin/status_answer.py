@@ -11,6 +11,7 @@ from streamd.core.errors import EnvironmentFault
 from streamd.core.printable import escape
 
 Book = dict[str, int | dict[str, int]]
+Gauges = dict[str, float | dict[str, float]]
 
 
 class BufferStatus(msgspec.Struct):
@@ -31,6 +32,7 @@ class SourceStatus(msgspec.Struct):
     frames: Book
     buffer: BufferStatus | None
     certificate_expires_at: datetime | None
+    gauges: Gauges = {}
 
 
 class PipelineStatus(msgspec.Struct):
@@ -47,6 +49,7 @@ class StepStatus(msgspec.Struct):
     name: str
     pipeline: str
     notes: Book
+    gauges: Gauges = {}
 
 
 class DeliveryStatus(msgspec.Struct):
@@ -73,6 +76,7 @@ class SinkStatus(msgspec.Struct):
     notes: Book
     buffer: BufferStatus | None
     deliveries: list[DeliveryStatus]
+    retrying_for_s: float | None = None
 
 
 class SharesStatus(msgspec.Struct):
@@ -90,6 +94,35 @@ class StageStatus(msgspec.Struct):
     name: str
     recent: SharesStatus
     under_way: int | None = None
+    entered: int = msgspec.field(name="in", default=0)
+    left: int = msgspec.field(name="out", default=0)
+    elapsed_s: float = 0.0
+
+
+class FullInStatus(msgspec.Struct):
+    """The band of the seconds until a buffer is full. `high` is null if it may never be."""
+
+    low: float
+    median: float
+    high: float | None
+
+
+class OutlookStatus(msgspec.Struct):
+    """What comes next for one buffer."""
+
+    kind: str
+    name: str
+    capacity_per_s: float | None = None
+    utilization: float | None = None
+    wait_s: float | None = None
+    min_sojourn_s: float | None = None
+    standing_queue: bool = False
+    full_in_s: FullInStatus | None = None
+    overflow_probability: float | None = None
+    horizon_s: float = 0.0
+    overflow_expected: bool = False
+    loop_slack_s: float | None = None
+    bottleneck: bool = False
 
 
 class ReloadFailureStatus(msgspec.Struct):
@@ -97,6 +130,10 @@ class ReloadFailureStatus(msgspec.Struct):
 
     at: datetime
     why: list[str]
+
+
+_BUSY_SHARE = 0.9
+_BLOCKED_SHARE = 0.5
 
 
 class StatusAnswer(msgspec.Struct):
@@ -119,6 +156,26 @@ class StatusAnswer(msgspec.Struct):
     steps: list[StepStatus] = []
     holds: list[tuple[str, str]] = []
     stages: list[StageStatus] = []
+    outlook: list[OutlookStatus] = []
+    seq: int = 0
+    started_at: datetime | None = None
+
+    def limiting_step(self, source: str) -> str | None:
+        """The step behind this source that is nearly always busy while its workers are blocked."""
+        fed = {line.name for line in self.pipelines if line.source == source}
+        workers = (stage for stage in self.stages if stage.kind == "workers")
+        behind = [stage for stage in workers if not fed.isdisjoint(stage.name.split(", "))]
+        if not any(stage.recent.blocked >= _BLOCKED_SHARE for stage in behind):
+            return None
+        of_pipelines = tuple(f"{name}." for stage in behind for name in stage.name.split(", "))
+        steps = [
+            stage
+            for stage in self.stages
+            if stage.kind == "step"
+            and stage.recent.busy >= _BUSY_SHARE
+            and stage.name.startswith(of_pipelines)
+        ]
+        return max(steps, key=lambda stage: stage.recent.busy).name if steps else None
 
 
 def fetch(path: Path) -> tuple[StatusAnswer, bytes]:

@@ -1,17 +1,20 @@
 """A view on books that a test fills, and a server that shows it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from streamd.admin.backing import Backing
 from streamd.admin.server import AdminServer
 from streamd.admin.view import BufferGauge, SinkGauge, SourceGauge, View
 from streamd.admin.watch import Watch
 from streamd.core.books import Books
 from streamd.core.histogram import Histogram
 from streamd.core.now import Now
-from streamd.core.settings import Address
+from tests.backing import Work, backing_in
 
 
 class Clock:
@@ -96,8 +99,28 @@ def world() -> World:
 
 
 @pytest.fixture
-async def server(world: World) -> AsyncIterator[AdminServer]:
-    server = AdminServer(world.view, Watch(world.view), Address("127.0.0.1", 0), timeout_s=0.3)
+async def work() -> Work:
+    return Work()
+
+
+@pytest.fixture
+def backing(tmp_path: Path, work: Work) -> Callable[..., Backing]:
+    """A daemon's configuration in a folder, with options for `[admin]`."""
+    return lambda more="", **options: backing_in(tmp_path, work, more, **options)
+
+
+@pytest.fixture
+def make_server(world: World, backing: Callable[..., Backing]) -> Callable[..., AdminServer]:
+    def make(timeout_s: float = 30.0, **options: Any) -> AdminServer:
+        made = backing(**{"listen": "127.0.0.1:0", **options})
+        return AdminServer(world.view, Watch(world.view), made, timeout_s=timeout_s)
+
+    return make
+
+
+@pytest.fixture
+async def server(make_server: Callable[..., AdminServer]) -> AsyncIterator[AdminServer]:
+    server = make_server(timeout_s=0.3)
     await server.open()
     yield server
     await server.close()

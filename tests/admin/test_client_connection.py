@@ -50,7 +50,7 @@ def code(answer: bytes) -> int:
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n", 200),
         (b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n", 404),
         (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", 404),
-        (b"GET http://evil.example/healthz HTTP/1.1\r\n" + HOST + b"\r\n", 404),
+        (b"GET http://localhost/healthz HTTP/1.1\r\n" + HOST + b"\r\n", 200),
         (b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200),
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: gzip\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n", 400),

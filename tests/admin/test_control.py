@@ -1,3 +1,5 @@
+"""Also about `admin/own_socket.py` and `admin/parameters.py`."""
+
 import asyncio
 import grp
 import json
@@ -13,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamd.admin import control as control_module
+from streamd.admin.backing import Backing
 from streamd.admin.control import AskingProcess, ControlServer
 from streamd.admin.view import ReloadFailure
 from streamd.admin.watch import Watch
@@ -52,13 +55,15 @@ async def reloading() -> Reloading:
 
 
 @pytest.fixture
-def make(tmp_path: Path, world: Any, reloading: Reloading) -> Callable[..., ControlServer]:
+def make(
+    tmp_path: Path, world: Any, reloading: Reloading, backing: Callable[..., Backing]
+) -> Callable[..., ControlServer]:
     def made(**options: Any) -> ControlServer:
         defaults: dict[str, Any] = {
             "path": tmp_path / "var" / "control.sock",
             "group": None,
             "reload": reloading,
-            "dead_letters": tmp_path / "dead-letters.db",
+            "backing": backing(),
             "timeout_s": 0.3,
         }
         return ControlServer(world.view, Watch(world.view), **{**defaults, **options})
@@ -266,7 +271,10 @@ async def test_those_who_watch_get_one_and_the_same_document(
         ("HEAD", "/reload", 405),
         ("POST", "/status", 405),
         ("DELETE", "/dead-letters/1", 405),
-        ("GET", "/", 404),
+        ("GET", "/nothing", 404),
+        ("GET", "/events?watch=1", 400),
+        ("GET", "/history?s=1&since=1", 400),
+        ("GET", "/history?s=-1", 400),
         ("GET", "/healthz", 200),
         ("GET", "/readyz", 200),
         ("GET", "/metrics", 200),

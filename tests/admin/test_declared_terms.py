@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
-from streamd.admin.readiness import Readiness
-from streamd.admin.recent import Recent
 from streamd.admin.status import status
+from streamd.admin.watch import Watch
 from streamd.closing_books import differences, summary
 from streamd.core.books import SUMS, Books
 from streamd.core.sums import Book, Entry, Term
@@ -46,8 +44,7 @@ def test_it_is_a_term_of_the_sum(book: Book, world: Any) -> None:
 
 
 def test_it_is_a_metric_with_its_meaning_and_its_labels(book: Book, world: Any) -> None:
-    lag = LoopLag(world.clock)
-    text = Metrics(world.view, Readiness(world.view, lag), lag, {}).render("")[0].decode()
+    text = Metrics(world.view, Watch(world.view), {}).render("")[0].decode()
     labels = ",".join(f'{key}="{value}"' for key, value in zip(book.keys, book.place, strict=True))
     # prometheus_client sorts the labels
     sample = ",".join(sorted([*labels.split(","), 'inspector="customs"']))
@@ -56,12 +53,12 @@ def test_it_is_a_metric_with_its_meaning_and_its_labels(book: Book, world: Any) 
 
 
 def test_it_is_in_the_status_and_a_sum_that_does_not_hold_with_it_is_named(book: Book, world: Any) -> None:
-    lag = LoopLag(world.clock)
-    made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
+    watch = Watch(world.view)
+    made = status(world.view, watch, world.clock(), 0)
     assert '"impounded": {"customs": 2, "police": 1}' in json.dumps(made)
     assert made["balanced"]
     book.impounded["customs"] += 1000  # type: ignore[attr-defined]
-    made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
+    made = status(world.view, watch, world.clock(), 0)
     assert made["imbalances"] == [f"{'/'.join(book.place)}: {book.terms[-1].name} is {book.left}"]
 
 

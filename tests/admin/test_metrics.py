@@ -7,10 +7,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from streamd import registry
-from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
-from streamd.admin.readiness import Readiness
 from streamd.admin.view import StageGauge
+from streamd.admin.watch import Watch
 from streamd.config import reference
 
 ROOT = Path(__file__).parents[2]
@@ -20,8 +19,7 @@ METRICS_PAGE = ROOT / "docs/reference/metrics.md"
 @pytest.fixture
 def metrics(world: Any) -> Metrics:
     world.fill_books()
-    lag = LoopLag(world.clock)
-    return Metrics(world.view, Readiness(world.view, lag), lag, {"host": 4})
+    return Metrics(world.view, Watch(world.view), {"host": 4})
 
 
 def samples(text: str, parse: Any = parse_text) -> dict[tuple[str, ...], float]:
@@ -122,6 +120,16 @@ def of_types() -> set[str]:
     return {metric for section in reference.sections() for metric in section.counters}
 
 
+def declared_gauges() -> dict[str, set[str]]:
+    """The meanings of every gauge that a step or source of the catalogue declares, by its metric's name."""
+    found: dict[str, set[str]] = {}
+    for word, kind in (("step", "steps"), ("source", "sources")):
+        for name in registry.names(kind):
+            for gauge, meaning in registry.load(kind, name).gauges.items():
+                found.setdefault(f"streamd_{word}_{gauge}", set()).add(meaning)
+    return found
+
+
 def test_the_documentation_lists_exactly_the_metrics_that_are_served(world: Any, metrics: Metrics) -> None:
     world.books.frames["lab"].counters.clear()
     for kind, counter in declared():
@@ -131,6 +139,13 @@ def test_the_documentation_lists_exactly_the_metrics_that_are_served(world: Any,
             "sink": world.books.sink("readings"),
         }[kind]
         counters.add(counter)
+    for gauge in declared_gauges():
+        _, kind, name = gauge.split("_", 2)
+        of_kind = {
+            "source": world.books.frames["lab"].counters,
+            "step": world.books.step("main", "python[0]"),
+        }
+        of_kind[kind].set_gauge(name, 1.0)
     served = {
         name
         for name in re.findall(r"^# TYPE (\S+)", metrics.render("")[0].decode(), re.MULTILINE)
@@ -150,7 +165,9 @@ def test_every_counter_that_a_component_declares_is_documented_with_its_meaning(
     }
     found = declared()
     assert {key: meanings for key, meanings in found.items() if len(meanings) > 1} == {}
-    assert {f"streamd_{kind}_{counter}_total" for kind, counter in found} == of_types()
+    gauges = declared_gauges()
+    assert {name: meanings for name, meanings in gauges.items() if len(meanings) > 1} == {}
+    assert {f"streamd_{kind}_{counter}_total" for kind, counter in found} | gauges.keys() == of_types()
     assert {
         key: meaning
         for key, (meaning,) in found.items()
@@ -158,13 +175,29 @@ def test_every_counter_that_a_component_declares_is_documented_with_its_meaning(
     } == {}
 
 
+def test_a_gauge_of_a_step_has_its_meaning_its_place_and_its_newest_value(
+    world: Any, metrics: Metrics
+) -> None:
+    step = world.books.step("main", "river[0]")
+    step.gauge_meanings |= {"progressive": "how well the model does"}
+    for value in (0.5, 0.25):
+        step.set_gauge("progressive", value, "Accuracy")
+    world.books.step("main", "other[1]").set_gauge("odd", -1.5)
+    text = metrics.render("")[0].decode()
+    found = samples(text)
+    place = ("name=Accuracy", "pipeline=main", "step=river[0]")
+    assert found["streamd_step_progressive", *place] == 0.25
+    assert found["streamd_step_odd", "pipeline=main", "step=other[1]"] == -1.5
+    assert "# HELP streamd_step_progressive how well the model does\n" in text
+    assert "# TYPE streamd_step_progressive gauge\n" in text
+
+
 def test_a_counter_is_a_metric_with_its_meaning_its_place_and_its_reason(world: Any) -> None:
     late = world.books.step("main", "window[0]")
     late.declare({"late": "records behind the window"})
     late.add("late", 3, "closed")
     world.books.step("main", "other[1]").add("odd", 2)
-    lag = LoopLag(world.clock)
-    text = Metrics(world.view, Readiness(world.view, lag), lag, {}).render("")[0].decode()
+    text = Metrics(world.view, Watch(world.view), {}).render("")[0].decode()
     found = samples(text)
     place = ("pipeline=main", "reason=closed", "step=window[0]")
     assert found["streamd_step_late_total", *place] == 3

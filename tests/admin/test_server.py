@@ -3,6 +3,7 @@ import contextlib
 import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,9 @@ from structlog.testing import capture_logs
 from streamd.admin import server as server_module
 from streamd.admin.open_routes import OpenRoutes
 from streamd.admin.server import AdminServer
-from streamd.admin.watch import Watch
 from streamd.core.errors import EnvironmentFault
-from streamd.core.settings import Address
 
+Make = Callable[..., AdminServer]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
@@ -24,7 +24,7 @@ def fetch(server: AdminServer, path: str, method: str = "GET", **headers: str) -
     url = f"http://{server.listening[0]}{path}"
     request = urllib.request.Request(url, method=method, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 - http to ourselves
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - http to ourselves
             return answer.status, answer.read(), answer.headers
     except urllib.error.HTTPError as error:
         with error:
@@ -87,13 +87,12 @@ async def test_head_gives_the_headers_of_get_and_no_body(server: AdminServer, pa
         ("DELETE", "/metrics", 405),
         ("OPTIONS", "/healthz", 405),
         ("get", "/healthz", 405),
-        ("GET", "/", 404),
         ("GET", "/metrics/", 404),
-        ("GET", "/status", 404),
+        ("GET", "/page/", 404),
+        ("GET", "/page/../server.py", 404),
         ("POST", "/reload", 404),
         ("GET", "//healthz", 404),
         ("GET", "/../etc/passwd", 404),
-        ("GET", "http://localhost/healthz", 404),
         ("GET", "/%68ealthz", 404),
     ],
 )
@@ -123,6 +122,60 @@ async def test_only_our_own_names_are_answered(server: AdminServer, host: str, c
     answer = await raw(server, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert answer.startswith(f"HTTP/1.1 {code} ".encode())
     assert server.refused["host"] == (code == 421)
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "code"),
+    [
+        ("http://localhost/healthz", "localhost", 200),
+        ("HTTP://LOCALHOST:80/healthz", "localhost", 200),
+        ("http://[::1]:9900/readyz?watch=0", "localhost", 200),
+        ("http://127.0.0.1:9900/healthz", "evil.example", 200),
+        ("http://localhost", "localhost", 200),
+        ("http://localhost/missing", "localhost", 404),
+        ("http://localhost//healthz", "localhost", 404),
+        ("http://localhost/healthz?x=1", "localhost", 400),
+        ("http://evil.example/healthz", "localhost", 421),
+        ("http://user@localhost/healthz", "localhost", 421),
+        ("http://localhost:x/healthz", "localhost", 421),
+        ("http://:9900/healthz", "localhost", 421),
+        ("http:///healthz", "localhost", 404),
+        ("https://localhost/healthz", "localhost", 404),
+        ("http://localhost/query?sql=select+1", "localhost", 401),
+    ],
+)
+async def test_a_target_may_name_the_host_and_then_that_one_counts(
+    server: AdminServer, target: str, host: str, code: int
+) -> None:
+    answer = await raw(server, f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    assert answer.startswith(f"HTTP/1.1 {code} ".encode())
+    assert server.refused["host"] == (code == 421)
+
+
+async def test_the_host_of_a_target_is_the_origin_that_a_page_must_have(server: AdminServer) -> None:
+    for origin, code in (("http://localhost:9900", 200), ("http://127.0.0.1:1", 403)):
+        head = f"GET http://localhost:9900/status HTTP/1.1\r\nHost: 127.0.0.1:1\r\nOrigin: {origin}\r\n\r\n"
+        assert (await raw(server, head.encode())).startswith(f"HTTP/1.1 {code} ".encode())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/page/main.js",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/status",
+        "/events",
+        "/history",
+        "/openapi.json",
+    ],
+)
+@pytest.mark.parametrize("query", ["x=1", "x", "watch=0&x=", "name%5B%5D=up"])
+async def test_an_unknown_parameter_is_refused_everywhere(server: AdminServer, path: str, query: str) -> None:
+    code, text, _ = await get(server, f"{path}?{query}")
+    assert (code, b"is no parameter here" in text or b"must have the form" in text) == (400, True)
 
 
 OTHER_PAGES = [
@@ -250,8 +303,8 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
     writer.close()
 
 
-async def test_connections_over_the_cap_are_closed_and_counted(world: Any, until: Until) -> None:
-    server = AdminServer(world.view, Watch(world.view), Address("127.0.0.1", 0), timeout_s=30.0)
+async def test_connections_over_the_cap_are_closed_and_counted(make_server: Make, until: Until) -> None:
+    server = make_server()
     await server.open()
     try:
         opened = [await asyncio.open_connection(*server.listening[0]) for _ in range(100)]
@@ -276,16 +329,18 @@ async def test_a_fault_of_ours_is_an_answer_without_a_traceback(server: AdminSer
     assert (await get(server, "/healthz"))[0] == 200
 
 
-async def test_a_port_in_use_says_what_to_do(server: AdminServer, world: Any) -> None:
-    second = AdminServer(world.view, Watch(world.view), server.listening[0])
+async def test_a_port_in_use_says_what_to_do(server: AdminServer, make_server: Make) -> None:
+    second = make_server(listen=str(server.listening[0]))
     with pytest.raises(EnvironmentFault, match=r"cannot listen on 127\.0\.0\.1:\d+.*another streamd"):
         await second.open()
     await second.close()
 
 
-async def test_an_address_of_another_host_says_so(world: Any) -> None:
+async def test_an_address_of_another_host_says_so(make_server: Make, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("0123456789abcdef0123456789abcdef\n")
+    (tmp_path / "token").chmod(0o600)
     with pytest.raises(EnvironmentFault, match="this host has no such address"):
-        await AdminServer(world.view, Watch(world.view), Address("192.0.2.1", 0)).open()
+        await make_server(listen="192.0.2.1:0", token="token").open()  # noqa: S106 - the name of a file
 
 
 async def test_closing_ends_open_connections_and_can_be_repeated(server: AdminServer, until: Until) -> None:
@@ -302,10 +357,145 @@ async def test_closing_ends_open_connections_and_can_be_repeated(server: AdminSe
     assert server.refused == {}
 
 
-async def test_ipv6_is_answered(world: Any) -> None:
-    server = AdminServer(world.view, Watch(world.view), Address("::1", 0))
+async def test_ipv6_is_answered(make_server: Make) -> None:
+    server = make_server(listen="[::1]:0")
     await server.open()
     try:
         assert (await get(server, "/healthz"))[0] == 200
     finally:
         await server.close()
+
+
+TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of a test
+
+
+async def opened(make_server: Make, tmp_path: Path, **options: Any) -> AdminServer:
+    """A server that other hosts may reach."""
+    (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "token").chmod(0o600)
+    server = make_server(listen="0.0.0.0:0", token="token", **options)  # noqa: S106
+    await server.open()
+    return server
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/status", "/events", "/history"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_an_opened_address_needs_the_token_for_its_numbers(
+    make_server: Make, tmp_path: Path, path: str, method: str
+) -> None:
+    server = await opened(make_server, tmp_path)
+
+    async def code(*headers: str, query: str = "") -> bytes:
+        lines = "".join(f"{header}\r\n" for header in ("Host: localhost", *headers))
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.listening[0].port)
+        writer.write(f"{method} {path}{query} HTTP/1.1\r\n{lines}\r\n".encode())
+        line = await reader.readline()
+        writer.close()
+        return line.split()[1]
+
+    right = f"Authorization: Bearer {TOKEN}"
+    try:
+        assert await code(right) == b"200"
+        wrong: list[tuple[tuple[str, ...], str]] = [
+            ((), ""),
+            ((), f"?token={TOKEN}"),
+            (("Authorization: Bearer wrong",), ""),
+            ((f"Authorization: Basic {TOKEN}",), ""),
+            ((f"Cookie: token={TOKEN}",), ""),
+            ((f"Proxy-Authorization: Bearer {TOKEN}",), ""),
+            ((right, right), ""),
+            ((right, "Authorization: Bearer wrong"), ""),
+        ]
+        for headers, query in wrong:
+            assert await code(*headers, query=query) == b"401", headers
+        assert server.refused == {"token": len(wrong)}
+    finally:
+        await server.close()
+
+
+async def test_an_opened_address_shows_the_page_and_health_without_token(
+    make_server: Make, tmp_path: Path
+) -> None:
+    server = await opened(make_server, tmp_path)
+    try:
+        for path in ("/", "/page/index.html", "/healthz", "/readyz"):
+            assert (await get(server, path))[0] == 200
+        assert server.refused == {}
+        assert not (tmp_path / "admin.token").exists()
+    finally:
+        await server.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("192.0.2.7:9900", 200),
+        ("[2001:db8::1]:9900", 200),
+        ("streamd.example.org", 200),
+        ("STREAMD.example.org:80", 200),
+        ("evil.example", 421),
+        ("192.0.2.7.evil.example", 421),
+        ("streamd.example.org.evil.example", 421),
+        ("192.0.2", 421),
+    ],
+)
+async def test_an_opened_address_has_the_names_that_no_rebinding_gives(
+    make_server: Make, tmp_path: Path, host: str, code: int
+) -> None:
+    server = await opened(make_server, tmp_path, names=["streamd.example.org"])
+    try:
+        answer = await raw(server, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert answer.startswith(f"HTTP/1.1 {code} ".encode())
+    finally:
+        await server.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "code"),
+    [
+        ("streamd.example.org", "https://streamd.example.org", 200),
+        ("streamd.example.org:8443", "https://streamd.example.org:8443", 200),
+        ("streamd.example.org", "http://streamd.example.org", 200),
+        ("streamd.example.org", "https://evil.example", 403),
+        ("streamd.example.org:8443", "https://streamd.example.org", 403),
+        ("localhost", "https://localhost", 403),
+    ],
+)
+async def test_behind_a_proxy_with_tls_its_name_is_an_own_origin(
+    make_server: Make, host: str, origin: str, code: int
+) -> None:
+    server = make_server(names=["streamd.example.org"])
+    await server.open()
+    try:
+        head = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nOrigin: {origin}\r\n\r\n"
+        assert (await raw(server, head.encode())).startswith(f"HTTP/1.1 {code} ".encode())
+    finally:
+        await server.close()
+
+
+async def test_a_unix_socket_is_for_this_user_and_is_removed(make_server: Make, tmp_path: Path) -> None:
+    server = make_server(listen="unix:run/admin.sock")
+    path = tmp_path / "run" / "admin.sock"
+    server.rehearse(server._backing.loaded())
+    assert not path.exists()
+    await server.open()
+    try:
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert server.served_at == [f"unix:{path}"]
+        assert server.places == [("unix", str(path))]
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+        with pytest.raises(EnvironmentFault, match=r"\[admin\]: cannot listen on .*it is taken"):
+            server.rehearse(server._backing.loaded())
+    finally:
+        await server.close()
+    assert not path.exists()
+    await server.close()
+
+
+def test_a_rehearsal_reads_the_token(make_server: Make) -> None:
+    server = make_server(token="missing")  # noqa: S106 - the name of a file
+    with pytest.raises(EnvironmentFault, match=r"the token of the admin address .*missing cannot be read"):
+        server.rehearse(server._backing.loaded())

@@ -4,22 +4,20 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from streamd.admin.lag import LoopLag
-from streamd.admin.readiness import Readiness
-from streamd.admin.recent import Recent
 from streamd.admin.status import status
 from streamd.admin.view import SinkGauge, StageGauge
+from streamd.admin.watch import Watch
 
 
 def document(world: Any) -> dict[str, Any]:
-    lag = LoopLag(world.clock)
-    made = status(world.view, Readiness(world.view, lag), lag, Recent(), world.clock())
+    made = status(world.view, Watch(world.view), world.clock(), 7)
     return dict(json.loads(json.dumps(made, allow_nan=False)))
 
 
 def test_the_document_holds_every_number_of_the_books(world: Any) -> None:
     world.fill_books()
     made = document(world)
+    assert made["seq"] == 7
     assert made["ready"] is True
     assert made["balanced"] is True
     assert made["uptime_s"] == 1000.0
