@@ -36,14 +36,15 @@ class Attached(NamedTuple):
     foreign: dict[Path, str]
 
 
-def open_schemas(schemas: Mapping[str, Path]) -> Attached:
+def open_schemas(schemas: Mapping[str, Path], *, in_memory: bool = False) -> Attached:
     """Open a connection with the files of each schema attached. `schemas` has `main` first.
 
     Of a dated path, the newest file is the schema itself, and every file is also a schema of its own name
     (`"logs-2026-01-31"`). A table in several of these files becomes a temporary view over all of them. SQLite
     attaches ten files at most, so the oldest are left out. Missing files, and dated files that are no
-    databases, are left out too. Raises `EnvironmentFault` if `main` has no database, and `QueryRefused` if
-    there are more schemas than SQLite attaches.
+    databases, are left out too. With `in_memory`, sorting and the like write no temporary files. Raises
+    `EnvironmentFault` if `main` has no database, and `QueryRefused` if there are more schemas than SQLite
+    attaches.
     """
     no_databases: dict[Path, str] = {}
     there = {name: _databases(path, no_databases) for name, path in schemas.items()}
@@ -59,6 +60,8 @@ def open_schemas(schemas: Mapping[str, Path]) -> Attached:
     taken = {name.lower() for name in there} | {"temp"}
     members: defaultdict[str, list[str]] = defaultdict(list)
     try:
+        place = "MEMORY" if in_memory else "DEFAULT"
+        connection.execute(f"PRAGMA temp_store = {place}")  # before the views, which it would drop
         for name, path in newest:
             _attach(connection, path, name)
         for name, path in named[:room]:

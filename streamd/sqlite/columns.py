@@ -1,12 +1,14 @@
 """The columns of typed tables: their settings, SQL types and checks."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from streamd.core.errors import ConfigError
 from streamd.core.json_rules import INT_MAX, INT_MIN
-from streamd.core.schema import FieldSettings, FieldType
+from streamd.core.schema import FieldSettings, FieldType, Schema
 
 SQL_TYPES: dict[FieldType, str] = {
     "str": "TEXT",
@@ -42,6 +44,27 @@ class ColumnSettings(FieldSettings):
         min_length=1,
         description="the record's key or dotted path, like payload.temp; default: the column's name",
     )
+
+
+def _column(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+Column = Annotated[
+    ColumnSettings, BeforeValidator(_column, json_schema_input_type=FieldType | dict[str, Any])
+]
+"""A column in the configuration: `"int"` or `{ type = "int", from = "payload.n" }`."""
+
+
+def declared_fields(
+    schemas: Mapping[str, Schema], schema_name: str | None, columns: Mapping[str, FieldSettings]
+) -> dict[str, FieldSettings]:
+    """The fields of a sink's schema with its own columns, in order. Raises `ConfigError`."""
+    if schema_name is None:
+        return dict(columns)
+    if schema_name not in schemas:
+        raise ConfigError(f"there is no schema {schema_name!r}")
+    return {**schemas[schema_name].fields, **columns}
 
 
 def key_of(name: str, settings: FieldSettings) -> str:

@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import aiosqlite
+
+from streamd.sqlite.write_lock import WriteLock
 
 Params = Sequence[Any]
 
@@ -42,24 +45,34 @@ class SqliteConnection(aiosqlite.Connection):
         )
         return cls(connect, iter_chunk_size=64)
 
-    def write_all(self, statements: Iterable[tuple[str, Params]]) -> "asyncio.Future[list[Any]]":
+    def call(self, function: Callable[[], Any]) -> "asyncio.Future[Any]":
+        """Call a function on the thread, after the work that is queued there."""
+        outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((outcome, function))
+        return outcome
+
+    def write_all(
+        self, statements: Iterable[tuple[str, Params]], lock: WriteLock | None = None
+    ) -> "asyncio.Future[list[Any]]":
         """Run all statements in one transaction on the thread, which is rolled back on any error.
 
         The iterable is consumed on the thread. The work is queued when this method returns. A task would
         queue it one turn of the loop later, and that turn may take milliseconds in which the thread is idle.
+        With a `lock`, the thread holds it meanwhile.
         """
-        outcome: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._tx.put_nowait((outcome, partial(_write_all, self._conn, statements)))
-        return outcome
+        return self.call(partial(_write_all, self._conn, statements, lock))
 
 
-def _write_all(connection: sqlite3.Connection, statements: Iterable[tuple[str, Params]]) -> list[Any]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for sql, params in statements:
-            connection.execute(sql, params)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()  # does nothing if SQLite has already rolled back
-        raise
+def _write_all(
+    connection: sqlite3.Connection, statements: Iterable[tuple[str, Params]], lock: WriteLock | None
+) -> list[Any]:
+    with nullcontext() if lock is None else lock:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, params in statements:
+                connection.execute(sql, params)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()  # does nothing if SQLite has already rolled back
+            raise
     return []

@@ -38,12 +38,21 @@ class Contents:
         self._identities = {"database": database, "log": log, "index": index}
         self._descriptors = {name: descriptor(identity) for name, identity in self._identities.items()}
         self._index = self._read_index()
+        """As it was before the last check looked at the size and mtime of the database file."""
+        self._index_at_first = self._index
         self._header = self._read("database", _HEADER_BYTES)
         self._written = (0, 0)
         """Size and mtime (nanoseconds) of the database file at the last check."""
 
+    def begin(self) -> None:
+        """Call it before `stat` of the files. What a checkpoint writes behind it changes the index. 1 µs."""
+        self._index_at_first = self._read_index()
+
     def overwritten(self, database: os.stat_result, log: os.stat_result) -> str | None:
-        """`database` or `log` if another program has overwritten that file, else None. 3 µs."""
+        """`database` or `log` if another program has overwritten that file, else None. 3 µs.
+
+        Other processes may commit and checkpoint meanwhile, in the right way.
+        """
         before = self._read_index()
         if before is None:
             return None
@@ -53,11 +62,11 @@ class Contents:
                 return "database"
             self._written = written
             self._header = self._read("database", _HEADER_BYTES)
-        self._index = before
+        self._index = self._index_at_first
         if before.frames and self._salt() != before.salt and self._is_settled(before):
             return "log"
         least_bytes = _LOG_HEADER_BYTES + before.frames * (before.page_bytes + _FRAME_HEADER_BYTES)
-        if before.frames and log.st_size < least_bytes and self._is_settled(before):
+        if before.frames and log.st_size < least_bytes and self._log_is_short(least_bytes, before):
             return "log"
         return None
 
@@ -74,6 +83,14 @@ class Contents:
         if self._written == (0, 0):
             return False
         return size_bytes != self._written[0] or self._read("database", _HEADER_BYTES) != self._header
+
+    def _log_is_short(self, least_bytes: int, before: _Index) -> bool:
+        """Whether the log is too short now: another process may have added to it since `stat`."""
+        number = self._descriptors["log"]
+        with suppress(OSError):
+            if number is not None and os.fstat(number).st_size >= least_bytes:
+                return False
+        return self._is_settled(before)
 
     def _is_settled(self, before: _Index) -> bool:
         """Whether the log was not written since its index was read."""

@@ -19,6 +19,7 @@ from streamd.sqlite.connection import Params, SqliteConnection
 from streamd.sqlite.faults import environment_fault
 from streamd.sqlite.recovery import Recovery
 from streamd.sqlite.write_ahead_log import CHECKPOINT_PAGES, WriteAheadLog
+from streamd.sqlite.write_lock import WriteLock
 
 Synchronous = Literal["normal", "full"]
 Statement = asyncio.Future[list[tuple[Any, ...]]]
@@ -48,8 +49,18 @@ class Database:
     code after the transaction first runs up to its next await.
     """
 
-    def __init__(self, path: Path, synchronous: Synchronous = "normal", *, reclaim: bool = False) -> None:
-        """`reclaim`: make a new file with auto_vacuum, so that `vacuum_some` can give free pages back."""
+    def __init__(
+        self,
+        path: Path,
+        synchronous: Synchronous = "normal",
+        *,
+        reclaim: bool = False,
+        write_lock: WriteLock | None = None,
+    ) -> None:
+        """`reclaim`: make a new file with auto_vacuum, so that `vacuum_some` can give free pages back.
+
+        With a `write_lock`, each write transaction waits for its turn among several processes.
+        """
         self.path = path
         self.reclaim = reclaim
         self.synchronous = synchronous
@@ -63,6 +74,7 @@ class Database:
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
         self._hang_s = 0.0
+        self._write_lock = write_lock
 
     async def open(self) -> None:
         """Open or create the file. A corrupt file is renamed and replaced. Raises `EnvironmentFault`."""
@@ -82,6 +94,8 @@ class Database:
     async def connect(self) -> None:
         """Open or create the file at the path. For `open` and `Recovery`. Raises `EnvironmentFault`."""
         files.prepare(self.path)
+        if self._write_lock is not None:
+            self._write_lock.open()
         connector = SqliteConnection.to(self.path)
         self._holder = asyncio.current_task()
         try:
@@ -89,7 +103,8 @@ class Database:
             await connector
             if self.reclaim:  # has no effect on a file with tables
                 await self.fetch("PRAGMA auto_vacuum=INCREMENTAL")
-            await self._begin_log()
+            async with self._turn():
+                await self._begin_log()
             for pragma in (
                 f"synchronous={self.synchronous}",
                 f"wal_autocheckpoint={CHECKPOINT_PAGES}",
@@ -112,17 +127,21 @@ class Database:
         """Checkpoint the log and close. Safe to call twice. An error here loses no rows."""
         if self._connection is None:
             await self.recovery.close()
+            self._close_lock()
             return
         if self.write_ahead_log.checkpoint is not None:
             await _done(self.write_ahead_log.checkpoint)
         try:
-            for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(TRUNCATE)"):
-                await self._fetch_checked(f"PRAGMA {pragma}")
+            async with self.lock, self._turn():
+                self.recovery.check()
+                for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(TRUNCATE)"):
+                    await self.run(f"PRAGMA {pragma}")
         except (SinkError, sqlite3.Error) as error:
             structlog.get_logger(__name__).warning(
                 "database_not_checkpointed", path=str(self.path), why=str(error)
             )
         await self.recovery.close()
+        self._close_lock()
 
     @property
     def is_open(self) -> bool:
@@ -150,7 +169,7 @@ class Database:
 
     async def vacuum_some(self, most_pages: int) -> None:
         """Give at most `most_pages` free pages back to the disk. Holds the write lock."""
-        async with self.lock:
+        async with self.lock, self._turn():
             self.recovery.check()
             # Only as a script does this PRAGMA run to its end: it frees one page with each step.
             script = f"PRAGMA incremental_vacuum({most_pages})"
@@ -178,12 +197,14 @@ class Database:
                 self.recovery.check()
                 if self._live.in_transaction:  # an earlier rollback failed, which only a failing disk causes
                     await self._rollback()
-                await self.run("BEGIN IMMEDIATE")
-                yield entries
-                await self._commit(entries)
-            except BaseException:
-                await self._rollback()
-                raise
+                async with self._turn():
+                    try:
+                        await self.run("BEGIN IMMEDIATE")
+                        yield entries
+                        await self._commit(entries)
+                    except BaseException:
+                        await self._rollback()
+                        raise
             finally:
                 self._holder = None
 
@@ -205,7 +226,7 @@ class Database:
             if entries and self._hang_s:
                 seconds, self._hang_s = self._hang_s, 0.0
                 work.append(("SELECT streamd_hang(?)", (seconds,)))
-            await self._committed(self._live.write_all(chain(statements, work)), entries)
+            await self._committed(self._live.write_all(chain(statements, work), self._write_lock), entries)
 
     async def execute(self, sql: str, params: Params = ()) -> None:
         """Run one statement in the caller's transaction, or in its own if the caller has none."""
@@ -251,6 +272,25 @@ class Database:
         if self._connection is None:
             raise self.recovery.error() or RuntimeError(f"the database {self.path} is not open")
         return self._connection
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Hold the write lock, if several processes write to the file. A cancelled wait is waited for too."""
+        if self._write_lock is None:
+            yield
+            return
+        waiting = self._live.call(self._write_lock.acquire)
+        try:
+            if await _done(waiting):
+                raise asyncio.CancelledError
+            waiting.result()
+            yield
+        finally:
+            self._write_lock.release()
+
+    def _close_lock(self) -> None:
+        if self._write_lock is not None:
+            self._write_lock.close()
 
     async def _begin_log(self) -> None:
         ((journal_mode,),) = await self.fetch("PRAGMA journal_mode=WAL")

@@ -6,12 +6,17 @@ from pathlib import Path
 from streamd.core.errors import EnvironmentFault
 from streamd.sqlite import files
 from streamd.sqlite.database import Database, Synchronous
+from streamd.sqlite.write_lock import WriteLock
 
 
 class Databases:
-    """Shares one `Database` among all users of a path. There is one instance in a process."""
+    """Shares one `Database` among all users of a path. There is one instance in a process.
 
-    def __init__(self) -> None:
+    `has_others`: other processes write to the same files, so each write waits for a `WriteLock`.
+    """
+
+    def __init__(self, *, has_others: bool = False) -> None:
+        self._has_others = has_others
         self._users: dict[Path, int] = {}
         self._open: dict[Path, Database] = {}
         self._reclaimed: set[Path] = set()
@@ -48,7 +53,12 @@ class Databases:
             database = self._open.get(path)
             if database is None:
                 self._refuse_second_name(path)
-                database = Database(path, synchronous, reclaim=path in self._reclaimed)
+                database = Database(
+                    path,
+                    synchronous,
+                    reclaim=path in self._reclaimed,
+                    write_lock=WriteLock(path) if self._has_others else None,
+                )
                 await database.open()
                 self._open[path] = database
             await database.require(synchronous)

@@ -66,6 +66,7 @@ class OwnFiles:
         return None
 
     def _fault_of_contents(self) -> FileFault | None:
+        self._contents.begin()
         try:
             database, log = self.path.stat(), self._log_path.stat()
         except OSError:

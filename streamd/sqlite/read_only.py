@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from streamd.core.printable import printable
 BUSY_TIMEOUT_S = 5.0
 """How long a reader waits for a lock. In WAL mode a writer takes no lock that a reader needs."""
 
-_STEPS_BETWEEN_SIGNALS = 50_000
-"""Steps of SQLite's virtual machine (about a millisecond) between two checks for Ctrl-C."""
+_STEPS = 1000
+"""Steps of SQLite's virtual machine between two checks for Ctrl-C: 20 µs if the steps are simple, which the
+check hardly prolongs. A step that calls a function takes as long as the function."""
+_STEPS_OF_A_THREAD = 50_000
+"""The same where the thread first has to wait until a busy loop lets it run, for up to 5 ms."""
 
 _READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 _READING_PRAGMAS = frozenset({
@@ -26,6 +29,11 @@ _OWN_TABLES = frozenset({"sqlite_master", "sqlite_schema", "x"})
 """Tables that SQLite asks to write when it declares a table-valued function (`json_each`), internally a
 table `x`. A user's statement that asks for the same still fails, as the database is opened read-only."""
 _REFUSED_FUNCTIONS = frozenset({"load_extension", "fts3_tokenizer"})
+_OF_THE_STATEMENT = frozenset({
+    sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_RANGE,
+    sqlite3.SQLITE_TOOBIG,
+})  # fmt: skip
+"""Results that another statement would not have."""
 _REFUSED = {
     sqlite3.SQLITE_ATTACH: "ATTACH",
     sqlite3.SQLITE_DETACH: "DETACH",
@@ -89,13 +97,18 @@ def read_only_uri(path: Path) -> str:
 
 
 @contextmanager
-def only_reading(connection: sqlite3.Connection, file: Path | None = None) -> Iterator[None]:
+def only_reading(
+    connection: sqlite3.Connection, file: Path | None = None, stop: Callable[[], str | None] | None = None
+) -> Iterator[None]:
     """Inside, statements can only read, and Ctrl-C stops them.
 
     SQLite's errors become `QueryRefused`, `EnvironmentFault` or `KeyboardInterrupt`. Their texts begin with
-    `file` if it is given, for statements that the user has not written.
+    `file` if it is given, for statements that the user has not written. `stop` is called about every
+    millisecond of a statement, if its steps are simple; the statement ends when it returns a reason, which
+    `QueryRefused` then has. So neither ends a statement within a step, as a function of a long text.
     """
     refused: list[str] = []
+    stopped: list[str] = []
 
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
         allowed = (
@@ -109,10 +122,21 @@ def only_reading(connection: sqlite3.Connection, file: Path | None = None) -> It
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
     connection.set_authorizer(authorize)
-    connection.set_progress_handler(lambda: 0, _STEPS_BETWEEN_SIGNALS)
+
+    def progress() -> bool:
+        reason = None if stop is None else stop()
+        if reason is not None:
+            stopped.append(reason)
+        return reason is not None
+
+    connection.set_progress_handler(progress, _STEPS if stop is None else _STEPS_OF_A_THREAD)
     try:
         yield
+    except MemoryError:
+        raise QueryRefused("there is not enough memory for this statement: narrow it") from None
     except (sqlite3.Error, sqlite3.Warning) as error:
+        if stopped:
+            raise QueryRefused(stopped[0]) from None
         if refused:
             raise QueryRefused(f"only reading is possible here: {refused[0]} is refused") from None
         raise explained(error, file) from None
@@ -126,6 +150,6 @@ def explained(error: BaseException, file: Path | None = None) -> BaseException:
         return KeyboardInterrupt()
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return EnvironmentFault(f"the database is locked by another program: {text}")
-    if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_RANGE):
+    if code in _OF_THE_STATEMENT:
         return QueryRefused(text)
     return EnvironmentFault(text)

@@ -3,10 +3,12 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from streamd.core.errors import ConfigError
-from streamd.sqlite.database import Database
+
+if TYPE_CHECKING:  # it imports the log, which takes longer than a short command
+    from streamd.sqlite.database import Database
 
 CATCH_ALL_SQL = "(id INTEGER PRIMARY KEY, received_at TEXT, source TEXT, peer TEXT, record TEXT /* JSON */)"
 CATCH_ALL_COLUMNS = {"received_at": "TEXT", "source": "TEXT", "peer": "TEXT", "record": "TEXT"}
@@ -28,6 +30,13 @@ def name_fault(name: str) -> str | None:
     if not name.isprintable():
         return "a name has no control characters"
     return None
+
+
+def column_fault(name: str) -> str | None:
+    """Why a field cannot become a column of that name; None if it can."""
+    if name.lower() in ROW_NUMBER:
+        return "it would hide the number of a row"
+    return name_fault(name)
 
 
 class Fetches(Protocol):
@@ -126,12 +135,12 @@ class Table:
         """The statement that adds a column."""
         return f"ALTER TABLE {quote(self.name)} ADD COLUMN {quote(column)} {kind}"
 
-    async def existing_columns(self, database: Database) -> dict[str, str]:
+    async def existing_columns(self, database: "Database") -> dict[str, str]:
         """The columns in the file, with their types in upper case; "" for a computed column."""
         sql = "SELECT name, iif(hidden, '', upper(type)) FROM pragma_table_xinfo(?)"
         return dict(await database.fetch(sql, (self.name,)))
 
-    async def ensure(self, database: Database) -> dict[str, str]:
+    async def ensure(self, database: "Database") -> dict[str, str]:
         """Create the table and its indexes, or extend an existing table.
 
         Missing columns and indexes are added. Takes no lock if none is missing. Raises `ConfigError`, with a

@@ -22,7 +22,7 @@ from streamd.sqlite.rows import (
     encode_columns,
     with_metadata,
 )
-from streamd.sqlite.table import MOST_COLUMNS, ROW_NUMBER, name_fault
+from streamd.sqlite.table import MOST_COLUMNS, column_fault
 
 Extra = Literal["json", "add_column", "reject", "drop"]
 Encoders = list[tuple[int, str, Callable[[Any], Any]]]
@@ -45,7 +45,8 @@ class TypedRows:
     With `extra = "add_column"`, a field that cannot have a column (`ID` beside `id`, `source` beside the
     metadata, an invalid name) is kept as JSON in the column `extra`. `json_column` tells whether the table
     has it. If the column `extra` belongs to a field, the record is rejected (`row:column_name`). `computed`
-    names the table's generated columns in lower case; no field can become one.
+    names the table's generated columns in lower case; no field can become one. `name_fault` says why the
+    database cannot have a column of that name; None if it can.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class TypedRows:
         extra: Extra,
         json_column: bool = False,
         computed: frozenset[str] = frozenset(),
+        name_fault: Callable[[str], str | None] = column_fault,
     ) -> None:
         try:
             self._schema = Schema("columns", dict(fields))
@@ -75,6 +77,7 @@ class TypedRows:
         self._columns = tuple(self.columns)
         self.bools = [name for name, settings in fields.items() if settings.type == "bool"]
         self._computed = computed
+        self._name_fault = name_fault
         self._lower = frozenset(column.lower() for column in self.columns) | computed
         self._paths = Paths({name: key_of(name, settings) for name, settings in fields.items()})
         self._known = self._paths.known
@@ -96,17 +99,19 @@ class TypedRows:
         if json_column:
             added.pop(_EXTRA, None)
         computed = frozenset(column.lower() for column, kind in there.items() if not kind)
-        return self._extended(added, json_column=json_column, computed=computed)
+        return self.with_fields(added, json_column=json_column, computed=computed)
 
-    def _extended(
+    def with_fields(
         self, fields: Mapping[str, FieldSettings], *, json_column: bool, computed: frozenset[str]
     ) -> "TypedRows":
+        """A maker with more fields, and with more of what the constructor has."""
         more = TypedRows(
             self.fields | dict(fields),
             metadata=self.metadata,
             extra=self.extra,
             json_column=self.json_column or json_column,
             computed=self._computed | computed,
+            name_fault=self._name_fault,
         )
         more._flat = self._flat  # flat records have no fields that these columns could take
         return more
@@ -222,7 +227,7 @@ class TypedRows:
         taken = {*self._lower, *map(str.lower, new), *JSON_COLUMN}
         more: dict[str, None] = {}
         for name in wanted:
-            fault = _column_name_fault(name, taken)
+            fault = self._column_name_fault(name, taken)
             if fault is None:
                 taken.add(name.lower())
                 more[name] = None
@@ -237,6 +242,14 @@ class TypedRows:
         if more and len(self.columns) + len(new) + len(more) > MOST_COLUMNS:
             raise BadData("row:too_many_columns", _TOO_MANY)
         new.update(more)
+
+    def _column_name_fault(self, name: Any, taken: set[str]) -> str | None:
+        """Why a record's key cannot become a column beside `taken` (in lower case); None if it can."""
+        if not isinstance(name, str):
+            return "a name is a text"
+        if name.lower() in taken:
+            return "the table has a column of that name"
+        return field_name_fault(name) or self._name_fault(name)
 
     @property
     def _can_have_json(self) -> bool:
@@ -329,17 +342,6 @@ def _rows(batch: Batch) -> Iterable[Row]:
     """The rows of a batch whose records are one flat list of values."""
     values = iter(batch.records)
     return zip(*[values] * len(batch.fields or ()), strict=True)
-
-
-def _column_name_fault(name: Any, taken: set[str]) -> str | None:
-    """Why a record's key cannot become a column beside the `taken` ones (in lower case); None if it can."""
-    if not isinstance(name, str):
-        return "a name is a text"
-    if name.lower() in taken:
-        return "the table has a column of that name"
-    if name.lower() in ROW_NUMBER:
-        return "it would hide the number of a row"
-    return field_name_fault(name) or name_fault(name)
 
 
 def _same_values(source: FieldSettings, column: FieldSettings) -> bool:

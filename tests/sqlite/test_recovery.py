@@ -61,13 +61,32 @@ def elsewhere(path: Path, sql: str) -> str:
     return done.stdout.strip() or done.stderr.splitlines()[-1]
 
 
+def look(files: list[Path]) -> list[tuple[int, int, int] | None]:
+    """What a write, a removal or a replacement of a file changes; None for one that is not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for file in files:
+        try:
+            its = file.stat()
+        except FileNotFoundError:
+            found.append(None)
+        else:
+            found.append((its.st_ino, its.st_size, its.st_mtime_ns))
+    return found
+
+
 def there(path: Path) -> list[int]:
-    """The rows in the file as they would be after a kill -9 of this process."""
-    copies = path.parent / f"copy-{time.monotonic_ns()}"
-    copies.mkdir()
-    for suffix in ("", "-wal"):
-        if (file := Path(f"{path}{suffix}")).exists():
-            subprocess.run(["cp", file, copies], check=True)  # it may be ours: no plain open in this process
+    """The rows in the file as they would be after a kill -9 of this process.
+
+    The copies are of one moment, though a recovery may be writing: they are made again if a file has changed.
+    """
+    files = [path, Path(f"{path}-wal")]
+    while True:
+        copies, before = path.parent / f"copy-{time.monotonic_ns()}", look(files)
+        copies.mkdir()
+        for file in files:  # it may be ours: no plain open in this process
+            subprocess.run(["cp", file, copies], check=False, capture_output=True)
+        if look(files) == before:
+            break
     with closing(sqlite3.connect(copies / path.name)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         return [a for (a,) in connection.execute("SELECT a FROM t ORDER BY a")]

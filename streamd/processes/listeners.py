@@ -1,0 +1,83 @@
+"""The listening sockets of several processes, which outlive each of them."""
+
+import socket
+
+from streamd.config import Config
+from streamd.core.errors import EnvironmentFault
+from streamd.core.settings import Address
+from streamd.net.listen import bound_socket, try_bound_socket
+from streamd.net.sockets import Key, ListeningSockets
+from streamd.processes.link import Given
+from streamd.processes.refusals import KINDS
+from streamd.processes.share import received_by_all
+
+
+class Listeners:
+    """One socket for each process and address. The kernel spreads the senders over them.
+
+    A process that replaces another one gets the same sockets, with the connections and datagrams that wait in
+    them. Sockets of systemd (`inherited`) cannot be doubled: all processes accept connections from one, and
+    only the first process reads datagrams from one, because two readers would mix up its counts.
+    """
+
+    def __init__(self, inherited: list[socket.socket], count: int) -> None:
+        self._inherited = inherited
+        self._count = count
+        self._made: dict[Key, list[socket.socket]] = {}
+        self.alone: set[str] = set()
+        """The sources whose datagrams only the first process can read."""
+
+    def open(self, config: Config) -> None:
+        """Bind every address. Raises `EnvironmentFault`."""
+        known = ListeningSockets(self._inherited)
+        for key, name in _wanted(config).items():
+            owner = f"source {name}"
+            if known.inherited(*key, owner) is None:
+                self._made[key] = self._bound(*key, owner)
+            elif key[1] == socket.SOCK_DGRAM:
+                self.alone.add(name)
+
+    def refuse_new(self, config: Config) -> None:
+        """Raises `EnvironmentFault` for an address that is not bound: a process cannot get it later."""
+        known = ListeningSockets(self._inherited)
+        for key, name in _wanted(config).items():
+            if key not in self._made and known.inherited(*key, f"source {name}") is None:
+                raise EnvironmentFault(
+                    f"source {name}: {key[0]} is a new address, and with several processes only a restart"
+                    " binds one"
+                )
+
+    def given(self, number: int) -> tuple[Given, ...]:
+        """The sockets of one process."""
+        return tuple(Given(*key, sockets[number].fileno()) for key, sockets in self._made.items())
+
+    def inherited(self, number: int) -> tuple[int, ...]:
+        """The descriptors of systemd's sockets that a process gets: only the first one reads datagrams."""
+        return tuple(
+            sock.fileno() for sock in self._inherited if number == 0 or sock.type == socket.SOCK_STREAM
+        )
+
+    def close(self) -> None:
+        """Close the sockets made here. A process that still has one is the last that reads it."""
+        for sockets in self._made.values():
+            for sock in sockets:
+                sock.close()
+        self._made = {}
+
+    def _bound(self, listen: Address, kind: socket.SocketKind, owner: str) -> list[socket.socket]:
+        if listen.port:  # a shared socket could be bound beside those of another daemon, unnoticed
+            try_bound_socket(listen, kind, owner)
+        first, address = bound_socket(listen, kind, owner, shared=True)
+        at = Address(listen.host, address.port)
+        return [first, *(bound_socket(at, kind, owner, shared=True)[0] for _ in range(self._count - 1))]
+
+
+def _wanted(config: Config) -> dict[Key, str]:
+    """The addresses of the sources for which every process receives, with the name of the source."""
+    return {
+        (endpoint.at, KINDS[endpoint.kind]): name
+        for name, source in config.sources.items()
+        if name in received_by_all(config)
+        for endpoint in source.endpoints
+        if isinstance(endpoint.at, Address)
+    }

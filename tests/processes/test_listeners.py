@@ -1,0 +1,85 @@
+"""Each process gets a socket of its own on the same address, also after another one has ended."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from streamd.config import Config, load
+from streamd.core.errors import EnvironmentFault, Taken
+from streamd.processes.listeners import Listeners
+
+CONFIG = """
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:{port}"
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:{port}"
+[pipelines.main]
+sources = ["floor", "lab"]
+sinks = ["rows"]
+[sinks.rows]
+type = "sqlite"
+"""
+
+
+def config(tmp_path: Path, port: int = 0) -> Config:
+    path = tmp_path / "streamd.toml"
+    path.write_text(CONFIG.format(port=port))
+    return load(path).config
+
+
+def addresses(listeners: Listeners, number: int) -> list[tuple[str, int]]:
+    found = []
+    for given in listeners.given(number):
+        with socket.socket(fileno=socket.dup(given.fd)) as sock:
+            found.append(sock.getsockname())
+    return found
+
+
+def test_every_process_has_its_own_sockets_on_the_same_addresses(tmp_path: Path) -> None:
+    listeners = Listeners([], 3)
+    listeners.open(config(tmp_path))
+    assert len(listeners.given(0)) == 2
+    assert addresses(listeners, 0) == addresses(listeners, 1) == addresses(listeners, 2)
+    fds = [given.fd for number in range(3) for given in listeners.given(number)]
+    assert len(set(fds)) == 6
+    assert {given.listen.port for given in listeners.given(0)} == {0}, "found by the configured address"
+    listeners.close()
+    assert not listeners.given(0)
+
+
+def test_an_address_of_another_daemon_is_refused(tmp_path: Path) -> None:
+    """Two shared sockets could be bound beside each other, and would divide the senders unnoticed."""
+    other = Listeners([], 1)
+    other.open(config(tmp_path))
+    port = addresses(other, 0)[0][1]
+    with socket.socket(fileno=socket.dup(other.given(0)[0].fd)) as sock:
+        sock.listen()
+    with pytest.raises(Taken):
+        Listeners([], 2).open(config(tmp_path, port))
+    other.close()
+
+
+def test_a_socket_of_systemd_is_shared_and_its_datagrams_go_to_one_process(tmp_path: Path) -> None:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        listeners = Listeners([tcp, udp], 2)
+        listeners.open(config(tmp_path, port))
+        assert not listeners.given(0)
+        assert listeners.inherited(0) == (tcp.fileno(), udp.fileno())
+        assert listeners.inherited(1) == (tcp.fileno(),)
+        assert listeners.alone == {"lab"}
+        listeners.refuse_new(config(tmp_path, port))
+
+
+def test_a_new_address_needs_a_restart(tmp_path: Path) -> None:
+    listeners = Listeners([], 2)
+    listeners.open(config(tmp_path))
+    listeners.refuse_new(config(tmp_path))
+    with pytest.raises(EnvironmentFault, match=r"source floor: 127\.0\.0\.1:9 is a new address"):
+        listeners.refuse_new(config(tmp_path, 9))
+    listeners.close()
