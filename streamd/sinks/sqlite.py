@@ -4,18 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import ConfigError, SinkError
-from streamd.core.schema import FieldSettings, FieldType, Schema
+from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import DurationS, Settings, SinkOutput, SinkSettings, SizeBytes
 from streamd.files.dated import DatedPath, is_dated
 from streamd.sqlite.catch_all import CatchAllRows
-from streamd.sqlite.columns import ColumnSettings
+from streamd.sqlite.columns import Column, declared_fields
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.dated_writer import DatedWriter
 from streamd.sqlite.files import free_bytes
@@ -26,15 +26,6 @@ from streamd.sqlite.table_writer import TableWriter
 from streamd.sqlite.typed_rows import Extra, TypedRows
 
 _RECEIVED_AT = "received_at"
-
-
-def _column(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
-
-
-Column = Annotated[
-    ColumnSettings, BeforeValidator(_column, json_schema_input_type=FieldType | dict[str, Any])
-]
 
 
 class RetentionSettings(Settings):
@@ -70,6 +61,7 @@ class Sqlite(Sink["Sqlite.Config"]):
     """
 
     opens_beside = True
+    in_each_process = True
 
     counters: ClassVar[Mapping[str, str]] = {
         "extra_as_json": "fields kept in the column `extra` because they cannot become columns "
@@ -121,6 +113,14 @@ class Sqlite(Sink["Sqlite.Config"]):
             RetentionSettings(), description="how long and how much data is kept"
         )
 
+        def share(self, number: int, count: int) -> Self:
+            """The settings of one process: only the first one deletes old rows."""
+            mine = super().share(number, count)
+            if number == 0:
+                return mine
+            kept = self.retention.model_copy(update={"max_age": None, "age_column": None, "max_size": None})
+            return mine.model_copy(update={"retention": kept})
+
         @property
         def outputs(self) -> tuple[SinkOutput, ...]:
             """One table of a database file, which other sinks may share."""
@@ -163,12 +163,7 @@ class Sqlite(Sink["Sqlite.Config"]):
     def _fields(self) -> dict[str, FieldSettings]:
         """The fields that have a column, in order. Raises `ConfigError`."""
         config = self.config
-        fields: dict[str, FieldSettings] = {}
-        if config.schema_name is not None:
-            if config.schema_name not in self.context.schemas:
-                raise ConfigError(f"there is no schema {config.schema_name!r}")
-            fields |= self.context.schemas[config.schema_name].fields
-        fields |= config.columns
+        fields = declared_fields(self.context.schemas, config.schema_name, config.columns)
         if not fields:
             for key, given in (
                 ("unique", bool(config.unique)),

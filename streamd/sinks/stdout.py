@@ -123,6 +123,11 @@ class Stdout(Sink["Stdout.Config"]):
         thread.shutdown(wait=False)
         await giving_back
 
+    @property
+    def progress(self) -> int:
+        """The bytes of the write under way that the reader has taken."""
+        return self._sent_bytes
+
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Return once the kernel has accepted every line. Raises `SinkError` if a retry may succeed."""
         if self._closed:

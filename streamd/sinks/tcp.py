@@ -47,6 +47,7 @@ class Tcp(Sink["Tcp.Config"]):
     # misses one, may arrive only after records were sent.
 
     opens_beside = True
+    in_each_process = True
 
     counters: ClassVar[Mapping[str, str]] = {
         "unconfirmed": "part of stored: records sent over TCP connections that ended before the peer was"
@@ -115,6 +116,11 @@ class Tcp(Sink["Tcp.Config"]):
                 task.cancel()
                 await asyncio.wait({task})
         await self._end(min(_LAST_CLOSE_S, self.config.connect_timeout))
+
+    @property
+    def progress(self) -> int:
+        """The bytes that the kernel has taken for the open connection."""
+        return 0 if self._connection is None else self._connection.sent_bytes
 
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Return once the kernel has accepted every frame. Raises `SinkError` if the connection fails."""

@@ -14,9 +14,10 @@ from streamd.core.errors import Place
 from streamd.core.peer import Peer
 from streamd.core.settings import Address, Endpoint, ListenAddress
 from streamd.net.allow import AllowList, Networks
+from streamd.net.connection_settings import ConnectionSettings
 from streamd.net.listen import OwnSockets, place_of
 from streamd.net.listener_tls import DAY_S, ListenerTls, ListenerTlsSettings
-from streamd.net.stream_source import ConnectionSettings, StreamConnection, StreamSource
+from streamd.net.stream_source import StreamConnection, StreamSource
 from streamd.net.tls_connection import TlsConnection
 
 log = structlog.get_logger()
@@ -30,6 +31,7 @@ class Tcp(StreamSource["Tcp.Config"]):
     """
 
     opens_beside = True
+    in_each_process = True
     address: Address
 
     counters: ClassVar[Mapping[str, str]] = {

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 import structlog
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from streamd.core.clock import read_clock
 from streamd.core.column import Column
-from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.contracts import KernelQueue, Outlet, Source, SourceContext
 from streamd.core.errors import Place
 from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
@@ -29,14 +29,14 @@ from streamd.core.settings import (
 )
 from streamd.net.allow import AllowList, Networks
 from streamd.net.datagram_cutter import DatagramCutter
-from streamd.net.flood_filter import SO_MEMINFO, FloodFilter
+from streamd.net.flood_filter import FloodFilter
 from streamd.net.limits import SenderRates
 from streamd.net.listen import OwnSockets, place_of
-from streamd.net.recvmmsg import BATCH, Datagrams, new_receiver
+from streamd.net.receive_buffer import ReceiveBuffer
+from streamd.net.recvmmsg import BATCH, new_receiver
 
 log = structlog.get_logger()
 
-SO_RCVBUFFORCE = 33
 FEW = 64
 REST_S = 0.001
 """Pause after a read of fewer than `FEW` datagrams, so that the next read finds more of them. At 100,000/s
@@ -60,6 +60,7 @@ class Udp(Source["Udp.Config"]):
     # the loop turn.
 
     opens_beside = True
+    in_each_process = True
     counters: ClassVar[Mapping[str, str]] = {
         **CUTTING,
         "kernel_dropped": "datagrams that the kernel dropped because its receive buffer was full",
@@ -132,7 +133,7 @@ class Udp(Source["Udp.Config"]):
         self._cutter = _cutter(context)
         self._sockets = context.sockets or OwnSockets()
         self._socket: socket.socket | None = None
-        self._kernel_drops = 0
+        self._kernel: ReceiveBuffer | None = None
         self._reading = False
         self._full = False
         self._peers: dict[bytes, Peer] = {}
@@ -144,9 +145,9 @@ class Udp(Source["Udp.Config"]):
         self._socket, self.address = self._sockets.take(
             self.config.listen, socket.SOCK_DGRAM, f"source {self.context.name}"
         )
-        self._kernel_drops = _kernel_drops(self._socket)  # an inherited socket counts from before this start
-        self._grow_receive_buffer(self._socket)
-        self._receive: Callable[[], Datagrams] = new_receiver(self._socket)
+        self._kernel = ReceiveBuffer(self._socket)
+        self._kernel.grow(self.config.receive_buffer, self.context.name)
+        self._receive = self._kernel.measuring(new_receiver(self._socket))
         self._flood_filter = FloodFilter(self._socket, self.context.name, self._shown)
         outlet.on_resume(self._have_room)
         self._resume()
@@ -172,17 +173,18 @@ class Udp(Source["Udp.Config"]):
         self._cutter = _cutter(context)
         if self._rates is None or self._rates.rate != config.max_rate_per_sender:
             self._rates = _rates(config)
-        if self._socket is not None:
-            self._grow_receive_buffer(self._socket)
+        if self._kernel is not None:
+            self._kernel.grow(config.receive_buffer, context.name)
+
+    @property
+    def kernel_queue(self) -> KernelQueue | None:
+        """The socket's receive buffer."""
+        return None if self._kernel is None else self._kernel.queue()
 
     def refresh(self) -> None:
-        """Count the datagrams that the kernel dropped since the last call; its counter wraps at 2³²."""
-        if self._socket is None:
-            return
-        drops = _kernel_drops(self._socket)
-        if drops != self._kernel_drops:
-            self.context.counters.add("kernel_dropped", (drops - self._kernel_drops) % 2**32)
-            self._kernel_drops = drops
+        """Count the datagrams that the kernel dropped since the last call."""
+        if self._kernel is not None and (drops := self._kernel.new_drops()):
+            self.context.counters.add("kernel_dropped", drops)
 
     async def stop(self) -> None:
         """Stop the kernel from queueing datagrams, read those already queued, and close the socket.
@@ -203,7 +205,7 @@ class Udp(Source["Udp.Config"]):
         self._flood_filter.disengage()
         self._pause()  # reading may have resumed meanwhile, and the descriptor's number will be reused
         self._socket.close()
-        self._socket = None
+        self._socket = self._kernel = None
 
     def _pause(self) -> None:
         if self._reading and self._socket is not None:
@@ -325,27 +327,6 @@ class Udp(Source["Udp.Config"]):
         self._outlet.refuse(len(payloads) - len(rows), otherwise)
         return [payloads[row] for row in rows], peers.take(rows)
 
-    def _grow_receive_buffer(self, sock: socket.socket) -> None:
-        asked: int = self.config.receive_buffer
-        had = got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        for option in (socket.SO_RCVBUF, SO_RCVBUFFORCE):  # SO_RCVBUFFORCE needs CAP_NET_ADMIN
-            if got >= asked:
-                break
-            try:
-                sock.setsockopt(socket.SOL_SOCKET, option, min(asked, 2**31 - 1))
-            except OSError:
-                break
-            got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        if got < asked:
-            log.warning(
-                "receive_buffer_small",
-                source=self.context.name,
-                asked_bytes=asked,
-                got_bytes=got,
-                had_bytes=had,
-                hint=f"sysctl -w net.core.rmem_max={asked}",
-            )
-
 
 def _rates(config: Udp.Config) -> SenderRates | None:
     return None if config.max_rate_per_sender is None else SenderRates(config.max_rate_per_sender)
@@ -353,12 +334,6 @@ def _rates(config: Udp.Config) -> SenderRates | None:
 
 def _cutter(context: SourceContext) -> DatagramCutter | None:
     return None if context.new_framer is None else DatagramCutter(context, context.new_framer)
-
-
-def _kernel_drops(sock: socket.socket) -> int:
-    """Datagrams that the kernel dropped since the socket was made, modulo 2³²."""
-    drops: int = struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))[8]
-    return drops
 
 
 def peer_text(sender: bytes) -> str:

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 from streamd.core.contracts import AnySource, Outlet, Source, SourceContext
 from streamd.core.errors import Place
 from streamd.core.settings import Component, ComponentSettings, Endpoint, FramingSettings, WhenFull
-from streamd.net.stream_source import ConnectionSettings, StreamSource
+from streamd.net.connection_settings import ConnectionSettings
+from streamd.net.stream_source import StreamSource
 from streamd.net.unix_datagrams import UnixDatagrams
 from streamd.net.unix_streams import UnixStreams
 

@@ -18,8 +18,9 @@ from streamd.core.peer import Peer
 from streamd.core.settings import Address
 from streamd.net import recvmmsg
 from streamd.net.limits import SenderRates
+from streamd.net.receive_buffer import SO_RCVBUFFORCE
 from streamd.sources import udp as udp_module
-from streamd.sources.udp import SO_RCVBUFFORCE, Udp, peer_text
+from streamd.sources.udp import Udp, peer_text
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -330,7 +331,8 @@ async def test_what_the_kernel_dropped_of_a_socket_before_it_was_taken_is_not_th
 async def test_a_kernels_count_that_begins_anew_is_no_loss_less(capture: Any) -> None:
     source = udp()
     await source.open(capture)
-    source._kernel_drops = 2**32 - 2
+    assert source._kernel is not None
+    source._kernel._drops = 2**32 - 2
     source.refresh()
     assert source.context.counters["kernel_dropped", ""] == 2
     await source.stop()
@@ -457,7 +459,7 @@ async def test_less_kernel_memory_than_asked_is_one_warning_with_both_numbers(
     capture: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     warnings: list[dict[str, Any]] = []
-    monkeypatch.setattr("streamd.sources.udp.log.warning", lambda _, **fields: warnings.append(fields))
+    monkeypatch.setattr("streamd.net.receive_buffer.log.warning", lambda _, **fields: warnings.append(fields))
     source = udp(receive_buffer="1TiB")
     await source.open(capture)
     assert len(warnings) == 1

@@ -1,0 +1,1 @@
+"""Parquet files: their Arrow columns, names, whole writes and retention."""

@@ -1,0 +1,230 @@
+"""A table as configured, and the statements that create or extend it on the server."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.schema import FieldType
+from streamd.postgresql.column_types import CREATED_AS, TAKEN_BY, ColumnType
+from streamd.postgresql.names import column_fault, name_fault, quote
+from streamd.sqlite.table import MOST_COLUMNS
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "i": "an index"}
+_COLUMNS = """
+SELECT attname, format_type(atttypid, NULL),
+       CASE WHEN atttypid = 'varchar'::regtype AND atttypmod > 4 THEN atttypmod - 4 END,
+       attgenerated <> '' OR attidentity = 'a',
+       attnotnull AND NOT atthasdef AND attidentity = ''
+FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum"""
+_INDEXES = """
+SELECT i.indisunique,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(n, place)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.place)
+FROM pg_index i
+WHERE i.indrelid = %s AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid AND i.indimmediate"""
+
+
+@dataclass(slots=True)
+class FoundTable:
+    """The table on the server: columns with their types, and the names of those that are special."""
+
+    oid: int
+    partitioned: bool = False
+    types: dict[str, ColumnType] = field(default_factory=dict)
+    computed: frozenset[str] = frozenset()
+    must_be_filled: list[str] = field(default_factory=list)
+
+
+class ServerTable:
+    """One table of a database. `columns` maps each column, in order, to the type of its field.
+
+    Names are always quoted. Raises `ConfigError` if PostgreSQL cannot have such a table.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        columns: Mapping[str, FieldType],
+        *,
+        unique: Sequence[str] = (),
+        indexes: Sequence[Sequence[str]] = (),
+        updates: bool = False,
+    ) -> None:
+        self.name = name
+        self.columns = dict(columns)
+        self.unique = tuple(unique)
+        self.indexes = [tuple(index) for index in indexes]
+        self._rights = ["INSERT", *(["SELECT"] if unique else []), *(["UPDATE"] if updates else [])]
+        self._check_names()
+        self.sql_name = ".".join(map(quote, name.split(".", 1)))
+
+    def _check_names(self) -> None:
+        for part in self.name.split(".", 1):
+            if fault := name_fault(part):
+                raise ConfigError(f"{self.name!r} cannot be a table: {fault}", ("table",))
+        if len(self.columns) > MOST_COLUMNS:
+            raise ConfigError(f"{self.name!r} has {len(self.columns)} columns, {MOST_COLUMNS} are allowed")
+        for column in self.columns:
+            if fault := column_fault(column):
+                raise ConfigError(f"{column!r} cannot be a column: {fault}")
+        self._check_indexes()
+
+    def _check_indexes(self) -> None:
+        for index in (self.unique, *self.indexes):
+            for column in index:
+                if column not in self.columns:
+                    raise ConfigError(f"the table {self.name!r} has no column {column!r} to index")
+            if len(set(index)) != len(index):
+                raise ConfigError(f"an index of {self.name!r} names a column twice: {', '.join(index)}")
+        if not all(self.indexes):
+            raise ConfigError(f"an index of {self.name!r} names no column")
+
+    def ensure(self, connection: "Connection") -> FoundTable:
+        """Create or extend the table. Raises `ConfigError`, `EnvironmentFault` or `psycopg.Error`.
+
+        Adds missing columns and indexes, and waits for locks only if one is missing.
+        """
+        import psycopg  # noqa: PLC0415 - a table is also described where the driver is missing
+
+        statements = self.changes(connection)
+        if statements:
+            try:
+                with connection.transaction():
+                    for statement in statements:
+                        connection.execute(statement)
+            except psycopg.errors.UniqueViolation:
+                if self.find(connection) is None:  # two sinks made it at the same time
+                    raise
+                raise self._equal_rows() from None
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise EnvironmentFault(
+                    f"the user {connection.info.user!r} of {connection.info.dbname!r} may not prepare the"
+                    f" table {self.name!r} ({error.diag.message_primary}): let its owner run {statement};"
+                ) from None
+        found = self.find(connection)
+        if found is None:
+            raise EnvironmentFault(f"the table {self.name!r} was removed while the sink prepared it")
+        self._check_rights(connection, found)
+        return found
+
+    def _check_rights(self, connection: "Connection", found: FoundTable) -> None:
+        rows = connection.execute(
+            "SELECT r FROM unnest(%s::text[]) AS r WHERE NOT has_table_privilege(%s::oid, r)",
+            (self._rights, found.oid),
+        ).fetchall()
+        if rows:
+            missing = ", ".join(right for (right,) in rows)
+            raise EnvironmentFault(
+                f"the user {connection.info.user!r} may not write the table {self.name!r}: let its owner run"
+                f" GRANT {missing} ON {self.sql_name} TO {quote(connection.info.user)};"
+            )
+
+    def _equal_rows(self) -> ConfigError:
+        keys = ", ".join(map(quote, self.unique))
+        find = f"SELECT {keys}, count(*) FROM {self.sql_name}"  # noqa: S608 - names are quoted
+        return ConfigError(
+            f"the table {self.name!r} has rows that are equal in unique = {list(self.unique)}; see"
+            f" {find} GROUP BY {keys} HAVING count(*) > 1;"
+        )
+
+    def find(self, connection: "Connection") -> FoundTable | None:
+        """The table on the server; None if it does not exist. Raises `ConfigError` for a view or the like."""
+        row = connection.execute(
+            "SELECT oid::bigint, relkind::text FROM pg_class WHERE oid = to_regclass(%s)", (self.sql_name,)
+        ).fetchone()
+        if row is None:
+            return None
+        oid, kind = row
+        if kind not in ("r", "p"):
+            raise ConfigError(
+                f"{self.name!r} is {_KINDS.get(kind, 'no table')}, not a table: name another table"
+            )
+        found = FoundTable(oid, kind == "p")
+        computed = set()
+        for name, type_name, length, is_computed, must_be_filled in connection.execute(_COLUMNS, (oid,)):
+            found.types[name] = ColumnType(type_name, length)
+            if is_computed:
+                computed.add(name)
+            elif must_be_filled:
+                found.must_be_filled.append(name)
+        found.computed = frozenset(computed)
+        return found
+
+    def changes(self, connection: "Connection") -> list[str]:
+        """The statements that `ensure` would run. Only reads. Raises `ConfigError` as `ensure` does."""
+        found = self.find(connection)
+        return (
+            [self._create_sql()] if found is None else self._missing_columns(found)
+        ) + self._index_statements(connection, found)
+
+    def _create_sql(self) -> str:
+        columns = ", ".join(
+            f"{quote(column)} {CREATED_AS[kind]}{' NOT NULL' if column in self.unique else ''}"
+            for column, kind in self.columns.items()
+        )
+        return f"CREATE TABLE {self.sql_name} ({columns})"
+
+    def add_column_sql(self, column: str, kind: FieldType) -> str:
+        """The statement that adds a column, if nobody else has added it."""
+        return f"ALTER TABLE {self.sql_name} ADD COLUMN IF NOT EXISTS {quote(column)} {CREATED_AS[kind]}"
+
+    def _missing_columns(self, found: FoundTable) -> list[str]:
+        """The statements that add missing columns. Raises `ConfigError` for a column of another type."""
+        alter = f"ALTER TABLE {self.sql_name}"
+        away = (
+            f"name another table, or move it away: {alter} RENAME TO"
+            f" {quote(self.name.rpartition('.')[2] + '_old')};"
+        )
+        for column, kind in self.columns.items():
+            there = found.types.get(column)
+            if there is None:
+                continue
+            if column in found.computed:
+                raise ConfigError(
+                    f"the column {column!r} of {self.name!r} is computed and cannot be written: {away}"
+                )
+            if there.name not in TAKEN_BY[kind]:
+                raise ConfigError(
+                    f"the column {column!r} of {self.name!r} is {there}, the configuration says {kind}, which"
+                    f" needs {' or '.join(TAKEN_BY[kind])}. To keep the old values beside the new ones, run:"
+                    f" {alter} RENAME COLUMN {quote(column)} TO {quote(f'{column}_old')};"
+                )
+        for column in found.must_be_filled:
+            if column not in self.columns:
+                raise ConfigError(
+                    f"the column {column!r} of {self.name!r} is NOT NULL and nothing in the configuration"
+                    f" fills it: add it to the schema, {away}"
+                )
+        return [
+            self.add_column_sql(column, kind)
+            for column, kind in self.columns.items()
+            if column not in found.types
+        ]
+
+    def _index_statements(self, connection: "Connection", found: FoundTable | None) -> list[str]:
+        """The statements that create the missing indexes. An equal index under another name counts."""
+        have: set[tuple[bool, tuple[str, ...]]] = set()
+        if found is not None:
+            for unique, columns in connection.execute(_INDEXES, (found.oid,)):
+                # ON CONFLICT accepts the columns of a unique index in any order.
+                have.add((unique, tuple(sorted(columns)) if unique else tuple(columns)))
+        plain = [
+            index
+            for index in dict.fromkeys(self.indexes)
+            if (False, index) not in have and (True, tuple(sorted(index))) not in have
+        ]
+        lacks_key = bool(self.unique) and (True, tuple(sorted(self.unique))) not in have
+        return [
+            *([self._index_sql("UNIQUE ", self.unique)] if lacks_key else []),
+            *(self._index_sql("", index) for index in plain),
+        ]
+
+    def _index_sql(self, unique: str, columns: Sequence[str]) -> str:
+        names = ", ".join(map(quote, columns))
+        return f"CREATE {unique}INDEX ON {self.sql_name} ({names})"  # the server chooses a free name

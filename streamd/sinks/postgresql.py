@@ -1,0 +1,320 @@
+"""Stores records in a table of a PostgreSQL server, as rows typed by a schema or as JSON."""
+
+import asyncio
+import getpass
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import structlog
+from pydantic import BeforeValidator, Field
+
+from streamd.core.batch import Batch
+from streamd.core.clock import read_clock
+from streamd.core.contracts import Sink, SinkContext, Written
+from streamd.core.credential import File
+from streamd.core.dead_letter import DeadLetter
+from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.schema import FieldSettings, FieldType, Schema
+from streamd.core.settings import Address, DurationS, SinkOutput, SinkSettings
+from streamd.postgresql.names import column_fault
+from streamd.postgresql.settings import ServerTlsSettings, parse_server
+from streamd.postgresql.table import ServerTable
+from streamd.sqlite.catch_all import CatchAllRows
+from streamd.sqlite.columns import Column, declared_fields
+from streamd.sqlite.rows import BadRow
+from streamd.sqlite.typed_rows import Extra, TypedRows
+
+if TYPE_CHECKING:
+    from streamd.postgresql.server import Server
+    from streamd.postgresql.session import ServerSession
+    from streamd.postgresql.store import Store
+
+log = structlog.get_logger()
+
+_METADATA: dict[str, FieldType] = {"received_at": "timestamp", "source": "str", "peer": "str"}
+_RECORD = "record"
+
+
+class Postgresql(Sink["Postgresql.Config"]):
+    """Stores records in a table of a PostgreSQL server (13 or newer), each commit in one transaction.
+
+    With a `schema` or `columns` the table has a typed column for each field. Without them it stores each
+    record as `jsonb`. Rows are sent by binary COPY; with `unique` they go through a temporary table, and
+    replace the rows that are equal in these columns. If the connection breaks during a COMMIT, the sink asks
+    the server on the next connection whether it was carried out (`commits_settled`), so that no row is stored
+    twice and none is lost. If the server cannot be reached, the sink retries without end; the daemon also
+    starts then. It does not start if the server refuses the login or has another table of that name.
+    """
+
+    opens_beside = True
+
+    counters: ClassVar[Mapping[str, str]] = {
+        "commits_settled": "commits during which the connection broke, and whose outcome the sink has asked"
+        " for on the next one (event `commit_settled`)",
+        "extra_as_json": "fields kept in the column `extra` because they cannot become columns "
+        '(`extra = "add_column"`)',
+        "extra_dropped": 'fields dropped because they have no column (`extra = "drop"`)',
+    }
+
+    class Config(SinkSettings):
+        """Settings of a PostgreSQL sink."""
+
+        address: Annotated[Address | str, BeforeValidator(parse_server, json_schema_input_type=str)] = Field(
+            "127.0.0.1:5432",
+            description="address of the server: host:port, or the path of its unix socket, like "
+            "/run/postgresql/.s.PGSQL.5432",
+            validate_default=True,
+        )
+        database: str = Field(description="the database; it must exist", min_length=1)
+        user: str | None = Field(
+            None,
+            min_length=1,
+            description="the user of the database. Default: the name of the user that runs the daemon",
+        )
+        password: File | None = Field(
+            None,
+            description="file with the user's password, or { credential = … }; it is read again for each"
+            " connection, and the connection needs none without it",
+        )
+        tls: ServerTlsSettings = Field(ServerTlsSettings(), description="TLS; off without ca")
+        table: str = Field(
+            "records",
+            description="the table; it is created if it does not exist. A point separates the name of a"
+            " schema of PostgreSQL, which must exist, from that of the table",
+        )
+        schema_name: str | None = Field(
+            None,
+            alias="schema",
+            description="name of a schema: the table has a column for each of its fields",
+        )
+        columns: dict[str, Column] = Field(
+            {}, description="columns by name, added to those of the schema or replacing them"
+        )
+        metadata: bool = Field(False, description="add the columns received_at, source and peer")
+        extra: Extra = Field(
+            "json",
+            description="what happens to a field without a column: json (it is kept in the column "
+            "extra), add_column (a column of type jsonb is added; a field that cannot become "
+            "a column, like ID if there is id, or source with metadata, is kept in the "
+            "column extra), reject (the record) or drop (and count it)",
+        )
+        unique: list[str] = Field([], description="columns that identify a row; see on_conflict")
+        on_conflict: Literal["update", "ignore"] = Field(
+            "update",
+            description="with unique, what happens if a row with the same values exists: update (the later"
+            " record replaces it) or ignore (the row stays). Both count the record as replaced",
+        )
+        indexes: list[list[str]] = Field([], description="indexes, each a list of columns")
+        connect_timeout: DurationS = Field(
+            "10s",  # type: ignore[assignment]  # parsed by the validator
+            ge=2,
+            description="longest time to make a connection and log in, for each address of the host",
+        )
+        timeout: DurationS = Field(
+            "30s",  # type: ignore[assignment]  # parsed by the validator
+            ge=1,
+            description="longest time of one statement of a commit; then it is rolled back and tried again",
+        )
+
+        @property
+        def outputs(self) -> tuple[SinkOutput, ...]:
+            """The server's address."""
+            kind: Literal["unix", "tcp"] = "unix" if isinstance(self.address, str) else "tcp"
+            return (SinkOutput(kind, str(self.address), key="address"),)
+
+    config: "Postgresql.Config"
+
+    def __init__(self, config: Config, context: SinkContext) -> None:
+        super().__init__(config, context)
+        fields = self._fields()
+        self._rows: TypedRows | CatchAllRows
+        if fields:
+            self._rows = TypedRows(
+                fields, metadata=config.metadata, extra=config.extra, name_fault=column_fault
+            )
+        else:
+            self._rows = CatchAllRows()
+        self._table = ServerTable(
+            config.table,
+            self._types(fields),
+            unique=config.unique,
+            indexes=config.indexes,
+            updates=bool(config.unique) and config.on_conflict == "update",
+        )
+        self._server = self._new_server()
+        self._session: ServerSession | None = None
+        self._store: Store | None = None
+        self._writing: asyncio.Task[Any] | None = None
+        self._letters_kept: dict[tuple[int, int], Batch] = {}
+        self._unreachable_since: float | None = None
+
+    def _fields(self) -> dict[str, FieldSettings]:
+        """The fields that have a column, in order. Raises `ConfigError`."""
+        config = self.config
+        fields = declared_fields(self.context.schemas, config.schema_name, config.columns)
+        if not fields:
+            for key, given in (
+                ("unique", bool(config.unique)),
+                ("extra", "extra" in config.model_fields_set),
+                ("metadata", "metadata" in config.model_fields_set and not config.metadata),
+            ):
+                if given:
+                    raise ConfigError(f"{key!r} needs columns: give the sink a schema or columns", (key,))
+        if "on_conflict" in config.model_fields_set and not config.unique:
+            raise ConfigError("'on_conflict' needs 'unique'", ("on_conflict",))
+        for name, settings in fields.items():
+            changes: dict[str, Any] = {"required": True} if name in config.unique else {}
+            if settings.type == "any":  # any value is stored as JSON
+                changes["type"] = "json"
+            fields[name] = settings.model_copy(update=changes)
+        return fields
+
+    def _types(self, fields: Mapping[str, FieldSettings]) -> dict[str, FieldType]:
+        """The columns of the table with the types of their fields."""
+        if isinstance(self._rows, CatchAllRows):
+            return _METADATA | {_RECORD: "json"}
+        return {
+            column: fields[column].type if column in fields else _METADATA.get(column, "json")
+            for column in self._rows.columns
+        }
+
+    def _new_server(self) -> "Server":
+        """The server, with the driver loaded. Raises `ConfigError` if it is not installed."""
+        try:
+            from streamd.postgresql.server import Server  # noqa: PLC0415 - only this sink needs the driver
+        except ImportError as error:
+            raise ConfigError(
+                f"the sink postgresql needs the package {error.name or 'psycopg'}: pip install"
+                " 'streamd-daemon[postgresql]'",
+                ("type",),
+            ) from None
+        config, base_dir = self.config, self.context.base_dir
+        return Server(
+            config.address,
+            config.database,
+            config.user or getpass.getuser(),
+            config.password,
+            config.tls,
+            base_dir,
+            config.connect_timeout,
+            config.timeout,
+            f"streamd {self.context.name}",
+        )
+
+    def accepts_typed(self, schema: Schema) -> bool:
+        """True if each field of the schema has a column of its name and type."""
+        return self._rows.accepts_typed(schema)
+
+    async def open(self) -> None:
+        """Connect and create or extend the table. Raises `EnvironmentFault` or `ConfigError`.
+
+        A server that cannot be reached is no error: the writes retry until it can.
+        """
+        from streamd.postgresql.copy_writer import CopyWriter  # noqa: PLC0415
+        from streamd.postgresql.faults import Unreachable  # noqa: PLC0415 - the driver was loaded before
+        from streamd.postgresql.session import ServerSession  # noqa: PLC0415
+        from streamd.postgresql.store import Store  # noqa: PLC0415
+
+        await asyncio.to_thread(self._server.check_files)
+        session = ServerSession(self._server)
+        writer = CopyWriter(
+            self._table, self._rows, updates=self.config.on_conflict == "update", step=session.step
+        )
+        store = Store(session, self._table, writer, self.context.name, self.context.counters)
+        try:
+            await session.run(store.open)
+        except Unreachable as error:
+            self._unreachable_since = read_clock().mono_s
+            log.warning("postgresql_unreachable", sink=self.context.name, error=str(error))
+        except BaseException:
+            await session.close()
+            raise
+        self._session, self._store = session, store
+
+    def rehearse(self) -> list[str]:
+        """The SQL statements that `open` would run. Raises what `open` would, and `EnvironmentFault` for a
+        server that cannot be reached.
+        """
+        import psycopg  # noqa: PLC0415 - the driver was loaded before
+
+        from streamd.postgresql.faults import Unreachable, in_words  # noqa: PLC0415
+
+        self._server.check_files()
+        try:
+            with self._server.connect() as connection:
+                return self._table.changes(connection)
+        except Unreachable as error:
+            raise EnvironmentFault(str(error)) from None
+        except psycopg.Error as error:
+            raise EnvironmentFault(f"PostgreSQL at {self.config.address}: {in_words(error)}") from None
+
+    async def close(self) -> None:
+        """End a write that is under way, and close the connection."""
+        writing = self._writing
+        if writing is not None and not writing.done():
+            writing.cancel()
+        session, self._session = self._session, None
+        store, self._store = self._store, None
+        if session is not None:
+            await session.close()
+        if writing is not None and not writing.done():
+            await asyncio.wait({writing})
+        if store is not None and store.in_doubt is not None:
+            log.error(
+                "commit_outcome_unknown",
+                sink=self.context.name,
+                records=sum(map(len, store.in_doubt.batches)),
+                hint="counted as dropped, but all of them or none are stored",
+            )
+
+    @property
+    def trouble(self) -> tuple[str, float] | None:
+        """`unreachable` and since when (monotonic seconds), if the server was not there at the start."""
+        return None if self._unreachable_since is None else ("unreachable", self._unreachable_since)
+
+    @property
+    def progress(self) -> int:
+        """The number of statements that the server has finished."""
+        return 0 if self._session is None else self._session.progress
+
+    async def write(self, batches: Sequence[Batch]) -> Written:
+        """Commit all batches in one transaction. Rejected records are stored as dead letters first.
+
+        Raises `SinkError`. A record of seven columns costs about 1.1 µs on the connection's thread and 0.04
+        µs on the loop's.
+        """
+        session, store = self._session, self._store
+        if session is None or store is None:
+            raise RuntimeError(f"the sink {self.context.name!r} is not open")
+        self._writing = asyncio.current_task()
+        try:
+            attempt = await session.run(partial(store.begin, batches))
+            if not attempt.committed:
+                try:
+                    await self._keep(attempt.refused)
+                except BaseException:
+                    await session.run(store.roll_back)
+                    raise
+                await session.run(partial(store.commit, attempt))
+        finally:
+            self._writing = None
+        self._unreachable_since = None
+        self._letters_kept.clear()
+        if attempt.dropped_fields:
+            self.context.counters.add("extra_dropped", attempt.dropped_fields)
+        if attempt.fields_as_json:
+            self.context.counters.add("extra_as_json", attempt.fields_as_json)
+        return attempt.written
+
+    async def _keep(self, refused: list[tuple[Batch, BadRow]]) -> None:
+        """Commit the dead letters. A retry with the same batches stores none twice."""
+        letters = [
+            DeadLetter.at_sink(self.context.name, batch, reject.index, reject.reason, reject.detail)
+            for batch, reject in refused
+            if (id(batch), reject.index) not in self._letters_kept
+        ]
+        if letters:
+            await self.context.dead_letters.commit(letters)
+        for batch, reject in refused:  # keeping the batch prevents that its id is reused
+            self._letters_kept[id(batch), reject.index] = batch

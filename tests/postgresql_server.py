@@ -1,0 +1,108 @@
+"""A real PostgreSQL server for tests, in a folder of its own, on a unix socket and a port."""
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from streamd.bench.postgresql_server import TemporaryPostgresql, binaries
+from streamd.bench.row import SkippedError
+
+_DEADLINE_S = 60.0
+_HBA = """\
+local all all trust
+hostssl all cert 127.0.0.1/32 cert
+host all guest 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 trust
+"""
+
+
+needs_postgresql = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed")
+
+
+class PostgresqlServer(TemporaryPostgresql):
+    """Its user `postgres` needs no password over TCP from 127.0.0.1; the user `guest` does."""
+
+    def __init__(self) -> None:
+        self._names = count()
+        self._owner = os.getpid()
+        settings = ("fsync = off", "max_connections = 40", "shared_buffers = 16MB", "autovacuum = off")
+        try:
+            super().__init__(Path(tempfile.mkdtemp(prefix="streamd-pg-")), *settings)
+        except SkippedError as why:
+            pytest.skip(str(why))
+        self.data.joinpath("pg_hba.conf").write_text(_HBA)
+        self.start()
+        atexit.register(self.remove)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def remove(self) -> None:
+        if os.getpid() != self._owner:  # a fork that ends by itself
+            return
+        if self.data.joinpath("postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def new_name(self) -> str:
+        """The name of a table or database that no other test uses."""
+        return f"t{os.getpid()}_{next(self._names)}"
+
+    @contextlib.contextmanager
+    def connect(self, database: str = "postgres", **options: Any) -> Iterator[psycopg.Connection[Any]]:
+        connection = psycopg.connect(
+            host=str(self.folder),
+            port=self.port,
+            dbname=database,
+            user="postgres",
+            autocommit=True,
+            **options,
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def query(self, sql: str, *params: Any) -> list[Any]:
+        with self.connect() as connection:
+            cursor = connection.execute(sql, params or None)
+            return cursor.fetchall() if cursor.description is not None else []
+
+    def psql(self, sql: str) -> str:
+        """What PostgreSQL's own client prints, without alignment."""
+        program = [str(self.programs / "psql"), "-X", "-A", "-t", "-U", "postgres"]
+        done = subprocess.run(
+            [*program, "-h", str(self.folder), "-p", str(self.port), "-c", sql],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE_S,
+        )
+        return done.stdout
+
+
+@functools.cache
+def shared_server() -> PostgresqlServer:
+    """The server that the tests of this process share. Nobody stops it before the end."""
+    return PostgresqlServer()
+
+
+def wait_until(condition: Any) -> None:
+    """Wait until `condition` is true, which it must become."""
+    end = time.monotonic() + _DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
