@@ -6,7 +6,7 @@ LINK ?= /usr/local/bin/streamd
 # The file of packages that your own steps need in the service, in pip's format.
 PACKAGES ?= /etc/streamd/requirements.txt
 
-.PHONY: run test lint types floors check bench bench-peers bench-windows fuzz mutate lock clean install uninstall
+.PHONY: run test lint types floors check bench bench-peers bench-windows evaluate evaluate-queues fuzz mutate lock clean install uninstall
 
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
@@ -46,6 +46,16 @@ bench-peers: .venv/dev.stamp
 bench-windows: .venv/dev.stamp
 	$(BIN)/python -m tests.bench.peers.windows
 
+# Measures the steps anomaly and drift on labelled series, and writes the tables and pictures of its page in docs.
+# Downloads the wheel of aeon, which has two of the series, into .peers first. EVALUATE="--only plant" selects.
+evaluate: .venv/dev.stamp
+	$(BIN)/python -m tests.evaluation.run --write $(EVALUATE)
+
+# Compares the queue model with real daemons on 127.0.0.1, and writes the tables and pictures of its page in docs. Takes
+# about 25 minutes, or 5 with QUEUES="--jobs 6"; QUEUES="--only step" drives some again, QUEUES=--none none.
+evaluate-queues: .venv/dev.stamp
+	$(BIN)/python -m tests.evaluation.queues.run --write $(QUEUES)
+
 # As root: installs streamd in its own virtual environment, the systemd units, and a link in every user's PATH.
 # Set PYTHON=/usr/bin/python3 if python3 is in a home folder, because the service cannot see home folders.
 install:
@@ -75,7 +85,7 @@ uninstall:
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --extra frames --extra analytics --group dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --extra frames --extra analytics --extra onnx --extra nats --extra parquet --extra postgresql --group dev pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf .venv build *.egg-info

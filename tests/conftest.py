@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -56,6 +57,11 @@ from streamd.runtime.worker import Workers
 from streamd.sqlite import connection
 from streamd.sqlite.database import Database
 from tests import declared
+
+# Programs that tests start inherit what is ignored, as under nohup, and would not hear these signals.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # How fast texts are made, or a body runs, says something of the machine that the tests share.
 hypothesis.settings.register_profile(

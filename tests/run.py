@@ -1,6 +1,6 @@
-"""Runs the tests in three parts at the same time.
+"""Runs the tests in many parts, a few of them at the same time, so that no processor waits for a long part.
 
-Two parts have the tests that start daemons (`e2e`, `systemd`), which mostly wait; the third has the rest.
+Tests that start processes wait for them half of their time, so one part more runs than there are processors.
 As root each part has a network namespace of its own, so that no part takes a port that a test of another one
 has just found free.
 `python -m pytest` runs the same tests in one process.
@@ -13,40 +13,47 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-_E2E = [str(path) for path in sorted(Path("tests/e2e").glob("test_*.py"))]
-PARTS = (
-    ("tests/systemd", *_E2E[::2]),
-    tuple(_E2E[1::2]),
-    ("tests", "--ignore=tests/e2e", "--ignore=tests/systemd"),
-)
+_TESTS = sorted(str(path) for path in Path("tests").rglob("test_*.py"))
+_WITH_DAEMONS = [path for path in _TESTS if path.startswith(("tests/e2e/", "tests/systemd/"))]
+_OTHERS = [path for path in _TESTS if path not in _WITH_DAEMONS]
+# The files of a room are spread over all parts, so that the parts take about the same time.
+PARTS = tuple(_WITH_DAEMONS[n::6] for n in range(6)) + tuple(_OTHERS[n::10] for n in range(10))
+_NOTHING_SELECTED = 5  # an exit code of pytest
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _ALONE = ("unshare", "--net", "--")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run all parts and show the output of one after the other. Returns 0 if all pass, else an exit code."""
-    apart = _ALONE if _may_be_alone() else ()
-    with ExitStack() as stack:
-        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in PARTS[1:]]
-        others = [
-            stack.enter_context(
-                subprocess.Popen([*_pytest(apart), *part, *arguments], stdout=said, stderr=subprocess.STDOUT)
-            )
-            for part, said in zip(PARTS[1:], outputs, strict=True)
-        ]
-        codes = [subprocess.run([*_pytest(apart), *PARTS[0], *arguments], check=False).returncode]
-        for other, said in zip(others, outputs, strict=True):
-            codes.append(other.wait())
-            said.seek(0)
-            sys.stdout.flush()
-            shutil.copyfileobj(said, sys.stdout.buffer)
-            sys.stdout.flush()
+    """Run all parts and show the output of each when it ends, failed ones last. Returns 0 if all pass."""
+    pytest = _pytest(_ALONE if _may_be_alone() else ())
+    failed: list[bytes] = []
+    codes: set[int] = set()
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+        runs = [pool.submit(_run, [*pytest, *part, *arguments]) for part in PARTS]
+        for run in (ended.result() for ended in as_completed(runs)):
+            codes.add(run.returncode)
+            if run.returncode in (0, _NOTHING_SELECTED):
+                _show(run.stdout)
+            else:
+                failed.append(run.stdout)
+    for output in failed:
+        _show(output)
+    if codes != {_NOTHING_SELECTED}:
+        codes.discard(_NOTHING_SELECTED)
     return max(codes, key=abs)
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def _show(output: bytes) -> None:
+    sys.stdout.buffer.write(output)
+    sys.stdout.flush()
 
 
 def _pytest(apart: Sequence[str]) -> list[str]:

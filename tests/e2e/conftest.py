@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.preloaded import Preloaded, Process, preloaded
+
 DEADLINE_S = 60.0
 FRAMES = ("decoded", "rejected", "dropped", "held", "waiting")
 RECORDS = ("out", "filtered", "absorbed", "rejected", "dropped", "in_flight")
@@ -46,24 +48,29 @@ def until(condition: Callable[[], Any], what: str = "the condition", deadline_s:
     while time.monotonic() < end:
         if value := condition():
             return value
-        time.sleep(0.005)
+        time.sleep(0.02)
     raise AssertionError(f"still waiting for {what} after {deadline_s} s")
 
 
 class Daemon:
     """One run of `streamd run` in `folder`; its state is in `folder/var`."""
 
-    def __init__(self, folder: Path, config: str, *prefix: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, config: str, *prefix: str, env: dict[str, str] | None = None, copied: bool = True
+    ) -> None:
         self.folder = folder
         self.config = folder / "streamd.toml"
         self.config.write_text(config)
         self.log_path = folder / f"stderr-{time.monotonic_ns()}.log"
-        streamd = [sys.executable, "-W", "error", "-m", "streamd"]
-        command = [*prefix, *streamd, "run", "--config", str(self.config)]
+        arguments = ["run", "--config", str(self.config)]
+        variables = {**os.environ, **(env or {})}
+        self.process: subprocess.Popen[bytes] | Process
         with self.log_path.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                command, cwd=folder, stderr=stderr, env={**os.environ, **(env or {})}
-            )
+            if copied and not prefix and Preloaded.takes(env or {}):
+                self.process = preloaded().start(arguments, folder, variables, stderr)
+            else:
+                command = [*prefix, sys.executable, "-W", "error", "-m", "streamd", *arguments]
+                self.process = subprocess.Popen(command, cwd=folder, stderr=stderr, env=variables)
 
     @property
     def stderr(self) -> str:
@@ -199,8 +206,10 @@ def starter(folder: Path) -> Iterator[Callable[..., Daemon]]:
     """A function that starts daemons in `folder` and waits until they are ready; none is left behind."""
     started: list[Daemon] = []
 
-    def begin(config: str = CATCH_ALL, *prefix: str, ready: bool = True, **env: str) -> Daemon:
-        daemon = Daemon(folder, config, *prefix, env=env)
+    def begin(
+        config: str = CATCH_ALL, *prefix: str, ready: bool = True, copied: bool = True, **env: str
+    ) -> Daemon:
+        daemon = Daemon(folder, config, *prefix, env=env, copied=copied)
         started.append(daemon)
         return daemon.wait_ready() if ready else daemon
 

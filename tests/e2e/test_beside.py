@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests import preloaded
+
 TWO_LOOKS_S = 0.6
 """At least two turns of retention, which looks at the files every quarter of a second."""
 SHARED_LOCK = 0x40000002
@@ -95,10 +97,7 @@ def stored(daemon: Any, name: str) -> int:
 
 def streamd(daemon: Any, *words: str) -> None:
     """A command of streamd's beside the daemon."""
-    command = [sys.executable, "-m", "streamd", *words, "--config", str(daemon.config)]
-    done = subprocess.run(
-        command, cwd=daemon.folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    done = preloaded.run([*words, "--config", str(daemon.config)], daemon.folder)
     assert "Traceback" not in done.stderr, done.stderr
 
 

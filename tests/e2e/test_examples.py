@@ -37,6 +37,12 @@ class Example(NamedTuple):
 MADE = len(FaultySensors(7, 1000, gaps=0.02).lines(500))
 """What `generate` makes of its 500 readings, in whatever pieces: some are missing."""
 READING = b'{"ts":"2026-01-31T09:00:00+01:00","sensor":"s-1","value":%d}'
+COLD = b"\n".join(
+    b'{"ts":"2026-01-31T08:%02d:%02dZ","sensor":"s-1","value":%d}'
+    % (n // 6, n % 6 * 10, 60 if n == 40 else 20 + n % 2)
+    for n in range(50)
+)
+"""50 readings, one every ten seconds; the one of 08:06:40 is too high."""
 PLANT = b'{"ts":"2026-01-31T08:%b","sensor":"s-%02d","seq":%d,"value":%d,"unit":"C"}'
 EXAMPLES = {
     "streamd.toml": Example(
@@ -88,6 +94,21 @@ EXAMPLES = {
         rejected=1,
         filtered=1,
         unmatched=6 + 8,  # readings that are no gaps, and readings and first signs of life that are no alarms
+    ),
+    "alarms.toml": Example(
+        [("plant", COLD + b"\n")],
+        "alarms.db",
+        "SELECT 'reading', count(*), min(ts), max(ts) FROM readings"
+        " UNION ALL SELECT sensor, value, ts, anomaly_high FROM alarms"
+        " UNION ALL SELECT capture_flagged, count(*), min(ts), max(ts) FROM captured GROUP BY 1",
+        [
+            ("reading", 50, "2026-01-31T08:00:00.000000Z", "2026-01-31T08:08:10.000000Z"),
+            ("s-1", 60.0, "2026-01-31T08:06:40.000000Z", 22.5),
+            (0, 36, "2026-01-31T08:01:40.000000Z", "2026-01-31T08:07:40.000000Z"),
+            (1, 1, "2026-01-31T08:06:40.000000Z", "2026-01-31T08:06:40.000000Z"),
+        ],
+        stored=50 + 1 + 37,
+        unmatched=37 + (50 + 37 - 1) + 50,
     ),
     "csv.toml": Example(
         [
@@ -161,7 +182,7 @@ EXAMPLES = {
 
 def test_every_shipped_configuration_is_here() -> None:
     shipped = {path.name for path in FOLDER.glob("*.toml") if not path.name.endswith(".test.toml")}
-    assert set(EXAMPLES) == shipped
+    assert set(EXAMPLES) | {"edge.toml", "worker.toml"} == shipped  # those two are in test_jetstream.py
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

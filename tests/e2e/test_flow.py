@@ -18,7 +18,7 @@ HEAD = """
 listen = "127.0.0.1:0"
 [daemon]
 max_batch = 16
-drain_timeout = "20s"
+drain_timeout = "50s"
 [sources.floor]
 type = "tcp"
 listen = "127.0.0.1:0"
@@ -151,10 +151,12 @@ def test_worker_processes_killed_hung_leaking_and_returning_nonsense_cost_their_
         100: "worker_died", 300: "timeout", 500: "bad_result", 600: "bad_result", 700: "no_result",
         900: "worker_died",
     }  # fmt: skip
-    assert len(lost) <= 6 * 16
+    neighbours = set(lost) - set(deeds)
+    assert {reasons[n] for n in neighbours} <= {"no_result"}  # of 700, which costs its batch
+    assert len(neighbours) < 16
     log = daemon.stderr.partition("source floor")[0]
-    assert {json.loads(line)["event"] for line in log.splitlines()} == {
-        "listening", "admin_listening", "ready", "step_batch_lost", "step_results_refused", "stopping",
+    assert {json.loads(line)["event"] for line in log.splitlines()} - {"standing_queue"} == {
+        "listening", "admin_listening", "ready", "step_batch_searched", "step_results_refused", "stopping",
     }  # fmt: skip
     assert daemon.query("SELECT max(record ->> 'kept') FROM records")[0][0] <= 5
 
@@ -193,7 +195,7 @@ def test_a_drain_that_runs_out_of_time_in_a_step_names_what_it_drops(
     for executor in ("thread", "process"):
         step = f'steps = [{{ type = "python", function = "steps.py:step", executor = "{executor}" }}]\n'
         config = ONE.replace('sinks = ["records"]\n', 'sinks = ["records"]\n' + step)
-        daemon = start(config.replace('"20s"', '"300ms"'))
+        daemon = start(config.replace('"50s"', '"300ms"'))
         note = tmp_path / executor
         daemon.tcp(lines(*({"note": str(note)} for _ in range(3))))
         wait_until(note.exists, "the step")

@@ -10,6 +10,7 @@ from typing import Any
 from streamd import registry
 from streamd.core.contracts import StepContext
 from streamd.core.now import Now
+from tests.e2e.kills import append, kill_thrice
 
 STEPS: dict[str, dict[str, Any]] = {
     "deduped": {"type": "dedupe", "key": ["id"], "within": "1h", "max_keys": 60},
@@ -98,29 +99,13 @@ def stored(daemon: Any) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-def write(path: Path, records: list[dict[str, Any]]) -> None:
-    with path.open("a") as file:
-        file.writelines(json.dumps(record) + "\n" for record in records)
-
-
 def test_killed_at_any_moment_the_rows_are_those_of_one_undisturbed_run(
     start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], pace: Any
 ) -> None:
-    records, rng = stream(), random.Random(8)  # noqa: S311 - no secret
-    path = tmp_path / "in.log"
-    written = 0
-    for _ in range(3):
-        write(path, records[written : written + 100])
-        written += 100
-        daemon = start(config_of())
-        for _ in range(rng.randrange(3, 9)):
-            write(path, records[written : written + 20])
-            written += 20
-            pace(0.05)
-        daemon.process.kill()
-        daemon.process.wait()
+    records, path = stream(), tmp_path / "in.log"
+    written = kill_thrice(start, pace, config_of(), path, records, len(STEPS))
     daemon = start(config_of())
-    write(path, records[written:])
+    append(path, records[written:])
     expected = undisturbed()
     wait_until(lambda: len(stored(daemon)["placed"]) == len(expected["placed"]), "the last row")
     daemon.stop()
@@ -134,14 +119,14 @@ def test_a_reload_keeps_the_states_of_steps_that_stay_and_of_steps_that_move(
 ) -> None:
     records = stream()
     path = tmp_path / "in.log"
-    write(path, records[:400])
+    append(path, records[:400])
     daemon = start(config_of())
     daemon.wait_rows(400, "placed")
     before = '{ type = "filter", where = "seq >= 0" }, '
     daemon.config.write_text(config_of(deduped=before, placed=before))
     daemon.process.send_signal(signal.SIGHUP)
     wait_until(lambda: daemon.events("reloaded"), "the reload")
-    write(path, records[400:])
+    append(path, records[400:])
     expected = undisturbed()
     wait_until(lambda: len(stored(daemon)["placed"]) == len(expected["placed"]), "the last row")
     daemon.stop()

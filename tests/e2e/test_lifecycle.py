@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,12 @@ sinks = ["records"]
 type = "sqlite"
 path = "streamd.db"
 """
+
+
+@pytest.fixture
+def start(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Starts daemons as their users do."""
+    return partial(start, copied=False)
 
 
 def lines(count: int) -> bytes:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests import preloaded
+
 SECRET = "hunter2-the-word-nobody-may-see"  # noqa: S105 - it is made to be looked for
 
 STEPS = """
@@ -44,14 +46,7 @@ path = "streamd.db"
 
 def streamd(daemon: Any, *words: str, **env: str) -> str:
     """What a command of ours prints, on both of its outputs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "streamd", *words, "--config", str(daemon.config)],
-        cwd=daemon.folder,
-        env={**os.environ, **env},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = preloaded.run([*words, "--config", str(daemon.config)], daemon.folder, {**os.environ, **env})
     return done.stdout + done.stderr
 
 

@@ -23,8 +23,9 @@ NOT_ALWAYS_THERE = {
     "streamd_source_kernel_dropped_total",
     "streamd_sink_wal_pinned_total",
     "streamd_source_certificate_expiry_timestamp_seconds",
+    "streamd_queue_full_in_seconds",
 }
-"""What a daemon that has lost nothing, and has no TLS, does not serve."""
+"""What a daemon that has lost nothing, has no TLS and has no queue that fills, does not serve."""
 CONFIG = """
 [admin]
 listen = "127.0.0.1:0"
@@ -148,12 +149,17 @@ def panels() -> list[dict[str, Any]]:
     return found
 
 
+def annotations() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text("utf-8"))["annotations"]["list"]
+    return found
+
+
 def expressions() -> dict[str, str]:
     """Every expression by where it stands."""
     found = {f"alert {rule['alert']}": rule["expr"] for rule in rules()}
     for panel in panels():
         found |= {f"panel {panel['title']} {target['refId']}": target["expr"] for target in panel["targets"]}
-    return found
+    return found | {f"annotation {given['name']}": given["expr"] for given in annotations()}
 
 
 @pytest.mark.parametrize("place", expressions())
@@ -179,6 +185,7 @@ def test_a_daemon_serves_what_they_ask_for(start: Callable[..., Any], wait_until
         needed = {metric for expression in expressions().values() for metric in metrics_of(expression)}
 
         def missing() -> set[str]:
+            daemon.udp(b'{"value": 2}')  # some are there only while data flows
             return {metric for metric in needed if metric not in scraped(daemon)} - NOT_ALWAYS_THERE
 
         wait_until(lambda: not missing(), f"metrics that are asked for: {missing()}")

@@ -4,8 +4,6 @@ import base64
 import json
 import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from streamd.redaction.actions import keyed_hash
+from tests import preloaded
 
 SENDER = "127.0.77.141"
 PERSON = {
@@ -251,9 +250,8 @@ def answers(daemon: Any) -> dict[str, bytes]:
         ["query", "--json", "select * from quality"],
         ["query", "--json", "select * from dead.dead_letters"],
     ):
-        command = [sys.executable, "-m", "streamd", *words, "--config", str(daemon.config)]
-        done = subprocess.run(command, capture_output=True, cwd=daemon.folder, check=False, timeout=60)
-        found[" ".join(words)] = done.stdout + done.stderr
+        done = preloaded.run([*words, "--config", str(daemon.config)], daemon.folder)
+        found[" ".join(words)] = (done.stdout + done.stderr).encode()
     return found
 
 

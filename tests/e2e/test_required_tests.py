@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from streamd.core.errors import EnvironmentFault
 from streamd.reload import required_tests
+from tests import preloaded
 
 CONFIG = """
 [daemon]
@@ -37,10 +37,7 @@ WRONG = CONFIG.replace("value > 20", "value > 19")
 
 
 def said(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streamd", *words], cwd=folder, capture_output=True, check=False, text=True,
-        timeout=60,
-    )  # fmt: skip
+    return preloaded.run(words, folder)
 
 
 def test_a_reload_is_refused_while_a_test_fails(start: Any, tmp_path: Path) -> None:

@@ -159,6 +159,28 @@ def test_a_socket_no_source_reads_is_named_and_a_reload_may_take_it(
         assert messages(daemon, "spare") == ["waited"]
 
 
+def test_several_processes_share_the_sockets_and_a_restart_refuses_nobody(start: Any, holder: Holder) -> None:
+    config = f"[daemon]\nprocesses = 2\n{holder.config}"
+    holder.give()
+    daemon = start(config, *holder.prefix)
+    for number in range(10):
+        with holder.connect() as connection:
+            connection.sendall(b"t%d\n" % number)
+    holder.datagrams(0, 10)
+    daemon.wait_rows(20)
+    daemon.stop()
+    assert not daemon.events("socket_not_used")
+    with holder.connect() as waiting:
+        waiting.sendall(b"waited\n")
+        holder.datagrams(10, 5)
+        holder.give()
+        daemon = start(config, *holder.prefix)
+        daemon.wait_rows(26)
+    daemon.stop()
+    assert len(messages(daemon, "lab")) == 15
+    assert sorted(messages(daemon, "floor")) == sorted(["waited", *(f"t{number}" for number in range(10))])
+
+
 def test_sockets_meant_for_another_process_are_left_alone(start: Any, catch_all: str) -> None:
     daemon = start(catch_all, LISTEN_FDS="3", LISTEN_PID="1")
     daemon.tcp(b"x\n")

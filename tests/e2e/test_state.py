@@ -166,6 +166,38 @@ def test_killed_at_any_moment_the_result_is_as_if_nothing_had_happened(
     assert position(daemon) == seen(daemon) == writer.count
 
 
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+def test_values_by_key_of_a_class_are_as_if_nobody_had_killed_the_daemon_and_no_record_had_failed(
+    start: Callable[..., Any],
+    tmp_path: Path,
+    wait_until: Callable[..., Any],
+    pace: Any,
+    executor: str,
+) -> None:
+    (tmp_path / "steps.py").write_text(KEYED)
+    step = f'{{ type = "python", function = "steps.py:Counter", executor = "{executor}" }}'
+    config = SMALL.replace('{ type = "count", by = "key" }', step)
+    writer = Writer(tmp_path / "in.log")
+    rng = random.Random(7)  # noqa: S311 - no secret
+    failing = 0
+    for _ in range(3):
+        daemon = start(config)
+        for _ in range(rng.randrange(4, 15)):
+            writer.write(rng.randrange(300))
+            with writer.path.open("a") as file:
+                file.write('{"seq": -1, "key": "a"}\n')
+            failing += 1
+            pace(0.05)
+        kill(daemon)
+    daemon = start(config)
+    writer.write(10)
+    wait_until(lambda: position(daemon) == writer.count + failing, "the position at the end of the file")
+    daemon.stop()
+    assert daemon.query("SELECT seq, key, n FROM numbered ORDER BY seq") == writer.numbered
+    assert {letter[1] for letter in daemon.dead_letters("log")} == {"exception"}
+    assert set_aside(daemon) == []
+
+
 def test_a_stop_stores_the_state_and_a_start_goes_on_with_it(
     start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
 ) -> None:
@@ -317,10 +349,26 @@ def test_a_state_that_is_too_large_is_named_and_nothing_passes_it(
     assert daemon.query("SELECT max(n), count(*) FROM numbered") == [(1, 50)]
 
 
+KEYED = """
+class Counter:
+    def open(self, context):
+        self.state = context.state
+
+    def __call__(self, record):
+        seen = self.state[record["key"]]
+        seen["n"] = seen.get("n", 0) + 1
+        if record["seq"] < 0:
+            raise ValueError("after the change")
+        return record | seen
+"""
+
+
+@pytest.mark.parametrize("code", ["own", "keyed"])
 def test_a_reload_keeps_the_state_where_the_step_stays_and_where_it_is_made_anew(
-    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any]
+    start: Callable[..., Any], tmp_path: Path, wait_until: Callable[..., Any], code: str
 ) -> None:
-    (tmp_path / "steps.py").write_text(COUNTER)
+    counter = {"own": COUNTER, "keyed": KEYED}[code]
+    (tmp_path / "steps.py").write_text(counter)
     config = SMALL.replace(
         '{ type = "count", by = "key" }', '{ type = "python", function = "steps.py:Counter" }'
     )
@@ -328,7 +376,7 @@ def test_a_reload_keeps_the_state_where_the_step_stays_and_where_it_is_made_anew
     daemon = start(config, **third_party())
     for change in (
         lambda: None,
-        lambda: (tmp_path / "steps.py").write_text(COUNTER + "# other\n"),
+        lambda: (tmp_path / "steps.py").write_text(counter + "# other\n"),
         lambda: None,
     ):
         writer.write(100)
@@ -793,13 +841,18 @@ def test_a_step_with_a_state_is_refused_in_worker_processes(tmp_path: Path) -> N
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2
-    assert "a step that keeps state cannot run in worker processes" in said
+    assert "snapshot and restore of class Counter do not work in worker processes" in said
 
 
 @pytest.mark.parametrize(
     ("code", "why"),
     [
         (COUNTER + "# other\n", ""),
+        (KEYED + "# other\n", ""),
+        (
+            KEYED.replace("class Counter:", "class Counter:\n    state_version = 2"),
+            "the step has changed the",
+        ),
         (
             COUNTER.replace("class Counter:", "class Counter:\n    state_version = 2"),
             "the step has changed the version",
@@ -809,13 +862,13 @@ def test_a_step_with_a_state_is_refused_in_worker_processes(tmp_path: Path) -> N
             "the step cannot restore it: Val",
         ),
     ],
-    ids=["same states", "another version", "refused"],
+    ids=["same states", "same values by key", "other values by key", "another version", "refused"],
 )
 def test_changed_code_gets_the_stored_state_unless_it_says_that_it_cannot_use_it(
     start: Callable[..., Any], tmp_path: Path, code: str, why: str
 ) -> None:
     config = THREADED.replace(', executor = "thread", timeout = "500ms"', "")
-    (tmp_path / "steps.py").write_text(COUNTER)
+    (tmp_path / "steps.py").write_text(KEYED if "context.state" in code else COUNTER)
     writer = Writer(tmp_path / "in.log")
     run_once(start, writer, config)
     (tmp_path / "steps.py").write_text(code)

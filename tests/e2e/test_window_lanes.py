@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -108,7 +109,7 @@ def test_windows_of_flat_records_are_those_of_dicts(
         daemon = start(CONFIG.format(steps=steps, more=more))
         wait_until(partial(has_ended, daemon), "the windows of the end")
         daemon.stop()
-        books = {key: count for key, count in daemon.books().items() if key[1] in ("", "main")}
+        books = Counter({key: count for key, count in daemon.books().items() if key[1] in ("", "main")})
         letters = []
         for stage, reason, payload in daemon.dead_letters("log"):
             record = payload
