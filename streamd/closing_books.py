@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from streamd.core.books import Books, FrameBook
+from streamd.core.plural import counted
 from streamd.core.sums import Book, Term
 
 _OF_STORED = {"unconfirmed": "unconfirmed", "expired": "expired since"}
@@ -49,7 +50,9 @@ def differences(books: Books) -> list[str]:
         for book in (*books.frames.values(), *books.records.values())
         if book.left
     ]
-    found += [f"{_way(book)}: {book.held:,} frames held" for book in books.frames.values() if book.held]
+    found += [
+        f"{_way(book)}: {counted(book.held, 'frame')} held" for book in books.frames.values() if book.held
+    ]
     for deliveries in books.deliveries.values():
         if deliveries.left:
             found.append(f"{_way(deliveries)}: {deliveries.left:,} {deliveries.noun} pending")

@@ -18,6 +18,7 @@ from streamd.core.field_names import refuse_unknown
 from streamd.core.schema import Schema
 from streamd.core.settings import FramingSettings, SourceSettings
 from streamd.core.shared import Shared
+from streamd.processes.refusals import refusals
 from streamd.redaction.actions import keyed_hash
 from streamd.redaction.key import read_key
 from streamd.redaction.redactor import Redactor
@@ -123,6 +124,7 @@ def make(
                 loaded.base_dir,
             )
             made.sinks[name] = kept or registry.load("sinks", sink.type)(sink, context)
+    made.problems += refusals(loaded, made.steps)
     return made
 
 
@@ -176,16 +178,20 @@ _ENDINGS = ("_total", "_created")
 
 
 def _check_counters(cls: Any) -> None:
-    """Raises `ConfigError` for a counter whose name is taken or is no valid metric name."""
+    """Raises `ConfigError` for a counter or gauge whose name is taken or is no valid metric name."""
     terms = {term.name for book in SUMS for term in book.terms}
-    for name in cls.counters:
+    gauges = getattr(cls, "gauges", {})
+    for name in (*cls.counters, *gauges):
+        word = "gauge" if name in gauges else "counter"
+        if name in gauges and name in cls.counters:
+            raise ConfigError(f"{cls.__name__}: the gauge {name!r} has the name of a counter")
         if name in terms:
-            raise ConfigError(f"{cls.__name__}: the counter {name!r} has the name of a term of the books")
+            raise ConfigError(f"{cls.__name__}: the {word} {name!r} has the name of a term of the books")
         if name in _GAUGES:
-            raise ConfigError(f"{cls.__name__}: the counter {name!r} has the name of a metric of streamd")
+            raise ConfigError(f"{cls.__name__}: the {word} {name!r} has the name of a metric of streamd")
         if re.fullmatch("[a-z][a-z0-9_]*", name) is None or name.endswith(_ENDINGS):
             raise ConfigError(
-                f"{cls.__name__}: the counter {name!r}: use a to z, digits and underscores, and no ending"
+                f"{cls.__name__}: the {word} {name!r}: use a to z, digits and underscores, and no ending"
                 " that Prometheus adds (_total, _created)"
             )
 
@@ -236,6 +242,7 @@ def _steps(
             if (
                 step.offload is not None
                 and step.offload.executor == "process"
+                and not step.offload.carries_state
                 and (step.is_timed or step.is_stateful)
             ):
                 raise ConfigError(

@@ -2,16 +2,14 @@
 
 import asyncio
 import os
-import resource
 import signal
-import uuid
+import time
 from collections.abc import Coroutine
-from dataclasses import asdict
 from typing import Any
 
 import structlog
 
-from streamd import __version__, live_view
+from streamd import __version__, live_view, tap_points
 from streamd.admin.control import AskingProcess, ControlServer
 from streamd.admin.server import AdminServer
 from streamd.admin.view import View
@@ -21,22 +19,23 @@ from streamd.closing_books import summary
 from streamd.config import Loaded, load
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
-from streamd.core.errors import EnvironmentFault, Place, StreamdError
+from streamd.core.errors import EnvironmentFault, Place
 from streamd.core.settings import DeadLetterPayload
 from streamd.core.shared import Shared
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.ledger.ledger import Ledger
 from streamd.logs import logs
-from streamd.net.sockets import ListeningSockets, inherited
+from streamd.processes.alone import Alone
+from streamd.reload.asked_work import backing
 from streamd.reload.changes import Changes, compare, keep_schemas, refuse_fixed
 from streamd.reload.rehearsal import rehearse
-from streamd.reload.reloads import Reloads
+from streamd.reload.reloads import Reloads, before_any_change
 from streamd.reload.required_tests import require_tests
 from streamd.reload.swap import Swap
 from streamd.runtime.closing import CLOSE_TIMEOUT_S, close_all
+from streamd.runtime.file_limit import raise_file_limit
 from streamd.service.announcer import Announcer, parts_of
 from streamd.service.garbage import Garbage
-from streamd.service.systemd import watchdog_s
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.files import free_bytes
 from streamd.state.keeper import StateKeeper
@@ -52,11 +51,13 @@ FEW_RECORDS = 1000
 class Daemon:
     """One run of streamd on one configuration."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, place: Alone | None = None) -> None:
+        """`place`: the place among several processes. `loaded` is then the share of the configuration."""
         config = loaded.config
         self.loaded = loaded
+        self._place = place or Alone()
         self.books = Books()
-        self.databases = Databases()
+        self.databases = Databases(has_others=self._place.has_others)
         self._shared = Shared(self.databases)
         self.dead_letters = DeadLetters(
             loaded.state_dir / config.dead_letters.path,
@@ -65,7 +66,7 @@ class Daemon:
             payloads=_payloads(loaded),
             quality=self.books.quality,
         )
-        self.sockets = ListeningSockets(inherited(os.environ))
+        self.sockets = self._place.sockets()
         self.state = StateKeeper(
             self.databases,
             loaded.state_dir,
@@ -84,10 +85,12 @@ class Daemon:
             sinks=lambda: live_view.sinks(self.parts),
             sources=lambda: live_view.sources(self.parts),
             stages=lambda: live_view.stages(self.parts, read_clock().mono_s),
+            loop_cpu_s=time.thread_time,
+            take_least_waits_s=lambda: live_view.take_least_waits_s(self.parts),
             dead_letters=self.dead_letters.counts,
             clock=read_clock,
             version=__version__,
-            run_id=uuid.uuid4().hex[:12],
+            run_id=self._place.run_id,
             started_at_wall_s=read_clock().wall_s,
             config_path=str(loaded.path.absolute()),
             state_dir=str(loaded.state_dir),
@@ -95,20 +98,22 @@ class Daemon:
             lost_files=self.databases.troubles,
             unclean_runs=lambda: self.ledger.unclean_runs if self.ledger is not None else 0,
             holds=self._holds,
+            page=lambda: None if self.admin is None else self.admin.page,
             free_bytes=self._free_bytes,
         )
+        self.view.taps.attach(tap_points.points(self.parts))
         self.announcer = Announcer(
             self.view,
             lambda patience_s: parts_of(self.parts, self.loaded.config, patience_s),
-            loaded.state_dir,
-            watchdog_s(os.environ, os.getpid()),
+            self._place.watchdog_s,
         )
         self.watch = Watch(self.view)
+        self._stop = asyncio.Event()
         self.reloads = Reloads(self._reload, self.view)
+        self._backing = backing(lambda: self.loaded, self._stop)
         self.admin: AdminServer | None = None
         self.control: ControlServer | None = None
         self.ledger: Ledger | None = None
-        self._stop = asyncio.Event()
         self._signals = 0
         self._failed = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -142,7 +147,7 @@ class Daemon:
                 await self._open()
                 self.view.phase = "running"
             self._start("announcer", self.announcer.run())
-            log.info("ready", run_id=self.view.run_id, version=__version__, config=self.view.config_path)
+            self._place.say_ready(self.view)
             await self._stop.wait()
             async with self.reloads.lock:  # a reload under way ends first
                 return await self._drain()
@@ -153,6 +158,8 @@ class Daemon:
         raise_file_limit()
         config = self.loaded.config
         self._start("watch", self.watch.run())
+        await self._place.attach(self.view, self.announcer)
+        self._start("place", self._place.run(self._reload_share, self._stop_share))
         await self._open_control()  # first: it refuses a second daemon on this state before any change
         await self.dead_letters.open()
         self._ledger_file = await self.databases.acquire(self.loaded.state_dir / config.ledger.path)
@@ -163,6 +170,7 @@ class Daemon:
             config.ledger.interval,
             more_entries=self.dead_letters.entries,
             max_age_s=config.ledger.max_age,
+            runs_beside=self._place.runs_beside,
         )
         await self.ledger.open()
         for sink in self.parts.sinks.values():
@@ -170,7 +178,8 @@ class Daemon:
         for pipeline in self.parts.pipelines.values():  # after the sinks: stdout then carries records only
             for stage in pipeline.stages:
                 stage.open()
-        await self.state.open(self.parts)
+        if self._place.keeps_state:
+            await self.state.open(self.parts)
         self._garbage = Garbage(read_clock().mono_s)  # before the ledger, which may be due at once
         for name, delivery in self.parts.deliveries.items():
             self._start(f"sink {name}", delivery.run())
@@ -179,26 +188,25 @@ class Daemon:
         self._start("ledger", self._keep_ledger(self.ledger))
         self._start("state", self.state.run())
         if config.admin.listen is not None:
-            self.admin = AdminServer(self.view, self.watch, config.admin.listen)
+            self.admin = AdminServer(self.view, self.watch, self._backing)
             await self.admin.open()
-            for address in self.admin.listening:
-                log.info("admin_listening", address=str(address))
+            for address in self.admin.served_at:
+                log.info("admin_listening", address=address)
         for name, source in self.parts.sources.items():
             await source.open(self.parts.intakes[name])
         self.sockets.warn_of_unused()
         self._garbage.collect(read_clock().mono_s)
 
     async def _open_control(self) -> None:
-        config = self.loaded.config
         if (path := self.loaded.control_path) is None:
             return
         self.control = ControlServer(
             self.view,
             self.watch,
             path,
-            group=config.control.group,
+            group=self.loaded.config.control.group,
             reload=self._reload_for,
-            dead_letters=self.loaded.state_dir / config.dead_letters.path,
+            backing=self._backing,
         )
         await self.control.open()
 
@@ -209,7 +217,7 @@ class Daemon:
         if self.loaded.control_path is not None:
             found.append(("unix", str(self.loaded.control_path)))
         if self.admin is not None:
-            found += [("tcp", str(at)) for at in (self.loaded.config.admin.listen, *self.admin.listening)]
+            found += self.admin.places
         return found
 
     def refresh(self) -> None:
@@ -257,20 +265,23 @@ class Daemon:
         if self._stop.is_set():
             raise EnvironmentFault("streamd is stopping")
         now, old = self.loaded, self.parts
-        new = load(self.loaded.path)
-        refuse_fixed(now, new)
-        keep_schemas(now, new)
-        parts = self._assemble(new, Books() if dry_run else self.books, (now, old))
-        changes = compare(now, old, new, parts)
-        if new.config.daemon.tests == "require":
-            await require_tests(new.path, self._stop)
-        await rehearse(parts, changes, self._holds())
-        if dry_run:
-            return changes
-        swap = Swap(old, parts, changes, self.books, self.state)
-        await swap.open()
+        with before_any_change():
+            new = self._place.share(load(self.loaded.path))
+            refuse_fixed(now, new)
+            keep_schemas(now, new)
+            parts = self._assemble(new, Books() if dry_run else self.books, (now, old))
+            changes = compare(now, old, new, parts)
+            if new.config.daemon.tests == "require":
+                await require_tests(new.path, self._stop)
+            await rehearse(parts, changes, self._holds())
+            if dry_run:
+                return changes
+            swap = Swap(old, parts, changes, self.books, self.state)
+            await swap.open()
+        self.view.taps.attach(tap_points.points(parts))
         await swap.run(self._start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
         self.loaded, self.parts = new, parts
+        self.view.taps.replaced()
         self.dead_letters.payloads = _payloads(new)
         logs.set_level(new.config.log.level)
         self.sockets.warn_of_unused()
@@ -281,17 +292,21 @@ class Daemon:
             self.ledger.forget_sink(name)
 
     async def _reload_for(self, dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
-        if dry_run:
-            changes = await self.reloads.dry_run()
-        else:  # in its own task, because the client may disconnect
-            asked = self._start("reload", self.reloads.ask(asked_by="control", pid=peer.pid, uid=peer.uid))
-            changes = await asyncio.shield(asked)
-            if isinstance(changes, StreamdError):
-                raise changes
-        return {"dry_run": dry_run, "nothing": changes.nothing, **asdict(changes)}
+        return await self.reloads.answer(dry_run, peer, lambda work: self._start("reload", work))
+
+    async def _reload_share(self, dry_run: bool) -> Changes:
+        """The reload of this process, which the leading process announces and logs."""
+        async with self.reloads.lock:
+            return await self._reload(dry_run)
+
+    def _stop_share(self, is_last: bool) -> None:
+        self.sockets.is_last = is_last
+        self._stop.set()
 
     def _on_hangup(self) -> None:
-        if self._had_terminal and not os.isatty(2):
+        if not self._place.obeys_hangup:
+            log.warning("hangup_ignored", hint="send SIGHUP to the leading process, or use streamd reload")
+        elif self._had_terminal and not os.isatty(2):
             self._on_signal(signal.SIGHUP)  # the terminal was closed
         else:
             self._start("reload", self.reloads.ask(asked_by="SIGHUP"))
@@ -320,6 +335,7 @@ class Daemon:
         for delivery in self.parts.deliveries.values():
             delivery.buffer.close()
         await self._finish("sink ", end_mono_s)
+        self.view.taps.end("stopping")
         self._tasks["state"].cancel()
         await self.state.finish()
         return 1 if self._abandon() or self._failed else 0
@@ -372,8 +388,8 @@ class Daemon:
         self.announcer.closing(len(closing) * CLOSE_TIMEOUT_S)
         hung = await close_all(closing)
         logs.flush_suppressed()
-        if self.view.phase != "starting" or any(book.received for book in self.books.frames.values()):
-            self._print_books()  # after a failed start without frames all lines would be zero
+        self.sockets.close()
+        await self._place.finish(self.view)
         if hung:
             # A thread that hangs in a system call would prevent the interpreter's exit.
             os._exit(1)
@@ -381,10 +397,3 @@ class Daemon:
 
 def _payloads(loaded: Loaded) -> dict[str, DeadLetterPayload]:
     return {name: source.dead_letters.payload for name, source in loaded.config.sources.items()}
-
-
-def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard limit, because each connection needs a descriptor."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -8,6 +8,9 @@
   trouble about in the folder where relative paths start. `{}` says that nothing can.
 - `peer` (of a sink): an async context manager that is given the folder, reads what the sink sends, and
   yields the options that lead there.
+- `place` and `send` (of a source that neither listens nor follows a file): functions that return
+  the options that lead to a place to read, one for each folder, and that send frames to a source made with
+  them.
 - `PIECES` (of a codec): bytes of its format, good and bad, of which frames are put together.
 """
 

@@ -1,19 +1,33 @@
 """The option `redact` of sources, from the configuration to the parts that are made of it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from streamd import config
 from streamd.assembly import Assembly, assemble
-from streamd.components import redaction_of
+from streamd.components import _check_counters, redaction_of
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.peer import Peer
 from streamd.core.shared import Shared
 from streamd.sqlite.databases import Databases
+
+
+def test_the_gauges_of_a_step_have_names_of_their_own() -> None:
+    class Two:
+        counters: ClassVar = {"seen": "records"}
+        gauges: ClassVar = {"seen": "share of records"}
+
+    with pytest.raises(ConfigError, match="Two: the gauge 'seen' has the name of a counter"):
+        _check_counters(Two)
+    for name, fault in (("retrying", "has the name of a metric of streamd"), ("Seen", "use a to z")):
+        Two.counters, Two.gauges = {}, {name: "tries"}
+        with pytest.raises(ConfigError, match=f"Two: the gauge '{name}':? {fault}"):
+            _check_counters(Two)
+
 
 CONFIG = """
 [admin]

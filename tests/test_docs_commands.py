@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,7 +142,9 @@ def test_the_pages_have_tables() -> None:
 def test_every_table_is_accepted(page: Path, text: str, tmp_path: Path) -> None:
     written = completed(text)
     functions = [code for kind, code in FENCED.findall(page.read_text("utf-8")) if kind == "python"]
-    for name in re.findall(r'function = "(\w+\.py):', written):
+    for name in re.findall(r'(?:function|model) = "(\w+\.py):', written):
         (tmp_path / name).write_text("\n\n".join(functions))
+    for name in re.findall(r'file = "(\w+\.onnx)"', written):
+        shutil.copy(ROOT / "streamd/bench/models/logistic.onnx", tmp_path / name)
     (tmp_path / "streamd.toml").write_text(written)
     assert main(["check", "--offline", "--config", str(tmp_path / "streamd.toml")]) == 0

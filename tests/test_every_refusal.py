@@ -37,10 +37,13 @@ UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 UNIX = 'type = "unix"\npath = "in.sock"'
 CSV = 'type = "file"\npath = "out.csv"\nformat = "csv"\ncolumns = ["a", "b"]'
 LINES = 'type = "file"\npath = "out.ndjson"'
+LAKE = 'type = "parquet"\npath = "lake/x-%Y.parquet"'
 TABLE = 'type = "sqlite"\npath = "data.db"\ncolumns = { value = "float" }'
 REDACT = '{ type = "redact", key = "redact.key", rules = [{ fields = ["user"], action = "hash" }] }'
 REFERENCE = '{ type = "validate", rules = [{ check = "reference", field = "site", path = "sites.csv" }] }'
 MODEL = '{ type = "validate", rules = [{ check = "model", model = "models.py:Reading" }] }'
+ONNX = '{ type = "model", file = "model.onnx", inputs = ["value"], outputs = { fault = "label" } }'
+ABOVE_3 = Path(__file__).parent.joinpath("models/above_3.onnx").read_bytes()
 LOOKUP = '{ type = "lookup", path = "sites.csv", key = ["sensor"], fields = ["site"] }'
 TLS_SOURCE = 'type = "tcp"\nlisten = "127.0.0.1:0"\ntls = { cert = "a.pem", key = "a.key" }'
 TLS_SINK = 'type = "tcp"\naddress = "127.0.0.1:9"\ntls = { ca = "ca.pem" }'
@@ -298,6 +301,15 @@ REFUSALS = [
             sink='type = "file"\npath = "out-%Y-%m-%d.ndjson"\ngzip = true'),
     Refusal("sinks.file", "name_too_long", "File name too long",
             sink=f'type = "file"\npath = "{"x" * 300}"'),
+    Refusal("sinks.parquet", "its_folder_is_a_file", "File exists", writes("var/lake", b""), sink=LAKE),
+    Refusal("sinks.parquet", "folder_is_a_file", "Not a directory", writes("var/lake", b""),
+            sink=LAKE.replace("lake/", "lake/deep/")),
+    Refusal("sinks.parquet", "folder_of_root", "Permission denied", folder_at("out"),
+            sink=LAKE.replace("lake/", "../out/"), uid=NOBODY),
+    Refusal("sinks.parquet", "new_folder_of_root", "Permission denied", folder_at("out"),
+            sink=LAKE.replace("lake/", "../out/lake/"), uid=NOBODY),
+    Refusal("sinks.parquet", "name_too_long", "File name too long",
+            sink=LAKE.replace("%Y", "x" * 220)),
     Refusal("sinks.sqlite", "folder", "Is a directory", folder_at("var/data.db")),
     Refusal("sinks.sqlite", "folder_is_a_file", "Not a directory", writes("var/x", b""),
             sink='type = "sqlite"\npath = "x/y/data.db"'),
@@ -378,6 +390,17 @@ REFUSALS = [
             writes("sites.csv", b"sensor,sites\n"), steps=LOOKUP),
     Refusal("steps.lookup", "a key occurs twice", "line 3: the key 'a' occurs twice",
             writes("sites.csv", b"sensor,site\na,1\na,2\n"), steps=LOOKUP),
+    Refusal("steps.model", "its file is missing", "model.onnx: No such file", steps=ONNX),
+    Refusal("steps.model", "its file is a folder", "model.onnx: Is a directory", folder_at("model.onnx"),
+            steps=ONNX),
+    Refusal("steps.model", "its file may not be read", "model.onnx: Permission denied",
+            writes("model.onnx", ABOVE_3, 0), steps=ONNX, uid=NOBODY),
+    Refusal("steps.model", "its file is half written", "onnxruntime cannot load the model",
+            writes("model.onnx", ABOVE_3[:200]), steps=ONNX),
+    Refusal("steps.model", "an output is missing", "no output 'labels': did you mean 'label'?",
+            writes("model.onnx", ABOVE_3), steps=ONNX.replace('"label"', '"labels"')),
+    Refusal("steps.model", "its shadow is missing", "candidate.onnx: No such file",
+            writes("model.onnx", ABOVE_3), steps=ONNX.replace(" } }", ' }, shadow = "candidate.onnx" }')),
     Refusal("steps.redact", "its key is missing", "`openssl rand -hex 32` makes one", steps=REDACT),
     Refusal("steps.redact", "its key is short", "has 4 bytes, and needs at least 16",
             writes("redact.key", b"1234", 0o600), steps=REDACT),
@@ -390,7 +413,7 @@ REFUSALS = [
     Refusal("steps.validate", "the table of a rule is missing", "site_reference: ", steps=REFERENCE),
     Refusal("steps.validate", "a rule's column is missing", "no column 'site': did you mean 'sites'?",
             writes("sites.csv", b"sensor,sites\n"), steps=REFERENCE),
-    Refusal("steps.validate", "a row of a rule's table is broken", "line 3: 1 values for 2 columns",
+    Refusal("steps.validate", "a row of a rule's table is broken", "line 3: 1 value for 2 columns",
             writes("sites.csv", b"sensor,site\na,b\nc\n"), steps=REFERENCE),
     Refusal("steps.validate", "the model's file is missing", "models.py: No such file", steps=MODEL),
     Refusal("steps.validate", "the model's code fails", "models.py:2: ZeroDivisionError",

@@ -7,10 +7,11 @@ the records. It does only the work of its configuration: it checks no other type
 import csv
 import json
 import re
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import blake2b
+from importlib import import_module
 from math import sqrt
 from typing import Any
 
@@ -26,12 +27,20 @@ def one(record):
     return record
 """
 """A user's function."""
+MODEL = """
+from river import linear_model, preprocessing
+def build():
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
+"""
+"""A user's model of river."""
 LEAST_VALUE = 18
 LOW, HIGH = -40, 60
 WITHIN_S = 10.0
 PER_S = 10.0
 ONE_IN = 10
+CAPTURED_ABOVE, REMEMBERED_S = 1e6, 10.0
 HALF_LIFE, MIN_SAMPLES, THRESHOLD = 50.0, 30, 4.0
+REFERENCE, SUM, SLACK, CLIP = 10, 100.0, 0.5, 4.0
 
 
 def filters() -> Loop:
@@ -283,6 +292,51 @@ def scores() -> Loop:
     return loop
 
 
+def finds_changes() -> Loop:
+    """The records; the sums of both directions are kept for the value of each sensor, as CUSUM does."""
+    models: dict[str, list[float]] = {}
+
+    def loop(records: list[Record], _: float) -> list[Record]:
+        for record in records:
+            sensor, value = record["sensor"], record["value"]
+            model = models.get(sensor)
+            if model is None:
+                model = models[sensor] = [0, 0.0, 0.0, 0.0, 0.0]
+            count, mean, squares, up, down = model
+            if count < REFERENCE:
+                deviation = value - mean
+                mean += deviation / (count + 1)
+                model[:3] = count + 1, mean, squares + deviation * (value - mean)
+                continue
+            step = (value - mean) / sqrt(squares / count)
+            step = min(max(step, -CLIP), CLIP)
+            up, down = max(0.0, up + step - SLACK), max(0.0, down - step - SLACK)
+            if up > SUM or down > SUM:
+                model[:] = 0, 0.0, 0.0, 0.0, 0.0
+            else:
+                model[3:] = up, down
+        return records
+
+    return loop
+
+
+def learns() -> Loop:
+    """The records with the prediction of a model of river, which learns from each."""
+    names: dict[str, Any] = {}
+    exec(MODEL, names)  # noqa: S102 - a constant
+    model, accuracy = names["build"](), import_module("river.metrics").Accuracy()
+
+    def loop(records: list[Record], _: float) -> list[Record]:
+        for record in records:
+            x = {"value": record["value"], "seq": record["seq"]}
+            predicted = record["prediction"] = model.predict_one(x)
+            model.learn_one(x, record["ok"])
+            accuracy.update(record["ok"], predicted)
+        return records
+
+    return loop
+
+
 def expects() -> Loop:
     """The records; the time of each sensor's last record is kept."""
     last_s: dict[str, float] = {}
@@ -290,6 +344,23 @@ def expects() -> Loop:
     def loop(records: list[Record], at_s: float) -> list[Record]:
         for record in records:
             last_s[record["sensor"]] = at_s
+        return records
+
+    return loop
+
+
+def remembers() -> Loop:
+    """The records; copies of those of the last ten seconds are kept for each sensor."""
+    last: defaultdict[str, deque[tuple[float, Record]]] = defaultdict(deque)
+
+    def loop(records: list[Record], at_s: float) -> list[Record]:
+        for record in records:
+            if record["value"] > CAPTURED_ABOVE:
+                raise ValueError("no record of the case is flagged")
+            its = last[record["sensor"]]
+            while its and its[0][0] < at_s - REMEMBERED_S:
+                its.popleft()
+            its.append((at_s, record.copy()))
         return records
 
     return loop

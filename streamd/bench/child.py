@@ -24,6 +24,15 @@ def cpu_s(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
+def family_cpu_s(pid: int) -> float:
+    """The time of a process and of the processes that it has started and that still run, also indirectly."""
+    started: list[str] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended
+            started += (thread / "children").read_text().split()
+    return cpu_s(pid) + sum(family_cpu_s(int(number)) for number in started)
+
+
 def thread_cpu_s(pid: int) -> float:
     """User and system time of the first thread of a process so far. In a daemon it runs the event loop."""
     return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1e9

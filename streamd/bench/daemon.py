@@ -5,6 +5,7 @@ import signal
 import socket
 import sqlite3
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -46,6 +47,7 @@ class Setup:
     """The `max_size` of retention."""
     exposed_to: int = 0
     """The number of idle connections to accept. If it is not 0, the listeners have limits for senders."""
+    processes: int = 1
     steps: str = ""
     """The steps of the pipeline, as TOML."""
 
@@ -68,7 +70,7 @@ class Setup:
         )
         retention = f'retention = {{ max_size = "{self.max_bytes}B" }}\n' if self.max_bytes else ""
         return (
-            f'[daemon]\nstate_dir = "{folder}"\n[log]\nlevel = "warning"\n'
+            f'[daemon]\nstate_dir = "{folder}"\nprocesses = {self.processes}\n[log]\nlevel = "warning"\n'
             f'[admin]\nlisten = "127.0.0.1:{admin_port}"\n'
             f"{_SCHEMA if self.typed else ''}\n"
             f'[sources.udp]\ntype = "udp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n'
@@ -86,11 +88,11 @@ class BenchDaemon(Child):
     """`streamd run` in `folder`. It listens when the constructor returns."""
 
     def __init__(self, folder: Path, setup: Setup) -> None:
-        self.port = free_port()
+        self.port, self.admin_port = free_port(), free_port()
         self.setup = setup
         self.database = folder / "streamd.db"
         config = folder / "streamd.toml"
-        config.write_text(setup.configuration(self.port, free_port(), folder))
+        config.write_text(setup.configuration(self.port, self.admin_port, folder))
         super().__init__(folder, "streamd", "run", "--config", str(config))
         try:
             self.start_s = self._wait_until_listening() - self.started_mono_s
@@ -110,6 +112,19 @@ class BenchDaemon(Child):
             else:
                 return time.monotonic()
         raise self.failure(f"did not listen within {_START_S:.0f} s")
+
+    def wait_ready(self) -> None:
+        """Wait until all processes are ready. Raises `BenchError`."""
+        address = f"http://127.0.0.1:{self.admin_port}/readyz"
+        while time.monotonic() < self.started_mono_s + _START_S:
+            if not self.running():
+                raise self.failure("ended before it was ready")
+            try:
+                with urllib.request.urlopen(address, timeout=1):
+                    return
+            except OSError:
+                time.sleep(_COMMIT_LOOK_S)
+        raise self.failure(f"was not ready within {_START_S:.0f} s")
 
     @property
     def cpu_s(self) -> float:

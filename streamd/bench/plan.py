@@ -34,6 +34,7 @@ class Plan:
     fairness_datagrams: int = 1_000_000
     meter_batches: int = 200_000
     meter_records: int = 102_400
+    parquet_records: int = 300_000
     step_turns: int = 5
     step_batches: int = 20
     """Batches in a turn of a step."""
@@ -46,6 +47,11 @@ class Plan:
     """The records of one minute."""
     attack_idle: int = 10_000
     window_records: int = 1_000_000
+    observed_records: int = 3_000_000
+    """As many as take some seconds, each with a scrape."""
+    observed_idle_s: float = 10.0
+    anomaly_parts: int = 40
+    """Parts of the stream that fill the windows, and as many that are measured."""
 
     @classmethod
     def quick(cls, step: Callable[[str], None], parent: Path) -> "Plan":
@@ -55,9 +61,10 @@ class Plan:
             udp_steady_s=1.0, udp_step_s=1.0, udp_most_rate=5_000, latency_records=5_000, idle_records=2,
             memory_records=200_000, memory_buffer_bytes=MIB, memory_hold_s=1.5, starts=1,
             fairness_datagrams=20_000, meter_batches=2_000, meter_records=5_120,
-            step_turns=1, step_batches=4,
+            parquet_records=10_000, step_turns=1, step_batches=4,
             retention_filled=30_000, retention_records=10_000, retention_repeats=1, retention_bytes=MIB,
             attack_records=10_000, attack_idle=100, window_records=20_000,
+            anomaly_parts=1, observed_records=20_000, observed_idle_s=0.5,
         )  # fmt: skip
 
     @contextmanager

@@ -13,6 +13,18 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Barrier, Thread
 
+from streamd.sensors import SensorStream
+
+_LINES_AT_ONCE = 100_000
+
+
+def prepare(file: Path, count: int) -> None:
+    """Write `count` lines of the generated stream to the file."""
+    stream = SensorStream()
+    with file.open("wb") as out:
+        for done in range(0, count, _LINES_AT_ONCE):
+            out.writelines(line + b"\n" for line in stream.lines(min(_LINES_AT_ONCE, count - done)))
+
 
 def parts(data: bytes, count: int) -> list[memoryview]:
     """`data`, which is whole lines, cut after line ends into `count` parts of about the same size."""

@@ -29,3 +29,7 @@ class Row:
 
 class BenchError(Exception):
     """A measurement is invalid: records are missing, books do not balance, or a process failed."""
+
+
+class SkippedError(Exception):
+    """A scenario needs a package that is not installed. The text names it."""

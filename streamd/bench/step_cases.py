@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamd.bench import by_hand
+from streamd.bench import by_hand, forecast_by_hand
 from streamd.core.batch import Record
 
 Suited = Callable[[list[Record]], list[Record]]
@@ -28,6 +28,8 @@ class StepCase:
     """Makes the records of the case from readings of sensors, a batch at a time."""
     files: Mapping[str, str] = field(default_factory=dict)
     """The files that the step reads: their texts by name."""
+    extra: str = ""
+    """The extra that the step needs. Without its package there is no measurement."""
 
 
 def _with(added: Callable[[Record], Record]) -> Suited:
@@ -199,6 +201,42 @@ CASES: Mapping[str, StepCase] = {
         what="ewma of 1,000 sensors",
         by_hand=by_hand.scores,
         by_hand_what="a dict of mean and variance, with the same band and score",
+    ),
+    "river": StepCase(
+        options={"model": "models.py:build", "fields": ["value", "seq"], "learn": "ok"},
+        what="a scaler and a logistic regression of two fields, with the accuracy",
+        by_hand=by_hand.learns,
+        by_hand_what="river alone: predict_one, the metric, learn_one",
+        files={"models.py": by_hand.MODEL},
+        extra="analytics",
+    ),
+    "capture": StepCase(
+        options={
+            "when": f"value > {by_hand.CAPTURED_ABOVE}",
+            "key": ["sensor"],
+            "before": f"{by_hand.REMEMBERED_S:.0f}s",
+        },
+        what="the last ten seconds of 1,000 sensors, no record flagged",
+        by_hand=by_hand.remembers,
+        by_hand_what="a dict with a deque of copies for each sensor, in three times the memory",
+    ),
+    "forecast": StepCase(
+        options={"field": "value", "key": ["sensor"], "every": f"{forecast_by_hand.EVERY_S:.0f}s"},
+        what="1,000 sensors, ten values in an interval",
+        by_hand=forecast_by_hand.forecasts,
+        by_hand_what="a dict of level and trend, with the same records, without a band",
+    ),
+    "drift": StepCase(
+        options={
+            "value": "value",
+            "key": ["sensor"],
+            "method": "cusum",
+            "min_samples": by_hand.REFERENCE,
+            "threshold": by_hand.SUM,
+        },
+        what="cusum of 1,000 sensors",
+        by_hand=by_hand.finds_changes,
+        by_hand_what="a dict of the sums, without the levels and without records of changes",
     ),
     "validate": StepCase(
         options={

@@ -20,6 +20,7 @@ from streamd.bench.step_cases import CASES, StepCase
 from streamd.codecs.json import Json
 from streamd.core.batch import Batch, Record
 from streamd.core.contracts import Processed, Step, StepContext
+from streamd.core.errors import ConfigError
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.sensors import LINES_A_SECOND, SensorStream
@@ -68,13 +69,24 @@ def opened(type_name: str, case: StepCase, folder: Path) -> Iterator[Step[Any]]:
 
 def scenario(type_name: str) -> Callable[[Plan], list[Row]]:
     """The measurement of the step of this type."""
-    return lambda plan: [_row(type_name, CASES[type_name], plan)]
+    return lambda plan: _rows(type_name, CASES[type_name], plan)
+
+
+def _rows(type_name: str, case: StepCase, plan: Plan) -> list[Row]:
+    """The row of the step; none if the package of its extra is not installed."""
+    try:
+        return [_row(type_name, case, plan)]
+    except ConfigError as error:
+        if not case.extra or f"[{case.extra}]" not in str(error):
+            raise
+        plan.step(f"step_{type_name} is left out: {error}")
+        return []
 
 
 def _row(type_name: str, case: StepCase, plan: Plan) -> Row:
     plan.step(f"step_{type_name}")
     costs, by_hand_costs = [], []
-    with plan.folder() as folder, opened(type_name, case, folder) as step, _no_collection():
+    with plan.folder() as folder, opened(type_name, case, folder) as step, no_collection():
         loop = case.by_hand()
         readings, by_hand_readings = Readings(case), Readings(case)
         for _ in range(1 + plan.step_turns):
@@ -120,7 +132,8 @@ def _turn_us(process: Callable[[list[Record], Now], Any], readings: Readings, ba
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
+    """The garbage collector is off meanwhile."""
     gc.collect()
     gc.disable()
     try:

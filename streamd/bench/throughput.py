@@ -8,8 +8,8 @@ from pathlib import Path
 from streamd.bench.child import Child, thread_cpu_s
 from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.plan import Plan
+from streamd.bench.prepared_sender import prepare
 from streamd.bench.row import BenchError, Row
-from streamd.sensors import SensorStream
 
 _CONNECTIONS = 4
 _MAX_WAIT_S = 0.02
@@ -17,7 +17,6 @@ _MAX_WAIT_S = 0.02
 _LOOK_S = 0.01
 """A run takes a second or two, so this interval is exact to about a hundredth."""
 _PATIENCE_S = 120.0
-_LINES_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ def typed(plan: Plan) -> list[Row]:
     runs = []
     with plan.folder() as folder:
         lines = folder / "lines"
-        _prepare(lines, plan.tcp_records)
+        prepare(lines, plan.tcp_records)
         for number in range(1, plan.tcp_repeats + 1):
             plan.step(f"tcp_wall: run {number} of {plan.tcp_repeats}, then its baseline")
             runs.append(_run(plan, lines))
@@ -65,13 +64,6 @@ def typed(plan: Plan) -> list[Row]:
             details={"records": plan.tcp_records, "runs": [asdict(run) for run in runs]},
         )
     ]
-
-
-def _prepare(file: Path, count: int) -> None:
-    stream = SensorStream()
-    with file.open("wb") as out:
-        for done in range(0, count, _LINES_AT_ONCE):
-            out.writelines(line + b"\n" for line in stream.lines(min(_LINES_AT_ONCE, count - done)))
 
 
 def _run(plan: Plan, lines: Path) -> Run:

@@ -12,6 +12,7 @@ from pathlib import Path
 from streamd import __version__
 from streamd.cli import _standard_streams
 from streamd.cli._examples import EXAMPLES
+from streamd.cli._lean_imports import lean_imports
 from streamd.core.errors import ConfigError, StreamdError
 from streamd.core.paths import UNNAMEABLE, unexpanded
 from streamd.core.printable import printable
@@ -23,9 +24,13 @@ COMMANDS = {
     "check": "check a configuration and show what it does",
     "schema": "print the JSON Schema of the configuration, or a sample of one component",
     "status": "show the books and queues of a running daemon",
+    "top": "show the rates, queues and losses of a running daemon, live",
+    "page": "print the address of the page of a running daemon",
     "reload": "make a running daemon reload its configuration",
+    "tap": "show the records that pass a source, a step or a sink of a running daemon",
     "tail": "show the newest stored records, and follow new ones",
     "query": "query the stored data in SQL",
+    "plot": "draw the result of a query as a chart",
     "dead-letters": "show, edit, replay or purge rejected frames and records",
     "state": "show or delete the state that steps keep over a restart",
     "doctor": "find settings of this host that harm a configuration, with commands to correct them",
@@ -33,13 +38,16 @@ COMMANDS = {
     "try": "send a sample through a configuration, without a daemon",
     "test": "run the tests of a configuration, without a daemon",
     "send": "send a file, standard input or a generated stream",
+    "capacity": "say what would happen at another load, in a stall or a burst, and what holds it",
     "bench": "measure the daemon's speed on this machine",
     "install-service": "write the systemd units that run streamd as a service",
     "uninstall-service": "remove the files that install-service wrote",
 }
 
-_TAKE_A_CONFIGURATION = frozenset({"run", "check", "test", "status", "reload", "doctor"})
-_TEXTS = frozenset({"sql", "where", "field", "event", "reason", "only"})
+_TAKE_A_CONFIGURATION = frozenset({"run", "check", "test", "status", "top", "page", "reload", "doctor"})
+_TEXTS = frozenset(
+    {"sql", "x", "by", "title", "where", "field", "fields", "point", "event", "reason", "only"}
+)
 """Options that are no paths, so they may begin with `~` or `$`."""
 
 CONFIG_HELP = "default: $STREAMD_CONFIG, else config/streamd.toml, else /etc/streamd/streamd.toml"
@@ -105,7 +113,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name == chosen:  # other commands are not imported, because their imports cost start-up time
-            importlib.import_module(f"streamd.cli.{name.replace('-', '_')}").add(command)
+            with lean_imports():
+                module = importlib.import_module(f"streamd.cli.{name.replace('-', '_')}")
+            module.add(command)
             if name in _TAKE_A_CONFIGURATION:
                 command.add_argument(
                     "config_file", nargs="?", metavar="FILE", help="the same as --config FILE"

@@ -3,9 +3,10 @@
 import os
 import re
 import shutil
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TextIO
+
+from streamd.core.printable import cells
 
 _GAP = 2
 _MOST_BELOW = 2
@@ -17,15 +18,6 @@ def width_of(out: TextIO, elsewhere: int) -> int:
     if not out.isatty() and not os.environ.get("COLUMNS", "").isdigit():
         return elsewhere
     return max(20, shutil.get_terminal_size().columns)
-
-
-def cells(text: str) -> int:
-    """The number of terminal columns that the text takes. Wide characters take two."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
 
 
 def folded(line: str, width: int, inside: int = 0) -> Iterator[str]:

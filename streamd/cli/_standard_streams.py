@@ -13,6 +13,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import BinaryIO, TextIO
 
+from streamd.cli import _locale
 from streamd.core.errors import EnvironmentFault, StreamdError
 
 
@@ -51,9 +52,9 @@ def take(*, daemon: bool) -> None:
     if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin is sys.__stdin__:
         sys.stdin.reconfigure(errors="backslashreplace")  # an answer may contain any bytes
     if sys.stdout is sys.__stdout__ and not (daemon and sys.stdout is None):
-        sys.stdout = _text(_Output(1, "wb", closefd=False), sys.stdout)
+        sys.stdout = _text(_Output(1, "wb", closefd=False), sys.stdout, daemon=daemon)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _text(_Errors(2, "wb", closefd=False), sys.stderr, line_buffering=True)
+        sys.stderr = _text(_Errors(2, "wb", closefd=False), sys.stderr, daemon=daemon, line_buffering=True)
 
 
 def settle() -> None:
@@ -126,10 +127,12 @@ def _occupy(fd: int, flags: int) -> None:
         os.set_inheritable(fd, True)
 
 
-def _text(raw: io.FileIO, before: TextIO | None, *, line_buffering: bool = False) -> TextIO:
+def _text(raw: io.FileIO, before: TextIO | None, *, daemon: bool, line_buffering: bool = False) -> TextIO:
+    """The stream in the encoding of the locale; that of a daemon, whose readers are programs, in Python's."""
+    pythons = before.encoding if before is not None else "utf-8"
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=before.encoding if before is not None else "utf-8",
+        encoding=pythons if daemon else _locale.encoding(pythons),
         errors="backslashreplace",
         line_buffering=line_buffering or raw.isatty(),
         write_through=bool(getattr(before, "write_through", False)),

@@ -6,11 +6,13 @@ from typing import Any
 from streamd.cli._drawing import drawing
 from streamd.config import Loaded
 from streamd.config.problems import quoted
+from streamd.config.shown import shown_component, shown_options
 from streamd.core.credential import Credential
 from streamd.core.printable import escape
 from streamd.core.settings import ComponentSettings
-from streamd.host.notes import buffers_bytes, notes, python_files, size
+from streamd.host.notes import buffers_bytes, notes, size
 from streamd.host.rehearsal import outputs
+from streamd.host.step_files import other_files, python_files
 
 _COMMON = frozenset({"type", "buffer", "batch", "listen", "codec", "framing", "schema_name", "path"})
 """Fields of sources and sinks that are described separately here."""
@@ -33,7 +35,7 @@ def describe(loaded: Loaded) -> dict[str, Any]:
         "pipelines": {
             name: {
                 "sources": {source: _source(loaded, source) for source in pipeline.sources},
-                "steps": [_component(step) for step in pipeline.steps],
+                "steps": [_component("steps", step) for step in pipeline.steps],
                 "sinks": {
                     sink.name: (f"where {quoted(sink.where)}: " if sink.where is not None else "")
                     + _sink(loaded, sink.name)
@@ -88,7 +90,7 @@ def _files(loaded: Loaded) -> dict[str, str]:
                         if isinstance(file, Credential)
                         else str(loaded.base_dir / file)
                     )
-    for place, path in python_files(loaded):
+    for place, path in (*python_files(loaded), *other_files(loaded)):
         found[place] = str(path)
     return found
 
@@ -105,8 +107,9 @@ def _path_of(loaded: Loaded, settings: Any) -> str:
     return os.path.abspath(folder / path)  # noqa: PTH100 - keeps links as written
 
 
-def _component(spec: ComponentSettings) -> str:
-    return " ".join([spec.type, *(f"{key} = {quoted(value)}" for key, value in spec.options.items())])
+def _component(kind: str, spec: ComponentSettings) -> str:
+    options = shown_component(kind, spec)
+    return " ".join([spec.type, *(f"{key} = {quoted(value)}" for key, value in options.items())])
 
 
 def _source(loaded: Loaded, name: str) -> str:
@@ -114,8 +117,8 @@ def _source(loaded: Loaded, name: str) -> str:
     place = _path_of(loaded, settings) if hasattr(settings, "path") else getattr(settings, "listen", "")
     words = [f"{settings.type} {place}".strip()]
     if settings.cut_by is not None:
-        words.append(f"framing {_component(settings.cut_by.framing)}")
-    words.append(f"codec {_component(settings.codec)}")
+        words.append(f"framing {_component('framing', settings.cut_by.framing)}")
+    words.append(f"codec {_component('codecs', settings.codec)}")
     if settings.schema_name is not None:
         words.append(f"schema {settings.schema_name}")
     return ", ".join([*words, *_others(loaded, "sources", name), _buffer(settings, settings.when_full)])
@@ -133,10 +136,11 @@ def _sink(loaded: Loaded, name: str) -> str:
 
 
 def _others(loaded: Loaded, kind: str, name: str) -> list[str]:
-    """The component's own keys, as written in the file."""
+    """The component's own keys, as written in the file, without texts that may be secrets."""
     written: dict[str, Any] = loaded.written.document[kind][name]
+    options = shown_options(getattr(loaded.config, kind)[name], written)
     return [
-        f"{key} = {_toml(value)}" for key, value in written.items() if key not in _COMMON and key != "schema"
+        f"{key} = {_toml(value)}" for key, value in options.items() if key not in _COMMON and key != "schema"
     ]
 
 

@@ -11,13 +11,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from streamd.bench import (
+    anomalies,
     attack,
     chain,
+    cores,
     fairness,
     latency,
     machine,
     memory,
     meter,
+    observation,
+    onnx_models,
+    parquet_files,
+    postgresql,
+    processes,
     report,
     retention,
     start,
@@ -28,7 +35,7 @@ from streamd.bench import (
     windows,
 )
 from streamd.bench.plan import Plan
-from streamd.bench.row import BenchError, Row
+from streamd.bench.row import BenchError, Row, SkippedError
 from streamd.bench.step_cases import CASES
 from streamd.cli._layout import folded, laid_out, width_of
 from streamd.core.errors import EnvironmentFault
@@ -38,6 +45,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "tcp_typed": tcp.typed,
     "tcp_plain": tcp.plain,
     "tcp_wall": throughput.typed,
+    "tcp_cores": cores.measure,
     "tcp_steps": chain.measure,
     "udp_steady": udp.steady,
     "udp_highest": udp.highest,
@@ -47,9 +55,15 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "start": start.measure,
     "fairness": fairness.measure,
     "meter": meter.measure,
+    "observation": observation.measure,
     "retention": retention.measure,
     "attack": attack.measure,
     "window": windows.measure,
+    "anomaly": anomalies.measure,
+    "model": onnx_models.measure,
+    "parquet": parquet_files.measure,
+    "postgresql": postgresql.measure,
+    "process": processes.measure,
     **STEPS,
 }
 
@@ -90,6 +104,8 @@ def main(options: argparse.Namespace) -> int:
         for name in _wanted(options.only):
             try:
                 rows += SCENARIOS[name](plan)
+            except SkippedError as why:
+                print(f"{name} is skipped: {why}", file=sys.stderr)
             except BenchError as error:
                 trouble = f"{name}: {error}"
                 break

@@ -13,6 +13,7 @@ from streamd.cli._schema_hint import with_hint
 from streamd.cli._standard_streams import argument, read_text
 from streamd.cli._table import Style, write_rows
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.plural import counted
 from streamd.core.printable import printable
 from streamd.sqlite.attached import open_schemas
 from streamd.sqlite.files import COMPANIONS, foreign
@@ -25,11 +26,14 @@ __all__ = [
     "QueryRefused",
     "add",
     "add_file_options",
+    "add_statement",
+    "answer",
     "chosen_file",
     "main",
     "only_reading",
     "open_read_only",
     "positive",
+    "whole",
 ]
 
 DEAD_LETTERS_FILE = "dead-letters.db"
@@ -37,10 +41,7 @@ DEAD_LETTERS_FILE = "dead-letters.db"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sql", metavar="SQL", help="one SELECT; - reads it from standard input")
-    add_file_options(
-        parser, "an SQLite file to query, without a configuration; may be dated: logs-%%Y-%%m-%%d.db"
-    )
+    add_statement(parser)
     style = parser.add_mutually_exclusive_group()
     style.add_argument(
         "--format",
@@ -57,12 +58,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="write to FILE, which appears when all rows are written"
     )
-    parser.add_argument("--limit", type=positive, metavar="N", help="stop after N rows")
     parser.set_defaults(style="auto")
     parser.epilog = (
         "Dead letters are in schema dead: select reason, count(*) from dead_letters group by 1."
         " Parquet goes to --output and needs pyarrow."
     )
+
+
+def add_statement(parser: argparse.ArgumentParser) -> None:
+    """Add the statement, the options that select the files, and `--limit`, for `answer`."""
+    parser.add_argument("sql", metavar="SQL", help="one SELECT; - reads it from standard input")
+    add_file_options(
+        parser, "an SQLite file to query, without a configuration; may be dated: logs-%%Y-%%m-%%d.db"
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="stop after N rows")
 
 
 def add_file_options(parser: argparse.ArgumentParser, db_help: str) -> None:
@@ -93,43 +102,53 @@ def positive(text: str) -> int:
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.style == "parquet" and options.output is None:
+        raise ConfigError("--format parquet needs --output FILE: a terminal cannot show it")
+    with answer(options) as (columns, rows):
+        if options.output is None:
+            write_rows(columns, rows, options.style)
+        else:
+            with whole(options.output) as path:
+                _write_file(path, columns, rows, options.style)
+    return 0
+
+
+@contextmanager
+def answer(options: argparse.Namespace) -> Iterator[tuple[list[str], Iterator[Sequence[Any]]]]:
+    """The columns and rows of the statement `options.sql`, at most `options.limit`.
+
+    Files that are left out are named on standard error. Raises `QueryRefused`, also while rows are read, and
+    `EnvironmentFault`.
+    """
     sql = read_text() if options.sql == "-" else argument(options.sql)
     try:
         sql.encode()
     except UnicodeEncodeError:
         raise QueryRefused("the statement is not valid UTF-8") from None
-    if options.style == "parquet" and options.output is None:
-        raise ConfigError("--format parquet needs --output FILE: a terminal cannot show it")
     schemas = _of_file(options.db) if options.db else _of_configuration(options.config)
     connection, left_out, foreign = open_schemas(schemas)
     for path, why in foreign.items():
         print(f"streamd: {printable(str(path), sys.maxsize)} is left out: {why}", file=sys.stderr)
     if left_out:
+        files = counted(len(left_out), "older file is", "older files are")
         print(
-            f"streamd: {len(left_out)} older files are left out, {left_out[0].name} and before it: SQLite"
+            f"streamd: {files} left out, {left_out[0].name} and before it: SQLite"
             " reads few at once; streamd.read() reads all files, --db reads one of them",
             file=sys.stderr,
         )
     with closing(connection):
         try:
             with only_reading(connection):
-                _answer(connection, sql, options)
+                cursor = connection.execute(sql)
+                yield _columns(cursor), itertools.islice(cursor, options.limit)
         except QueryRefused as refused:
             raise with_hint(refused, connection, sql) from None
-    return 0
 
 
-def _answer(connection: sqlite3.Connection, sql: str, options: argparse.Namespace) -> None:
-    cursor = connection.execute(sql)
+def _columns(cursor: sqlite3.Cursor) -> list[str]:
     if cursor.description is None:
         raise QueryRefused("the statement is no SELECT")
-    columns = [column[0] for column in cursor.description]
-    rows = itertools.islice(cursor, options.limit)
-    if options.output is None:
-        write_rows(columns, rows, options.style)
-    else:
-        with _whole(options.output) as path:
-            _write_file(path, columns, rows, options.style)
+    return [column[0] for column in cursor.description]
 
 
 def _write_file(
@@ -154,11 +173,22 @@ def _may_be_replaced(path: Path) -> bool:
     return path.stat().st_size == 0 or foreign(path) is not None
 
 
+def _why_kept(path: Path) -> str:
+    if path.is_symlink():
+        there = "" if path.exists() else ", which does not exist"
+        return f"is no regular file but a symbolic link to {path.readlink()}{there}"
+    return (
+        "is a database or a part of one, and no regular file of results"
+        if path.is_file()
+        else "is no regular file"
+    )
+
+
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
     """A temporary path to write to. It replaces `path` at the end, and is removed after an error."""
     if (path.exists() or path.is_symlink()) and not _may_be_replaced(path):
-        raise EnvironmentFault(f"{path} exists and is a database or no regular file: name another file")
+        raise EnvironmentFault(f"{path} {_why_kept(path)}: name another file")
     part = path.with_name(f"{path.name}.part")
     try:
         yield part
@@ -174,19 +204,8 @@ def _of_file(path: Path) -> dict[str, Path]:
 
 
 def _of_configuration(config_file: str | None) -> dict[str, Path]:
-    """Files by schema: `main` is the first SQLite sink's file, and other schemas have their sink's name."""
-    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415 - loads every component
+    """Files by schema, as `streamd.config.databases` has them."""
+    from streamd.config.databases import schemas  # noqa: PLC0415 - loads every component
+    from streamd.host.running import loaded_where_it_runs  # noqa: PLC0415
 
-    loaded = loaded_where_it_runs(config_file)
-    config, state_dir = loaded.config, loaded.state_dir
-    places = [
-        (name, state_dir / str(getattr(sink, "path")))  # noqa: B009 - only this type of sink has the key
-        for name, sink in config.sinks.items()
-        if sink.type == "sqlite"
-    ]
-    schemas: dict[str, Path] = {}
-    for name, path in (*places, ("ledger", state_dir / config.ledger.path)):
-        if path not in schemas.values():
-            reserved = name.lower() in ("main", "temp", "dead")
-            schemas["main" if not schemas else f"{name}_" if reserved else name] = path
-    return schemas | {"dead": state_dir / config.dead_letters.path}
+    return schemas(loaded_where_it_runs(config_file))

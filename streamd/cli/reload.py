@@ -21,7 +21,7 @@ _WORDS = {
     ("sinks", "replaced"): "reopened after the old sink has written its buffer",
     ("sinks", "added"): "added",
     ("sinks", "removed"): "removed after it has written its buffer",
-    ("steps", "replaced"): "recreated without its state",
+    ("steps", "replaced"): "made again; its state goes on if it still fits, as the log says",
     ("steps", "added"): "added",
     ("steps", "removed"): "removed",
     ("pipelines", "changed"): "changed: its sources, its sinks or their where",

@@ -3,6 +3,7 @@
 import argparse
 
 from streamd.cli import CONFIG_HELP
+from streamd.cli._lean_imports import lean_imports
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -12,30 +13,42 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run until a signal. Raises `ConfigError` or `EnvironmentFault`."""
-    import asyncio  # noqa: PLC0415 - imported when the command runs, not for its help
-    import os  # noqa: PLC0415
-    import signal  # noqa: PLC0415
-    import sys  # noqa: PLC0415
+    with lean_imports():
+        import asyncio  # noqa: PLC0415 - imported when the command runs, not for its help
+        import os  # noqa: PLC0415
+        import signal  # noqa: PLC0415
+        import sys  # noqa: PLC0415
 
-    import structlog  # noqa: PLC0415
-    import uvloop  # noqa: PLC0415
+        import structlog  # noqa: PLC0415
+        import uvloop  # noqa: PLC0415
 
-    from streamd import config, daemon  # noqa: PLC0415
-    from streamd.core.errors import StreamdError, describe  # noqa: PLC0415
-    from streamd.core.printing import flush_each_line  # noqa: PLC0415
-    from streamd.logs import logs  # noqa: PLC0415
-    from streamd.reload.required_tests import require_tests  # noqa: PLC0415
-    from streamd.runtime.closing import CLOSE_TIMEOUT_S  # noqa: PLC0415
+        from streamd import config, daemon  # noqa: PLC0415
+        from streamd.core.errors import StreamdError, describe  # noqa: PLC0415
+        from streamd.core.printing import flush_each_line  # noqa: PLC0415
+        from streamd.logs import logs  # noqa: PLC0415
+        from streamd.processes import link, supervisor  # noqa: PLC0415
+        from streamd.reload.required_tests import require_tests  # noqa: PLC0415
+        from streamd.runtime.closing import CLOSE_TIMEOUT_S  # noqa: PLC0415
 
+    process = link.assigned(os.environ)
     loaded = config.load(config.find(args.config))
+    if process is not None:
+        loaded = process.share(loaded)
     flush_each_line()
-    logs.configure(loaded.config.log.level, loaded.config.log.format)
+    logs.configure(
+        loaded.config.log.level,
+        loaded.config.log.format,
+        more=None if process is None else {"process": process.number},
+    )
     sys.setswitchinterval(daemon.SWITCH_INTERVAL_S)
 
     async def run() -> int:
         if loaded.config.daemon.tests == "require":
             await require_tests(loaded.path)
-        code = await daemon.Daemon(loaded).run()
+        if process is None and loaded.config.daemon.process_count > 1:
+            code = await supervisor.Supervisor(loaded).run()
+        else:
+            code = await daemon.Daemon(loaded, process).run()
         late = asyncio.all_tasks() - {asyncio.current_task()}
         for task in late:
             task.cancel()

@@ -15,9 +15,12 @@ from streamd.admin.status_answer import (
     DeliveryStatus,
     SourceStatus,
     StatusAnswer,
+    StepStatus,
     decoded,
     fetch,
 )
+from streamd.charts.screen import plain
+from streamd.cli import _outlook
 from streamd.cli._layout import laid_out, width_of
 from streamd.closing_books import counter_lines, with_reasons
 from streamd.core.books import DeliveryBook, FrameBook, RecordBook
@@ -88,7 +91,7 @@ def _show(status: StatusAnswer) -> None:
     console = Console(width=width_of(sys.stdout, _PLAIN_WIDTH), highlight=False)
     verdict = Text("ready", "bold green") if status.ready else Text("not ready", "bold red")
     head = f"streamd {status.version} · {status.phase} for {_span(status.uptime_s)} · run {status.run_id} · "
-    console.print(Text(escape(head)) + verdict)
+    console.print(Text(escape(plain(sys.stdout, head))) + verdict)
     console.print(Text(escape(f"config: {status.config}, loaded {_local(status.config_loaded_at)}"), "dim"))
     if (failure := status.reload_failure) is not None:
         console.print(
@@ -99,8 +102,9 @@ def _show(status: StatusAnswer) -> None:
         )
         for line in failure.why:
             console.print(Text(f"  {escape(line)}", "red"))
-    for reason in status.reasons:
-        console.print(Text(f"  {escape(reason)}", "red"))
+    expected = ((line, "yellow") for line in _outlook.lines(status.outlook, status.limiting_step))
+    for line, colour in (*((escape(reason), "red") for reason in status.reasons), *expected):
+        console.print(Text(f"  {line}", colour))
     _table(
         console,
         ("source", "listening", "connections", *_headings(_IN_THE_TABLE), "buffer"),
@@ -141,7 +145,7 @@ def _show(status: StatusAnswer) -> None:
     console.print()
     counted = {f"step {step.pipeline} > {step.name}": step.notes for step in status.steps}
     counted |= {f"sink {sink.name}": sink.notes for sink in status.sinks}
-    for line in (*_source_lines(status.sources), *counter_lines(counted)):
+    for line in (*_source_lines(status.sources), *counter_lines(counted), *_gauge_lines(status.steps)):
         console.print(Text(escape(line)))
     for source in status.sources:
         if source.certificate_expires_at is not None:
@@ -153,6 +157,18 @@ def _show(status: StatusAnswer) -> None:
         console.print(Text("the books balance"))
     for imbalance in status.imbalances:
         console.print(Text(f"the books do not balance: {escape(imbalance)}", "red"))
+
+
+def _gauge_lines(steps: Iterable[StepStatus]) -> Iterator[str]:
+    """A line for each step with gauges."""
+    for step in steps:
+        values = [
+            f"{' '.join(filter(None, (gauge.replace('_', ' '), name)))} {value:.4g}"
+            for gauge, its in step.gauges.items()
+            for name, value in (its if isinstance(its, dict) else {"": its}).items()
+        ]
+        if values:
+            yield f"step {step.pipeline} > {step.name}: {', '.join(values)}"
 
 
 def _source_lines(sources: Iterable[SourceStatus]) -> Iterator[str]:

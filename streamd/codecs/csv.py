@@ -16,6 +16,7 @@ from streamd.core.frames import Frames
 from streamd.core.json_rules import BYTE_ORDER_MARK, RESERVED_KEYS
 from streamd.core.now import Now
 from streamd.core.peer import Peer
+from streamd.core.plural import counted
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 from streamd.core.text_values import by_look, of_schema
@@ -329,7 +330,7 @@ class Csv(Codec["Csv.Config"]):
 
     def _record(self, names: list[str], values: list[str]) -> Record:
         if len(values) != len(names):
-            raise BadData("csv:fields", f"{len(values)} values for {len(names)} fields")
+            raise BadData("csv:fields", f"{counted(len(values), 'value')} for {counted(len(names), 'field')}")
         record: Record = dict(zip(names, values, strict=True))
         if self.schema is not None:
             return of_schema(record, self.schema)

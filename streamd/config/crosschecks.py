@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from streamd.config.problems import Place, Problem, did_you_mean, quoted
-from streamd.config.tables import CONTROL_OFF
+from streamd.config.tables import CONTROL_OFF, AdminSettings
 from streamd.config.validation import Parts
 from streamd.core.schema import Schema
 from streamd.core.settings import Address, Settings, SinkOutput, SinkSettings
@@ -85,14 +85,8 @@ def _pipelines(parts: Parts, problems: list[Problem]) -> None:
 
 
 def _sources(parts: Parts, problems: list[Problem]) -> None:
-    listeners: list[tuple[str, Address | str, str]] = []
     state_dir = getattr(parts.plain.get("daemon"), "state_dir", "")
-    address = getattr(parts.plain.get("admin"), "listen", None)
-    if address is not None:
-        listeners.append(("tcp", address, "admin"))
-    control = getattr(parts.plain.get("control"), "path", CONTROL_OFF)
-    if control != CONTROL_OFF:
-        listeners.append(("unix", control, "control"))
+    listeners = _own_listeners(parts, state_dir, problems)
     for name, source in parts.sources.items():
         if source is None:
             continue
@@ -111,6 +105,25 @@ def _sources(parts: Parts, problems: list[Problem]) -> None:
                     problems.append(Problem((*place, endpoint.key), text))
                     break
             listeners.append((endpoint.kind, endpoint.at, f"sources.{name}"))
+
+
+def _own_listeners(
+    parts: Parts, state_dir: str, problems: list[Problem]
+) -> list[tuple[str, Address | str, str]]:
+    """The admin address and the control socket, each with its protocol and its table."""
+    found: list[tuple[str, Address | str, str]] = []
+    control = getattr(parts.plain.get("control"), "path", CONTROL_OFF)
+    if control != CONTROL_OFF:
+        found.append(("unix", control, "control"))
+    admin = parts.plain.get("admin")
+    if not isinstance(admin, AdminSettings) or admin.listen is None:
+        return found
+    path = admin.socket_path
+    if path is None:
+        return [("tcp", admin.listen, "admin"), *found]
+    if control != CONTROL_OFF and _collide(path, control, state_dir):
+        problems.append(Problem(("admin", "listen"), f"unix {path} is taken by control"))
+    return [("unix", path, "admin"), *found]
 
 
 def _collide(one: Address | str, other: Address | str, state_dir: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel, ValidationError
 
 from streamd.config.other_words import key_meant, value_meant
+from streamd.config.own_options import described, is_own
 from streamd.core.printable import printable
 from streamd.core.settings import ComponentSettings
 
@@ -98,10 +99,14 @@ def in_plain_words(
 ) -> list[Problem]:
     """The errors of a failed validation of `table` as problems. `place` is the place of the table."""
     problems: list[Problem] = []
-    for error in failure.errors(include_url=False):
-        loc = error["loc"]
-        loc = loc[:-1] if loc[-1:] == ("[key]",) else loc  # pydantic's mark of a wrong name in a table
-        here = place + _written(loc, table)
+    errors = [(error, *_located(error, table)) for error in failure.errors(include_url=False)]
+    for error, loc, written in errors:
+        here = place + written
+        if _is_of_type(error) and any(
+            other[: len(written)] == written and (other != written or not _is_of_type(another))
+            for another, _, other in errors
+        ):
+            continue  # from the branches of a union for other types than that of the value
         if error["type"] == "missing" and (
             typo := misspelt(str(loc[-1]), error["input"], _keys_at(model, loc[:-1]))
         ):
@@ -114,8 +119,38 @@ def in_plain_words(
             close = did_you_mean(key, known)
             problems.append(Problem(here, unknown_key(key, known) if not elsewhere or close else elsewhere))
         else:
-            problems.append(Problem(here, _sentence(error) + _instead(error, loc, model)))
+            problems.append(
+                Problem(here, _sentence(error, _may_show(model, loc)) + _instead(error, loc, model))
+            )
     return problems
+
+
+def _may_show(model: type[BaseModel], loc: Place) -> bool:
+    """Whether the value at `loc` belongs to an option of streamd, and not to code of the user."""
+    models = [model]
+    for part in loc:
+        found = [(m, name) for m in models for name, f in m.model_fields.items() if part == (f.alias or name)]
+        if not all(is_own(owner, name) for owner, name in found):
+            return False
+        if found:  # empty for an index or a name in a table of tables
+            fields = [owner.model_fields[name] for owner, name in found]
+            models = [inner for field in fields for inner in _models_in(field.annotation)]
+    return True
+
+
+def _given(value: Any, may_show: bool) -> str:
+    """The refused value for a message, without texts that may be secrets."""
+    if not may_show:
+        shown = described(value)
+        return f"a {shown.strip('()')}" if value and isinstance(value, str | dict) else quoted(shown)
+    return quoted(_without_tables(value))
+
+
+def _without_tables(value: Any) -> Any:
+    """The value without the texts of its tables: it is at a wrong place, so nobody knows whose they are."""
+    if isinstance(value, dict):
+        return {key: described(inner) for key, inner in value.items()}
+    return [_without_tables(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _elsewhere(key: str, model: type[BaseModel], at: tuple[str, ...]) -> str:
@@ -146,6 +181,8 @@ def _instead(error: Any, loc: Place, model: type[BaseModel]) -> str:
     """`: write …` with a corrected value if the given value shows the intention, else an empty text."""
     value, kind = error["input"], error["type"]
     meant = ""
+    if not _may_show(model, loc) and isinstance(value, str):
+        return ""
     if kind in ("list_type", "tuple_type", "set_type", "frozen_set_type"):
         if isinstance(value, str | int | dict):
             meant = "[{ … }]" if isinstance(value, dict) else f"[{quoted(value)}]"
@@ -175,16 +212,32 @@ _DEEPEST = 3
 """The most levels of nested tables that are searched in a component."""
 
 
-def _written(loc: Place, table: Any) -> Place:
-    """`loc` without the parts that are not in the document: pydantic's tags, and `type` of a short form."""
+def _is_of_type(error: Any) -> bool:
+    """Whether the value has another type than the expected one."""
+    kind: str = error["type"]
+    return kind.endswith("_type")
+
+
+def _located(error: Any, table: Any) -> tuple[Place, Place]:
+    """The location of an error in the models, and the place in `table` that it is about.
+
+    Parts that are not in the document are none of the place: pydantic's tags, the names of the branches of a
+    union, and `type` of a short form. A missing key is the last part.
+    """
+    loc: Place = error["loc"]
+    loc = loc[:-1] if loc[-1:] == ("[key]",) else loc  # pydantic's mark of a wrong name in a table
     place: Place = ()
     for number, part in enumerate(loc, 1):
-        is_there = part in table if isinstance(table, dict) else isinstance(table, list)
+        if isinstance(table, list):
+            is_there = isinstance(part, int) and part < len(table)
+        else:
+            is_there = isinstance(table, dict) and part in table
         if is_there:
             table = table[part]
-        if is_there or (number == len(loc) and isinstance(table, dict)):  # keeps the place of a missing key
+        is_missing = error["type"] == "missing" and number == len(loc) and isinstance(table, dict)
+        if is_there or is_missing:
             place += (part,)
-    return place
+    return loc, place
 
 
 def _keys_at(model: type[BaseModel], loc: Place) -> list[str]:
@@ -203,10 +256,11 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [found for inner in get_args(annotation) for found in _models_in(inner)]
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Any, may_show: bool) -> str:
     """One pydantic error as a sentence in the words of the file."""
     ctx, kind = error.get("ctx", {}), error["type"]
-    given = f"and is {quoted(error['input'])}"
+    shown = _given(error["input"], may_show)
+    given = f"and is {shown}"
     if kind == "missing":
         in_list = error["loc"][-1] == "type" and isinstance(error["loc"][-2:][0], int)
         return 'is missing: it names the component, such as type = "filter"' if in_list else "is missing"
@@ -218,7 +272,7 @@ def _sentence(error: Any) -> str:
         text = str(ctx["error"])
         if not isinstance(error["input"], dict):
             text, write, instead = text.partition("; write ")
-            text += f"; this is {quoted(error['input'])}{write}{instead}"
+            text += f"; this is {shown}{write}{instead}"
     elif kind == "literal_error":
         hint = did_you_mean(error["input"], re.findall(r"'([^']*)'", ctx["expected"]))
         text = f"should be {ctx['expected'].replace(chr(39), chr(34))}, {given}{hint}"

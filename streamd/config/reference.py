@@ -100,6 +100,10 @@ def sections() -> list[Section]:
                 f"streamd_{COUNTED_BY[kind]}_{counter}_total": meaning
                 for counter, meaning in cls.counters.items()
             }
+            counted |= {
+                f"streamd_{COUNTED_BY[kind]}_{gauge}": f"{meaning} (a gauge)"
+                for gauge, meaning in getattr(cls, "gauges", {}).items()
+            }
             title = f"{WORDS.get(kind, kind)}.{name}"
             found.append(Section(title, HEADERS[kind], _summary(cls), keys, counted))
             found += _tables_of_lists(title, HEADERS[kind], cls.Config)

@@ -9,6 +9,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 
 from streamd.config.loading import Loaded
+from streamd.config.shown import shown
 from streamd.config.tables import ADMIN_OFF, AdminSettings
 from streamd.config.validation import component
 from streamd.core.settings import Address, ComponentSettings, parse_duration_s, parse_size_bytes
@@ -24,12 +25,17 @@ _SIZE_UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), (
 
 
 def resolved(loaded: Loaded) -> str:
-    """The whole configuration as TOML. In the same folder it loads as an equal configuration.
+    """The configuration as TOML, with all values. In the same folder it loads as an equal configuration.
 
     Keys are in the order of their definition and names in the order of the file, so that two resolved
     configurations can be compared.
     """
     return tomlkit.dumps(_table(loaded.config))
+
+
+def resolved_for_others(loaded: Loaded) -> str:
+    """As `resolved`, without texts that may be secrets (`config.shown`)."""
+    return tomlkit.dumps(shown(loaded.config, _table(loaded.config)))
 
 
 def resolved_json(loaded: Loaded) -> str:
@@ -42,7 +48,7 @@ def _table(settings: BaseModel) -> dict[str, Any]:
     defaults: list[str] = []
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if isinstance(settings, AdminSettings) and value is None:
+        if isinstance(settings, AdminSettings) and name == "listen" and value is None:
             value = ADMIN_OFF
         is_set = name in settings.model_fields_set
         if value is None or (not is_set and (field.alias or name) in _ONLY_IF_SET):

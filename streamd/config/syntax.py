@@ -4,6 +4,8 @@ import json
 import re
 import tomllib
 
+from streamd.config.secrets import in_text, is_secret
+
 _WORDS = {
     "true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false",
 }  # fmt: skip
@@ -18,17 +20,43 @@ _ASSIGNMENT = re.compile(r"\s*([\w.-]+)\s*(?:==+|:=|=>|->|\+=)(.+)")
 _OPEN_HEADER = re.compile(r"\s*\[+([^\]#=\"']+)")
 _QUOTES_WITHIN = re.compile(r"=\s*\"[^\"]*\"[^\s,}\]]")
 _NUMBER_WITH_ZEROS = re.compile(r"0+\d+")
+_INNER_PARAMS = re.compile(r"(\bparams\s*=\s*)(?:\{[^}]*\}?|[^\s{}]+)")
+_OF_PARAMS = re.compile(r"\bparams(\.|\s*=|\s*\])")
 _CURLY = str.maketrans({"“": '"', "”": '"', "„": '"', "\u2018": "'", "\u2019": "'"})
 
 
 def hint(text: str, line_number: int, error: str) -> str:
-    """The text to add to a parser's error at a line (from 1), with what to write instead. May be empty."""
+    """The text to add to a parser's error at a line (from 1), with what to write instead. May be empty.
+
+    It repeats no value of `params` and none whose key looks like that of a secret.
+    """
     lines = text.split("\n")
     line = lines[line_number - 1].rstrip("\r") if 0 < line_number <= len(lines) else ""
     if not line:  # at the end of the text: an earlier line may have an unclosed quote
         line = next((other for other in lines if _is_open(other)), "")
+    header = next((one for one in reversed(lines[:line_number]) if _HEADER.match(one)), "")
+    line = _without_values(line) if _OF_PARAMS.search(header) else _without_secrets(line)
     found = _another_language(text, line) or _twice(lines, line_number, error) or _of_line(line, error)
-    return f": {found}" if found else ""
+    return f": {in_text(found)}" if found else ""
+
+
+def _without_secrets(line: str) -> str:
+    """The line without the params in braces, and without a value whose key is that of a secret."""
+    if _COMMENT.match(line):
+        return f"{line[:2]} …" if any(map(is_secret, line.split())) else line
+    key = re.match(r"[\s\"']*(?:[\w-]+[\"']?\.)*([\w-]+)", line)
+    if key is not None and (is_secret(key[1]) or ".params." in f".{key[0].strip()}"):
+        return _without_values(line)
+    return _INNER_PARAMS.sub(r"\1{}", line)
+
+
+def _without_values(line: str) -> str:
+    """The line with an ellipsis for all behind the key and its sign."""
+    found = re.match(r"(\s*[^\s=:]*\s*[=:]*\s*)([\"']?)(.*)", line)
+    if found is None or not found[3]:
+        return line
+    is_closed = bool(found[2]) and found[2] in found[3]
+    return f"{found[1]}{found[2]}…{found[2] * is_closed}"
 
 
 def _is_open(line: str) -> bool:

@@ -2,11 +2,14 @@
 
 import ipaddress
 import os
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from streamd.core.credential import File
 from streamd.core.expression import ExpressionText
+from streamd.core.paths import UNNAMEABLE, unexpanded, unnameable
 from streamd.core.schema import SchemaField
 from streamd.core.settings import (
     Address,
@@ -34,6 +37,11 @@ class DaemonSettings(Settings):
         le=1024,
         description="most batches under way at a time in a pipeline, or in pipelines that share a source; "
         "more of them do not use more CPU",
+    )
+    processes: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        1,
+        description="processes that share the work; auto: as many as CPUs are available. Not every component"
+        " can be shared, and limits are divided: see docs/how-to/processes.md",
     )
     max_batch: int = Field(
         1024,
@@ -63,6 +71,11 @@ class DaemonSettings(Settings):
         " as with `streamd test`",
     )
 
+    @property
+    def process_count(self) -> int:
+        """The number of processes, on this host."""
+        return len(os.sched_getaffinity(0)) if self.processes == "auto" else self.processes
+
 
 class LogSettings(Settings):
     """The log on stderr."""
@@ -87,25 +100,81 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _admin_address(value: Any) -> Address | None:
+UNIX = "unix:"
+"""The beginning of a `listen` that names a unix socket."""
+
+_HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII | re.IGNORECASE)
+
+
+def _admin_address(value: Any, info: ValidationInfo) -> Address | str | None:
     if value == ADMIN_OFF:
         return None
+    if isinstance(value, str) and value.startswith(UNIX):
+        path = value.removeprefix(UNIX)
+        if not path or path.startswith("//"):
+            shown = f"{UNIX}{path.removeprefix('//') or 'admin.sock'}"
+            raise ValueError(f'a unix socket is {UNIX}PATH: write "{shown}"')
+        if why := unexpanded(path) or unnameable(path) * UNNAMEABLE:
+            raise ValueError(f"{path!r}: {why}")
+        return value
     address = parse_address(value)
-    if not is_loopback(address.host):
+    if not is_loopback(address.host) and info.data.get("token", ...) is None:
         raise ValueError(
-            "only a loopback address (127.0.0.1, [::1], localhost) is safe here, because the server has no"
-            f' password; "{ADMIN_OFF}" turns it off'
+            "only a loopback address (127.0.0.1, [::1], localhost) or unix:PATH is safe here without a"
+            f" token, because every host that reaches {address} could ask; set [admin] token to the path of a"
+            f' file with one (`openssl rand -hex 32` makes it); "{ADMIN_OFF}" turns the address off'
         )
     return address
 
 
-class AdminSettings(Settings):
-    """The HTTP address for `/metrics`, `/healthz` and `/readyz`."""
+def _host_name(value: Any) -> Any:
+    if isinstance(value, str) and not _HOST_NAME.fullmatch(value):
+        raise ValueError("a name of a host, without scheme and port, like streamd.example.org")
+    return value
 
-    listen: Annotated[Address | None, BeforeValidator(_admin_address, json_schema_input_type=str)] = Field(
-        "127.0.0.1:9900",  # type: ignore[assignment]  # parsed by the validator
-        description=f'a loopback address; "{ADMIN_OFF}" turns it off',
+
+class AdminSettings(Settings):
+    """The HTTP address for the page, the status, metrics and health."""
+
+    token: File | None = Field(
+        None,
+        description="file with the token that requests for data of records need, or { credential = … };"
+        " default: the daemon makes one and keeps it as admin.token in state_dir",
     )
+    listen: Annotated[Address | str | None, BeforeValidator(_admin_address, json_schema_input_type=str)] = (
+        Field(
+            "127.0.0.1:9900",
+            description="a loopback address, or unix:PATH (a socket, relative to state_dir); with `token` any"
+            f' address, on which nearly every request then needs the token; "{ADMIN_OFF}" turns it off',
+        )
+    )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="with unix:PATH: a group that may use the socket, besides the daemon's user",
+    )
+    names: list[Annotated[str, BeforeValidator(_host_name, json_schema_input_type=str)]] = Field(
+        [],
+        description="further names of hosts under which browsers reach the address, as behind a proxy;"
+        " localhost, IP addresses and the name in `listen` are known",
+    )
+
+    @field_validator("group")
+    @classmethod
+    def _group_of_a_socket(cls, group: str | None, info: ValidationInfo) -> str | None:
+        if group is not None and isinstance(info.data.get("listen"), Address):
+            raise ValueError("only a unix socket has a group; listen names an address")
+        return group
+
+    @property
+    def socket_path(self) -> str | None:
+        """The path of the unix socket, relative to state_dir, or None if `listen` is no socket."""
+        return self.listen.removeprefix(UNIX) if isinstance(self.listen, str) else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other hosts may reach the address."""
+        return isinstance(self.listen, Address) and not is_loopback(self.listen.host)
 
 
 CONTROL_OFF = "none"
@@ -208,7 +277,9 @@ class Config(Settings):
 
     daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="the process as a whole")
     log: LogSettings = Field(LogSettings(), description="the log on stderr")
-    admin: AdminSettings = Field(AdminSettings(), description="the HTTP address for metrics and health")
+    admin: AdminSettings = Field(
+        AdminSettings(), description="the HTTP address for the page, the status, metrics and health"
+    )
     control: ControlSettings = Field(
         default_factory=ControlSettings, description="the Unix socket for status, reload and dead letters"
     )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from streamd import registry
+from streamd.config.own_options import described
 from streamd.config.problems import (
     LATER,
     LATER_TYPES,
@@ -22,6 +23,7 @@ from streamd.config.problems import (
     quoted,
     unknown_key,
 )
+from streamd.config.secrets import in_text
 from streamd.config.tables import Config, PipelineSettings
 from streamd.config.written import TESTS
 from streamd.core.errors import ConfigError
@@ -61,7 +63,9 @@ class Parts:
         )
 
 
-_PATH_KEYS = frozenset({"path", "state_dir", "file", "cert", "key", "ca", "client_ca", "crl", "function"})
+_PATH_KEYS = frozenset(
+    {"path", "state_dir", "file", "cert", "key", "ca", "client_ca", "crl", "function", "token"}
+)
 """Keys whose texts are paths, in every table."""
 
 
@@ -83,15 +87,22 @@ def _unusable_paths(document: dict[str, Any]) -> Iterator[Problem]:
     for place, value in _texts(document):
         if _PATH_KEYS.isdisjoint(place[-2:]) or "params" in place:
             continue
+        given = quoted(in_text(value)) if _is_path(place) else f"a {described(value).strip('()')}"
         if why := unexpanded(value):
-            yield Problem(place, f"{why}; this is {quoted(value)}")
+            yield Problem(place, f"{why}; this is {given}")
         elif value == ":memory:":
             yield Problem(place, "a database in memory would end with the daemon: write the path of a file")
         elif url := re.match(r"[a-z0-9+]+://(?:localhost(?=/))?", value):
             path = value[url.end() :].removeprefix("/" if value.startswith("sqlite:") else "")
-            yield Problem(place, f"this must be a path, not a URL: write {path}; this is {quoted(value)}")
+            write = f": write {path}" if _is_path(place) and in_text(value) == value else ""
+            yield Problem(place, f"this must be a path, not a URL{write}; this is {given}")
         elif unnameable(value):
-            yield Problem(place, f"{quoted(value)} {UNNAMEABLE}")
+            yield Problem(place, f"{given} {UNNAMEABLE}")
+
+
+def _is_path(place: Place) -> bool:
+    """Whether the option is surely a path, and no token or key of another package."""
+    return place[-1] not in ("token", "key") or place[0] == "admin" or place[-2:-1] in (("tls",), ("redact",))
 
 
 def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:

@@ -102,7 +102,13 @@ class DeliveryBook(Book):
     offered: Annotated[int, Term("in", "records handed to this sink")]
     stored: Annotated[int, Term("out", "records that the sink committed", in_summary=True)]
     replaced: Annotated[
-        int, Term("part", "stored records that replaced an older row", seldom=True, in_summary=True)
+        int,
+        Term(
+            "part",
+            'stored records that replaced an older row, or added none to it (`on_conflict = "ignore"`)',
+            seldom=True,
+            in_summary=True,
+        ),
     ]
     unmatched: Annotated[int, Term("out", "records that the sink's `where` excluded", seldom=True)]
     rejected: Annotated[

@@ -1,7 +1,7 @@
 """The fields of a batch's records by name, whichever way the batch holds its records."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
 from operator import itemgetter
@@ -79,7 +79,7 @@ class RecordColumns(Columns):
 class FlatColumns(Columns):
     """The columns of a flat batch. A column costs 5 ns a record, and no record becomes a dict.
 
-    A column is read only once, so nobody may change its list. `chosen` and `with_column` return new columns.
+    A column is read only once, so nobody may change its list. `chosen` and `with_columns` return new columns.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class FlatColumns(Columns):
         changed: frozenset[str] = frozenset(),
         added: tuple[str, ...] = (),
     ) -> None:
-        """`batch` is flat and not lifted. The other arguments are for `chosen` and `with_column`."""
+        """`batch` is flat and not lifted. The other arguments are for `chosen` and `with_columns`."""
         self.names = batch.fields or ()
         """The fields of the batch, which each record has."""
         self.changed = changed
@@ -182,15 +182,15 @@ class FlatColumns(Columns):
             added=self.added,
         )
 
-    def with_column(self, name: str, values: list[Any]) -> "FlatColumns":
-        """The same records with other values of a field, or with one more field."""
-        is_new = name not in self._places and name not in self.added
+    def with_columns(self, values: Mapping[str, list[Any]]) -> "FlatColumns":
+        """The same records with other values of some fields, or with more fields. Costs 3 µs."""
+        new = tuple(name for name in values if name not in self._places and name not in self.added)
         return FlatColumns(
             self._batch,
-            self._read | {name: values},
+            {**self._read, **values},
             count=self._count,
-            changed=self.changed | {name} if name in self._places else self.changed,
-            added=(*self.added, name) if is_new else self.added,
+            changed=self.changed | (self._places.keys() & values.keys()),
+            added=self.added + new,
         )
 
     def fits(self, schema: Schema) -> bool:
@@ -201,12 +201,16 @@ class FlatColumns(Columns):
 
     def values(self) -> list[Any]:
         """The values of all records in the order of `names`, one record after the other."""
-        if not self.changed and self._count == len(self._batch):
-            return self._batch.records
-        width = len(self.names)
-        values: list[Any] = [None] * (width * self._count)
-        for place, name in enumerate(self.names):
-            values[place::width] = self.column(name)
+        if self._count == len(self._batch):
+            names, values = self.changed, self._batch.records
+            if not names:
+                return values
+            values = values.copy()
+        else:
+            names = frozenset(self.names)
+            values = [None] * (len(names) * self._count)
+        for name in names:
+            values[self._places[name] :: len(self.names)] = self.column(name)
         return values
 
 

@@ -1,5 +1,7 @@
 """The exceptions that cross package boundaries: configuration, host faults, bad data, framing and sinks."""
 
+from typing import Any
+
 
 class StreamdError(Exception):
     """Base of the errors that a user can cause or mend. Its text is shown without a traceback."""
@@ -51,6 +53,18 @@ class BadData(Exception):  # noqa: N818 - it is a verdict on data, not a fault o
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+
+class Reject(BadData):
+    """`streamd.Reject`, for steps in Python: the record becomes a dead letter with this text as its detail.
+
+    Raised by a function for a record. A function for batches puts it into the list that it returns, with the
+    record that it rejects, which is one of the dicts that it was given.
+    """
+
+    def __init__(self, detail: str, record: dict[str, Any] | None = None) -> None:
+        super().__init__("rejected", detail)
+        self.record = record
 
 
 class FramingError(Exception):

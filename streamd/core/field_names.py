@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Collection, Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from streamd.core.errors import ConfigError
 from streamd.core.json_rules import RESERVED_KEYS
@@ -52,6 +52,18 @@ NewFieldName = Annotated[str, AfterValidator(_check_new)]
 
 FieldNames = Annotated[list[FieldName], Field(min_length=1), AfterValidator(_check_once)]
 """Names of different fields; at least one."""
+
+
+def _same_names(value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        if len(set(value)) < len(value):
+            raise ValueError("a name occurs twice")
+        return {name: name for name in value}
+    return value
+
+
+NAMES_OR_MAPPING = BeforeValidator(_same_names, json_schema_input_type=list[str] | dict[str, str])
+"""For a dict of names: a list stands for the dict in which each name is its own value."""
 
 OnConflict = Literal["reject", "keep", "replace"]
 """If a record already has a field of that name: reject the record, keep the field, or replace it."""

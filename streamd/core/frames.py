@@ -23,11 +23,25 @@ class FlaggedFrame(bytes):
         return self
 
 
+class RefusedFrame(bytes):
+    """A frame that its source refuses: it becomes a dead letter with this reason instead of records."""
+
+    reason: str
+    detail: str
+
+    def __new__(cls, data: bytes, reason: str, detail: str) -> Self:
+        self = super().__new__(cls, data)
+        self.reason = reason
+        self.detail = detail
+        return self
+
+
 class Frames:
     """Frames of one or several reads, in order.
 
     `received_at` is the wall clock in seconds. `size_bytes` is the memory of the frames. If `flagged` is
-    True, some frames may be `FlaggedFrame`. `acks` is None if the source waits for no frame.
+    True, some frames may be `FlaggedFrame` or `RefusedFrame`. `acks` is None if the source waits for no
+    frame.
     """
 
     __slots__ = ("acks", "flagged", "payloads", "peers", "received_at", "size_bytes")

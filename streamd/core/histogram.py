@@ -35,6 +35,18 @@ class Histogram:
         self.sum += value * count
         self.highest = max(self.highest, value)
 
+    @staticmethod
+    def merge(parts: "Sequence[Histogram]") -> "Histogram":
+        """The values of all parts, which have the same bounds. At least one part is needed."""
+        merged = Histogram(parts[0].bounds)
+        merged.sum = sum(part.sum for part in parts)
+        merged.highest = max(part.highest for part in parts)
+        merged._counts = [
+            sum(counts)
+            for counts in zip(*(part._counts for part in parts), strict=True)  # noqa: SLF001 - of this class
+        ]
+        return merged
+
     def buckets(self) -> list[tuple[float, int]]:
         """(bound, number of values up to the bound), cumulative; the last bound is infinite."""
         return list(zip((*self.bounds, math.inf), accumulate(self._counts), strict=True))

@@ -1,6 +1,7 @@
 """Text of unknown origin made safe to show: on a terminal, in a log line, in an HTTP answer."""
 
 import sys
+import unicodedata
 
 
 def printable(text: str | bytes, max_chars: int = 1024) -> str:
@@ -23,3 +24,25 @@ def printable(text: str | bytes, max_chars: int = 1024) -> str:
 def escape(text: str) -> str:
     """The whole text on one line, without control characters."""
     return printable(text, sys.maxsize)
+
+
+def cells(text: str) -> int:
+    """The number of terminal columns that the text takes. Wide characters take two."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def shortened(text: str, columns: int) -> str:
+    """The text in at most `columns` terminal columns. A longer one ends with two dots."""
+    if cells(text) <= columns:
+        return text
+    kept, used = "", 2
+    for character in text:
+        used += cells(character)
+        if used > columns:
+            break
+        kept += character
+    return (kept + "..")[:columns]

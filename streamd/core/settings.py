@@ -19,31 +19,47 @@ _LAST_PORT = 65535
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s?([A-Za-z]{1,3})", re.ASCII)
 
 
-def _unit(value: Any, units: dict[str, float], example: str) -> str:
-    """A hint at the correct spelling of a number without a unit or with an unknown one; may be empty."""
+def _meant_quantity(value: Any, units: dict[str, float], example: str) -> str:
+    """The correct spelling of a number without a unit or with an unknown one; empty if there is none."""
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"\d{1,15}(\.\d{1,9})?([ \w]*)", text, re.ASCII):
         return ""
     if len(parts := re.findall(r"(\d+)\s*([a-z]+)", text)) > 1 and all(u in units for _, u in parts):
         smallest = min((u for _, u in parts), key=lambda u: units[u])
         total = sum(int(n) * units[u] for n, u in parts) / units[smallest]
-        return f'; write "{total:.15g}{smallest}"'
+        return f"{total:.15g}{smallest}"
     number, unit = re.match(r"([\d.]+)\s*(.*)", text).groups()  # type: ignore[union-attr]  # it has matched
     if not unit:
-        return f'; write "{number}{example.lstrip("0123456789.")}" or another unit'
+        return f"{number}{example.lstrip('0123456789.')}"
     names = {"sec": "s", "secs": "s", "second": "s", "seconds": "s", "minute": "min", "minutes": "min",
              "mins": "min", "hour": "h", "hours": "h", "hr": "h", "hrs": "h", "day": "d", "days": "d",
              "week": "w", "weeks": "w", "msec": "ms", "millis": "ms", "milliseconds": "ms", "k": "KiB",
              "m": "MiB", "g": "GiB", "t": "TiB", "byte": "B", "bytes": "B"}  # fmt: skip
     meant = names.get(unit.lower()) or next((one for one in units if one.lower() == unit.lower()), None)
-    return f'; write "{number}{meant}"' if meant in units else ""
+    return f"{number}{meant}" if meant in units else ""
+
+
+def meant_duration(text: str, example: str = "5s") -> str:
+    """The correct spelling of a duration that `parse_duration_s` refuses; empty if none is likely.
+
+    A number without a unit gets that of the example.
+    """
+    return _meant_quantity(text, _DURATION_UNITS_S, example)
+
+
+def meant_size(text: str, example: str = "64MiB") -> str:
+    """As `meant_duration`, for `parse_size_bytes`."""
+    return _meant_quantity(text, _SIZE_UNITS, example)
 
 
 def _quantity(value: Any, units: dict[str, float], what: str, example: str) -> float:
     found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if found is None or found[2] not in units:
-        meant = _unit(value, units, example)
-        raise ValueError(f"{what} is a number with a unit ({', '.join(units)}), like {example!r}{meant}")
+        meant = _meant_quantity(value, units, example)
+        hint = f'; write "{meant}"' if meant else ""
+        if meant and str(value).strip()[-1:].isdigit():
+            hint += " or another unit"
+        raise ValueError(f"{what} is a number with a unit ({', '.join(units)}), like {example!r}{hint}")
     return float(found[1]) * units[found[2]]
 
 
@@ -150,6 +166,15 @@ class BufferSettings(Settings):
         "senders cannot wait",
     )
 
+    def share(self, count: int, least_bytes: int = 1) -> Self:
+        """The settings of one of `count` processes that have the buffer together."""
+        return self.model_copy(
+            update={
+                "max_records": max(1, self.max_records // count),
+                "max_bytes": max(least_bytes, self.max_bytes // count),
+            }
+        )
+
 
 DeadLetterPayload = Literal["keep", "hash", "none"]
 
@@ -245,6 +270,11 @@ class SourceSettings(Settings):
         SourceRedactSettings(), description="removes personal data before anything is kept or logged"
     )
 
+    def share(self, count: int) -> Self:
+        """The settings of one of `count` processes that receive for this source together."""
+        least_bytes = 1 if self.cut_by is None else self.cut_by.max_frame
+        return self.model_copy(update={"buffer": self.buffer.share(count, least_bytes)})
+
     @property
     def default_when_full(self) -> WhenFull:
         """The policy of a full buffer if the configuration sets none."""
@@ -327,6 +357,11 @@ class SinkSettings(Settings):
     type: str = Field(description="which sink")
     buffer: BufferSettings = Field(BufferSettings(), description="the queue before this sink")
     batch: BatchSettings = Field(BatchSettings(), description="when the sink commits")
+
+    def share(self, number: int, count: int) -> Self:
+        """The settings of process `number` of `count` processes that write for this sink together."""
+        del number
+        return self.model_copy(update={"buffer": self.buffer.share(count)})
 
     @property
     def outputs(self) -> tuple[SinkOutput, ...]:

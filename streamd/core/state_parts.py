@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,6 +10,13 @@ PART = 256
 """Entries of a part. One takes 1 to 10 µs, so a part takes up to about 3 ms."""
 _FIX, _SHORT, _LONG = 16, 1 << 16, 1 << 32
 _encode = msgspec.msgpack.encode
+
+T = TypeVar("T")
+
+
+def as_it_is(value: T) -> T:
+    """For values that MessagePack knows."""
+    return value
 
 
 class Entries:
@@ -29,17 +36,18 @@ class Entries:
 
 
 class Items:
-    """A list in a state, with each item as MessagePack knows it."""
+    """A list in a state, with each item as MessagePack knows it; `part` items are encoded at once."""
 
-    def __init__(self, items: Iterable[Any], stored: Callable[[Any], Any]) -> None:
+    def __init__(self, items: Iterable[Any], stored: Callable[[Any], Any], part: int = PART) -> None:
         self._items = list(items)
         self._stored = stored
+        self._part = part
 
     def parts(self) -> Iterator[bytes]:
         """The parts of the encoded list."""
         yield _header(0x90, 0xDC, len(self._items))
         items = map(self._stored, self._items)
-        while part := list(islice(items, PART)):
+        while part := list(islice(items, self._part)):
             yield _without_header(_encode(part), len(part))
 
 

@@ -109,14 +109,16 @@ class Lines:
 
 def json_lines(context: SinkContext, *, add_metadata: bool) -> Lines:
     """Makes lines of JSON, one object per record, with bytes as base64."""
-    return Lines(context, add_metadata=add_metadata, encode_one=_json_line, encode=_json_lines)
+    return Lines(context, add_metadata=add_metadata, encode_one=json_line, encode=json_lines_of)
 
 
-def _json_line(record: Record) -> bytes:
+def json_line(record: Record) -> bytes:
+    """The record as a line of JSON. Raises `BadData`."""
     return json_text(record).encode() + b"\n"
 
 
-def _json_lines(records: list[Record]) -> list[bytes] | None:
+def json_lines_of(records: list[Record]) -> list[bytes] | None:
+    """The records as lines of JSON; None if one of them may need `json_line`."""
     try:
         text = _encode_lines(records)
     except (TypeError, ValueError, OverflowError, RecursionError):

@@ -3,14 +3,13 @@
 import os
 import resource
 import stat
-from collections.abc import Iterator
-from pathlib import Path
 
 from streamd.config import Config, Loaded, groups
 from streamd.config.tables import is_loopback
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
+from streamd.host.step_files import python_files
 from streamd.net.listener_tls import ListenerTls
 
 MUCH_UNFINISHED_BYTES = 1 << 30
@@ -105,20 +104,6 @@ def _writable_by_others(loaded: Loaded) -> list[str]:
                 " them, and its code runs as the daemon"
             )
     return found
-
-
-def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
-    """The Python files of steps, each with its step. Of modules only files in the configuration's folder."""
-    for name, pipeline in loaded.config.pipelines.items():
-        for number, step in enumerate(pipeline.steps):
-            place, _, _ = str(step.options.get("function", "")).rpartition(":")
-            if step.type != "python":
-                continue
-            module = Path(*place.split("."))
-            files = [place] if place.endswith(".py") else [f"{module}.py", f"{module}/__init__.py"]
-            for path in (loaded.base_dir / file for file in files):
-                if path.is_file():
-                    yield f"pipelines.{name}.steps[{number}]", path
 
 
 def _doubtful_certificates(loaded: Loaded) -> list[str]:

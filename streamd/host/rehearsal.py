@@ -94,8 +94,8 @@ def rehearse(
     for steps in made.steps.values():
         for _, step in steps:
             trial.of(step.rehearse)
-    if (address := config.admin.listen) is not None:
-        trial.of(lambda: AdminServer.rehearse(address))
+    if config.admin.listen is not None:
+        trial.of(lambda: AdminServer.rehearse(loaded))
     for name in config.sources:
         trial.of(partial(_rehearse_source, loaded, made, name, sockets or OwnSockets(), service))
     return trial

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import takewhile
 from pathlib import Path
 
 from streamd.config import Config
@@ -195,11 +196,16 @@ def service_unit(config: Config, python: Path, config_path: Path) -> str:
     )
 
 
+def _undated(folder: Path) -> Path:
+    """The folder, or the nearest one above its dated parts, which the daemon makes."""
+    return Path(*takewhile(lambda part: "%" not in part, folder.parts))
+
+
 def outside(config: Config) -> list[Path]:
     """The folders outside the service's own ones to which the configuration makes the daemon write."""
     paths = [Path(config.ledger.path).parent, Path(config.dead_letters.path).parent]
     outputs = [output for sink in config.sinks.values() for output in sink.outputs]
-    paths += [Path(output.at).parent for output in outputs if output.in_files]
+    paths += [_undated(Path(output.at).parent) for output in outputs if output.in_files]
     endpoints = [endpoint for source in config.sources.values() for endpoint in source.endpoints]
     paths += [Path(str(endpoint.at)).parent for endpoint in endpoints if endpoint.kind == "unix"]
     if "state_dir" in config.daemon.model_fields_set:

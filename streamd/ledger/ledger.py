@@ -69,8 +69,12 @@ class Ledger:
         clock: Callable[[], Now] = read_clock,
         more_entries: Callable[[], Iterable[Entry]] = tuple,
         max_age_s: float | None = None,
+        runs_beside: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """`more_entries` returns entries outside the books. Rows older than `max_age_s` are added up."""
+        """`more_entries` returns entries outside the books. Rows older than `max_age_s` are added up.
+
+        `runs_beside`: whether the run with this id may still be under way, in another process.
+        """
         self.books = books
         self.run_id = run_id
         self.interval_s = interval_s
@@ -82,6 +86,7 @@ class Ledger:
         self._clock = clock
         self._more_entries = more_entries
         self._max_age_s = max_age_s
+        self._runs_beside = runs_beside
         self._written: Counter[Key] = Counter()
         self._moving: Counter[Key] = Counter()
         self._in_commit: set[tuple[str, str, str]] = set()
@@ -132,7 +137,7 @@ class Ledger:
 
     async def _note_unended(self, now_s: float) -> None:
         for run_id, kind, known_until in await self._db.fetch(UNENDED_RUNS):
-            if not self._has_ended(kind):
+            if not self._has_ended(kind) or self._runs_beside(run_id):
                 continue
             ((unknown_s,),) = await self._db.fetch(
                 "SELECT max(0, (julianday(?) - julianday(?)) * 86400)",
@@ -161,7 +166,7 @@ class Ledger:
                     if self._writes_quality:
                         await self._quality.write(self._db, f"{at[:17]}00.000000Z")
                 self._quality.committed()
-        except (SinkError, sqlite3.Error) as error:
+        except (SinkError, sqlite3.Error, OverflowError) as error:
             self.trouble = str(error)
             log.warning("ledger_not_written", path=str(self._db.path), why=str(error), hint="tried again")
             return False

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import structlog
@@ -52,13 +52,15 @@ def configure(
     line_format: Literal["auto", "json", "console"],
     *,
     fd: int = 2,
+    more: Mapping[str, Any] | None = None,
     journal_path: str = SOCKET_PATH,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Set up the log of this process. Call it once, before the first event.
 
-    `level` is debug, info, warning or error. `auto` means console if `fd` is a terminal, else json.
-    If `fd` is a unit's stream to the journal, lines go to the journal with priority and fields.
+    `level` is debug, info, warning or error. `auto` means console if `fd` is a terminal, else json. `more`
+    are fields of every event. If `fd` is a unit's stream to the journal, lines go to the journal with
+    priority and fields.
     Records of libraries are shown at info and above, because at debug they quote every SQL statement.
     """
     for standard in {0, 1, 2, fd}:
@@ -77,7 +79,12 @@ def configure(
     else:
         output = Stderr(fd, notice)
     structlog.configure(
-        processors=[RateLimit(clock), safe, _with_fields(render) if isinstance(output, Journal) else render],
+        processors=[
+            RateLimit(clock),
+            *([] if more is None else [lambda _logger, _method, event: {**event, **more}]),
+            safe,
+            _with_fields(render) if isinstance(output, Journal) else render,
+        ],
         logger_factory=lambda *_args: output,
         cache_logger_on_first_use=False,
     )

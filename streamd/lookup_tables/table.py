@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, StringConstraints
 
 from streamd.core.errors import EnvironmentFault
+from streamd.core.plural import counted
 from streamd.core.text_values import by_look
 from streamd.sqlite.read_only import read_only_uri
 
@@ -117,7 +118,8 @@ def _read_csv(settings: TableSettings) -> Rows:
                 if len(line) == len(header):
                     yield [line[place] for place in key], [to_value(line[place]) for place in columns]
                 elif line:
-                    text = f"line {lines.line_num}: {len(line)} values for {len(header)} columns"
+                    there, wanted = counted(len(line), "value"), counted(len(header), "column")
+                    text = f"line {lines.line_num}: {there} for {wanted}"
                     raise TableFault("rows", f"{settings.path}: {text}")
 
         return _collected(settings, rows(), lambda: f"line {lines.line_num}")

@@ -79,6 +79,8 @@ class ConfirmedConnection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.records = 0
+        self.sent_bytes = 0
+        """Bytes of frames that the kernel has accepted, current while `send` runs."""
         self.confirmed = False
         self.broken: Broken | None = None
         self._sock = sock
@@ -151,11 +153,12 @@ class ConfirmedConnection:
         try:
             while sent_bytes < len(data):
                 if self._session is None:
-                    sent_bytes += await self._send_some(data[sent_bytes : sent_bytes + _AT_ONCE_BYTES])
+                    n = await self._send_some(data[sent_bytes : sent_bytes + _AT_ONCE_BYTES])
                 else:
-                    part = data[sent_bytes : sent_bytes + RECORD_BYTES]
+                    n = len(part := data[sent_bytes : sent_bytes + RECORD_BYTES])
                     await self._send_all(self._session.encrypt(part))
-                    sent_bytes += len(part)
+                sent_bytes += n
+                self.sent_bytes += n
         except OSError as error:
             raise self._break(self._why(error)) from None
         except asyncio.CancelledError:

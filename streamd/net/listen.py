@@ -40,10 +40,13 @@ def _resolve(
     return [(family, address) for family, *_, address in found]
 
 
-def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
+def bound_socket(
+    listen: Address, kind: socket.SocketKind, owner: str, *, shared: bool = False
+) -> tuple[socket.socket, Address]:
     """A bound, non-blocking socket and its actual address.
 
-    A name is resolved once, and its first address is used. `[::]` also receives IPv4. Raises
+    A name is resolved once, and its first address is used. `[::]` also receives IPv4. With `shared`, further
+    shared sockets can be bound to the same address, and the kernel spreads senders over all of them. Raises
     `EnvironmentFault`, with a text that begins with `owner` ("source lab").
     """
     family, address = resolved(listen, kind, owner)
@@ -51,6 +54,8 @@ def bound_socket(listen: Address, kind: socket.SocketKind, owner: str) -> tuple[
     try:
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, listen.host != "::")
         sock.setblocking(False)

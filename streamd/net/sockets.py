@@ -5,7 +5,7 @@ import os
 import resource
 import socket
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import suppress
 
 import structlog
@@ -33,15 +33,21 @@ class ListeningSockets:
     over another one's address misses no data.
     """
 
-    def __init__(self, inherited: list[socket.socket] | None = None) -> None:
+    def __init__(
+        self, inherited: list[socket.socket] | None = None, given: Mapping[Key, socket.socket] | None = None
+    ) -> None:
+        """`given` are sockets of this process alone, which another process holds for a successor."""
         self._inherited = inherited or []
+        self._given = dict(given or {})
+        self.is_last = False
+        """Whether no successor will take over the given sockets."""
         self._made: dict[Key, socket.socket] = {}
         self._users: Counter[Key] = Counter()
 
     def take(self, listen: Address, kind: socket.SocketKind, owner: str) -> tuple[socket.socket, Address]:
         """A bound, non-blocking socket and its actual address. Raises `EnvironmentFault`."""
         key = (listen, kind)
-        held = self.inherited(listen, kind, owner) or self._made.get(key)
+        held = self._given.get(key) or self.inherited(listen, kind, owner) or self._made.get(key)
         if held is None:
             made, address = bound_socket(listen, kind, owner)
             if listen.port:  # with port 0 each taker gets another port
@@ -55,7 +61,9 @@ class ListeningSockets:
 
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
         """Raise what `take` would. A socket that this process already holds is not bound again."""
-        if self.inherited(listen, kind, owner) is None and (listen, kind) not in self._made:
+        if (listen, kind) in self._given or (listen, kind) in self._made:
+            return
+        if self.inherited(listen, kind, owner) is None:
             try_bound_socket(listen, kind, owner)
 
     def give_back(self, listen: Address, kind: socket.SocketKind) -> bool:
@@ -65,10 +73,20 @@ class ListeningSockets:
             self._users[key] -= 1
         if self._users[key]:
             return False
+        if key in self._given:
+            if self.is_last:
+                self._given.pop(key).close()
+            return self.is_last
         made = self._made.pop(key, None)
         if made is not None:
             made.close()
         return made is not None or not listen.port
+
+    def close(self) -> None:
+        """Close the given sockets of this process, after the last `give_back`."""
+        for sock in self._given.values():
+            sock.close()
+        self._given = {}
 
     def inherited(self, listen: Address, kind: socket.SocketKind, owner: str) -> socket.socket | None:
         """The inherited socket of that address and kind, if there is one. Raises `EnvironmentFault`."""
@@ -109,9 +127,14 @@ def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
     environment.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdecimal():
         return []
-    found = []
     most_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # bounds a wrong count
-    for fd in range(FIRST_FD, min(FIRST_FD + int(count[:20]), most_files)):
+    return passed(range(FIRST_FD, min(FIRST_FD + int(count[:20]), most_files)))
+
+
+def passed(descriptors: Iterable[int]) -> list[socket.socket]:
+    """The internet sockets with these descriptors. The others are warned about."""
+    found = []
+    for fd in descriptors:
         try:
             sock = socket.socket(fileno=fd)
         except OSError as error:

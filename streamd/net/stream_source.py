@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
 import structlog
-from pydantic import Field
 
 from streamd.core.clock import read_clock
 from streamd.core.column import Column
@@ -20,8 +19,8 @@ from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import CUTTING, book_counts, book_error
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
 from streamd.core.peer import Peer
-from streamd.core.settings import DurationS, StreamSettings
 from streamd.net.acceptor import Acceptor
+from streamd.net.connection_settings import ConnectionSettings
 from streamd.net.limits import ConnectionLimits
 
 log = structlog.get_logger()
@@ -33,50 +32,6 @@ SWEEP_S = 1.0
 _CLOSING_TURNS = 3
 """Turns of the loop to wait in `stop`. A connection accepted before it gets its transport in the next turn
 and is closed two turns later."""
-
-
-class ConnectionSettings(StreamSettings):
-    """Settings of every source that accepts connections."""
-
-    max_connections: int = Field(
-        1024,
-        ge=1,
-        description="connections at one time; further ones are closed at once and counted. In "
-        "addition to the buffer, each may hold one unfinished frame of at most "
-        "max_frame",
-    )
-    max_connections_per_sender: int | None = Field(
-        None,
-        ge=1,
-        description="connections at one time from one IP address (unix: from one user); further "
-        "ones are closed at once and counted. Hosts behind one gateway are one sender. "
-        "Default: no limit",
-    )
-    max_accept_rate: int | None = Field(
-        None,
-        ge=1,
-        description="new connections a second from all senders together, and the largest burst; "
-        "further ones are closed at once and counted. Default: no limit",
-    )
-    first_byte_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
-        "60s", description="a connection that has sent no byte after this time is closed and counted"
-    )
-    frame_timeout: DurationS = Field(  # type: ignore[assignment]  # parsed by the validator
-        "60s",
-        description="longest time from the beginning of a frame to its end, even if bytes still "
-        "trickle in; beyond it the connection is closed and counted",
-    )
-    idle_timeout: DurationS | None = Field(
-        None,
-        description="a connection that was silent for this time after its first byte is closed and "
-        "counted. Default: never (tcp: the kernel's keepalive finds connections whose "
-        "host is gone)",
-    )
-
-    @property
-    def most_connections(self) -> int:
-        """The limit of connections for all senders together."""
-        return self.max_connections
 
 
 C = TypeVar("C", bound=ConnectionSettings)

@@ -48,6 +48,15 @@ class Redactor:
             record = rule.record(record)
         return record
 
+    def uncounted(self, record: Record) -> Record:
+        """As `record`, without a change of the counts."""
+        counts = [rule.count for rule in self._rules]
+        try:
+            return self.record(record)
+        finally:
+            for rule, count in zip(self._rules, counts, strict=True):
+                rule.count = count
+
     def records(self, records: Iterable[Record]) -> list[Record]:
         """Each record redacted."""
         done = list(records)

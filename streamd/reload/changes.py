@@ -12,7 +12,7 @@ from streamd.core.errors import ConfigError
 from streamd.core.schema import Schema
 
 _FIXED = ("admin", "control", "ledger", "dead_letters")
-_FIXED_KEYS = (("daemon", "state_dir"), ("log", "format"))
+_FIXED_KEYS = (("daemon", "state_dir"), ("daemon", "processes"), ("log", "format"))
 _TABLES = ("daemon", "log")
 """The tables of which a reload applies the other keys."""
 

@@ -1,16 +1,37 @@
 """Runs the reloads of a daemon, requested by SIGHUP or through the control socket."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
 
 import structlog
 
+from streamd.admin.control import AskingProcess
 from streamd.admin.view import ReloadFailure, View
-from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.errors import ConfigError, EnvironmentFault, StreamdError, describe
 from streamd.reload.changes import Changes
 from streamd.service.systemd import microseconds, notify
 
 log = structlog.get_logger()
+
+
+@contextmanager
+def before_any_change() -> Iterator[None]:
+    """For the part of a reload that changes nothing yet: an unexpected exception in it is a refusal.
+
+    The exception comes from a fault of streamd or of a package, and the running parts are not affected. Its
+    traceback is logged. Raises `EnvironmentFault` for it.
+    """
+    try:
+        yield
+    except StreamdError:
+        raise
+    except Exception as error:
+        log.exception("reload_error", hint="this is a fault of streamd or of a package: please report it")
+        text = f"an unexpected error, whose traceback is in the log: {describe(error)}"
+        raise EnvironmentFault(text) from error
 
 
 class Reloads:
@@ -42,6 +63,22 @@ class Reloads:
             self._view.reload_failure = None
             log.info("reloaded", config=self._view.config_path, **changes.summary(), **asker)
             return changes
+
+    async def answer(
+        self, dry_run: bool, peer: AskingProcess, start: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
+    ) -> dict[str, Any]:
+        """The answer to a client of the control socket. Raises `ConfigError` or `EnvironmentFault`.
+
+        `start` runs the reload in a task of the daemon, because the client may disconnect.
+        """
+        if dry_run:
+            changes = await self.dry_run()
+        else:
+            outcome = await asyncio.shield(start(self.ask(asked_by="control", pid=peer.pid, uid=peer.uid)))
+            if isinstance(outcome, StreamdError):
+                raise outcome
+            changes = outcome
+        return {"dry_run": dry_run, "nothing": changes.nothing, **asdict(changes)}
 
     async def dry_run(self) -> Changes:
         """The changes that a reload would make, not logged. Raises `ConfigError` or `EnvironmentFault`."""

@@ -1,7 +1,7 @@
 """The checks of rules. Each says why a record is bad, and which Python condition a good record fulfils."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from streamd.core.batch import Record
@@ -46,6 +46,10 @@ class Check:
         """Why the record is bad; None if it is good."""
         raise NotImplementedError
 
+    def are_all_good(self, values: Sequence[Any]) -> bool:
+        """Whether all values of the field are good, as far as that is seen without a look at each."""
+        return False
+
 
 class NotNull(Check):
     """The field is there and not null."""
@@ -55,6 +59,9 @@ class NotNull(Check):
     def __init__(self, settings: RuleSettings) -> None:
         super().__init__()
         self._field = settings.field or ""
+
+    def are_all_good(self, values: Sequence[Any]) -> bool:
+        return all(values)
 
     def fault(self, record: Record) -> str | None:
         if record.get(self._field) is not None:
@@ -131,6 +138,16 @@ class Range(OfField):
         bounds = "ge <= value <= le" if ge and le else "ge <= value" if ge else "value <= le"
         self.condition = f"value is None or (type(value) is float or type(value) is int) and {bounds}"
 
+    def are_all_good(self, values: Sequence[Any]) -> bool:
+        if set(map(type, values)) != {float}:
+            return False
+        total = sum(values)  # undefined if a value is, which min and max may pass over
+        return (
+            total - total == 0.0
+            and (self.ge is None or self.ge <= min(values))
+            and (self.le is None or max(values) <= self.le)
+        )
+
     def fault_of(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"{shown(value)} is no number"
@@ -151,6 +168,9 @@ class OneOf(OfField):
         self._others = frozenset(value for value in settings.values if not isinstance(value, bool))
         self.names = {"accepted": self._others, "plain": frozenset({str, int, float})}
         self.condition = "value is None or type(value) in plain and value in accepted"
+
+    def are_all_good(self, values: Sequence[Any]) -> bool:
+        return set(map(type, values)) == {str} and self._others.issuperset(values)
 
     def fault_of(self, value: Any) -> str | None:
         if isinstance(value, bool):

@@ -1,11 +1,12 @@
 """Compiles the conditions of all rules into one loop over a batch."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamd.core.batch import Record
 from streamd.core.columns import Columns
+from streamd.rules.checks import Check
 from streamd.rules.rule import Rule
 
 Judge = Callable[[Record], Record | None]
@@ -14,8 +15,8 @@ Judge = Callable[[Record], Record | None]
 Loop = Callable[[list[Record], Judge], list[Record]]
 """The records of a batch that pass. Each record that fails a condition goes through the judge."""
 
-Passing = Callable[[Iterable[Sequence[Any]]], list[Any]]
-"""Whether each row, which has the values of some fields, passes all conditions."""
+Passing = Callable[[Sequence[Any]], list[Any]]
+"""Whether each value of a field passes a condition."""
 
 _NAMES: dict[str, Any] = {
     "__builtins__": {}, "type": type, "float": float, "int": int, "len": len, "str": str, "bool": bool,
@@ -57,17 +58,24 @@ class CompiledRules:
         )
         self.reads_columns = all(rule.check.condition is not None and rule.memory is None for rule in rules)
         """Whether the rules look at nothing but the values of some fields."""
-        self._passing: Passing = _not_compiled
+        self._by_column: list[tuple[str, Check, Passing]] = []
+        """Of each rule, its field, its check, and which values pass."""
         if self.reads_columns:
-            variables = ", ".join(self._variables.values())
-            self._passing = self._compiled(
-                "def made(rows):", f"    return [{condition} for {variables}, in rows]"
-            )
+            for rule, condition in zip(rules, conditions, strict=True):
+                field = rule.settings.field or ""
+                code = f"    return [{condition} for {self._variables[field]} in values]"
+                self._by_column.append((field, rule.check, self._compiled("def made(values):", code)))
 
     def failing(self, columns: Columns) -> list[int]:
         """The indexes of the records that fail a condition, for rules that read columns."""
-        passing = self._passing(zip(*map(columns.column, self._variables), strict=True))
-        return [] if all(passing) else [index for index, good in enumerate(passing) if not good]
+        failing: set[int] = set()
+        for field, check, passing in self._by_column:
+            values = columns.column(field)
+            if not check.are_all_good(values):
+                passed = passing(values)
+                if not all(passed):
+                    failing.update(index for index, good in enumerate(passed) if not good)
+        return sorted(failing)
 
     def _condition(self, place: int, rule: Rule) -> str:
         """The code of a condition, and what it names in the scope."""
@@ -82,10 +90,6 @@ class CompiledRules:
     def _compiled(self, *lines: str) -> Any:
         exec(compile("\n".join(lines), "<rules>", "exec"), self._scope)  # noqa: S102 - see the docstring
         return self._scope.pop("made")
-
-
-def _not_compiled(_: Any) -> list[Any]:
-    raise RuntimeError("the rules read whole records")
 
 
 def _renamed(code: str, names: dict[str, str]) -> str:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import inf
+from operator import neg
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from streamd.core.batch import Record
 from streamd.core.errors import BadData
 from streamd.core.generations import Generations
 from streamd.core.record_key import Key, RecordKey
-from streamd.core.state_parts import Entries, parts_of
+from streamd.core.state_parts import as_it_is, parts_of
 
 MAX_VALUE_CHARS = 256
 """Longest text that is remembered as a last good value."""
@@ -93,13 +94,11 @@ class SeenKeys(Memory):
             self._put(self._new, self._at_s)
 
     def stored(self) -> tuple[Any, ...]:
-        at_s, kept = self._at_s, self._kept
-        newer, older = (Entries(one, lambda seen_s: at_s - seen_s) for one in (kept.newer, kept.older))
-        return kept.age_s(at_s), newer, older
+        at_s = self._at_s
+        return self._kept.stored(at_s, lambda seen_s: at_s - seen_s)
 
     def restore(self, state: Snapshot) -> None:
-        age_s, newer, older = state
-        self._kept.restore(age_s, *({key: -s for key, s in one.items()} for one in (newer, older)))
+        self._kept.restore(*state, neg)
 
 
 class LastValues(Memory):
@@ -134,12 +133,12 @@ class LastValues(Memory):
             return None
 
     def stored(self) -> tuple[Any, ...]:
-        newer, older = (Entries(one, lambda value: value) for one in (self._kept.newer, self._kept.older))
+        _, newer, older = self._kept.stored(0.0, as_it_is)
         return None, newer, older
 
     def restore(self, state: Snapshot) -> None:
         _, newer, older = state
-        self._kept.restore(None, newer, older)
+        self._kept.restore(None, newer, older, as_it_is)
 
 
 def encode(wall_s: float, memories: dict[str, "SeenKeys | LastValues"]) -> Iterator[bytes]:

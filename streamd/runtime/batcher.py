@@ -1,10 +1,14 @@
 """Decides when a sink commits. Pure arithmetic on the monotonic clock."""
 
+from collections import deque
+from statistics import median
+
 from streamd.core.settings import BatchSettings
 
 _MOST_TIMES_ENOUGH = 4
 """If more records wait, a commit takes up to 16,000 instead of 4,000. So there are fewer pauses between
 commits, in which the database's thread is idle. A larger commit would only delay the next one."""
+_RECENT = 5
 
 
 class Batcher:
@@ -21,20 +25,29 @@ class Batcher:
         self.enough = min(settings.max_records, half)
         self.most = min(_MOST_TIMES_ENOUGH * settings.max_records, half)
         """Most records of one commit."""
-        self._last_start_s = float("-inf")
+        self.last_start_mono_s = float("-inf")
+        """When the last commit began, or the first attempt of one that was tried again."""
         self._commit_s = 0.0
+        self._took_s: deque[float] = deque(maxlen=_RECENT)
 
     def wait_s(self, waiting: int, mono_s: float) -> float:
         """How long to wait for more records if `waiting` records are there; 0: commit now."""
         if waiting >= self.enough:
             return 0.0
         ahead_s = min(self._commit_s, self.max_wait_s / 2)
-        return max(0.0, self._last_start_s + self.max_wait_s - ahead_s - mono_s)
+        return max(0.0, self.last_start_mono_s + self.max_wait_s - ahead_s - mono_s)
 
     def started(self, mono_s: float) -> None:
         """Note that a commit begins."""
-        self._last_start_s = mono_s
+        self.last_start_mono_s = mono_s
 
     def ended(self, mono_s: float) -> None:
         """Note that the commit has ended. The longest recent duration decays by 1/8 with each commit."""
-        self._commit_s = max(mono_s - self._last_start_s, self._commit_s * 7 / 8)
+        took_s = mono_s - self.last_start_mono_s
+        self._commit_s = max(took_s, self._commit_s * 7 / 8)
+        self._took_s.append(took_s)
+
+    @property
+    def usual_s(self) -> float:
+        """The median of the last five durations, which two hung commits do not change. 0 before the first."""
+        return median(self._took_s) if self._took_s else 0.0

@@ -9,7 +9,7 @@ from streamd.core.batch import FLAG, Batch, copied, copied_value
 from streamd.core.contracts import AnyCodec, BadFrame, Decoded
 from streamd.core.dead_letter import DeadLetter, DeadLetterStore
 from streamd.core.failure import failure_of
-from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.frames import FlaggedFrame, Frames, RefusedFrame
 from streamd.core.now import Now
 from streamd.core.peer import plain_of
 from streamd.core.printable import printable
@@ -33,6 +33,23 @@ def decode(codec: AnyCodec, frames: Frames, now: Now) -> Decoded:
         text = failure_of(error).text
         rejects = [BadFrame(n, payload, "exception", text) for n, payload in enumerate(frames.payloads)]
         return Decoded([], [], rejects)
+
+
+def without_refused(frames: Frames) -> tuple[Frames | None, Frames | None, Decoded]:
+    """The frames to decode, those that their source refuses, and the rejects of these."""
+    refused = [index for index, frame in enumerate(frames.payloads) if type(frame) is RefusedFrame]
+    rejects = []
+    for place, index in enumerate(refused):
+        frame: Any = frames.payloads[index]
+        rejects.append(BadFrame(place, bytes(frame), frame.reason, frame.detail))
+    decoded = Decoded([], [], rejects)
+    if not refused:
+        return frames, None, decoded
+    if len(refused) == len(frames):
+        return None, frames, decoded
+    out = set(refused)
+    good, bad = frames.sorted_out([[n for n in range(len(frames)) if n not in out], refused])
+    return good, bad, decoded
 
 
 def redacted(

@@ -17,6 +17,7 @@ from streamd.runtime.backoff import Backoff
 from streamd.runtime.batcher import Batcher
 from streamd.runtime.buffer import Buffer
 from streamd.runtime.meter import Meter
+from streamd.runtime.taps import Point
 
 log = structlog.get_logger()
 
@@ -48,8 +49,9 @@ class Delivery:
         self.trouble: str | None = None
         self.trouble_since_mono_s = 0.0
         self.last_commit_mono_s: float | None = None
-        self.commits = 0
         self.writing: asyncio.Future[Written] | None = None
+        self.tap: Point | None = None
+        """The point before the sink, while taps look there."""
         self._books = books
         self._clock = clock
         self._batcher = Batcher(settings, buffer.max_records)
@@ -60,6 +62,26 @@ class Delivery:
     def entered(self) -> int:
         """All records that were put into the buffer, including dropped ones."""
         return self.meter.entered + self.buffer.records + self._found_full
+
+    @property
+    def max_batch(self) -> int:
+        """Most records of one commit."""
+        return self._batcher.most
+
+    @property
+    def max_wait_s(self) -> float:
+        """How long a record waits for others."""
+        return self._batcher.max_wait_s
+
+    @property
+    def writing_since_mono_s(self) -> float | None:
+        """When the first attempt to write the records under way began. None if none is under way."""
+        return None if self.meter.state == "idle" else self._batcher.last_start_mono_s
+
+    @property
+    def usual_write_s(self) -> float:
+        """The median duration of the last five writes; 0 without any."""
+        return self._batcher.usual_s
 
     async def run(self) -> None:
         """Deliver until the buffer is closed and empty."""
@@ -94,6 +116,9 @@ class Delivery:
             self._settle(batches, await self._write(batches))
 
     async def _write(self, batches: Sequence[Batch]) -> Written:
+        if self.tap is not None:
+            for batch in batches:
+                self.tap.see_batch(batch)
         while True:
             self.writing = asyncio.ensure_future(self.sink.write(batches))
             # After the commit has begun, because the workers that are woken here decode for milliseconds.
@@ -155,7 +180,7 @@ class Delivery:
         now = self._clock()
         self.last_commit_mono_s = now.mono_s
         self._batcher.ended(now.mono_s)
-        self.commits += 1
+        self.meter.batches += 1
         self.meter.to("idle", now.mono_s)
         gone = written.dropped or [{}] * len(batches)
         for batch, rejected, replaced, dropped in zip(

@@ -11,6 +11,7 @@ from streamd.runtime.connections import Connections
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.redaction import SourceRedaction
 from streamd.runtime.schema_checks import SchemaChecks
+from streamd.runtime.taps import Point
 
 
 @dataclass(slots=True)
@@ -32,8 +33,8 @@ class Feed:
     connections: Connections = field(default_factory=Connections)
     credit_bytes: int = 0
     """Bytes that may still be taken before the turn of the next source."""
-    taken: Callable[[int, float], None] = lambda _count, _mono_s: None
-    """Called after frames were taken out of the buffer, with their number and the monotonic time."""
+    taken: Callable[[int, float, float], None] = lambda _count, _wait_s, _mono_s: None
+    """Called after frames were taken out of the buffer, as `Intake.taken`."""
     before: AnyCodec | None = None
     """The codec of the source before a reload, if `codec` adopts the frames that it holds."""
     resumes: bool = False
@@ -42,5 +43,7 @@ class Feed:
     """Counts what the schema of the source checks; None without a schema."""
     redaction: SourceRedaction | None = None
     """Redacts the records, rejects and senders of the source; None without the option `redact`."""
+    tap: Point | None = None
+    """The point behind the codec and `redaction`, while taps look there."""
     is_due: bool = False
     """Whether the deadline of the codec is reached."""

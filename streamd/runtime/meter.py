@@ -44,7 +44,7 @@ class Meter:
     elapsed time to the nanosecond and never fall. A clock reading before the last one counts as the last one.
     """
 
-    __slots__ = ("_began_ns", "_since_ns", "_spent_ns", "entered", "left", "state")
+    __slots__ = ("_began_ns", "_since_ns", "_spent_ns", "batches", "entered", "left", "state")
 
     def __init__(self, mono_s: float) -> None:
         self._began_ns = self._since_ns = int(mono_s * _NS)
@@ -54,6 +54,8 @@ class Meter:
         """Records that entered the stage; for a source and for workers: frames."""
         self.left = 0
         """Records that left for the next stage or were stored; for a source: frames."""
+        self.batches = 0
+        """Batches that the stage has finished. Not counted for a source."""
 
     def to(self, state: State, mono_s: float) -> None:
         """Change the state at `mono_s`."""

@@ -1,8 +1,10 @@
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from streamd.core.batch import Record, copied
+from streamd.core.contained import contained
 from streamd.core.contracts import Offload, Processed, Step
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost, Unended
@@ -47,6 +49,16 @@ class LoopExecutor:
 
     async def call(self, call: Callable[[], Result]) -> Result:
         return call()
+
+    async def tick(self, now: Now) -> Processed:
+        return contained(partial(self._step.tick, now))
+
+    def next_deadline(self) -> float | None:
+        return self._step.next_deadline()
+
+    @property
+    def progress(self) -> int:
+        return 0  # a batch is one call
 
     async def close(self) -> None:
         for call in self._calls:

@@ -8,6 +8,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from streamd.core.batch import Record, copied
+from streamd.core.contained import contained
 from streamd.core.contracts import Offload, Processed, Step
 from streamd.core.now import Now
 from streamd.runtime.offload_errors import Lost, Unended
@@ -47,6 +48,16 @@ class ThreadExecutor:
             return future.result()
         self._unended.add(future)
         raise Lost("timeout", f"not done after {self._timeout_s:g} s; its thread is left running")
+
+    async def tick(self, now: Now) -> Processed:
+        return await self.call(partial(contained, partial(self._step.tick, now)))
+
+    def next_deadline(self) -> float | None:
+        return self._step.next_deadline()
+
+    @property
+    def progress(self) -> int:
+        return 0  # a batch is one call
 
     async def close(self) -> None:
         for thread in self._idle:

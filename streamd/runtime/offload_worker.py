@@ -1,15 +1,14 @@
 """The main program of a worker process: makes the step and answers one batch after the other.
 
-Messages are msgpack after a length of four bytes. The first message is a pickle from the daemon; its answer
-is empty, or a `Fault`. Standard output is redirected to standard error, so the user's function can print.
+Standard output is redirected to standard error, so the user's function can print.
 """
 
 import asyncio
 import ctypes
+import math
 import os
 import pickle
 import signal
-import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,60 +22,25 @@ from streamd.core.failure import failure_of
 from streamd.core.now import Now
 from streamd.core.printing import flush_each_line
 from streamd.core.traceback_lines import traceback_lines
+from streamd.runtime.offload_memory import MemoryLimit, mb
+from streamd.runtime.offload_messages import (
+    LENGTH,
+    REASON_UNSENDABLE,
+    Answer,
+    Bad,
+    Made,
+    Recipe,
+    Task,
+)
+from streamd.runtime.offload_partitions import owner_test
 from streamd.runtime.offload_wire import from_extension, pack, portable
 
-LENGTH = struct.Struct(">I")
-REASON_UNSENDABLE = "unsendable"
-"""Reason of a record that msgpack cannot encode, for example with an object or a reference to itself."""
 MAX_SHOWN_CHARS = 1000
 MAX_KINDS = 16
 """Most kinds of errors whose traceback is sent. The log shows no more kinds of a step."""
 _PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ = 500
 """If memory runs out, the kernel should kill the worker process and not the daemon."""
-
-
-class Task(msgspec.Struct, gc=False):
-    """A batch for a worker process."""
-
-    records: list[dict[str, Any]]
-    wall_s: float
-    mono_s: float
-
-
-class Bad(msgspec.Struct, gc=False):
-    """A reject of the input record at `index`, or of `record` if `index` is -1.
-
-    Only the first reject of a kind has a `traceback`.
-    """
-
-    index: int
-    reason: str
-    detail: str = ""
-    kind: str = ""
-    traceback: list[str] = []
-    record: dict[str, Any] = {}
-
-
-class Fault(msgspec.Struct, gc=False):
-    """Why the step could not be made."""
-
-    text: str
-    kind: str = ""
-    lines: list[str] = []
-
-
-class Answer(msgspec.Struct, gc=False):
-    """The result of the batch that was sent with `mono_s`; other fields are as in `Processed`."""
-
-    mono_s: float
-    records: list[dict[str, Any]]
-    filtered: int
-    absorbed: int
-    emitted: int
-    rejects: list[Bad]
-    counters: list[tuple[str, str, int]] = []
-    """New counts of the step: name, reason, number."""
 
 
 def main(parent: int) -> None:
@@ -95,34 +59,139 @@ def main(parent: int) -> None:
         recipe = _read(source)
         if recipe is None:
             return
+        pid = os.getpid()
         try:
-            step = _made(recipe)
+            worker = Worker(pickle.loads(recipe))  # noqa: S301 - the daemon made it
+            made = worker.made
         except BaseException as error:  # noqa: BLE001 - importing the user's code may raise anything
-            _write(target, _fault(error))
+            made = _fault(error)
+        _answer(target, pid, pack(made))
+        if made.text:
             return
-        _write(target, b"")
-        sent: set[str] = set()
         while (payload := _read(source)) is not None:
-            _write(target, answer(step, payload, sent))
-        asyncio.run(step.close())
+            _answer(target, pid, worker.answer(payload))
+        asyncio.run(worker.step.close())
 
 
-def answer(step: Step[Any], payload: bytes, sent: set[str]) -> bytes:
-    """The answer to one message. `sent` are the kinds of errors whose traceback was sent before."""
-    task = msgspec.msgpack.decode(payload, type=Task, ext_hook=from_extension)
+class Worker:
+    """The step in this process."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Make and open the step. Raises any exception of the user's code, and `MemoryError`."""
+        recipe.step.take_files(recipe.files)
+        self.step: Step[Any] = recipe.step(
+            recipe.config, StepContext(recipe.name, recipe.pipeline, None, recipe.base_dir)
+        )
+        self.step.open()
+        self._fault: Exception | None = None
+        """A failure of the last task that rejects no record."""
+        limit_bytes = recipe.memory_limit_bytes
+        self._limit = MemoryLimit(limit_bytes) if limit_bytes is not None else None
+        self._limit_text = f"; memory_limit is {mb(limit_bytes)}" if limit_bytes is not None else ""
+        self._sent: set[str] = set()
+        """Kinds of errors whose traceback was sent before."""
+        self._carried = self.step.carried
+        if self._carried is not None:
+            self._carried.put(recipe.state)
+            offload = self.step.offload
+            if offload is not None and offload.partition is not None:
+                self._carried.owns = owner_test(offload.partition, recipe.lane, recipe.lanes)
+        self.made = Made(deadline_mono_s=self._deadline()) if self.step.is_timed else Made()
+
+    def answer(self, payload: bytes) -> bytes:
+        """The answer to one task."""
+        task = msgspec.msgpack.decode(payload, type=Task, ext_hook=from_extension)
+        if task.forgotten and self._carried is not None:
+            self._carried.forget(task.forgotten)
+        if self._limit is None:
+            return self._encoded(task, self._process(task), 0)
+        self._limit.set()
+        try:
+            done = self._process(task)
+        finally:
+            self._limit.lift()
+        for bad in done.rejects:
+            if issubclass(type(bad.error), MemoryError):
+                return pack(Answer(task.number, memory=_utf8(bad.detail + self._limit_text)))
+        return self._encoded(task, done, self._limit.full_bytes())
+
+    def _deadline(self) -> float | None:
+        deadline = self.step.next_deadline()
+        if deadline is None:
+            return None
+        if math.isnan(deadline := float(deadline)):
+            raise ValueError("next_deadline is not a number")
+        return deadline
+
+    def _process(self, task: Task) -> Processed:
+        self._fault = None
+        now = Now(task.wall_s, task.mono_s)
+        try:
+            done = self.step.tick(now) if task.is_tick else self.step.process(task.records, now)
+            if done.commit is not None:
+                done.commit()
+        except Exception as error:  # noqa: BLE001 - a failure of the user's code rejects the batch
+            if task.is_tick:
+                self._fault = error
+                return Processed([])
+            kind, detail = failure_of(error, self.step.context.base_dir)
+            rejects = [BadRecord(record, "exception", detail, error, kind) for record in task.records]
+            return Processed([], rejects=rejects)
+        return done
+
+    def _encoded(self, task: Task, done: Processed, full_bytes: int) -> bytes:
+        counters = self.step.context.counters
+        counted = [(name, reason, n) for (name, reason), n in counters.items()]
+        counters.clear()
+        rejects = _rejects(task, done, self._sent) if done.rejects else []
+        answer = Answer(
+            task.number, done.records, done.filtered, done.absorbed, done.emitted, rejects, counted,
+            held_bytes=full_bytes,
+        )  # fmt: skip
+        if done.changes:
+            answer.changes = dict(done.changes)
+        if self.step.is_timed:
+            try:
+                answer.deadline_mono_s = self._deadline()
+            except Exception as error:  # noqa: BLE001 - it is the user's code
+                self._fault = self._fault or error
+        if self._fault is not None:
+            answer.fault = _fault(self._fault, self.step.context.base_dir)
+        return _sendable(task, done, answer)
+
+
+def _sendable(task: Task, done: Processed, answer: Answer) -> bytes:
+    """The answer with the records that can be sent; the others become rejects."""
+    if task.wants_owners and (done.filtered or done.absorbed or done.emitted):
+        answer.owners = _owners(task, done)
     try:
-        done = step.process(task.records, Now(task.wall_s, task.mono_s))
-    except Exception as error:  # noqa: BLE001 - a failure of the user's code rejects the batch
-        kind, detail = failure_of(error, step.context.base_dir)
-        rejects = [BadRecord(record, "exception", detail, error, kind) for record in task.records]
-        done = Processed([], rejects=rejects)
-    counters = step.context.counters
-    counted = [(name, reason, n) for (name, reason), n in counters.items()]
-    counters.clear()
-    return _encoded(task, done, sent, counted)
+        return pack(answer)
+    except Exception:  # noqa: BLE001 - a record may hold any object
+        answer.records, answer.owners = [], None
+        sent: list[int] = []
+    for place, record in enumerate(done.records):
+        try:
+            carried = portable(record)
+            pack(carried)
+        except Exception as error:  # noqa: BLE001 - the same
+            detail = f"the result of the function cannot be sent to the daemon: {describe(error)}"
+            answer.rejects.append(Bad(-1, REASON_UNSENDABLE, detail[:MAX_SHOWN_CHARS], record=_shown(record)))
+        else:
+            answer.records.append(carried)
+            sent.append(place)
+    if task.wants_owners and (owners := _owners(task, done)) is not None:
+        answer.owners = [owners[place] for place in sent]
+    return pack(answer)
 
 
-def _encoded(task: Task, done: Processed, sent: set[str], counted: list[tuple[str, str, int]]) -> bytes:
+def _owners(task: Task, done: Processed) -> list[int] | None:
+    if done.owners is None:
+        return None
+    places = {id(record): n for n, record in enumerate(task.records)}
+    return [places[id(owner)] for owner in done.owners]
+
+
+def _rejects(task: Task, done: Processed, sent: set[str]) -> list[Bad]:
     places = {id(record): n for n, record in enumerate(task.records)}
     rejects = []
     for bad in done.rejects:
@@ -136,21 +205,7 @@ def _encoded(task: Task, done: Processed, sent: set[str], counted: list[tuple[st
                 kind = ""
         record = {} if place >= 0 else _shown(bad.record)
         rejects.append(Bad(place, bad.reason, bad.detail, kind, lines, record))
-    answer = Answer(task.mono_s, done.records, done.filtered, done.absorbed, done.emitted, rejects, counted)
-    try:
-        return pack(answer)
-    except Exception:  # noqa: BLE001 - a record may hold any object
-        answer.records = []
-    for record in done.records:
-        try:
-            carried = portable(record)
-            pack(carried)
-        except Exception as error:  # noqa: BLE001 - the same
-            detail = f"the result of the function cannot be sent to the daemon: {describe(error)}"
-            rejects.append(Bad(-1, REASON_UNSENDABLE, detail[:MAX_SHOWN_CHARS], record=_shown(record)))
-        else:
-            answer.records.append(carried)
-    return pack(answer)
+    return rejects
 
 
 def _shown(record: Record) -> Record:
@@ -174,21 +229,13 @@ def _utf8(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _fault(error: BaseException) -> bytes:
-    """Why the step cannot be made. The text of a `StreamdError` already has the place."""
-    kind, text = failure_of(error)
+def _fault(error: BaseException, base_dir: Path | None = None) -> Made:
+    """A failure of the user's code. The text of a `StreamdError` already has the place."""
+    kind, text = failure_of(error, base_dir)
     if isinstance(error, StreamdError):
         text = str(error)
     lines = traceback_lines(error.__cause__ or error)
-    return msgspec.msgpack.encode(Fault(_utf8(text), _utf8(kind), list(map(_utf8, lines))))
-
-
-def _made(recipe: bytes) -> Step[Any]:
-    cls, config, name, pipeline, base_dir, files = pickle.loads(recipe)  # noqa: S301 - the daemon made it
-    cls.take_files(files)
-    step: Step[Any] = cls(config, StepContext(name, pipeline, None, base_dir))
-    step.open()
-    return step
+    return Made(_utf8(text), _utf8(kind), list(map(_utf8, lines)))
 
 
 def _read(source: BinaryIO) -> bytes | None:
@@ -201,7 +248,10 @@ def _read(source: BinaryIO) -> bytes | None:
     return payload if len(payload) == length else None
 
 
-def _write(target: BinaryIO, payload: bytes) -> None:
+def _answer(target: BinaryIO, pid: int, payload: bytes) -> None:
+    """Write an answer, unless this is a child that the user's code has forked: it ends."""
+    if os.getpid() != pid:
+        os._exit(0)
     target.write(LENGTH.pack(len(payload)))
     target.write(payload)
     target.flush()

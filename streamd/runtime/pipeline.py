@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 
 from streamd.core.ack import Ack, Status
@@ -154,13 +155,27 @@ class Pipeline:
             turn.leave()
 
     async def _offload(self, stage: Stage, offloaded: Offloaded, batch: Batch) -> list[Processed]:
-        """Let a waiting step process the parts of the batch, one after the other."""
+        """Let a waiting step process the parts of the batch, one after the other, or together by key."""
         offloaded.meter.entered += len(batch)
         self.meter.end(self._clock().mono_s)
-        return [await self._offload_part(stage, offloaded.meter, *part) for part in _parts(batch)]
+        entries = []
+        calls = []
+        for records, ack in _parts(batch):
+            entries.append(offloaded.enter())  # now, so that no later batch comes between two parts
+            calls.append(partial(self._offload_part, stage, offloaded.meter, records, ack, entries[-1]))
+        try:
+            if len(calls) == 1 or not offloaded.by_key:
+                return [await call() for call in calls]
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(call()) for call in calls]
+            return [task.result() for task in tasks]
+        finally:
+            for entry in entries:
+                if entry is not None:
+                    entry.leave()
 
     async def _offload_part(
-        self, stage: Stage, meter: SharedMeter, records: list[Record], ack: Ack | None
+        self, stage: Stage, meter: SharedMeter, records: list[Record], ack: Ack | None, entry: Turn | None
     ) -> Processed:
         """Process one part. Until it has a slot, its time counts for the workers."""
         now = self._clock()
@@ -175,7 +190,7 @@ class Pipeline:
 
         self.meter.hold(now.mono_s)
         try:
-            done = await stage.process_waiting(records, ack, now, begin)
+            done = await stage.process_waiting(records, ack, now, begin, entry)
         finally:
             mono_s = self._mono_s()
             if waits:
@@ -271,6 +286,10 @@ class Pipeline:
             book.emitted += done.emitted
             book.filtered += done.filtered
             book.absorbed += done.absorbed
+            for failure in done.failures:
+                stage.log.log_failure(self.name, stage.name, failure)
+        if stage.tap is not None:
+            stage.tap.see_processed(outcomes)
         if batch.acks is None:
             (done,) = outcomes
             if done.rejects:
@@ -278,9 +297,14 @@ class Pipeline:
             if done.holds:
                 batch.acks = Acks.same(join_holds(None, done.holds), done.count)
             return outcomes
+        return self._book_by_ack(stage, outcomes, batch, batch.acks, book)
+
+    def _book_by_ack(
+        self, stage: Stage, outcomes: list[Processed], batch: Batch, acks: Acks, book: RecordBook
+    ) -> list[Processed]:
         kept: list[Processed] = []
         runs: list[tuple[int, Ack | None]] = []
-        for done, (_, ack) in zip(outcomes, batch.acks.runs, strict=True):
+        for done, (_, ack) in zip(outcomes, acks.runs, strict=True):
             if done.rejects:
                 self._reject(stage, done.rejects, batch, book, ack)
             its = join_holds(ack, done.holds) if done.holds else ack

@@ -11,6 +11,7 @@ from streamd.core.ack import Ack
 from streamd.core.batch import Record
 from streamd.core.clock import read_clock
 from streamd.core.columns import FlatColumns
+from streamd.core.contained import contained
 from streamd.core.contracts import BadRecord, Processed, Step
 from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
@@ -18,6 +19,8 @@ from streamd.core.hold import Holding, HoldScope
 from streamd.core.now import Now
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
+from streamd.runtime.taps import Point
+from streamd.runtime.turn import Turn
 
 Result = TypeVar("Result")
 
@@ -47,6 +50,8 @@ class Stage:
             self.offloaded = Offloaded(step, step.offload, clock)
         self.log: StepLog = before.log if before is not None else StepLog()
         self.holding: Holding = before.holding if before is not None else Holding()
+        self.tap: Point | None = None
+        """The point behind the step, while taps look there."""
         self.may_hold = True
         """Whether the step gets holds. False if the caller awaits the ack of each frame before the next."""
 
@@ -104,22 +109,30 @@ class Stage:
             return self._failed(columns.records(), error)
 
     async def process_waiting(
-        self, records: list[Record], ack: Ack | None, now: Now, begin: Callable[[], None]
+        self,
+        records: list[Record],
+        ack: Ack | None,
+        now: Now,
+        begin: Callable[[], None],
+        entry: Turn | None,
     ) -> Processed:
-        """As `process`, for a waiting step; `begin` is called when the step has a slot for the records."""
+        """As `process`, for a waiting step; `begin` is called when the step has a slot for the records.
+
+        `entry` is the place of the records before the step.
+        """
         offloaded = cast("Offloaded", self.offloaded)
         if ack is None or not self.may_hold:
-            return await offloaded.process(records, now, begin)
+            return await offloaded.process(records, now, begin, entry)
         with HoldScope(self.holding, ack):
-            return await offloaded.process(records, now, begin)
+            return await offloaded.process(records, now, begin, entry)
 
     async def tick(self, now: Now) -> Processed:
         """Tick the step. If its code raises an exception, that is logged and there are no records."""
         try:
             if self.offloaded is not None:
-                done = await self.offloaded.alone(partial(_contained, partial(self.step.tick, now)))
+                done = await self.offloaded.tick(now)
             else:
-                done = _contained(partial(self.step.tick, now))
+                done = contained(partial(self.step.tick, now))
             _check_made(done)
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failed(error)
@@ -133,12 +146,15 @@ class Stage:
         step.
         """
         state: bytes | None
-        if self.offloaded is not None:
-            state = await self.offloaded.alone(partial(_contained, self.step.snapshot))
+        if self.step.carried is not None and self.offloaded is not None:
+            async with self.offloaded.idle():
+                state = await _joined(self.step.snapshot_parts()) or None
+        elif self.offloaded is not None:
+            state = await self.offloaded.alone(partial(contained, self.step.snapshot))
         elif type(self.step).snapshot_parts is not Step.snapshot_parts:
             state = await _joined(self.step.snapshot_parts()) or None
         else:
-            state = _contained(self.step.snapshot)
+            state = contained(self.step.snapshot)
         if state is not None and type(state) is not bytes:
             raise TypeError(f"snapshot returned {type(state).__name__} instead of bytes or None")
         return state
@@ -147,18 +163,19 @@ class Stage:
         """Give the opened step its state. If its code raises, opens the step anew and re-raises."""
         try:
             if self.offloaded is not None:
-                await self.offloaded.alone(partial(_contained, partial(self.step.restore, state, now)))
+                await self.offloaded.alone(partial(contained, partial(self.step.restore, state, now)))
             else:
-                _contained(partial(self.step.restore, state, now))
+                contained(partial(self.step.restore, state, now))
         except Exception:
             await self.step.close()
-            self.step.open()
+            self.open()
             raise
 
     def next_deadline(self) -> float | None:
         """When the step is due (monotonic seconds); None if it is not due or its code raises."""
         try:
-            return _contained(partial(_deadline_of, self.step))
+            source = self.step if self.offloaded is None else self.offloaded
+            return contained(partial(_deadline_of, source.next_deadline))
         except Exception as error:  # noqa: BLE001 - the user's code may raise anything
             self.failed(error)
             return None
@@ -178,7 +195,7 @@ def _check_made(done: Processed) -> None:
 async def _joined(parts: Iterator[bytes]) -> bytes | None:
     whole = BytesIO()  # unlike b"".join, it does not copy all parts at once in the end
     turned = 0
-    while (part := _contained(partial(next, parts, None))) is not None:  # a part may be empty
+    while (part := contained(partial(next, parts, None))) is not None:  # a part may be empty
         whole.write(part)
         if whole.tell() - turned >= TURN_BYTES:
             turned = whole.tell()
@@ -186,22 +203,8 @@ async def _joined(parts: Iterator[bytes]) -> bytes | None:
     return whole.getvalue() or None
 
 
-def _contained(call: Callable[[], Result]) -> Result:
-    """Call code of the step. Raises only an `Exception`.
-
-    So an exit, an interrupt or a cancellation that the step raises ends neither the daemon nor a task of it.
-    """
-    try:
-        return call()
-    except Exception:
-        raise
-    except BaseException as error:
-        text = f"the step raised {type(error).__name__}"
-        raise RuntimeError(text).with_traceback(error.__traceback__) from error
-
-
-def _deadline_of(step: Step[Any]) -> float | None:
-    deadline = step.next_deadline()
+def _deadline_of(ask: Callable[[], float | None]) -> float | None:
+    deadline = ask()
     if deadline is None:
         return None
     if math.isnan(deadline):

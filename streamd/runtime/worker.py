@@ -17,7 +17,7 @@ from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.runtime.alarm import Alarm
-from streamd.runtime.decoded import batch_of, book_decoded, copy_for_route, decode, redacted
+from streamd.runtime.decoded import batch_of, book_decoded, copy_for_route, decode, redacted, without_refused
 from streamd.runtime.feed import Feed, Route
 from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
@@ -165,6 +165,7 @@ class Workers:
                     with self.gate:
                         await (_carry(passages[0]) if len(passages) == 1 else self._carry_all(passages))
                 self.progress += 1
+                self.meter.batches += 1
                 self.meter.end(self._mono_s(), backlog=self._has_backlog())
                 await asyncio.sleep(0)
             elif self._closed:
@@ -315,7 +316,7 @@ class Workers:
         parts = feed.buffer.take(self.max_batch)
         frames = Frames.merge(parts)
         self.meter.entered += len(frames)
-        feed.taken(len(frames), now.mono_s)
+        feed.taken(len(frames), now.wall_s - _newest_wall_s(parts), now.mono_s)
         feed.credit_bytes -= frames.size_bytes
         passages = self.process(feed, frames, now)
         for part in parts if feed.codec.holds else ():
@@ -327,6 +328,13 @@ class Workers:
 
         Returns a passage for each pipeline in which records are left.
         """
+        if frames.flagged:
+            usable, refused, rejects = without_refused(frames)
+            if refused is not None:
+                self._go_on(feed, refused, rejects, now)
+            if usable is None:
+                return []
+            frames = usable
         decoded = decode(feed.codec, frames, now)
         if decoded.frames is not None:
             feed.frames.held += len(frames)
@@ -339,6 +347,8 @@ class Workers:
             frames, decoded = redacted(feed, feed.redaction, frames, decoded)
         book_decoded(feed, frames, decoded, self._dead_letters)
         batch = batch_of(feed, frames, decoded)
+        if feed.tap is not None:
+            feed.tap.see_batch(batch)
         if feed.checks is not None and feed.redaction is None:
             feed.checks.count(batch)
         if batch.acks is not None:
@@ -353,6 +363,14 @@ class Workers:
             else:
                 its_batch.settle(Status.FILTERED)
         return passages
+
+
+def _newest_wall_s(parts: list[Frames]) -> float:
+    """When the first frame of the part that has waited least was received. One comparison for each part."""
+    newest = parts[0].received_at.same
+    for part in parts:
+        newest = max(newest, part.received_at.same)
+    return newest
 
 
 def _is_blocked(feed: Feed) -> bool:

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
@@ -14,7 +12,6 @@ from streamd.core.now import Now
 from streamd.service.progress import Part, Progress
 from streamd.service.status_line import DiskOutlook, status_line
 from streamd.service.systemd import microseconds, notify
-from streamd.sqlite.files import free_bytes
 
 EVERY_S = 3.0
 """Time between two notifications. A watchdog interval below twice this time shortens it."""
@@ -41,20 +38,23 @@ class Announcer:
         self,
         view: View,
         parts: Callable[[float], Iterable[Part]],
-        state_dir: Path,
         watchdog_s: float | None,
         send: Callable[..., bool] = notify,
     ) -> None:
         self.every_s = EVERY_S if watchdog_s is None else min(EVERY_S, watchdog_s / 2)
         self._view = view
         self._parts = parts
-        self._state_dir = state_dir
         self._watchdog_s = watchdog_s
         self._send = send
         self._progress = Progress(longest_gap_s=2 * self.every_s)
         self._disk = DiskOutlook()
         self._stalled: list[str] = []
         self._drain_until_mono_s = 0.0
+
+    @property
+    def stalled(self) -> list[str]:
+        """One line for each part that has stalled, if a watchdog's interval is given."""
+        return list(self._stalled)
 
     async def run(self) -> None:
         """Send `READY=1` at once and a notification every `every_s`, until cancelled."""
@@ -97,8 +97,8 @@ class Announcer:
 
     def _status(self, now: Now) -> str:
         self._view.refresh()
-        with suppress(OSError):  # the sinks report a missing folder
-            self._disk.observe(free_bytes(self._state_dir), now.mono_s)
+        if (free_bytes := self._view.free_bytes()) is not None:  # the sinks report a missing folder
+            self._disk.observe(free_bytes, now.mono_s)
         line = status_line(self._view.books, self._disk.days_left())
         troubles = [
             f"sink {sink.name} retries ({sink.trouble})" for sink in self._view.sinks() if sink.trouble
@@ -113,7 +113,8 @@ def parts_of(assembly: Assembly, config: Config, patience_s: float) -> Iterator[
     - a sink that writes files is due while an attempt to commit is under way. A sink that retries has ended
       its attempt, and a sink to a peer may wait for the peer to read;
     - the workers of a source are due while frames wait and no full sink blocks them. The `timeout` of an
-      offloaded step is added to their patience.
+      offloaded step is added to their patience. A search for a record in a batch makes progress with each
+      part of the batch.
     """
     for name, delivery in assembly.deliveries.items():
         attempt = delivery.writing
@@ -123,6 +124,7 @@ def parts_of(assembly: Assembly, config: Config, patience_s: float) -> Iterator[
         yield Part(f"sink {name}", "a commit has been under way", due, attempt, patience_s)
     for name, workers in assembly.workers.items():
         stages = [stage for pipeline in workers.pipelines for stage in pipeline.stages]
+        offloaded = [stage.offloaded for stage in stages if stage.offloaded is not None]
         offloads = [stage.step.offload for stage in stages if stage.step.offload is not None]
         outputs = [output for pipeline in workers.pipelines for output in pipeline.fanout.outputs]
         held_up = any(output.buffer.when_full == "block" and output.buffer.full for output in outputs)
@@ -130,6 +132,10 @@ def parts_of(assembly: Assembly, config: Config, patience_s: float) -> Iterator[
             f"pipeline {name}",
             "frames have waited and none was taken",
             any(feed.buffer.records for feed in workers.feeds) and not held_up,
-            (workers.progress, sum(feed.frames.decoded for feed in workers.feeds)),
+            (
+                workers.progress,
+                sum(feed.frames.decoded for feed in workers.feeds),
+                sum(step.progress for step in offloaded),
+            ),
             patience_s + sum(offload.timeout_s for offload in offloads),
         )

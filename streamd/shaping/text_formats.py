@@ -13,6 +13,7 @@ from typing import Any
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
 from streamd.core.json_rules import check_rules, decode_object
+from streamd.core.plural import counted
 from streamd.core.text_values import by_look, of_type
 from streamd.shaping.pattern import Pattern
 
@@ -108,7 +109,9 @@ def csv_row(columns: Sequence[str], delimiter: str, quote: str, to_value: ToValu
         if len(found) != 1:
             raise BadData("parse:csv", f"{len(found)} rows instead of one")
         if len(found[0]) != len(columns):
-            raise BadData("parse:csv", f"{len(found[0])} values for {len(columns)} columns")
+            raise BadData(
+                "parse:csv", f"{counted(len(found[0]), 'value')} for {counted(len(columns), 'column')}"
+            )
         return dict(zip(columns, map(to_value, found[0]), strict=True))
 
     return read

@@ -103,10 +103,11 @@ class StateKeeper:
         A new step receives the state of a previous step with the same key, without a read from the file.
         """
         before, self._groups = self._groups, self._grouped(parts)
+        kept = {stage.step for group in self._groups for stage in group.stages}
         states: dict[StateKey, list[bytes]] = {}
         for group in before:
-            for stage, key, state in group.final.states if group.final is not None else ():
-                if all(stage.step is not other.step for new in self._groups for other in new.stages):
+            for stage, key, state in group.final_states():
+                if stage.step not in kept:
                     states.setdefault(key, []).append(state)
         old_stages = {stage.step for group in before for stage in group.stages}
         seen = {one.numbering.name: one.numbering for group in before for one in group.numbered}
@@ -127,13 +128,19 @@ class StateKeeper:
     async def finish(self) -> None:
         """Store the states after the last batch, if all its records are committed."""
         for group in self._groups:
-            if group.final is not None and not group.uncommitted(group.final):
-                await self._put(group, group.final)
-            else:
+            final = group.final
+            why = "it could not be taken" if final is None else group.uncommitted(final)
+            left = group.stages
+            if final is not None and not why:
+                await self._put(group, final)
+                why, stored = "it could not be taken", [stage for stage, _, _ in final.states]
+                left = [stage for stage in group.stages if stage not in stored]
+            if left:
                 log.warning(
                     "state_not_stored",
-                    steps=", ".join(_place(stage) for stage in group.stages),
-                    hint="some records are not committed; the next start uses the state stored before",
+                    steps=", ".join(map(_place, left)),
+                    why=why,
+                    hint="the next start uses the state stored before",
                 )
 
     async def close(self) -> None:
@@ -217,34 +224,37 @@ class StateKeeper:
         )
 
     async def _take_snapshot(self, group: Group) -> Snapshot | None:
-        """A snapshot of all states of the group at one moment, or None if one of them cannot be stored."""
+        """A snapshot of all states of the group at one moment, without those that cannot be stored.
+
+        None if none can be stored, or if one cannot and a source numbers its frames: such a source reads
+        again from the last state, and the states of one moment belong together.
+        """
         if source := group.holding_source:  # so no number separates frames that the steps have seen
             self._note_delay(group, f"the codec of source {source} holds frames")
             return None
         names = {pipeline.name for pipeline in group.workers.pipelines}
         deliveries = [book for book in self._books.deliveries.values() if book.pipeline in names]
-        try:
-            snapshot = await group.snapshot(deliveries)
-        except Exception as error:  # user code may raise anything
-            failure = failure_of(error, group.stages[0].step.context.base_dir)
-            if failure.kind != group.not_taken:
-                group.not_taken = failure.kind
-                log.exception(
+        snapshot = await group.snapshot(deliveries)
+        for stage, error in snapshot.failed:
+            failure = failure_of(error, stage.step.context.base_dir)
+            if failure.kind != group.not_taken.get(stage):
+                group.not_taken[stage] = failure.kind
+                log.error(
                     "state_not_taken",
-                    steps=", ".join(_place(stage) for stage in group.stages),
+                    step=_place(stage),
                     error=failure.text,
-                    hint="the previously stored state and its source positions are kept",
+                    hint="its state stored before is kept, and the positions of sources that read again",
+                    exc_info=error,
                 )
-            return None
-        group.not_taken = ""
-        fits = True
-        for stage, _, state in snapshot.states:
+        taken, snapshot.states = snapshot.states, []
+        for stage, key, state in taken:
+            group.not_taken.pop(stage, None)
             if len(state) <= self.max_bytes:
-                group.too_large.discard(stage.name)
+                group.too_large.discard(stage)
+                snapshot.states.append((stage, key, state))
                 continue
-            fits = False
-            if stage.name not in group.too_large:
-                group.too_large.add(stage.name)
+            if stage not in group.too_large:
+                group.too_large.add(stage)
                 log.error(
                     "state_too_large",
                     step=_place(stage),
@@ -252,7 +262,8 @@ class StateKeeper:
                     max_bytes=self.max_bytes,
                     hint="the state is not stored: raise [daemon] max_state, or let the step keep less",
                 )
-        return snapshot if fits else None
+        is_whole = len(snapshot.states) == len(group.stages)
+        return snapshot if is_whole or (snapshot.states and not group.numbered) else None
 
     async def _put(self, group: Group, snapshot: Snapshot) -> None:
         if self._store is None:
@@ -264,7 +275,7 @@ class StateKeeper:
                 StoredState(key, stage.name, at, snapshot.inputs, state)
                 for stage, key, state in snapshot.states
             ]
-            steps = [(stage.name, key_of(stage.step)) for stage in group.stages]
+            steps = [(stage.name, key) for stage, key, _ in snapshot.states]
             try:
                 await self._store.replace(steps, rows)
             except (SinkError, sqlite3.Error) as error:

@@ -16,7 +16,7 @@ class StateKey(NamedTuple):
     pipeline: str
     type: str
     config_hash: str
-    """A hash of the step's settings and of its `code_digest`."""
+    """A hash of the step's `state_settings` and of its `code_digest`."""
     version: int
     """The version that the step declares for its snapshots."""
     format: int = FORMAT
@@ -24,7 +24,7 @@ class StateKey(NamedTuple):
 
 def key_of(step: Step[Any]) -> StateKey:
     """The key of this step's state."""
-    settings = json.dumps(step.config.model_dump(mode="json"), sort_keys=True, default=repr)
+    settings = json.dumps(step.state_settings(), sort_keys=True, default=repr)
     digest = hashlib.blake2b(f"{settings}\0{step.code_digest()}".encode(), digest_size=8)
     kind = step.context.name.partition("[")[0]
     return StateKey(step.context.pipeline, kind, digest.hexdigest(), step.state_version)

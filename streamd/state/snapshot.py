@@ -22,6 +22,8 @@ class Snapshot:
     """Which frames of its sources it contains, as `inputs_of` says it."""
     offered: list[tuple[DeliveryBook, int]]
     """The number of records offered to each sink before the snapshot."""
+    failed: list[tuple[Stage, Exception]] = field(default_factory=list)
+    """Steps that have no state here, as their own code raised an exception."""
 
 
 @dataclass(slots=True)
@@ -39,17 +41,33 @@ class Group:
     delayed_since_mono_s: float | None = None
     """Since when no snapshot of it could be stored; None while nothing is in the way."""
     delay_logged: bool = False
-    not_taken: str = ""
-    """The kind of the failure for which no snapshot can be taken, as logged; empty since the last one."""
-    too_large: set[str] = field(default_factory=set)
+    not_taken: dict[Stage, str] = field(default_factory=dict)
+    """Steps whose snapshot fails, with the kind of the failure as logged."""
+    too_large: set[Stage] = field(default_factory=set)
     """Steps whose state is too large and already reported in the log."""
 
     async def snapshot(self, deliveries: Sequence[DeliveryBook]) -> Snapshot:
-        """Take a snapshot while no batch is under way. Raises the exceptions of a step's own code."""
+        """Take a snapshot while no batch is under way. An exception of a step's own code is in `failed`."""
         cuts = {one.numbering.name: one.numbering.cut(one.feed.buffer.records) for one in self.numbered}
-        states = [(stage, key_of(stage.step), await stage.snapshot() or b"") for stage in self.stages]
+        states: list[tuple[Stage, StateKey, bytes]] = []
+        failed: list[tuple[Stage, Exception]] = []
+        for stage in self.stages:
+            try:
+                states.append((stage, key_of(stage.step), await stage.snapshot() or b""))
+            except Exception as error:  # noqa: BLE001 - user code may raise anything
+                failed.append((stage, error))
         inputs = inputs_of(self.numbered, cuts)
-        return Snapshot(states, cuts, inputs, [(book, book.offered) for book in deliveries])
+        return Snapshot(states, cuts, inputs, [(book, book.offered) for book in deliveries], failed)
+
+    def final_states(self) -> list[tuple[Stage, StateKey, bytes]]:
+        """The states after the last batch; without bytes for a step of which none could be taken.
+
+        So of two steps with the same key none gets the state of the other.
+        """
+        if self.final is None:
+            return []
+        taken = {stage: state for stage, _, state in self.final.states}
+        return [(stage, key_of(stage.step), taken.get(stage, b"")) for stage in self.stages]
 
     def uncommitted(self, snapshot: Snapshot) -> str:
         """Why frames or records before the snapshot could be read again; empty if each has its fate."""

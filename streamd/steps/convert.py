@@ -66,6 +66,8 @@ class Convert(Step["Convert.Config"]):
     text 2 to 3 µs.
     """
 
+    in_each_process = True
+
     counters: ClassVar[dict[str, str]] = {
         "unconverted": "values that were kept or made null because they cannot be converted"
     }

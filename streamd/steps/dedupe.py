@@ -1,6 +1,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 from math import inf
+from operator import neg
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -9,13 +10,13 @@ from pydantic import Field
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.batch import Record
 from streamd.core.columns import FlatColumns
-from streamd.core.contracts import BadRecord, Processed, Step, StepContext
-from streamd.core.errors import BadData
+from streamd.core.contracts import Processed, Step, StepContext
 from streamd.core.generations import Generations
+from streamd.core.keyed import keyed
 from streamd.core.now import Now
 from streamd.core.record_key import Key, KeyTexts, RecordKey, key_of_whole, keys_of_whole, plain_names
 from streamd.core.settings import DurationS, Settings
-from streamd.core.state_parts import Entries, parts_of
+from streamd.core.state_parts import parts_of
 
 _State = tuple[Literal["dedupe"], float, float | None, dict[Any, float], dict[Any, float]]
 """The wall clock, the age of the newer generation, and the age of each key in both generations."""
@@ -63,13 +64,9 @@ class Dedupe(Step["Dedupe.Config"]):
 
     def process(self, records: list[Record], now: Now) -> Processed:
         done = Processed([])
-        keys, keyed = [], records
-        try:
-            keys = list(map(self._key_of, records))
-        except BadData:
-            keys, keyed = self._keys_of_each(records, done)
-        done.records = list(compress(keyed, self._are_new(keys, now)))
-        done.filtered = len(keyed) - len(done.records)
+        keys, with_key = keyed(self._key_of, records, done)
+        done.records = list(compress(with_key, self._are_new(keys, now)))
+        done.filtered = len(with_key) - len(done.records)
         return done
 
     def process_columns(self, columns: FlatColumns, now: Now) -> Processed:
@@ -82,18 +79,6 @@ class Dedupe(Step["Dedupe.Config"]):
             return self.process(columns.records(), now)
         chosen = columns.chosen(self._are_new(keys, now))
         return Processed([], filtered=len(columns) - len(chosen), columns=chosen)
-
-    def _keys_of_each(self, records: list[Record], done: Processed) -> tuple[list[Key], list[Record]]:
-        """The keys, and the records that have one. Rejects the others."""
-        keys, keyed = [], []
-        for record in records:
-            try:
-                keys.append(self._key_of(record))
-            except BadData as bad:
-                done.rejects.append(BadRecord(record, bad.reason, bad.detail))
-            else:
-                keyed.append(record)
-        return keys, keyed
 
     def _are_new(self, keys: Sequence[Key], now: Now) -> list[bool]:
         """Whether no record with the same key has passed within the time. Remembers and counts them."""
@@ -128,13 +113,13 @@ class Dedupe(Step["Dedupe.Config"]):
     def snapshot_parts(self) -> Iterator[bytes]:
         seen, at_s = self._seen, self._clock.at_s
         if seen:
-            both = (Entries(one, lambda seen_s: at_s - seen_s) for one in (seen.newer, seen.older))
-            yield from parts_of(("dedupe", self._clock.wall_s, seen.age_s(at_s), *both))
+            ages = seen.stored(at_s, lambda seen_s: at_s - seen_s)
+            yield from parts_of(("dedupe", self._clock.wall_s, *ages))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, wall_s, age_s, newer, older = msgspec.msgpack.decode(state, type=_State)
         self._clock.restore(wall_s, now)
-        self._seen.restore(age_s, *({key: -s for key, s in one.items()} for one in (newer, older)))
+        self._seen.restore(age_s, newer, older, neg)
 
     def fields_after(self) -> frozenset[str] | None:
         return self.context.fields

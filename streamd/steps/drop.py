@@ -13,6 +13,8 @@ class Drop(Step["Drop.Config"]):
     A field that a record does not have is ignored. Costs about 0.1 µs for two names.
     """
 
+    in_each_process = True
+
     class Config(Settings):
         """The fields that are removed."""
 

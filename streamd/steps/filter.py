@@ -12,6 +12,8 @@ from streamd.core.settings import Settings
 class Filter(Step["Filter.Config"]):
     """Keeps the records for which an expression is true, and counts the others as filtered."""
 
+    in_each_process = True
+
     reads_columns = True
 
     class Config(Settings):

@@ -26,6 +26,8 @@ class Flatten(Step["Flatten.Config"]):
     3.6 µs with a nested object of three.
     """
 
+    in_each_process = True
+
     class Config(Settings):
         """What is flattened, and the names of the fields."""
 

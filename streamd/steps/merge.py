@@ -50,7 +50,8 @@ class Merge(Step["Merge.Config"]):
     counters: ClassVar[Mapping[str, str]] = {
         "merged": "fields that were added to records",
         "forgotten": "keys whose state was forgotten because of max_keys or a long silence",
-        "not_remembered": "values that were too long to remember, or cannot be stored",
+        "not_remembered": "values (merge) or records (capture) that could not be remembered: too long or too"
+        " many, of a kind that cannot be stored, or without a usable time",
     }
 
     class Config(Settings):

@@ -37,6 +37,8 @@ class ParseTime(Step["ParseTime.Config"]):
     4,096.
     """
 
+    in_each_process = True
+
     counters: ClassVar[dict[str, str]] = {
         "unparsed": "records that were kept although a text or a time in them was not read"
     }

@@ -27,6 +27,8 @@ class Redact(Step["Redact.Config"]):
     without digits, 2 to 6 µs for one with digits, and 30 µs for a line of an access log.
     """
 
+    in_each_process = True
+
     counters: ClassVar[Mapping[str, str]] = {
         "redacted": "values and texts that were masked, hashed, truncated or removed, by rule"
     }
@@ -46,7 +48,7 @@ class Redact(Step["Redact.Config"]):
         try:
             self._redactor = Redactor.read(self.config, self.context.base_dir)
         except EnvironmentFault as fault:
-            fault.args = (f"pipelines.{self.context.pipeline}: {self.context.name}: {fault}",)
+            fault.args = (f"{self.context.place}: {fault}",)
             raise
 
     def open(self) -> None:
@@ -66,6 +68,12 @@ class Redact(Step["Redact.Config"]):
         for rule, count in self._redactor.take_counts().items():
             self.context.counters.add("redacted", count, rule)
         return Processed(redacted)
+
+    def conceal(self, record: Record) -> Record:
+        if self._redactor is None:
+            self.open()
+            return self.conceal(record)
+        return self._redactor.uncounted(record)
 
     def process_one(self, record: Record, now: Now) -> Record:
         return self.process([record], now).records[0]

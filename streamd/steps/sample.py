@@ -29,6 +29,8 @@ class Sample(Step["Sample.Config"]):
     number; with a key there is none.
     """
 
+    in_each_process = True
+
     counters: ClassVar[Mapping[str, str]] = {"not_sampled": "records filtered out by the choice"}
 
     class Config(Settings):

@@ -15,6 +15,8 @@ class Select(Step["Select.Config"]):
     the record (source, sender, time of receipt) stays. Costs about 0.6 µs for a record of 10 fields.
     """
 
+    in_each_process = True
+
     class Config(Settings):
         """The fields that are kept."""
 

@@ -15,7 +15,7 @@ from streamd.core.now import Now
 from streamd.core.number_line import Gap, LineRules, NumberLine, StoredLine
 from streamd.core.record_key import Key, KeyTexts, RecordKey
 from streamd.core.settings import DurationS, Settings
-from streamd.core.state_parts import Entries, Items, parts_of
+from streamd.core.state_parts import Items, parts_of
 from streamd.core.timers import Timers
 
 _GAP_FIELDS = ("gap_from", "gap_to", "missing")
@@ -259,18 +259,16 @@ class Sequence(Step["Sequence.Config"]):
     def snapshot_parts(self) -> Iterator[bytes]:
         lines, at_s = self._lines, self._clock.at_s
         if lines:
-            both = (Entries(one, lambda line: line.stored(at_s)) for one in (lines.newer, lines.older))
             timers = Items(self._timers.items(), lambda timer: (timer[0], timer[1] - at_s))
-            yield from parts_of(("sequence", self._clock.wall_s, lines.age_s(at_s), *both, timers))
+            stored = lines.stored(at_s, lambda line: line.stored(at_s))
+            yield from parts_of(("sequence", self._clock.wall_s, *stored, timers))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, wall_s, age_s, newer, older, timers = msgspec.msgpack.decode(state, type=_State)
         passed_s = self._clock.restore(wall_s, now)
         if age_s is not None and age_s + passed_s >= self.config.forget_after:
             age_s = -passed_s
-        self._lines.restore(
-            age_s, *({k: NumberLine.of_stored(its) for k, its in x.items()} for x in (newer, older))
-        )
+        self._lines.restore(age_s, newer, older, NumberLine.of_stored)
         for key, due_s in timers:
             self._timers.set(key, due_s if due_s > passed_s else passed_s + self.config.wait)
 

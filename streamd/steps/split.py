@@ -26,6 +26,8 @@ class Split(Step["Split.Config"]):
     `split:conflict`). Costs about 0.6 µs for each new record of 10 fields.
     """
 
+    in_each_process = True
+
     counters: ClassVar[dict[str, str]] = {"empty": "records without an element, which were filtered"}
 
     class Config(Settings):

@@ -10,9 +10,9 @@ from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData
 from streamd.core.generations import Generations
 from streamd.core.now import Now
-from streamd.core.record_key import Key, KeyTexts, RecordKey
+from streamd.core.record_key import KeyTexts, RecordKey, same_key
 from streamd.core.settings import DurationS, Settings
-from streamd.core.state_parts import Entries, parts_of
+from streamd.core.state_parts import parts_of
 
 _Interval = tuple[float, int]
 """When the interval of a key began, and how many records have passed in it."""
@@ -55,7 +55,7 @@ class Throttle(Step["Throttle.Config"]):
 
     def __init__(self, config: Config, context: StepContext) -> None:
         super().__init__(config, context)
-        self._key = RecordKey(config.key, context.fields).of if config.key else _same
+        self._key = RecordKey(config.key, context.fields).of if config.key else same_key
         self._clock = ArrivalClock()
         self._intervals = Generations[_Interval](config.max_keys, config.per)
 
@@ -100,22 +100,13 @@ class Throttle(Step["Throttle.Config"]):
     def snapshot_parts(self) -> Iterator[bytes]:
         intervals, at_s = self._intervals, self._clock.at_s
         if intervals:
-            both = (
-                Entries(one, lambda began: (at_s - began[0], began[1]))
-                for one in (intervals.newer, intervals.older)
-            )
-            yield from parts_of(("throttle", self._clock.wall_s, intervals.age_s(at_s), *both))
+            stored = intervals.stored(at_s, lambda began: (at_s - began[0], began[1]))
+            yield from parts_of(("throttle", self._clock.wall_s, *stored))
 
     def restore(self, state: bytes, now: Now) -> None:
         _, wall_s, age_s, newer, older = msgspec.msgpack.decode(state, type=_State)
         self._clock.restore(wall_s, now)
-        both = ({key: (-old_s, passed) for key, (old_s, passed) in one.items()} for one in (newer, older))
-        self._intervals.restore(age_s, *both)
+        self._intervals.restore(age_s, newer, older, lambda stored: (-stored[0], stored[1]))
 
     def fields_after(self) -> frozenset[str] | None:
         return self.context.fields
-
-
-def _same(record: Record) -> Key:
-    del record
-    return ""

@@ -49,6 +49,8 @@ class Validate(Step["Validate.Config"]):
     record that fails costs 3 to 5 µs, with a model 7 to 9 µs.
     """
 
+    in_each_process = True
+
     counters: ClassVar[Mapping[str, str]] = {
         "failed": "records that failed a rule, by rule; also those that were fixed",
         "fixed": "records whose value a rule has fixed, by rule",
@@ -98,8 +100,7 @@ class Validate(Step["Validate.Config"]):
             try:
                 table.open()
             except EnvironmentFault as fault:
-                place = f"pipelines.{self.context.pipeline}: {self.context.name}: {name}"
-                raise EnvironmentFault(f"{place}: {fault}") from None
+                raise EnvironmentFault(f"{self.context.place}: {name}: {fault}") from None
 
     def open(self) -> None:
         """Read the tables that were not rehearsed. Raises `EnvironmentFault`."""

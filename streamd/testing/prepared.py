@@ -5,10 +5,8 @@ from pathlib import Path
 
 from streamd.config import Loaded
 from streamd.core.settings import BatchSettings, ComponentSettings
+from streamd.functions.options import HOW_IT_RUNS
 from streamd.trial.output import TrialOutput
-
-_OFFLOADING = frozenset({"executor", "concurrency", "timeout", "max_batches"})
-"""Options of a Python step that say where and how long it runs, not what it does."""
 
 
 def prepared(loaded: Loaded, folder: Path) -> Loaded:
@@ -24,7 +22,7 @@ def prepared(loaded: Loaded, folder: Path) -> Loaded:
         for name, settings in config.sinks.items()
     }
     pipelines = {
-        name: pipeline.model_copy(update={"steps": list(map(_inline, pipeline.steps))})
+        name: pipeline.model_copy(update={"steps": list(map(inline, pipeline.steps))})
         for name, pipeline in config.pipelines.items()
     }
     daemon = config.daemon.model_copy(update={"state_dir": str(folder)})
@@ -32,8 +30,9 @@ def prepared(loaded: Loaded, folder: Path) -> Loaded:
     return replace(loaded, config=config.model_copy(update=changes), schemas=dict(loaded.schemas))
 
 
-def _inline(step: ComponentSettings) -> ComponentSettings:
+def inline(step: ComponentSettings) -> ComponentSettings:
+    """The step without the options that say where its Python runs."""
     if step.type != "python":
         return step
-    options = {key: value for key, value in step.options.items() if key not in _OFFLOADING}
+    options = {key: value for key, value in step.options.items() if key not in HOW_IT_RUNS}
     return ComponentSettings(type=step.type, **options)

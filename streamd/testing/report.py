@@ -6,6 +6,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from streamd.config.written import shown
+from streamd.core.plural import counted
 from streamd.core.printable import printable
 from streamd.testing.compare import Difference
 from streamd.testing.run import Result
@@ -37,7 +38,7 @@ def explanation(result: Result) -> Iterator[str]:
         yield f"{difference.where} {printable(difference.text, _LONGEST)}  ({file}:{difference.line})"
         yield from _fields(difference)
     if (more := len(result.differences) - MOST_SHOWN) > 0:
-        yield f"… and {more:,} more differences"
+        yield f"… and {counted(more, 'more difference')}"
 
 
 def _fields(difference: Difference) -> Iterator[str]:

@@ -42,12 +42,29 @@ class TrialOutput:
             else:
                 changes |= {"max_size": None, "keep": None, "gzip": False}
             return settings.model_copy(update=changes)
+        if settings.type == "parquet":
+            return self._as_table(settings)
         return registry.load("sinks", "file").Config(
             type="file",
             path=str(self._folder / "lines"),
             metadata=getattr(settings, "metadata", False),
             buffer=settings.buffer,
             batch=settings.batch,
+        )
+
+    def _as_table(self, settings: Any) -> Any:
+        """A SQLite table with the columns and checks of a Parquet sink."""
+        typed = settings.schema_name is not None or settings.columns
+        options = {"extra": settings.extra, "metadata": settings.metadata} if typed else {}
+        return registry.load("sinks", "sqlite").Config(
+            type="sqlite",
+            path=str(self._folder / "rows.db"),
+            schema=settings.schema_name,
+            columns=settings.columns,
+            buffer=settings.buffer,
+            batch=settings.batch,
+            retention={"min_free": "0B"},
+            **options,
         )
 
     def begin(self) -> None:

@@ -27,6 +27,7 @@ from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import book_counts, book_error
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
+from streamd.core.plural import counted
 from streamd.core.settings import BufferSettings
 from streamd.core.shared import Shared
 from streamd.runtime.delivery import Delivery
@@ -206,7 +207,7 @@ class Trial:
             )
         book_counts(framer, intake, book.counters)
         for reason, count in book.dropped.items():
-            self.lost.append(f"{count} frames were dropped: {reason}")
+            self.lost.append(f"{counted(count, 'frame was', 'frames were')} dropped: {reason}")
 
     def _framer(self) -> AnyFramer:
         new_framer = self._parts.framers.get(self.source)

@@ -1,9 +1,10 @@
 import socket
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from streamd.bench.prepared_sender import parts, send
+from streamd.bench.prepared_sender import parts, prepare, send
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 50])
@@ -39,3 +40,10 @@ def test_every_connection_sends_its_part_and_waits_until_the_receiver_closes() -
             reader.join()
     assert sorted(received) == sorted(map(bytes, parts(data, 3)))
     assert found["cpu_s"] >= 0
+
+
+def test_the_prepared_file_has_the_wanted_number_of_lines(tmp_path: Path) -> None:
+    prepare(tmp_path / "lines", 1500)
+    lines = (tmp_path / "lines").read_bytes().splitlines()
+    assert len(lines) == 1500
+    assert all(line.startswith(b"{") for line in lines)

@@ -1,3 +1,6 @@
+"""The cost of each step, and the loops of `bench/by_hand.py` and `bench/forecast_by_hand.py` beside them."""
+
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import iter_modules
@@ -65,6 +68,19 @@ def test_a_row_names_the_configuration_and_both_costs(type_name: str, plan: Plan
     assert 0 < row.value < 1000
     assert row.baseline_what == f"by hand: {CASES[type_name].by_hand_what}"
     assert not list(plan.parent.iterdir())
+
+
+def test_a_step_whose_package_is_absent_is_left_out_with_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for name in ["river", *(name for name in sys.modules if name.startswith("river."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert steps.scenario("river")(Plan.quick(said.append, tmp_path)) == []
+    assert said[-1] == (
+        "step_river is left out: models that learn need the package river:"
+        " pip install 'streamd-daemon[analytics]'"
+    )
 
 
 def test_a_step_that_loses_a_record_is_not_measured(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

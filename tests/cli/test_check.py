@@ -1,4 +1,4 @@
-"""Also about `host/notes.py`."""
+"""Also about `host/notes.py` and `host/step_files.py`."""
 
 import json
 import os
@@ -250,6 +250,55 @@ retention = { max_age = "30d", max_size = "10GiB" }
 
     assert check(GOOD + more, "--offline", "--json") == 0
     assert json.loads(capsys.readouterr().out)["files"]["sources.safe tls.cert"] == f"{folder}/a.pem"
+
+
+def test_every_file_of_a_step_is_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Path(__file__).parents[1] / "models" / "above_3.onnx"
+    for name in ("m.onnx", "shadow.onnx"):
+        (folder / name).write_bytes(model.read_bytes())
+    (folder / "t.csv").write_text("k,v\n1,2\n")
+    (folder / "rows.py").write_text("from pydantic import BaseModel\nclass Row(BaseModel):\n    n: int = 0\n")
+    (folder / "models.py").write_text(
+        "from river import linear_model\ndef build():\n    return linear_model.LinearRegression()\n"
+    )
+    (folder / "models.py").chmod(0o666)
+    (folder / "secret").write_text("0" * 32)
+    (folder / "secret").chmod(0o600)
+    steps = """[
+    { type = "model", file = "m.onnx", shadow = "shadow.onnx", inputs = ["n"] },
+    { type = "river", model = "models.py:build", fields = ["n"], learn = "y" },
+    { type = "lookup", path = "t.csv", key = ["k"], fields = ["v"] },
+    { type = "validate", rules = [
+        { name = "row", check = "model", model = "rows.py:Row" },
+        { name = "known", check = "reference", field = "k", path = "t.csv" },
+    ] },
+    { type = "redact", key = "secret", rules = [{ action = "hash", fields = ["n"] }] },
+]"""
+    more = f"""
+[sources.log]
+type = "file"
+path = "app.log"
+codec = "json"
+[pipelines.more]
+sources = ["log"]
+sinks = ["kept"]
+steps = {steps}
+[sinks.kept]
+type = "stdout"
+"""
+    assert check(GOOD + more, "--offline", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    at = "pipelines.more.steps"
+    assert {place: path for place, path in found["files"].items() if place.startswith(at)} == {
+        f"{at}[0] file": f"{folder}/m.onnx",
+        f"{at}[0] shadow": f"{folder}/shadow.onnx",
+        f"{at}[1]": f"{folder}/models.py",
+        f"{at}[2] path": f"{folder}/t.csv",
+        f"{at}[3] rules[0].model": f"{folder}/rows.py",
+        f"{at}[3] rules[1].path": f"{folder}/t.csv",
+        f"{at}[4] key": f"{folder}/secret",
+    }
+    assert any(f"{at}[1]: users other than this one may change" in note for note in found["notes"])
 
 
 def test_a_second_daemon_on_a_state_folder_is_refused_and_the_first_is_no_fault(folder: Path) -> None:

@@ -116,6 +116,13 @@ def test_the_certificate_and_the_key_of_a_source_are_looked_at(
     assert [finding.severity for finding in told] == ["problem"]
 
 
+def test_a_state_folder_before_the_first_start_is_unknown(path: Path) -> None:
+    (path.parent / "state").rmdir()
+    found = [one for one in examine(path, Host(path)) if one.check == "permissions"]
+    text = f"state folder {path.parent}/state does not exist yet: the first start makes it"
+    assert ("unknown", text) in [(one.severity, one.text) for one in found]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
 def test_a_configuration_of_another_user_is_a_problem(path: Path) -> None:
     os.chown(path, 12345, -1)

@@ -31,7 +31,7 @@ def test_the_help_of_each_command_ends_with_its_examples(
     assert lines[-len(EXAMPLES[name]) - 1 :] == ["examples:", *(f"  {line}" for line in EXAMPLES[name])]
 
 
-@pytest.mark.parametrize("command", ["run", "check", "test", "status", "reload", "doctor"])
+@pytest.mark.parametrize("command", ["run", "check", "test", "status", "top", "reload", "doctor"])
 def test_a_configuration_may_be_named_without_an_option(command: str) -> None:
     assert parse([command, "lab.toml"]).config == "lab.toml"
     with pytest.raises(ConfigError, match=r"both lab\.toml and --config"):

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from streamd.cli import main
-from streamd.cli._layout import cells, folded, laid_out, width_of
+from streamd.cli._layout import folded, laid_out, width_of
 from streamd.cli._table import write_rows
+from streamd.core.printable import cells
 
 CONFIG = """
 [sources.lab]

@@ -1,4 +1,4 @@
-"""Also about `cli/_schema_hint.py`."""
+"""Also about `cli/_schema_hint.py` and `config/databases.py`."""
 
 import csv
 import io

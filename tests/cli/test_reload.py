@@ -64,7 +64,7 @@ async def test_what_changes_is_told_in_words_and_what_stays_as_a_number(
         "  source floor: changed, keeps its socket, connections and queue",
         "  sink more: reopened after the old sink has written its buffer",
         "  sink gone: removed after it has written its buffer",
-        "  step main > python[0]: recreated without its state",
+        "  step main > python[0]: made again; its state goes on if it still fits, as the log says",
         "  step main > set[1]: removed",
         "  pipeline main: changed: its sources, its sinks or their where",
         "  setting log.level: changed",

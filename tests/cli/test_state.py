@@ -113,19 +113,22 @@ table = "out"
 
 
 @pytest.mark.parametrize(
-    "pair", [("tick(self, now)", "next_deadline(self)"), ("snapshot(self)", "restore(self, _)")]
+    ("pair", "fault"),
+    [
+        (("tick(self, now)", "next_deadline(self)"), "needs open(self, context) beside tick"),
+        (("snapshot(self)", "restore(self, _)"), "snapshot"),
+    ],
 )
-def test_a_clock_or_a_state_in_worker_processes_is_refused(
-    tmp_path: Path, pair: tuple[str, str], capsys: pytest.CaptureFixture[str]
+def test_a_clock_or_a_state_of_their_own_in_worker_processes_is_refused(
+    tmp_path: Path, pair: tuple[str, str], fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     methods = "".join(f"    def {method}:\n        pass\n" for method in ("__call__(self, record)", *pair))
     (tmp_path / "steps.py").write_text(f"class Clock:\n{methods}")
     (tmp_path / "streamd.toml").write_text(PROCESS)
     assert main(["check", "--offline", "--config", str(tmp_path / "streamd.toml")]) == 2
-    assert (
-        "streamd.toml:8: pipelines.main.steps[0]: executor: a step that keeps state"
-        in capsys.readouterr().err
-    )
+    told = capsys.readouterr().err
+    assert "streamd.toml:8: pipelines.main.steps[0]: executor: " in told
+    assert fault in told
 
 
 def test_no_sink_may_write_to_the_file_of_the_states(

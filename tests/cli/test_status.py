@@ -17,6 +17,7 @@ from streamd.cli import main
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
 from streamd.core.histogram import Histogram
+from tests.backing import backing_in
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -61,9 +62,7 @@ async def server(view: View, tmp_path: Path) -> AsyncIterator[ControlServer]:
         raise AssertionError((dry_run, peer))
 
     path = tmp_path / "control.sock"
-    server = ControlServer(
-        view, Watch(view), path, group=None, reload=reload, dead_letters=tmp_path / "dead-letters.db"
-    )
+    server = ControlServer(view, Watch(view), path, group=None, reload=reload, backing=backing_in(tmp_path))
     await server.open()
     yield server
     await server.close()
@@ -116,6 +115,18 @@ async def test_a_daemon_that_is_not_ready_says_why_and_exits_1(
     shown = capsys.readouterr().out
     assert "not ready" in shown
     assert "the books do not balance: lab: waiting is -93" in shown
+
+
+async def test_the_gauges_of_a_step_are_a_line(
+    place: str, view: View, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = view.books.step("main", "river[0]")
+    step.set_gauge("progressive", 0.89321, "Accuracy")
+    step.set_gauge("progressive", 0.4, "LogLoss")
+    assert await run("--socket", place) == 0
+    assert "step main > river[0]: progressive Accuracy 0.8932, progressive LogLoss 0.4\n" in (
+        capsys.readouterr().out
+    )
 
 
 async def test_the_stages_are_shown_in_the_order_of_the_flow_within_80_columns(

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests import preloaded
 from tests.testing.conftest import PLANT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -32,15 +32,8 @@ rows = [{ sensor = "a", value = 1.0, warm = true }]
 @pytest.fixture
 def streamd(tmp_path: Path) -> Run:
     def run(*options: str, command: str = "test") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "streamd", command, "plant.toml", *options],
-            capture_output=True,
-            cwd=tmp_path,
-            check=False,
-            env={key: value for key, value in os.environ.items() if key != "STATE_DIRECTORY"},
-            text=True,
-            timeout=100,
-        )
+        env = {key: value for key, value in os.environ.items() if key != "STATE_DIRECTORY"}
+        return preloaded.run([command, "plant.toml", *options], tmp_path, env)
 
     (tmp_path / "plant.toml").write_text(PLANT + TESTS)
     return run

@@ -319,3 +319,33 @@ def test_a_source_that_redacts_shows_no_personal_data(attempt: Callable[..., Any
         assert "alice" not in done.stdout + done.stderr
         assert "of ***" in done.stdout
         assert "<withheld by redact: 25 bytes>" in done.stdout
+
+
+PARQUET = """
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = "json"
+[pipelines.main]
+sources = ["lab"]
+sinks = ["lake", "all"]
+[sinks.lake]
+type = "parquet"
+path = "lake/%Y/x.parquet"
+columns = {{ n = "int" }}
+extra = "drop"
+[sinks.all]
+type = "parquet"
+path = "all.parquet"
+"""
+
+
+def test_a_parquet_sink_shows_its_columns_and_rejects(attempt: Callable[..., Any]) -> None:
+    done = attempt("--json", config=PARQUET, sample='{"n":1,"m":2}\n{"n":"x"}\n')
+    assert done.returncode == 1
+    frames, sums = objects(done)
+    stored = [{one["sink"]: one["rows"] for one in frame["stored"]} for frame in frames]
+    assert stored[0]["lake"] == [{"n": 1}]
+    assert [json.loads(found["all"][0]["record"]) for found in stored] == [{"n": 1, "m": 2}, {"n": "x"}]
+    assert [(bad["sink"], bad["reason"]) for bad in frames[1]["rejected"]] == [("lake", "schema:type")]
+    assert (sums["stored"], sums["rejected"], sums["balanced"]) == (3, 1, True)

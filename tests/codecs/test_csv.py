@@ -201,7 +201,7 @@ def test_a_row_with_other_values_than_names_is_rejected_with_its_bytes() -> None
         (0, b"1", "csv:fields", False), (2, b"1,2,3", "csv:fields", False),
         (3, b'"1,2"', "csv:fields", False),
     ]  # fmt: skip
-    assert "1 values for 2 fields" in done.rejects[0].detail
+    assert "1 value for 2 fields" in done.rejects[0].detail
 
 
 def test_plain_rows_are_judged_one_by_one_where_one_of_them_is_not_like_the_others() -> None:

@@ -74,9 +74,20 @@ def test_every_loopback_address_will_do_for_admin(listen: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "example.org:1"])
-def test_no_other_address_will_do_for_admin(listen: str, tmp_path: Path) -> None:
+def test_another_address_for_admin_needs_a_token(listen: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="only a loopback address"):
         config.load(written(tmp_path, f'{MINIMAL}[admin]\nlisten = "{listen}"\n'))
+    for token in ('"page.token"', '{ credential = "page.token" }'):
+        table = f'[admin]\nlisten = "{listen}"\ntoken = {token}\n'
+        assert config.load(written(tmp_path, MINIMAL + table)).config.admin.is_open
+
+
+def test_admin_may_be_a_unix_socket(tmp_path: Path) -> None:
+    table = '[admin]\nlisten = "unix:run/admin.sock"\ngroup = "adm"\n'
+    admin = config.load(written(tmp_path, MINIMAL + table)).config.admin
+
+    assert (admin.socket_path, admin.is_open) == ("run/admin.sock", False)
+    assert config.load(written(tmp_path, MINIMAL)).config.admin.socket_path is None
 
 
 @pytest.mark.parametrize("content", [MINIMAL.replace("\n", "\r\n"), "\ufeff" + MINIMAL])

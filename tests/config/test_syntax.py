@@ -56,6 +56,37 @@ SYNTAX = {
 }
 
 
+SECRETS = [
+    "api_key = S3CRET",
+    'api_key = "S3CRET',
+    "password S3CRET",
+    'password == "S3CRET"',
+    "; password = S3CRET",
+    "// the password is S3CRET",
+    "[a.params]\nx = S3CRET",
+    '[a.params]\nx = "S3CRET',
+    "params = { x = S3CRET }",
+    "params = S3CRET",
+    'steps = [{ type = "python", params = { x = S3CRET }, y = 5s }]',
+    "params.x = S3CRET",
+    "a.params.x = S3CRET",
+    "url = postgres://u:S3CRET@h/x",
+    "password = “S3CRET”",
+    'password = "S3" S3CRET',
+    "password: S3CRET",
+    '"api-key" = S3CRET',
+    "[pipelines.main.steps.params]\npath = /S3CRET/x",
+    'x.password = "S3 \\d CRET"',
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_an_error_of_syntax_repeats_no_secret(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse(Path("f.toml"), f"{text}\n")
+    assert not re.search("S3|CRET", str(refused.value))
+
+
 @pytest.mark.parametrize(("text", "place", "words"), SYNTAX.values(), ids=SYNTAX.keys())
 def test_an_error_of_syntax_says_what_to_write(text: str, place: str, words: str) -> None:
     with pytest.raises(ConfigError) as refused:

@@ -146,7 +146,35 @@ WRONG = {
     ),
     "admin open to the world": (
         changed('[admin]\nlisten = "127.0.0.1:0"', '[admin]\nlisten = "0.0.0.0:9900"'),
-        '2: admin.listen: only a loopback address (127.0.0.1, [::1], localhost) is safe here, because the server has no password; "none" turns it off; this is "0.0.0.0:9900"',
+        '2: admin.listen: only a loopback address (127.0.0.1, [::1], localhost) or unix:PATH is safe here without a token, because every host that reaches 0.0.0.0:9900 could ask; set [admin] token to the path of a file with one (`openssl rand -hex 32` makes it); "none" turns the address off; this is "0.0.0.0:9900"',
+    ),
+    "an admin socket without a path": (
+        changed('[admin]\nlisten = "127.0.0.1:0"', '[admin]\nlisten = "unix:"'),
+        '2: admin.listen: a unix socket is unix:PATH: write "unix:admin.sock"; this is "unix:"',
+    ),
+    "an admin socket as a URL": (
+        changed('[admin]\nlisten = "127.0.0.1:0"', '[admin]\nlisten = "unix:///run/a.sock"'),
+        '2: admin.listen: a unix socket is unix:PATH: write "unix:/run/a.sock"; this is "unix:///run/a.sock"',
+    ),
+    "an admin socket in a home": (
+        changed('[admin]\nlisten = "127.0.0.1:0"', '[admin]\nlisten = "unix:~nobody-here/a.sock"'),
+        "2: admin.listen: '~nobody-here/a.sock': ~ is not expanded: write the whole path, or ./~ for a file of",
+    ),
+    "the path of the control socket for admin": (
+        changed('[admin]\nlisten = "127.0.0.1:0"', '[admin]\nlisten = "unix:x/../control.sock"'),
+        "2: admin.listen: unix x/../control.sock is taken by control",
+    ),
+    "a group for an admin address": (
+        changed("[admin]\n", '[admin]\ngroup = "adm"\n'),
+        "2: admin.group: only a unix socket has a group; listen names an address",
+    ),
+    "an admin name with a port": (
+        changed("[admin]\n", '[admin]\nnames = ["streamd.example.org:80"]\n'),
+        "2: admin.names[0]: a name of a host, without scheme and port, like streamd.example.org",
+    ),
+    "a token in a home": (
+        changed("[admin]\n", '[admin]\ntoken = "~nobody-here/token"\n'),
+        "2: admin.token: ~ is not expanded: write the whole path, or ./~ for a file of that name",
     ),
     "an unknown field type": (
         changed('sensor = "str"', 'sensor = "string"'),
@@ -188,6 +216,30 @@ WRONG = {
     "a timeout of a function that runs inline": (
         changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", timeout = "1s" }'),
         "21: pipelines.main.steps[1]: timeout: has no effect on a function that runs inline",
+    ),
+    "a memory limit of a function that runs inline": (
+        changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", memory_limit = "1GB" }'),
+        '21: pipelines.main.steps[1]: memory_limit: only executor = "process" has a memory of its own',
+    ),
+    "a search of a function that runs inline": (
+        changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", on_lost = "search" }'),
+        '21: pipelines.main.steps[1]: on_lost: only executor = "process" can lose',
+    ),
+    "a memory limit in which no process can start": (
+        changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", executor = "process", memory_limit = "31MB" }'),
+        "21: pipelines.main.steps[1].memory_limit: ",
+    ),
+    "a division by key of a function that runs inline": (
+        changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", partition_by = ["sensor"] }'),
+        '21: pipelines.main.steps[1]: partition_by: only executor = "process" has processes to divide',
+    ),
+    "a division by a field that no record has": (
+        changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", executor = "process", partition_by = ["sensr"] }'),
+        "21: pipelines.main.steps[1].partition_by[0]: ",
+    ),
+    "a division by no field": (
+        changed('{ type = "set", remove = ["seq"] }', '{ type = "python", function = "json:dumps", executor = "process", partition_by = [] }'),
+        "21: pipelines.main.steps[1].partition_by: ",
     ),
     "a condition that is no expression": (
         changed('sinks = ["records"]', 'sinks = [{ name = "records", where = "value >" }]'),

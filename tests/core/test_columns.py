@@ -63,7 +63,7 @@ def test_chosen_records_keep_their_values_senders_and_times() -> None:
 
 def test_a_changed_field_keeps_its_place_and_a_new_one_follows_the_metadata() -> None:
     columns = flat_columns()
-    changed = columns.with_column("a", [7, 8, 9]).with_column("z", [True, False, None])
+    changed = columns.with_columns({"a": [7, 8, 9], "z": [True, False, None]})
     assert list(changed.record(1).items()) == list(changed.records()[1].items()) == [
         ("a", 8), ("b", "x"), ("@source", "s"), ("@peer", "p:2"),
         ("@received_at", "1970-01-01T00:00:06.000000Z"), ("z", False),
@@ -71,7 +71,9 @@ def test_a_changed_field_keeps_its_place_and_a_new_one_follows_the_metadata() ->
     assert changed.values() == [7, None, 8, "x", 9, "y"]
     cut = changed.chosen([False, True, True])
     assert cut.column("z") == [False, None]
-    assert cut.with_column("z", [1, 2]).records()[1]["z"] == 2
+    again = cut.with_columns({"z": [1, 2]})
+    assert again.records()[1]["z"] == 2
+    assert again.added == ("z",)
     assert set(cut.changed) == {"a"}
     assert cut.added == ("z",)
     assert columns.values() == [1, None, 2, "x", 3, "y"]
@@ -100,4 +102,4 @@ def test_only_declared_fields_with_good_values_fit_the_schema(
     name: str, values: list[Any], *, fits: bool
 ) -> None:
     assert flat_columns().fits(SCHEMA)
-    assert flat_columns().with_column(name, values).fits(SCHEMA) is fits
+    assert flat_columns().with_columns({name: values}).fits(SCHEMA) is fits

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from streamd.core.books import Books
-from streamd.core.counters import Counters
+from streamd.core.counters import MOST, Counters
 from streamd.core.sums import Entry
 
 
@@ -28,6 +28,30 @@ def test_a_name_with_and_without_a_reason_keeps_both() -> None:
     counters.add("refused")
     counters.add("refused", 2, "limit")
     assert counters.numbers() == {"refused": {"": 1, "limit": 2}}
+
+
+@pytest.mark.parametrize("n", [2**60, 2**63, 10**30])
+def test_a_number_stops_at_the_largest_that_can_be_stored(n: int) -> None:
+    counters, others = Counters(), Counters()
+    counters.add("counted", 5)
+    counters.add("counted", n)
+    assert counters["counted", ""] == MOST
+    counters.add("counted")
+    others.add("counted", 3)
+    others.take(counters)
+    assert counters["counted", ""] == others["counted", ""] == MOST < 2**63
+    counters.add("fewer", MOST - 1)
+    assert counters["fewer", ""] == MOST - 1
+
+
+def test_a_gauge_has_its_newest_value_and_is_in_no_sum() -> None:
+    counters = Counters()
+    counters.set_gauge("size", 2.5)
+    for value in (0.5, 0.25):
+        counters.set_gauge("progressive", value, "Accuracy")
+    counters.set_gauge("progressive", 1.5, "LogLoss")
+    assert counters.gauge_values() == {"size": 2.5, "progressive": {"Accuracy": 0.25, "LogLoss": 1.5}}
+    assert counters.numbers() == counters.totals() == {}
 
 
 def test_threads_that_count_at_the_same_time_lose_nothing() -> None:

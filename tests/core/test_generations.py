@@ -1,4 +1,7 @@
+import msgspec
+
 from streamd.core.generations import Generations
+from streamd.core.state_parts import parts_of
 
 
 def remember(kept: "Generations[float]", key: str, at_s: float) -> int:
@@ -62,3 +65,26 @@ def test_keys_are_dropped_also_if_no_other_comes() -> None:
     assert kept.turn(20.0) == {"a": 0.0}
     kept.put(20.0)
     assert (kept.due_s, len(kept)) == (None, 0)
+
+
+def test_a_key_comes_with_its_older_value_or_a_new_one_if_there_is_room() -> None:
+    kept = Generations[list[int]](2, 10.0)
+    first = kept.bring("a", list)
+    kept.put(0.0)
+    kept.turn(10.0)
+    assert kept.bring("a", list) is first
+    assert (kept.newer, kept.older) == ({"a": []}, {})
+    assert kept.bring("b", list) == []
+    assert kept.bring("c", list) is None
+    assert list(kept.newer) == ["a", "b"]
+
+
+def test_a_snapshot_holds_both_generations_and_the_age_of_the_newer_one() -> None:
+    kept, other = Generations[float](100, 10.0), Generations[float](100, 10.0)
+    remember(kept, "a", 0.0)
+    kept.turn(10.0)
+    remember(kept, "b", 12.0)
+    age_s, newer, older = msgspec.msgpack.decode(b"".join(parts_of(kept.stored(15.0, str))))
+    assert (age_s, newer, older) == (3.0, {"b": "12.0"}, {"a": "0.0"})
+    other.restore(age_s, newer, older, float)
+    assert (other.newer, other.older, other.due_s) == (kept.newer, kept.older, 7.0)

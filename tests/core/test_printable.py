@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamd.core.printable import printable
+from streamd.core.printable import cells, printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,25 @@ def test_the_result_is_printable_bounded_and_encodes(text: str | bytes, max_char
     assert shown.isprintable()
     assert len(shown) <= 10 * max_chars + 40
     assert shown.encode().decode() == shown
+
+
+def test_wide_characters_take_two_columns_and_combining_ones_none() -> None:
+    assert cells("abc") == 3
+    assert cells("数据") == 4
+    assert cells("e\u0301") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "shown"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "a.."),
+        ("数据数据", 8, "数据数据"),
+        ("数据数据", 7, "数据.."),
+        ("数据数据", 5, "数.."),
+        ("abcd", 1, "."),
+        ("abcd", 0, ""),
+    ],
+)
+def test_a_longer_text_is_cut_to_its_columns(text: str, columns: int, shown: str) -> None:
+    assert shortened(text, columns) == shown

@@ -655,3 +655,30 @@ async def test_intervals_up_to_a_minute_begin_anew_with_each_and_the_next_flush_
     ledger = Run(path, "one", Clock(), interval_s).ledger
     assert ledger.interval_start_s(base + at_s) == pytest.approx(base + start_s)
     assert ledger.due_in_s(base + at_s) == pytest.approx(due_s, abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [2**63, 10**30])
+async def test_a_number_that_no_table_can_hold_is_trouble_of_the_ledger_and_not_its_end(
+    path: Path, n: int
+) -> None:
+    async with Run(path, "r", Clock()) as run:
+        run.receive(3)
+        run.books.step("main", "odd[0]")["counted", "huge"] = n
+        assert not await run.ledger.flush()
+        assert "too large" in str(run.ledger.trouble)
+        run.books.step("main", "odd[0]")["counted", "huge"] = 7
+        assert await run.ledger.flush()
+        assert run.ledger.trouble is None
+        rows = await run.db.fetch("SELECT counter, sum(n) FROM ledger GROUP BY 1 ORDER BY 1")
+        assert {("counted", 7), ("received", 3)} <= set(rows)
+
+
+async def test_runs_that_have_counted_the_most_can_still_be_added_up(path: Path) -> None:
+    for run_id in "abc":
+        async with Run(path, run_id, Clock()) as run:
+            for _ in range(3):
+                run.books.source("lab").counters.add("kernel_dropped", 10**30)
+                assert await run.ledger.flush()
+            await run.ledger.close()
+            [(lost,)] = await run.db.fetch("SELECT lost FROM completeness WHERE source = 'lab'")
+            assert lost >= 2**60

@@ -18,6 +18,7 @@ import structlog
 from streamd.logs import logs
 from streamd.logs.line import render_json, safe
 from streamd.logs.rate_limit import BURST
+from tests.terminal import shown
 
 HOSTILE = (
     '"}\n{"level":"critical","event":"forged"}\r\n<0>'
@@ -223,12 +224,12 @@ def test_auto_is_console_on_a_terminal_and_json_elsewhere(stderr: Pipe) -> None:
     try:
         logs.configure("info", "auto", fd=theirs)
         structlog.get_logger().info("listening", source="lab")
-        shown = os.read(ours, 4096).decode()
+        text = shown(ours, "\n")
     finally:
         os.close(ours)
         os.close(theirs)
-    assert "listening" in shown
-    assert not shown.startswith("{")
+    assert "listening" in text
+    assert not text.startswith("{")
 
 
 PROGRAM = """

@@ -77,7 +77,7 @@ def test_a_database_that_another_process_writes_in_wal_mode(tmp_path: Path) -> N
         ("ID,site\n", "columns", "no column 'id'"),
         ("id,sites\n", "columns", "no column 'site': did you mean 'sites'?"),
         ("id,site,site\n", "columns", "two columns have the name 'site'"),
-        ("id,site\na\n", "rows", "line 2: 1 values for 2 columns"),
+        ("id,site\na\n", "rows", "line 2: 1 value for 2 columns"),
         ("id,site\na,b\nc,d,e\n", "rows", "line 3: 3 values for 2 columns"),
         ("id,site\na,b\nc,d\na,e\n", "duplicate", "line 4: the key 'a' occurs twice"),
         ('id,site\na,"b\n', "unreadable", "unexpected end of data"),

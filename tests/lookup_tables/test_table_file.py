@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import threading
 import time
@@ -29,6 +30,7 @@ def file_of(path: Path, table: str | None = None) -> TableFile:
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "sites.csv"
     path.write_text("id,site\na,roof\n")
+    os.utime(path, (0, 0))  # a change within the same tick of the kernel's clock would show the same time
     return path
 
 

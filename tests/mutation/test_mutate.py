@@ -25,7 +25,8 @@ def test_what_a_mistake_makes_of_the_code_is_another_program() -> None:
     for mutation in FITTING:
         wrong = MUTATE["mutated"](mutation, ROOT)
         assert wrong != (ROOT / mutation.file).read_text(), mutation.name
-        ast.parse(wrong)
+        if mutation.file.endswith(".py"):
+            ast.parse(wrong)
 
 
 def test_each_mistake_has_a_name_of_its_own_and_tests_that_exist() -> None:

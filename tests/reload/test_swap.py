@@ -14,10 +14,7 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.admin.lag import LoopLag
 from streamd.admin.metrics import Metrics
-from streamd.admin.readiness import Readiness
-from streamd.admin.recent import Recent
 from streamd.admin.status import status
 from streamd.closing_books import differences, summary
 from streamd.config import load
@@ -526,11 +523,9 @@ async def test_what_a_step_counts_goes_on_over_reloads_and_is_shown_everywhere(
     running.offer(5)
     await running.stored(until, 5)
     counted = {"seen": {"odd": 12, "even": 2}}
-    lag = LoopLag(read_clock)
-    readiness = Readiness(daemon.view, lag)
-    document = status(daemon.view, readiness, lag, Recent(), read_clock())
-    assert document["steps"] == [{"name": "tally[0]", "pipeline": "main", "notes": counted}]
-    metrics = Metrics(daemon.view, readiness, lag, {}).render("")[0].decode()
+    document = status(daemon.view, daemon.watch, read_clock(), 0)
+    assert document["steps"] == [{"name": "tally[0]", "pipeline": "main", "notes": counted, "gauges": {}}]
+    metrics = Metrics(daemon.view, daemon.watch, {}).render("")[0].decode()
     assert "# HELP streamd_step_seen_total records by the parity of `n`\n" in metrics
     assert 'streamd_step_seen_total{pipeline="main",reason="odd",step="tally[0]"} 12.0\n' in metrics
     assert "step main > tally[0]: seen 14 (odd 12, even 2)" in summary(daemon.books)
@@ -570,16 +565,37 @@ async def test_a_package_whose_step_counts_under_a_name_of_something_else_is_ref
     assert await running.stop() == 0
 
 
+@pytest.mark.parametrize("method", ["__init__", "rehearse", "open", "fields_after"])
+async def test_a_reload_with_a_fault_of_a_package_is_refused_and_the_daemon_goes_on(
+    running: Running, until: Until, other_package: None, method: str
+) -> None:
+    del other_package
+    await running.begin(until)
+    tally = running.folder / "site" / "somebodys_tally.py"
+    tally.write_text(TALLY + f"\n    def {method}(self, *_):\n        return {{}}['nothing']\n")
+    running.write(steps='{ type = "tally" }')
+    refused = await running.daemon.reloads.ask(asked_by="a test")
+    assert isinstance(refused, EnvironmentFault)
+    assert "KeyError('nothing')" in str(refused)
+    assert running.daemon.view.reload_failure is not None
+    if method != "open":
+        with pytest.raises(EnvironmentFault, match="KeyError"):
+            await running.daemon.reloads.dry_run()
+    running.offer(1)
+    await running.stored(until, 1)
+    assert await running.stop() == 0
+
+
 async def test_a_reload_redacts_the_frames_that_wait(running: Running, until: Until, stays: Any) -> None:
     await running.begin(until)
     gate = hold(running.daemon.parts.sinks["main"])
     for n in range(40):
         running.offer(n)
     book = running.daemon.books.source("floor")
-    await until(lambda: book.decoded > 0)
-    decoded = book.decoded
+    decoded = 8  # the sink writes four records, and its buffer is full with four
+    await until(lambda: book.decoded == decoded)
     await stays(lambda: book.decoded == decoded, 0.05)
-    assert book.waiting == 40 - decoded > 0
+    assert book.waiting == 40 - decoded
     changes = await running.reload(floor='redact.rules = [{ fields = ["n"], action = "mask" }]')
     assert changes.sources["changed"] == ["floor"]
     gate.set()

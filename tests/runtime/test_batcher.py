@@ -106,3 +106,20 @@ def test_a_commit_takes_four_times_enough_where_so_much_waits_and_never_more_tha
     assert (small.enough, small.most) == (100, 250)
     tiny = batcher(max_records=100, buffer=1)
     assert (tiny.enough, tiny.most) == (1, 1)
+
+
+def test_what_a_commit_usually_takes_is_not_changed_by_two_of_five_that_hang() -> None:
+    b = batcher()
+    assert b.usual_s == 0
+    for began_s, took_s in ((0.0, 0.25), (10.0, 0.5), (20.0, 0.75)):
+        b.started(began_s)
+        b.ended(began_s + took_s)
+    assert b.usual_s == 0.5
+    for began_s in (30.0, 100.0):
+        b.started(began_s)
+        b.ended(began_s + 60.0)
+    assert b.usual_s == 0.75
+    for began_s in (200.0, 210.0, 220.0):  # the first three are forgotten
+        b.started(began_s)
+        b.ended(began_s + 0.125)
+    assert b.usual_s == 0.125

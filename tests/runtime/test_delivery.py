@@ -80,7 +80,7 @@ async def test_trouble_begins_with_its_first_fault_and_the_next_trouble_with_its
     b.sinks[0].faults = [sink_error("locked"), RuntimeError("a bug"), sink_error("disk_full")]
     offer(b, batch("a", "b", "c", "d"))
     running = asyncio.create_task(delivery.run())
-    while delivery.commits < 1:
+    while delivery.meter.batches < 1:
         await asyncio.sleep(0)
     assert seen == [(None, None), ("locked", 110.0), ("exception", 110.0), ("disk_full", 110.0)]
     assert delivery.trouble is None
@@ -191,7 +191,7 @@ async def test_only_a_commit_sets_the_time_of_the_last_one(bench: Any, sink_erro
     b = bench()
     running = asyncio.create_task(b.deliveries[0].run())
     offer(b, batch("a"))
-    await until(lambda: b.deliveries[0].commits == 1)
+    await until(lambda: b.deliveries[0].meter.batches == 1)
     b.mono_s += 60.0
     b.sinks[0].faults = [sink_error("locked")] * 1000
     offer(b, batch("b"))
@@ -333,7 +333,7 @@ async def test_a_buffer_of_one_record_is_delivered_record_by_record(bench: Any) 
         await running
     assert [r["word"] for r in b.sinks[0].written] == ["0.0", "0.1", "1.0", "1.1", "2.0", "2.1"]
     assert b.books.delivery("s", "p", "list0").pending == 0
-    assert delivery.commits == 6
+    assert delivery.meter.batches == 6
 
 
 async def test_under_load_a_commit_takes_more_than_is_enough_for_one(bench: Any) -> None:

@@ -109,3 +109,15 @@ def test_no_source_writes_into_a_sum_of_the_books_itself() -> None:
     ]
     assert len(files) > 20
     assert writing == []
+
+
+def test_the_least_wait_of_the_batches_is_reported_once() -> None:
+    lab = intake()
+    assert lab.take_least_wait_s() is None
+    lab.offer(frames(9))
+    for wait_s in (0.5, 0.25, 2.0):
+        lab.taken(1, wait_s, 1.0)
+    assert lab.take_least_wait_s() == 0.25
+    assert lab.take_least_wait_s() is None
+    lab.taken(1, 3.0, 2.0)
+    assert lab.take_least_wait_s() == 3.0

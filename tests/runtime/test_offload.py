@@ -1,4 +1,4 @@
-"""Also about `runtime/offload_errors.py`."""
+"""Also about `runtime/offload_errors.py`, `runtime/offload_messages.py` and `runtime/offload_worker.py`."""
 
 import asyncio
 import os
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from streamd.core.ack import Ack
 from streamd.core.contracts import Processed, StepContext
 from streamd.core.now import Now
 from streamd.runtime.offload import Offloaded
@@ -95,7 +96,7 @@ async def test_a_batch_function_runs_elsewhere_too(
 @pytest.mark.parametrize(
     ("body", "reason", "limit"),
     [
-        (HANG, "timeout", "200ms"),
+        (HANG, "timeout", "1s"),
         ("os.kill(os.getpid(), 9)", "worker_died", "20s"),
         ("os._exit(0)", "worker_died", "20s"),
         ("os.closerange(3, 50); os._exit(0)", "worker_died", "20s"),
@@ -108,7 +109,7 @@ async def test_a_batch_function_runs_elsewhere_too(
         ("os.fork() or time.sleep(10); os._exit(3)", "worker_died", "5s"),
     ],
 )
-async def test_what_a_worker_process_does_wrong_costs_its_batch_and_it_is_replaced(
+async def test_what_a_worker_process_does_wrong_costs_its_record_and_it_is_replaced(
     offloaded: Callable[..., Offloaded], loop_errors: list[Any], body: str, reason: str, limit: str
 ) -> None:
     helper = (
@@ -120,7 +121,9 @@ async def test_what_a_worker_process_does_wrong_costs_its_batch_and_it_is_replac
         timeout=limit,
     )
     (first,), _ = await outcome(step, {"bad": False})
-    assert await outcome(step, {"bad": True}, {"bad": True}) == ([], [reason] * 2)
+    done = await step.process([{"bad": False}, {"bad": True}, {"bad": False}], NOW)
+    assert [(bad.record, bad.reason) for bad in done.rejects] == [({"bad": True}, reason)]
+    assert len(done.records) == 2
     (second,), reasons = await outcome(step, {"bad": False})
     assert reasons == []
     assert first["pid"] != second["pid"]
@@ -145,7 +148,7 @@ async def test_an_answer_given_before_a_process_ends_is_taken_though_a_child_of_
 ) -> None:
     step = offloaded(
         "child = os.fork()\nif not child: time.sleep(60)\n"
-        "threading.Timer(0.05, os._exit, (0,)).start()\nreturn {'pid': os.getpid(), 'child': child}"
+        "threading.Timer(0.3, os._exit, (0,)).start()\nreturn {'pid': os.getpid(), 'child': child}"
     )
     for _ in range(2):
         (record,), reasons = await outcome(step, {})
@@ -161,7 +164,7 @@ async def test_what_a_hung_worker_process_has_started_is_killed_with_it(
     step = offloaded(
         "import subprocess\nchild = subprocess.Popen(['sleep', '1000'])\n"
         "open(record['note'], 'w').write(str(child.pid))\nchild.wait()",
-        timeout="300ms",
+        timeout="2s",
     )
     note = tmp_path / "pid"
     assert await outcome(step, {"note": str(note)}) == ([], ["timeout"])
@@ -216,6 +219,56 @@ async def test_records_that_cannot_cross_are_rejected_alone(offloaded: Callable[
     assert done.records == [{"n": 1, "raw": b"\0"}]
     assert [bad.reason for bad in done.rejects] == ["bad_result", "unsendable", "unsendable"]
     assert any(bad.record is circle for bad in done.rejects)
+    await step.close()
+
+
+async def test_the_child_of_a_fork_that_returns_answers_nothing(offloaded: Callable[..., Offloaded]) -> None:
+    step = offloaded("os.fork()\nreturn {'n': record['n'], 'pid': os.getpid()}")
+    pids = set()
+    for n in range(4):
+        (record,), reasons = await outcome(step, {"n": n})
+        assert (record["n"], reasons) == (n, [])
+        pids.add(record["pid"])
+    assert len(pids) == 1
+    await step.close()
+
+
+@pytest.mark.parametrize("mode", ["record", "batch"])
+@pytest.mark.parametrize(
+    ("deed", "reason", "limit"), [("os._exit(1)", "worker_died", "20s"), (HANG, "timeout", "1s")]
+)
+async def test_a_record_that_no_process_survives_is_found_and_its_neighbours_pass_in_order(
+    offloaded: Callable[..., Offloaded], mode: str, deed: str, reason: str, limit: str
+) -> None:
+    body = (
+        "for one in record if type(record) is list else [record]:\n"
+        f"    if one['n'] == 5: {deed}\nreturn record"
+    )
+    step = offloaded(body, mode=mode, timeout=limit)
+    records = [{"n": n} for n in range(9)]
+    done = await step.process(records, NOW)
+    assert [record["n"] for record in done.records] == [0, 1, 2, 3, 4, 6, 7, 8]
+    assert [(bad.record, bad.reason) for bad in done.rejects] == [({"n": 5}, reason)]
+    assert step.progress >= 4
+    await step.close()
+
+
+async def test_the_search_can_be_turned_off(offloaded: Callable[..., Offloaded]) -> None:
+    step = offloaded("os._exit(1) if record['n'] else 0\nreturn record", on_lost="reject")
+    assert await outcome(step, {"n": 0}, {"n": 1}) == ([], ["worker_died"] * 2)
+    await step.close()
+
+
+async def test_a_machine_on_which_nothing_works_costs_few_processes(
+    offloaded: Callable[..., Offloaded], tmp_path: Path
+) -> None:
+    step = offloaded("open(record['note'], 'a').write('x')\nos._exit(1)")
+    note = tmp_path / "note"
+    records = [{"note": str(note)}] * 64
+    assert await outcome(step, *records) == ([], ["worker_died"] * 64)
+    assert len(note.read_text()) == 14
+    assert await outcome(step, *records) == ([], ["worker_died"] * 64)
+    assert len(note.read_text()) == 16
     await step.close()
 
 
@@ -348,6 +401,38 @@ async def test_batches_go_on_in_the_order_they_came(
     b.deliveries[0].buffer.close()
     await delivering
     assert [record["word"] for record in b.sinks[0].written] == words
+    assert b.balanced
+
+
+@pytest.mark.parametrize(
+    ("executor", "head", "options"),
+    [
+        ("thread", "def step(record):", {}),
+        ("inline", "async def step(record):", {}),
+        ("process", "def step(record):", {"concurrency": 2, "partition_by": ["lower(word)"]}),
+    ],
+)
+async def test_a_step_sees_records_in_order_also_if_each_frame_of_a_batch_waits_for_its_own_result(
+    bench: Any, offloaded: Callable[..., Offloaded], executor: str, head: str, options: dict[str, Any]
+) -> None:
+    nap = "await asyncio.sleep" if executor == "inline" else "time.sleep"
+    body = f"seen.append(record['word'])\n{nap}(0.001)\nreturn record | {{'seen': seen[:]}}"
+    b = bench(_same, _same, workers=3)
+    b.pipeline.stages[0].offloaded = offloaded(body, executor, "seen = []\n" + head, **options)
+    b.workers.count = 5
+    words = ["a"] * 20 + ["b"] * 20
+    told: list[Any] = []
+    for n, word in enumerate(words):
+        ack = Ack(told.append) if n % 3 else None
+        b.intake.offer(b.frames(f"{word * (n + 1)}".encode(), ack=ack))
+    b.workers.close()
+    delivering = asyncio.create_task(b.deliveries[0].run())
+    await b.workers.run()
+    b.deliveries[0].buffer.close()
+    await delivering
+    assert [len(record["word"]) for record in b.sinks[0].written] == list(range(1, 41))
+    assert all(sorted(record["seen"], key=len) == record["seen"] for record in b.sinks[0].written)
+    assert len(told) == 26
     assert b.balanced
 
 

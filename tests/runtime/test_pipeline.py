@@ -20,7 +20,12 @@ class Elsewhere:
         self.begun: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
 
-    async def process(self, records: list[Any], _: Any, begin: Any) -> Processed:
+    by_key = False
+
+    def enter(self) -> None:
+        """Batches may overtake each other on the way in."""
+
+    async def process(self, records: list[Any], _: Any, begin: Any, _entry: Any) -> Processed:
         begin()
         name = records[0]["word"]
         self.begun.append(name)

@@ -36,13 +36,18 @@ class Slots:
         self.gates: dict[str, asyncio.Event] = {}
         self._slots = asyncio.Semaphore(slots)
 
-    async def process(self, records: list[Any], _: Any, begin: Any) -> Processed:
+    by_key = False
+
+    def enter(self) -> None:
+        """Batches may overtake each other on the way in."""
+
+    async def process(self, records: list[Any], _: Any, begin: Any, _entry: Any) -> Processed:
         async with self._slots:
             begin()
             await self.gates.setdefault(records[0]["word"], asyncio.Event()).wait()
         return Processed(records)
 
-    async def alone(self, _: Any) -> Processed:
+    async def tick(self, _: Any) -> Processed:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -68,12 +73,12 @@ def test_an_intake_is_busy_while_frames_wait_and_blocked_while_its_reader_is_sto
     b.mono_s = 103.0
     assert not intake.offer(b.frames(b"c", b"d"))
     b.mono_s = 107.0
-    intake.taken(len(intake.buffer.take(1)[0]), b.mono_s)  # more than half is left: not yet
+    intake.taken(len(intake.buffer.take(1)[0]), 0.0, b.mono_s)  # more than half is left: not yet
     b.mono_s = 108.0
-    intake.taken(len(intake.buffer.take(2)[0]), b.mono_s)
+    intake.taken(len(intake.buffer.take(2)[0]), 0.0, b.mono_s)
     b.mono_s = 109.0
     while intake.buffer.records:
-        intake.taken(sum(map(len, intake.buffer.take(9))), b.mono_s)
+        intake.taken(sum(map(len, intake.buffer.take(9))), 0.0, b.mono_s)
     assert spent(intake.meter, 120.0) == (3.0, 5.0, 12.0)
     assert (intake.meter.entered, intake.meter.left) == (4, 4)
 

@@ -23,8 +23,9 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 class Daemon:
     """What an announcer sees of a daemon, in virtual time."""
 
-    def __init__(self, state_dir: Path, watchdog_s: float | None = 30.0) -> None:
+    def __init__(self, watchdog_s: float | None = 30.0) -> None:
         self.mono_s = 100.0
+        self.free_bytes: int | None = 10**9
         self.trouble: str | None = None
         self.commit: object = object()
         self.due = False
@@ -42,8 +43,9 @@ class Daemon:
             started_at_wall_s=0.0,
             config_path="x",
             phase="running",
+            free_bytes=lambda: self.free_bytes,
         )
-        self.announcer = Announcer(self.view, self._parts, state_dir, watchdog_s, send=self._send)
+        self.announcer = Announcer(self.view, self._parts, watchdog_s, send=self._send)
 
     def _parts(self, patience_s: float) -> list[Part]:
         return [Part("sink db", "a commit has been under way", self.due, self.commit, patience_s)]
@@ -61,8 +63,8 @@ class Daemon:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Daemon:
-    return Daemon(tmp_path)
+def daemon() -> Daemon:
+    return Daemon()
 
 
 def test_an_idle_daemon_feeds_the_watchdog(daemon: Daemon) -> None:
@@ -90,8 +92,17 @@ def test_a_sink_that_retries_is_told_and_no_reason_to_restart(daemon: Daemon) ->
     assert said == ["STATUS=received 0, lost 0, kernel 0; sink db retries (locked)", "WATCHDOG=1"]
 
 
-def test_without_a_watchdog_nothing_is_fed(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path, watchdog_s=None)
+def test_a_disk_that_fills_is_told(daemon: Daemon) -> None:
+    for _ in range(100):
+        daemon.free_bytes = None if daemon.free_bytes is None else daemon.free_bytes - 1000
+        said = daemon.turns(1)
+    assert said == ["STATUS=received 0, lost 0, kernel 0, disk 12 d left", "WATCHDOG=1"]
+    daemon.free_bytes = None
+    assert daemon.turns(1)[0].startswith("STATUS=received 0")
+
+
+def test_without_a_watchdog_nothing_is_fed() -> None:
+    daemon = Daemon(watchdog_s=None)
     assert daemon.turns(3) == ["STATUS=received 0, lost 0, kernel 0"]
 
 
@@ -106,21 +117,21 @@ def test_the_time_to_stop_is_extended_only_as_long_as_a_drain_may_take(daemon: D
     assert not [said for said in daemon.turns(2) if said.startswith("EXTEND")]
 
 
-def test_a_short_watchdog_is_fed_twice_within_its_interval(tmp_path: Path) -> None:
-    assert Daemon(tmp_path, watchdog_s=1.0).announcer.every_s == 0.5
+def test_a_short_watchdog_is_fed_twice_within_its_interval() -> None:
+    assert Daemon(watchdog_s=1.0).announcer.every_s == 0.5
 
 
-def test_a_short_watchdog_is_not_starved_by_a_database_that_is_locked_for_a_while(tmp_path: Path) -> None:
-    daemon = Daemon(tmp_path, watchdog_s=1.0)
+def test_a_short_watchdog_is_not_starved_by_a_database_that_is_locked_for_a_while() -> None:
+    daemon = Daemon(watchdog_s=1.0)
     daemon.due = True
     assert "WATCHDOG=1" in daemon.turns(5)
     assert "WATCHDOG=1" not in daemon.turns(5)
 
 
 async def test_ready_is_said_first_and_the_rest_goes_on(
-    tmp_path: Path, until: Callable[[Callable[[], bool]], Awaitable[None]]
+    until: Callable[[Callable[[], bool]], Awaitable[None]],
 ) -> None:
-    daemon = Daemon(tmp_path, watchdog_s=0.01)
+    daemon = Daemon(watchdog_s=0.01)
     task = asyncio.create_task(daemon.announcer.run())
     await until(lambda: len(daemon.sent) > 2)
     task.cancel()
@@ -167,7 +178,6 @@ class Parts:
         self.announcer = Announcer(
             self.daemon.view,
             lambda patience_s: parts_of(self.parts, self.daemon.loaded.config, patience_s),
-            folder,
             30.0,
             send=lambda *_: True,
         )

@@ -11,7 +11,7 @@ APACHE = (
     r" (?P<status>\d{3}) (?P<size>\d+|-)(?P<rest>.*)$"
 )
 MOST_S = 2.0
-"""Twenty times the promised 0.1 s, on a machine that others use too."""
+"""CPU time, twenty times the promised 0.1 s."""
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,9 @@ def test_other_refusals(text: str, message: str) -> None:
 def test_the_longest_text_takes_a_bounded_time(pattern: str, text: str) -> None:
     compiled = Pattern(pattern)
     longest = (text * compiled.longest)[: compiled.longest]
-    begin = time.perf_counter()
+    begin = time.thread_time()
     compiled.match(longest)
-    assert time.perf_counter() - begin < MOST_S
+    assert time.thread_time() - begin < MOST_S
 
 
 PARTS = st.recursive(
@@ -143,17 +143,17 @@ def test_whatever_is_accepted_takes_a_bounded_time(part: str, text: str, end: st
     assert MIN_TEXT_CHARS <= compiled.longest <= MAX_TEXT_CHARS
     length = min(compiled.longest, 20_000)
     hostile = (text * length)[: length - 1] + end
-    begin = time.perf_counter()
+    begin = time.thread_time()
     compiled.match(hostile)
-    assert time.perf_counter() - begin < MOST_S
+    assert time.thread_time() - begin < MOST_S
 
 
 @pytest.mark.parametrize("text", ["a*", "a*a*b?", "(?:a|b)*c?", "a+a+a+"])
 def test_a_pattern_of_the_whole_text_stays_within_twice_its_steps(text: str) -> None:
     pattern = Pattern(text, whole=True)
     bad = "a" * min(pattern.longest - 1, 20_000) + "!"
-    began_s = time.perf_counter()
+    began_s = time.thread_time()
     assert pattern.match(bad) is None
-    assert time.perf_counter() - began_s < MOST_S
+    assert time.thread_time() - began_s < MOST_S
     assert pattern.match("a" * 5) is not None
     assert pattern.match("a" * 5 + "\n") is None

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
@@ -24,9 +25,10 @@ class Watched:
 
     def __init__(self) -> None:
         self.taken = 0
-        config = SimpleNamespace(model_dump=lambda **_: {})
         context = SimpleNamespace(name=self.name, pipeline="main", base_dir=Path())
-        self.step = SimpleNamespace(config=config, context=context, code_digest=lambda: "", state_version=1)
+        self.step = SimpleNamespace(
+            state_settings=dict, context=context, code_digest=lambda: "", state_version=1
+        )
 
     async def snapshot(self) -> bytes:
         self.taken += 1
@@ -143,3 +145,102 @@ async def test_snapshots_that_take_long_take_at_most_a_tenth_of_the_time(
     with pytest.raises(asyncio.CancelledError):
         await keeper._keep(group)
     assert slept == [0.001, 36.0, 36.0]
+
+
+class Fails(Watched):
+    """A stage whose state cannot be taken while `error` is set."""
+
+    name = "river[1]"
+    error: Exception | None = AttributeError("cannot pickle a lambda")
+
+    async def snapshot(self) -> bytes:
+        if self.error is not None:
+            raise self.error
+        return b"fails no more"
+
+
+class Large(Watched):
+    """A stage whose state is larger than `max_bytes`."""
+
+    name = "window[2]"
+
+    async def snapshot(self) -> bytes:
+        return b"x" * 1001
+
+
+async def keeper_with_file(path: Path, stages: list[Any], numbered: list[Any]) -> tuple[StateKeeper, Group]:
+    workers: Any = SimpleNamespace(gate=Gate(), has_ended=False, pipelines=[])
+    keeper = StateKeeper(Databases(), path, Books(), interval_s=0.001, max_bytes=1000, clock=read_clock)
+    await keeper._open_store()
+    keeper._groups = [Group(workers, stages, numbered)]
+    return keeper, keeper._groups[0]
+
+
+async def stored(keeper: StateKeeper) -> dict[str, bytes]:
+    assert keeper._store is not None
+    return {row.step: row.state for row in await keeper._store.current()}
+
+
+async def test_a_step_without_a_state_is_named_and_the_others_are_stored(tmp_path: Path) -> None:
+    first, fails, large, last = Watched(), Fails(), Large(), Watched()
+    last.name = "count[3]"
+    keeper, group = await keeper_with_file(tmp_path, [first, fails, large, last], [])
+    try:
+        with capture_logs() as logged:
+            for _ in range(2):
+                await keeper._at_end(group)
+                await keeper.finish()
+        assert await stored(keeper) == {"count[0]": b"state", "count[3]": b"state"}
+        named = [(line["event"], line.get("step", line.get("steps"))) for line in logged]
+        not_stored = ("state_not_stored", "main > river[1], main > window[2]")
+        taken = [("state_not_taken", "main > river[1]"), ("state_too_large", "main > window[2]")]
+        assert named == [*taken, not_stored, not_stored]
+        assert "cannot pickle a lambda" in logged[0]["error"]
+        assert [state for _, _, state in group.final_states()] == [b"state", b"", b"", b"state"]
+        fails.error = None
+        await keeper._at_end(group)
+        await keeper.finish()
+        fails.error = ValueError("again")
+        with capture_logs() as logged:
+            await keeper._at_end(group)
+            await keeper.finish()
+        assert logged[0]["event"] == "state_not_taken"
+        assert (await stored(keeper))["river[1]"] == b"fails no more"
+    finally:
+        await keeper.close()
+
+
+@pytest.mark.parametrize("odd", [Fails, Large])
+async def test_nothing_is_stored_beside_a_missing_state_if_a_source_reads_again(
+    tmp_path: Path, odd: type[Watched]
+) -> None:
+    numbering: Any = SimpleNamespace(
+        name="log", framing="", framing_since=0, cut=lambda _: 7, is_settled=lambda _: True, release=print
+    )
+    codec = SimpleNamespace(holds_open=False)
+    feed = SimpleNamespace(codec=codec, buffer=SimpleNamespace(records=0))
+    keeper, group = await keeper_with_file(
+        tmp_path, [Watched(), odd()], [SimpleNamespace(source="log", numbering=numbering, feed=feed)]
+    )
+    try:
+        await keeper._at_end(group)
+        assert group.final is None
+        with capture_logs() as logged:
+            await keeper.finish()
+        assert await stored(keeper) == {}
+        assert [(line["event"], line["why"]) for line in logged] == [
+            ("state_not_stored", "it could not be taken")
+        ]
+    finally:
+        await keeper.close()
+
+
+async def test_only_failing_steps_leave_the_file_as_it_is(tmp_path: Path) -> None:
+    keeper, group = await keeper_with_file(tmp_path, [Fails()], [])
+    try:
+        await keeper._at_end(group)
+        await keeper.finish()
+        assert group.final is None
+        assert await stored(keeper) == {}
+    finally:
+        await keeper.close()

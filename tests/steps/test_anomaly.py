@@ -16,6 +16,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"field": "n", "method": "hampel", "window": 5, "key": ["by"], "max_keys": 1, "forget_after": "3s"},
     {"field": "n", "method": "quantile", "window": 5, "min_samples": 3, "for": "2 of 3"},
     {"field": "n", "method": "seasonal", "season": "4s", "buckets": 2, "min_samples": 2, "min_width": 1},
+    {"method": "loda", "fields": ["n"], "params": {"n_random_cuts": 2}, "min_samples": 2, "threshold": 1},
 ]
 REFUSALS: dict[str, Any] = {}
 QUIET = {"min_samples": 4, "method": "ewma", "half_life": 1000, "field": "v", "key": ["k"]}
@@ -58,7 +59,7 @@ def test_values_that_are_no_numbers_pass_without_a_score_and_are_not_learned(new
         == "-" * 11 + "."
     )
     assert step.process([{"k": "a"}], at(0)).records == [{"k": "a", **dict.fromkeys(NAMES)}]
-    assert step.context.counters.numbers() == {"unscored": 8}
+    assert step.context.counters.numbers() == {"unscored": {"value": 8}}
 
 
 def test_equal_values_have_no_score_unless_there_is_a_least_width(new_step: NewStep) -> None:
@@ -91,7 +92,7 @@ def test_further_keys_pass_unscored_and_silent_keys_are_forgotten(new_step: NewS
     assert flags(step, [2], 9, "a") == "."
     assert flags(step, [1, 3, 1, 3, 2], 30, "b") == "-----"
     assert flags(step, [1, 3, 1, 3, 2], 45, "b") == "----."
-    assert step.context.counters.numbers()["forgotten"] == 1
+    assert step.context.counters.numbers() == {"forgotten": 1, "unscored": {"keys": 7}}
 
 
 def test_a_season_is_measured_by_the_time_of_the_record(new_step: NewStep) -> None:
@@ -99,13 +100,14 @@ def test_a_season_is_measured_by_the_time_of_the_record(new_step: NewStep) -> No
         "anomaly", field="v", method="seasonal", season="1h", buckets=4, min_samples=2, min_width=1, time="at"
     )
     values = [(900.0 * n, [10, 20, 30, 0][n % 4]) for n in range(12)]
-    done = step.process([{"v": v, "at": 1_699_999_200 + s} for s, v in values], at(0))
+    done = step.process([{"v": v, "at": 1_699_999_200 + s} for s, v in values], at(9_200))
     assert [record["anomaly"] for record in done.records] == [None] * 6 + [False] * 6
     late = {"v": 30, "at": "2023-11-14T22:00:00Z"}
     bad = {"v": 10, "at": "never"}
-    done = step.process([late, bad], at(0))
-    assert [record["anomaly"] for record in done.records] == [True, None]
-    assert step.context.counters.numbers() == {"anomalies": 1, "unscored": 1}
+    ahead = [{"v": 30, "at": 1_700_009_200 + s} for s in (300, 301)]
+    done = step.process([late, bad, *ahead], at(9_200))
+    assert [record["anomaly"] for record in done.records] == [True, None, True, None]
+    assert step.context.counters.numbers() == {"anomalies": 2, "unscored": {"value": 2}}
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -146,10 +148,11 @@ def test_a_state_of_another_method_is_refused(new_step: NewStep) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 9}, "'window' belongs to hampel and quantile, not to ewma"),
+        ({"window": 9}, "'window' belongs to hampel, quantile and half_space_trees, not to ewma"),
         ({"method": "seasonal"}, "needs a season"),
         ({"method": "hampel", "season": "1d"}, "'season' belongs to seasonal"),
         ({"method": "quantile", "quantiles": [0.6, 0.9]}, "one below and one above"),
+        ({"method": "seasonal", "season": "1d", "max_future": "1m"}, "max_future belongs to time"),
         ({"method": "hampel", "window": 9, "min_samples": 10}, "at most the window, 9"),
         ({"for": "6 of 5"}, "no more can be unusual"),
         ({"threshold": 0}, "greater than 0"),
@@ -176,7 +179,7 @@ def test_unknown_and_taken_names_are_refused(new_step: NewStep) -> None:
 )
 def test_the_memory_of_a_key_is_bounded(new_step: NewStep, options: Any, most_bytes: int) -> None:
     step = new_step("anomaly", field="v", key=["k"], **options)
-    keys = 2000
+    keys = 500
     tracemalloc.start()
     try:
         for n in range(120):

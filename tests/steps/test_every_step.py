@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"function": "steps.py:some", "mode": "batch"},
         {"function": "steps.py:Sums"},
         {"function": "steps.py:Late"},
+        {"function": "steps.py:Counts"},
+        {"function": "steps.py:Means", "max_keys": 2, "tick_every": "1s"},
     ],
     "set": [{"fields": {"m": "n * 2"}}],
     "tally": [{"size": 3}, {}],
@@ -60,6 +63,26 @@ class Late:
     def tick(self, now):
         kept, self.kept, self.due = self.kept, [], None
         return kept
+class Counts:
+    def open(self, context):
+        self.context = context
+    def process(self, records):
+        made = []
+        for record in records:
+            seen = self.context.state[record.get("by")]
+            seen["n"] = record["count"] = seen.get("n", 0) + 1
+            made.append(streamd.Reject("three", record) if record.get("n") == 3 else record)
+        return made
+class Means:
+    def open(self, context):
+        self.state = context.state
+    def __call__(self, record):
+        seen = self.state[record.get("t")]
+        seen["n"] = seen.get("n", 0) + 1
+        seen["sum"] = seen.get("sum", 0) + record["n"]
+        return []
+    def tick(self, now):
+        return [{"t": key, "mean": seen["sum"] / seen["n"]} for key, seen in self.state.items()]
 class Sums(Late):
     def __init__(self):
         super().__init__()
@@ -110,9 +133,10 @@ def new_of(new_step: Any, least: Callable[..., dict[str, Any]]) -> NewStep:
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Its outcome, for a step that does not wait."""
+    """Its outcome, for a step that waits for nothing but its turn in the event loop."""
     try:
-        coroutine.send(None)
+        while coroutine.send(None) is None:
+            pass
     except StopIteration as done:
         return done.value
     raise AssertionError("it waits for something")
@@ -169,7 +193,8 @@ def test_what_goes_in_comes_out_or_is_counted_and_ticks_come_to_an_end(
     def holds(events: list[Event]) -> None:
         place = Place(new_of(step_case))
         place.see([*events, ([], 3600.0)])
-        assert not place.stage.step.is_timed or place.stage.next_deadline() is None
+        ticks_for_ever = getattr(place.stage.step.config, "tick_every", None) is not None
+        assert not place.stage.step.is_timed or ticks_for_ever or place.stage.next_deadline() is None
 
     holds()
 
@@ -187,6 +212,16 @@ async def test_it_closes_twice_and_opens_again(step_case: Any, new_of: NewStep) 
     await step.close()
 
 
+def as_one(state: bytes | None) -> Any:
+    """A state in a form that is equal for equal ones.
+
+    The pickles of equal models differ in which of their equal texts are one object.
+    """
+    if state is None or not state[1:].startswith(b"\xa5river"):
+        return state
+    return msgspec.msgpack.decode(state, type=list)[:-1]
+
+
 def test_a_new_one_with_the_snapshot_goes_on_as_if_nothing_had_been(step_case: Any, new_of: NewStep) -> None:
     @quick
     @given(before=EVENTS, after=EVENTS)
@@ -202,7 +237,7 @@ def test_a_new_one_with_the_snapshot_goes_on_as_if_nothing_had_been(step_case: A
             assert run(second.stage.snapshot()) == state
         assert second.see(after) == first.see(after)
         if step.is_stateful:
-            assert run(second.stage.snapshot()) == run(first.stage.snapshot())
+            assert as_one(run(second.stage.snapshot())) == as_one(run(first.stage.snapshot()))
 
     holds()
 

@@ -50,6 +50,7 @@ WINDOW = {
     "watermark_delay": "5s",
     "aggregate": {"n": "count()"},
 }
+ABOVE_3 = str(Path(__file__).parents[1] / "models/above_3.onnx")
 NOTED = {"field": "line", "check": "not_null", "on_error": "flag"}
 STEPS: list[tuple[str, dict[str, Any]]] = [
     ("filter", {"where": "value > 0"}),
@@ -74,7 +75,13 @@ STEPS: list[tuple[str, dict[str, Any]]] = [
     ("dedupe", {"key": ["sensor", "line"], "within": "40s"}),
     ("dedupe", {"key": ["line"], "within": "40s"}),
     ("dedupe", {"key": ["lower(sensor)"], "within": "40s"}),
+    ("anomaly", {"field": "value", "key": ["sensor"], "min_samples": 2, "threshold": 1}),
+    ("anomaly", {"field": "line", "method": "hampel", "window": 5, "min_width": 1, "for": "1 of 2"}),
+    ("anomaly", {"field": "value", "key": ["line", "ok"], "method": "quantile", "window": 5, "max_keys": 3}),
+    ("anomaly", {"field": "value", "method": "seasonal", "season": "10s", "buckets": 2, "min_samples": 2}),
     ("window", WINDOW),
+    ("model", {"file": ABOVE_3, "inputs": ["value"], "outputs": {"high": "label"}, "reason_field": "why"}),
+    ("model", {"file": ABOVE_3, "inputs": {"X": "line"}, "outputs": ["label"], "on_missing": "reject"}),
     ("marking", {}),
 ]  # fmt: skip
 
@@ -229,4 +236,4 @@ def test_every_step_that_reads_columns_is_compared() -> None:
     read = {
         name for name in registry.names("steps") if "process_columns" in vars(registry.load("steps", name))
     }
-    assert read == names
+    assert read == names | {"model"}  # needs the file of a model; tests/steps/test_model.py compares it

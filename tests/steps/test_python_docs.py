@@ -1,6 +1,8 @@
 import re
+import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from streamd.core.contracts import StepContext
 from streamd.core.now import Now
 from streamd.steps.python import Python
+from streamd.testing import run_step
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "how-to/python-step.md").read_text()
@@ -63,3 +66,46 @@ def test_the_class_of_the_document_is_made_with_its_params(tmp_path: Path) -> No
     step.open()
     done = step.process([{"value": -4.0}, {"value": 1}], Now(1e9, 1.0))
     assert [record["outlier"] for record in done.records] == [True, False]
+
+
+PYTHON = [text for kind, text in FOUND if kind == "python"]
+
+
+def test_the_tests_of_the_document_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (written,) = [text for text in PYTHON if "run_step" in text]
+    steps = ModuleType("steps")
+    source = "\n".join(text for text in PYTHON if re.search(r"class (Deviation|Counts)\b", text))
+    exec(source, vars(steps))  # noqa: S102 - as an import does
+    (tmp_path / "steps.py").write_text(source)
+    monkeypatch.setitem(sys.modules, "steps", steps)
+    monkeypatch.chdir(tmp_path)
+    tests: dict[str, Any] = {}
+    exec(written, tests)  # noqa: S102 - the same
+    functions = [function for name, function in tests.items() if name.startswith("test_")]
+    assert len(functions) == 2
+    for function in functions:
+        function()
+
+
+def test_the_batches_of_the_document_are_calibrated_or_rejected() -> None:
+    (source,) = [text for text in PYTHON if "class Calibrate" in text]
+    names: dict[str, Any] = {}
+    exec(source, names)  # noqa: S102 - the same
+    run = run_step(names["Calibrate"], [{"value": 100}, {"value": None}])
+    assert run.records == [{"value": 102.0}]
+    assert [(bad.record, bad.reason, bad.detail) for bad in run.rejects] == [
+        ({"value": None}, "rejected", "no value")
+    ]
+
+
+def test_the_options_of_the_classes_of_the_document_are_accepted(tmp_path: Path) -> None:
+    (tmp_path / "steps.py").write_text("\n".join(PYTHON[:-2]).replace("from steps import Deviation", ""))
+    tables = [
+        table
+        for kind, text in FOUND
+        if kind == "toml" and "[pipelines" not in text
+        for table in tomllib.loads(text)["steps"]
+    ]
+    assert {"Deviation", "Counts", "Outliers"} <= {table["function"].partition(":")[2] for table in tables}
+    for table in tables:
+        run_step(table, folder=tmp_path).close()

@@ -9,7 +9,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "test.md").read_text(enc
 
 
 def timeless(text: str) -> str:
-    return re.sub(r"\(\d+ ms|\(\d\.\d\d s", "(", text)
+    return re.sub(r"\(\d+ ms|\(\d+\.\d\d s", "(", text)
 
 
 def test_the_example_of_the_page_prints_what_it_shows(tmp_path: Path) -> None:

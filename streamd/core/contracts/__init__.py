@@ -14,8 +14,25 @@ wrong options.
 from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, Decoded, Frame
 from streamd.core.contracts.framer import AnyFramer, Framer
 from streamd.core.contracts.sink import AnySink, Sink, SinkContext, Written
-from streamd.core.contracts.source import AnySource, Numbering, Outlet, Sockets, Source, SourceContext
-from streamd.core.contracts.step import DROP, BadRecord, Dropped, Offload, Processed, Step, StepContext
+from streamd.core.contracts.source import (
+    AnySource,
+    KernelQueue,
+    Numbering,
+    Outlet,
+    Sockets,
+    Source,
+    SourceContext,
+)
+from streamd.core.contracts.step import (
+    DROP,
+    BadRecord,
+    CarriedState,
+    Dropped,
+    Offload,
+    Processed,
+    Step,
+    StepContext,
+)
 
 __all__ = [
     "DROP",
@@ -26,11 +43,13 @@ __all__ = [
     "BadElement",
     "BadFrame",
     "BadRecord",
+    "CarriedState",
     "Codec",
     "Decoded",
     "Dropped",
     "Frame",
     "Framer",
+    "KernelQueue",
     "Numbering",
     "Offload",
     "Outlet",

@@ -64,6 +64,8 @@ class Sink(ABC, Generic[C]):
 
     opens_beside: ClassVar[bool] = False
     """Whether a reload can open the sink before it closes the sink that this one replaces."""
+    in_each_process: ClassVar[bool] = False
+    """Whether several processes (`daemon.processes`) may write to the output at the same time."""
     counters: ClassVar[Mapping[str, str]] = {}
     """The counters that belong to no sum, each with its meaning in one sentence."""
 
@@ -84,6 +86,14 @@ class Sink(ABC, Generic[C]):
     def trouble(self) -> tuple[str, float] | None:
         """A fault of the output, even if no write is under way, and its start (monotonic clock, seconds)."""
         return None
+
+    @property
+    def progress(self) -> int:
+        """A number that changes whenever the output has taken a part of a write.
+
+        A slow receiver then shows as slow, not as hung. It stays 0 for a sink whose writes succeed whole.
+        """
+        return 0
 
     @abstractmethod
     async def open(self) -> None:

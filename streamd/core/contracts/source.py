@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from streamd.core.contracts.framer import AnyFramer
 from streamd.core.counters import Counters
@@ -115,13 +115,28 @@ class Numbering(Protocol):
         """Report that the state up to frame `number`, a result of `cut`, is stored. None: without state."""
 
 
+class KernelQueue(NamedTuple):
+    """A queue of the kernel that drops the datagrams that find no room."""
+
+    used_bytes: int
+    max_bytes: int
+    datagrams: int
+    """Datagrams read from the queue so far."""
+    datagram_bytes: float | None
+    """Bytes that a datagram takes in the queue, headers and rounding included; None until it was measured."""
+
+
 class Source(ABC, Generic[C]):
     """Reads frames from outside and offers them to its outlet."""
 
     opens_beside: ClassVar[bool] = False
     """Whether a reload can open the source before it closes the source that this one replaces."""
+    in_each_process: ClassVar[bool] = False
+    """Whether each of several processes (`daemon.processes`) may receive for it, on sockets given to them."""
     counters: ClassVar[Mapping[str, str]] = {}
     """The counters that belong to no sum, each with its meaning in one sentence."""
+    gauges: ClassVar[Mapping[str, str]] = {}
+    """The gauges in `context.counters`, each with its meaning. Unlike a counter a gauge may fall."""
     address: Address | str
     """The address that the source listens on, or the path that it reads; after `open` with the real port."""
 
@@ -132,6 +147,7 @@ class Source(ABC, Generic[C]):
         self.config = config
         self.context = context
         context.counters.declare(self.counters)
+        context.counters.gauge_meanings |= self.gauges
 
     @abstractmethod
     async def open(self, outlet: Outlet) -> None:
@@ -175,6 +191,11 @@ class Source(ABC, Generic[C]):
     def places(self) -> list[Place]:
         """The places, as in `Taken`, that the open source holds."""
         return []
+
+    @property
+    def kernel_queue(self) -> KernelQueue | None:
+        """The kernel's queue before this source; None if there is none or the source cannot read it."""
+        return None
 
     def refresh(self) -> None:
         """Copy numbers that the kernel keeps (dropped datagrams) into the counters."""

@@ -1,10 +1,10 @@
 """The contract of steps."""
 
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from streamd.core.batch import Record
 from streamd.core.columns import FlatColumns
@@ -13,6 +13,7 @@ from streamd.core.errors import BadData
 from streamd.core.hold import Hold, hold
 from streamd.core.now import Now
 from streamd.core.quality import Quality, RuleKey
+from streamd.core.record_key import RecordKey
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 from streamd.core.upstream import Upstream
@@ -49,6 +50,31 @@ class BadRecord:
     """The rules that rejected the record."""
 
 
+class CarriedState(Protocol):
+    """The state by key of a step in worker processes, as MessagePack.
+
+    The daemon has all of it. A process gets the part of its keys when it starts, and sends what each batch
+    has changed. Only the daemon forgets keys; it tells the processes.
+    """
+
+    owns: Callable[[Any], bool] | None
+    """In a process: whether a key is one of its own."""
+    on_dropped: Callable[[Collection[Any]], None] | None
+    """In the daemon: called with the keys that were forgotten."""
+
+    def begin(self, now: Now) -> int:
+        """Called in the daemon for each batch; returns the number of keys that are forgotten."""
+
+    def put(self, changes: Mapping[Any, bytes | None]) -> int:
+        """Take changes; None for a key that is gone. Returns the number of keys that had to be forgotten."""
+
+    def packed_items(self) -> Iterator[tuple[Any, bytes]]:
+        """All keys and values."""
+
+    def forget(self, keys: Collection[Any]) -> None:
+        """Remove keys, as the daemon has done."""
+
+
 @dataclass(slots=True)
 class Processed:
     """The result of a step: len(in) + emitted = len(records) + filtered + absorbed + len(rejects).
@@ -66,6 +92,15 @@ class Processed:
     holds: Sequence[Hold] = ()
     columns: FlatColumns | None = None
     """The records as columns. Then `records` is empty."""
+    owners: list[Record] | None = None
+    """For each record, the record of the batch that it was made of; None if the step does not know it."""
+    failures: Sequence[BadRecord] = ()
+    """Exceptions for which no record is rejected. The log shows the first of each kind."""
+    commit: Callable[[], None] | None = None
+    """Called once if the result is used: the result of a waiting step that ran out of time is discarded."""
+
+    changes: Mapping[Any, bytes | None] | None = None
+    """What the batch changes in `Step.carried`."""
 
     @property
     def count(self) -> int:
@@ -88,6 +123,16 @@ class Offload:
     """A batch that takes longer is rejected."""
     max_batches: int | None = None
     """Number of batches after which a worker process is replaced."""
+    memory_limit_bytes: int | None = None
+    """The memory that a worker process may use."""
+    each: bool = False
+    """Whether the step handles each record by itself, so that a batch may be divided anywhere."""
+    searches: bool = False
+    """Whether a batch that costs its worker process is processed again in parts, to find the record."""
+    partition: RecordKey | None = None
+    """The key of a record, if all records of a key have to come to the same worker process."""
+    carries_state: bool = False
+    """Whether all state of the step is in `carried`, so that it outlives a worker process."""
 
 
 class Step(Generic[C]):
@@ -123,8 +168,14 @@ class Step(Generic[C]):
     counters: ClassVar[Mapping[str, str]] = {}
     """The counters in `context.counters`, each with its meaning in one sentence."""
 
+    gauges: ClassVar[Mapping[str, str]] = {}
+    """The gauges in `context.counters`, each with its meaning. Unlike a counter a gauge may fall."""
+
     reads_columns: bool = False
     """Whether `process_columns` may be called instead of `process`."""
+
+    in_each_process: bool = False
+    """Whether several processes (`daemon.processes`) may each have one, because it remembers no record."""
 
     class Config(Settings):
         """The options of this step."""
@@ -138,6 +189,7 @@ class Step(Generic[C]):
         self.config = config
         self.context = context
         context.counters.declare(self.counters)
+        context.counters.gauge_meanings |= self.gauges
 
     def process(self, records: list[Record], now: Now) -> Processed:
         """Process the records of a batch. Does not raise `BadData`: a bad record is in `rejects`."""
@@ -169,6 +221,13 @@ class Step(Generic[C]):
         have dicts. `columns` makes both.
         """
         return self.process(columns.records(), now)
+
+    def conceal(self, record: Record) -> Record:
+        """A copy of the record without what this step hides, for those who look at records before the step.
+
+        It changes and counts nothing. Only steps that redact define it.
+        """
+        return record
 
     async def process_async(
         self, records: list[Record], now: Now, is_cancelled: Callable[[], bool]
@@ -248,6 +307,15 @@ class Step(Generic[C]):
             type(self).snapshot is not Step.snapshot or type(self).snapshot_parts is not Step.snapshot_parts
         )
 
+    @property
+    def carried(self) -> CarriedState | None:
+        """The state that a step in worker processes carries from one to the next; None if it has none."""
+        return None
+
+    def state_settings(self) -> Mapping[str, Any]:
+        """The settings on which the meaning of a stored state depends."""
+        return self.config.model_dump(mode="json")
+
     def code_digest(self) -> str:
         """A digest of the step's code if other code needs another state; otherwise empty."""
         return ""
@@ -304,6 +372,11 @@ class StepContext:
     """The sources of the pipeline: frames that wait in their buffers, and losses."""
     quality: Quality = field(default_factory=Quality, compare=False)
     """The counts of rules, of all pipelines."""
+
+    @property
+    def place(self) -> str:
+        """The step in the configuration, as an error names it."""
+        return f"pipelines.{self.pipeline}: {self.name}"
 
     def hold(self) -> Hold | None:
         """Called in `process`: hold the frames of the current records; None if no source waits for them.

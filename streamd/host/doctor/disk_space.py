@@ -12,6 +12,7 @@ from streamd.host.doctor.finding import Finding
 from streamd.host.doctor.host import Host
 from streamd.host.notes import size
 from streamd.host.rehearsal import outputs
+from streamd.parquet.places import SUFFIX, Places
 from streamd.sqlite.files import free_bytes
 
 CHECK = "disk_space"
@@ -108,6 +109,7 @@ def _outputs(loaded: Loaded) -> Iterator[tuple[Path, OutputFile]]:
 
 def _has_bytes(path: Path) -> int:
     try:
-        return sum(file.stat().st_size for file in files_of(path))
+        files = Places(path).files() if path.suffix == SUFFIX else files_of(path)
+        return sum(file.stat().st_size for file in files)
     except (OSError, ConfigError):
         return 0

@@ -10,7 +10,7 @@ from shlex import quote
 from streamd.config import Loaded
 from streamd.host.doctor.finding import Finding
 from streamd.host.doctor.host import Host
-from streamd.host.notes import python_files
+from streamd.host.step_files import python_files
 
 CHECK = "permissions"
 
@@ -42,6 +42,10 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
         yield Finding("fine", CHECK, "no other user may change the configuration or its Python files")
     try:
         mode = loaded.state_dir.stat().st_mode
+    except FileNotFoundError:
+        yield Finding(
+            "unknown", CHECK, f"state folder {loaded.state_dir} does not exist yet: the first start makes it"
+        )
     except OSError as error:
         yield Finding("unknown", CHECK, f"state folder {loaded.state_dir}: {error.strerror}")
     else:

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from streamd.host.doctor import disk_space
 from streamd.host.doctor.disk_space import OutputFile, judge
 
 GIB = 1 << 30
@@ -34,3 +35,12 @@ def test_growth_without_bound_is_told_with_the_key_that_bounds_it() -> None:
     assert "[ledger] max_age" in findings[0].text
     assert "sinks.a.retention.max_age or .max_size would set one" in findings[1].text
     assert severities(GIB, OutputFile("ledger", 0, None, has_max_age=True)) == ["fine"]
+
+
+def test_every_file_of_a_parquet_sink_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "day=2026-01-31"
+    folder.mkdir()
+    for second in (1, 2):
+        folder.joinpath(f"x-20260131T08000{second}.000000Z-01234567.parquet").write_bytes(b"x" * 100)
+    folder.joinpath("other.parquet").write_bytes(b"x" * 1000)
+    assert disk_space._has_bytes(tmp_path / "day=%Y-%m-%d" / "x.parquet") == 200

@@ -1,3 +1,5 @@
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,47 @@ def test_a_privileged_port_is_a_problem_unless_systemd_holds_it_or_the_unit_lets
     (finding,) = look(config.load(path), Host(path, tmp_path))
     assert finding.severity == severity
     assert ("streamd install-service" in finding.text) == (severity == "problem")
+
+
+@pytest.fixture
+def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration with a unix socket of `[admin]` and one of a source in the same folder."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "streamd.toml"
+    path.write_text(
+        '[admin]\nlisten = "unix:admin.sock"\n[sources.lab]\ntype = "unix"\npath = "lab.sock"\n'
+        '[pipelines.main]\nsources = ["lab"]\nsinks = ["db"]\n[sinks.db]\ntype = "sqlite"\n'
+        f'[daemon]\nstate_dir = "{tmp_path}/state"\n'
+    )
+    return path
+
+
+def found(path: Path) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    for finding in look(config.load(path), Host(path, path.parent / "no-units")):
+        yield finding.severity, finding.text, finding.paste
+
+
+def test_a_unix_socket_of_a_source_and_of_the_admin_address_is_judged_and_not_made(sockets: Path) -> None:
+    state = sockets.parent / "state"
+    assert list(found(sockets)) == [
+        ("fine", f"sources.lab: unix {state}/lab.sock is free", ()),
+        ("fine", f"[admin]: unix {state}/admin.sock is free", ()),
+    ]
+    assert list(sockets.parent.iterdir()) == [sockets]
+
+
+@pytest.mark.parametrize("name", ["lab.sock", "admin.sock"])
+def test_a_unix_socket_in_strange_hands_is_a_problem(sockets: Path, name: str) -> None:
+    path = sockets.parent / "state" / name
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(path))
+        other.listen()
+        ((severity, text, paste),) = (one for one in found(sockets) if name in one[1])
+    assert (severity, paste) == ("problem", (f"ss -lxp src {path}",))
+    assert f"cannot listen on {path}: it is taken" in text
+    path.unlink()
+    path.write_text("data")
+    ((severity, text, paste),) = (one for one in found(sockets) if name in one[1])
+    assert (severity, paste) == ("problem", ())
+    assert "there is a file that is no socket" in text
