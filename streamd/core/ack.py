@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 
+from streamd.core.tenure import InputPart
+
 
 class Status(IntEnum):
     """The fate of a batch, from best to worst. A protocol may acknowledge all up to `REJECTED`."""
@@ -19,11 +21,15 @@ class Ack:
     """Counts the holders of a batch. When the last holder has settled, it reports the worst status.
 
     Each holder settles exactly once. Code that passes a batch to n receivers first forks n - 1 times.
+
+    `origin` is the part of the input from which the records of the ack were made, if the input can be read
+    again. A sink that knows which parts it has stored leaves out what comes again.
     """
 
-    __slots__ = ("_done", "_holders", "_worst")
+    __slots__ = ("_done", "_holders", "_worst", "origin")
 
-    def __init__(self, done: Callable[[Status], None]) -> None:
+    def __init__(self, done: Callable[[Status], None], origin: InputPart | None = None) -> None:
+        self.origin = origin
         self._done = done
         self._holders = 1
         self._worst = Status.DELIVERED
@@ -46,7 +52,10 @@ class Ack:
 
     @staticmethod
     def merge(acks: "Sequence[Ack | None]") -> "Ack | None":
-        """One ack for several batches that go on as one; None if no batch has an ack."""
+        """One ack for several batches that go on as one; None if no batch has an ack.
+
+        Its origin is that of the last one, which made the batch complete.
+        """
         waiting = [ack for ack in acks if ack is not None]
         if len(waiting) <= 1:
             return waiting[0] if waiting else None
@@ -55,4 +64,4 @@ class Ack:
             for ack in waiting:
                 ack.settle(status)
 
-        return Ack(settle_all)
+        return Ack(settle_all, waiting[-1].origin)

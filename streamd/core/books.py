@@ -111,6 +111,16 @@ class DeliveryBook(Book):
         ),
     ]
     unmatched: Annotated[int, Term("out", "records that the sink's `where` excluded", seldom=True)]
+    left_out: Annotated[
+        Counter[str],
+        Term(
+            "out",
+            "records of input that was read again and that the sink had stored (`already_stored`), or of a"
+            " partition that another worker reads now (`handed_over`)",
+            "reason",
+            seldom=True,
+        ),
+    ]
     rejected: Annotated[
         int,
         Term("out", "records that the sink could not store; they become dead letters", in_summary=True),

@@ -84,7 +84,7 @@ class HoldScope:
 
 
 def join_holds(ack: Ack | None, holds: Iterable[Hold]) -> Ack | None:
-    """One ack for records and the holds that became part of them."""
+    """One ack for records and the holds that became part of them. Its origin is that of `ack`."""
     waiting = list(holds)
     if not waiting:
         return ack
@@ -97,4 +97,4 @@ def join_holds(ack: Ack | None, holds: Iterable[Hold]) -> Ack | None:
         if ack is not None:
             ack.settle(status)
 
-    return Ack(settle)
+    return Ack(settle, None if ack is None else ack.origin)

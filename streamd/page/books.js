@@ -5,7 +5,7 @@ import { total } from "./figures.js";
 import { count } from "./format.js";
 import { SUMS, difference, fates, verdict, whole } from "./sums.js";
 
-const SELDOM = new Set(["emitted", "absorbed", "held", "unmatched", "filtered"]);
+const SELDOM = new Set(["emitted", "absorbed", "held", "unmatched", "left_out", "filtered"]);
 
 export class Books {
   constructor(root) {

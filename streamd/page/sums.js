@@ -29,7 +29,7 @@ export const SUMS = [
     owner: ["sink", "pipeline", "source"],
     enter: ["offered"],
     passed: ["stored"],
-    purpose: ["unmatched"],
+    purpose: ["unmatched", "left_out"],
     inside: ["pending"],
     rows: (status) =>
       status.sinks.flatMap((sink) =>

@@ -183,17 +183,20 @@ class Delivery:
         self.meter.batches += 1
         self.meter.to("idle", now.mono_s)
         gone = written.dropped or [{}] * len(batches)
-        for batch, rejected, replaced, dropped in zip(
-            batches, written.rejected, written.replaced, gone, strict=True
+        known = written.left_out or [{}] * len(batches)
+        for batch, rejected, replaced, dropped, left_out in zip(
+            batches, written.rejected, written.replaced, gone, known, strict=True
         ):
             book = self._books.delivery(batch.source, batch.pipeline, self.name)
-            stored = len(batch) - len(rejected) - len(dropped)
+            stored = len(batch) - len(rejected) - len(dropped) - len(left_out)
             book.stored += stored
             self.meter.left += stored
             book.replaced += replaced
             book.rejected += len(rejected)
             if dropped:
                 book.dropped.update(dropped.values())
+            if left_out:
+                book.left_out.update(left_out.values())
             if batch.acks is not None:
                 fates = [(Status.DROPPED, list(dropped)), (Status.REJECTED, rejected)]
                 batch.acks.settle_rows(fates, Status.DELIVERED)

@@ -1,6 +1,7 @@
 import pytest
 
 from streamd.core.ack import Ack, Status
+from streamd.core.tenure import InputPart, Tenure
 
 
 def test_statuses_are_in_order_from_best_to_worst() -> None:
@@ -91,3 +92,12 @@ def test_nothing_is_merged_where_one_or_none_waits() -> None:
     assert Ack.merge([None, only, None]) is only
     assert Ack.merge([None, None]) is None
     assert Ack.merge([]) is None
+
+
+def test_acks_that_go_on_as_one_have_the_origin_of_the_last_one() -> None:
+    tenure = Tenure("x")
+    acks = [Ack(lambda _: None, InputPart(tenure, number)) for number in (3, 4)]
+    merged = Ack.merge([acks[0], None, acks[1]])
+    assert merged is not None
+    assert merged.origin == InputPart(tenure, 4)
+    assert Ack(lambda _: None).origin is None

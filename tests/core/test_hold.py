@@ -7,6 +7,7 @@ import pytest
 
 from streamd.core.ack import Ack, Status
 from streamd.core.hold import Hold, Holding, HoldScope, hold, join_holds
+from streamd.core.tenure import InputPart, Tenure
 
 
 class Sender:
@@ -140,3 +141,13 @@ def test_without_holds_what_goes_on_has_the_ack_that_it_had(sender: Sender, hold
     assert ack is not None
     ack.settle(Status.DELIVERED)
     assert sender.told == [Status.DELIVERED]
+
+
+def test_a_record_made_of_what_was_held_comes_from_the_part_that_completed_it(holding: Holding) -> None:
+    origin = InputPart(Tenure("x"), 4)
+    ack = join_holds(Ack(lambda _: None, origin), [held(holding, Sender())])
+    assert ack is not None
+    assert ack.origin == origin
+    ack = join_holds(None, [held(holding, Sender())])
+    assert ack is not None
+    assert ack.origin is None

@@ -21,7 +21,7 @@ from tests.preloaded import Preloaded, Process, preloaded
 DEADLINE_S = 60.0
 FRAMES = ("decoded", "rejected", "dropped", "held", "waiting")
 RECORDS = ("out", "filtered", "absorbed", "rejected", "dropped", "in_flight")
-DELIVERIES = ("stored", "unmatched", "rejected", "dropped", "pending")
+DELIVERIES = ("stored", "unmatched", "left_out", "rejected", "dropped", "pending")
 
 CATCH_ALL = """
 [admin]

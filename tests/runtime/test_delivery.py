@@ -183,6 +183,26 @@ async def test_a_sink_gives_up_single_records_with_reasons_of_its_own(bench: Any
     }
 
 
+async def test_what_a_sink_leaves_out_as_stored_counts_as_such_and_is_delivered(
+    bench: Any,
+) -> None:
+    b = bench()
+    told: list[Status] = []
+
+    async def rest(batches: Any) -> Written:
+        del batches
+        return Written([[]], [0], left_out=[{0: "already_stored", 1: "already_stored"}])
+
+    b.sinks[0].write = rest
+    offer(b, batch("a", "b", "c", ack=Ack(told.append)))
+    b.deliveries[0].buffer.close()
+    await b.deliveries[0].run()
+    book = b.books.delivery("s", "p", "list0")
+    assert (book.offered, book.stored, book.pending) == (3, 1, 0)
+    assert book.left_out == {"already_stored": 2}
+    assert told == [Status.DELIVERED]
+
+
 def _note(told: list[tuple[str, Status]], word: str, status: Status) -> None:
     told.append((word, status))
 

@@ -24,12 +24,14 @@ class Written:
 
     `rejected` has the indexes of the rejected records in ascending order, `replaced` the number of rows that
     were replaced. A sink that drops records, for example because its output is closed for ever, sets
-    `dropped`: the indexes of these records in ascending order, each with the reason for the books.
+    `dropped`: the indexes of these records in ascending order, each with the reason for the books. One that
+    knows which records it has stored sets `left_out` in the same way (see `positions`).
     """
 
     rejected: list[Sequence[int]]
     replaced: list[int]
     dropped: Sequence[Mapping[int, str]] | None = None
+    left_out: Sequence[Mapping[int, str]] | None = None
 
     @classmethod
     def whole(cls, batches: int) -> Self:
