@@ -42,8 +42,12 @@ path = "streamd.db"
 
 
 def nc(daemon: Any, text: bytes) -> None:
-    host, port = daemon.address("floor")
-    subprocess.run(["nc", "-N", host, str(port)], input=text, check=True, timeout=30)
+    """What `nc -N` does: send, say that no more comes, and wait for the end of the other side."""
+    with socket.create_connection(daemon.address("floor"), 30) as connection:
+        connection.sendall(text)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(4096):
+            pass
 
 
 def data(daemon: Any, source: str) -> list[str]:
