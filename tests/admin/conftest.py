@@ -119,8 +119,11 @@ def make_server(world: World, backing: Callable[..., Backing]) -> Callable[..., 
 
 
 @pytest.fixture
-async def server(make_server: Callable[..., AdminServer]) -> AsyncIterator[AdminServer]:
-    server = make_server(timeout_s=0.3)
+async def server(
+    make_server: Callable[..., AdminServer], request: pytest.FixtureRequest
+) -> AsyncIterator[AdminServer]:
+    """A server that waits long for its clients, or for the seconds that `parametrize` gives it."""
+    server = make_server(timeout_s=getattr(request, "param", 30.0))
     await server.open()
     yield server
     await server.close()

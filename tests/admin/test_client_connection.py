@@ -126,6 +126,7 @@ async def test_a_stream_goes_on_until_its_client_goes_away(
     world.view.phase = "draining"
     assert b'data: {"ready": false, "reasons": ["draining"]}' in await reader.readuntil(b"}\n\n")
     (connection,) = server._exchange.connections
+    assert connection._deadline is None
     (task,) = connection.tasks
     writer.close()
     await until(task.done)
@@ -165,6 +166,7 @@ async def test_more_streams_than_may_be_are_refused_and_short_requests_still_ans
         other.close()
 
 
+@pytest.mark.parametrize("server", [0.3], indirect=True)
 async def test_who_watches_and_does_not_read_is_cut_off(
     server: AdminServer, world: Any, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +220,7 @@ def test_the_stack_is_imported_by_no_start_and_no_command() -> None:
     assert json.loads(done.stdout) == []
 
 
+@pytest.mark.parametrize("server", [0.3], indirect=True)
 async def test_an_answer_that_does_not_begin_is_given_up(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:

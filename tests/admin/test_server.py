@@ -262,6 +262,7 @@ async def test_a_body_is_not_read_and_does_not_destroy_the_answer(server: AdminS
     assert (await raw(server, head + b"x" * 9000)).startswith(b"HTTP/1.1 405 ")
 
 
+@pytest.mark.parametrize("server", [0.3], indirect=True)
 async def test_a_request_that_drips_is_cut_off_at_the_deadline(server: AdminServer) -> None:
     reader, writer = await asyncio.open_connection(*server.listening[0])
     writer.write(b"GET /healthz HTTP/1.1\r\n")
@@ -275,6 +276,7 @@ async def test_a_request_that_drips_is_cut_off_at_the_deadline(server: AdminServ
     assert server.refused == {"timeout": 1}
 
 
+@pytest.mark.parametrize("server", [0.3], indirect=True)
 async def test_a_connection_that_says_nothing_is_closed(server: AdminServer) -> None:
     assert await raw(server, b"") == b""
     assert server.refused == {"timeout": 1}
@@ -285,6 +287,7 @@ async def test_a_client_that_goes_away_early_is_counted(server: AdminServer, unt
     await until(lambda: server.refused == {"closed": 1})
 
 
+@pytest.mark.parametrize("server", [0.3], indirect=True)
 async def test_a_reader_that_takes_nothing_is_cut_off(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch, until: Until
 ) -> None:

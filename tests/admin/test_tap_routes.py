@@ -84,7 +84,10 @@ def parts(world: Any) -> dict[str, Part]:
 
 
 @pytest.fixture
-async def control(tmp_path: Path, world: Any, parts: dict[str, Part]) -> AsyncIterator[ControlServer]:
+async def control(
+    tmp_path: Path, world: Any, parts: dict[str, Part], request: pytest.FixtureRequest
+) -> AsyncIterator[ControlServer]:
+    """A server that waits long for its clients, or for the seconds that `parametrize` gives it."""
     assert parts
 
     async def reload(dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
@@ -97,7 +100,7 @@ async def control(tmp_path: Path, world: Any, parts: dict[str, Part]) -> AsyncIt
         group=None,
         reload=reload,
         backing=backing_in(tmp_path),
-        timeout_s=0.5,
+        timeout_s=getattr(request, "param", 30.0),
     )
     await server.open()
     yield server
@@ -249,6 +252,7 @@ async def test_a_client_that_disconnects_leaves_no_tap(
     assert len(world.view.taps) == 0
 
 
+@pytest.mark.parametrize("control", [0.3], indirect=True)
 async def test_a_client_that_does_not_read_is_cut_off_and_holds_nothing(
     control: ControlServer, tap: Any, world: Any, parts: dict[str, Part], until: Until
 ) -> None:
