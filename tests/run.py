@@ -1,6 +1,6 @@
 """Runs the tests in many parts, a few of them at the same time, so that no processor waits for a long part.
 
-Tests that start processes wait for them half of their time, so two parts run for each processor.
+Tests that start processes wait for them half of their time, so one part more runs than there are processors.
 As root each part has a network namespace of its own, so that no part takes a port that a test of another one
 has just found free.
 `python -m pytest` runs the same tests in one process.
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     pytest = _pytest(_ALONE if _may_be_alone() else ())
     failed: list[bytes] = []
     codes: set[int] = set()
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
         runs = [pool.submit(_run, [*pytest, *part, *arguments]) for part in PARTS]
         for run in (ended.result() for ended in as_completed(runs)):
             codes.add(run.returncode)
