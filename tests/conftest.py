@@ -106,7 +106,7 @@ def _show_tasks(test: str) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -460,7 +460,7 @@ class Line:
     async def drain(self) -> None:
         """The source has stopped: everything that waits finds its fate."""
         self.workers.close()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await self._tasks[0]
             self.delivery.buffer.close()
             await self._tasks[1]

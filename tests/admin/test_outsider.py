@@ -17,7 +17,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 - of a test
 ASK = """
 import http.client, sys
 host, port, path, *headers = sys.argv[1:]
-connection = http.client.HTTPConnection(host, int(port), timeout=5)
+connection = http.client.HTTPConnection(host, int(port), timeout=30)
 try:
     connection.request("GET", path, headers=dict(header.split(": ", 1) for header in headers))
     print(connection.getresponse().status)

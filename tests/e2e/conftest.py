@@ -123,7 +123,7 @@ class Daemon:
         path = self.folder / "var" / db
         if not path.exists():
             return []
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
         try:
             return connection.execute(sql).fetchall()
         except sqlite3.OperationalError as error:

@@ -184,7 +184,7 @@ def peek(record):
 
 def ready(daemon: Any) -> str:
     try:
-        with urllib.request.urlopen(f"{daemon.admin()}/readyz", timeout=10) as answer:  # noqa: S310 - http
+        with urllib.request.urlopen(f"{daemon.admin()}/readyz", timeout=30) as answer:  # noqa: S310 - http
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return error.read().decode()

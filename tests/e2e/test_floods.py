@@ -201,7 +201,7 @@ def cpu_s(daemon: Any) -> float:
 
 
 def test_silent_connections_are_closed_after_the_first_byte_timeout(start: Callable[..., Any]) -> None:
-    daemon = start(config_of({"floor": 'first_byte_timeout = "1s"\nframe_timeout = "1s"'}))
+    daemon = start(config_of({"floor": 'first_byte_timeout = "3s"\nframe_timeout = "3s"'}))
     with contextlib.ExitStack() as sockets:
         speaking = sockets.enter_context(connect(daemon))
         speaking.sendall(b"one\n")

@@ -100,7 +100,7 @@ def ask(folder: Path, sql: str, db: str = "streamd.db") -> list[Any]:
     path = folder / "var" / db
     if not path.exists():
         return []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
         try:
             return connection.execute(sql).fetchall()
         except sqlite3.OperationalError as error:

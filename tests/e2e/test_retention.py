@@ -58,7 +58,7 @@ def send(daemon: Any, sender: int, count: int) -> None:
 
 
 def used_bytes(path: Path) -> int:
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as connection:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
         ((pages, free),) = connection.execute(
             "SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count"
         )

@@ -118,7 +118,7 @@ def test_a_new_certificate_is_taken_on_reload_and_a_bad_one_is_not(
     old.sendall(b"old\n")
     old.close()
     daemon.wait_rows(3)
-    with urllib.request.urlopen(f"{daemon.admin()}/metrics", timeout=10) as answer:  # noqa: S310 - the daemon
+    with urllib.request.urlopen(f"{daemon.admin()}/metrics", timeout=30) as answer:  # noqa: S310 - the daemon
         assert b'streamd_source_certificate_expiry_timestamp_seconds{source="floor"}' in answer.read()
     daemon.stop()
     assert quiet(daemon)

@@ -64,7 +64,7 @@ async def connect(source: Tcp, context: ssl.SSLContext) -> tuple[asyncio.StreamR
 
 async def refused(source: Tcp, context: ssl.SSLContext) -> None:
     """What was written is not read, and the connection ends with or without a word."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         try:
             reader, writer = await connect(source, context)
             writer.write(b"never\n")
@@ -112,7 +112,7 @@ async def test_a_session_that_is_ended_in_order_is_answered_in_order(
 
     def send() -> None:
         with (
-            socket.create_connection(source.address, timeout=10) as sock,
+            socket.create_connection(source.address, timeout=30) as sock,
             client(authority).wrap_socket(sock, server_hostname="localhost") as secured,
         ):
             secured.sendall(b"a\nb")
@@ -211,7 +211,7 @@ async def test_old_versions_and_what_is_no_tls_are_told_apart(
     await until(lambda: failures(source) == {"version": 1})
 
     def distrust() -> None:
-        with socket.create_connection(source.address, timeout=10) as sock, pytest.raises(ssl.SSLError):
+        with socket.create_connection(source.address, timeout=30) as sock, pytest.raises(ssl.SSLError):
             ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
 
     await asyncio.to_thread(distrust)
@@ -259,7 +259,7 @@ async def test_a_silent_client_counts_from_its_accept_and_is_closed_at_the_timeo
     await until(lambda: source.open_connections == 2)
     await refused(source, client(authority))
     assert source.context.counters["connections_refused", "max_connections"] == 1
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         for reader, _ in silent:
             assert await reader.read() == b""
     assert 0.25 < time.monotonic() - began < 5

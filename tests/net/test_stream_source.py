@@ -30,7 +30,7 @@ def tcp(framing: type[Newline] = Newline, **options: Any) -> Tcp:
 
 
 def connect(source: Any) -> socket.socket:
-    return socket.create_connection(source.address, timeout=10)
+    return socket.create_connection(source.address, timeout=30)
 
 
 def noted(source: Tcp, counter: str) -> dict[str, int]:

@@ -343,7 +343,7 @@ async def test_a_close_ends_a_write_that_hangs(
         writing = asyncio.ensure_future(sink.write([batch_of([{"n": 1}])]))
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
         await asyncio.to_thread(wait_until, lambda: server.query(waiting, table) == [(1,)])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await sink.close()
         assert writing.done()
         other.execute("COMMIT")

@@ -30,7 +30,7 @@ class Receiver:
         self.connections: list[socket.socket] = []
 
     async def accept(self) -> socket.socket:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             connection, _ = await asyncio.get_running_loop().sock_accept(self.listener)
         connection.setblocking(False)
         self.connections.append(connection)
@@ -40,7 +40,7 @@ class Receiver:
     async def read(connection: socket.socket, until: bytes | None = None) -> bytes:
         """To the end, or to bytes that end so."""
         got = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while until is None or not got.endswith(until):
                 data = await asyncio.get_running_loop().sock_recv(connection, 65536)
                 if not data:
@@ -94,7 +94,7 @@ async def our_end_has_come(connection: socket.socket) -> None:
     """Until our end has come, with what stands before it left unread."""
     ended = select.poll()
     ended.register(connection, select.POLLRDHUP)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not ended.poll(0):
             await asyncio.sleep(0)
 
@@ -236,7 +236,7 @@ async def test_what_an_idle_connection_carried_is_confirmed_without_another_writ
 async def test_a_close_during_which_the_end_falls_due_confirms_what_the_connection_carried(
     sink: Any, receiver: Receiver, batch_of: BatchOf
 ) -> None:
-    out = sink(confirm_every="20ms", connect_timeout="5s")
+    out = sink(confirm_every="20ms", connect_timeout="90s")
     await out.write([batch_of([{"n": 1}] * 3)])
     due = out._confirm_due
     connection = await receiver.accept()
@@ -245,7 +245,7 @@ async def test_a_close_during_which_the_end_falls_due_confirms_what_the_connecti
     while asyncio.get_running_loop().time() <= due.when() + 0.02:
         await asyncio.sleep(0.01)
     connection.close()
-    await asyncio.wait_for(closing, 1)  # long before `connect_timeout`
+    await asyncio.wait_for(closing, 30)  # long before `connect_timeout`
     assert out.context.counters.numbers() == {}
 
 

@@ -77,7 +77,7 @@ class World:
     async def reads(self, *lines: str) -> None:
         """Wait until these lines, and no others, have been read, all in this order."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while len(self.lines) < len(lines):
                     await asyncio.sleep(0.001)
         except TimeoutError:
@@ -91,7 +91,7 @@ class World:
             await asyncio.sleep(0.002)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not condition():
                 await asyncio.sleep(0.001)
 

@@ -30,7 +30,7 @@ async def connect(source: Tcp) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 async def closed(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         try:
             return await reader.read() == b""
         except ConnectionResetError:
@@ -389,7 +389,7 @@ async def test_a_connection_that_waits_or_is_being_accepted_at_the_stop_is_close
     loop = asyncio.get_running_loop()
     source = tcp()
     await source.open(capture)
-    senders = [socket.create_connection(source.address, timeout=10) for _ in range(20)]
+    senders = [socket.create_connection(source.address, timeout=30) for _ in range(20)]
     for sender in senders:
         sender.sendall(b"line\n")
     for _ in range(turns):

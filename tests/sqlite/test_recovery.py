@@ -357,7 +357,7 @@ async def test_what_sqlite_itself_does_to_its_files_is_no_fault(used: Database) 
     ]  # fmt: skip
 
     def beside() -> None:
-        with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
             for act in acts * 3:
                 try:
                     connection.execute(act).fetchall()
