@@ -1,5 +1,6 @@
-"""Where records come from in an input that can be read again: which input, and which part of it."""
+"""Inputs that can be read again: who reads one, which part records come from, and what is stored of it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -10,14 +11,25 @@ class Tenure:
     whoever reads it and however often. A tenure begins with all records of a part, not in the middle of one.
     """
 
-    __slots__ = ("ended", "sequence")
+    __slots__ = ("_on_end", "ended", "has_own_state", "sequence")
 
-    def __init__(self, sequence: str) -> None:
+    def __init__(self, sequence: str, on_end: Callable[[str], None] | None = None) -> None:
+        """`on_end` is called with the reason for which somebody else than the source ends the tenure."""
         self.sequence = sequence
         """The name of the input, the same for everyone who reads it. Another content has another name."""
         self.ended = False
         """Whether another process reads the input now, or may. Sinks then store none of the records that are
         still on their way."""
+        self.has_own_state = False
+        """Whether steps with state have an instance for this input."""
+        self._on_end = on_end
+
+    def end(self, reason: str) -> None:
+        """End it: a sink has found that another process reads the input, or does not know the tenure."""
+        if not self.ended:
+            self.ended = True
+            if self._on_end is not None:
+                self._on_end(reason)
 
 
 class InputPart(NamedTuple):
@@ -25,3 +37,25 @@ class InputPart(NamedTuple):
 
     tenure: Tenure
     number: int
+    wall_s: float | None = None
+    """When the part was stored in the input, which is the time for steps that read it (wall clock, seconds);
+    None if that is unknown."""
+
+
+class StoredUpTo(NamedTuple):
+    """All records of the parts before `number` are stored, and the first `rows` records of this part."""
+
+    number: int
+    rows: int
+
+
+BEGINNING = StoredUpTo(0, 0)
+"""Nothing is stored. Parts are numbered from 1."""
+
+
+class Claimed(NamedTuple):
+    """What a sink has stored of an input."""
+
+    stored: StoredUpTo
+    state: bytes | None
+    """What was last stored with `Sink.keep_state`; None if nothing was."""

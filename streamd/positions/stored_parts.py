@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from streamd.core.batch import Batch
 from streamd.core.column import Column
 from streamd.core.contracts import Written
-from streamd.core.tenure import InputPart, Tenure
-from streamd.positions.stored_up_to import BEGINNING, StoredUpTo
+from streamd.core.tenure import BEGINNING, InputPart, StoredUpTo, Tenure
 
 ALREADY_STORED, HANDED_OVER = "already_stored", "handed_over"
+UNKNOWN = "unknown"
+"""The reason for which a sink ends a tenure that never began there, as after a reload. Its source begins
+anew."""
+FENCED = "fenced"
+"""The reason for which a sink ends a tenure whose input another process has claimed."""
 
 Claim = tuple[Tenure, str]
 """A tenure, and the pipeline through which its records come to the sink."""
@@ -72,21 +76,30 @@ class StoredParts:
 
     def __init__(self) -> None:
         self._marks: dict[Claim, _Reached] = {}
+        self._last: tuple[Sequence[Batch], SortedOut] | None = None
 
     def begin(self, claim: Claim, position: StoredUpTo) -> None:
-        """The records of a tenure will come from one of its parts on; those up to `position` are stored."""
+        """The records of a tenure will come from one of its parts on; those up to `position` are stored.
+
+        Earlier tenures of the same input are forgotten.
+        """
+        tenure, pipeline = claim
+        self._marks = {
+            one: reached
+            for one, reached in self._marks.items()
+            if (one[0].sequence, one[1]) != (tenure.sequence, pipeline)
+        }
         self._marks[claim] = _Reached(position, BEGINNING)
 
-    def forget(self, claim: Claim) -> None:
-        """No record of the claim is stored any more, unless it begins again."""
-        self._marks.pop(claim, None)
-
-    def claims(self) -> list[Claim]:
-        """The claims that have begun."""
-        return list(self._marks)
-
     def sort_out(self, batches: Sequence[Batch]) -> SortedOut:
-        """The records that are not stored yet. Costs about a microsecond for each ack of a batch."""
+        """The records that are not stored yet. Costs about a microsecond for each ack of a batch.
+
+        A retry with the same batches has the same result, unless a tenure has ended.
+        """
+        if self._last is not None and self._last[0] is batches:
+            found = self._last[1]
+            if not any(tenure.ended for tenure, _ in found.marks):
+                return found
         kept_batches: list[Batch] = []
         found = SortedOut(kept_batches)
         for place, batch in enumerate(batches):
@@ -109,15 +122,18 @@ class StoredParts:
             elif spans:
                 kept_batches.append(_joined(batch, spans))
                 found._places.append(place)  # noqa: SLF001 - the same
+        self._last = batches, found
         return found
 
     def _first_new(
         self, origin: InputPart, pipeline: str, count: int, marks: dict[Claim, _Reached]
     ) -> tuple[int, str]:
         """How many of the next `count` records of a part are left out, and why. Moves the mark in `marks`."""
-        tenure, number = origin
+        tenure, number = origin.tenure, origin.number
         claim = tenure, pipeline
         mark = marks.get(claim) or self._marks.get(claim)
+        if mark is None:
+            tenure.end(UNKNOWN)
         if tenure.ended or mark is None:
             return count, HANDED_OVER
         before = mark.came.rows if mark.came.number == number else 0
@@ -131,6 +147,7 @@ class StoredParts:
 
     def stored(self, sorted_out: SortedOut) -> None:
         """The records of `sorted_out` and its `moves` are committed."""
+        self._last = None
         for claim, mark in sorted_out.marks.items():
             if claim in self._marks:
                 self._marks[claim] = mark

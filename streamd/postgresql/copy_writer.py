@@ -1,7 +1,7 @@
 """Puts batches into one table in one transaction, by binary COPY. Everything here blocks."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -12,6 +12,8 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import Written
 from streamd.core.errors import BadData, SinkError
 from streamd.core.schema import FieldSettings
+from streamd.core.tenure import StoredUpTo
+from streamd.positions.stored_parts import Claim
 from streamd.postgresql.column_types import FIELD_OF, Convert, Encoding, check, encoding_of
 from streamd.postgresql.faults import DATA_ERRORS, in_words, is_about_rows, row_reason
 from streamd.postgresql.names import quote
@@ -39,6 +41,8 @@ class Attempt:
     xid: str = ""
     epoch: str | None = None
     committed: bool = False
+    moves: Mapping[Claim, StoredUpTo] = field(default_factory=dict)
+    """How far inputs are stored with this transaction."""
 
     def note(self, place: int, rows: Rows) -> None:
         """Add what the rows of the batch at `place` leave out."""

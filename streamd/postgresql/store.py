@@ -1,6 +1,6 @@
 """Commits batches exactly once: transactions, lost connections, and commits whose outcome is in doubt."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,8 +10,11 @@ import structlog
 from streamd.core.batch import Batch
 from streamd.core.counters import Counters
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError, StreamdError
+from streamd.core.tenure import Claimed, StoredUpTo
+from streamd.positions.stored_parts import Claim
 from streamd.postgresql.copy_writer import Attempt, CopyWriter, commit, epoch_of
 from streamd.postgresql.faults import Unreachable, in_words, sink_error
+from streamd.postgresql.positions import ServerPositions
 from streamd.postgresql.session import ServerSession
 from streamd.postgresql.table import ServerTable
 
@@ -24,7 +27,13 @@ class Store:
     """The side of a sink that blocks; each method runs on the thread of the session."""
 
     def __init__(
-        self, session: ServerSession, table: ServerTable, writer: CopyWriter, sink: str, counters: Counters
+        self,
+        session: ServerSession,
+        table: ServerTable,
+        writer: CopyWriter,
+        sink: str,
+        counters: Counters,
+        positions: ServerPositions,
     ) -> None:
         self.prepared = False
         self.in_doubt: Attempt | None = None
@@ -34,6 +43,7 @@ class Store:
         self._writer = writer
         self._sink = sink
         self._counters = counters
+        self._positions = positions
 
     def open(self) -> None:
         """Connect and prepare the table. Raises `Unreachable`, `EnvironmentFault` or `ConfigError`."""
@@ -49,10 +59,21 @@ class Store:
                 f" {in_words(error)}"
             ) from None
 
-    def begin(self, batches: Sequence[Batch]) -> Attempt:
-        """Store the batches. The transaction is still open if records were refused. Raises `SinkError`.
+    def claim(self, claim: Claim) -> Claimed:
+        """Claim an input, and read what is stored of it. Raises `SinkError`."""
+        with self._sink_errors():
+            return self._positions.claim(self._connection(), claim)
 
-        If the outcome of their last COMMIT is in doubt, the server is asked for it first.
+    def keep_state(self, claim: Claim, state: bytes) -> bool:
+        """Store the state of steps. False if another process has the input. Raises `SinkError`."""
+        with self._sink_errors():
+            return self._positions.keep_state(self._connection(), claim, state)
+
+    def begin(self, batches: Sequence[Batch], moves: Mapping[Claim, StoredUpTo]) -> Attempt:
+        """Store the batches. The transaction is still open if records were refused.
+
+        Raises `SinkError`, or `Fenced` if another process has claimed an input of `moves`. If the outcome of
+        the last COMMIT is in doubt, the server is asked for it first.
         """
         with self._sink_errors():
             doubt = self.in_doubt
@@ -65,12 +86,13 @@ class Store:
                     return doubt
             connection = self._connection()
             attempt = self._writer.put(connection, batches)
+            attempt.moves = moves
             if not attempt.refused:
                 self._commit(connection, attempt)
             return attempt
 
     def commit(self, attempt: Attempt) -> None:
-        """Commit the transaction that `begin` has left open. Raises `SinkError`."""
+        """Commit the transaction that `begin` has left open. Raises `SinkError` or `Fenced`."""
         with self._sink_errors():
             connection, is_new = self._session.connection()
             if is_new:  # the transaction ended with the old connection
@@ -103,6 +125,7 @@ class Store:
             raise found from None
 
     def _commit(self, connection: Connection, attempt: Attempt) -> None:
+        self._positions.move(connection, attempt.moves)
         self.in_doubt = attempt
         try:
             commit(connection)

@@ -2,6 +2,8 @@
 
 import asyncio
 import getpass
+import os
+import socket
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -14,9 +16,11 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.credential import File
 from streamd.core.dead_letter import DeadLetter
-from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
 from streamd.core.schema import FieldSettings, FieldType, Schema
 from streamd.core.settings import Address, DurationS, SinkOutput, SinkSettings
+from streamd.core.tenure import Claimed, Tenure
+from streamd.positions.stored_parts import FENCED, SortedOut, StoredParts
 from streamd.postgresql.names import column_fault
 from streamd.postgresql.settings import ServerTlsSettings, parse_server
 from streamd.postgresql.table import ServerTable
@@ -26,6 +30,7 @@ from streamd.sqlite.rows import BadRow
 from streamd.sqlite.typed_rows import Extra, TypedRows
 
 if TYPE_CHECKING:
+    from streamd.postgresql.copy_writer import Attempt
     from streamd.postgresql.server import Server
     from streamd.postgresql.session import ServerSession
     from streamd.postgresql.store import Store
@@ -146,6 +151,10 @@ class Postgresql(Sink["Postgresql.Config"]):
         self._session: ServerSession | None = None
         self._store: Store | None = None
         self._writing: asyncio.Task[Any] | None = None
+        self._stored = StoredParts()
+        self._doubtful: SortedOut | None = None
+        """The records of a commit whose outcome is not known yet."""
+        self._turn = asyncio.Lock()
         self._letters_kept: dict[tuple[int, int], Batch] = {}
         self._unreachable_since: float | None = None
 
@@ -213,6 +222,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         """
         from streamd.postgresql.copy_writer import CopyWriter  # noqa: PLC0415
         from streamd.postgresql.faults import Unreachable  # noqa: PLC0415 - the driver was loaded before
+        from streamd.postgresql.positions import ServerPositions  # noqa: PLC0415
         from streamd.postgresql.session import ServerSession  # noqa: PLC0415
         from streamd.postgresql.store import Store  # noqa: PLC0415
 
@@ -221,7 +231,8 @@ class Postgresql(Sink["Postgresql.Config"]):
         writer = CopyWriter(
             self._table, self._rows, updates=self.config.on_conflict == "update", step=session.step
         )
-        store = Store(session, self._table, writer, self.context.name, self.context.counters)
+        positions = ServerPositions(self.config.table, f"{socket.gethostname()}:{os.getpid()}")
+        store = Store(session, self._table, writer, self.context.name, self.context.counters, positions)
         try:
             await session.run(store.open)
         except Unreachable as error:
@@ -284,28 +295,78 @@ class Postgresql(Sink["Postgresql.Config"]):
         Raises `SinkError`. A record of seven columns costs about 1.1 µs on the connection's thread and 0.04
         µs on the loop's.
         """
-        session, store = self._session, self._store
-        if session is None or store is None:
-            raise RuntimeError(f"the sink {self.context.name!r} is not open")
+        from streamd.postgresql.positions import Fenced  # noqa: PLC0415 - the driver was loaded before
+
+        _, store = self._opened
         self._writing = asyncio.current_task()
         try:
-            attempt = await session.run(partial(store.begin, batches))
-            if not attempt.committed:
+            while True:
+                # A commit in doubt is settled with the records that it was for.
+                found = self._doubtful or self._stored.sort_out(batches)
+                if not found.batches:
+                    return found.written(Written.whole(0))
                 try:
-                    await self._keep(attempt.refused)
-                except BaseException:
-                    await session.run(store.roll_back)
+                    async with self._turn:
+                        attempt = await self._attempt(found)
+                    break
+                except Fenced as fenced:
+                    self._doubtful = None
+                    for tenure in fenced.tenures:
+                        tenure.end(FENCED)
+                except SinkError:
+                    self._doubtful = found if store.in_doubt is not None else None
                     raise
-                await session.run(partial(store.commit, attempt))
         finally:
             self._writing = None
+        self._doubtful = None
+        self._stored.stored(found)
         self._unreachable_since = None
         self._letters_kept.clear()
         if attempt.dropped_fields:
             self.context.counters.add("extra_dropped", attempt.dropped_fields)
         if attempt.fields_as_json:
             self.context.counters.add("extra_as_json", attempt.fields_as_json)
-        return attempt.written
+        return found.written(attempt.written)
+
+    async def _attempt(self, found: SortedOut) -> "Attempt":
+        """One transaction. Raises `SinkError` or `Fenced`."""
+        session, store = self._opened
+        attempt = await session.run(partial(store.begin, found.batches, found.moves))
+        if not attempt.committed:
+            try:
+                await self._keep(attempt.refused)
+            except BaseException:
+                await session.run(store.roll_back)
+                raise
+            await session.run(partial(store.commit, attempt))
+        return attempt
+
+    @property
+    def _opened(self) -> "tuple[ServerSession, Store]":
+        if self._session is None or self._store is None:
+            raise RuntimeError(f"the sink {self.context.name!r} is not open")
+        return self._session, self._store
+
+    @property
+    def keeps_positions(self) -> bool:
+        """In the table `streamd_positions` beside its own."""
+        return True
+
+    async def claim(self, tenure: Tenure, pipeline: str) -> Claimed:
+        """Claim an input in the table `streamd_positions`. Raises `SinkError`."""
+        session, store = self._opened
+        async with self._turn:
+            claimed = await session.run(partial(store.claim, (tenure, pipeline)))
+        self._stored.begin((tenure, pipeline), claimed.stored)
+        return claimed
+
+    async def keep_state(self, tenure: Tenure, pipeline: str, state: bytes) -> None:
+        """Store the state in the table `streamd_states`. Raises `SinkError`."""
+        session, store = self._opened
+        async with self._turn:
+            kept = await session.run(partial(store.keep_state, (tenure, pipeline), state))
+        if not kept:
+            tenure.end(FENCED)
 
     async def _keep(self, refused: list[tuple[Batch, BadRow]]) -> None:
         """Commit the dead letters. A retry with the same batches stores none twice."""

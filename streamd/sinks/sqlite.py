@@ -1,6 +1,9 @@
 """Stores records in a SQLite table, as rows typed by a schema or as JSON."""
 
 import asyncio
+import os
+import socket
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +16,15 @@ from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import ConfigError, SinkError
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import DurationS, Settings, SinkOutput, SinkSettings, SizeBytes
+from streamd.core.tenure import Claimed, Tenure
 from streamd.files.dated import DatedPath, is_dated
+from streamd.positions.stored_parts import FENCED, StoredParts
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.columns import Column, declared_fields
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.dated_writer import DatedWriter
 from streamd.sqlite.files import free_bytes
+from streamd.sqlite.position_table import PositionTable
 from streamd.sqlite.rehearsal import rehearse_table
 from streamd.sqlite.retention import Age, Retention, run_retention
 from streamd.sqlite.table import CATCH_ALL_COLUMNS, Table
@@ -158,6 +164,8 @@ class Sqlite(Sink["Sqlite.Config"]):
         if self._deletes and self._dated is None:
             context.shared(Databases).reclaim(self.path)
         self._writer: TableWriter | DatedWriter | None = None
+        self._stored = StoredParts()
+        self._positions: PositionTable | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     def _fields(self) -> dict[str, FieldSettings]:
@@ -212,6 +220,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         if self._dated is None:
             writer = self._writer = await self._open_file(self.path)
             database = writer.database
+            self._positions = PositionTable(database, self.table, f"{socket.gethostname()}:{os.getpid()}")
             if self._deletes:
                 self._start_keeper(lambda: self._retention.step(database, max_bytes))
             return
@@ -276,7 +285,50 @@ class Sqlite(Sink["Sqlite.Config"]):
         if self._writer is None:
             raise RuntimeError(f"the sink {self.context.name!r} is not open")
         self._check_free()
-        return await self._writer.write(batches)
+        if self._positions is None or not isinstance(self._writer, TableWriter):
+            return await self._writer.write(batches)
+        while True:
+            found = self._stored.sort_out(batches)
+            if not found.batches:
+                return found.written(Written.whole(0))
+            try:
+                written = await self._writer.write(found.batches, self._positions.moves(found.moves))
+            except sqlite3.IntegrityError:
+                fenced = await self._positions.fenced(found.moves)
+                if not fenced:
+                    raise
+                for tenure in fenced:
+                    tenure.end(FENCED)
+            else:
+                self._stored.stored(found)
+                return found.written(written)
+
+    @property
+    def keeps_positions(self) -> bool:
+        """Whether one file holds all records."""
+        return self._dated is None
+
+    async def claim(self, tenure: Tenure, pipeline: str) -> Claimed:
+        """Claim an input in the table `streamd_positions` of the file. Raises `SinkError`."""
+        try:
+            found = await self._opened_positions.claim((tenure, pipeline))
+        except sqlite3.Error as error:
+            raise SinkError("positions", str(error)) from error
+        self._stored.begin((tenure, pipeline), found.stored)
+        return found
+
+    async def keep_state(self, tenure: Tenure, pipeline: str, state: bytes) -> None:
+        """Store the state in the table `streamd_states` of the file. Raises `SinkError`."""
+        try:
+            await self._opened_positions.keep_state((tenure, pipeline), state)
+        except sqlite3.Error as error:
+            raise SinkError("positions", str(error)) from error
+
+    @property
+    def _opened_positions(self) -> PositionTable:
+        if self._positions is None:
+            raise SinkError("positions", f"the sink {self.context.name} is not open")
+        return self._positions
 
     @property
     def trouble(self) -> tuple[str, float] | None:

@@ -10,9 +10,8 @@ from streamd.core.ack import Ack
 from streamd.core.acks import Acks
 from streamd.core.batch import Batch
 from streamd.core.contracts import Written
-from streamd.core.tenure import InputPart, Tenure
+from streamd.core.tenure import BEGINNING, InputPart, StoredUpTo, Tenure
 from streamd.positions.stored_parts import ALREADY_STORED, HANDED_OVER, SortedOut, StoredParts
-from streamd.positions.stored_up_to import BEGINNING, StoredUpTo
 
 
 def batch(tenure: Tenure | None, *parts: tuple[int, int], pipeline: str = "p") -> Batch:
@@ -87,14 +86,14 @@ def test_nothing_is_known_as_stored_before_the_commit() -> None:
     assert again.moves == {(tenure, "p"): StoredUpTo(1, 2)}
 
 
-@pytest.mark.parametrize("how", ["ended", "unknown", "forgotten", "another pipeline"])
+@pytest.mark.parametrize("how", ["ended", "unknown", "replaced", "another pipeline"])
 def test_a_tenure_that_is_over_stores_nothing(how: str) -> None:
     tenure, other = Tenure("x"), Tenure("y")
     positions = begun(tenure)
     positions.begin((other, "p"), BEGINNING)
     tenure.ended = how == "ended"
-    if how == "forgotten":
-        positions.forget((tenure, "p"))
+    if how == "replaced":
+        positions.begin((Tenure("x"), "p"), BEGINNING)
     late = batch(Tenure("x") if how == "unknown" else tenure, (1, 2))
     late.pipeline = "q" if how == "another pipeline" else "p"
     mixed = positions.sort_out([late, batch(other, (3, 1)), batch(None, (1, 1))])

@@ -13,6 +13,7 @@ from streamd.core.errors import Place
 from streamd.core.schema import Schema
 from streamd.core.settings import SinkSettings
 from streamd.core.shared import Shared
+from streamd.core.tenure import Claimed, Tenure
 
 C = TypeVar("C", bound=SinkSettings)
 """The settings of the sink."""
@@ -122,6 +123,28 @@ class Sink(ABC, Generic[C]):
         Raises `SinkError` if the same batches should be tried again; the next call gets the same objects.
         Then either no record was committed, or the sink remembers the committed ones and skips them.
         """
+
+    @property
+    def keeps_positions(self) -> bool:
+        """Whether the sink stores in the transaction of the records how far an input is stored.
+
+        Then each record of an input that is read again (see `Tenure`) is stored once.
+        """
+        return False
+
+    async def claim(self, tenure: Tenure, pipeline: str) -> Claimed:
+        """From now on this process alone stores the records of an input that come through the pipeline.
+
+        What another process has not committed by now it cannot commit any more. Raises `SinkError`.
+        """
+        raise NotImplementedError
+
+    async def keep_state(self, tenure: Tenure, pipeline: str, state: bytes) -> None:
+        """Store the state of the steps before the sink; `claim` returns it. Raises `SinkError`.
+
+        If another process has claimed the input, it ends the tenure and stores nothing.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     async def close(self) -> None:
