@@ -10,11 +10,13 @@ from streamd.core.books import Books
 from streamd.core.contracts import AnyCodec, AnySink, AnySource, Sockets, Source, SourceContext
 from streamd.core.counters import Counters
 from streamd.core.dead_letter import DeadLetterStore
+from streamd.core.downstream import Downstream
 from streamd.core.errors import EnvironmentFault
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import SourceSettings
 from streamd.core.shared import Shared
+from streamd.runtime.claims import Claims
 from streamd.runtime.delivery import Delivery
 from streamd.runtime.fanout import Fanout, Output
 from streamd.runtime.feed import Feed, Route
@@ -24,6 +26,7 @@ from streamd.runtime.redaction import SourceRedaction
 from streamd.runtime.schema_checks import SchemaChecks
 from streamd.runtime.stage import Stage
 from streamd.runtime.worker import Workers
+from streamd.state.key import key_of
 
 
 @dataclass(slots=True)
@@ -116,11 +119,12 @@ def assemble(
                     intake.connections,
                     taken=intake.taken,
                     before=before_reload,
-                    resumes=_numbers(config.sources[source_name]),
+                    resumes=_resumes(config.sources[source_name]),
                     checks=None
                     if codec.schema is None
                     else SchemaChecks(source_name, codec.schema, books.quality),
                     redaction=redaction,
+                    claims=_claims(loaded, parts, source_name, routes, books),
                 )
             )
         name = ", ".join(group)
@@ -135,9 +139,20 @@ def assemble(
     return parts
 
 
-def _numbers(source: SourceSettings) -> bool:
-    """Whether the frames of the source have numbers, by which it resumes after a restart."""
-    return registry.load("sources", source.type).numbering is not Source.numbering
+def _claims(
+    loaded: Loaded, parts: Assembly, source: str, routes: Sequence[Route], books: Books
+) -> Claims | None:
+    """Claims the inputs of a source that reads partitions; None without sources."""
+    context = parts.contexts.get(source)
+    if context is None or not loaded.config.sources[source].claims_inputs:
+        return None
+    pipelines = [route.pipeline for route in routes]
+    return Claims(source, context.downstream, pipelines, parts.sinks, books, lambda step: repr(key_of(step)))
+
+
+def _resumes(source: SourceSettings) -> bool:
+    """Whether the source continues where it stopped, so that a restart misses nothing."""
+    return source.claims_inputs or registry.load("sources", source.type).numbering is not Source.numbering
 
 
 def _make_source(
@@ -161,6 +176,7 @@ def _make_source(
         files=_files(cls, name, source, loaded),
         needs_first=made.codecs[name].needs_first,
         configured=frozenset(loaded.config.sources),
+        downstream=was.contexts[name].downstream if name in was.contexts else Downstream(),
         redact_peer=None if (redaction := parts.redactions[name]) is None else redaction.peer,
     )
     running = was.sources.get(name)

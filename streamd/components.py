@@ -24,6 +24,7 @@ from streamd.redaction.key import read_key
 from streamd.redaction.redactor import Redactor
 from streamd.runtime.peer_redaction import PeerRedaction
 from streamd.runtime.redaction import SourceRedaction
+from streamd.state import repeatable
 
 
 @dataclass(slots=True)
@@ -125,6 +126,7 @@ def make(
             )
             made.sinks[name] = kept or registry.load("sinks", sink.type)(sink, context)
     made.problems += refusals(loaded, made.steps)
+    made.problems += repeatable.refusals(config, made.codecs, made.steps, made.sinks)
     return made
 
 

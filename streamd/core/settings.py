@@ -301,6 +301,11 @@ class SourceSettings(Settings):
         return False
 
     @property
+    def claims_inputs(self) -> bool:
+        """Whether the source claims inputs at the sinks, which then store each record once (see `Tenure`)."""
+        return False
+
+    @property
     def cut_by(self) -> "FramingSettings | None":
         """The framing that cuts the bytes into frames; None if each datagram is a frame."""
         return None

@@ -246,6 +246,10 @@ class NatsConnection:
         subscription = await self._unless_lost(inbox, lambda: self._client.subscribe(inbox, cb=take))
         return inbox, subscription
 
+    async def forget(self, subscription: Any) -> None:
+        """End a subscription. Its messages that are on their way are lost. Raises `NatsTrouble`."""
+        await self._unless_lost("the inbox", subscription.unsubscribe)
+
     async def unsubscribe(self, subscription: Any) -> None:
         """End a subscription. Its messages that are on their way are taken first. Raises `NatsTrouble`."""
         client = self._client

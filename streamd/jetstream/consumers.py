@@ -11,6 +11,8 @@ from streamd.jetstream.trouble import ApiError, MissingStream
 _NO_STREAM = 10059
 _NO_CONSUMER = 10014
 _NS = 1_000_000_000
+GROUP = "streamd"
+"""The group of the workers of which one reads a partition."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,6 +29,9 @@ class Consumer:
     max_ack_pending: int
     pull: int
     """Most messages that are on their way."""
+    takeover_s: float | None = None
+    """Set if one worker at a time reads it: how long that one may be silent before the server lets another
+    one read."""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -39,6 +44,12 @@ class Consumer:
             "max_ack_pending": self.max_ack_pending,
             "deliver_policy": "new" if self.new_only else "all",
         }
+        if self.takeover_s is not None:
+            config |= {
+                "priority_groups": [GROUP],
+                "priority_policy": "pinned_client",
+                "priority_timeout": int(self.takeover_s * _NS),
+            }
         return config if self.subject is None else config | {"filter_subject": self.subject}
 
 
@@ -93,12 +104,14 @@ def _check(stream: str, name: str, config: dict[str, Any], wanted: dict[str, Any
         raise EnvironmentFault(f"the consumer {name} of {stream} needs no acknowledgements: {remove}")
     for key, option in (
         ("filter_subject", "subject"),
-        ("ack_wait", "ack_wait"),
+        ("ack_wait", "ack_wait" if "priority_timeout" not in wanted else "takeover"),
         ("max_ack_pending", "max_ack_pending"),
+        ("priority_groups", "partitions"),
+        ("priority_timeout", "takeover"),
     ):
         if (config.get(key) or None) != wanted.get(key):
             shown = config.get(key)
-            if key == "ack_wait" and isinstance(shown, int):
+            if key in ("ack_wait", "priority_timeout") and isinstance(shown, int):
                 shown = f"{shown / _NS:g}s"
             raise EnvironmentFault(
                 f"the consumer {name} of {stream} has another {option}, {shown or 'none'}: {remove}, or set"

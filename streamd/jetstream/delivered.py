@@ -1,5 +1,6 @@
 """The messages that a consumer has delivered and that are not acknowledged yet."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,10 @@ class Delivered(NamedTuple):
 
     stream_sequence: int
     """The number of the message in the stream."""
+    consumer_sequence: int
+    """The number of the delivery; it has no gaps, and begins anew when the consumer is reset."""
+    stored_at_wall_s: float
+    """When the stream has stored the message (wall clock of the server, seconds)."""
     times: int
     """How often it was delivered, this time included."""
     pending: int
@@ -29,10 +34,10 @@ def delivery_of(reply: str) -> Delivered | None:
         return None
     numbers = parts[4:9] if len(parts) == _TOKENS_BEFORE_DOMAINS else parts[6:11]
     try:
-        times, stream_sequence, _, _, pending = map(int, numbers)
+        times, stream_sequence, consumer_sequence, time_ns, pending = map(int, numbers)
     except ValueError:
         return None
-    return Delivered(stream_sequence, times, pending)
+    return Delivered(stream_sequence, consumer_sequence, time_ns / 1e9, times, pending)
 
 
 @dataclass(slots=True)
@@ -59,6 +64,21 @@ class Unacknowledged:
             return False
         self._open[sequence] = _Open(reply)
         return True
+
+    @property
+    def open(self) -> Collection[int]:
+        """The numbers of the messages."""
+        return self._open.keys()
+
+    def address_of(self, sequence: int) -> str:
+        """The address for the acknowledgement of a message; empty if it is not being processed."""
+        one = self._open.get(sequence)
+        return "" if one is None else one.reply
+
+    def clear(self) -> None:
+        """Forget all messages and acknowledgements, because another worker has them now."""
+        self._open.clear()
+        self.to_send.clear()
 
     def settle(self, sequence: int, word: bytes) -> None:
         """The message was processed (`ACK`) or has to be delivered again (`NAK`)."""

@@ -49,6 +49,12 @@ async def find_stream(
     )
 
 
+async def created_at(connection: NatsConnection, name: str) -> str:
+    """When the stream was made, which tells it from another stream of its name. Raises `NatsTrouble`."""
+    info = await connection.api(f"STREAM.INFO.{name}", timeout_s=API_TIMEOUT_S)
+    return str(info["created"])
+
+
 async def _config_of(connection: NatsConnection, name: str) -> dict[str, Any] | None:
     try:
         info = await connection.api(f"STREAM.INFO.{name}", timeout_s=API_TIMEOUT_S)

@@ -7,6 +7,7 @@ from streamd.core.books import FrameBook, RecordBook
 from streamd.core.contracts import AnyCodec
 from streamd.core.frames import Frames
 from streamd.runtime.buffer import Buffer
+from streamd.runtime.claims import Claims
 from streamd.runtime.connections import Connections
 from streamd.runtime.pipeline import Pipeline
 from streamd.runtime.redaction import SourceRedaction
@@ -45,5 +46,7 @@ class Feed:
     """Redacts the records, rejects and senders of the source; None without the option `redact`."""
     tap: Point | None = None
     """The point behind the codec and `redaction`, while taps look there."""
+    claims: Claims | None = None
+    """Claims the inputs of the source at the sinks; None for a source that has none."""
     is_due: bool = False
     """Whether the deadline of the codec is reached."""

@@ -17,9 +17,11 @@ from streamd.core.errors import EnvironmentFault
 from streamd.core.failure import failure_of
 from streamd.core.hold import Holding, HoldScope
 from streamd.core.now import Now
+from streamd.core.tenure import Tenure
 from streamd.runtime.offload import Offloaded
 from streamd.runtime.step_log import StepLog
 from streamd.runtime.taps import Point
+from streamd.runtime.tenured_steps import TenuredSteps
 from streamd.runtime.turn import Turn
 
 Result = TypeVar("Result")
@@ -43,6 +45,8 @@ class Stage:
         """`before` is the stage of the same step in the pipeline that a reload replaces."""
         self.name = name
         self.step = step
+        self.own = TenuredSteps(step)
+        """Its instances for inputs that this process has claimed."""
         self.offloaded: Offloaded | None = None
         if before is not None:
             self.offloaded = before.offloaded
@@ -72,6 +76,7 @@ class Stage:
             await self.offloaded.close()
         self.holding.fail()
         try:
+            await self.own.close()
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self.step.close()
         except asyncio.CancelledError:
@@ -81,11 +86,14 @@ class Stage:
 
     def process(self, records: list[Record], ack: Ack | None, now: Now) -> Processed:
         """Run a step that does not wait on records with one ack. If it raises, the records are rejected."""
+        step, now = self.own.choose(ack, now)
+        if step is None:
+            return Processed([], filtered=len(records))
         try:
             if ack is None or not self.may_hold:
-                return self.step.process(records, now)
+                return step.process(records, now)
             with HoldScope(self.holding, ack):
-                return self.step.process(records, now)
+                return step.process(records, now)
         except BaseException as error:  # noqa: BLE001 - a failure of the user's code rejects its records
             return self._failed(records, error)
 
@@ -100,11 +108,14 @@ class Stage:
 
     def process_columns(self, columns: FlatColumns, ack: Ack | None, now: Now) -> Processed:
         """As `process`, for the columns of a flat batch."""
+        step, now = self.own.choose(ack, now)
+        if step is None:
+            return Processed([], filtered=len(columns))
         try:
             if ack is None or not self.may_hold:
-                return self.step.process_columns(columns, now)
+                return step.process_columns(columns, now)
             with HoldScope(self.holding, ack):
-                return self.step.process_columns(columns, now)
+                return step.process_columns(columns, now)
         except BaseException as error:  # noqa: BLE001 - as in `process`
             return self._failed(columns.records(), error)
 
@@ -158,6 +169,15 @@ class Stage:
         if state is not None and type(state) is not bytes:
             raise TypeError(f"snapshot returned {type(state).__name__} instead of bytes or None")
         return state
+
+    async def snapshot_of(self, tenure: Tenure) -> bytes:
+        """The state for an input; empty if there is none. Raises the exceptions of the step's code."""
+        step = self.own.of(tenure)
+        if step is None:
+            return b""
+        if type(step).snapshot_parts is not Step.snapshot_parts:
+            return await _joined(step.snapshot_parts()) or b""
+        return contained(step.snapshot) or b""
 
     async def restore(self, state: bytes, now: Now) -> None:
         """Give the opened step its state. If its code raises, opens the step anew and re-raises."""

@@ -1,9 +1,11 @@
 """Connects the steps of pipelines to what they may ask about their sources."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 from streamd.core.now import Now
 from streamd.runtime.feed import Feed
+from streamd.runtime.gate import Gate
 from streamd.runtime.pipeline import Pipeline
 
 
@@ -35,3 +37,26 @@ def connect(pipeline: Pipeline, feeds: Sequence[Feed], now: Now) -> None:
         else:
             upstream.since_wall_s = upstream.connected_wall_s
         upstream.connected_wall_s = upstream.connected_wall_s or now.wall_s
+
+
+def connect_claims(feeds: Sequence[Feed]) -> None:
+    """Let the sources claim inputs at the sinks of these feeds. Called when the workers begin."""
+    for feed in feeds:
+        if feed.claims is not None:
+            feed.claims.connect()
+
+
+def keep_states(
+    feeds: Sequence[Feed], gate: Gate, mono_s: Callable[[], float], tasks: asyncio.TaskGroup
+) -> None:
+    """Store the states of claimed inputs from time to time, until `finish_claims`."""
+    for feed in feeds:
+        if feed.claims is not None and feed.claims.keeps_state:
+            tasks.create_task(feed.claims.run(gate, mono_s))
+
+
+async def finish_claims(feeds: Sequence[Feed]) -> None:
+    """Store the states after the last batch."""
+    for feed in feeds:
+        if feed.claims is not None:
+            await feed.claims.finish()

@@ -23,7 +23,7 @@ from streamd.runtime.gate import Gate
 from streamd.runtime.meter import SharedMeter
 from streamd.runtime.ticker import Ticker
 from streamd.runtime.turn import Turn
-from streamd.runtime.upstreams import connect
+from streamd.runtime.upstreams import connect, connect_claims, finish_claims, keep_states
 
 log = structlog.get_logger()
 
@@ -96,8 +96,10 @@ class Workers:
 
     async def run(self) -> None:
         """Work until `close` is called and no frame is left."""
+        feeds = self.feeds
         for pipeline in self.pipelines:
-            connect(pipeline, self.feeds, self._clock())
+            connect(pipeline, feeds, self._clock())
+        connect_claims(feeds)
         for feed in self.feeds:
             feed.buffer.on_ready = self._wake
             feed.connections.count(on=feed.codec.holds)
@@ -109,6 +111,7 @@ class Workers:
         ]
         try:
             async with asyncio.TaskGroup() as ticking:
+                keep_states(feeds, self.gate, self._mono_s, ticking)
                 for ticker in tickers:
                     ticking.create_task(ticker.run())
                 async with asyncio.TaskGroup() as workers:
@@ -118,6 +121,7 @@ class Workers:
                     await ticker.end()
                 if self.on_end is not None:
                     await self.on_end()
+                await finish_claims(feeds)
         finally:
             self.has_ended = True
             for alarm in self._alarms.values():
@@ -318,6 +322,8 @@ class Workers:
         self.meter.entered += len(frames)
         feed.taken(len(frames), now.wall_s - _newest_wall_s(parts), now.mono_s)
         feed.credit_bytes -= frames.size_bytes
+        if feed.claims is not None:
+            feed.claims.took(frames)
         passages = self.process(feed, frames, now)
         for part in parts if feed.codec.holds else ():
             feed.connections.went(part)

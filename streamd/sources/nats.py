@@ -3,25 +3,30 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import structlog
-from pydantic import Field
 
 from streamd.core.ack import Ack, Status
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.downstream import StartAt
 from streamd.core.errors import ConfigError, EnvironmentFault, FramingError
 from streamd.core.framer_counts import CUTTING, LOST_FRAMES, book_counts, book_error
 from streamd.core.frames import Frames, RefusedFrame
 from streamd.core.peer import Peer
-from streamd.core.settings import Component, DurationS, FramingSettings, SizeBytes, SourceSettings
-from streamd.jetstream.delivered import ACK, NAK, Unacknowledged, delivery_of
-from streamd.jetstream.settings import NatsSettings, StreamName
+from streamd.core.tenure import InputPart, Tenure
+from streamd.jetstream.delivered import ACK, NAK, Delivered, Unacknowledged, delivery_of
+from streamd.jetstream.messages import PARTITION
+from streamd.jetstream.source_settings import NatsSourceSettings
 from streamd.jetstream.trouble import NatsRefused, NatsTrouble
+from streamd.positions.stored_parts import FENCED
 
 if TYPE_CHECKING:  # it needs the packages of the extra `nats`
+    from streamd.jetstream.partition_reader import PartitionReader
+    from streamd.jetstream.partitions import Partitions
     from streamd.jetstream.puller import Puller
 
 log = structlog.get_logger()
@@ -43,6 +48,12 @@ class Nats(Source["Nats.Config"]):
     dead letter (`too_many_tries`) with its bytes. If several sources use one consumer, each message goes to
     one of them; the order of records is then lost. The sender of a record (`_peer`) is its subject.
 
+    With `partitions`, each partition of the stream has a consumer of its own, and the server lets one worker
+    at a time read it. If that one is silent for `takeover`, the server lets another one continue; if a worker
+    joins, others give it some of their partitions. The sinks store how far each partition is stored in the
+    transaction of its records, so each record is stored once, and a worker that has lost a partition and does
+    not know it stores nothing. The books count what is left out.
+
     The consumer is made if it is missing. Servers that cannot be reached are tried again. Needs the extra
     `nats`.
     """
@@ -53,83 +64,38 @@ class Nats(Source["Nats.Config"]):
         "messages": "messages that came, redelivered ones too",
         "redelivered": "messages that had been delivered before; their records may be stored twice",
         "repeated_early": "messages that came again while they were being processed, and were left out",
+        "partitions_gained": "partitions that this worker began to read",
+        "partitions_lost": "partitions that another worker reads since",
     }
     gauges: ClassVar[Mapping[str, str]] = {
         "num_pending": "messages of the stream that wait for the consumer",
         "num_ack_pending": "messages that the server has delivered and that are not acknowledged",
+        "partitions_owned": "partitions that this worker reads now",
     }
     address: str
 
-    class Config(NatsSettings, SourceSettings):
-        """A consumer of a stream."""
-
-        consumer: StreamName = Field(
-            description="name of the durable consumer, which remembers what was acknowledged. Sources that"
-            " share the work of a stream have the same name"
-        )
-        subject: str | None = Field(
-            None,
-            pattern=r"^[^$\s.*>][^\s.*>]*(\.([^\s.*>]+|\*))*(\.>)?$",
-            description="reads only these subjects of the stream; * is any word, > any rest. Default: all",
-        )
-        start: Literal["beginning", "end"] = Field(
-            "beginning",
-            description="where a new consumer begins: beginning (the oldest message) or end (messages that"
-            " come after it was made)",
-        )
-        framing: Component | None = Field(
-            "newline",  # type: ignore[assignment]  # parsed by the validator
-            description="the framing, which cuts a message into frames; none: a message is one frame",
-        )
-        max_frame: SizeBytes = Field("64KiB", description="longest frame in a message")  # type: ignore[assignment]  # parsed by the validator
-        oversize: Literal["truncate", "drop"] = Field(
-            "truncate",
-            description="what happens to a longer frame: truncate (keep max_frame bytes, with a flag) "
-            "or drop (and count it)",
-        )
-        pull: int = Field(
-            32, ge=1, le=10_000, description="most messages that are on their way to the source"
-        )
-        ack_wait: DurationS = Field(
-            "30s",  # type: ignore[assignment]  # parsed by the validator
-            ge=1,
-            description="how long after the last sign of life a message is delivered again",
-        )
-        max_ack_pending: int = Field(
-            20_000,
-            ge=1,
-            description="most messages of the consumer that are being processed, by all its sources. Steps"
-            " that keep records, such as windows, keep their messages unacknowledged",
-        )
-        max_deliver: int = Field(
-            5,
-            ge=1,
-            description="deliveries without an acknowledgement after which a message is a dead letter",
-        )
-
-        @property
-        def cut_by(self) -> FramingSettings | None:
-            """None without a framing: a message is one frame."""
-            if self.framing is None or self.framing.type == "none":
-                return None
-            return FramingSettings(self.framing, self.max_frame, self.oversize)
+    class Config(NatsSourceSettings):
+        """A consumer of a stream, or one for each of its partitions."""
 
     def __init__(self, config: Config, context: SourceContext) -> None:
         super().__init__(config, context)
         servers = ", ".join(map(str, config.servers))
         self.address = f"{servers}/{config.stream}/{config.consumer}"
         self._unacknowledged = Unacknowledged()
+        self._partitions: Partitions | None = None
         self._puller = self._new_puller()
         self._peers: dict[str, Peer] = {}
         self._stopping = False
         self._ended = False
         self._closing: asyncio.Task[None] | None = None
         self._waiting = False
+        self._owned = 0
 
-    def _new_puller(self) -> "Puller":
+    def _new_puller(self) -> "Puller | Partitions":
         """Raises `ConfigError` without the extra."""
         try:
             from streamd.jetstream.consumers import Consumer  # noqa: PLC0415 - only this source needs nats-py
+            from streamd.jetstream.partitions import Partitions  # noqa: PLC0415 - the same
             from streamd.jetstream.puller import Puller  # noqa: PLC0415 - the same
         except ImportError as error:
             raise ConfigError(
@@ -147,6 +113,30 @@ class Nats(Source["Nats.Config"]):
             max_ack_pending=config.max_ack_pending,
             pull=config.pull,
         )
+        if config.partitions is not None:
+            assert config.subject is not None  # noqa: S101 - for the type checker
+            consumers = [
+                replace(
+                    consumer,
+                    name=f"{config.consumer}-{number}",
+                    subject=config.subject.replace(PARTITION, str(number)),
+                    ack_wait_s=config.takeover,  # else what a dead worker had would hold up the next one
+                    takeover_s=config.takeover,
+                )
+                for number in range(config.partitions)
+            ]
+            self._partitions = Partitions(
+                config,
+                consumers,
+                f"streamd source {self.context.name}",
+                self.context.base_dir,
+                self.context.downstream,
+                take=self._take_in_order,
+                note=self._note_partition,
+                note_lag=self._note_lag,
+                note_trouble=self._note_trouble,
+            )
+            return self._partitions
         return Puller(
             config,
             consumer,
@@ -164,6 +154,7 @@ class Nats(Source["Nats.Config"]):
         Raises `EnvironmentFault` if the login, TLS, the stream or the consumer has to be mended.
         """
         self._outlet = outlet
+        self.context.downstream.on_kept = self._note_kept
         outlet.on_resume(partial(self._puller.set_room, True))
         await self._connect()
         self._puller.begin()
@@ -199,8 +190,13 @@ class Nats(Source["Nats.Config"]):
         is_second, self._stopping = self._stopping, True
         if not self._ended:
             await self._puller.stop_pulling()
-        if is_second or not self._unacknowledged:
+        if is_second or not self._open_messages:
             await self._end()
+
+    @property
+    def _open_messages(self) -> int:
+        """The number of messages that are being processed."""
+        return len(self._unacknowledged) if self._partitions is None else self._partitions.unacknowledged
 
     async def _end(self) -> None:
         if not self._ended:
@@ -211,6 +207,28 @@ class Nats(Source["Nats.Config"]):
     def _note_lag(self, pending: int, ack_pending: int) -> None:
         self.context.counters.set_gauge("num_pending", pending)
         self.context.counters.set_gauge("num_ack_pending", ack_pending)
+
+    def _note_partition(self, number: int, what: str, why: str) -> None:
+        counters, gained, source = self.context.counters, what == "gained", self.context.name
+        if what == "not_claimed":
+            log.warning("partition_not_claimed", source=source, partition=number, why=why)
+            return
+        counters.add("partitions_gained" if gained else "partitions_lost")
+        self._owned += 1 if gained else -1
+        counters.set_gauge("partitions_owned", self._owned)
+        if gained:
+            log.info("partition_gained", source=source, partition=number, begins=why)
+        elif what == FENCED:
+            log.warning("partition_fenced", source=source, partition=number, why=why)
+        else:
+            log.info("partition_lost", source=source, partition=number, why=why)
+
+    def _note_kept(self, tenure: Tenure, kept: StartAt) -> None:
+        for reader in self._partitions.readers if self._partitions is not None else ():
+            if reader.tenure is tenure:
+                reader.release(kept)
+        if self._stopping and not self._open_messages:
+            self._closing = asyncio.ensure_future(self._end())
 
     def _note_trouble(self, trouble: NatsTrouble | EnvironmentFault | None) -> None:
         if trouble is None:
@@ -253,6 +271,37 @@ class Nats(Source["Nats.Config"]):
         )
         if not self._outlet.offer(offered):
             self._puller.set_room(False)
+
+    def _take_in_order(
+        self, reader: "PartitionReader", message: Any, delivery: Delivered, known: int
+    ) -> None:
+        """Offer the frames of a message of a partition, without the `known` first ones."""
+        self.context.counters.add("messages")
+        tenure, number = reader.tenure, delivery.stream_sequence
+        assert tenure is not None  # noqa: S101 - for the type checker
+        frames, flagged = self._cut(message)
+        reader.count(number, len(frames))
+        part = InputPart(tenure, number, delivery.stored_at_wall_s)
+        settle = partial(self._settle_in_order, reader, part)
+        if len(frames) <= known:
+            settle(Status.DELIVERED)
+            return
+        offered = Frames.of(
+            frames[known:],
+            self._peer(message.subject),
+            delivery.stored_at_wall_s,
+            ack=Ack(settle, part),
+            flagged=flagged,
+        )
+        if not self._outlet.offer(offered):
+            self._puller.set_room(False)
+
+    def _settle_in_order(self, reader: "PartitionReader", part: InputPart, status: Status) -> None:
+        if self._ended:
+            return
+        reader.settle(part.tenure, part.number, status)
+        if self._stopping and not self._open_messages:
+            self._closing = asyncio.ensure_future(self._end())
 
     def _cut(self, message: Any) -> tuple[list[bytes], bool]:
         """The frames of a message, whose end ends its last frame, and whether some are flagged.

@@ -227,6 +227,19 @@ class Window(Step["Window.Config"]):
         if early is not None and self.config.early is not None:
             self._set_early(now, max(early - now.wall_s, 0.0))
 
+    def unrepeatable(self) -> str:
+        config = self.config
+        if config.watermark_by == "key":
+            return (
+                "the windows of a key that falls silent would close by the clock: set watermark_by ="
+                ' "sender", which is the partition'
+            )
+        if config.early is not None:
+            return "early results are made by the clock: leave early out"
+        if config.idle_timeout is not None:
+            return "idle_timeout closes windows by the clock: leave it out"
+        return ""
+
     def fields_after(self) -> frozenset[str] | None:
         return self._names
 

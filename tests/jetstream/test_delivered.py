@@ -2,12 +2,17 @@ import pytest
 
 from streamd.jetstream.delivered import ACK, NAK, WORKING, Delivered, Unacknowledged, delivery_of
 
+FOUND = Delivered(10, 12, 1.7e9, 2, 7)
+
 
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        ("$JS.ACK.orders.workers.2.10.12.1700000000000000000.7", Delivered(10, 2, 7)),
-        ("$JS.ACK.hub.account.orders.workers.2.10.12.1700000000000000000.7.x1", Delivered(10, 2, 7)),
+        ("$JS.ACK.orders.workers.2.10.12.1700000000000000000.7", FOUND),
+        (
+            "$JS.ACK.hub.account.orders.workers.2.10.12.1700000000000000000.7.x1",
+            FOUND,
+        ),
         ("$JS.ACK.orders.workers.2.ten.12.1700000000000000000.7", None),
         ("$JS.ACK.orders", None),
         ("_INBOX.abc", None),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from streamd.core.contracts.framer import AnyFramer
 from streamd.core.counters import Counters
+from streamd.core.downstream import Downstream
 from streamd.core.errors import Place
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
@@ -74,6 +75,8 @@ class SourceContext:
     """The result of the source's `read_files`."""
     configured: frozenset[str] = frozenset()
     """The names of all sources of the configuration."""
+    downstream: Downstream = field(default_factory=Downstream, compare=False)
+    """The pipelines that read the source, for one that claims inputs (see `Tenure`)."""
     redact_peer: Callable[[Peer], Peer] | None = field(default=None, compare=False)
     """Redacts a sender; None if the source keeps its senders."""
 

@@ -307,6 +307,19 @@ class Step(Generic[C]):
             type(self).snapshot is not Step.snapshot or type(self).snapshot_parts is not Step.snapshot_parts
         )
 
+    def unrepeatable(self) -> str:
+        """Why another process that reads the same records could make other results; empty if it cannot.
+
+        For an input that another process may go on with (see `Tenure`), each step with state has an instance
+        for each partition. It is given its state there, and the times at which the records were stored in
+        the input; it is never ticked.
+        """
+        if self.is_timed:
+            return "it acts at times of its own, and not only when a record comes"
+        if self.is_stateful:
+            return "" if self.offload is None else "its state is not in the daemon: leave executor out"
+        return "" if self.in_each_process else "it remembers records, and has no snapshot to hand over"
+
     @property
     def carried(self) -> CarriedState | None:
         """The state that a step in worker processes carries from one to the next; None if it has none."""

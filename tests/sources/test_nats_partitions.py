@@ -1,0 +1,294 @@
+"""The source `nats` with partitions: who reads what, from where on, and what is acknowledged.
+
+Also about `jetstream/partition_reader.py`, `jetstream/partitions.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from streamd.components import framers
+from streamd.core.ack import Status
+from streamd.core.contracts import SourceContext
+from streamd.core.counters import Counters
+from streamd.core.downstream import StartAt
+from streamd.core.errors import SinkError
+from streamd.core.frames import Frames
+from streamd.core.tenure import Tenure
+from streamd.sources.nats import Nats
+from tests.nats_server import NatsServer, add_stream, api, needs_server, new_name, publish, shared_server
+
+Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
+pytestmark = needs_server
+
+
+class Worker:
+    """The outlet of a source and the sinks behind it. It settles nothing by itself."""
+
+    def __init__(self, source: Nats) -> None:
+        self.source = source
+        self.frames: list[Frames] = []
+        self.claimed: list[Tenure] = []
+        self.released: list[Tenure] = []
+        self.start = StartAt(0)
+        self.fault: SinkError | None = None
+        self.goes_on = True
+        self.resume: Callable[[], None] = lambda: None
+        downstream = source.context.downstream
+        downstream.claim, downstream.release = self.claim, self.released.append
+
+    async def claim(self, tenure: Tenure) -> StartAt:
+        if self.fault is not None:
+            raise self.fault
+        self.claimed.append(tenure)
+        return self.start
+
+    def offer(self, frames: Frames) -> bool:
+        self.frames.append(frames)
+        return self.goes_on
+
+    def refuse(self, n: int, reason: str) -> None:
+        raise AssertionError((n, reason))
+
+    def ended(self, peer: Any) -> None:
+        raise AssertionError(peer)
+
+    def on_resume(self, callback: Callable[[], None]) -> None:
+        self.resume = callback
+
+    @property
+    def payloads(self) -> list[str]:
+        return [payload.decode() for frames in self.frames for payload in frames.payloads]
+
+    def settle(self) -> None:
+        for frames in self.frames:
+            frames.settle(Status.DELIVERED)
+        self.frames.clear()
+
+    def number(self, name: str) -> int:
+        return self.source.context.counters[name, ""]
+
+
+def origin_of(frames: Frames) -> Any:
+    """The part from which the frames of one message are."""
+    assert frames.acks is not None
+    ((_, ack),) = frames.acks.runs
+    assert ack is not None
+    return ack.origin
+
+
+class Lab:
+    """Workers on one stream with one partition, whose messages are `m1`, `m2`, …"""
+
+    def __init__(self, server: NatsServer, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.stream = new_name()
+        self.workers: list[Worker] = []
+        self._sent = 0
+
+    async def worker(self, **more: Any) -> Worker:
+        options: dict[str, Any] = {
+            "type": "nats", "servers": [self.server.address], "stream": self.stream, "consumer": "w",
+            "subject": f"{self.stream}.{{partition}}", "partitions": 1, "takeover": "2s",
+        }  # fmt: skip
+        config = Nats.Config.model_validate(options | more)
+        context = SourceContext("lab", Counters(), framers(config.cut_by), self.folder, self.folder)
+        self.workers.append(Worker(Nats(config, context)))
+        await self.workers[-1].source.open(self.workers[-1])
+        return self.workers[-1]
+
+    def send(self, count: int) -> list[str]:
+        names = [f"m{self._sent + n + 1}" for n in range(count)]
+        self._sent += count
+        publish(self.server, f"{self.stream}.0", [f"{name}\n".encode() for name in names])
+        return names
+
+    async def info(self) -> dict[str, Any]:
+        return await api(self.server, f"CONSUMER.INFO.{self.stream}.w-0")
+
+    async def acknowledged(self, number: int) -> None:
+        async with asyncio.timeout(30):
+            while (await self.info())["ack_floor"]["stream_seq"] != number:
+                await asyncio.sleep(0.02)
+
+    async def unpin(self) -> None:
+        await api(self.server, f"CONSUMER.UNPIN.{self.stream}.w-0", {"group": "streamd"})
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    made = Lab(shared_server(), tmp_path)
+    await add_stream(made.server, made.stream, [f"{made.stream}.*"], retention="workqueue")
+    yield made
+    for worker in made.workers:
+        await worker.source.stop()
+        await worker.source.stop()
+
+
+async def test_messages_come_in_order_after_the_claim_and_are_acknowledged_when_settled(
+    lab: Lab, until: Until
+) -> None:
+    names = lab.send(100)
+    worker = await lab.worker()
+    await until(lambda: len(worker.payloads) == 100)
+    assert worker.payloads == names
+    (tenure,) = worker.claimed
+    parts: list[Any] = [origin_of(frames) for frames in worker.frames]
+    assert [part.number for part in parts] == list(range(1, 101))
+    assert {part.tenure for part in parts} == {tenure}
+    assert all(part.wall_s == frames.time(0) for part, frames in zip(parts, worker.frames, strict=True))
+    assert tenure.sequence.startswith(f"{lab.stream}@2")
+    assert tenure.sequence.endswith(f"/{lab.stream}.0")
+    assert worker.source.context.counters.gauges["partitions_owned", ""] == 1
+    worker.settle()
+    await lab.acknowledged(100)
+
+
+async def test_reading_begins_with_what_the_sinks_have_not_stored(lab: Lab, until: Until) -> None:
+    lab.send(10)
+    worker = await lab.worker()
+    await until(lambda: len(worker.payloads) == 10)
+    worker.start = StartAt(7)
+    await lab.unpin()
+    lab.send(1)
+    await until(lambda: len(worker.claimed) == 2)
+    await until(lambda: worker.payloads[-1] == "m11" and len(worker.payloads) >= 15)
+    assert worker.payloads[-5:] == ["m7", "m8", "m9", "m10", "m11"]
+    assert worker.claimed[0].ended
+    assert worker.released == [worker.claimed[0]]
+
+
+async def test_frames_that_a_state_contains_are_left_out_and_messages_wait_for_the_next_state(
+    lab: Lab, until: Until
+) -> None:
+    publish(lab.server, f"{lab.stream}.0", [b"a\nb\n", b"c\nd\ne\n", b"f\n"])
+    options = {"framing": "newline"}
+    first = await lab.worker(**options)
+    first.source.context.downstream.keeps_state = True
+    await until(lambda: len(first.payloads) == 6)
+    first.settle()
+    (tenure,) = first.claimed
+    kept = first.source.context.downstream.on_kept
+    assert kept is not None
+    kept(tenure, StartAt(2, 2))
+    await lab.acknowledged(1)
+    await first.source.stop()
+    await first.source.stop()
+    second = await lab.worker(**options)
+    second.start = StartAt(2, 2)
+    await until(lambda: len(second.payloads) == 2)
+    assert second.payloads == ["e", "f"]
+    assert origin_of(second.frames[0]).number == 2
+
+
+async def test_a_worker_that_the_server_no_longer_takes_for_the_reader_ends_its_tenure(
+    lab: Lab, until: Until
+) -> None:
+    lab.send(3)
+    one = await lab.worker()
+    await until(lambda: len(one.payloads) == 3)
+    two = await lab.worker()
+    (tenure,) = one.claimed
+    await asyncio.wait_for(_waits(lab), 30)
+    await lab.unpin()
+    lab.send(2)
+    await until(lambda: tenure.ended)
+    assert one.released == [tenure]
+    one.settle()
+    await until(lambda: len(one.claimed) + len(two.claimed) == 2)
+    reader = two if two.claimed else one
+    await until(lambda: reader.payloads == ["m1", "m2", "m3", "m4", "m5"])
+    assert (await lab.info())["ack_floor"]["stream_seq"] == 0, "what came after the end is not acknowledged"
+
+
+async def _waits(lab: Lab) -> None:
+    while not (await lab.info())["num_waiting"]:
+        await asyncio.sleep(0.02)
+
+
+async def test_a_tenure_that_a_sink_does_not_know_begins_anew(lab: Lab, until: Until) -> None:
+    lab.send(2)
+    worker = await lab.worker()
+    await until(lambda: len(worker.payloads) == 2)
+    worker.claimed[0].end("unknown")
+    await until(lambda: len(worker.claimed) == 2)
+    await until(lambda: worker.payloads == ["m1", "m2"] * 2)
+    assert worker.number("partitions_gained") == 2
+    assert worker.number("partitions_lost") == 1
+
+
+async def test_a_sink_that_cannot_be_asked_leaves_the_partition_to_others(lab: Lab, until: Until) -> None:
+    lab.send(2)
+    one = await lab.worker()
+    one.fault = SinkError("locked", "not now")
+    two = await lab.worker()
+    await until(lambda: bool(one.claimed or two.claimed))
+    reader = two if two.claimed else one
+    await until(lambda: reader.payloads == ["m1", "m2"])
+
+
+async def test_a_full_buffer_keeps_the_partition_and_takes_no_messages(
+    lab: Lab, until: Until, stays: Any
+) -> None:
+    worker = await lab.worker(pull=1)
+    worker.goes_on = False
+    lab.send(1)
+    await until(lambda: worker.payloads == ["m1"])
+    lab.send(5)
+    other = await lab.worker()
+    await stays(lambda: (worker.payloads, other.claimed) == (["m1"], []), 5.0)  # longer than `takeover`
+    worker.goes_on = True
+    worker.resume()
+    await until(lambda: worker.payloads == [f"m{n}" for n in range(1, 7)])
+    assert len(worker.claimed) == 1
+
+
+async def test_after_a_lost_connection_nothing_is_missing_and_nothing_comes_twice(
+    lab: Lab, until: Until
+) -> None:
+    worker = await lab.worker()
+    partitions: Any = worker.source._partitions
+    for turn in range(1, 4):
+        lab.send(5)
+        await until(partial(_has, worker, 5 * turn))
+        connection = partitions._connection
+        connection.abort()
+        await until(partial(_is_another, partitions, connection))
+    lab.send(1)
+    await until(partial(_has, worker, 16))
+    assert worker.payloads == [f"m{n}" for n in range(1, 17)]
+    assert len(worker.claimed) == 1
+    worker.settle()
+    await lab.acknowledged(16)
+
+
+def _has(worker: Worker, count: int) -> bool:
+    return len(worker.payloads) >= count
+
+
+def _is_another(partitions: Any, connection: Any) -> bool:
+    return partitions._connection not in (None, connection)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"partitions": 2}, "a word of the subject"),
+        ({"partitions": 2, "subject": "a.x{partition}"}, "a word of the subject"),
+        ({"subject": "a.{partition}"}, "needs partitions"),
+        ({"partitions": 2, "subject": "a.{partition}", "start": "beginning"}, "start has no effect"),
+        ({"partitions": 2, "subject": "a.{partition}", "max_deliver": 3}, "max_deliver has no effect"),
+        ({"partitions": 2, "subject": "a.{partition}", "ack_wait": "9s"}, "ack_wait has no effect"),
+        ({"takeover": "5s"}, "takeover needs partitions"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(more: dict[str, Any], words: str) -> None:
+    options = {"type": "nats", "servers": ["127.0.0.1:1"], "stream": "a", "consumer": "w"}
+    with pytest.raises(ValidationError, match=words):
+        Nats.Config.model_validate(options | more)
