@@ -12,6 +12,8 @@ from streamd.postgresql.names import quote
 Connection = psycopg.Connection[Any]
 
 POSITIONS, STATES = "streamd_positions", "streamd_states"
+_SILENT_S = 1
+"""A process that sends nothing for so long in the midst of a transaction stands still."""
 _KEY = '"table", pipeline, input'
 _IS_KEY = '"table" = %s AND pipeline = %s AND input = %s'
 
@@ -46,9 +48,9 @@ class ServerPositions:
         with connection.transaction():
             self._make_tables(connection)
             row = connection.execute(
-                f"INSERT INTO {self._positions} AS found ({_KEY}, number, rows, epoch, owner)"  # noqa: S608 - names are quoted
-                f" VALUES (%s, %s, %s, 0, 0, 1, %s) ON CONFLICT ({_KEY})"
-                " DO UPDATE SET epoch = found.epoch + 1, owner = excluded.owner"
+                f"INSERT INTO {self._positions} AS found ({_KEY}, number, rows, epoch, owner, backend)"  # noqa: S608 - names are quoted
+                f" VALUES (%s, %s, %s, 0, 0, 1, %s, pg_backend_pid()) ON CONFLICT ({_KEY})"
+                " DO UPDATE SET epoch = found.epoch + 1, owner = excluded.owner, backend = excluded.backend"
                 " RETURNING number, rows, epoch",
                 (*key, self._owner),
             ).fetchone()
@@ -59,10 +61,24 @@ class ServerPositions:
         number, rows, self._epochs[claim] = row
         return Claimed(StoredUpTo(number, rows), None if state is None else bytes(state[0]))
 
+    def end_silent_owner(self, connection: Connection, claim: Claim) -> None:
+        """End the session of the process that has the input, if it is silent in the midst of a transaction.
+
+        Such a process stands still, and its locks hold up a claim. Raises `psycopg.Error`.
+        """
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608 - names are quoted
+            " WHERE state LIKE 'idle in transaction%%'"
+            f" AND state_change < clock_timestamp() - interval '{_SILENT_S} s' AND pid ="
+            f" (SELECT backend FROM {self._positions} WHERE {_IS_KEY})",
+            self._key(claim),
+        )
+
     def move(self, connection: Connection, moves: Mapping[Claim, StoredUpTo]) -> None:
         """Move positions in the open transaction. Raises `Fenced` or `psycopg.Error`."""
         fenced = []
-        update = f"UPDATE {self._positions} SET number = %s, rows = %s WHERE {_IS_KEY} AND epoch = %s"  # noqa: S608 - the same
+        values = "number = %s, rows = %s, backend = pg_backend_pid()"
+        update = f"UPDATE {self._positions} SET {values} WHERE {_IS_KEY} AND epoch = %s"  # noqa: S608 - the same
         for claim, stored in sorted(moves.items(), key=lambda move: self._key(move[0])):  # no deadlocks
             done = connection.execute(update, (*stored, *self._key(claim), self._epochs.get(claim, 0)))
             if done.rowcount != 1:
@@ -94,7 +110,7 @@ class ServerPositions:
         columns = '"table" text NOT NULL, pipeline text NOT NULL, input text NOT NULL'
         integers = ", ".join(f"{name} bigint NOT NULL" for name in ("number", "rows", "epoch"))
         for name, more in (
-            (self._positions, f"{integers}, owner text NOT NULL"),
+            (self._positions, f"{integers}, owner text NOT NULL, backend int NOT NULL"),
             (self._states, "state bytea NOT NULL"),
         ):
             connection.execute(f"CREATE TABLE IF NOT EXISTS {name} ({columns}, {more}, PRIMARY KEY ({_KEY}))")

@@ -62,7 +62,12 @@ class Store:
     def claim(self, claim: Claim) -> Claimed:
         """Claim an input, and read what is stored of it. Raises `SinkError`."""
         with self._sink_errors():
-            return self._positions.claim(self._connection(), claim)
+            connection = self._connection()
+            try:
+                return self._positions.claim(connection, claim)
+            except psycopg.errors.LockNotAvailable:
+                self._positions.end_silent_owner(connection, claim)
+            return self._positions.claim(connection, claim)
 
     def keep_state(self, claim: Claim, state: bytes) -> bool:
         """Store the state of steps. False if another process has the input. Raises `SinkError`."""

@@ -4,6 +4,7 @@ With it `postgresql/positions.py`.
 """
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,25 @@ async def test_a_state_is_kept_until_somebody_else_claims_the_input(lab: Lab) ->
     assert mine.ended
     await new.keep_state(theirs, "p", b"four")
     assert (await old.claim(Tenure("W/1"), "p")).state == b"four"
+
+
+async def test_a_process_that_stands_still_in_a_transaction_holds_up_no_claim(lab: Lab) -> None:
+    old, new = await lab.open(), await lab.open()
+    mine = await claimed(old)
+    await old.write([batch(mine, (1, "a"))])
+    session = old._session
+    assert session is not None
+    connection, _ = await session.run(session.connection)
+    await session.run(partial(connection.execute, "BEGIN"))
+    update = 'UPDATE streamd_positions SET number = 9 WHERE "table" = %s'
+    await session.run(partial(connection.execute, update, (lab.table,)))
+    theirs = Tenure("W/1")
+    assert (await new.claim(theirs, "p")).stored == StoredUpTo(1, 1)
+    with pytest.raises(SinkError):
+        await old.write([batch(mine, (2, "x"))])
+    assert (await old.write([batch(mine, (2, "x"))])).left_out == [{0: "handed_over"}]
+    await new.write([batch(theirs, (2, "y"))])
+    assert lab.words == "ay"
 
 
 async def test_the_outcome_of_a_broken_commit_is_that_of_its_position(
