@@ -227,8 +227,9 @@ class StoppedDaemon:
         if left != self.rows:
             raise BenchError(f"the books say {left} stored and not expired, the table has {self.rows}")
 
-    def check_complete(self, sent: int) -> None:
-        """Raises `BenchError` unless exactly `sent` records with the seqs 1 to `sent` are in the table."""
+    def check_complete(self, sent: int, times: int = 1) -> None:
+        """Raises `BenchError` unless `sent` records with the seqs 1 to `sent` were stored so many times."""
         found = (self.rows, self.distinct, self.first_seq, self.last_seq)
-        if found != (sent, sent, 1, sent):
-            raise BenchError(f"{sent} sent; rows, distinct seqs, first and last seq are {found}")
+        if found != (sent * times, sent, 1, sent):
+            repeated = f" {times} times" if times > 1 else ""
+            raise BenchError(f"{sent} sent{repeated}; rows, distinct seqs, first and last seq are {found}")

@@ -1,7 +1,8 @@
 """What a curious operator keeps open, as a separate process: the page, `top`, Prometheus and a tap.
 
 Run it with `python -m streamd.bench.observers PORT TOKEN_FILE POINT`. It prints `ready` when each of them has
-had an answer, and at SIGTERM a line of JSON with the number of answers of each.
+had an answer, `tapped` when the tap has shown a record, and at SIGTERM a line of JSON with the number of
+answers of each.
 """
 
 import http.client
@@ -17,6 +18,8 @@ from typing import Any
 
 _SCRAPE_S = 1.0
 _PATIENCE_S = 30.0
+_FIRST_RECORD = 2
+"""The number of the event with the first record of a tap: the one before says that the tap is open."""
 
 
 class Observers:
@@ -61,6 +64,8 @@ class Observers:
         self.answers[name] += 1
         if self.answers[name] == 1:
             self._began.release()
+        elif name == "tap" and self.answers[name] == _FIRST_RECORD:
+            print("tapped", flush=True)  # noqa: T201 - for the parent
 
     def _get(self, path: str) -> None:
         self._ask(path).read()

@@ -47,9 +47,11 @@ class Plan:
     """The records of one minute."""
     attack_idle: int = 10_000
     window_records: int = 1_000_000
-    observed_records: int = 3_000_000
-    """As many as take some seconds, each with a scrape."""
-    observed_idle_s: float = 10.0
+    observed_records: int = 750_000
+    """Records of a part, as many as take some seconds, each with a scrape."""
+    observed_turns: int = 9
+    """Daemons, each with four parts, of which two are observed."""
+    observed_idle_s: float = 5.0
     anomaly_parts: int = 40
     """Parts of the stream that fill the windows, and as many that are measured."""
 
@@ -64,7 +66,8 @@ class Plan:
             parquet_records=10_000, step_turns=1, step_batches=4,
             retention_filled=30_000, retention_records=10_000, retention_repeats=1, retention_bytes=MIB,
             attack_records=10_000, attack_idle=100, window_records=20_000,
-            anomaly_parts=1, observed_records=20_000, observed_idle_s=0.5,
+            anomaly_parts=1, observed_records=20_000, observed_turns=1,
+            observed_idle_s=0.5,
         )  # fmt: skip
 
     @contextmanager

@@ -36,3 +36,9 @@ def test_a_missing_or_doubled_record_is_an_error(found: StoppedDaemon) -> None:
     stopped().check_complete(3)
     with pytest.raises(BenchError, match="3 sent; rows"):
         found.check_complete(3)
+
+
+def test_lines_that_were_sent_twice_are_there_twice() -> None:
+    StoppedDaemon(6, 3, 1, 3, Counter()).check_complete(3, times=2)
+    with pytest.raises(BenchError, match="3 sent 2 times; rows"):
+        stopped().check_complete(3, times=2)

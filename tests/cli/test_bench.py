@@ -14,6 +14,7 @@ from streamd.bench.step_cases import CASES
 from streamd.cli import bench, main
 
 
+@pytest.mark.timeout(900)  # it takes a minute on an idle machine
 def test_quick_runs_every_scenario_and_the_books_balance(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "streamd", "bench", "--quick", "--dir", str(tmp_path), "--json", "all.json"],
