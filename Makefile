@@ -52,7 +52,8 @@ evaluate: .venv/dev.stamp
 	$(BIN)/python -m tests.evaluation.run --write $(EVALUATE)
 
 # Compares the queue model with real daemons on 127.0.0.1, and writes the tables and pictures of its page in docs. Takes
-# about 25 minutes, or 5 with QUEUES="--jobs 6"; QUEUES="--only step" drives some again, QUEUES=--none none.
+# about 25 minutes, or 5 with QUEUES="--jobs 6"; QUEUES="--only step" drives some again, QUEUES=--none none, and
+# QUEUES=--simulated computes the bursts without daemons and writes nothing.
 evaluate-queues: .venv/dev.stamp
 	$(BIN)/python -m tests.evaluation.queues.run --write $(QUEUES)
 

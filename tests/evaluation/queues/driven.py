@@ -51,7 +51,9 @@ class Seen(NamedTuple):
     dropped: int
     kernel_dropped: int
     outlook: dict[str, dict[str, Any]]
-    """By `source` and `sink`."""
+    """By `source` and `sink`, up to half a second old."""
+    waiting: int
+    """Datagrams in the source's buffer."""
 
 
 @dataclass
@@ -136,11 +138,13 @@ def _look(daemon: Daemon, began_s: float) -> Seen:
     code, body = daemon.control("GET", "/status")
     assert code == 200, body
     status = json.loads(body)
-    frames = status["sources"][0]["frames"]
+    source = status["sources"][0]
+    frames = source["frames"]
     return Seen(
         time.monotonic() - began_s,
         frames["received"],
         frames["dropped"].get("buffer_full", 0),
         frames.get("kernel_dropped", 0),
         {entry["kind"]: entry for entry in status["outlook"]},
+        source["buffer"]["records"],
     )

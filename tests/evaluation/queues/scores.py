@@ -136,9 +136,8 @@ def loss(drive: Drive) -> Loss | None:
     tandem = Tandem(
         QueueBounds(entry["max_records"], entry["max_bytes"], 0, "drop_newest"),
         QueueBounds(1e9, 1e18, 0, "block"),
-        source_frames=entry["records"],
+        source_frames=all_seen[start].waiting,  # the outlook's number is older than the counters
     )
-    # The outlook is up to half a second old. What waits now is what waited then plus what came since.
     computed = sum(
         tandem.advance(after.at_s - before.at_s, _per_s(before, after), capacity, 1e9).lost_at_source
         for before, after in pairwise(all_seen[start:])

@@ -1,5 +1,6 @@
 """The figures of the page are right for drives whose result is known."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,7 +28,8 @@ def drive() -> Drive:
         at_s = index / 2
         waits = (PER_S - PACE) * at_s
         dropped = max(0, round(waits - BOUND))
-        one.seen.append(Seen(at_s, round(PER_S * at_s), dropped, 7, {"source": entry(at_s, waits)}))
+        outlook = {"source": entry(at_s, waits)}
+        one.seen.append(Seen(at_s, round(PER_S * at_s), dropped, 7, outlook, round(min(waits, BOUND))))
     return one
 
 
@@ -62,6 +64,14 @@ def test_the_loss_is_integrated_with_the_inflow_that_came(drive: Drive) -> None:
     assert cut is not None
     assert cut.dropped == 225
     assert cut.computed == pytest.approx(225)
+
+
+def test_an_outlook_older_than_the_counters_does_not_change_the_loss(drive: Drive) -> None:
+    drive.seen = [one._replace(outlook=before.outlook) for before, one in pairwise(drive.seen)]
+    found = loss(drive)
+    assert found is not None
+    assert found.dropped == 500
+    assert found.computed == pytest.approx(500)
 
 
 def test_a_stall_loses_what_does_not_fit_into_the_slack(drive: Drive) -> None:
