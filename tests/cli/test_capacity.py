@@ -38,7 +38,7 @@ class Answering(threading.Thread):
             except TimeoutError:
                 continue
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(60)
                 if connection.recv(65536):
                     head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
                     body = "".join(f"event: status\ndata: {json.dumps(one)}\n\n" for one in self._documents)

@@ -23,7 +23,7 @@ def listener() -> Iterator[socket.socket]:
 def datagrams() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiving:
         receiving.bind(("127.0.0.1", 0))
-        receiving.settimeout(10)
+        receiving.settimeout(60)
         yield receiving
 
 
@@ -156,7 +156,7 @@ def test_ipv6(listener: socket.socket) -> None:
         connection.close()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiving:
         receiving.bind(("::1", 0))
-        receiving.settimeout(10)
+        receiving.settimeout(60)
         datagram = UdpConnection(address_of(receiving), Stop())
         datagram.send([b"six"])
         assert receiving.recv(10) == b"six"

@@ -443,7 +443,7 @@ async def test_a_call_of_which_nothing_is_kept_is_answered_at_once(tmp_path: Pat
     await store.open()
     told: list[Status] = []
     await store.commit([letter()])
-    await asyncio.wait_for(store.commit([letter()] * 2), 20)
+    await asyncio.wait_for(store.commit([letter()] * 2), 60)
     store.keep([letter()], Acks.same(Ack(told.append), 1))
     store.keep([], Acks.same(Ack(told.append), 0))
     assert told == [Status.DROPPED, Status.REJECTED]
@@ -495,9 +495,9 @@ async def test_a_file_that_others_have_filled_keeps_the_newest_letters_all_the_s
     with closing(sqlite3.connect(store.path)) as connection:
         connection.execute("CREATE TABLE other AS SELECT zeroblob(2 * 1024 * 1024) AS x")
         connection.commit()
-    await asyncio.wait_for(store.open(), 20)
+    await asyncio.wait_for(store.open(), 60)
     for n in range(3):
-        await asyncio.wait_for(store.commit([letter(b"%d" % n)]), 20)
+        await asyncio.wait_for(store.commit([letter(b"%d" % n)]), 60)
     await store.close()
     assert rows(store.path, "payload") == [(b"2",)]
     assert (store.counts["kept"], store.counts["evicted"], store.waiting) == (3, 2, 0)

@@ -956,7 +956,7 @@ def test_a_full_disk_keeps_the_state_and_the_position_of_before_until_there_is_r
         return max((json.loads(inputs)["log"][1] for (inputs,) in rows), default=0), remembered["frames"]
 
     def stored() -> int:
-        with closing(sqlite3.connect(tmp_path / "data.db", timeout=10)) as connection:
+        with closing(sqlite3.connect(tmp_path / "data.db", timeout=60)) as connection:
             return int(connection.execute("SELECT count(*) FROM numbered").fetchone()[0])
 
     write(0, 50)

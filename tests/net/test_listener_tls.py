@@ -262,7 +262,7 @@ async def test_a_silent_client_counts_from_its_accept_and_is_closed_at_the_timeo
     async with asyncio.timeout(30):
         for reader, _ in silent:
             assert await reader.read() == b""
-    assert 0.25 < time.monotonic() - began < 5
+    assert 0.25 < time.monotonic() - began < 9  # the default is 10 s
     await until(lambda: failures(source) == {"timeout": 2})
     await until(lambda: source.open_connections == 0)
     for _, writer in silent:

@@ -200,7 +200,7 @@ async def test_larger_bounds_let_those_go_on_who_wait_for_room() -> None:
     writer = asyncio.create_task(buffer.room())
     await asyncio.sleep(0)
     buffer.resize(20, 10**9, "block")
-    await asyncio.wait_for(writer, 20)
+    await asyncio.wait_for(writer, 60)
     assert calls == [4]
     assert buffer.put(numbered(4, 1))
 
@@ -233,13 +233,13 @@ async def test_a_reader_that_wants_more_than_a_buffer_can_hold_does_not_wait_for
 ) -> None:
     buffer, _ = buffer_of("block", max_records, max_bytes)
     buffer.put(numbered(0, 4))
-    await asyncio.wait_for(buffer.wait(100), 20)
+    await asyncio.wait_for(buffer.wait(100), 60)
 
 
 async def test_a_reader_of_a_closed_buffer_does_not_wait() -> None:
     buffer, _ = buffer_of("block")
     buffer.close()
-    await asyncio.wait_for(buffer.wait(), 20)
+    await asyncio.wait_for(buffer.wait(), 60)
 
 
 async def test_a_reader_that_gave_up_leaves_nothing_behind() -> None:
@@ -250,7 +250,7 @@ async def test_a_reader_that_gave_up_leaves_nothing_behind() -> None:
     await asyncio.wait({reader})
     assert buffer._reader is None
     buffer.put(numbered(0, 5))
-    await asyncio.wait_for(buffer.wait(3), 20)
+    await asyncio.wait_for(buffer.wait(3), 60)
 
 
 async def test_a_reader_may_be_woken_by_several_puts_before_it_has_its_turn() -> None:

@@ -343,7 +343,7 @@ async def test_a_buffer_of_one_record_is_delivered_record_by_record(bench: Any) 
     batches = BatchSettings.model_validate({"max_records": 4, "max_wait": "1ms"})
     delivery = Delivery("list0", b.sinks[0], batches, settings, b.books, b.now)
     running = asyncio.create_task(delivery.run())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for n in range(3):
             item = batch(f"{n}.0", f"{n}.1")
             b.books.delivery("s", "p", "list0").offered += len(item)
@@ -467,7 +467,7 @@ async def test_nobody_waits_for_company_that_cannot_come_any_more(bench: Any, un
         await asyncio.sleep(0)
     assert sizes == [1]
     delivery.buffer.close()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 60)
     assert sizes == [1, 1]
     assert b.books.delivery("s", "p", "list0").pending == 0
 

@@ -29,7 +29,7 @@ async def test_who_puts_waits_while_any_of_the_sinks_has_no_room(bench: Any, ful
     assert not waiting.done()
     buffer.take(4)
     assert not b.pipeline.fanout.full
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, 60)
 
 
 async def test_who_puts_waits_until_all_of_the_sinks_have_room(bench: Any) -> None:
@@ -43,7 +43,7 @@ async def test_who_puts_waits_until_all_of_the_sinks_have_room(bench: Any) -> No
         assert not waiting.done()
         assert b.pipeline.fanout.full
         delivery.buffer.take(10)
-    await asyncio.wait_for(waiting, 20)
+    await asyncio.wait_for(waiting, 60)
     assert not b.pipeline.fanout.full
 
 
@@ -51,7 +51,7 @@ async def test_a_full_sink_that_drops_is_not_waited_for(bench: Any) -> None:
     b = bench(sinks=2, when_full="drop_newest")
     b.pipeline.fanout.put(numbered(0, 15), b.records)
     assert not b.pipeline.fanout.full
-    await asyncio.wait_for(b.pipeline.fanout.room(), 20)
+    await asyncio.wait_for(b.pipeline.fanout.room(), 60)
     for name in ("list0", "list1"):
         book = b.books.delivery("s", "p", name)
         assert (book.offered, book.dropped["buffer_full"], book.pending) == (15, 5, 10)

@@ -369,7 +369,7 @@ async def test_a_sink_that_cannot_be_opened_leaves_no_thread_behind(folder: Fold
     with pytest.raises(EnvironmentFault):
         await sink.open()
     assert (sink._writer, sink._tidier) == (None, None)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while threading.active_count() > before:
             await asyncio.sleep(0.001)
 

@@ -129,7 +129,7 @@ async def test_a_folder_that_is_removed_is_made_anew(
     sink = await bench.open(path="sub/data.db", retention={"min_free": "1MiB"})
     shutil.rmtree(bench.folder / "sub")
     refused: list[str] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 written = await sink.write([batch_of([{"a": 1}])])

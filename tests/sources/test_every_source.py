@@ -70,7 +70,7 @@ def sender_to(source: AnySource, endpoint: Endpoint) -> socket.socket:
     kind = socket.SOCK_DGRAM if is_datagram(source, endpoint) else socket.SOCK_STREAM
     family = socket.AF_UNIX if endpoint.kind == "unix" else socket.AF_INET
     sender = socket.socket(family, kind)
-    sender.settimeout(10)
+    sender.settimeout(60)
     sender.connect(str(source.address) if endpoint.kind == "unix" else tuple(source.address))
     return sender
 

@@ -23,10 +23,13 @@ from streamd.core.ack import Status
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.frames import Frames
+from streamd.files.tail import Look
 from streamd.sources import file as file_module
 from streamd.sources.file import File
 
 WIDE = "x" * 80
+IDLE_LOOKS = 3
+"""The first of them may have begun before."""
 
 
 class World:
@@ -40,6 +43,7 @@ class World:
         self.source: File | None = None
         self.name = "app"
         self.configured: frozenset[str] = frozenset()
+        self.idle_looks = 0
 
     def offer(self, frames: Frames) -> bool:
         self.lines += [payload.decode() for payload in frames.payloads]
@@ -66,7 +70,15 @@ class World:
             configured=self.configured,
         )
         self.source = File(config, context)
+        look = self.source._look
+        self.source._look = lambda tail: self.seen(look(tail))  # type: ignore[method-assign]
         await self.source.open(self)
+
+    def seen(self, look: Look) -> Look:
+        """Count the looks at a file that has no more, and that nothing has replaced."""
+        has_more = look.data or look.nul_bytes or look.rewritten or look.rotated
+        self.idle_looks = 0 if has_more else self.idle_looks + 1
+        return look
 
     async def stop(self) -> None:
         assert self.source
@@ -87,6 +99,11 @@ class World:
 
     async def quiet(self) -> None:
         """Wait until the source stands at the end of the file at its path and has looked there again."""
+        self.idle_looks = 0
+        with contextlib.suppress(TimeoutError):  # without a file there is nothing to look at
+            async with asyncio.timeout(1):
+                while self.idle_looks < IDLE_LOOKS:
+                    await asyncio.sleep(0.001)
         for _ in range(12):
             await asyncio.sleep(0.002)
 

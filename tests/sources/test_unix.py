@@ -36,7 +36,7 @@ def unix(folder: Path, **options: Any) -> Unix:
 def connected(source: Unix) -> socket.socket:
     kind = socket.SOCK_STREAM if source.config.mode == "stream" else socket.SOCK_DGRAM
     sock = socket.socket(socket.AF_UNIX, kind)
-    sock.settimeout(10)
+    sock.settimeout(60)
     sock.connect(str(source.address))
     return sock
 

@@ -95,7 +95,7 @@ def there(path: Path) -> list[int]:
 async def insert(database: Database, a: int) -> list[SinkError]:
     """Write a row, again and again as a sink does; what was raised until it was committed."""
     refused: list[SinkError] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await database.execute(INSERT, (a,))
@@ -131,7 +131,7 @@ async def test_rows_of_a_log_that_was_removed_come_into_the_file_and_writing_goe
     with capture_logs() as told:
         await asyncio.to_thread(lose, used.path)
         if at_rest := look_every_s < NEVER_S:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while [event["event"] for event in told][-1:] != ["database_recovered"]:
                     await asyncio.sleep(0.01)
         refused = await insert(used, 2)
@@ -313,7 +313,7 @@ async def test_a_file_written_over_in_its_place_is_noticed_and_opened_as_it_is(
     with capture_logs() as told:
         await asyncio.to_thread(overwrite, used.path)
         if look_every_s < NEVER_S:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while [event["event"] for event in told][-1:] != ["database_recovered"]:
                     await asyncio.sleep(0.01)
             await insert(used, 3)
