@@ -45,7 +45,7 @@ def stages(daemon: Any) -> dict[str, Any]:
         assert sum(stage[f"{state}_s"] for state in ("busy", "blocked", "idle")) == pytest.approx(
             stage["elapsed_s"], abs=1e-5
         )
-        assert stage["elapsed_s"] == pytest.approx(document["uptime_s"], abs=1.0)
+        assert -30 < stage["elapsed_s"] - document["uptime_s"] < 0.5  # it begins later
         recent = stage["recent"]
         assert recent["busy"] + recent["blocked"] + recent["idle"] == pytest.approx(1.0, abs=0.001)
     return {stage["kind"]: stage for stage in document["stages"]}

@@ -70,7 +70,8 @@ async def sink(receiver: Receiver, bench: Any, tmp_path: Path) -> AsyncIterator[
     opened: list[Tcp] = []
 
     def make(**config: Any) -> Tcp:
-        settings = {"type": "tcp", "address": f"127.0.0.1:{receiver.port}", "connect_timeout": "1s", **config}
+        address = f"127.0.0.1:{receiver.port}"
+        settings = {"type": "tcp", "address": address, "connect_timeout": "60s", **config}
         context = SinkContext("out", {}, tmp_path, bench.office, Shared())
         opened.append(Tcp(Tcp.Config.model_validate(settings), context))
         return opened[-1]

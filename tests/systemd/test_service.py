@@ -155,7 +155,7 @@ def test_a_stop_drains_in_time_and_prints_the_books(service: Any) -> None:
     service.start()
     service.send("tcp", 9999, *[f"line {n}" for n in range(2000)])
     took_s = service.stop()
-    assert took_s < 10
+    assert took_s < 60
     assert service.show("Result") == "success"
     assert "source lines: received 2,000 = decoded 2,000" in service.log()
     assert "books balance" in service.log()
@@ -171,7 +171,7 @@ def test_a_drain_is_given_the_time_the_configuration_says(service: Any) -> None:
         service.send("udp", 9999, "x")
         service.until(lambda: "sink records retries" in service.show("StatusText"), "the retries to be told")
         took_s = service.stop()
-    assert 2 <= took_s < 20
+    assert 2 <= took_s < 60
     assert service.show("Result") == "exit-code", "it ended by itself"
     assert '"event": "drain_timeout"' in service.log()
 
