@@ -79,6 +79,8 @@ class PartitionReader:
         """The number of the first message that was not offered yet."""
         self._expected = 1
         """The number of the next delivery."""
+        self._is_behind, self._missing = False, 0
+        """Whether a delivery was lost, and the number of the first that was not there at the last look."""
         self._start = StartAt(0)
         self._settled: set[int] = set()
         """Messages whose records are stored, while the state that contains them is not."""
@@ -153,6 +155,8 @@ class PartitionReader:
                 await self._after_end(connection)
             elif self._give_back_why:
                 await self.give_back(connection, self._give_back_why)
+            elif self._is_behind and self.tenure is not None:
+                await self._read_from(connection, self._lowest)
             await self.send_acknowledgements(connection)
             now_mono_s = read_clock().mono_s
             if now_mono_s >= next_working_mono_s:
@@ -168,10 +172,19 @@ class PartitionReader:
         raise NatsTrouble("disconnected", f"{connection.address}: {connection.lost}")
 
     async def look(self, connection: NatsConnection) -> None:
-        """Ask how many messages and how many workers wait. Raises `NatsTrouble`."""
+        """Ask how many messages and how many workers wait, and whether deliveries are missing.
+
+        Raises `NatsTrouble`.
+        """
         info = await consumer_info(connection, self.consumer.stream, self.consumer.name)
         self.pending, self.ack_pending = int(info.get("num_pending", 0)), int(info.get("num_ack_pending", 0))
         self.waiting_others = max(0, int(info.get("num_waiting", 0)) - (self._asked > 0))
+        # What the server has sent on a connection that is gone comes no more, and nothing follows it.
+        is_missing = int(info.get("delivered", {}).get("consumer_seq", 0)) >= self._expected
+        if is_missing and self._missing == self._expected:
+            self._is_behind = True
+            self._wake.set()
+        self._missing = self._expected if is_missing else 0
 
     def give_back_soon(self, why: str) -> None:
         """Let another worker read the partition, once the message is handled that is being handled."""
@@ -259,7 +272,7 @@ class PartitionReader:
             self.tenure.ended = True
             self._lose(TAKEN_OVER, "the server has chosen anew")
         if self.tenure is None:
-            await self._gain(connection, pin)
+            await self._gain(connection, pin, message.reply)
         elif delivery.consumer_sequence != self._expected:
             await self._read_from(connection, self._lowest)
         else:
@@ -281,7 +294,8 @@ class PartitionReader:
         if self._asked <= self.consumer.pull // 2:
             self._ask_again_mono_s = 0.0
 
-    async def _gain(self, connection: NatsConnection, pin: str) -> None:
+    async def _gain(self, connection: NatsConnection, pin: str, reply: str) -> None:
+        """Become the reader, by a message with a new pin, which comes again later."""
         consumer = self.consumer
         self._pin = pin
         subject = consumer.subject or ""
@@ -294,6 +308,7 @@ class PartitionReader:
             self._ask_again_mono_s = read_clock().mono_s + min(MOST_PAUSE_S, PAUSE_S * 2**self._failures)
             self._failures += 1
             await self._unpin(connection)
+            await connection.publish(reply, NAK)  # as in `give_back`
             return
         self._failures = 0
         info = await consumer_info(connection, consumer.stream, consumer.name)
@@ -305,6 +320,7 @@ class PartitionReader:
         await self._read_from(connection, self._next)
 
     async def _read_from(self, connection: NatsConnection, number: int) -> None:
+        self._is_behind, self._missing = False, 0
         await self._new_inbox(connection)  # before, as nothing that is delivered anew may come to the old one
         self._expected = 1
         what = f"CONSUMER.RESET.{self.consumer.stream}.{self.consumer.name}"

@@ -12,7 +12,7 @@ import pytest
 from tests.nats_server import NatsServer, make_stream, needs_server, publish
 from tests.postgresql_server import PostgresqlServer, needs_postgresql, shared_server
 
-pytestmark = needs_server
+pytestmark = [needs_server, pytest.mark.timeout(400)]
 
 CONFIG = """
 [daemon]
@@ -151,13 +151,13 @@ def test_one_worker_stores_everything_once(
     sender.send(20)
     one = worker("one")
     sender.send(5)
-    wait_until(lambda: len(rows(one)) == sender.sent, "all rows", 60)
+    wait_until(lambda: len(rows(one)) == sender.sent, "all rows", 120)
     one.stop()
     assert_exact(one, sender)
     assert one.books()["readings", "main", "results", "stored"] == sender.sent
     sender.send(5)
     again = worker("one")
-    wait_until(lambda: len(rows(again)) == sender.sent, "all rows", 60)
+    wait_until(lambda: len(rows(again)) == sender.sent, "all rows", 120)
     again.stop()
     assert_exact(again, sender)
     assert again.books()["readings", "main", "results", "stored"] == 200
@@ -168,13 +168,13 @@ def test_partitions_of_a_killed_worker_go_on_elsewhere_and_nothing_is_stored_twi
 ) -> None:
     one = worker("one")
     sender.send(10)
-    wait_until(lambda: len(rows(one)) > 100, "rows", 60)
+    wait_until(lambda: len(rows(one)) > 100, "rows", 120)
     two = worker("two")
     sender.send(200)
     one.process.send_signal(signal.SIGKILL)
     one.process.wait(30)
     sender.send(10)
-    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 90)
+    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 120)
     two.stop()
     assert_exact(two, sender)
 
@@ -230,23 +230,23 @@ def test_windows_are_those_of_one_undisturbed_process_whatever_happens_to_the_wo
     sender = TimedSender(server)
     one = worker("one", windows=True)
     sender.send(60)
-    wait_until(lambda: len(windows_of(one)) > 20, "windows", 60)
+    wait_until(lambda: len(windows_of(one)) > 20, "windows", 120)
     two = worker("two", windows=True)
 
     def shared() -> bool:
         sender.send(1)
         return owned(one) == owned(two) == PARTITIONS // 2
 
-    wait_until(shared, "two partitions each", 90)
+    wait_until(shared, "two partitions each", 120)
     sender.send(40)
     one.process.send_signal(signal.SIGKILL)
     one.process.wait(30)
     sender.send(40)
-    wait_until(lambda: len(windows_of(two)) >= len(sender.windows()), "all windows", 90)
+    wait_until(lambda: len(windows_of(two)) >= len(sender.windows()), "all windows", 120)
     two.stop()
     again = worker("two", windows=True)
     sender.send(33)
-    wait_until(lambda: len(windows_of(again)) >= len(sender.windows()), "all windows", 90)
+    wait_until(lambda: len(windows_of(again)) >= len(sender.windows()), "all windows", 120)
     again.stop()
     assert windows_of(again) == sender.windows()
 
@@ -256,20 +256,20 @@ def test_a_worker_that_stood_still_stores_nothing_when_it_goes_on(
 ) -> None:
     one = worker("one")
     sender.send(5)
-    wait_until(lambda: owned(one) == PARTITIONS and len(rows(one)) == sender.sent, "rows", 60)
+    wait_until(lambda: owned(one) == PARTITIONS and len(rows(one)) == sender.sent, "rows", 120)
     sender.send(300)
     one.process.send_signal(signal.SIGSTOP)
     two = worker("two")
     sender.send(5)
-    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 90)
+    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 120)
     one.process.send_signal(signal.SIGCONT)
     sender.send(5)
     wait_until(
         lambda: len(one.events("partition_lost")) + len(one.events("partition_fenced")) >= PARTITIONS,
         "the loss",
-        60,
+        120,
     )
-    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 60)
+    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 120)
     for each in (one, two):
         each.stop()
     assert_exact(two, sender)
@@ -280,22 +280,22 @@ def test_workers_that_join_get_their_share_and_one_that_leaves_gives_it_back(
 ) -> None:
     one = worker("one")
     sender.send(5)
-    wait_until(lambda: owned(one) == PARTITIONS, "all partitions", 60)
+    wait_until(lambda: owned(one) == PARTITIONS, "all partitions", 120)
     two = worker("two")
 
     def shared() -> bool:
         sender.send(1)
         return owned(one) == owned(two) == PARTITIONS // 2
 
-    wait_until(shared, "two partitions each", 90)
+    wait_until(shared, "two partitions each", 120)
     one.stop()
 
     def taken() -> bool:
         sender.send(1)
         return owned(two) == PARTITIONS
 
-    wait_until(taken, "all partitions", 60)
-    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 60)
+    wait_until(taken, "all partitions", 120)
+    wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 120)
     two.stop()
     assert_exact(two, sender)
 
@@ -323,7 +323,7 @@ def test_windows_in_postgresql_are_exact_when_a_worker_stands_still_and_another_
     sender = TimedSender(server)
     one = start("one")
     sender.send(60)
-    wait_until(lambda: len(found()) > 20, "windows", 60)
+    wait_until(lambda: len(found()) > 20, "windows", 120)
     one.process.send_signal(signal.SIGSTOP)
     two = start("two")
 
@@ -331,10 +331,10 @@ def test_windows_in_postgresql_are_exact_when_a_worker_stands_still_and_another_
         sender.send(1)
         return owned(two) == PARTITIONS
 
-    wait_until(taken, "all partitions", 90)
+    wait_until(taken, "all partitions", 120)
     one.process.send_signal(signal.SIGCONT)
     sender.send(30)
-    wait_until(lambda: owned(one) < PARTITIONS, "the loss", 60)
+    wait_until(lambda: owned(one) < PARTITIONS, "the loss", 120)
     two.process.send_signal(signal.SIGKILL)
     two.process.wait(30)
     sender.send(33)

@@ -43,6 +43,7 @@ class Count(Step[Settings]):
 
     def restore(self, state: bytes, now: Now) -> None:
         assert self.is_open
+        self.count = 99
         self.count = int(state)
         self.restored_at = now
 
