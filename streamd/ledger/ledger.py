@@ -126,7 +126,15 @@ class Ledger:
             if not any(key.counter == "start" for key in there):
                 await self._mark("start", from_epoch(self._clock().wall_s), self.run_id, 0, 1, self.kind)
         self._written = Counter({key: n for key, n in there.items() if key.counter not in _MARKS})
-        self._in_commit, self._before = set(), {}
+        # More in the table than in the books was committed, and the books will learn of it. Taken back, the
+        # ledger would be below the rows.
+        self._before = {
+            key: entry.n - self._written[key]
+            for entry in self._entries()
+            if entry[:3] in self._in_commit and entry.counter in _IN_COMMIT
+            for key in (Key(*entry[:5]),)
+            if entry.n > self._written[key]
+        }
 
     @staticmethod
     def rehearse(path: Path) -> None:
@@ -216,10 +224,13 @@ class Ledger:
 
     def _note_before(self, places: set[tuple[str, str, str]]) -> None:
         """Note earlier counts of sinks that write here from now on. The books lack their first commit."""
-        for entry in chain(self.books.entries(), self._more_entries()):
+        for entry in self._entries():
             key = Key(*entry[:5])
             if entry[:3] in places and entry.counter in _IN_COMMIT and entry.n != self._written[key]:
                 self._before[key] = entry.n - self._written[key]
+
+    def _entries(self) -> Iterable[Entry]:
+        return chain(self.books.entries(), self._more_entries())
 
     def forget_sink(self, name: str) -> None:
         """Forget the commits of a closed sink, because a sink of the same name may write to another file."""
@@ -241,7 +252,7 @@ class Ledger:
     def _changes(self) -> dict[Key, int]:
         """The differences between the books and the table."""
         changes: dict[Key, int] = {}
-        for entry in chain(self.books.entries(), self._more_entries()):
+        for entry in self._entries():
             key, n = Key(*entry[:5]), entry.n
             if entry[:3] in self._in_commit:
                 if entry.counter in _IN_COMMIT:

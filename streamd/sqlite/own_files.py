@@ -127,6 +127,19 @@ class OwnFiles:
         number = descriptor(self._log)
         return number is not None and _changed_ns(self.path) <= os.fstat(number).st_ctime_ns
 
+    @property
+    def may_still_be_saved(self) -> bool:
+        """Whether rows that only our log holds may come into the file at the path: it may come back, or a
+        reader of the log may end.
+        """
+        if self.is_removed:
+            return True
+        return self.database_is_there and self.may_be_completed(just_committed=False)
+
+    def note_own_write(self) -> None:
+        """Note that this process has written to the database file, so that this is no change by another."""
+        self._changed_ns = _changed_ns(self.path)
+
     @contextmanager
     def kept(self) -> Iterator[None]:
         """Hold a shared lock, so that a closing connection is not the last and deletes no file by its name.

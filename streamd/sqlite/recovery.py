@@ -25,6 +25,8 @@ LOOK_EVERY_S = 1.0
 PATIENCE_S = 10.0
 """How long to wait for a database that was moved away to come back, before a new one is made; and for a
 reader that blocks the saving of rows."""
+RETRY_S = 0.02
+"""Seconds between two attempts to bring rows that were just committed into a file that was moved."""
 TOLD_S = 10.0
 """How long trouble that is over is still reported, so that a poll every few seconds sees it."""
 
@@ -115,14 +117,23 @@ class Recovery:
         """Check the files after a commit. The caller must hold the database's lock.
 
         Raises `SinkError` if the committed rows are not in the file at the path. They must be written again
-        then, though a file that was moved away has them too.
+        then, though a file that was moved away has them too. While they may still come into the file (a
+        reader leaves the log, or a moved file comes back), this waits for that, at most `PATIENCE_S`: rows
+        that were refused too early would be stored twice.
         """
         fault = None if self._files is None else self._files.fault()
         if fault is None or self._files is None:
             return
         self._note(fault)
         self._look.set()
-        if not (self._files.database_is_there and await self._complete(just_committed=True)):
+        until_mono_s = time.monotonic() + PATIENCE_S
+        saved = self._files.database_is_there and await self._complete(just_committed=True)
+        while not saved and self._files.may_still_be_saved and time.monotonic() < until_mono_s:
+            await asyncio.sleep(RETRY_S)
+            saved = self._files.fault() is None or (
+                self._files.database_is_there and await self._complete(just_committed=False)
+            )
+        if not saved:
             raise self._error()
 
     def error(self) -> SinkError | None:
@@ -248,6 +259,7 @@ class Recovery:
             ((busy, pages, done),) = await self._database.run("PRAGMA wal_checkpoint(PASSIVE)")
         except (SinkError, sqlite3.Error):
             return False
+        self._files.note_own_write()
         return not busy and pages == done
 
     async def _copied(self) -> Path | None:

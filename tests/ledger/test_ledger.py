@@ -205,6 +205,39 @@ async def test_what_a_sink_stores_stands_in_the_transaction_of_its_rows(path: Pa
         await run.ledger.close()
 
 
+async def test_a_commit_of_which_the_books_will_learn_is_not_taken_back_when_the_file_is_opened_anew(
+    path: Path,
+) -> None:
+    async with Run(path, "one", Clock()) as run:
+        run.offer(10)
+        await run.commit(4)
+        await run.ledger._resume()
+        assert await run.ledger.flush()
+        found = sums(path, "one")
+        assert found["lab", "main", "here", "stored", ""] == 4 == ask(path, "SELECT count(*) FROM data")[0][0]
+        assert found["lab", "main", "here", "pending", ""] == 6
+        run.book(4)
+        await run.commit(6)
+        run.book(6)
+        assert await run.ledger.flush()
+        assert sums(path, "one") == told(run.books)
+
+
+async def test_another_file_gets_the_numbers_of_the_run_so_far(path: Path) -> None:
+    async with Run(path, "one", Clock()) as run:
+        run.offer(10)
+        await run.commit(4)
+        run.book(4)
+        await run.db.execute("DELETE FROM ledger")
+        await run.ledger._resume()
+        await run.commit(3)
+        assert await run.ledger.flush()
+        assert sums(path, "one")["lab", "main", "here", "stored", ""] == 7
+        run.book(3)
+        assert await run.ledger.flush()
+        assert sums(path, "one") == told(run.books)
+
+
 async def test_the_sum_of_a_delivery_holds_in_the_table_at_every_moment(path: Path) -> None:
     async with Run(path, "one", Clock()) as run:
 

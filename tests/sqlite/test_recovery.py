@@ -92,6 +92,16 @@ def there(path: Path) -> list[int]:
         return [a for (a,) in connection.execute("SELECT a FROM t ORDER BY a")]
 
 
+def reading(path: Path) -> subprocess.Popen[bytes]:
+    """Another program with a transaction that reads, until its standard input ends."""
+    program = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN');"
+    )
+    program += "print(c.execute('SELECT count(*) FROM t').fetchone(), flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, str(path)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
 async def insert(database: Database, a: int) -> list[SinkError]:
     """Write a row, again and again as a sink does; what was raised until it was committed."""
     refused: list[SinkError] = []
@@ -169,6 +179,37 @@ async def test_a_commit_into_a_file_that_was_removed_is_none(used: Database) -> 
     assert await asyncio.to_thread(there, used.path) == [2]
 
 
+async def test_a_commit_into_a_file_that_comes_back_is_told_and_written_once(
+    used: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE_S", 60.0)
+    away = used.path.with_name("away.db")
+    with capture_logs() as told:
+        async with used.transaction():
+            await used.execute(INSERT, (2,))
+            used.path.rename(away)
+            asyncio.get_running_loop().call_later(0.2, away.rename, used.path)
+        assert [event["event"] for event in told][:1] == ["database_files_lost"]
+    await insert(used, 3)
+    assert await asyncio.to_thread(there, used.path) == [1, 2, 3]
+
+
+async def test_a_commit_that_a_reader_keeps_in_a_removed_log_is_told_when_the_reader_ends(
+    used: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "PATIENCE_S", 60.0)
+    with reading(used.path) as reader:
+        assert reader.stdout is not None
+        assert await asyncio.to_thread(reader.stdout.readline) == b"(1,)\n"
+        async with used.transaction():
+            await used.execute(INSERT, (2,))
+            remove("-wal")(used.path)
+            ending = asyncio.create_task(asyncio.to_thread(reader.communicate))
+        await ending
+    await insert(used, 3)
+    assert await asyncio.to_thread(there, used.path) == [1, 2, 3]
+
+
 async def test_a_file_that_was_moved_away_is_whole_without_our_log_and_a_new_one_is_made(
     used: Database,
 ) -> None:
@@ -210,13 +251,7 @@ async def test_another_file_in_its_place_is_opened_and_its_log_is_not_deleted(us
 
 
 async def test_a_reader_that_stays_in_the_old_log_does_not_spoil_the_new_one(used: Database) -> None:
-    program = (
-        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN');"
-    )
-    program += "print(c.execute('SELECT count(*) FROM t').fetchone(), flush=True); sys.stdin.read()"
-    pipe = subprocess.PIPE
-    command = [sys.executable, "-c", program, str(used.path)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as reader:  # noqa: ASYNC220 - it starts at once
+    with reading(used.path) as reader:
         assert reader.stdout is not None
         assert await asyncio.to_thread(reader.stdout.readline) == b"(1,)\n"
         remove("-wal")(used.path)
