@@ -42,8 +42,8 @@ def refusals(loaded: Loaded, steps: Mapping[str, Sequence[tuple[str, Step[Any]]]
             place = ("pipelines", name, "sinks", index)
             if not registry.load("sinks", settings.type).in_each_process:
                 text = (
-                    f"a {settings.type} sink cannot be shared by several processes, and {why}:"
-                    f" use sqlite or tcp, {_WAY_OUT}"
+                    f"a {settings.type} sink cannot be shared by several processes, and {why}: use"
+                    f" {_shared_sinks()}, {_WAY_OUT}"
                 )
                 yield Problem(place, text)
             elif any(output.kind == "database" and is_dated(Path(output.at)) for output in settings.outputs):
@@ -51,6 +51,11 @@ def refusals(loaded: Loaded, steps: Mapping[str, Sequence[tuple[str, Step[Any]]]
                     f"several processes cannot change to the next dated file together, and {why}: {_WAY_OUT}"
                 )
                 yield Problem(place, text)
+
+
+def _shared_sinks() -> str:
+    names = registry.names("sinks")
+    return " or ".join(name for name in names if registry.load("sinks", name).in_each_process)
 
 
 def _of_sources(config: Config, shared: set[str]) -> Iterator[Problem]:

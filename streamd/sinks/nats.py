@@ -47,6 +47,7 @@ class Nats(Sink["Nats.Config"]):
     """
 
     opens_beside = True
+    in_each_process = True
 
     counters: ClassVar[Mapping[str, str]] = {
         "messages": "messages that the stream acknowledged, each with one or more records",

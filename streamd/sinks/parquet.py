@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import structlog
 from pydantic import Field
@@ -98,6 +98,7 @@ class Parquet(Sink["Parquet.Config"]):
     """
 
     opens_beside = True
+    in_each_process = True  # every file has a random part in its name
 
     counters: ClassVar[Mapping[str, str]] = {
         "files": "files made",
@@ -137,6 +138,14 @@ class Parquet(Sink["Parquet.Config"]):
         retention: FileRetentionSettings = Field(
             FileRetentionSettings(), description="how many files are kept"
         )
+
+        def share(self, number: int, count: int) -> Self:
+            """The settings of one process: only the first one deletes old files."""
+            mine = super().share(number, count)
+            if number == 0:
+                return mine
+            kept = self.retention.model_copy(update={"max_age": None, "max_size": None})
+            return mine.model_copy(update={"retention": kept})
 
         @property
         def outputs(self) -> tuple[SinkOutput, ...]:

@@ -53,6 +53,7 @@ class Postgresql(Sink["Postgresql.Config"]):
     """
 
     opens_beside = True
+    in_each_process = True
 
     counters: ClassVar[Mapping[str, str]] = {
         "commits_settled": "commits during which the connection broke, and whose outcome the sink has asked"

@@ -304,3 +304,16 @@ async def test_a_folder_that_cannot_be_made_is_refused(lake: Lake) -> None:
         with pytest.raises(EnvironmentFault) as said:
             sink.rehearse()
         assert str(said.value) == str(refused.value)
+
+
+def test_of_several_processes_the_first_alone_deletes_old_files() -> None:
+    settings = {
+        "type": "parquet",
+        "path": "a.parquet",
+        "retention": {"max_age": "1d", "max_size": "1GiB", "min_free": "1MiB"},
+    }
+    first, second = (Parquet.Config.model_validate(settings).share(number, 2) for number in range(2))
+    assert (first.retention.max_age, first.retention.max_size) == (86400, 2**30)
+    assert (second.retention.max_age, second.retention.max_size) == (None, None)
+    assert first.retention.min_free == second.retention.min_free == 2**20
+    assert first.buffer.max_records == second.buffer.max_records == 125_000
