@@ -56,7 +56,7 @@ class Daemon:
         config = loaded.config
         self.loaded = loaded
         self._place = place or Alone()
-        self.books = Books()
+        self.books = self._place.books()
         self.databases = Databases(has_others=self._place.has_others)
         self._shared = Shared(self.databases)
         self.dead_letters = DeadLetters(

@@ -46,6 +46,7 @@ class BooksCollector(Collector):
         yield from families(self._watch.outlooks)
         yield from self._taps()
         yield from self._process()
+        yield from self._processes()
 
     def _books(self) -> Iterable[Metric]:
         """Each term of each book, with the labels and the meaning that the book declares."""
@@ -219,6 +220,18 @@ class BooksCollector(Collector):
         build = GaugeMetricFamily("streamd_build_info", "always 1", labels=["version", "python"])
         build.add_metric([self._view.version, platform.python_version()], 1)
         return letters, refused, ready, failing, unclean, free, lag, build
+
+    def _processes(self) -> Iterable[Metric]:
+        ended = CounterMetricFamily(
+            "streamd_process_ended", "times one of several processes has ended", labels=["process"]
+        )
+        hung = CounterMetricFamily(
+            "streamd_process_hung", "times one of several processes was killed as hung", labels=["process"]
+        )
+        for process in self._view.processes():
+            ended.add_metric([str(process.number)], process.ended)
+            hung.add_metric([str(process.number)], process.hung)
+        return ended, hung
 
 
 class Metrics:

@@ -87,6 +87,7 @@ def status(view: View, watch: Watch, now: Now, seq: int) -> dict[str, Any]:
                 "state": process.state,
                 "started_at": _utc(process.started_at_wall_s),
                 "ended": process.ended,
+                "hung": process.hung,
             }
             for process in view.processes()
         ],

@@ -105,6 +105,8 @@ class ProcessGauge:
     started_at_wall_s: float
     ended: int
     """How often it has ended and was started again."""
+    hung: int = 0
+    """How often it was killed because it reported nothing."""
 
 
 @dataclass(slots=True, frozen=True)

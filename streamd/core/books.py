@@ -6,7 +6,7 @@ increment it where the event happens; metrics, status, ledger and documentation 
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from streamd.core.counters import Counters
 from streamd.core.quality import Quality
@@ -152,6 +152,8 @@ class DeliveryBook(Book):
         return self._due + (0 if self._since is None else out - self._since)
 
 
+B = TypeVar("B", bound=Book)
+
 SUMS: tuple[type[Book], ...] = (FrameBook, RecordBook, DeliveryBook)
 """The books in the order in which data passes them."""
 
@@ -170,19 +172,23 @@ class Books:
         """The counts of rules that were not written yet. They belong to no sum."""
         self._sinks: dict[str, set[str]] = {}
 
+    def made(self, kind: type[B], *place: str) -> B:
+        """A new book. Called once for each place; a subclass may keep the numbers elsewhere."""
+        return kind(*place)
+
     def source(self, source: str) -> FrameBook:
         """The frame book of `source`."""
-        return self.frames.get(source) or self.frames.setdefault(source, FrameBook(source))
+        return self.frames.get(source) or self.frames.setdefault(source, self.made(FrameBook, source))
 
     def pipeline(self, source: str, pipeline: str) -> RecordBook:
         """The record book of `source` in `pipeline`."""
         key = (source, pipeline)
-        return self.records.get(key) or self.records.setdefault(key, RecordBook(*key))
+        return self.records.get(key) or self.records.setdefault(key, self.made(RecordBook, *key))
 
     def delivery(self, source: str, pipeline: str, sink: str) -> DeliveryBook:
         """The delivery book of `source` through `pipeline` to `sink`."""
         key = (source, pipeline, sink)
-        return self.deliveries.get(key) or self.deliveries.setdefault(key, DeliveryBook(*key))
+        return self.deliveries.get(key) or self.deliveries.setdefault(key, self.made(DeliveryBook, *key))
 
     def step(self, pipeline: str, name: str) -> Counters:
         """The counters of the step `name` in `pipeline`."""

@@ -125,3 +125,7 @@ class OwnSockets:
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
         """See `try_bound_socket`."""
         try_bound_socket(listen, kind, owner)
+
+    def notes(self, source: str) -> None:
+        """None: no other process looks there."""
+        del source

@@ -18,9 +18,11 @@ log = structlog.get_logger()
 class ReceiveBuffer:
     """The kernel's queue before a source. The kernel counts its bytes, headers and rounding included."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, counted_drops: int | None = None) -> None:
+        """`counted_drops`: how many drops of this socket are counted already; None: all until now."""
         self._socket = sock
-        self._drops = self._memory()[8]  # an inherited socket counts from before this start
+        # An inherited socket counts from before this start.
+        self._drops = drops_of(sock) if counted_drops is None else counted_drops
         self._datagrams = 0
         self._datagram_bytes: float | None = None
         self._is_due = False
@@ -50,7 +52,7 @@ class ReceiveBuffer:
 
     def new_drops(self) -> int:
         """Datagrams that the kernel dropped since the last call; its counter wraps at 2³²."""
-        before, self._drops = self._drops, self._memory()[8]
+        before, self._drops = self._drops, drops_of(self._socket)
         return (self._drops - before) % 2**32
 
     def queue(self) -> KernelQueue:
@@ -79,5 +81,14 @@ class ReceiveBuffer:
         return received
 
     def _memory(self) -> tuple[int, ...]:
-        """Bytes used, bytes allowed, and more of the socket's memory; at index 8 the dropped datagrams."""
-        return struct.unpack("9I", self._socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))
+        return _memory(self._socket)
+
+
+def drops_of(sock: socket.socket) -> int:
+    """How many datagrams the kernel has dropped for want of room in the socket's buffer, modulo 2³²."""
+    return _memory(sock)[8]
+
+
+def _memory(sock: socket.socket) -> tuple[int, ...]:
+    """Bytes used, bytes allowed, and more of the socket's memory; at index 8 the dropped datagrams."""
+    return struct.unpack("9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 36))

@@ -6,7 +6,10 @@ import mmap
 import os
 import socket
 import struct
+from array import array as array_of
 from collections.abc import Callable
+
+from streamd.core.contracts import ReadNotes
 
 Datagrams = tuple[list[bytes], list[bytes], int]
 """Payloads, the raw address of each one's sender, and the total size of the payloads in bytes."""
@@ -44,10 +47,21 @@ class MMsgHdr(ctypes.Structure):
     _fields_ = (("header", MsgHdr), ("length", ctypes.c_uint32))
 
 
-def new_receiver(sock: socket.socket) -> Callable[[], Datagrams]:
+HEADERS_BYTES = BATCH * ctypes.sizeof(MMsgHdr)
+_UNTOUCHED = 2**32 - 1
+"""A length that the kernel has not set."""
+
+
+def taken(headers: memoryview) -> int:
+    """How many datagrams the last read has taken, from the memory in which the kernel reported them."""
+    return sum(length != _UNTOUCHED for length in _lengths(headers))
+
+
+def new_receiver(sock: socket.socket, notes: ReadNotes | None = None) -> Callable[[], Datagrams]:
     """A function that reads the queued datagrams, at most `BATCH`; empty lists if none is queued.
 
-    The function raises `OSError`.
+    The function raises `OSError`. With `notes`, another process can find out with `taken` what a read has
+    taken from the queue, even if this process is killed within the system call.
     """
     try:
         # PyDLL keeps the interpreter lock. The call never blocks, and after releasing the lock it would wait
@@ -55,10 +69,16 @@ def new_receiver(sock: socket.socket) -> Callable[[], Datagrams]:
         recvmmsg = ctypes.PyDLL(None, use_errno=True).recvmmsg
     except AttributeError:
         return _one_by_one(sock)
-    return _in_bulk(sock, recvmmsg)
+    return _in_bulk(sock, recvmmsg, notes)
 
 
-def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], Datagrams]:
+def _lengths(headers: memoryview) -> "memoryview[int]":
+    return headers.cast("B").cast("I")[MMsgHdr.length.offset // 4 :: ctypes.sizeof(MMsgHdr) // 4]
+
+
+def _in_bulk(
+    sock: socket.socket, recvmmsg: Callable[..., int], notes: ReadNotes | None
+) -> Callable[[], Datagrams]:
     # Anonymous maps use memory only for pages that datagrams have touched, and a slice of a map is a bytes
     # object made in one step.
     data = mmap.mmap(-1, BATCH * SLOT_BYTES)
@@ -66,7 +86,8 @@ def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], 
     data_start = ctypes.addressof(ctypes.c_char.from_buffer(data))
     names_start = ctypes.addressof(ctypes.c_char.from_buffer(names))
     vectors = (IoVec * BATCH)()
-    headers = (MMsgHdr * BATCH)()
+    array = MMsgHdr * BATCH
+    headers = array() if notes is None else array.from_buffer(notes.headers)
     for index in range(BATCH):
         vectors[index].base = data_start + index * SLOT_BYTES
         vectors[index].length = SLOT_BYTES
@@ -75,8 +96,9 @@ def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], 
         header.name_length = NAME_BYTES
         header.iov = ctypes.pointer(vectors[index])
         header.iov_length = 1
-    stride = ctypes.sizeof(MMsgHdr) // 4
-    lengths = memoryview(headers).cast("B").cast("I")[MMsgHdr.length.offset // 4 :: stride]
+    lengths = _lengths(memoryview(headers))
+    untouched = memoryview(array_of("I", [_UNTOUCHED] * BATCH))
+    lengths[:] = untouched
     name_bytes = 16 if sock.family == socket.AF_INET else 28
     data_offsets = range(0, BATCH * SLOT_BYTES, SLOT_BYTES)
     name_ends = range(name_bytes, BATCH * NAME_BYTES, NAME_BYTES)
@@ -92,7 +114,20 @@ def _in_bulk(sock: socket.socket, recvmmsg: Callable[..., int]) -> Callable[[], 
         senders = [names[end - name_bytes : end] for end in name_ends[:count]]
         return payloads, senders, sum(sizes)
 
-    return receive
+    if notes is None:
+        return receive
+    begin, last = notes.begin, 0
+
+    def receive_noted() -> Datagrams:
+        nonlocal last
+        if last:
+            lengths[:last] = untouched[:last]
+        begin()
+        found = receive()
+        last = len(found[0])
+        return found
+
+    return receive_noted
 
 
 def _one_by_one(sock: socket.socket) -> Callable[[], Datagrams]:

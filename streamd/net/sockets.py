@@ -5,11 +5,12 @@ import os
 import resource
 import socket
 from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 
 import structlog
 
+from streamd.core.contracts import ReadNotes
 from streamd.core.settings import Address
 from streamd.net.listen import bound_socket, resolved, try_bound_socket
 
@@ -34,13 +35,20 @@ class ListeningSockets:
     """
 
     def __init__(
-        self, inherited: list[socket.socket] | None = None, given: Mapping[Key, socket.socket] | None = None
+        self,
+        inherited: list[socket.socket] | None = None,
+        given: Mapping[Key, socket.socket] | None = None,
+        notes: Callable[[str], ReadNotes | None] = lambda _: None,
     ) -> None:
-        """`given` are sockets of this process alone, which another process holds for a successor."""
+        """`given` are sockets of this process alone, which another process holds for a successor.
+
+        `notes` makes the notes of a source for it.
+        """
         self._inherited = inherited or []
         self._given = dict(given or {})
         self.is_last = False
         """Whether no successor will take over the given sockets."""
+        self.notes = notes
         self._made: dict[Key, socket.socket] = {}
         self._users: Counter[Key] = Counter()
 

@@ -10,6 +10,7 @@ from streamd import __version__
 from streamd.admin.view import View
 from streamd.closing_books import summary
 from streamd.config import Loaded
+from streamd.core.books import Books
 from streamd.logs import logs
 from streamd.net.sockets import ListeningSockets, inherited
 from streamd.reload.changes import Changes
@@ -33,6 +34,10 @@ class Alone:
         self.run_id = uuid.uuid4().hex[:12]
         self.watchdog_s = watchdog_s(os.environ, os.getpid())
         """The time within which the announcer has to see progress; None if nobody looks."""
+
+    def books(self) -> Books:
+        """Empty books for this process."""
+        return Books()
 
     def share(self, loaded: Loaded) -> Loaded:
         """The part of a configuration that this process runs."""

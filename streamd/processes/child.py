@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 from streamd.core.clock import read_clock
 from streamd.core.errors import ConfigError, EnvironmentFault
@@ -19,6 +20,8 @@ from streamd.processes.link import (
     encoded,
     received,
 )
+from streamd.processes.shared_books import take_over
+from streamd.processes.shared_numbers import SharedNumbers
 from streamd.processes.snapshot import ProcessSnapshot
 from streamd.reload.changes import Changes
 from streamd.reload.own_command import NOT_PASSED_ON
@@ -50,10 +53,13 @@ class LedProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._answer: asyncio.Future[Reloaded] | None = None
+        self._numbers: SharedNumbers | None = None
 
     async def start(self, config: str) -> None:
         """Start the process. Raises `EnvironmentFault`."""
         ours, its = socket.socketpair()
+        numbers = self._numbers = SharedNumbers()
+        self.assignment = replace(self.assignment, numbers=numbers.fd)
         environ = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON}
         environ[VARIABLE] = str(its.fileno())
         given = [one.fd for one in self.assignment.given]
@@ -64,12 +70,13 @@ class LedProcess:
                 "-c",
                 _START.format(path=sys.path, config=config),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(its.fileno(), *given, *self.assignment.inherited),
+                pass_fds=(its.fileno(), numbers.fd, *given, *self.assignment.inherited),
                 env=environ,
                 start_new_session=True,  # a terminal's Ctrl-C is for the leading process alone
             )
         except OSError as error:
             ours.close()
+            numbers.close()
             raise EnvironmentFault(f"a process cannot be started: {error.strerror}") from error
         finally:
             its.close()
@@ -79,13 +86,21 @@ class LedProcess:
         self._reading = asyncio.create_task(self._read(reader))
 
     async def ended(self) -> int:
-        """Wait for the end of the process and of its reports. Returns its exit code, or -signal."""
+        """Wait for the end of the process and of its reports. Returns its exit code, or -signal.
+
+        If it has not reported its last books, those of its newest report then get the numbers that it left in
+        shared memory.
+        """
         assert self._process is not None  # noqa: S101 - `start` comes first
         assert self._reading is not None  # noqa: S101 - as above
         code = await self._process.wait()
         await self._reading
         if self._writer is not None:
             self._writer.close()
+        if self._numbers is not None:
+            if not self.reported_last:
+                take_over(self.snapshot.books, self._numbers)
+            self._numbers.close()
         return code
 
     async def reload(self, *, dry_run: bool) -> Changes:

@@ -5,7 +5,7 @@ import os
 import pickle
 import socket
 import struct
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +14,15 @@ import structlog
 
 from streamd.admin.view import View
 from streamd.config import Loaded
+from streamd.core.books import Books
 from streamd.core.errors import ConfigError, StreamdError
 from streamd.core.settings import Address
 from streamd.net.sockets import ListeningSockets, passed
 from streamd.processes.alone import Alone
+from streamd.processes.read_notes import SharedReadNotes, notes_in
 from streamd.processes.share import share_of
+from streamd.processes.shared_books import SharedBooks
+from streamd.processes.shared_numbers import SharedNumbers
 from streamd.processes.snapshot import ProcessSnapshot, taken
 from streamd.reload.changes import Changes
 from streamd.service.announcer import Announcer
@@ -55,6 +59,10 @@ class Assignment:
     """Descriptors of sockets that systemd holds and all processes share."""
     alone: frozenset[str] = frozenset()
     """Sources that only the first process can read here, although others of their type can be shared."""
+    numbers: int | None = None
+    """The descriptor of the memory for the numbers of the books, which outlives the process."""
+    counted_drops: Mapping[str, int] = field(default_factory=dict)
+    """For each source of datagrams, how many drops of its socket earlier processes have counted."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -130,12 +138,20 @@ class Process(Alone):
         self.watchdog_s = PATIENCE_S
         self.keeps_state = self.number == 0  # steps with state get records in one process only
         self._assignment = assignment
+        self._numbers = None if assignment.numbers is None else SharedNumbers(assignment.numbers)
+        self._books = Books()
+        self._known_notes: dict[str, SharedReadNotes | None] = {}
         self._link = link
         self._due = asyncio.Event()
         self._view: View | None = None
         self._announcer: Announcer | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+
+    def books(self) -> Books:
+        """Books whose numbers the leading process can read after the end of this one, however it ends."""
+        self._books = super().books() if self._numbers is None else SharedBooks(self._numbers)
+        return self._books
 
     def share(self, loaded: Loaded) -> Loaded:
         """The part of a configuration that this process runs."""
@@ -149,7 +165,20 @@ class Process(Alone):
             sock.set_inheritable(False)
             sock.setblocking(False)
             given[one.listen, one.kind] = sock
-        return ListeningSockets(passed(self._assignment.inherited), given)
+        return ListeningSockets(passed(self._assignment.inherited), given, self._notes)
+
+    def _notes(self, source: str) -> SharedReadNotes | None:
+        if self._numbers is None:
+            return None
+        if source in self._known_notes:  # a reload has opened it anew: this process has counted meanwhile
+            notes = self._known_notes[source]
+            if notes is not None:
+                notes.counted_drops = None
+            return notes
+        counted_drops = self._assignment.counted_drops.get(source)
+        notes = notes_in(self._numbers, self._books.source(source), counted_drops)
+        self._known_notes[source] = notes
+        return notes
 
     def runs_beside(self, run_id: str) -> bool:
         """Whether a run of the ledger belongs to another process that may still be alive."""

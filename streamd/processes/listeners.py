@@ -3,9 +3,11 @@
 import socket
 
 from streamd.config import Config
+from streamd.core.books import Books
 from streamd.core.errors import EnvironmentFault
 from streamd.core.settings import Address
 from streamd.net.listen import bound_socket, try_bound_socket
+from streamd.net.receive_buffer import drops_of
 from streamd.net.sockets import Key, ListeningSockets
 from streamd.processes.link import Given
 from streamd.processes.refusals import KINDS
@@ -26,16 +28,21 @@ class Listeners:
         self._made: dict[Key, list[socket.socket]] = {}
         self.alone: set[str] = set()
         """The sources whose datagrams only the first process can read."""
+        self._drops: dict[int, dict[str, int]] = {number: {} for number in range(count)}
 
     def open(self, config: Config) -> None:
         """Bind every address. Raises `EnvironmentFault`."""
         known = ListeningSockets(self._inherited)
         for key, name in _wanted(config).items():
             owner = f"source {name}"
-            if known.inherited(*key, owner) is None:
+            shared = known.inherited(*key, owner)
+            if shared is None:
                 self._made[key] = self._bound(*key, owner)
             elif key[1] == socket.SOCK_DGRAM:
                 self.alone.add(name)
+            if key[1] == socket.SOCK_DGRAM:
+                for number, sock in enumerate(self._made[key] if shared is None else [shared]):
+                    self._drops[number][name] = drops_of(sock)
 
     def refuse_new(self, config: Config) -> None:
         """Raises `EnvironmentFault` for an address that is not bound: a process cannot get it later."""
@@ -50,6 +57,17 @@ class Listeners:
     def given(self, number: int) -> tuple[Given, ...]:
         """The sockets of one process."""
         return tuple(Given(*key, sockets[number].fileno()) for key, sockets in self._made.items())
+
+    def counted_drops(self, number: int) -> dict[str, int]:
+        """For each source of datagrams, the drops of the process's socket that are counted already."""
+        return dict(self._drops[number])
+
+    def count_drops(self, number: int, books: Books) -> None:
+        """Note what the process that has ended had counted, so that the next one counts the others."""
+        drops = self._drops[number]
+        for name in drops:
+            if (book := books.frames.get(name)) is not None:
+                drops[name] = (drops[name] + book.counters["kernel_dropped", ""]) % 2**32
 
     def inherited(self, number: int) -> tuple[int, ...]:
         """The descriptors of systemd's sockets that a process gets: only the first one reads datagrams."""

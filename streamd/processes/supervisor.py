@@ -29,6 +29,7 @@ from streamd.processes.child import LedProcess
 from streamd.processes.link import Assignment
 from streamd.processes.listeners import Listeners
 from streamd.processes.proven import add_proven
+from streamd.processes.silence import HUNG_S, LOOK_S, Silence
 from streamd.processes.view import Together
 from streamd.reload.asked_work import backing
 from streamd.reload.changes import Changes, refuse_fixed
@@ -88,6 +89,7 @@ class Supervisor:
                 await self._open()
                 self.view.phase = "running"
             self._spawn(self.announcer.run())
+            self._spawn(self._end_hung())
             log.info(
                 "ready",
                 run_id=self.view.run_id,
@@ -145,6 +147,7 @@ class Supervisor:
                 self.listeners.given(number),
                 self.listeners.inherited(number),
                 frozenset(self.listeners.alone),
+                counted_drops=self.listeners.counted_drops(number),
             )
         )
         await child.start(self.view.config_path)
@@ -179,12 +182,25 @@ class Supervisor:
                 else:
                     break
 
+    async def _end_hung(self) -> None:
+        """Kill a process that reports nothing, so that it is replaced."""
+        silence = Silence(min(HUNG_S, self.announcer.patience_s or HUNG_S))
+        while not self._stop.is_set():
+            ready = {number: child for number, child in self.children.items() if child.is_ready.is_set()}
+            heard = {number: child.heard_mono_s for number, child in ready.items()}
+            for number in silence.over(heard, read_clock().mono_s):
+                self.together.hung[number] = self.together.hung.get(number, 0) + 1
+                log.error("process_hung", process=number, pid=ready[number].pid, silent_s=silence.limit_s)
+                ready[number].kill()
+            await asyncio.sleep(LOOK_S)
+
     async def _bury(self, child: LedProcess, code: int) -> None:
         """Count what was under way in a process that has ended as dropped, and say so."""
         books, number = child.snapshot.books, child.assignment.number
         if not child.reported_last:
             ledger = self.loaded.state_dir / self.loaded.config.ledger.path
             await asyncio.to_thread(add_proven, books, ledger, child.assignment.run_id)
+        self.listeners.count_drops(number, books)
         lost = {
             f"{kind}_left": sum(book.give_up("process_ended") for book in kept.values())
             for kind, kept in (
@@ -210,8 +226,7 @@ class Supervisor:
             code=code,
             **lost,
             run_id=child.assignment.run_id,
-            hint="these were under way at its last report. Frames that it read after that are in no count, so"
-            " the ledger shows its run as unclean",
+            hint="these were under way, and are counted as dropped. The ledger shows its run as unclean",
         )
 
     def _check(self, loaded: Loaded) -> None:

@@ -22,6 +22,8 @@ class Together:
         self._past = ProcessSnapshot()
         self.ended: dict[int, int] = {}
         """How often each process has ended."""
+        self.hung: dict[int, int] = {}
+        """How often each process was killed because it reported nothing."""
 
     @property
     def living(self) -> list[ProcessSnapshot]:
@@ -89,6 +91,7 @@ class Together:
                 "waiting" if child.pid is None else phase,
                 child.started.wall_s,
                 self.ended.get(number, 0),
+                self.hung.get(number, 0),
             )
 
     def holds(self) -> list[tuple[str, str]]:

@@ -117,11 +117,11 @@ def book_decoded(feed: Feed, frames: Frames, decoded: Decoded, dead_letters: Dea
             checks.count_checked(checked)
         indexes = [bad.index for bad in rejects]
         dead_letters.keep(letters, frames.acks and frames.acks.fork_at(indexes))
-    book.decoded += len(frames) - bad_frames
-    for route in feed.routes:
+    for route in feed.routes:  # first: after a kill between the two, no record is missing in every book
         route.records.taken_in += len(decoded.records) + bad_elements
         if bad_elements:
             route.records.rejected["decode"] += bad_elements
+    book.decoded += len(frames) - bad_frames
     if counts := feed.codec.counts:
         book.counters.declare(feed.codec.counters)
         for name, n in counts.items():

@@ -52,6 +52,11 @@ class Announcer:
         self._drain_until_mono_s = 0.0
 
     @property
+    def patience_s(self) -> float | None:
+        """How long a part may make no progress; None without a watchdog."""
+        return None if self._watchdog_s is None else max(self._watchdog_s, LEAST_PATIENCE_S)
+
+    @property
     def stalled(self) -> list[str]:
         """One line for each part that has stalled, if a watchdog's interval is given."""
         return list(self._stalled)
@@ -74,8 +79,7 @@ class Announcer:
 
     def assignments(self, now: Now) -> list[str]:
         """The assignments of the notification to send now."""
-        if self._watchdog_s is not None:
-            patience_s = max(self._watchdog_s, LEAST_PATIENCE_S)
+        if (patience_s := self.patience_s) is not None:
             self._judge(self._progress.observe(self._parts(patience_s), now.mono_s))
         said = [f"STATUS={self._status(now)}"]
         if self._watchdog_s is not None and not self._stalled:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from streamd.core.clock import read_clock
 from streamd.core.column import Column
-from streamd.core.contracts import KernelQueue, Outlet, Source, SourceContext
+from streamd.core.contracts import KernelQueue, Outlet, ReadNotes, Source, SourceContext
 from streamd.core.errors import Place
 from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
@@ -137,6 +137,7 @@ class Udp(Source["Udp.Config"]):
         self._reading = False
         self._full = False
         self._peers: dict[bytes, Peer] = {}
+        self._notes: ReadNotes | None = None
 
     async def open(self, outlet: Outlet) -> None:
         """Bind and begin to read. Raises `EnvironmentFault`."""
@@ -145,9 +146,11 @@ class Udp(Source["Udp.Config"]):
         self._socket, self.address = self._sockets.take(
             self.config.listen, socket.SOCK_DGRAM, f"source {self.context.name}"
         )
-        self._kernel = ReceiveBuffer(self._socket)
+        self._notes = self._sockets.notes(self.context.name)
+        counted_drops = None if self._notes is None else self._notes.counted_drops
+        self._kernel = ReceiveBuffer(self._socket, counted_drops)
         self._kernel.grow(self.config.receive_buffer, self.context.name)
-        self._receive = self._kernel.measuring(new_receiver(self._socket))
+        self._receive = self._kernel.measuring(new_receiver(self._socket, self._notes))
         self._flood_filter = FloodFilter(self._socket, self.context.name, self._shown)
         outlet.on_resume(self._have_room)
         self._resume()
@@ -237,6 +240,12 @@ class Udp(Source["Udp.Config"]):
 
     def _read(self) -> int:
         """Offer the datagrams of one system call to the outlet, and return their number."""
+        count = self._take()
+        if self._notes is not None:
+            self._notes.end()
+        return count
+
+    def _take(self) -> int:
         flood = self._flood_filter
         if flood.engaged:
             flood.measure_queue()

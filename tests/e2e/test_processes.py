@@ -145,24 +145,90 @@ def test_two_processes_write_one_table_and_are_seen_as_one(start: Start) -> None
     assert daemon.query("SELECT DISTINCT percent FROM completeness") == [(100.0,)]
 
 
-def test_a_killed_process_is_replaced_and_its_records_are_counted(start: Start) -> None:
+class Senders:
+    """50 connections and 20 datagram sockets that send numbered records until they are told to stop.
+
+    The record `n` of the sender `k` has the id `k * EACH + n`. A broken connection is replaced by a new one.
+    """
+
+    CONNECTIONS, SOCKETS, EACH = 50, 20, 1_000_000
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.rounds = 0
+        self.sent: dict[int, int] = {}
+        """How many records each sender has sent whole."""
+        self._daemon = daemon
+        self._ends = threading.Event()
+        self._connections = dict(self._connected() for _ in range(self.CONNECTIONS))
+        self._sockets = {self._numbered(): socket.socket(type=socket.SOCK_DGRAM) for _ in range(self.SOCKETS)}
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _numbered(self) -> int:
+        number = len(self.sent) + 1
+        self.sent[number] = 0
+        return number
+
+    def _connected(self) -> tuple[int, socket.socket]:
+        """A new connection, which is never refused."""
+        return self._numbered(), socket.create_connection(self._daemon.address("floor"), timeout=DEADLINE_S)
+
+    def _run(self) -> None:
+        while not self._ends.wait(0.02):
+            for number, connection in list(self._connections.items()):
+                try:
+                    connection.sendall(lines(number * self.EACH + self.sent[number], 10))
+                    self.sent[number] += 10
+                except OSError:
+                    self._connections.pop(number).close()
+                    made, new = self._connected()
+                    self._connections[made] = new
+            for number, sock in self._sockets.items():
+                for _ in range(4):
+                    line = lines(number * self.EACH + self.sent[number], 1)
+                    sock.sendto(line, self._daemon.address("lab"))
+                    self.sent[number] += 1
+            self.rounds += 1
+
+    def stop(self) -> None:
+        self._ends.set()
+        self._thread.join()
+
+    def whole(self) -> dict[int, int]:
+        """What was sent by each connection that has sent something and that no process has ended."""
+        return {
+            number: self.sent[number]
+            for number, one in self._connections.items()
+            if self.sent[number] and is_open(one)
+        }
+
+    @property
+    def datagrams(self) -> int:
+        return sum(self.sent[number] for number in self._sockets)
+
+    def close(self) -> None:
+        for sock in (*self._connections.values(), *self._sockets.values()):
+            sock.close()
+
+
+def is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        connection.recv(1)
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+    return False  # the end, which the daemon sends only after ours
+
+
+def number_in(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
+def test_a_killed_process_is_replaced_and_exactly_what_it_lost_is_named(start: Start) -> None:
     daemon = start(CONFIG)
-    stop = threading.Event()
-
-    def send(number: int) -> None:
-        """Send on new connections; one to the killed process breaks."""
-        while not stop.is_set():
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(daemon.address("floor")) as connection,
-            ):
-                connection.settimeout(DEADLINE_S)
-                for _ in range(20):
-                    connection.sendall(lines(number * 1000, 200))
-
-    senders = [threading.Thread(target=send, args=(number,)) for number in range(4)]
-    for sender in senders:
-        sender.start()
+    senders = Senders(daemon)
     try:
         until(lambda: count(daemon) > 5000, "rows")
         before = status(daemon)["processes"]
@@ -173,25 +239,71 @@ def test_a_killed_process_is_replaced_and_its_records_are_counted(start: Start) 
             return (second["number"], second["ended"], second["state"]) == (1, 1, "running")
 
         until(replaced, "the new process")
-        now = count(daemon)
-        until(lambda: count(daemon) > now + 1000, "more rows")
+        rounds = senders.rounds
+        until(lambda: senders.rounds > rounds + 20, "more load")
     finally:
-        stop.set()
-        for sender in senders:
-            sender.join()
+        senders.stop()
     until(lambda: status(daemon)["ready"], "ready")
     assert status(daemon)["balanced"]
     assert not daemon.events("database_files_lost"), daemon.stderr
     (event,) = daemon.events("process_ended")
     assert (event["process"], event["pid"], event["code"]) == (1, before[1]["pid"], -signal.SIGKILL)
 
+    def counted() -> int:
+        """The datagrams in the books."""
+        (lab,) = [source for source in status(daemon)["sources"] if source["name"] == "lab"]
+        return int(lab["frames"]["received"]) + int(lab["frames"].get("kernel_dropped", 0))
+
+    until(lambda: counted() == senders.datagrams, "every datagram in the books")
+    whole = senders.whole()
+    assert whole, "the other process has ended no connection"
+
+    def stored_of() -> dict[int, int]:
+        sql = f"SELECT id / {Senders.EACH}, count(*) FROM readings GROUP BY 1"  # noqa: S608
+        return {number: n for number, n in daemon.query(sql) if number in whole}
+
+    until(lambda: stored_of() == whole, "every record of the connections that were not ended")
+    senders.close()
     total = ended(daemon)
     assert total["pending"] == 0
     assert total["dropped"] == event["deliveries_left"], "nothing else was lost"
     rows = count(daemon)
+    assert daemon.query("SELECT count(DISTINCT id) FROM readings") == [(rows,)]
     assert sum(runs(daemon, "stored").values()) == rows == total["stored"], daemon.stderr
+    received = sum(
+        number_in(line.partition(": received ")[2].split()[0])
+        for line in daemon.stderr.splitlines()
+        if line.startswith("source ")
+    )
+    lost = event["frames_left"] + event["records_left"] + event["deliveries_left"]
+    assert received == rows + lost, "every record that was read is stored or named"
     assert list(runs(daemon, "unclean")) == [event["run_id"]]
     assert len(runs(daemon, "stop")) == 2
+
+
+def test_a_hung_process_is_killed_and_replaced(start: Start) -> None:
+    daemon = start(CONFIG, WATCHDOG_USEC="12000000")
+    pid = status(daemon)["processes"][1]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    for number in range(8):  # some wait for the stopped process
+        with socket.create_connection(daemon.address("floor")) as connection:
+            connection.sendall(lines(number * 20, 20))
+
+    def hung() -> list[dict[str, Any]]:
+        return [event for event in daemon.events("process_hung") if event["pid"] == pid]
+
+    (event,) = until(hung, "the hung process")
+    assert (event["process"], event["silent_s"]) == (1, 12.0)
+    until(lambda: count(daemon) == 160, "what the new process accepts")
+    (end,) = [one for one in daemon.events("process_ended") if one["pid"] == pid]
+    assert (end["code"], end["frames_left"], end["deliveries_left"]) == (-signal.SIGKILL, 0, 0)
+    (second,) = [one for one in status(daemon)["processes"] if one["number"] == 1]
+    assert second["hung"] == second["ended"] >= 1
+    code, metrics = daemon.control("GET", "/metrics")
+    assert code == 200
+    assert f'streamd_process_hung_total{{process="1"}} {second["hung"]}.0' in metrics
+    total = ended(daemon)
+    assert (total["stored"], total["dropped"]) == (160, 0)
 
 
 def test_a_reload_is_for_all_or_for_none(start: Start) -> None:

@@ -1,9 +1,11 @@
 """What a process is given at its start, and what it does without its leading process."""
 
 import asyncio
+import os
 import socket
 
 from streamd.admin.view import View
+from streamd.core.books import Books
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.settings import Address
 from streamd.processes.link import (
@@ -19,6 +21,7 @@ from streamd.processes.link import (
     encoded,
     received,
 )
+from streamd.processes.shared_numbers import SharedNumbers
 from streamd.reload.changes import Changes
 from streamd.service.announcer import Announcer
 from tests.admin.conftest import World
@@ -74,6 +77,31 @@ def test_the_given_sockets_are_found_by_the_configured_address() -> None:
             taken.close()
             sockets.close()
             process._link.close()
+
+
+def test_its_books_and_its_reads_are_in_memory_that_outlives_it() -> None:
+    numbers = SharedNumbers()
+    assignment = Assignment(1, 2, "abc-1", numbers=os.dup(numbers.fd), counted_drops={"lab": 7})
+    ours, process = linked(assignment)
+    with ours:
+        process.books().source("lab").received += 3
+        notes = process.sockets().notes("lab")
+        assert notes is not None
+        assert notes.counted_drops == 7
+        assert dict(numbers.items())["frames", "lab", "received"] == 3
+        again = process.sockets().notes("lab")
+        assert again is notes
+        assert again.counted_drops is None, "it has counted drops itself meanwhile"
+        process._link.close()
+    os.close(numbers.fd)
+
+
+def test_without_that_memory_its_books_are_plain() -> None:
+    ours, process = linked(Assignment(1, 2, "abc-1"))
+    with ours:
+        assert type(process.books()) is Books
+        assert process.sockets().notes("lab") is None
+        process._link.close()
 
 
 async def test_it_reports_reloads_and_stops_and_reports_a_last_time() -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from streamd.config import Config, load
+from streamd.core.books import Books
 from streamd.core.errors import EnvironmentFault, Taken
+from streamd.net.receive_buffer import drops_of
 from streamd.processes.listeners import Listeners
 
 CONFIG = """
@@ -83,3 +85,33 @@ def test_a_new_address_needs_a_restart(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match=r"source floor: 127\.0\.0\.1:9 is a new address"):
         listeners.refuse_new(config(tmp_path, 9))
     listeners.close()
+
+
+def test_a_process_counts_the_drops_that_the_one_before_it_had_not_counted(tmp_path: Path) -> None:
+    listeners = Listeners([], 2)
+    listeners.open(config(tmp_path))
+    assert listeners.counted_drops(0) == listeners.counted_drops(1) == {"lab": 0}
+    books = Books()
+    books.source("lab").counters.add("kernel_dropped", 2**32 - 1)
+    listeners.count_drops(1, books)
+    assert listeners.counted_drops(1) == {"lab": 2**32 - 1}
+    books.source("lab").counters.add("kernel_dropped", -(2**32 - 8))
+    listeners.count_drops(1, books)
+    assert listeners.counted_drops(1) == {"lab": 6}, "the kernel counts modulo 2³²"
+    listeners.count_drops(0, Books())
+    assert listeners.counted_drops(0) == {"lab": 0}
+    listeners.close()
+
+
+def test_drops_of_a_socket_of_systemd_before_the_start_are_not_ours(tmp_path: Path) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket(type=socket.SOCK_DGRAM) as sender:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        udp.bind(("127.0.0.1", 0))
+        for _ in range(200):
+            sender.sendto(b"x" * 100, udp.getsockname())
+        listeners = Listeners([udp], 2)
+        listeners.open(config(tmp_path, udp.getsockname()[1]))
+        assert listeners.counted_drops(0) == {"lab": drops_of(udp)}
+        assert drops_of(udp) > 0
+        assert listeners.counted_drops(1) == {}, "the first process alone reads it"
+        listeners.close()

@@ -3,6 +3,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +19,18 @@ from streamd.core.peer import Peer
 from streamd.core.settings import Address
 from streamd.net import recvmmsg
 from streamd.net.limits import SenderRates
-from streamd.net.receive_buffer import SO_RCVBUFFORCE
+from streamd.net.receive_buffer import SO_RCVBUFFORCE, drops_of
+from streamd.net.recvmmsg import HEADERS_BYTES
 from streamd.sources import udp as udp_module
 from streamd.sources.udp import Udp, peer_text
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
+
+
+def one_by_one(sock: socket.socket, notes: None) -> Any:
+    """The receiver where the C library has no call for many datagrams."""
+    del notes
+    return recvmmsg._one_by_one(sock)
 
 
 def udp(**options: Any) -> Udp:
@@ -42,7 +50,7 @@ async def test_each_datagram_is_one_frame_with_its_sender(
     capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch, bulk: bool
 ) -> None:
     if not bulk:
-        monkeypatch.setattr("streamd.sources.udp.new_receiver", recvmmsg._one_by_one)
+        monkeypatch.setattr("streamd.sources.udp.new_receiver", one_by_one)
     source = udp()
     await source.open(capture)
     sent = [b"a", b"line\nline\n", b"", b"\x00\xff", b"x" * 65507]
@@ -61,7 +69,7 @@ async def test_each_datagram_is_one_frame_with_its_sender(
 @pytest.mark.parametrize("bulk", [True, False], ids=["recvmmsg", "recvfrom"])
 async def test_ipv6(capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch, bulk: bool) -> None:
     if not bulk:
-        monkeypatch.setattr("streamd.sources.udp.new_receiver", recvmmsg._one_by_one)
+        monkeypatch.setattr("streamd.sources.udp.new_receiver", one_by_one)
     source = udp(listen="[::]:0")
     await source.open(capture)
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
@@ -285,6 +293,8 @@ async def test_reading_goes_on_after_each_time_the_buffer_was_full_and_not_befor
 class Held:
     """A socket that somebody else holds too and gives to the source, like a service manager."""
 
+    its_notes: Any = None
+
     def __init__(self) -> None:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -298,6 +308,10 @@ class Held:
     def give_back(self, listen: Any, kind: Any) -> bool:
         del listen, kind
         return False
+
+    def notes(self, source: str) -> Any:
+        del source
+        return self.its_notes
 
 
 def held_udp(**options: Any) -> tuple[Udp, Held]:
@@ -325,6 +339,22 @@ async def test_what_the_kernel_dropped_of_a_socket_before_it_was_taken_is_not_th
         assert 0 < dropped <= 200
         source.refresh()
         assert source.context.counters["kernel_dropped", ""] == dropped
+        await source.stop()
+
+
+async def test_what_the_kernel_dropped_after_another_process_counted_is_the_sources(capture: Any) -> None:
+    source, held = held_udp()
+    with held.sock, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _ in range(200):
+            sock.sendto(b"x" * 100, held.sock.getsockname())
+        dropped = drops_of(held.sock)
+        assert dropped > 3
+        held.its_notes = SimpleNamespace(
+            headers=memoryview(bytearray(HEADERS_BYTES)), counted_drops=3, begin=int, end=int
+        )
+        await source.open(capture)
+        source.refresh()
+        assert source.context.counters["kernel_dropped", ""] == dropped - 3
         await source.stop()
 
 

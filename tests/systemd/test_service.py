@@ -231,6 +231,38 @@ def test_a_kill_under_load_refuses_no_connection_and_loses_no_queued_datagram(se
     assert service.rows("SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [[1]]
 
 
+def test_several_processes_refuse_no_connection_at_a_reload_and_a_restart(service: Any) -> None:
+    config = "[daemon]\nprocesses = 2\n" + LISTENERS.format(udp=9999, tcp=9999)
+    service.install(config)
+    service.start()
+    pid = service.pid
+    command = service.machine.command("/opt/streamd/bin/python3", "-c", BOTH_FOR_A_WHILE, "6")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
+        service.until(lambda: service.rows("SELECT count(*) > 300 FROM records") == [[1]], "records")
+        changed = config.replace("sinks = [", 'steps = [{ type = "filter", where = "1 < 2" }]\nsinks = [')
+        service.machine.write("/etc/streamd/streamd.toml", changed)
+        service.machine.run("systemctl", "reload", "streamd")
+        service.until(lambda: '"event": "reloaded"' in service.log(), "the reload")
+        assert service.pid == pid
+        service.machine.run("systemctl", "restart", "streamd")
+        service.await_new(pid)
+        assert sender.stdout is not None
+        sent = json.loads(sender.stdout.read())
+    assert sent["refused"] == 0
+    service.until(
+        lambda: (
+            service.rows("SELECT count(*) FROM records WHERE record ->> 'n' IS NOT NULL")
+            == [[sent["datagrams"]]]
+        ),
+        "every datagram",
+    )
+    service.stop()
+    assert service.show("Result") == "success"
+    assert service.log().count("books balance") == 2
+    assert service.rows("SELECT count(*) FROM ledger WHERE counter = 'unclean'") == [[0]]
+    assert service.rows("SELECT count(DISTINCT run_id) FROM ledger WHERE counter = 'stop'") == [[4]]
+
+
 def test_a_port_below_1024_needs_no_capability(service: Any) -> None:
     service.install(LISTENERS.format(udp=514, tcp=601))
     service.start()

@@ -41,6 +41,21 @@ class Outlet(Protocol):
         """Set the callback that is called when the buffer has room again after `offer` returned False."""
 
 
+class ReadNotes(Protocol):
+    """Where a source notes what it takes from the kernel, for a process that looks there after a kill."""
+
+    headers: memoryview
+    """Memory for the array in which the kernel reports each datagram that it hands over."""
+    counted_drops: int | None
+    """How many of the datagrams that the kernel dropped earlier processes have counted, if there were any."""
+
+    def begin(self) -> None:
+        """A read begins: everything that was read before is counted."""
+
+    def end(self) -> None:
+        """All datagrams of the read are counted."""
+
+
 class Sockets(Protocol):
     """The listening sockets of the process. A socket may outlive the source that reads it."""
 
@@ -52,6 +67,9 @@ class Sockets(Protocol):
 
     def rehearse(self, listen: Address, kind: socket.SocketKind, owner: str) -> None:
         """Raise the error that `take` would raise; leaves no socket bound."""
+
+    def notes(self, source: str) -> ReadNotes | None:
+        """Where a source of datagrams notes its reads; None if no other process would look there."""
 
 
 @dataclass(slots=True, frozen=True)
