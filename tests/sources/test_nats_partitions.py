@@ -272,7 +272,7 @@ def _reads(worker: Worker) -> bool:
 async def test_after_a_lost_connection_nothing_is_missing_and_nothing_comes_twice(
     lab: Lab, until: Until
 ) -> None:
-    worker = await lab.worker()
+    worker = await lab.worker(takeover="9s")  # the source notices it when it asks again, every 3 s
     partitions: Any = worker.source._partitions
     for turn in range(1, 4):
         lab.send(5)
