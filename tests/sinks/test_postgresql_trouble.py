@@ -198,7 +198,7 @@ async def test_a_transaction_that_still_runs_on_the_server_is_ended(
         store, session = sink._store, sink._session
         assert store is not None
         assert session is not None
-        attempt = await session.run(lambda: store.begin(batches))
+        attempt = await session.run(lambda: store.begin(batches, {}))
         attempt.xid, attempt.committed, store.in_doubt = xid, False, attempt
         _, reasons = await written_at_last(sink, batches)
     assert reasons[0] == "commit_in_doubt"
