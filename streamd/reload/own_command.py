@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from streamd.core.errors import EnvironmentFault
 
@@ -43,30 +45,22 @@ async def run_command(
     It is ended after `timeout_s`, when `stopping` is set, or when the caller is cancelled: with SIGTERM first
     if there is `grace_s`. Raises `EnvironmentFault`, with `what` (in the plural) in its text.
     """
-    environ = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON}
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _START.format(path=sys.path, arguments=list(arguments)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environ,
-        )
+        process = _started(arguments)
     except OSError as error:
         raise EnvironmentFault(f"{what} cannot be run: {error.strerror}") from error
-    running = asyncio.ensure_future(process.communicate())
+    running = _communicating(process)
     stop = asyncio.ensure_future((stopping or asyncio.Event()).wait())
     try:
-        await asyncio.wait({running, stop}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {running, stop}
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if not running.done() and grace_s:
-            _signal(process, signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             await asyncio.wait({running}, timeout=grace_s)
     finally:
         stop.cancel()
         if not running.done():
-            _signal(process, signal.SIGKILL)
+            process.send_signal(signal.SIGKILL)
     output, errors = await running
     if process.returncode is None or process.returncode < 0:
         if stopping is not None and stopping.is_set():
@@ -78,6 +72,30 @@ async def run_command(
     )
 
 
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(number)
+def _started(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start the command. Not by the event loop, which would fork, and copy the tables of a large memory."""
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        [sys.executable, "-c", _START.format(path=sys.path, arguments=list(arguments))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON},
+    )
+
+
+def _communicating(process: subprocess.Popen[bytes]) -> asyncio.Future[tuple[bytes, bytes]]:
+    """What the process writes until its end, read by a thread."""
+    loop = asyncio.get_running_loop()
+    written: asyncio.Future[tuple[bytes, bytes]] = loop.create_future()
+
+    def settle(found: tuple[bytes, bytes]) -> None:
+        if not written.done():
+            written.set_result(found)
+
+    def read() -> None:
+        found = process.communicate()
+        with suppress(RuntimeError):  # the loop is closed: the daemon has stopped
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=read, name="own-command", daemon=True).start()
+    return written

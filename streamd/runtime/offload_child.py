@@ -14,6 +14,7 @@ from streamd.core.errors import describe
 from streamd.core.traceback_lines import RaisedElsewhere
 from streamd.runtime.offload_errors import Lost
 from streamd.runtime.offload_messages import LENGTH, Made, Recipe
+from streamd.runtime.own_process import OwnProcess
 
 START_TIMEOUT_S = 60.0
 """Longest time in which a worker process imports the user's code, which may load models."""
@@ -35,7 +36,7 @@ class ChildProcess:
     """
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: OwnProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self.process = process
         self.batches = 0
@@ -49,10 +50,8 @@ class ChildProcess:
         daemon_end, process_end = socket.socketpair()
         with process_end:
             try:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-c",
-                    _START.format(path=sys.path, parent=os.getpid()),
+                process = OwnProcess(
+                    [sys.executable, "-c", _START.format(path=sys.path, parent=os.getpid())],
                     stdin=process_end.fileno(),
                     stdout=process_end.fileno(),
                     start_new_session=True,  # Ctrl-C is for the daemon, which drains through its workers
