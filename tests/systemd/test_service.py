@@ -111,6 +111,31 @@ def test_the_sandbox_is_on(service: Any) -> None:
     machine.run(*inside, "touch", "/var/lib/streamd/x")
 
 
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as asked:
+    asked.connect("/run/streamd/control.sock")
+    head = "GET " + sys.argv[1] + " HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n"
+    asked.sendall(head.encode())
+    print(b"".join(iter(lambda: asked.recv(65536), b"")).decode())
+"""
+
+
+def test_the_process_of_a_query_runs_in_the_sandbox(service: Any) -> None:
+    service.install()
+    service.start()
+    service.send("udp", 9999, "one", "two")
+    service.await_rows(2)
+    found = [""]
+
+    def answered() -> bool:  # a process that starts late on a busy machine is ended at its limit
+        found[0] = service.machine.python(ASK, "/query?sql=SELECT%20count(*)%20FROM%20records")
+        return "HTTP/1.1 200" in found[0]
+
+    service.until(answered, "the answer of a query", 60)
+    assert '"rows":[[2]]' in found[0]
+
+
 def test_a_stopped_process_is_restarted_by_the_watchdog(service: Any) -> None:
     service.install()
     service.drop_in("WatchdogSec=2s")
