@@ -38,13 +38,13 @@ def screen_of(out: TextIO) -> Screen:
     )
 
 
-_SIGNS = {"·": "-", "×": "x", "µ": "u", "…": "...", "−": "-"}
+SIGNS = {"·": "-", "×": "x", "µ": "u", "…": "...", "−": "-", "→": "->", "≤": "<=", "≥": ">="}
 """Signs in sentences of streamd, and what stands for them in ASCII."""
 
 
 def plain(out: TextIO, text: str) -> str:
     """The text with ASCII for those signs that the encoding of the output does not have."""
-    for sign, instead in _SIGNS.items():
+    for sign, instead in SIGNS.items():
         if sign in text and not has_characters(out, sign):
             text = text.replace(sign, instead)
     return text

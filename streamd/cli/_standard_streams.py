@@ -1,11 +1,13 @@
 r"""Standard input, output and error of a command. A fault of a stream never ends in a traceback.
 
-- A character that the encoding of the terminal or the locale does not have is written as `\u6570`.
+- A character that the encoding of the terminal or the locale does not have is written as `\u6570`, and some
+  signs as ASCII: `...` for the dots of a text that was cut.
 - Rows and documents for programs are UTF-8 in every locale, except on a terminal.
 - A closed or full output raises `EnvironmentFault`. An output whose reader has closed it raises
   `BrokenPipeError`.
 """
 
+import codecs
 import io
 import os
 import select
@@ -13,8 +15,24 @@ import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import BinaryIO, TextIO
 
+from streamd.charts.screen import SIGNS
 from streamd.cli import _locale
 from streamd.core.errors import EnvironmentFault, StreamdError
+
+_ASCII_SIGNS = "streamd.ascii_signs"
+"""The name of the way in which characters are written that an encoding does not have."""
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(
+        SIGNS.get(character) or character.encode("ascii", "backslashreplace").decode() for character in text
+    ), error.end
+
+
+codecs.register_error(_ASCII_SIGNS, _in_ascii)
 
 
 class _Output(io.FileIO):
@@ -133,7 +151,7 @@ def _text(raw: io.FileIO, before: TextIO | None, *, daemon: bool, line_buffering
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=pythons if daemon else _locale.encoding(pythons),
-        errors="backslashreplace",
+        errors=_ASCII_SIGNS,
         line_buffering=line_buffering or raw.isatty(),
         write_through=bool(getattr(before, "write_through", False)),
     )

@@ -145,8 +145,6 @@ def _print_resolved(loaded: Loaded, *, as_json: bool) -> None:
 def _print(
     loaded: Loaded, socket_unit: SocketUnit | None, changes: Sequence[str], faults: Sequence[str]
 ) -> None:
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals without some characters
     _print_lines(_topology.lines(loaded, sys.stdout.encoding))
     if socket_unit is not None:
         _print_lines(["", *socket_unit.lines()])

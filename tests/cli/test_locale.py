@@ -70,6 +70,19 @@ def test_a_command_asks_the_locale(variables: dict[str, str], is_ascii: bool) ->
     assert shown == [b"ascii" if is_ascii else b"utf-8"] * 2
 
 
+def test_a_stream_writes_signs_as_ascii_and_escapes_other_characters() -> None:
+    code = (
+        "from streamd.cli import _standard_streams as streams; from streamd.core.printable import printable;"
+        "streams.take(daemon=False); print(printable('5 \\u00b5s' * 9, 4), '\\u6570 \\u2264 \\udcff')"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE, check=True,
+    ).stdout  # fmt: skip
+    assert shown == b"5 us... [32 more] \\u6570 <= \\udcff\n"
+
+
 def test_signs_of_sentences_have_letters_in_their_place() -> None:
     for encoding, expected in (
         ("ascii", "5 us - x2 ..."),
