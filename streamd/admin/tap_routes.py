@@ -5,6 +5,7 @@ import difflib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from streamd.admin.parameters import as_json, known, number
 from streamd.admin.stack import WrongRequest, connection_of
 from streamd.admin.view import View
 from streamd.core.expression import Expression
+from streamd.core.listed import listed
 from streamd.core.printable import printable
 from streamd.runtime.tap import DEFAULT_RATE, ENDS, MAX_RATE, MAX_TAPS, Portion, Tap, TapOptions
 from streamd.runtime.taps import Point, Taps, TooManyTapsError
@@ -125,6 +127,9 @@ def _told(portion: Portion) -> Iterator[bytes]:
         if portion.why:
             said["why"] = printable(portion.why)
         yield _event("skipped", said)
+    if portion.unseen is not None:
+        there = [name for name in portion.unseen.there if not name.startswith("@")]
+        yield _event("unseen", {**asdict(portion.unseen), "there": there[:MOST_FIELDS]})
 
 
 def _event(name: str, data: Any) -> bytes:
@@ -152,7 +157,7 @@ def _no_point(name: str, points: list[str]) -> str:
     close = difflib.get_close_matches(name, points, 1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     first = f"there is no point {shown}{hint}" if name else "point is missing"
-    return f"{first}; there are {', '.join(points)}"
+    return f"{first}; there are {listed(points)}"
 
 
 def _wanted(given: dict[str, str]) -> TapOptions:

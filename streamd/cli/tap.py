@@ -1,6 +1,7 @@
 """`streamd tap`: shows the records that pass a point of a running daemon."""
 
 import argparse
+import difflib
 import json
 import sys
 from collections import Counter
@@ -16,6 +17,8 @@ from streamd.cli._standard_streams import argument, for_programs
 from streamd.cli._table import escape_json
 from streamd.cli.query import positive
 from streamd.core.errors import ConfigError, EnvironmentFault, StreamdError
+from streamd.core.listed import listed
+from streamd.core.plural import counted
 from streamd.core.printable import escape
 
 _TIMEOUT_S = 10.0
@@ -154,6 +157,8 @@ class _View:
             self._output.add(document["record"])
         elif name == "skipped":
             self._skip(document)
+        elif name == "unseen":
+            print(f"streamd: {_unseen(document)}", file=sys.stderr)
         elif name == "end":
             self.end = document
         if name in ("end", ""):
@@ -173,8 +178,22 @@ class _View:
         counts = dict(self._skipped)
         total = counts.pop("records", 0)
         why = "; ".join(f"{n:,} {_REASONS.get(reason, reason)}" for reason, n in sorted(counts.items()) if n)
-        records = "1 record" if self._shown == 1 else f"{self._shown:,} records"
-        print(f"streamd: {records} shown, {total:,} skipped{f' ({why})' if why else ''}", file=sys.stderr)
+        print(
+            f"streamd: {counted(self._shown, 'record')} shown, {total:,} skipped{f' ({why})' if why else ''}",
+            file=sys.stderr,
+        )
+
+
+def _unseen(document: dict[str, Any]) -> str:
+    """Which fields of the condition no record has had."""
+    fields, there = document["fields"], document["there"]
+    close = [match for name in fields for match in difflib.get_close_matches(name, there, 1)]
+    meant = f" (did you mean {listed(map(escape, close))}?)" if close else ""
+    tried = counted(document["tried"], "record")
+    return (
+        f"--where reads {listed(map(escape, fields))}, which no record has had so far ({tried}){meant};"
+        f" the newest has {listed(map(escape, there)) or 'no field'}"
+    )
 
 
 class _Lines:

@@ -174,6 +174,11 @@ class Expression:
         self._values: Callable[[Iterable[Any]], list[Any]] = scope["values"]
         self._tests: Callable[[Iterable[Any]], list[bool]] = scope["tests"]
 
+    @property
+    def fields(self) -> list[str]:
+        """The fields that it reads, each once; of a path the first part."""
+        return list(dict.fromkeys(self._fields))
+
     def values(self, columns: Columns) -> list[Any] | None:
         """The value for each record; None if the expression fails on one."""
         if self._floats is not None:

@@ -96,6 +96,7 @@ export class Tap {
 
   _take(event, data, seen) {
     if (event === "skipped") seen.skipped += data.records;
+    else if (event === "unseen") seen.unseen = data.fields;
     else if (event === "record") {
       seen.shown += 1;
       this._records.prepend(
@@ -112,6 +113,7 @@ export class Tap {
   }
 }
 
-function summary({ shown, skipped }) {
-  return `${count(shown)} shown · ${count(skipped)} skipped`;
+export function summary({ shown, skipped, unseen = [] }) {
+  const mistyped = unseen.length ? ` · no record had ${unseen.join(", ")} when it was looked for` : "";
+  return `${count(shown)} shown · ${count(skipped)} skipped${mistyped}`;
 }

@@ -56,6 +56,17 @@ class TapOptions:
     once: int | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Unseen:
+    """Fields of a condition that no record has had so far, so their names may be mistyped."""
+
+    fields: list[str]
+    tried: int
+    """Records that the condition was tried on."""
+    there: list[str]
+    """The fields of the newest of them."""
+
+
 @dataclass(slots=True)
 class Portion:
     """What a tap has for its client: records, and how many were skipped since the last portion."""
@@ -66,6 +77,8 @@ class Portion:
     """By reason, see `SKIPS`."""
     why: str = ""
     """Why the condition failed last."""
+    unseen: Unseen | None = None
+    """If it differs from that of the last portion."""
 
 
 class Tap:
@@ -103,6 +116,12 @@ class Tap:
         self._ready: list[bytes] = []
         self._skipped: Counter[str] = Counter()
         self._why = ""
+        where = wanted.where
+        self._unseen = set() if where is None else {name for name in where.fields if not name.startswith("@")}
+        """Fields of the condition that no record has had."""
+        self._said_unseen: set[str] = set()
+        self._tried = 0
+        self._there: list[str] = []
 
     def _slots(self) -> int:
         return self._wanted.rate if self._left is None else min(self._wanted.rate, self._left)
@@ -154,6 +173,10 @@ class Tap:
         return self._left is not None and len(self._chosen) >= self._left
 
     def _fulfils(self, where: Expression, record: Record) -> bool:
+        self._tried += 1
+        if self._unseen:
+            self._unseen.difference_update(record)
+            self._there = list(record)
         try:
             return where.test(record)
         except BadData as bad:
@@ -210,11 +233,19 @@ class Tap:
         """What is there for the reader. It is then forgotten."""
         if not self._ready and self.ended is None and now.mono_s >= self._ends_mono_s:
             self._turn(now)
-        portion = Portion(self._ready, +self._skipped, self._why)
+        portion = Portion(self._ready, +self._skipped, self._why, self._news_of_unseen())
         self.shown += len(portion.events)
         self.skipped += portion.skipped.total()
         self._ready, self._skipped, self._why = [], Counter(), ""
         return portion
+
+    def _news_of_unseen(self) -> Unseen | None:
+        if not self._tried or self._unseen == self._said_unseen:
+            return None
+        self._said_unseen = set(self._unseen)
+        if not self._unseen:
+            return None
+        return Unseen(sorted(self._unseen), self._tried, self._there)
 
     def end(self, reason: Reason, now: Now) -> None:
         """Show no further records. The reader can still take what is there."""

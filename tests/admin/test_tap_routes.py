@@ -195,6 +195,13 @@ async def test_a_condition_that_fails_on_a_record_says_why(tap: Any, parts: dict
     assert skipped["why"].startswith("expr:type")
 
 
+async def test_a_field_that_no_record_has_is_named(tap: Any, parts: dict[str, Part]) -> None:
+    stream = await tap(point="sink:db", where="vlaue > 1")
+    await stream.event()
+    parts["sink:db"].see({"value": 2, "@peer": "p"})
+    assert await stream.event() == ("unseen", {"fields": ["vlaue"], "tried": 1, "there": ["value"]})
+
+
 @pytest.mark.parametrize(
     ("query", "code", "part"),
     [

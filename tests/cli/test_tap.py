@@ -156,6 +156,24 @@ async def test_a_condition_that_fails_is_reported_once(
     assert err[1:] == ["streamd: 1 record shown, 2 skipped (2 --where failed on them)"]
 
 
+async def test_a_mistyped_field_of_a_condition_is_named_once(
+    served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    running = await served.tap("source:lab", "--once", "--where", "vlaue == 2 or n == 2")
+    served.lab.see({"value": 2, "n": 1})
+    said = ""
+    while "vlaue" not in said:
+        await asyncio.sleep(0.01)
+        said += capfd.readouterr().err
+    served.lab.see({"n": 2})
+    assert await running == 0
+    said += capfd.readouterr().err
+    first, last = said.splitlines()
+    assert first.startswith("streamd: --where reads vlaue, which no record has had so far (1 record)")
+    assert first.endswith(" (did you mean value?); the newest has value, n")
+    assert last == "streamd: 1 record shown, 0 skipped"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -9,7 +9,7 @@ import pytest
 from streamd.core.expression import Expression
 from streamd.core.now import Now
 from streamd.runtime import tap as tap_module
-from streamd.runtime.tap import EXAMINED_PER_S, WINDOW_S, Tap, TapOptions
+from streamd.runtime.tap import EXAMINED_PER_S, WINDOW_S, Tap, TapOptions, Unseen
 
 
 class Seen:
@@ -66,6 +66,29 @@ def test_an_event_has_the_time_and_the_record() -> None:
     seen.see([{"a": 1}])
     seen.pass_s(WINDOW_S)
     assert seen.tap.take(seen.now).events == [b'{"at_wall_s":1700000000.000000,"record":{"a":1}}']
+
+
+def test_fields_of_the_condition_that_no_record_has_had_are_named() -> None:
+    seen = Seen(where='vlaue > 1 and n >= 0 and contains(meta("peer"), "x")')
+    seen.pass_s(WINDOW_S)
+    assert seen.tap.take(seen.now).unseen is None  # no record came
+    seen.see(numbered(3))
+    seen.pass_s(WINDOW_S)
+    assert seen.tap.take(seen.now).unseen == Unseen(["vlaue"], 3, ["n"])
+    seen.see(numbered(3))
+    seen.pass_s(WINDOW_S)
+    assert seen.tap.take(seen.now).unseen is None  # it is known already
+    seen.see([{"vlaue": None}])
+    seen.see(numbered(1))
+    seen.pass_s(WINDOW_S)
+    assert seen.tap.take(seen.now).unseen is None
+
+
+def test_a_condition_whose_fields_all_came_names_none() -> None:
+    seen = Seen(where="n > 1 and other is None")
+    seen.see([{"n": 1}, {"other": 1}])
+    seen.pass_s(WINDOW_S)
+    assert seen.tap.take(seen.now).unseen is None
 
 
 def test_of_many_records_a_sample_of_the_rate_is_shown_and_the_rest_counts_as_skipped() -> None:
