@@ -2,12 +2,14 @@
 
 import argparse
 import difflib
+import errno
 import importlib
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from streamd import __version__
 from streamd.cli import _standard_streams
@@ -50,6 +52,7 @@ _TEXTS = frozenset(
 )
 """Options that are no paths, so they may begin with `~` or `$`."""
 
+_SHOWN_CHARS = 100
 CONFIG_HELP = "default: $STREAMD_CONFIG, else config/streamd.toml, else /etc/streamd/streamd.toml"
 
 
@@ -73,9 +76,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _standard_streams.drop()
         return 1
+    except OSError as error:  # a path of the command line that no file can have
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise
+        _standard_streams.drop_if_stuck()
+        _print_error(f"{printable(str(error.filename), _SHOWN_CHARS)}: {error.strerror}")
+        return 1
     except KeyboardInterrupt:
         _standard_streams.drop_if_stuck()
         return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses `--` as the value of an option, for which argparse of Python 3.11 gives an empty list."""
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "-- is no value")
+        return super()._get_values(action, arg_strings)
 
 
 def _print_error(text: str) -> None:
@@ -104,7 +122,7 @@ def _main(arguments: list[str]) -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options of one command. Raises `SystemExit` for wrong usage, and `ConfigError`."""
-    parser = argparse.ArgumentParser(prog="streamd", description="Data streams in, your Python, SQLite out.")
+    parser = _Parser(prog="streamd", description="Data streams in, your Python, SQLite out.")
     parser.add_argument("--version", action="version", version=f"streamd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     chosen = next((word for word in arguments if word in COMMANDS), None)

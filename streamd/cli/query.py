@@ -5,7 +5,7 @@ import itertools
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -196,7 +196,8 @@ def whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise EnvironmentFault(f"cannot write {path}: {error.strerror or error}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, or there can be none
+            part.unlink()
 
 
 def _of_file(path: Path) -> dict[str, Path]:
