@@ -8,6 +8,8 @@ from streamd.core.settings import WhenFull
 
 FRAME_BYTES = 256.0
 """The assumed memory of a frame while no frame waits, so that none can be weighed."""
+READ_S = 50e-6
+"""Reading may cost so many seconds for each frame if it was not measured: a datagram at a time costs less."""
 RECORD_WEIGHT = 8.0
 """The assumed memory of a record as a multiple of its frame's: that of a dict decoded from JSON."""
 
@@ -128,6 +130,8 @@ class Figures:
     """The longest delay of the event loop that was seen."""
     free_steps: tuple[str, ...] = ()
     """Types of steps whose cost is not known, and is taken as nothing."""
+    is_reading_known: bool = True
+    """Whether `read_s` was measured, alone or within `process_s`; else it is 0."""
 
     def assuming(self, sentence: str) -> "Figures":
         """The same figures with one more sentence, the first."""

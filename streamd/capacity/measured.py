@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from streamd.capacity.figures import (
     FRAME_BYTES,
+    READ_S,
     RECORD_WEIGHT,
     BufferFigures,
     Figures,
@@ -24,6 +25,7 @@ from streamd.capacity.status import (
     groups_of,
 )
 from streamd.config.tables import Config
+from streamd.core.plural import counted
 from streamd.runtime.worker import QUANTUM_BYTES
 
 ENOUGH_BUSY_S = 0.02
@@ -105,9 +107,11 @@ class _Measurement:
             self._assumed.append(
                 f"left out because its cost is not known: {'; '.join(left_out)} (too few frames so far)"
             )
+        read_s = self._read_s()
         return Figures(
             lines=tuple(lines),
-            read_s=self._read_s(),
+            read_s=read_s or 0.0,
+            is_reading_known=read_s is not None,
             assumed=tuple(self._assumed),
             loop_lag_s=max(one.loop_lag_s for one in self._seen),
         )
@@ -115,7 +119,7 @@ class _Measurement:
     def _idle(self) -> str:
         frames = sum(stage.entered for stage in self._last.stages if stage.kind == "workers")
         return (
-            f"the capacity is not known: the daemon has processed {frames:,} frames in"
+            f"the capacity is not known: the daemon has processed {counted(frames, 'frame')} in"
             f" {self._last.uptime_s:,.0f} s. Offer a load (such as `streamd send --generate --rate 5000`) and"
             " ask again, or use --bench FILE.json of `streamd bench --json FILE.json`"
         )
@@ -241,9 +245,8 @@ class _Measurement:
             slots, key = self._slots(pipeline, step)
             under_way = self._mean_under_way(stage.name) if slots > 1 else 1.0
             record_s = work.busy_s * under_way / work.left
-            self._assumed.append(
-                f"step {stage.name}: {record_s * 1e3:.3g} ms a record in each of {slots} batches at a time"
-            )
+            at_once = "one batch at a time" if slots == 1 else f"each of {slots} batches at a time"
+            self._assumed.append(f"step {stage.name}: {record_s * 1e3:.3g} ms a record in {at_once}")
             yield StepFigures(
                 name=stage.name, record_s=record_s, slots=slots, per_frame=stage.entered / taken, key=key
             )
@@ -277,11 +280,13 @@ class _Measurement:
         concurrency = steps[int(index)].options.get("concurrency", 1) if int(index) < len(steps) else 1
         return (concurrency if isinstance(concurrency, int) else 1), key
 
-    def _read_s(self) -> float:
+    def _read_s(self) -> float | None:
+        """Seconds of the loop for each frame beside the workers; None if they were not measured."""
         frames = self._frames_between()
         if self._loop_cpu_s is None or frames < ENOUGH_FRAMES:
-            self._assumed.append("reading: not measured, so it counts as free; the true capacity is lower")
-            return 0.0
+            at_worst = f"at worst it costs {READ_S * 1e6:.0f} µs a frame"
+            self._assumed.append(f"reading: not measured, so it counts as free; {at_worst}")
+            return None
         busy_s = sum(
             stage.busy_s - self._before[stage.kind, stage.name].busy_s
             for stage in self._last.stages

@@ -4,11 +4,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from streamd.capacity.advice import Suggestion, suggestions
-from streamd.capacity.figures import Figures, UnknownCapacityError
+from streamd.capacity.figures import READ_S, Figures, UnknownCapacityError
 from streamd.capacity.flows import Flows
-from streamd.capacity.resizing import with_empty_hands
+from streamd.capacity.resizing import at_worst
 from streamd.capacity.scenario import LONGEST_PAUSE_S, Scenario
 from streamd.capacity.simulation import Course, Loss, simulate
+from streamd.core.listed import listed
+from streamd.core.plural import counted
 
 _SHOWN_DELAY_S = 0.05
 
@@ -21,8 +23,8 @@ class CapacityPrediction:
     figures: Figures
     course: Course
     at_worst: Course
-    """The course if a sink notices the end of its stall as late as it can, and workers hold nothing. The
-    suggestions hold this one."""
+    """The course if a sink notices the end of its stall as late as it can, workers hold nothing, and reading
+    that was not measured costs `READ_S`. The suggestions hold this one."""
     suggestions: list[Suggestion]
 
     @property
@@ -37,19 +39,35 @@ class CapacityPrediction:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the figures that decide were measured under a load that shows them."""
+        """Whether the figures that decide are known, and were measured under a load that shows them."""
+        return not self.free and not self.is_by_light_load
+
+    @property
+    def is_by_light_load(self) -> bool:
+        """Whether costs that were measured on a light load decide, so that less may be lost."""
         if self.holds:
-            return True
+            return False
         full = {path.sink for path in self.course.paths if path.sink_buffer.share >= 1}
         if full:
             stalled = {one.sink for one in self.scenario.stalls}
-            return not any(self.figures.sinks[name].at_least for name in full - stalled)
+            return any(self.figures.sinks[name].at_least for name in full - stalled)
         losing = {loss.name for loss in self.course.losses}
-        return not any(
+        return any(
             line.at_least and line.is_loop_bound
             for line in self.figures.lines
             if losing.intersection(source.name for source in line.sources)
         )
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether it is sure that nothing is lost, also at worst."""
+        return self.holds and self.is_certain and not self.at_worst.losses
+
+    @property
+    def free(self) -> str:
+        """The work whose cost is not known and not included, so that more may be lost; empty without any."""
+        steps = () if self.scenario.step_cost_s > 0 else self.figures.free_steps
+        return f"the steps {listed(steps)}" if steps else ""
 
     @property
     def overloaded(self) -> list[str]:
@@ -63,19 +81,21 @@ class CapacityPrediction:
         waiting = [path for path in self.course.worst() if path.waits_from_s is not None]
         said += [
             f"Senders of {path.source} wait from second {path.waits_from_s:.4g}"
-            f" (at most {path.outside.peak:,.0f} frames)."
+            f" (at most {counted(round(path.outside.peak), 'frame')})."
             for path in waiting
         ]
-        if self.figures.free_steps:
-            steps = ", ".join(self.figures.free_steps)
-            said.append(f"The cost of the steps {steps} is not known and not included: expect less.")
+        if self.free:
+            said.append(
+                f"The cost of {self.free} is not known and not included: expect less. Ask a running daemon,"
+                " or give it with --step-cost."
+            )
         if overloaded := self.overloaded:
-            names = ", ".join(dict.fromkeys(overloaded))
+            names = listed(dict.fromkeys(overloaded))
             said.append(f"The load of {names} is more than the capacity, so no buffer holds it for good.")
         if self.holds and self.at_worst.losses:
             most = self.at_worst.lost[-1]
             said.append(f"But up to {most:,.0f} may be lost: {' and '.join(self._why)}.")
-        if not self.is_certain:
+        if self.is_by_light_load:
             said.append(
                 "The capacity is not known well enough to suggest settings: it was measured on a light load,"
                 " so it may be much higher. Ask again under a higher load, or with --bench."
@@ -90,6 +110,11 @@ class CapacityPrediction:
             found.append(f"a stalled sink may try again up to {LONGEST_PAUSE_S:.2g} s after its stall")
         if any(line.in_hand for line in self.figures.lines):
             found.append("workers may hold fewer frames before a step that waits")
+        if not self.figures.is_reading_known:
+            found.append(
+                f"reading was not measured and may cost {READ_S * 1e6:.0f} µs a frame (ask while records"
+                " arrive, as the user of the daemon)"
+            )
         return found
 
     def document(self) -> dict[str, Any]:
@@ -137,17 +162,17 @@ def predict(figures: Figures, scenario: Scenario) -> CapacityPrediction:
     if not arrives and not sum(source.rate_per_s for source in figures.sources):
         raise UnknownCapacityError("nothing arrives in these figures: give the load, like --rate 50000/s")
     course = simulate(figures, scenario)
-    late, with_less = scenario.with_late_retries(), with_empty_hands(figures)
-    at_worst = course if (late, with_less) == (scenario, figures) else simulate(with_less, late)
+    late, with_less = scenario.with_late_retries(), at_worst(figures)
+    worst = course if (late, with_less) == (scenario, figures) else simulate(with_less, late)
     if not course.paths:
         raise UnknownCapacityError(
             "no record has reached a sink since the start, so it is not known how fast they write: offer a"
             " load, or use --bench"
         )
-    found = CapacityPrediction(scenario, figures, course, at_worst, [])
-    if not found.is_certain:  # what would hold follows from the capacity, which is not known
+    found = CapacityPrediction(scenario, figures, course, worst, [])
+    if not found.is_certain:  # what would hold follows from costs that are not known
         return found
-    return replace(found, suggestions=suggestions(with_less, late, at_worst))
+    return replace(found, suggestions=suggestions(with_less, late, worst))
 
 
 def _lost(found: CapacityPrediction) -> str:
@@ -155,8 +180,11 @@ def _lost(found: CapacityPrediction) -> str:
     lost = sum(loss.lost for loss in losses)
     first = losses[0]
     by = " and then ".join(_place(loss) for loss in losses)
-    loses = "Loses" if found.is_certain else "May lose up to"
-    return f"{loses} {lost:,.0f} records from second {first.first_s:.4g}: {by}."
+    if found.is_by_light_load:
+        loses = "May lose about" if found.free else "May lose up to"
+    else:
+        loses = "Loses at least" if found.free else "Loses"
+    return f"{loses} {counted(round(lost), 'record')} from second {first.first_s:.4g}: {by}."
 
 
 def _place(loss: Loss) -> str:
@@ -173,8 +201,9 @@ def _held(found: CapacityPrediction) -> str:
     delay = (
         f"the longest delay {longest:.3g} s{late}" if longest > _SHOWN_DELAY_S or late else "hardly a delay"
     )
+    but = f" without the cost of {found.free}" if found.free else ""
     return (
-        f"Holds: nothing is lost; the fullest buffer is that of {fullest.kind} {fullest.name} with"
+        f"Holds{but}: nothing is lost; the fullest buffer is that of {fullest.kind} {fullest.name} with"
         f" {fullest.share:.0%} ({fullest.peak:,.0f}), {delay}."
     )
 
@@ -183,5 +212,5 @@ def _arrivals(figures: Figures) -> str:
     measured = [one for one in figures.sources if one.dispersion is not None]
     if not measured:
         return "arrivals vary as those of a Poisson process"
-    shown = ", ".join(f"{one.name} {one.dispersion:.3g}" for one in measured)
+    shown = listed(f"{one.name} {one.dispersion:.3g}" for one in measured)
     return f"arrivals vary as measured (variance of a second by its mean; Poisson is 1): {shown}"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from streamd.capacity.figures import BufferFigures, Figures, LineFigures, SourceFigures, StepFigures
+from streamd.capacity.figures import READ_S, BufferFigures, Figures, LineFigures, SourceFigures, StepFigures
 
 BYTES_SPARE = 1.25
 """Room in bytes beyond that of the records, because their sizes differ."""
@@ -47,9 +47,13 @@ def with_steps(figures: Figures, name: str, steps: tuple[StepFigures, ...]) -> F
     return replace(figures, lines=lines)
 
 
-def with_empty_hands(figures: Figures) -> Figures:
-    """Without what workers may hold: how much they take before they all wait for a step is not known."""
-    return replace(figures, lines=tuple(replace(line, in_hand=0.0) for line in figures.lines))
+def at_worst(figures: Figures) -> Figures:
+    """Without what workers may hold, as it is not known how much they take before they all wait for a step.
+
+    Reading that was not measured costs `READ_S`.
+    """
+    lines = tuple(replace(line, in_hand=0.0) for line in figures.lines)
+    return replace(figures, lines=lines, read_s=figures.read_s if figures.is_reading_known else READ_S)
 
 
 def divided(figures: Figures, processes: int) -> Figures:

@@ -57,12 +57,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="draw the charts into a PNG or SVG file")
     parser.add_argument("--json", action="store_true", help="print the whole answer as a JSON document")
     parser.epilog = (
-        "Exit code: 0 nothing is lost, 1 records are lost or no answer is possible, 2 wrong usage."
+        "Exit code: 0 nothing is lost, 1 records are or may be lost or no answer is possible, 2 wrong usage."
     )
 
 
 def main(options: argparse.Namespace) -> int:
-    """Returns 0 if nothing is lost, else 1. Raises `ConfigError`, and `EnvironmentFault` without figures."""
+    """Returns 0 if surely nothing is lost, else 1. Raises `ConfigError`, or `EnvironmentFault`."""
     wanted = _scenario(options)
     if options.output is not None:
         image.check(options.output)
@@ -83,7 +83,7 @@ def main(options: argparse.Namespace) -> int:
         print(json.dumps(found.document(), indent=1))
     else:
         _show(found, charts)
-    return 0 if found.holds else 1
+    return 0 if found.is_safe else 1
 
 
 def _scenario(options: argparse.Namespace) -> scenario.Scenario:

@@ -72,11 +72,13 @@ def test_the_costs_are_those_of_the_busy_time_between_the_observations() -> None
     assert line.per_frame == {"records": 2.0}
     assert line.records_per_frame == 2.0
     assert figures.read_s == 0
+    assert not figures.is_reading_known
     assert any("reading: not measured" in one for one in figures.assumed)
 
 
 def test_the_cpu_time_of_the_loop_beside_the_workers_is_that_of_reading() -> None:
     assert measured(BEFORE, AFTER, cpu_s=9.0).read_s == pytest.approx(2 / 10_000)
+    assert measured(BEFORE, AFTER, cpu_s=9.0).is_reading_known
     assert measured(BEFORE, AFTER, cpu_s=5.0).read_s == 0
 
 

@@ -14,6 +14,9 @@ SLOW = StepFigures(name="main.python[0]", record_s=0.02, slots=1)
 STALL = Scenario(for_s=60, stalls=(parse_stall("records=30s"),))
 
 
+TWICE_AND_MORE = Scenario(rates=(parse_rate("2000/s"),))
+
+
 def test_a_load_that_holds_is_said_with_the_fullest_buffer_and_the_delay() -> None:
     found = predict(figures(), Scenario(for_s=60, stalls=(parse_stall("records=5s"),)))
     assert found.holds
@@ -38,10 +41,12 @@ def test_a_sink_that_tries_again_late_may_lose_what_the_stall_itself_does_not() 
         "But up to 425 may be lost: a stalled sink may try again up to 6.2 s after its stall."
         in found.sentence
     )
+    assert not found.is_safe
     assert found.suggestions[0].holds
     assert found.document()["lost_at_worst"] == pytest.approx(425)
     short = predict(figures(), Scenario(for_s=60, stalls=(parse_stall("records=9s"),)))
     assert "may be lost" not in short.sentence
+    assert short.is_safe
     assert short.suggestions == []
 
 
@@ -67,11 +72,42 @@ def test_the_kernel_is_said() -> None:
 
 
 def test_steps_without_a_known_cost_are_said_beside_the_answer() -> None:
-    found = predict(replace(figures(), free_steps=("python", "filter")), Scenario())
+    free = replace(figures(), free_steps=("python", "filter"))
+    found = predict(free, Scenario())
     assert found.holds
+    assert not found.is_certain
+    assert not found.is_safe
+    assert found.sentence.startswith("Holds without the cost of the steps python, filter: nothing is lost;")
     assert (
-        "The cost of the steps python, filter is not known and not included: expect less." in found.sentence
+        "The cost of the steps python, filter is not known and not included: expect less. Ask a running"
+        " daemon, or give it with --step-cost." in found.sentence
     )
+    lost = predict(free, STALL)
+    assert lost.sentence.startswith("Loses at least 1,000 records")
+    assert lost.document()["certain"] is False
+    assert lost.suggestions == []
+    light = predict(replace(figures(line(at_least=True)), free_steps=("python",)), TWICE_AND_MORE)
+    assert light.sentence.startswith("May lose about ")
+
+
+def test_a_step_cost_that_is_given_is_known() -> None:
+    given = Scenario(step_cost_s=5e-6)
+    found = predict(replace(figures(), free_steps=("python",)), given)
+    assert found.is_safe
+    assert found.sentence.startswith("Holds: ")
+    assert "not known" not in found.sentence
+    saved = predict(replace(figures(), free_steps=("python",)), Scenario(step_cost_s=-5e-6))
+    assert not saved.is_certain
+
+
+def test_reading_that_was_not_measured_may_lose_records_that_it_would_not_if_it_were_free() -> None:
+    unknown = replace(figures(line(process_s=10e-6, sinks=(sink(per_s=1e6),))), is_reading_known=False)
+    slow = predict(unknown, Scenario(rates=(parse_rate("5000/s"),)))
+    assert slow.is_safe
+    fast = predict(unknown, Scenario(rates=(parse_rate("50000/s"),)))
+    assert fast.holds
+    assert not fast.is_safe
+    assert "may be lost: reading was not measured and may cost 50 µs a frame" in fast.sentence
 
 
 def test_a_load_above_the_capacity_is_said() -> None:

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from streamd.capacity.figures import StepFigures
-from streamd.capacity.resizing import divided, with_empty_hands, with_sink, with_sources, with_steps
+from streamd.capacity.figures import READ_S, StepFigures
+from streamd.capacity.resizing import at_worst, divided, with_sink, with_sources, with_steps
 from tests.capacity.figures import figures, line, sink, source
 
 PARTS = figures(line((source("a", 100), source("b", 300)), (sink("x"), sink("y"))))
@@ -35,4 +35,9 @@ def test_steps_and_hands_of_one_line_change() -> None:
     both = replace(PARTS, lines=(replace(PARTS.lines[0], in_hand=9.0), replace(PARTS.lines[0], name="other")))
     changed = with_steps(both, "other", (step,))
     assert [one.steps for one in changed.lines] == [(), (step,)]
-    assert [one.in_hand for one in with_empty_hands(both).lines] == [0, 0]
+    assert [one.in_hand for one in at_worst(both).lines] == [0, 0]
+
+
+def test_at_worst_reading_that_was_not_measured_costs_time() -> None:
+    assert at_worst(replace(PARTS, read_s=3e-6)).read_s == 3e-6
+    assert at_worst(replace(PARTS, is_reading_known=False)).read_s == READ_S

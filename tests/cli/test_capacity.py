@@ -192,6 +192,20 @@ def test_a_ledger_gives_loads_and_speed(
     capsys.readouterr()
 
 
+def test_a_benchmark_without_the_cost_of_a_step_gives_no_certain_answer(
+    configured: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "streamd.toml"
+    steps = 'steps = [{ type = "filter", where = "True" }]\n[pipelines.copy]'
+    config.write_text(config.read_text().replace("[pipelines.copy]", steps))
+    asked = [*configured, "--bench", str(tmp_path / "bench.json"), "--rate", "udp=50/s", "--json"]
+    assert main(asked) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["holds"], found["certain"]) == (True, False)
+    assert main([*asked, "--step-cost", "+5us"]) == 0
+    assert json.loads(capsys.readouterr().out)["certain"] is True
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
