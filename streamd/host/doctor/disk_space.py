@@ -7,6 +7,7 @@ from typing import Any
 
 from streamd.config import Loaded
 from streamd.core.errors import ConfigError
+from streamd.core.listed import listed
 from streamd.files.dated import files_of
 from streamd.host.doctor.finding import Finding
 from streamd.host.doctor.host import Host
@@ -20,10 +21,12 @@ CHECK = "disk_space"
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """One file, or all files of a dated path. `max_bytes` is None if its size has no limit."""
+    """One file, or all files of a dated path. `has_bytes` is None if there is no file yet, `max_bytes` if its
+    size has no limit.
+    """
 
     owner: str
-    has_bytes: int
+    has_bytes: int | None
     max_bytes: int | None
     min_free_bytes: int = 0
     has_max_age: bool = False
@@ -57,10 +60,10 @@ def judge(folder: Path, free: int, found: Iterable[OutputFile]) -> Iterator[Find
                 f"{text}, {output.owner} stops writing below {size(output.min_free_bytes)} (min_free)",
                 (f"df -h {folder} && du -xh --max-depth=1 {folder} | sort -h | tail",),
             )
-    growth = sum(max(0, (output.max_bytes or 0) - output.has_bytes) for output in found)
+    growth = sum(max(0, (output.max_bytes or 0) - (output.has_bytes or 0)) for output in found)
     kept_free = max((output.min_free_bytes for output in found), default=0)
     if growth > free - kept_free:
-        owners = ", ".join(output.owner for output in found if output.max_bytes)
+        owners = listed(output.owner for output in found if output.max_bytes)
         yield Finding("advice", CHECK, f"{text}, {owners} may grow by {size(growth)} (max_size)")
     for output in found:
         if output.max_bytes is None and not output.has_max_age:
@@ -69,11 +72,8 @@ def judge(folder: Path, free: int, found: Iterable[OutputFile]) -> Iterator[Find
                 if output.owner == "ledger"
                 else f"{output.owner}.retention.max_age or .max_size"
             )
-            yield Finding(
-                "advice",
-                CHECK,
-                f"{output.owner} has {size(output.has_bytes)} and no limit: {key} would set one",
-            )
+            has = "no visible file yet" if output.has_bytes is None else size(output.has_bytes)
+            yield Finding("advice", CHECK, f"{output.owner} has {has} and no limit: {key} would set one")
     if not any(free < output.min_free_bytes for output in found):
         yield Finding("fine", CHECK, f"{text}, {size(kept_free)} must stay free")
 
@@ -107,9 +107,10 @@ def _outputs(loaded: Loaded) -> Iterator[tuple[Path, OutputFile]]:
                 )
 
 
-def _has_bytes(path: Path) -> int:
+def _has_bytes(path: Path) -> int | None:
+    """The size of the files. None if there are none; files that this user may not see count as none."""
     try:
         files = Places(path).files() if path.suffix == SUFFIX else files_of(path)
-        return sum(file.stat().st_size for file in files)
+        return sum(file.stat().st_size for file in files) if files else None
     except (OSError, ConfigError):
-        return 0
+        return None

@@ -1,5 +1,6 @@
 """The files of this host that the checks read."""
 
+import pwd
 import re
 from pathlib import Path
 
@@ -44,6 +45,14 @@ class Host:
         """All values of a key in the service's unit and drop-ins, in order."""
         found: list[str] = re.findall(rf"^{key}=(.*)$", self._service, re.MULTILINE)
         return [value.strip() for value in found]
+
+    @property
+    def service_uid(self) -> int | None:
+        """The user of the service. None if it names none, or one that does not exist."""
+        try:
+            return pwd.getpwnam(self.service_value("User") or "").pw_uid
+        except KeyError:
+            return None
 
     @property
     def may_bind_every_port(self) -> bool:

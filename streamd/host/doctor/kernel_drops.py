@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from streamd.config import Loaded
+from streamd.core.plural import counted
 from streamd.core.settings import Address
 from streamd.host.doctor.finding import Finding
 from streamd.host.doctor.host import Host
@@ -28,7 +29,7 @@ def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
 
 def judge(source: str, port: int, dropped: int) -> Finding:
     """Judge the drops at the port of a source since its socket was opened."""
-    text = f"sources.{source}: the kernel has dropped {dropped:,} datagrams at port {port}"
+    text = f"sources.{source}: the kernel has dropped {counted(dropped, 'datagram')} at port {port}"
     if not dropped:
         return Finding("fine", CHECK, text)
     return Finding(
@@ -39,7 +40,8 @@ def judge(source: str, port: int, dropped: int) -> Finding:
 def judge_host(errors: int) -> Finding:
     """Judge the drops of all programs since the start of the host or of its network namespace."""
     text = (
-        f"{errors:,} datagrams of all programs were dropped on this host, because receive buffers were full"
+        f"{counted(errors, 'datagram')} of all programs {'was' if errors == 1 else 'were'} dropped on this"
+        " host, because receive buffers were full"
     )
     return Finding("advice" if errors else "fine", CHECK, text)
 

@@ -1,7 +1,6 @@
 """Checks which other users may change the daemon's configuration and code, or read its data."""
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,13 +17,10 @@ CHECK = "permissions"
 def look(loaded: Loaded, host: Host) -> Iterator[Finding]:
     """Findings on the configuration, the Python files of steps and the state folder."""
     trusted = {0, os.getuid()}
-    if (user := host.service_value("User")) is not None:
-        try:
-            trusted.add(pwd.getpwnam(user).pw_uid)
-        except KeyError:
-            yield Finding(
-                "problem", CHECK, f"the service's user {user} does not exist", ("systemd-sysusers",)
-            )
+    if host.service_uid is not None:
+        trusted.add(host.service_uid)
+    elif (user := host.service_value("User")) is not None:
+        yield Finding("problem", CHECK, f"the service's user {user} does not exist", ("systemd-sysusers",))
     code = [(file.absolute(), "configuration") for file in loaded.written.files]
     code += [(path, f"Python of {place}") for place, path in python_files(loaded)]
     seen = 0

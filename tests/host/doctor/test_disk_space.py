@@ -37,6 +37,16 @@ def test_growth_without_bound_is_told_with_the_key_that_bounds_it() -> None:
     assert severities(GIB, OutputFile("ledger", 0, None, has_max_age=True)) == ["fine"]
 
 
+def test_a_file_that_does_not_exist_yet_has_no_size(tmp_path: Path) -> None:
+    (first, _) = judge(FOLDER, GIB, [OutputFile("ledger", None, None)])
+    assert first.text == "ledger has no visible file yet and no limit: [ledger] max_age would set one"
+    assert severities(GIB, OutputFile("sinks.a", None, 2 * GIB)) == ["advice", "fine"]
+    assert disk_space._has_bytes(tmp_path / "none.db") is None
+    assert disk_space._has_bytes(tmp_path / "%Y.db") is None
+    (tmp_path / "empty.db").touch()
+    assert disk_space._has_bytes(tmp_path / "empty.db") == 0
+
+
 def test_every_file_of_a_parquet_sink_counts(tmp_path: Path) -> None:
     folder = tmp_path / "day=2026-01-31"
     folder.mkdir()
