@@ -17,6 +17,7 @@ from streamd.config.tables import CONTROL_SOCKET
 from streamd.config.validation import validated
 from streamd.config.written import WrittenConfig, read_table
 from streamd.core.errors import ConfigError, EnvironmentFault, StreamdError
+from streamd.core.listed import listed
 from streamd.core.printable import escape
 
 STATUS_TIMEOUT_S = 3.0
@@ -119,7 +120,7 @@ def the_only_daemon(no_configuration: ConfigError) -> RunningDaemon:
     found = daemons()
     if len(found) == 1:
         return found[0]
-    shown = ", ".join(escape(str(daemon.config)) for daemon in found)
+    shown = listed(escape(str(daemon.config)) for daemon in found)
     running = f"several daemons run, on {shown}" if found else "no daemon was found running"
     raise ConfigError(f"{no_configuration}; {running}")
 

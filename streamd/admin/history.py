@@ -58,8 +58,9 @@ class Cut(NamedTuple):
 class History:
     """A ring of samples for each number of the books, the buffers and the stages.
 
-    A series whose number has not existed for the whole ring is removed. If there are more than `MOST_SERIES`,
-    losses and rejections are kept before the other terms of the books, and these before buffers and stages.
+    A counter that did not exist in the sample before was 0 then. A series whose number has not existed for
+    the whole ring is removed. If there are more than `MOST_SERIES`, losses and rejections are kept before the
+    other terms of the books, and these before buffers and stages.
     """
 
     def __init__(self, view: View) -> None:
@@ -69,7 +70,8 @@ class History:
         self._kinds: dict[SeriesKey, Kind] = {}
         self._seen_at: dict[SeriesKey, int] = {}
         self._taken = 0
-        self._left_out = 0
+        self._left_out: dict[SeriesKey, float] = {}
+        """The numbers of the newest sample that are not kept."""
         self._stages: dict[tuple[str, str], StageGauge] = {}
 
     def observe(self, wall_s: float, seq: int) -> None:
@@ -77,19 +79,23 @@ class History:
         if self._times and seq <= self._times[-1][0]:
             return
         self._view.refresh()
-        place = self._taken % SAMPLES
+        place, before = self._taken % SAMPLES, (self._taken - 1) % SAMPLES
         for ring in self._rings.values():
             ring[place] = _NONE
-        self._left_out = 0
+        left_out: dict[SeriesKey, float] = {}
         for key, (kind, value) in sorted(self._sample().items(), key=_rank_of_item):
             if key not in self._rings:
                 if len(self._rings) >= MOST_SERIES and not self._make_room(_rank(key)):
-                    self._left_out += 1
+                    left_out[key] = value
                     continue
                 self._rings[key] = array("d", [_NONE]) * SAMPLES
                 self._kinds[key] = kind
-            self._rings[key][place] = value
+            ring = self._rings[key]
+            if kind == "counter" and self._taken and math.isnan(ring[before]):
+                ring[before] = self._left_out.get(key, 0.0)  # so that a total is not taken for growth
+            ring[place] = value
             self._seen_at[key] = self._taken
+        self._left_out = left_out
         self._times.append((seq, round(wall_s, 3)))
         self._taken += 1
         for key in [key for key, seen_at in self._seen_at.items() if self._taken - seen_at > SAMPLES]:
@@ -109,7 +115,7 @@ class History:
                 )
                 for key, ring in self._rings.items()
             ],
-            self._left_out,
+            len(self._left_out),
         )
 
     def _make_room(self, rank: int) -> bool:

@@ -9,7 +9,7 @@ _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _STREAM = {"text/event-stream": {"schema": {"type": "string"}}}
 _OBJECT = {"application/json": {"schema": {"type": "object"}}}
 _LIST = {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}
-_ROWS = {
+_ROWS: dict[str, Any] = {
     "type": "object",
     "required": ["columns", "rows"],
     "properties": {
@@ -17,6 +17,11 @@ _ROWS = {
         "rows": {"type": "array", "items": {"type": "array"}},
         "truncated": {"type": "boolean"},
     },
+}
+_SENDERS = {
+    "type": "object",
+    "required": ["columns", "rows", "left_out"],
+    "properties": {**_ROWS["properties"], "left_out": {"type": "integer"}},
 }
 _FILTERS = ("reason", "source", "stage", "pipeline", "since")
 _NAMED = {"type": "string", "maxLength": 4096}
@@ -68,6 +73,7 @@ def _letters(summary: str, content: dict[str, Any], **parameters: Any) -> dict[s
 def _paths() -> dict[str, dict[str, Any]]:
     missing = {"404": "there is none"}
     json_rows = {"application/json": {"schema": _ROWS}}
+    json_senders = {"application/json": {"schema": _SENDERS}}
     get = {
         "/": _operation("the page", {"text/html": {"schema": {"type": "string"}}}),
         "/page/{name}": _named(
@@ -103,9 +109,9 @@ def _paths() -> dict[str, dict[str, Any]]:
             required=("sql",), others=_BUSY, protected=True,
         ),
         "/quality": _operation("the view quality_now", _LIST, others=_BUSY, protected=True),
-        "/senders": _operation("findings by sender", json_rows, others=_BUSY, protected=True),
-        "/dead-letters": _letters("the newest dead letters", _LIST, limit=_COUNT),
-        "/dead-letters/count": _letters("dead letters by source, stage and reason", _LIST),
+        "/senders": _operation("findings by sender", json_senders, others=_BUSY, protected=True),
+        "/dead-letters": _letters("the newest dead letters", _OBJECT, limit=_COUNT),
+        "/dead-letters/count": _letters("dead letters by source, stage and reason", _OBJECT),
         "/dead-letters/{name}": _named(
             "name", _NUMBER,
             _operation("one dead letter", _OBJECT, others={**missing, **_BUSY}, protected=True),

@@ -1,4 +1,4 @@
-"""A user's statement, run in a process of its own, which can be ended at any time.
+"""A statement that is not streamd's own, run in a process of its own, which can be ended at any time.
 
 Within this process SQLite could not be stopped in a function of a long text, which may take minutes, and
 could use all memory.
@@ -12,10 +12,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from streamd.admin.bounded_reading import GONE, LIMIT_S, TOO_LONG
+from streamd.admin.bounded_reading import GONE, LIMIT_S, TOO_LONG, OwnQuery
+from streamd.admin.own_reads import READS, OthersSql
 from streamd.admin.statement_process import ExitCode
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault
+from streamd.sqlite.attached import open_schemas
 from streamd.sqlite.read_only import QueryRefused
 
 MOST_MEMORY_BYTES = 256 << 20
@@ -25,15 +27,16 @@ _START = "import sys; sys.path[:] = {path!r}; from streamd.admin.statement_proce
 
 
 class Statement:
-    """One SELECT of a user, answered with at most `limit` rows. It ends after `LIMIT_S`.
+    """One read in a process of its own. It ends after `LIMIT_S`.
 
-    `files` are the databases by schema, with `main` first.
+    `files` are the databases by schema, with `main` first. `asked` is the `sql` of a user with the most rows
+    (`limit`), or one of `READS` (`read`) with its `argument`.
     """
 
-    def __init__(self, files: Mapping[str, Path], sql: str, limit: int) -> None:
+    def __init__(self, files: Mapping[str, Path], **asked: str | int) -> None:
         self._asked = {
-            "files": {name: os.fspath(path) for name, path in files.items()}, "sql": sql, "limit": limit,
-            "limit_s": LIMIT_S, "memory_bytes": MOST_MEMORY_BYTES,
+            "files": {name: os.fspath(path) for name, path in files.items()},
+            "limit_s": LIMIT_S, "memory_bytes": MOST_MEMORY_BYTES, **asked,
         }  # fmt: skip
         self._limit_s = LIMIT_S
         self._end_mono_s = read_clock().mono_s + LIMIT_S
@@ -84,6 +87,29 @@ class Statement:
         if self._given_up:  # since before there was a process to kill
             self._process.kill()
         return self._process
+
+
+class OwnStatement:
+    """One of `READS`: within this process, or in one of its own if it needs SQL that is not streamd's."""
+
+    def __init__(self, files: Mapping[str, Path], read: str, argument: str) -> None:
+        function = READS[read]
+        self._here = OwnQuery(
+            lambda: open_schemas(files).connection, lambda c: function(c, argument, only_own=True)
+        )
+        self._elsewhere = Statement(files, read=read, argument=argument)
+
+    def run(self) -> bytes:
+        """The answer as JSON. Raises as `Statement` does."""
+        try:
+            return self._here.run()
+        except OthersSql:
+            return self._elsewhere.run()
+
+    def give_up(self) -> None:
+        """End soon."""
+        self._here.give_up()
+        self._elsewhere.give_up()
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

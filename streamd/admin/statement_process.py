@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from contextlib import closing, suppress
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from streamd.admin import rows
+from streamd.admin import own_reads, rows
 from streamd.core.errors import StreamdError
 from streamd.sqlite.attached import open_schemas
 from streamd.sqlite.read_only import QueryRefused, only_reading
@@ -48,7 +49,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (_least(asked["memory_bytes"], most), most))
     files = {name: Path(path) for name, path in asked["files"].items()}
     try:
-        text, code = _answer(files, asked["sql"], asked["limit"]), ExitCode.ROWS
+        text, code = _answer(files, asked), ExitCode.ROWS
     except QueryRefused as refused:
         text, code = str(refused).encode(errors="replace"), ExitCode.REFUSED
     except StreamdError as error:
@@ -58,12 +59,14 @@ def main() -> None:
     sys.exit(code)
 
 
-def _answer(files: Mapping[str, Path], sql: str, limit: int) -> bytes:
+def _answer(files: Mapping[str, Path], asked: Mapping[str, Any]) -> bytes:
     with closing(open_schemas(files, in_memory=True).connection) as connection, only_reading(connection):
-        cursor = connection.execute(sql)
+        if "read" in asked:
+            return msgspec.json.encode(own_reads.READS[asked["read"]](connection, asked["argument"])) + b"\n"
+        cursor = connection.execute(asked["sql"])
         if cursor.description is None:
             raise QueryRefused("the statement is no SELECT")
-        return msgspec.json.encode(rows.table(cursor, limit)) + b"\n"
+        return msgspec.json.encode(rows.table(cursor, asked["limit"])) + b"\n"
 
 
 def _least(wanted: int, most: int) -> int:

@@ -3,6 +3,7 @@
 import base64
 import sqlite3
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from streamd.core.printable import printable
@@ -26,6 +27,9 @@ def newest(
     )
 
 
+MOST_LEFT_OUT = 10_000
+"""Letters beyond those of a list are counted up to this number, so that it costs little."""
+MOST_COUNTS = 1000
 COUNT_COLUMNS = ("source", "stage", "reason", "count", "first", "last")
 
 
@@ -59,17 +63,30 @@ def row(connection: sqlite3.Connection, number: int) -> tuple[Any, ...]:
     return found
 
 
-def letters(connection: sqlite3.Connection, wanted: LetterFilter, limit: int) -> list[dict[str, Any]]:
-    """The newest letters first, as values for JSON, with the first characters of their payloads."""
-    return [
-        {**dict(zip(ALL_COLUMNS, found, strict=True)), "payload": printable(found[-1], SHOWN_CHARACTERS)}
-        for found in newest(connection, wanted, ALL_COLUMNS, limit)
+def letters(connection: sqlite3.Connection, wanted: LetterFilter, limit: int) -> dict[str, Any]:
+    """The newest letters first, as values for JSON, with the first characters of their payloads.
+
+    `left_out` is the number of older ones, up to `MOST_LEFT_OUT`.
+    """
+    found = [
+        {**dict(zip(ALL_COLUMNS, row, strict=True)), "payload": printable(row[-1], SHOWN_CHARACTERS)}
+        for row in newest(connection, wanted, ALL_COLUMNS, limit)
     ]
+    left_out = 0
+    if len(found) == limit:
+        ((left_out,),) = connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM dead_letters WHERE {wanted.condition}"  # noqa: S608 - no user input
+            " ORDER BY id DESC LIMIT ? OFFSET ?)",
+            [*wanted.parameters, MOST_LEFT_OUT, limit],
+        ).fetchall()
+    return {"letters": found, "left_out": left_out}
 
 
-def counts(connection: sqlite3.Connection, wanted: LetterFilter) -> list[dict[str, Any]]:
-    """The rows of `counted` as values for JSON."""
-    return [dict(zip(COUNT_COLUMNS, found, strict=True)) for found in counted(connection, wanted)]
+def counts(connection: sqlite3.Connection, wanted: LetterFilter) -> dict[str, Any]:
+    """At most `MOST_COUNTS` rows of `counted` as values for JSON. `left_out` is the number of the others."""
+    rows = counted(connection, wanted)
+    found = [dict(zip(COUNT_COLUMNS, row, strict=True)) for row in islice(rows, MOST_COUNTS)]
+    return {"counts": found, "left_out": sum(1 for _ in rows)}
 
 
 def letter(connection: sqlite3.Connection, number: int) -> dict[str, Any]:

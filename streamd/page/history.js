@@ -14,6 +14,7 @@ export class History {
   clear() {
     this.leftOut = 0; // series that the daemon did not keep
     this._loaded = false; // the newest sample is one of the daemon's history
+    this._whole = false; // the newest sample has every series
     this.atS = [];
     this.seq = [];
     this._series = new Map();
@@ -29,7 +30,9 @@ export class History {
       const seq = first + i;
       if (this.seq.length && seq <= this.seq.at(-1)) continue;
       this._append(seq, document.at_wall_s[i], document.series, (series) => series.values[i]);
+      this._whole = false; // for the next samples the daemon says itself which counters began
     }
+    this._whole = this.leftOut === 0;
   }
 
   /** Take the numbers of a status. */
@@ -39,6 +42,7 @@ export class History {
     this._append(status.seq, atS, numbers(status), (series) => series.value);
     if (this._loaded && this.leftOut) for (const series of this._series.values()) bridge(series);
     this._loaded = false;
+    this._whole = true;
   }
 
   /** The sum of the series that `wanted` selects, at each sample; null where none of them has a value. */
@@ -53,13 +57,12 @@ export class History {
     return sums;
   }
 
-  /** The same sum as a rate per second, from the previous sample to each sample. */
+  /** The growth of these series as a rate per second, from the previous sample to each sample. */
   rate(wanted) {
-    const levels = this.level(wanted);
-    return levels.map((value, i) => {
+    const chosen = [...this._series.values()].filter(wanted);
+    return this.seq.map((seq, i) => {
       if (i === 0) return null;
-      const before = levels[i - 1] ?? 0; // a counter that did not exist was zero
-      return Math.max(0, (value ?? before) - before) / (this.seq[i] - this.seq[i - 1]);
+      return chosen.reduce((sum, series) => sum + growth(series, i), 0) / (seq - this.seq[i - 1]);
     });
   }
 
@@ -71,9 +74,9 @@ export class History {
     while (first > 0 && this.seq[last] - this.seq[first] < seconds) first -= 1;
     let grown = 0;
     for (const series of this._series.values()) {
-      if (wanted(series)) grown += (series.values[last] ?? 0) - (series.values[first] ?? 0);
+      if (wanted(series)) for (let i = first + 1; i <= last; i += 1) grown += growth(series, i);
     }
-    return Math.max(0, grown) / (this.seq[last] - this.seq[first]);
+    return grown / (this.seq[last] - this.seq[first]);
   }
 
   /** The distinct reasons of the series that `wanted` selects, in the order of their names. */
@@ -97,6 +100,7 @@ export class History {
       }
       while (series.values.length < n - 1) series.values.push(null);
       series.values[n - 1] = valueOf(one);
+      if (this._whole && isCounter(series) && series.values[n - 1] !== null) series.values[n - 2] ??= 0; // it began
     }
     for (const [key, series] of this._series) {
       if (series.values.length < n) series.values.push(null);
@@ -111,10 +115,18 @@ export class History {
   }
 }
 
-/** Fill the seconds that the daemon left out of a counter, so that its total is not taken for the growth of one second. */
-function bridge({ of, values }) {
+const isCounter = ({ of }) => !of.startsWith("buffer_");
+
+/** The growth of a counter to a sample from the one before. Unknown growth is none: a total is not the growth of one second. */
+function growth({ values }, i) {
+  return values[i] === null || values[i - 1] === null ? 0 : Math.max(0, values[i] - values[i - 1]);
+}
+
+/** Fill the seconds that the daemon left out of a counter, so that its growth meanwhile is shown. */
+function bridge(series) {
+  const { values } = series;
   const last = values.length - 1;
-  if (of.startsWith("buffer_") || last < 1 || values[last] === null || values[last - 1] !== null) return;
+  if (!isCounter(series) || last < 1 || values[last] === null || values[last - 1] !== null) return;
   const known = values.findLastIndex((value, i) => i < last && value !== null);
   const from = known < 0 ? values[last] : values[known];
   for (let i = known + 1; i < last; i += 1)

@@ -2,12 +2,13 @@
 
 import { Refused, askJson } from "./access.js";
 import { DataTable } from "./data_table.js";
-import { el, setChildren, setText } from "./dom.js";
+import { el, setAttribute, setChildren, setText } from "./dom.js";
 import { Fetched } from "./fetched.js";
 import { clock, count, moment, value } from "./format.js";
 
 const LISTED = ["id", "received_at", "source", "pipeline", "sink", "stage", "reason", "detail", "payload"];
 const BRIEF = ["id", "received_at", "source", "reason", "payload"];
+const MOST_COUNTED = 10_000;
 const FILTERS = ["reason", "source", "stage", "pipeline", "since"];
 
 export class Letters {
@@ -35,15 +36,19 @@ export class Letters {
       sortable: !brief,
       open: (row) => this._open(row[0]),
     });
-    root.append(this._letter);
+    this._leftOut = el("p", { class: "note", hidden: true });
+    root.append(this._leftOut, this._letter);
     this._fetched = new Fetched(root, {
       path: () => `/dead-letters?${new URLSearchParams([...this._chosen(), ["limit", most]])}`,
       everyS: 5,
-      show: (letters) =>
+      show: ({ letters, left_out: older }) => {
         this._table.show(
           this._columns,
           letters.map((one) => this._columns.map((name) => cell(name, one[name] ?? null, brief))),
-        ),
+        );
+        setAttribute(this._leftOut, "hidden", older === 0);
+        setText(this._leftOut, leftOut(older));
+      },
     });
   }
 
@@ -134,6 +139,11 @@ export function replayed(answer) {
     .map((fate) => `${count(answer[fate])} ${FATES[fate]}`);
   const why = Object.keys(answer.why_impossible ?? {});
   return [...parts, ...why].join("; ") || "there is no such dead letter any more";
+}
+
+/** How many older letters there are; the daemon counts up to 10,000 of them. */
+export function leftOut(older) {
+  return `and ${count(older)}${older >= MOST_COUNTED ? " or more" : ""} older`;
 }
 
 function cell(name, found, brief) {

@@ -17,8 +17,8 @@ export class Senders {
     this._fetched = new Fetched(root, {
       path: () => "/senders",
       everyS: 10,
-      show: ({ columns, rows }) => {
-        const more = Math.max(0, rows.length - most);
+      show: ({ columns, rows, left_out: leftOut = 0 }) => {
+        const more = Math.max(0, rows.length - most) + leftOut;
         table.show(columns, rows.slice(0, most));
         setAttribute(this._leftOut, "hidden", more === 0);
         setText(this._leftOut, `and ${count(more)} more`);

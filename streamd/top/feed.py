@@ -19,6 +19,13 @@ AGAIN_S = 1.0
 SENDERS_EVERY_S = 10.0
 
 
+class Senders(NamedTuple):
+    """The senders with findings, the largest first: sender, finding, number. Others were left out."""
+
+    found: tuple[tuple[str, str, int], ...] = ()
+    left_out: int = 0
+
+
 class News(NamedTuple):
     """The newest two statuses of a daemon, and when the newest came. `fault`: why none comes now."""
 
@@ -26,7 +33,7 @@ class News(NamedTuple):
     before: StatusAnswer | None = None
     at_mono_s: float = 0.0
     fault: str | None = None
-    senders: tuple[tuple[str, str, int], ...] = ()
+    senders: Senders = Senders()
 
 
 class StatusFeed:
@@ -71,7 +78,7 @@ class StatusFeed:
         while not self._closed.is_set():
             try:
                 answer = ask(self._socket, "GET", "/senders", STATUS_TIMEOUT_S)
-                found = senders_of(answer.body) if answer.code == http.client.OK else ()
+                found = senders_of(answer.body) if answer.code == http.client.OK else Senders()
                 if found != self.news.senders:
                     self._change(senders=found)
             except EnvironmentFault:
@@ -79,13 +86,12 @@ class StatusFeed:
             self._closed.wait(SENDERS_EVERY_S)
 
 
-def senders_of(body: bytes) -> tuple[tuple[str, str, int], ...]:
-    """The sender, the finding and the number of each row. Empty if the answer is not understood."""
+def senders_of(body: bytes) -> Senders:
+    """The senders of an answer. Empty if it is not understood."""
     try:
         document = json.loads(body)
         places = [document["columns"].index(name) for name in ("sender", "found", "records")]
-        return tuple(
-            (str(row[places[0]]), str(row[places[1]]), int(row[places[2]])) for row in document["rows"]
-        )
+        found = [(str(row[places[0]]), str(row[places[1]]), int(row[places[2]])) for row in document["rows"]]
+        return Senders(tuple(found), int(document.get("left_out", 0)))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        return ()
+        return Senders()

@@ -52,7 +52,7 @@ class LossMemory:
             self._lost_at = datetime.now(UTC)
         self._lost = run, lost
         age_s = max(0.0, mono_s - news.at_mono_s)
-        return Shown(news.status, units, age_s, news.fault, self._lost_at, news.senders)
+        return Shown(news.status, units, age_s, news.fault, self._lost_at, *news.senders)
 
 
 def once(socket: Path) -> list[Text]:

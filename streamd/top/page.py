@@ -34,6 +34,8 @@ class Shown:
     lost_at: datetime | None = None
     senders: Sequence[tuple[str, str, int]] = field(default=())
     """Of the last hour, with gaps, rejections or failed rules: the sender, what was found, and how many."""
+    senders_left_out: int = 0
+    """Further ones, which the daemon did not send."""
 
 
 def page(shown: Shown, controls: Controls, width: int, height: int | None) -> list[Text]:
@@ -130,11 +132,17 @@ def _body(shown: Shown, controls: Controls, width: int) -> Iterator[Text]:
                 if old:
                     text.stylize("dim")
                 yield text
+    yield from _senders(shown, width)
+
+
+def _senders(shown: Shown, width: int) -> Iterator[Text]:
     if shown.senders:
         yield Text()
         yield Text("senders with gaps, rejections or failed rules, last hour", "bold")
         for sender, found, n in shown.senders[:_MOST_SENDERS]:
             yield Text(_INDENT + shortened(escape(f"{sender}  {count(n)}  {found}"), width - len(_INDENT)))
+        if more := max(0, len(shown.senders) - _MOST_SENDERS) + shown.senders_left_out:
+            yield Text(f"{_INDENT}and {count(more)} more", "dim")
 
 
 def _heading(group: str, columns: Sequence[tuple[PageColumn, int]], controls: Controls) -> Text:

@@ -342,13 +342,17 @@ async def test_letters_are_listed_by_the_filters_of_the_command(
     control: ControlServer, query: str, ids: list[int]
 ) -> None:
     code, found = await ask(control, f"/dead-letters{query}")
-    assert (code, [letter["id"] for letter in found]) == (200, ids)
+    assert (code, [letter["id"] for letter in found["letters"]]) == (200, ids)
 
 
 @pytest.mark.usefixtures("letters")
 async def test_a_list_has_the_beginning_of_a_payload_and_one_letter_all_of_it(control: ControlServer) -> None:
     _, found = await ask(control, "/dead-letters")
-    assert [letter["payload"] for letter in found] == ["text", "x" * 60 + "… [40 more]", "\\xff\\x00"]
+    assert [letter["payload"] for letter in found["letters"]] == [
+        "text",
+        "x" * 60 + "… [40 more]",
+        "\\xff\\x00",
+    ]
     assert (await ask(control, "/dead-letters/2"))[1]["payload"] == "x" * 100
     assert (await ask(control, "/dead-letters/1"))[1]["payload_base64"] == "/wA="
 
@@ -357,16 +361,19 @@ async def test_a_list_has_the_beginning_of_a_payload_and_one_letter_all_of_it(co
 async def test_letters_are_counted_by_source_stage_and_reason(control: ControlServer) -> None:
     assert await ask(control, "/dead-letters/count?source=lab") == (
         200,
-        [
-            {
-                "source": "lab",
-                "stage": "decode",
-                "reason": "json:syntax",
-                "count": 2,
-                "first": "2026-01-01T00:00:00.000000Z",
-                "last": "2026-01-02T00:00:00.000000Z",
-            }
-        ],
+        {
+            "counts": [
+                {
+                    "source": "lab",
+                    "stage": "decode",
+                    "reason": "json:syntax",
+                    "count": 2,
+                    "first": "2026-01-01T00:00:00.000000Z",
+                    "last": "2026-01-02T00:00:00.000000Z",
+                }
+            ],
+            "left_out": 0,
+        },
     )
 
 

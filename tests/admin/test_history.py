@@ -76,10 +76,34 @@ def test_what_did_not_exist_is_nan(made: History, world: Any) -> None:
     made.observe(0.0, 2)
     del world.books.frames["late"]
     made.observe(0.0, 3)
-    before, during, after = values(made, "source", "late", "received")
-    assert math.isnan(before)
-    assert during == 1
-    assert math.isnan(after)
+    world.books.source("late").received = 3
+    made.observe(0.0, 4)
+    *counted, last = values(made, "source", "late", "received")
+    assert (counted, last) == ([0, 1, 0], 3)  # a counter that does not exist is zero for the one after it
+    del world.books.frames["late"]
+    made.observe(0.0, 5)
+    assert math.isnan(values(made, "source", "late", "received")[-1])
+
+
+def test_a_gauge_that_did_not_exist_is_nan(made: History, world: Any) -> None:
+    made.observe(0.0, 1)
+    world.sinks = [SinkGauge("late", "disk full", 0.0, None, world.latency_s)]
+    made.observe(0.0, 2)
+    before, now = values(made, "sink", "late", "retrying")
+    assert (math.isnan(before), now) == (True, 1)
+
+
+def test_a_total_that_was_left_out_has_the_value_of_the_second_before_when_it_is_kept(
+    made: History, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.dead_letters["kept"] = 2
+    world.books.source("lab").received = 5000
+    monkeypatch.setattr(history, "MOST_SERIES", len(world.dead_letters))
+    made.observe(0.0, 1)
+    world.books.source("lab").received = 5007
+    monkeypatch.setattr(history, "MOST_SERIES", 500)
+    made.observe(0.0, 2)
+    assert values(made, "source", "lab", "received") == [5000, 5007]
 
 
 @pytest.mark.parametrize("count", [1, 599, 600, 601, 1199, 1250])
@@ -170,7 +194,7 @@ def test_a_cut_is_a_copy_and_its_document_is_json(made: History, world: Any) -> 
     series = next(one for one in document["series"] if one["name"] == 'a"\n' and one["of"] == "received")
     assert series == {
         "kind": "source", "name": 'a"\n', "of": "received", "reason": "", "type": "counter",
-        "values": [None, 3.0],
+        "values": [0.0, 3.0],
     }  # fmt: skip
     assert all(len(one["values"]) == 2 for one in document["series"])
 

@@ -1,4 +1,4 @@
-"""Also about the files that these routes use: `bounded_reading`, `statement`, `letters_routes`, `rows`."""
+"""Also about `bounded_reading`, `own_reads`, `statement`, `letters_routes` and `rows`."""
 
 import asyncio
 import json
@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 import pytest
 
-from streamd.admin import bounded_reading, rows, statement, stored_routes
+from streamd.admin import bounded_reading, own_reads, rows, statement, stored_routes
 from streamd.admin.server import AdminServer
 from streamd.core.clock import read_clock
 from streamd.core.timestamp import from_epoch
+from streamd.dead_letters import reader
 from streamd.dead_letters.row import COLUMNS, TABLE
 from streamd.ledger import quality
 from tests.admin.test_server import get
@@ -195,7 +196,7 @@ async def test_a_query_has_a_limit_of_memory(
 
 
 def test_a_statement_ends_without_the_daemon(readings: Path) -> None:
-    asked = {"files": {"main": str(readings)}, "sql": MINUTES, "limit": 1, "limit_s": 0.5}
+    asked: dict[str, Any] = {"files": {"main": str(readings)}, "sql": MINUTES, "limit": 1, "limit_s": 0.5}
     program = "from streamd.admin.statement_process import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -208,12 +209,39 @@ def test_a_statement_ends_without_the_daemon(readings: Path) -> None:
 async def test_a_query_of_streamd_itself_ends_at_its_limit(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    columns = "i AS gap_from, i AS gap_to, i AS missing, '9' AS noticed_at, i AS device"
-    execute(tmp_path / "readings.db", f"CREATE VIEW gaps AS {NUMBERS} SELECT {columns} FROM n")  # noqa: S608
-    execute(tmp_path / "streamd.db", "CREATE TABLE x (y)")
-    monkeypatch.setattr(bounded_reading, "LIMIT_S", 0.05)
+    execute(
+        tmp_path / "streamd.db",
+        *quality.STATEMENTS,
+        f"INSERT INTO quality {NUMBERS} SELECT i, 's', 'p', 'r', 'f', 1, 1, 0, i, 1, 0, 0 FROM n LIMIT 20000",  # noqa: S608
+    )
+    monkeypatch.setattr(bounded_reading, "LIMIT_S", 0.0)
     code, text = await ask("/senders")
-    assert (code, "the query took longer than 0.05 s" in text) == (400, True)
+    assert (code, "the query took longer than 0 s" in text) == (400, True)
+
+
+RULE = "1 AS source, 1 AS rule, 1 AS field, 1 AS worst_failed, '9' AS minute"
+GAPS = "i AS gap_from, i AS gap_to, i AS missing, '9' AS noticed_at"
+
+
+@pytest.mark.usefixtures("readings")
+@pytest.mark.parametrize(
+    ("target", "file", "view"),
+    [
+        ("/senders", "readings.db", f"gaps AS {NUMBERS} SELECT {GAPS}, i AS device FROM n"),  # noqa: S608
+        ("/senders", "readings.db", f"gaps AS SELECT {GAPS}, ({MINUTES}) AS device FROM (SELECT 1 AS i)"),  # noqa: S608
+        ("/senders", "streamd.db", f"quality AS SELECT ({MINUTES}) AS worst_sender, {RULE}"),
+        ("/quality", "streamd.db", f"quality_now AS {MINUTES}"),
+    ],
+    ids=["steps", "function", "quality", "quality_now"],
+)  # fmt: skip
+async def test_a_view_of_somebody_else_ends_at_the_limit_whatever_it_does(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, file: str, view: str
+) -> None:
+    execute(tmp_path / "streamd.db", "CREATE TABLE x (y)")
+    execute(tmp_path / file, f"CREATE VIEW {view}")
+    monkeypatch.setattr(statement, "LIMIT_S", 0.5)
+    code, text = await ask(target)
+    assert (code, "the query took longer than 0.5 s" in text) == (400, True), text
 
 
 @pytest.mark.usefixtures("readings")
@@ -255,11 +283,28 @@ def add_letters(path: Path, *letters: tuple[str, str | None, str]) -> None:
 
 async def test_dead_letters_are_listed_counted_and_shown(ask: Ask, tmp_path: Path) -> None:
     add_letters(tmp_path / "dead-letters.db", (from_epoch(1.0), "10.0.0.7:5", "json:syntax"))
-    code, letters = await ask("/dead-letters?reason=json:syntax")
-    assert (code, [letter["id"] for letter in letters]) == (200, [1])
-    assert (await ask("/dead-letters/count"))[1][0]["count"] == 1
+    code, found = await ask("/dead-letters?reason=json:syntax")
+    assert (code, [letter["id"] for letter in found["letters"]], found["left_out"]) == (200, [1], 0)
+    code, found = await ask("/dead-letters/count")
+    assert (found["counts"][0]["count"], found["left_out"]) == (1, 0)
     assert (await ask("/dead-letters/1"))[1]["payload"] == "x"
     assert (await ask("/dead-letters/2"))[0] == 404
+
+
+async def test_letters_and_counts_beyond_the_limits_are_counted(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = [(from_epoch(float(n)), "10.0.0.7:5", "x" if n < 4 else "y") for n in range(7)]
+    add_letters(tmp_path / "dead-letters.db", *letters)
+    found = (await ask("/dead-letters?limit=2"))[1]
+    assert ([letter["id"] for letter in found["letters"]], found["left_out"]) == ([7, 6], 5)
+    assert (await ask("/dead-letters?limit=2&reason=y"))[1]["left_out"] == 1
+    assert (await ask("/dead-letters?limit=7"))[1]["left_out"] == 0
+    monkeypatch.setattr(reader, "MOST_LEFT_OUT", 3)
+    assert (await ask("/dead-letters?limit=2"))[1]["left_out"] == 3
+    monkeypatch.setattr(reader, "MOST_COUNTS", 1)
+    found = (await ask("/dead-letters/count"))[1]
+    assert ([one["count"] for one in found["counts"]], found["left_out"]) == ([4], 1)
 
 
 async def test_letters_are_replayed_by_the_daemon(ask: Ask, work: Work) -> None:
@@ -276,7 +321,9 @@ async def test_a_replay_names_its_letters(ask: Ask, work: Work, query: str) -> N
     assert work.replayed == []
 
 
-async def test_quality_is_the_view_of_the_ledger(ask: Ask, tmp_path: Path) -> None:
+async def test_quality_is_the_view_of_the_ledger(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger = tmp_path / "streamd.db"
     execute(ledger, "CREATE TABLE x (y)")
     assert await ask("/quality") == (200, [])
@@ -287,6 +334,7 @@ async def test_quality_is_the_view_of_the_ledger(ask: Ask, tmp_path: Path) -> No
         *quality.STATEMENTS,
         f"INSERT INTO quality VALUES ('{minute}', 'lab', 'main', 'range', 'v', 9, 3, 0, 'h', 2, NULL, NULL)",  # noqa: S608
     )
+    monkeypatch.setattr(statement.Statement, "run", None)  # streamd's own view needs no process
     code, (found,) = await ask("/quality")
     assert (code, found["sink"]) == (200, "ledger")
     assert dict(zip(found["columns"], found["rows"][0], strict=True))["failed"] == 3
@@ -322,3 +370,18 @@ async def test_senders_are_those_of_the_last_hour(ask: Ask, tmp_path: Path) -> N
         ["host-1", "lab", "rule range of v", 2, minute],
         ["host-2", "lab", "rule dew", 1, minute],
     ]
+    assert found["left_out"] == 0
+
+
+async def test_the_largest_findings_are_shown_and_the_others_counted(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = from_epoch(read_clock().wall_s)
+    execute(tmp_path / "streamd.db", "CREATE TABLE x (y)")
+    letters = [(now, f"10.0.0.{host}:5", "x") for host in range(5) for _ in range(host + 1)]
+    add_letters(tmp_path / "dead-letters.db", *letters)
+    monkeypatch.setattr(own_reads, "MOST_SENDERS", 2)
+    monkeypatch.setattr(statement.Statement, "run", None)  # tables need no process
+    found = (await ask("/senders"))[1]
+    assert [row[0] for row in found["rows"]] == ["10.0.0.4:5", "10.0.0.3:5"]
+    assert found["left_out"] == 3

@@ -134,12 +134,12 @@ def test_dead_letters_can_be_read_and_counted(start: Any, conf_d: Path) -> None:
     daemon.udp(b'{"n":1}')
     daemon.wait_rows(1)
     code, body = daemon.control("GET", "/dead-letters?source=lab")
-    while code == 200 and json.loads(body) == []:
+    while code == 200 and json.loads(body)["letters"] == []:
         code, body = daemon.control("GET", "/dead-letters?source=lab")
-    (letter,) = json.loads(body)
+    (letter,) = json.loads(body)["letters"]
     assert (letter["stage"], letter["payload"]) == ("decode", "{nonsense")
     assert json.loads(daemon.control("GET", f"/dead-letters/{letter['id']}")[1])["payload"] == "{nonsense"
-    (count,) = json.loads(daemon.control("GET", "/dead-letters/count")[1])
+    (count,) = json.loads(daemon.control("GET", "/dead-letters/count")[1])["counts"]
     assert count["count"] == 1
     daemon.stop()
 

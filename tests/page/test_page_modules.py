@@ -198,6 +198,13 @@ HISTORY = """
 """
 
 
+def received(count: int, seq: int) -> dict[str, Any]:
+    """The status of a second, with so many received frames."""
+    one = status(seq=seq)
+    one["sources"][0]["frames"] = frames(count)
+    return one
+
+
 def past(seq: int, *received: float | None) -> dict[str, Any]:
     values = list(received)
     one = {
@@ -253,6 +260,19 @@ def test_a_total_that_the_daemon_left_out_is_no_growth_of_one_second(run: Callab
     assert run(HISTORY, [("load", known), ("append", first)])["lost"][-1] == 5000  # it began in this second
 
 
+def test_a_tap_names_the_fields_that_no_record_had(run: Callable[..., Any]) -> None:
+    said = "return (await load('tap')).summary(given);"
+    assert run(said, {"shown": 0, "skipped": 1200}) == "0 shown · 1,200 skipped"
+    unseen = {"shown": 0, "skipped": 0, "unseen": ["vlaue", "x"]}
+    assert run(said, unseen).endswith(" · no record had vlaue, x when it was looked for")
+
+
+def test_older_letters_are_counted_up_to_a_number(run: Callable[..., Any]) -> None:
+    said = "return (await load('letters')).leftOut(given);"
+    assert run(said, 1234) == "and 1,234 older"
+    assert run(said, 10_000) == "and 10,000 or more older"
+
+
 def test_the_fates_of_a_replay_are_said_in_words(run: Callable[..., Any]) -> None:
     said = "return (await load('letters')).replayed(given);"
     none = {"letters": 1, "stored": 0, "rejected": 0, "held": 0, "held_by": {}, "why_impossible": {}}
@@ -265,9 +285,27 @@ def test_the_fates_of_a_replay_are_said_in_words(run: Callable[..., Any]) -> Non
 
 
 def test_a_second_without_a_value_is_no_loss_of_counters(run: Callable[..., Any]) -> None:
-    found = run(HISTORY, [("load", past(4, None, 50, None, 80))])
-    assert found["received"] == [None, 50, 0, 80]
-    assert found["now"] == pytest.approx(80 / 3)
+    found = run(HISTORY, [("load", past(5, 0, 50, None, 0, 80))])
+    assert found["received"] == [None, 50, 0, 0, 80]
+    assert found["now"] == pytest.approx(130 / 4)
+
+
+def test_a_total_that_appears_in_the_history_is_no_growth(run: Callable[..., Any]) -> None:
+    known = past(13, None, None, 5000, 5007)
+    found = run(HISTORY, [("load", known), ("append", received(5010, seq=14))])
+    assert found["received"] == [None, 0, 0, 7, 3]
+    assert found["now"] == pytest.approx(10 / 4)
+    again = past(17, 5000, 5000, 5000, 5000)
+    again["series"][0]["name"] = "floor"  # it was left out until a reload removed another one
+    found = run(HISTORY, [("load", past(13, 1, 2, 3, 4) | {"left_out": 1}), ("load", again)])
+    assert found["received"] == [None, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_a_counter_that_begins_after_a_whole_sample_was_zero_before(run: Callable[..., Any]) -> None:
+    later = past(16, 0, 12)
+    later["series"][0]["name"] = "floor"
+    steps = [("load", past(13, 1, 2)), ("append", received(2, seq=14)), ("load", later)]
+    assert run(HISTORY, steps)["received"] == [None, 1, 0, 0, 12]
 
 
 def test_the_history_keeps_ten_minutes(run: Callable[..., Any]) -> None:

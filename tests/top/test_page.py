@@ -164,7 +164,13 @@ def test_a_sink_limits_the_flow_itself(status: Make) -> None:
     assert "    limits the flow: it can do 90/s" in lines(shown(status(change)))
 
 
+def test_senders_that_the_daemon_left_out_are_counted(status: Make) -> None:
+    one = [("10.0.0.1", "missing numbers", 1200)]
+    assert "more" not in lines(shown(status(), senders=one))[-1]
+    assert lines(shown(status(), senders=one, senders_left_out=4000))[-1] == "    and 4,000 more"
+
+
 def test_senders_with_findings_are_named(status: Make) -> None:
     found = lines(shown(status(), senders=[("10.0.0.1", "missing numbers", 1200)] * 5))
-    assert found[-3:] == ["    10.0.0.1  1,200  missing numbers"] * 3
-    assert found[-4] == "senders with gaps, rejections or failed rules, last hour"
+    assert found[-4:] == [*["    10.0.0.1  1,200  missing numbers"] * 3, "    and 2 more"]
+    assert found[-5] == "senders with gaps, rejections or failed rules, last hour"
