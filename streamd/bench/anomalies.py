@@ -13,6 +13,7 @@ from streamd.core.batch import Batch
 from streamd.core.columns import FlatColumns
 from streamd.core.contracts import StepContext
 from streamd.core.now import Now
+from streamd.core.plural import counted
 from streamd.steps.anomaly import Anomaly
 
 KEYS = 10_000
@@ -44,7 +45,7 @@ def _row(method: str, plan: Plan) -> Row:
         what=f"Step anomaly: {method} of {KEYS:,} keys, on columns",
         value=min(costs_us),
         unit="µs/record",
-        note=f"the cheapest of {len(costs_us)} parts of {PART * BATCH:,} records, the costliest"
+        note=f"the cheapest of {counted(len(costs_us), 'part')} of {PART * BATCH:,} records, the costliest"
         f" {max(costs_us):.2f}; {bytes_per_key} bytes a key with its name",
         details={"us": costs_us, "bytes_per_key": bytes_per_key},
     )

@@ -10,6 +10,7 @@ from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.plan import Plan
 from streamd.bench.prepared_sender import prepare
 from streamd.bench.row import Row
+from streamd.core.plural import counted
 
 GOAL_RATIO = 1.7
 PROCESSES = 2
@@ -51,7 +52,8 @@ def measure(plan: Plan) -> list[Row]:
             value=several,
             unit="records/s",
             note=f"{_CONNECTIONS} connections, which the kernel spreads by chance; {several_cpu_s:.2f}"
-            f" CPU s/M in all processes, {one_cpu_s:.2f} in one; medians of {len(runs)} runs, taken in turn",
+            f" CPU s/M in all processes, {one_cpu_s:.2f} in one; "
+            f"medians of {counted(len(runs), 'run')}, taken in turn",
             baseline=one,
             baseline_what="the same with one process",
             goal=f"ratio ≥ {GOAL_RATIO}",

@@ -19,6 +19,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import LetterList
 from streamd.core.errors import ConfigError
+from streamd.core.plural import counted
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.shared import Shared
 from streamd.sensors import SensorStream
@@ -75,7 +76,7 @@ def _compare(plan: Plan, server: TemporaryPostgresql, *, unique: bool) -> Row:
         what=f"Sink postgresql, {BATCH_RECORDS:,} typed rows a commit{', unique' if unique else ''}",
         value=count / best_sink_s,
         unit="records/s",
-        note=f"best of {plan.step_turns} turns of {count:,} rows of seven columns;"
+        note=f"best of {counted(plan.step_turns, 'turn')} of {count:,} rows of seven columns;"
         f" {loop_s / count * 1e6:.2f} CPU s/M on the loop's thread",
         baseline=count / best_copy_s,
         baseline_what="psycopg's binary COPY of the same values into an equal table with its index, one"

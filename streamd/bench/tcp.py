@@ -11,6 +11,7 @@ from streamd.bench.executemany import Kind
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row
 from streamd.bench.sending import Sender
+from streamd.core.plural import counted
 
 GOAL_RATIO = 1.3
 _CONNECTIONS = 4
@@ -88,7 +89,7 @@ def _row(plan: Plan, setup: Setup, name: str, what: str) -> Row:
         value=statistics.median(one.cpu_s for one in runs) / millions,
         unit="CPU s/M",
         note=f"{statistics.median(one.records_per_s for one in runs):,.0f} records/s;"
-        f" {_CONNECTIONS} connections; medians of {len(runs)} runs, the baseline after each",
+        f" {_CONNECTIONS} connections; medians of {counted(len(runs), 'run')}, the baseline after each",
         baseline=statistics.median(one.baseline_cpu_s for one in runs) / millions,
         details={"records": plan.tcp_records, "runs": [asdict(one) for one in runs]},
     )

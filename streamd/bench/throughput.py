@@ -10,6 +10,7 @@ from streamd.bench.daemon import BenchDaemon, Setup
 from streamd.bench.plan import Plan
 from streamd.bench.prepared_sender import prepare
 from streamd.bench.row import BenchError, Row
+from streamd.core.plural import counted
 
 _CONNECTIONS = 4
 _MAX_WAIT_S = 0.02
@@ -57,7 +58,8 @@ def typed(plan: Plan) -> list[Row]:
             note=f"from the first byte sent to the last record committed; {_CONNECTIONS} connections;"
             f" {busy:.2f} cores busy with {median('cpu_s') / millions:.2f} CPU s/M, {loop / millions:.2f} of"
             f" it the loop and {others / millions:.2f} the database's thread; the sender took"
-            f" {median('sender_cpu_s') / millions:.2f}; medians of {len(runs)} runs, the baseline after each",
+            f" {median('sender_cpu_s') / millions:.2f}; "
+            f"medians of {counted(len(runs), 'run')}, the baseline after each",
             baseline=median("baseline_per_s"),
             baseline_what="one thread that reads the lines from memory: json.loads, then executemany,"
             " 10,000 a transaction",

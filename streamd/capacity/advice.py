@@ -10,6 +10,7 @@ from streamd.capacity.resizing import divided, with_sink, with_sources, with_ste
 from streamd.capacity.scenario import Scenario
 from streamd.capacity.simulation import KERNEL_FRAME_BYTES, Course, simulate
 from streamd.config.problems import dotted
+from streamd.core.listed import listed
 
 SPARE = 1.1
 """Suggested buffers are larger than the longest queue by this factor."""
@@ -71,7 +72,7 @@ def _suggestion(before: Figures, after: Figures, scenario: Scenario) -> Suggesti
     memory = sum(_memory_bytes(one.buffer) for one, _ in sources)
     memory += sum(_memory_bytes(one.buffer) for one, _ in sinks)
     names = [f"source {one.name}" for one, _ in sources] + [f"sink {one.name}" for one, _ in sinks]
-    what = f"{'a larger buffer' if len(names) == 1 else 'larger buffers'} of {', '.join(names)}"
+    what = f"{'a larger buffer' if len(names) == 1 else 'larger buffers'} of {listed(names)}"
     return Suggestion(what, "\n".join(tables), memory, _is_held(simulate(after, scenario)))
 
 

@@ -10,6 +10,7 @@ from streamd.capacity.configured import Costs, Load, lines_of
 from streamd.capacity.figures import Figures, UnknownCapacityError
 from streamd.config.tables import Config
 from streamd.core.errors import ConfigError
+from streamd.core.listed import listed
 
 _NEEDED = "`streamd bench --only tcp_wall --json FILE.json`"
 
@@ -52,12 +53,12 @@ def figures_of(
         if missing := [name for name in dict.fromkeys(types) if name not in known]:
             free.update(dict.fromkeys(missing))
             assumed.append(
-                f"steps {', '.join(missing)} of {', '.join(names)}: free, as {shown} has no figures of them"
+                f"steps {listed(missing)} of {listed(names)}: free, as {shown} has no figures of them"
             )
         if known:
             assumed.append(
-                f"steps of {', '.join(names)}: "
-                + ", ".join(f"{name} {cost_s * 1e6:.2f} µs" for name, cost_s in known.items())
+                f"steps of {listed(names)}: "
+                + listed(f"{name} {cost_s * 1e6:.2f} µs" for name, cost_s in known.items())
             )
         return Costs(base + sum(known.get(name, 0.0) for name in types), sink_per_s)
 

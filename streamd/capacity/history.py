@@ -8,6 +8,7 @@ from typing import NamedTuple
 from streamd.capacity.configured import Costs, Load, lines_of
 from streamd.capacity.figures import Figures
 from streamd.config.tables import Config
+from streamd.core.listed import listed
 
 SQL = """
 SELECT
@@ -94,7 +95,7 @@ def figures_of(intervals: list[Interval], config: Config, frame_bytes: float | N
         frames = sum(one.taken for one in intervals if one.source in sources)
         records = sum(one.records for one in intervals if one.source in sources)
         assumed.append(
-            f"workers and sinks of {', '.join(names)}: "
+            f"workers and sinks of {listed(names)}: "
             + (
                 f"{best:,.0f} frames/s, the most that left in an interval: full buffers lost some in it"
                 if full

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from streamd.config.problems import did_you_mean
 from streamd.core.errors import ConfigError
+from streamd.core.listed import listed
+from streamd.core.plural import counted
 from streamd.core.printable import printable
 from streamd.core.settings import meant_duration, meant_size, parse_duration_s, parse_size_bytes
 
@@ -134,7 +136,8 @@ class Scenario:
         said = [*map(_rate_words, self.rates)]
         said += [f"sink {one.sink} stalled for {_span(one.for_s)}{_at(one.at_s)}" for one in self.stalls]
         said += [
-            f"a burst of {one.frames:,} frames{_of(one.source)} within {_span(one.within_s)}{_at(one.at_s)}"
+            f"a burst of {counted(one.frames, 'frame')}{_of(one.source)}"
+            f" within {_span(one.within_s)}{_at(one.at_s)}"
             for one in self.bursts
         ]
         if self.step_cost_s:
@@ -359,7 +362,7 @@ def _in_time(option: str, at_s: float, for_s: float) -> None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(printable, names))
+    return listed(map(printable, names))
 
 
 def _rate_words(change: RateChange) -> str:

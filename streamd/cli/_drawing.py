@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypedDict
 
+from streamd.core.listed import listed
+
 _ASCII = str.maketrans({"┌": ",", "├": "|", "└": "`", "│": "|", "─": "-", "▼": "v", "▶": ">", "…": "~"})
 
 
@@ -45,4 +47,4 @@ def _picture(name: str, pipeline: DrawnPipeline, all_of_them: Mapping[str, Drawn
 
 
 def _and(shared: Sequence[str]) -> str:
-    return f" (shared with pipeline {', '.join(shared)})" if shared else ""
+    return f" (shared with pipeline {listed(shared)})" if shared else ""

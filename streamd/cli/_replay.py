@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from streamd.cli.query import QueryRefused, only_reading, open_read_only, positive
 from streamd.core.ack import Status
+from streamd.core.listed import listed
 from streamd.dead_letters.filter import LetterFilter
 from streamd.dead_letters.reader import missing
 
@@ -57,7 +58,7 @@ def refuse_missing(connection: sqlite3.Connection, wanted: LetterFilter) -> None
     absent = missing(connection, wanted.ids or ())
     if absent:
         words = "is no dead letter" if len(absent) == 1 else "are no dead letters"
-        numbers = ", ".join(map(str, absent))
+        numbers = listed(map(str, absent))
         raise QueryRefused(f"there {words} {numbers}: replayed, purged, or evicted from a full file")
 
 

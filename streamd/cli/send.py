@@ -20,6 +20,7 @@ from streamd.client.line_reader import read_lines
 from streamd.client.stop import Stop, Stopped
 from streamd.client.transfer import finish, transfer
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.plural import counted
 from streamd.core.printable import escape
 from streamd.core.settings import parse_address
 from streamd.plant import Plant
@@ -209,8 +210,7 @@ def _report(
     records = sum(connection.sent_records for connection in connections)
     size_bytes = sum(connection.sent_bytes for connection in connections)
     rate = records / seconds if seconds else 0.0
-    count = f"{records:,} record{'s' if records != 1 else ''}"
-    sent = f"{count} ({size_bytes:,} bytes) in {seconds:.2f} s, {rate:,.0f}/s"
+    sent = f"{counted(records, 'record')} ({counted(size_bytes, 'byte')}) in {seconds:.2f} s, {rate:,.0f}/s"
     if trouble:
         print(f"streamd: {trouble}; sent {sent}", file=sys.stderr)
     if options.json:

@@ -16,6 +16,7 @@ from streamd.cli.query import (
     positive,
 )
 from streamd.core.errors import EnvironmentFault
+from streamd.core.listed import listed as few
 from streamd.sqlite.read_only import is_there
 from streamd.state.reader import COLUMNS, drop, listed, users_of
 from streamd.state.store import FILE
@@ -90,7 +91,7 @@ def _drop(options: argparse.Namespace) -> int:
             there = {row[0]: row for row in listed(connection)}
             missing = [str(number) for number in options.ids if number not in there]
             if missing:
-                raise QueryRefused(f"there is no state with the number {', '.join(missing)}")
+                raise QueryRefused(f"there is no state with the number {few(missing)}")
             set_aside = COLUMNS.index("set_aside_at")
             chosen = options.ids or [
                 number for number, row in there.items() if options.all or row[set_aside] is not None

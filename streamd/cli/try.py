@@ -15,6 +15,7 @@ from streamd.cli import CONFIG_HELP
 from streamd.cli._own_output import own_output
 from streamd.cli._table import escape_json, text_of
 from streamd.core.errors import ConfigError
+from streamd.core.listed import listed
 from streamd.core.printable import escape
 
 if TYPE_CHECKING:  # these imports load every component
@@ -74,16 +75,16 @@ def _chosen(loaded: "Loaded", source: str | None, pipeline: str | None) -> tuple
     """The source, and the pipelines that read it. Raises `ConfigError` with the existing names."""
     pipelines = loaded.config.pipelines
     if pipeline is not None and pipeline not in pipelines:
-        raise ConfigError(f"there is no pipeline {pipeline!r}: there are {', '.join(pipelines)}")
+        raise ConfigError(f"there is no pipeline {pipeline!r}: there are {listed(pipelines)}")
     sources = list(loaded.config.sources) if pipeline is None else pipelines[pipeline].sources
     if source is None:
         if len(sources) > 1:
             of = "" if pipeline is None else f" of the pipeline {pipeline!r}"
-            raise ConfigError(f"name the source{of} of the sample with --source: {', '.join(sources)}")
+            raise ConfigError(f"name the source{of} of the sample with --source: {listed(sources)}")
         source = sources[0]
     elif source not in sources:
         where = "there is no source" if pipeline is None else f"the pipeline {pipeline!r} reads no source"
-        raise ConfigError(f"{where} {source!r}: there are {', '.join(sources)}")
+        raise ConfigError(f"{where} {source!r}: there are {listed(sources)}")
     readers = [name for name, settings in pipelines.items() if source in settings.sources]
     return source, readers if pipeline is None else [pipeline]
 

@@ -14,6 +14,7 @@ from streamd.core.errors import BadData
 from streamd.core.first_frame import FirstFrame, FirstFrameAgain
 from streamd.core.frames import Frames
 from streamd.core.json_rules import BYTE_ORDER_MARK, RESERVED_KEYS
+from streamd.core.listed import listed
 from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.plural import counted
@@ -119,7 +120,7 @@ class Csv(Codec["Csv.Config"]):
         if schema is not None and config.columns is not None:
             required = [name for name, field in schema.fields.items() if field.required]
             if missing := [name for name in required if name not in config.columns]:
-                raise ValueError(f"the schema {schema.name} requires {', '.join(missing)}: add it to columns")
+                raise ValueError(f"the schema {schema.name} requires {listed(missing)}: add it to columns")
         self.holds = self.needs_first = config.columns is None
         self._in_each_frame = self.needs_first
         self.streams: dict[int, _Stream] = {}

@@ -8,6 +8,7 @@ from typing import Any
 from streamd.config.problems import Place, Problem, did_you_mean, quoted
 from streamd.config.tables import CONTROL_OFF, AdminSettings
 from streamd.config.validation import Parts
+from streamd.core.listed import listed
 from streamd.core.schema import Schema
 from streamd.core.settings import Address, Settings, SinkOutput, SinkSettings
 
@@ -53,7 +54,7 @@ def _unknown(word: str, known: Iterable[str], kind: str, place: Place) -> list[P
     hint = (
         did_you_mean(word, known)
         or did_you_mean(word.rpartition(".")[2], known)
-        or (f"; there are {', '.join(known)}" if known else "; there are none")
+        or (f"; there are {listed(known)}" if known else "; there are none")
     )
     return [Problem(place, f"there is no {kind} {quoted(word)}{hint}")]
 

@@ -4,8 +4,7 @@ import ast
 from pathlib import Path
 
 from streamd.config.problems import Problem, quoted
-
-_MOST_SHOWN = 12
+from streamd.core.listed import listed
 
 
 def with_functions(problem: Problem, value: object, base_dir: Path) -> Problem:
@@ -16,7 +15,7 @@ def with_functions(problem: Problem, value: object, base_dir: Path) -> Problem:
     for name in dict.fromkeys((file, f"{file}.py", f"{file.rpartition('.')[0]}.py")):
         found = _functions(base_dir / name) if name.endswith(".py") else []
         if found:
-            shown = ", ".join(quoted(f"{name}:{function}") for function in found[:_MOST_SHOWN])
+            shown = listed(quoted(f"{name}:{function}") for function in found)
             return Problem(problem.place, f"{problem.text}; in that file there are {shown}")
     return problem
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from streamd.core.expression_functions import FUNCTIONS, MAX_INTEGER, MIN_INTEGER, NEVER_NONE
+from streamd.core.listed import listed
 
 MAX_SOURCE_BYTES: Final = 4096
 """Longest text of an expression."""
@@ -289,7 +290,11 @@ class Translation(ast.NodeVisitor):
         name = str(keys[0])
         if self.fields is not None and not name.startswith("@") and name not in self.fields:
             close = difflib.get_close_matches(name, self.fields, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(self.fields))}"
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else f"there are {listed(sorted(self.fields)) or 'none'}"
+            )
             if isinstance(node, ast.Name) and node in self.compared:
                 hint += f'; or, as a text, "{name}"'
             raise self.refusal(node, f"there is no field {name!r}: {hint}")

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from streamd.core.errors import ConfigError
 from streamd.core.json_rules import RESERVED_KEYS
+from streamd.core.listed import listed
 
 _UNUSABLE_IN_NAMES = re.compile(r'[\x00-\x1f"\\\ud800-\udfff]|^@')
 
@@ -80,5 +81,5 @@ def refuse_unknown(names: Iterable[str], known: Collection[str] | None, *keys: s
     for name in names:
         if name not in known and not name.startswith("@"):
             close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(sorted(known))}"
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {listed(sorted(known)) or 'none'}"
             raise ConfigError(f"there is no field {name!r}: {hint}", keys)

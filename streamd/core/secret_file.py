@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 
 from streamd.core.errors import EnvironmentFault
+from streamd.core.plural import counted
 
 MAKE_ONE = "`openssl rand -hex 32` makes one"
 _MIN_DIFFERENT = 6
@@ -60,7 +61,7 @@ def _weakness(secret: bytes, least_bytes: int, most_bytes: int, least_different:
     if not secret:
         return "is empty"
     if len(secret) < least_bytes:
-        return f"has {len(secret)} bytes, and needs at least {least_bytes}"
+        return f"has {counted(len(secret), 'byte')}, and needs at least {least_bytes}"
     if len(secret) > most_bytes:
         return f"is longer than {most_bytes} bytes"
     if len(set(secret)) < least_different:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any
 
 from streamd.core.code_owner import is_installed, is_streamd
+from streamd.core.plural import counted
 from streamd.core.printable import printable
 
 MAX_LINES = 80
@@ -59,7 +60,7 @@ def traceback_lines(error: BaseException) -> list[str]:
     if left_out > 0:
         tail = MAX_LINES * 3 // 4
         head = MAX_LINES - tail
-        lines = [*lines[:head], f"… [{left_out} lines]", *lines[-tail:]]
+        lines = [*lines[:head], f"… [{counted(left_out, 'line')}]", *lines[-tail:]]
     return [printable(line, MAX_LINE_CHARS) for line in lines]
 
 

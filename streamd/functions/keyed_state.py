@@ -8,6 +8,7 @@ from typing import Any
 from streamd.core.arrival_clock import ArrivalClock
 from streamd.core.generations import Generations
 from streamd.core.now import Now
+from streamd.core.plural import counted
 from streamd.core.state_parts import Entries, as_it_is
 from streamd.functions.state_values import BadState, packed, plain_key, unpacked
 from streamd.functions.values import shown
@@ -158,7 +159,7 @@ class KeyedState(MutableMapping[Any, Any]):
         self._changes().live.update(dict.fromkeys(self, _GONE))
 
     def __repr__(self) -> str:
-        return f"<context.state of {len(self._kept)} keys>"
+        return f"<context.state of {counted(len(self._kept), 'key')}>"
 
     def begin(self, now: Now) -> int:
         """Called before a batch; returns the number of keys that were not used for long and are forgotten."""

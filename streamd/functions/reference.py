@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamd.core.errors import ConfigError
+from streamd.core.listed import listed
 from streamd.functions.imported import Imported
 
 _CALLED_WITH = "one argument: the record, or in batch mode their list"
@@ -154,7 +155,7 @@ def _check_params(found: Any, params: Mapping[str, Any], who: str) -> None:
         if name not in named and not takes_any:
             close = difflib.get_close_matches(name, named, 1)
             others = [other for other in named if other != first]
-            hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(others) or 'none'}"
+            hint = f"did you mean {close[0]!r}?" if close else f"it takes {listed(others) or 'none'}"
             raise ConfigError(f"{who} has no param {name!r}: {hint}", ("params", name))
     try:
         signature.bind(*given, **params)
@@ -171,7 +172,7 @@ def _check_params(found: Any, params: Mapping[str, Any], who: str) -> None:
         except TypeError:
             called = f"called with {_CALLED_WITH}" if given else "made with params only"
             raise ConfigError(f"{who} takes {signature}, but is {called}", ("function",)) from None
-        words = ", ".join(map(repr, missing))
+        words = listed(map(repr, missing))
         if given and not params and missing:
             raise ConfigError(
                 f"{who} takes {signature}, but is called with {_CALLED_WITH}; give {words} in params",

@@ -8,6 +8,7 @@ from streamd.config import Config, Loaded, groups
 from streamd.config.tables import is_loopback
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault
+from streamd.core.listed import listed
 from streamd.core.settings import Address
 from streamd.host.step_files import python_files
 from streamd.net.listener_tls import ListenerTls
@@ -55,13 +56,15 @@ def _blocking_sinks(config: Config) -> list[str]:
         for sink in pipeline.sinks:
             if (config.sinks[sink].buffer.when_full or "block") != "block":
                 continue
-            stopped = [f"the senders of {', '.join(sending)}"] if sending else []
-            stopped += [f"the reading of {', '.join(files)}"] if files else []
-            stopped += [f"{', '.join(dropping)}, which then drops"] if dropping else []
-            stopped += [f"{other}" for other in pipeline.sinks if other != sink]
-            stopped += [
-                f"pipeline {other}, which shares a source" for other in together[name] if other != name
-            ]
+            stopped = [f"the senders of {listed(sending)}"] if sending else []
+            stopped += [f"the reading of {listed(files)}"] if files else []
+            stopped += [f"{listed(dropping)}, which then drops"] if dropping else []
+            if others := [other for other in pipeline.sinks if other != sink]:
+                stopped.append(listed(others))
+            if sharing := [other for other in together[name] if other != name]:
+                many = len(sharing) > 1
+                share = "pipelines" if many else "pipeline", "share" if many else "shares"
+                stopped.append(f"{share[0]} {listed(sharing)}, which {share[1]} a source")
             found.append(
                 f"sinks.{sink} blocks: while it is full, pipeline {name} stops: {'; '.join(stopped)}"
             )

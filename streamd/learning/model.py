@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from streamd.core.errors import ConfigError
 from streamd.core.failure import failure_of
+from streamd.core.listed import listed
 from streamd.functions.imported import Imported
 from streamd.learning import pickles
 
@@ -126,7 +127,7 @@ class RiverModel(Imported):
         for name in self.params:
             if name not in named and not takes_any:
                 close = difflib.get_close_matches(name, named, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(named) or 'none'}"
+                hint = f"did you mean {close[0]!r}?" if close else f"it takes {listed(named) or 'none'}"
                 raise ConfigError(f"{self.reference} has no param {name!r}: {hint}", ("params", name))
         try:
             signature.bind(**self.params)
@@ -136,7 +137,7 @@ class RiverModel(Imported):
                 for name in named
                 if name not in self.params and parameters[name].default is inspect.Parameter.empty
             ]
-            words = ", ".join(map(repr, missing)) or "other arguments"
+            words = listed(map(repr, missing)) or "other arguments"
             raise ConfigError(f"{self.reference} needs {words} in params", ("params",)) from None
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, StringConstraints
 
 from streamd.core.errors import EnvironmentFault
+from streamd.core.listed import listed
 from streamd.core.plural import counted
 from streamd.core.text_values import by_look
 from streamd.sqlite.read_only import read_only_uri
@@ -152,7 +153,7 @@ def _places(settings: TableSettings, header: Sequence[str], names: Iterable[str]
             raise TableFault("columns", f"{settings.path}: two columns have the name {name!r}")
         if name not in header:
             close = difflib.get_close_matches(name, header, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(header) or 'none'}"
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {listed(header) or 'none'}"
             raise TableFault("columns", f"{settings.path}: there is no column {name!r}: {hint}")
     return [header.index(name) for name in names]
 

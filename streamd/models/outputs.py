@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from streamd.core.plural import counted
 from streamd.models.inputs import KINDS, Kind
 from streamd.models.onnx import Array, ModelFault, ModelPort
 
@@ -40,7 +41,7 @@ class ModelOutput:
         elif len(shape) == _TABLE and shape[0] == count and self.column < shape[1]:
             chosen: Array = array[:, self.column]
             return chosen
-        text = f"the output {self.name!r} has the shape {list(shape)} for {count} records"
+        text = f"the output {self.name!r} has the shape {list(shape)} for {counted(count, 'record')}"
         raise ModelFault("run", text if self.column is None else f"{text} and column {self.column}")
 
 

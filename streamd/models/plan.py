@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from streamd.core.errors import ConfigError
 from streamd.core.field_names import field_name_fault
 from streamd.core.json_rules import RESERVED_KEYS
+from streamd.core.listed import listed
+from streamd.core.plural import counted
 from streamd.models.inputs import KINDS, ModelInput
 from streamd.models.onnx import ModelPort, OnnxModel
 from streamd.models.outputs import ModelOutput, kind_of, parsed
@@ -83,20 +85,22 @@ def _input(
         )
     if isinstance(port.shape[0], int):
         raise ConfigError(
-            f"the model's input {port.name!r} takes {port.shape[0]} records at a time: export the model with"
-            " a first dimension of any size",
+            f"the model's input {port.name!r} takes {counted(port.shape[0], 'record')} at a time: export the"
+            " model with a first dimension of any size",
             keys,
         )
     width = port.shape[1] if len(port.shape) == _MATRIX else 1
     if isinstance(width, int) and width != len(fields):
         if is_default:
             raise ConfigError(
-                f"the model's input {port.name!r} takes {width} values of each record: name their fields in"
-                " the order of the training",
+                f"the model's input {port.name!r} takes {counted(width, 'value')} of each record: name their"
+                " fields in the order of the training",
                 keys,
             )
         raise ConfigError(
-            f"the model's input {port.name!r} takes {width} values of each record, not {len(fields)}", keys
+            f"the model's input {port.name!r} takes {counted(width, 'value')} of each record, not"
+            f" {len(fields)}",
+            keys,
         )
     kind, dtype = KINDS[port.type]
     return ModelInput(port.name, fields, kind, dtype, len(port.shape) == 1)
@@ -140,4 +144,4 @@ def _hint(name: str, known: Collection[str]) -> str:
 
 
 def _listed(names: Collection[str]) -> str:
-    return ", ".join(names) or "none"
+    return listed(names) or "none"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.core.listed import listed
 from streamd.core.schema import FieldType
 from streamd.postgresql.column_types import CREATED_AS, TAKEN_BY, ColumnType
 from streamd.postgresql.names import column_fault, name_fault, quote
@@ -119,7 +120,7 @@ class ServerTable:
             (self._rights, found.oid),
         ).fetchall()
         if rows:
-            missing = ", ".join(right for (right,) in rows)
+            missing = listed(right for (right,) in rows)
             raise EnvironmentFault(
                 f"the user {connection.info.user!r} may not write the table {self.name!r}: let its owner run"
                 f" GRANT {missing} ON {self.sql_name} TO {quote(connection.info.user)};"

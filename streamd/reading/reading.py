@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from streamd.config import find, load
 from streamd.core.errors import BadData, ConfigError, EnvironmentFault
+from streamd.core.listed import listed
 from streamd.core.moment import moment as parse_moment
 from streamd.core.schema import FieldType
 from streamd.core.timestamp import canonical, from_epoch
@@ -107,7 +108,7 @@ def read(
         raise EnvironmentFault(f"there is no table {stored.table!r} in {files[-1]} yet")
     order = list(types) if columns is None else list(columns)
     if unknown := [name for name in order if name not in types]:
-        raise ConfigError(f"{stored.table!r} has no column {unknown[0]!r}; it has {', '.join(types)}")
+        raise ConfigError(f"{stored.table!r} has no column {unknown[0]!r}; it has {listed(types)}")
     frame = make({name: (types[name], values.get(name, [])) for name in order})
     return Reading(frame, make(_completeness(stored, bounds)))
 
@@ -177,10 +178,10 @@ def _time_column(there: Mapping[str, FieldType], time: str | None) -> str:
         (time,) = times
     if time is None:
         raise ConfigError(
-            f"since and until need time = a timestamp column: {', '.join(times) or 'there is none'}"
+            f"since and until need time = a timestamp column: {listed(times) or 'there is none'}"
         )
     if time not in there:
-        raise ConfigError(f"there is no column {time!r}; there are {', '.join(there)}")
+        raise ConfigError(f"there is no column {time!r}; there are {listed(there)}")
     return quote(time)
 
 

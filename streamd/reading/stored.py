@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streamd.config import Loaded
 from streamd.core.errors import ConfigError
+from streamd.core.listed import listed
 from streamd.core.schema import FieldType
 from streamd.files.dated import DatedPath, is_dated
 from streamd.sinks.sqlite import Sqlite
@@ -88,14 +89,21 @@ def of_configuration(loaded: Loaded, name: str | None = None) -> StoredTable:
     """
     config = loaded.config
     sinks = {key: sink for key, sink in config.sinks.items() if isinstance(sink, Sqlite.Config)}
-    wanted = next(iter(sinks), None) if name is None else name
+    if not sinks:
+        others = listed(f"{key} ({sink.type})" for key, sink in config.sinks.items())
+        first = next(iter(config.sinks))
+        raise ConfigError(
+            f"no sink is of type sqlite, so there is no table: there are {others}; `streamd tap sink:{first}`"
+            " shows its records while they pass, and another database can be named as a file"
+        )
+    wanted = next(iter(sinks)) if name is None else name
     found = [key for key, sink in sinks.items() if wanted in (key, sink.table)]
     found = [key for key in found if key == wanted] or found
     if not found:
-        known = ", ".join(dict.fromkeys(word for key, sink in sinks.items() for word in (key, sink.table)))
+        known = listed(dict.fromkeys(word for key, sink in sinks.items() for word in (key, sink.table)))
         raise ConfigError(f"no sqlite sink and no table of one is called {wanted!r}; there are {known}")
     if len(found) > 1:
-        raise ConfigError(f"several sinks write a table {wanted!r}: name one of them, {', '.join(found)}")
+        raise ConfigError(f"several sinks write a table {wanted!r}: name one of them, {listed(found)}")
     (sink_name,) = found
     sink = sinks[sink_name]
     path = loaded.state_dir / sink.path

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streamd.core.errors import ConfigError
+from streamd.core.plural import counted
 from streamd.core.printable import printable
 from streamd.reload.own_command import run_command
 
@@ -41,7 +42,8 @@ def _failures(report: bytes, errors: str) -> Iterator[str]:
         yield f"the tests cannot be run: {printable(last[0])}"
         return
     failed = [test for test in tests if not test["passed"]]
-    yield f"{len(failed)} of {len(tests)} tests fail, and [daemon] tests requires them:"
+    fail = f"{counted(len(tests), 'test')} {'fails' if len(failed) == 1 else 'fail'}"
+    yield f"{len(failed)} of {fail}, and [daemon] tests requires them:"
     for test in failed:
         yield next(lines_of(test))
 

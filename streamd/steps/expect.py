@@ -9,6 +9,7 @@ from streamd.core.batch import METADATA_KEYS, Record
 from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.now import Now
+from streamd.core.plural import counted
 from streamd.core.record_key import Key, KeyTexts, RecordKey
 from streamd.core.settings import DurationS, Settings
 from streamd.core.state_parts import Entries, parts_of
@@ -142,7 +143,9 @@ class Expect(Step["Expect.Config"]):
             values = one if isinstance(one, list) else [one]
             place = ("keys", index)
             if len(values) != len(config.key):
-                raise ConfigError(f"{one!r}: a list of {len(config.key)} values is needed, as in key", place)
+                raise ConfigError(
+                    f"{one!r}: a list of {counted(len(config.key), 'value')} is needed, as in key", place
+                )
             try:
                 key = self._key.of_values(values)
             except BadData as bad:

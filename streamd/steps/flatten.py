@@ -8,6 +8,7 @@ from streamd.core.errors import BadData
 from streamd.core.field_names import FieldNames, OnConflict, refuse_unknown
 from streamd.core.json_rules import MAX_DEPTH, RESERVED_KEYS
 from streamd.core.now import Now
+from streamd.core.plural import counted
 from streamd.core.settings import Settings
 
 MAX_NAME_CHARS = 1024
@@ -79,7 +80,7 @@ class Flatten(Step["Flatten.Config"]):
             else:
                 flat[name] = value
         if len(flat) > self._most(record):
-            raise BadData("flatten:fields", f"more than {self.config.max_fields} fields")
+            raise BadData("flatten:fields", f"more than {counted(self.config.max_fields, 'field')}")
         return flat
 
     def _most(self, record: Record) -> int:
@@ -110,7 +111,7 @@ class Flatten(Step["Flatten.Config"]):
                 else:
                     flat[full] = inner
                 if len(flat) > most:
-                    raise BadData("flatten:fields", f"more than {self.config.max_fields} fields")
+                    raise BadData("flatten:fields", f"more than {counted(self.config.max_fields, 'field')}")
             else:
                 levels.pop()
 

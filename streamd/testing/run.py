@@ -17,6 +17,7 @@ from streamd.closing_books import differences
 from streamd.config import Loaded, load
 from streamd.config.cases import Input
 from streamd.core.errors import ConfigError, StreamdError
+from streamd.core.plural import counted
 from streamd.testing.clock import VirtualClock, shown_to_python
 from streamd.testing.compare import Difference, compare
 from streamd.testing.files import LocatedCase, content
@@ -97,7 +98,8 @@ async def _played(rig: Rig, loaded: Loaded, located: LocatedCase) -> CaseOutcome
     await rig.stop()
     outcome = CaseOutcome(faults=differences(rig.books))
     outcome.faults += [
-        f"source {name}: {count} bytes at the end of the file are no whole frame"
+        f"source {name}: {counted(count, 'byte')} at the end of the file"
+        f" {'is' if count == 1 else 'are'} no whole frame"
         for name, count in rig.unfinished.items()
         if count
     ]

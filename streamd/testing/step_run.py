@@ -18,6 +18,7 @@ from streamd.core.contracts import BadRecord, Processed, Step, StepContext
 from streamd.core.counters import Counters
 from streamd.core.errors import BadData
 from streamd.core.now import Now
+from streamd.core.plural import counted
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import ComponentSettings, parse_duration_s
 from streamd.core.timestamp import canonical, from_epoch
@@ -218,7 +219,7 @@ class StepRun:
         """Count the result, and return its records without the metadata that they were given here."""
         gone = done.count + done.filtered + done.absorbed + len(done.rejects)
         assert taken_in + done.emitted == gone, (  # noqa: S101 - a broken promise of the step
-            f"the step got {taken_in} records and made {done.emitted} more, but {gone} came out"
+            f"the step got {counted(taken_in, 'record')} and made {done.emitted} more, but {gone} came out"
         )
         made = list(map(_shown, done.records))
         self.records += made

@@ -203,7 +203,8 @@ class Trial:
             yield from error.frames
             book_error(error, book.counters)
             self.lost.append(
-                f"the framing is broken: {error}; {error.discarded_bytes} bytes and all later ones are lost"
+                f"the framing is broken: {error};"
+                f" {counted(error.discarded_bytes, 'byte')} and all later ones are lost"
             )
         book_counts(framer, intake, book.counters)
         for reason, count in book.dropped.items():

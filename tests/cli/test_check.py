@@ -15,6 +15,7 @@ import pytest
 
 from streamd import config
 from streamd.cli import main
+from streamd.host.notes import notes
 
 GOOD = """\
 [admin]
@@ -378,6 +379,26 @@ def test_pipelines_that_share_a_source_and_conditions_are_told(
     assert re.search(r"┌── lab .* \(shared with pipeline main\)\n", told)
     stopped = "lab, which then drops; pipeline main, which shares a source"
     assert f"sinks.other blocks: while it is full, pipeline more stops: {stopped}" in told
+
+
+def test_no_message_repeats_all_names_of_a_large_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"n{number:02d}" for number in range(80)]
+    text = f'[daemon]\nstate_dir = "{tmp_path}"\n' + "".join(
+        f'[sources.{name}]\ntype = "generate"\n[sinks.{name}]\ntype = "file"\npath = "{name}.txt"\n'
+        for name in names
+    )
+    text += f"[pipelines.main]\nsources = {json.dumps(names)}\nsinks = {json.dumps(names)}\n"
+    path = tmp_path / "streamd.toml"
+    path.write_text(text)
+    found = [note for note in notes(config.load(path)) if " blocks: while it is full" in note]
+    assert len(found) == 80
+    assert found[0].count(" and 70 more") + found[0].count(" and 69 more") == 2  # the sources and other sinks
+    assert max(map(len, found)) < 300
+    path.write_text(text.replace('sources = ["n00"', 'sources = ["zzz"', 1))
+    assert main(["check", "--offline", "--config", str(path)]) == 2
+    assert "n08, n09 and 70 more" in capsys.readouterr().err
 
 
 def test_resolved_has_every_default_and_loads_as_the_same_configuration(

@@ -29,6 +29,26 @@ def store(path: Path, *values: object, table: str = "readings") -> None:
         connection.commit()
 
 
+def test_without_a_sqlite_sink_there_is_no_table_but_a_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "streamd.toml").write_text(f"""
+[daemon]
+state_dir = "{tmp_path}"
+[sources.lab]
+type = "generate"
+[pipelines.main]
+sources = ["lab"]
+sinks = ["out"]
+[sinks.out]
+type = "stdout"
+""")
+    for words in (["tail"], ["tail", "readings"]):
+        assert main([*words, "--config", str(tmp_path / "streamd.toml")]) == 2
+        said = capsys.readouterr().err
+        assert "no sink is of type sqlite, so there is no table: there are out (stdout); `streamd tap" in said
+
+
 @contextmanager
 def following(path: Path, *options: str) -> Iterator["Follower"]:
     command = [sys.executable, "-m", "streamd", "tail", "readings", "--db", str(path), "-f", *options]

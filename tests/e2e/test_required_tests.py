@@ -49,7 +49,7 @@ def test_a_reload_is_refused_while_a_test_fails(start: Any, tmp_path: Path) -> N
     for words in (["reload", "--dry-run"], ["reload"]):
         done = said(tmp_path, *words, "streamd.toml")
         assert done.returncode == 2
-        assert "1 of 1 tests fail, and [daemon] tests requires them" in done.stderr
+        assert "1 of 1 test fails, and [daemon] tests requires them" in done.stderr
         assert "test 'warm above 20': sink records, row 1 differs; warm: expected false, got 1" in done.stderr
         assert "streamd.toml:21: " in done.stderr
     daemon.tcp(b'{"value": 20}\n')

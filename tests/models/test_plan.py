@@ -77,8 +77,8 @@ OTHER = ModelPort("Y", "tensor(float)", (None, 1))
         ({"X": "a"}, [ModelPort("X", "seq(tensor(float))", ())], ("inputs", "X"), "has the type seq"),
         (["a"], [ModelPort("X", "tensor(float)", (None, 3, 8))], ("inputs",), "has 3 dimensions; possible"),
         (["a"], [ModelPort("X", "tensor(float)", ())], ("inputs",), "has 0 dimensions"),
-        (["a"], [ModelPort("X", "tensor(float)", (1, 1))], ("inputs",), "1 records at a time: export"),
-        (["a", "b"], [ModelPort("X", "tensor(float)", (None,))], ("inputs",), "1 values of each record"),
+        (["a"], [ModelPort("X", "tensor(float)", (1, 1))], ("inputs",), "1 record at a time: export"),
+        (["a", "b"], [ModelPort("X", "tensor(float)", (None,))], ("inputs",), "1 value of each record"),
     ],
 )  # fmt: skip
 def test_inputs_that_do_not_suit_the_model(

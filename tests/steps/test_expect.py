@@ -215,7 +215,7 @@ def test_a_wrong_configuration_is_refused(new_step: NewStep, options: dict[str, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"keys": [["a", "b"]]}, r"\['a', 'b'\]: a list of 1 values is needed"),
+        ({"keys": [["a", "b"]]}, r"\['a', 'b'\]: a list of 1 value is needed"),
         ({"keys": ["a", ["b"]], "key": ["k", "l"]}, "'a': a list of 2 values is needed"),
         ({"keys": ["a", "x" * 200]}, "key:long"),
         ({"keys": ["a", "b", "a"]}, "'a' is there twice"),

@@ -211,7 +211,7 @@ def test_it_names_its_fields(new_step: Any) -> None:
         ({"inputs": ["m"]}, ("inputs", 0), "no field 'm': did you mean 'n'|there are n, t"),
         ({"inputs": {"X": "nn"}}, ("inputs", "X"), "no field 'nn': did you mean 'n'"),
         ({"inputs": None}, ("inputs",), "no field 'X'"),
-        ({"inputs": ["n", "t"]}, ("inputs",), "takes 1 values"),
+        ({"inputs": ["n", "t"]}, ("inputs",), "takes 1 value of"),
         ({"outputs": {"a": "lable"}}, ("outputs", "a"), "did you mean 'label'"),
         ({"outputs": {"n": "label"}}, ("outputs", "n"), "'n' is an input, which would be lost"),
         ({"version_field": "n"}, ("version_field",), "'n' is an input"),
