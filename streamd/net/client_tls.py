@@ -4,7 +4,7 @@ import contextlib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -16,15 +16,11 @@ from streamd.net.tls_files import VERSIONS, Version, load_own, load_trusted
 RECORD_BYTES = 16384
 """Most plaintext in one TLS record (RFC 8446 section 5.1). The peer can read only whole records."""
 _SYSTEM = "system"
-_WITHOUT_EFFECT: dict[str, Any] = {
-    "server_name": None, "cert": None, "handshake_timeout": 10.0, "min_version": "1.2",
-}  # fmt: skip
-"""The defaults of options that need TLS. Without TLS they may be written out, but not changed."""
 _READ_BYTES = 65536
 _SHOWN_CHARACTERS = 256
 
 
-class ClientTlsSettings(Settings):
+class VerifiedTlsSettings(Settings):
     """TLS; off without `ca`. The peer's certificate is always verified."""
 
     ca: File | None = Field(
@@ -46,23 +42,30 @@ class ClientTlsSettings(Settings):
     key: File | None = Field(
         None, description="PEM file with the private key of the certificate, not encrypted"
     )
-    handshake_timeout: DurationS = Field(
-        "10s",  # type: ignore[assignment]  # parsed by the validator
-        gt=0,
-        description="longest time to agree on TLS, and for the peer to accept the sink's certificate",
-    )
     min_version: Version = Field("1.2", description="oldest accepted version of TLS")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if (self.cert is None) != (self.key is None):
             raise ValueError("cert and key belong together")
-        chosen = [name for name, plain in _WITHOUT_EFFECT.items() if getattr(self, name) != plain]
-        if self.ca is None and chosen:
-            raise ValueError(
-                f'{chosen[0]} does nothing without ca (ca = "system" trusts what the system does)'
-            )
+        if self.ca is None:
+            plain = type(self)(ca=_SYSTEM)
+            for name in type(self).model_fields:  # written out as it is without TLS, an option is no mistake
+                if name != "ca" and getattr(self, name) != getattr(plain, name):
+                    raise ValueError(
+                        f'{name} does nothing without ca (ca = "system" trusts what the system does)'
+                    )
         return self
+
+
+class ClientTlsSettings(VerifiedTlsSettings):
+    """The options of connections that agree on TLS here."""
+
+    handshake_timeout: DurationS = Field(
+        "10s",  # type: ignore[assignment]  # parsed by the validator
+        gt=0,
+        description="longest time to agree on TLS, and for the peer to accept the sink's certificate",
+    )
 
 
 @dataclass(slots=True, frozen=True)

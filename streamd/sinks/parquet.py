@@ -29,7 +29,7 @@ from streamd.core.trial_paths import try_file
 from streamd.files.rotating_file import fault
 from streamd.parquet.places import Places, unfinished_name
 from streamd.parquet.whole_file import remove_unfinished
-from streamd.sqlite.columns import Column, declared_fields
+from streamd.sqlite.columns import Column, declared_fields, refuse_options_of_columns
 from streamd.sqlite.retention import run_retention
 
 log = structlog.get_logger()
@@ -198,12 +198,7 @@ class Parquet(Sink["Parquet.Config"]):
             if other != name:
                 raise ConfigError(f"the columns {other!r} and {name!r} differ only in case")
         if not fields:
-            for key, given in (
-                ("extra", "extra" in config.model_fields_set),
-                ("metadata", "metadata" in config.model_fields_set and not config.metadata),
-            ):
-                if given:
-                    raise ConfigError(f"{key!r} needs columns: give the sink a schema or columns")
+            refuse_options_of_columns(config, "extra", "metadata")
         return fields
 
     def accepts_typed(self, schema: Schema) -> bool:

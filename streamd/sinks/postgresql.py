@@ -25,7 +25,7 @@ from streamd.postgresql.names import column_fault
 from streamd.postgresql.settings import ServerTlsSettings, parse_server
 from streamd.postgresql.table import ServerTable
 from streamd.sqlite.catch_all import CatchAllRows
-from streamd.sqlite.columns import Column, declared_fields
+from streamd.sqlite.columns import Column, declared_fields, refuse_options_of_columns
 from streamd.sqlite.rows import BadRow
 from streamd.sqlite.typed_rows import Extra, TypedRows
 
@@ -164,13 +164,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         config = self.config
         fields = declared_fields(self.context.schemas, config.schema_name, config.columns)
         if not fields:
-            for key, given in (
-                ("unique", bool(config.unique)),
-                ("extra", "extra" in config.model_fields_set),
-                ("metadata", "metadata" in config.model_fields_set and not config.metadata),
-            ):
-                if given:
-                    raise ConfigError(f"{key!r} needs columns: give the sink a schema or columns", (key,))
+            refuse_options_of_columns(config, "unique", "extra", "metadata")
         if "on_conflict" in config.model_fields_set and not config.unique:
             raise ConfigError("'on_conflict' needs 'unique'", ("on_conflict",))
         for name, settings in fields.items():

@@ -20,7 +20,7 @@ from streamd.core.tenure import Claimed, Tenure
 from streamd.files.dated import DatedPath, is_dated
 from streamd.positions.stored_parts import FENCED, StoredParts
 from streamd.sqlite.catch_all import CatchAllRows
-from streamd.sqlite.columns import Column, declared_fields
+from streamd.sqlite.columns import Column, declared_fields, refuse_options_of_columns
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.dated_writer import DatedWriter
 from streamd.sqlite.files import free_bytes
@@ -173,13 +173,7 @@ class Sqlite(Sink["Sqlite.Config"]):
         config = self.config
         fields = declared_fields(self.context.schemas, config.schema_name, config.columns)
         if not fields:
-            for key, given in (
-                ("unique", bool(config.unique)),
-                ("extra", "extra" in config.model_fields_set),
-                ("metadata", "metadata" in config.model_fields_set and not config.metadata),
-            ):
-                if given:
-                    raise ConfigError(f"{key!r} needs columns: give the sink a schema or columns")
+            refuse_options_of_columns(config, "unique", "extra", "metadata")
         for name in config.unique:
             if name in fields and not fields[name].required:
                 fields[name] = fields[name].model_copy(update={"required": True})

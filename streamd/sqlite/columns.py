@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from streamd.core.errors import ConfigError
 from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.schema import FieldSettings, FieldType, Schema
+from streamd.core.settings import Settings
 
 SQL_TYPES: dict[FieldType, str] = {
     "str": "TEXT",
@@ -31,6 +32,8 @@ FIELD_TYPES: dict[str, FieldType] = {
 }
 """The field type for each SQL type. No streamd table has columns of other SQL types."""
 
+_WITHOUT_COLUMNS: dict[str, Any] = {"unique": [], "metadata": True}
+"""What a sink without typed columns does in any case."""
 _LARGEST = 1.7976931348623157e308
 
 
@@ -65,6 +68,16 @@ def declared_fields(
     if schema_name not in schemas:
         raise ConfigError(f"there is no schema {schema_name!r}")
     return {**schemas[schema_name].fields, **columns}
+
+
+def refuse_options_of_columns(settings: Settings, *names: str) -> None:
+    """Refuse options that a sink without typed columns cannot have. Raises `ConfigError`.
+
+    An option may be written out if it says what the sink does anyway.
+    """
+    for name in names:
+        if name in settings.model_fields_set and getattr(settings, name) != _WITHOUT_COLUMNS.get(name):
+            raise ConfigError(f"{name!r} needs columns: give the sink a schema or columns", (name,))
 
 
 def key_of(name: str, settings: FieldSettings) -> str:
