@@ -1,5 +1,6 @@
 """A real PostgreSQL server for tests, in a folder of its own, on a unix socket and a port."""
 
+import asyncio
 import atexit
 import contextlib
 import functools
@@ -8,16 +9,22 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 
 from streamd.bench.postgresql_server import TemporaryPostgresql, binaries
 from streamd.bench.row import SkippedError
+from streamd.core.batch import Batch
+from streamd.core.contracts import Written
+from streamd.core.errors import SinkError
+from streamd.sinks.postgresql import Postgresql
+
+T = TypeVar("T")
 
 _DEADLINE_S = 60.0
 _HBA = """\
@@ -98,6 +105,23 @@ class PostgresqlServer(TemporaryPostgresql):
 def shared_server() -> PostgresqlServer:
     """The server that the tests of this process share. Nobody stops it before the end."""
     return PostgresqlServer()
+
+
+async def at_last(step: Callable[[], Awaitable[T]]) -> tuple[T, list[str]]:
+    """The result of `step`, which is done again after each `SinkError`; and the reasons in between."""
+    reasons: list[str] = []
+    async with asyncio.timeout(_DEADLINE_S):
+        while True:
+            try:
+                return await step(), reasons
+            except SinkError as error:
+                reasons.append(error.reason)
+                await asyncio.sleep(0.02)
+
+
+async def written_at_last(sink: Postgresql, batches: list[Batch]) -> tuple[Written, list[str]]:
+    """As the delivery does: the same batches again until they are committed; and the reasons in between."""
+    return await at_last(lambda: sink.write(batches))
 
 
 def wait_until(condition: Any) -> None:

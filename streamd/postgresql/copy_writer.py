@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -118,13 +119,34 @@ class CopyWriter:
         try:
             return self._put(connection, made, batches)
         except DATA_ERRORS as error:
-            if connection.closed or not is_about_rows(error):
-                raise
-            connection.rollback()
+            self._end_refused(connection, error)
+        if self._make_partitions(connection, made):
+            try:
+                return self._put(connection, made, batches)
+            except DATA_ERRORS as error:
+                self._end_refused(connection, error)
+        return self._put_carefully(connection, batches)
+
+    def _end_refused(self, connection: Connection, error: BaseException) -> None:
+        """End the transaction if single rows are the cause of the error; else it is raised again."""
+        if connection.closed or not is_about_rows(error):
+            raise error
+        connection.rollback()
         found = self._table.find(connection)
         if found != self._found:  # another program changed the table; else every row would be refused
             raise SinkError("schema", f"the table {self._table.name!r} has changed")
-        return self._put_carefully(connection, batches)
+
+    def _make_partitions(self, connection: Connection, made: Sequence[tuple[Rows, Sequence[Any]]]) -> bool:
+        """Make the partitions that the rows lack. Whether any was made."""
+        partitions = self._table.partitions
+        if partitions is None:
+            return False
+        texts: set[str] = set()
+        for rows, values in made:
+            if values:
+                texts.update(values[rows.columns.index(partitions.column) :: len(rows.columns)])
+        moments = map(datetime.fromisoformat, texts)
+        return partitions.make(connection, self._columns_there.oid, moments, self._step) > 0
 
     def _made(self, batch: Batch) -> tuple[Rows, Sequence[Any]]:
         """The rows of a batch as `Rows`, empty where none can be refused, and the values of all rows.
@@ -243,16 +265,11 @@ class CopyWriter:
         What is not found here is found by halves: n rows of which k are refused take about 2 k log2(n)
         statements, and at most 2 n.
         """
-        types = [self._columns_there.types[column] for column in rows.columns]
         bad: list[BadRow] = []
         good: list[int] = []
         for place, row in enumerate(rows.rows):
             try:
-                for column, kind, value in zip(rows.columns, types, row, strict=True):
-                    try:
-                        check(value, kind)
-                    except BadData as fault:
-                        raise BadData(fault.reason, f"{column}: {fault.detail}") from None
+                self._check_row(rows.columns, row)
             except BadData as fault:
                 bad.append(BadRow(rows.indexes[place], fault.reason, fault.detail))
             else:
@@ -277,6 +294,17 @@ class CopyWriter:
             connection.execute("RELEASE SAVEPOINT part")
             self._step()
         return bad, new
+
+    def _check_row(self, columns: Sequence[str], row: Sequence[Any]) -> None:
+        """Refuse a row for what is known here. Raises `BadData`."""
+        types, partitions = self._columns_there.types, self._table.partitions
+        for column, value in zip(columns, row, strict=True):
+            try:
+                check(value, types[column])
+                if partitions is not None and column == partitions.column:
+                    partitions.check(value)
+            except BadData as fault:
+                raise BadData(fault.reason, f"{column}: {fault.detail}") from None
 
 
 def _encoded(values: Sequence[Any], converts: Sequence[Convert | None]) -> Iterator[tuple[Any, ...]]:

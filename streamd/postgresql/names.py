@@ -1,6 +1,7 @@
 """Names of tables and columns in PostgreSQL."""
 
-_MOST_BYTES = 63
+MOST_BYTES = 63
+"""Longest name of PostgreSQL."""
 _SYSTEM_COLUMNS = frozenset(("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"))
 
 
@@ -15,7 +16,7 @@ def name_fault(name: str) -> str | None:
         size_bytes = len(name.encode())
     except UnicodeEncodeError:
         return "a name has no half of a surrogate pair"
-    if not 1 <= size_bytes <= _MOST_BYTES:
+    if not 1 <= size_bytes <= MOST_BYTES:
         return "a name of PostgreSQL has 1 to 63 bytes"
     if not name.isprintable():
         return "a name has no control characters"

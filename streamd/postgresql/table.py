@@ -9,6 +9,7 @@ from streamd.core.listed import listed
 from streamd.core.schema import FieldType
 from streamd.postgresql.column_types import CREATED_AS, TAKEN_BY, ColumnType
 from streamd.postgresql.names import column_fault, name_fault, quote
+from streamd.postgresql.partitions import Partitions, keep_others_out
 from streamd.sqlite.table import MOST_COLUMNS
 
 if TYPE_CHECKING:
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[Any]
 
+_TABLE = """
+SELECT c.oid::bigint, c.relkind::text, pg_get_partkeydef(c.oid), a.attname::text,
+       nullif(p.partdefid, 0::oid)::regclass::text
+FROM pg_class c LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid
+LEFT JOIN pg_attribute a
+  ON a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND p.partstrat = 'r' AND p.partnatts = 1
+WHERE c.oid = to_regclass(%s)"""
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "i": "an index"}
 _COLUMNS = """
 SELECT attname, format_type(atttypid, NULL),
@@ -37,6 +45,11 @@ class FoundTable:
 
     oid: int
     partitioned: bool = False
+    partition_key: str | None = None
+    """How it is partitioned, as `RANGE (at)`."""
+    partition_column: str | None = None
+    """The column by whose ranges it is partitioned. None if it is not, or in another way."""
+    default_partition: str | None = None
     types: dict[str, ColumnType] = field(default_factory=dict)
     computed: frozenset[str] = frozenset()
     must_be_filled: list[str] = field(default_factory=list)
@@ -45,7 +58,8 @@ class FoundTable:
 class ServerTable:
     """One table of a database. `columns` maps each column, in order, to the type of its field.
 
-    Names are always quoted. Raises `ConfigError` if PostgreSQL cannot have such a table.
+    Names are always quoted. `partitions` makes its partitions; without, a partitioned table is left as it is.
+    Raises `ConfigError` if PostgreSQL cannot have such a table.
     """
 
     def __init__(
@@ -56,8 +70,10 @@ class ServerTable:
         unique: Sequence[str] = (),
         indexes: Sequence[Sequence[str]] = (),
         updates: bool = False,
+        partitions: Partitions | None = None,
     ) -> None:
         self.name = name
+        self.partitions = partitions
         self.columns = dict(columns)
         self.unique = tuple(unique)
         self.indexes = [tuple(index) for index in indexes]
@@ -93,11 +109,12 @@ class ServerTable:
         """
         import psycopg  # noqa: PLC0415 - a table is also described where the driver is missing
 
-        statements = self.changes(connection)
-        if statements:
+        statement = ""
+        if self.changes(connection):
             try:
                 with connection.transaction():
-                    for statement in statements:
+                    keep_others_out(connection, self.sql_name)
+                    for statement in self.changes(connection):
                         connection.execute(statement)
             except psycopg.errors.UniqueViolation:
                 if self.find(connection) is None:  # two sinks made it at the same time
@@ -136,17 +153,15 @@ class ServerTable:
 
     def find(self, connection: "Connection") -> FoundTable | None:
         """The table on the server; None if it does not exist. Raises `ConfigError` for a view or the like."""
-        row = connection.execute(
-            "SELECT oid::bigint, relkind::text FROM pg_class WHERE oid = to_regclass(%s)", (self.sql_name,)
-        ).fetchone()
+        row = connection.execute(_TABLE, (self.sql_name,)).fetchone()
         if row is None:
             return None
-        oid, kind = row
+        oid, kind, *partitioning = row
         if kind not in ("r", "p"):
             raise ConfigError(
                 f"{self.name!r} is {_KINDS.get(kind, 'no table')}, not a table: name another table"
             )
-        found = FoundTable(oid, kind == "p")
+        found = FoundTable(oid, kind == "p", *partitioning)
         computed = set()
         for name, type_name, length, is_computed, must_be_filled in connection.execute(_COLUMNS, (oid,)):
             found.types[name] = ColumnType(type_name, length)
@@ -160,16 +175,46 @@ class ServerTable:
     def changes(self, connection: "Connection") -> list[str]:
         """The statements that `ensure` would run. Only reads. Raises `ConfigError` as `ensure` does."""
         found = self.find(connection)
-        return (
-            [self._create_sql()] if found is None else self._missing_columns(found)
-        ) + self._index_statements(connection, found)
+        statements = [self._create_sql()] if found is None else self._missing_columns(found)
+        statements += self._index_statements(connection, found)
+        if self.partitions is not None:
+            if found is not None:
+                self._check_partitioning(self.partitions.column, found)
+            statements += self.partitions.changes(connection, None if found is None else found.oid)
+        return statements
+
+    def _check_partitioning(self, column: str, found: FoundTable) -> None:
+        if not found.partitioned:
+            raise ConfigError(
+                f"the table {self.name!r} is not partitioned, and no table can become so: {self._away}. Its"
+                " rows can be a partition of the new table; docs/how-to/postgresql.md says how"
+            )
+        if found.partition_column != column:
+            raise ConfigError(
+                f"the table {self.name!r} is partitioned by {found.partition_key}, the configuration says"
+                f" RANGE ({column}): {self._away}"
+            )
+        if found.default_partition is not None:
+            raise ConfigError(
+                f"the table {self.name!r} has the default partition {found.default_partition}, which would"
+                f" take the rows of new ones: ALTER TABLE {self.sql_name} DETACH PARTITION"
+                f" {found.default_partition};"
+            )
 
     def _create_sql(self) -> str:
+        by = None if self.partitions is None else self.partitions.column
         columns = ", ".join(
-            f"{quote(column)} {CREATED_AS[kind]}{' NOT NULL' if column in self.unique else ''}"
+            f"{quote(column)} {CREATED_AS[kind]}{' NOT NULL' if column in (*self.unique, by) else ''}"
             for column, kind in self.columns.items()
         )
-        return f"CREATE TABLE {self.sql_name} ({columns})"
+        partitioned = "" if by is None else f" PARTITION BY RANGE ({quote(by)})"
+        return f"CREATE TABLE {self.sql_name} ({columns}){partitioned}"
+
+    @property
+    def _away(self) -> str:
+        """What to do with a table that does not fit."""
+        new_name = quote(self.name.rpartition(".")[2] + "_old")
+        return f"name another table, or move it away: ALTER TABLE {self.sql_name} RENAME TO {new_name};"
 
     def add_column_sql(self, column: str, kind: FieldType) -> str:
         """The statement that adds a column, if nobody else has added it."""
@@ -178,10 +223,7 @@ class ServerTable:
     def _missing_columns(self, found: FoundTable) -> list[str]:
         """The statements that add missing columns. Raises `ConfigError` for a column of another type."""
         alter = f"ALTER TABLE {self.sql_name}"
-        away = (
-            f"name another table, or move it away: {alter} RENAME TO"
-            f" {quote(self.name.rpartition('.')[2] + '_old')};"
-        )
+        away = self._away
         for column, kind in self.columns.items():
             there = found.types.get(column)
             if there is None:

@@ -22,6 +22,11 @@ from streamd.core.settings import Address, DurationS, SinkOutput, SinkSettings
 from streamd.core.tenure import Claimed, Tenure
 from streamd.positions.stored_parts import FENCED, SortedOut, StoredParts
 from streamd.postgresql.names import column_fault
+from streamd.postgresql.partition_settings import (
+    PartitionSettings,
+    ServerRetentionSettings,
+    partitions_of,
+)
 from streamd.postgresql.settings import ServerTlsSettings, parse_server
 from streamd.postgresql.table import ServerTable
 from streamd.sqlite.catch_all import CatchAllRows
@@ -31,6 +36,7 @@ from streamd.sqlite.typed_rows import Extra, TypedRows
 
 if TYPE_CHECKING:
     from streamd.postgresql.copy_writer import Attempt
+    from streamd.postgresql.partition_keeper import PartitionKeeper
     from streamd.postgresql.server import Server
     from streamd.postgresql.session import ServerSession
     from streamd.postgresql.store import Store
@@ -61,6 +67,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         "extra_as_json": "fields kept in the column `extra` because they cannot become columns "
         '(`extra = "add_column"`)',
         "extra_dropped": 'fields dropped because they have no column (`extra = "drop"`)',
+        "expired": "rows deleted by retention; they were stored, and `stored` stays",
     }
 
     class Config(SinkSettings):
@@ -112,6 +119,12 @@ class Postgresql(Sink["Postgresql.Config"]):
             " record replaces it) or ignore (the row stays). Both count the record as replaced",
         )
         indexes: list[list[str]] = Field([], description="indexes, each a list of columns")
+        partition: PartitionSettings = Field(
+            PartitionSettings(), description="partitions by ranges of time; none without width"
+        )
+        retention: ServerRetentionSettings = Field(
+            ServerRetentionSettings(), description="how long rows are kept"
+        )
         connect_timeout: DurationS = Field(
             "10s",  # type: ignore[assignment]  # parsed by the validator
             ge=2,
@@ -134,6 +147,14 @@ class Postgresql(Sink["Postgresql.Config"]):
     def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
         fields = self._fields()
+        partitions = partitions_of(
+            config.partition,
+            config.retention,
+            config.table,
+            fields,
+            config.unique,
+            metadata=config.metadata,
+        )
         self._rows: TypedRows | CatchAllRows
         if fields:
             self._rows = TypedRows(
@@ -147,6 +168,7 @@ class Postgresql(Sink["Postgresql.Config"]):
             unique=config.unique,
             indexes=config.indexes,
             updates=bool(config.unique) and config.on_conflict == "update",
+            partitions=partitions,
         )
         self._server = self._new_server()
         self._session: ServerSession | None = None
@@ -156,6 +178,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         self._doubtful: SortedOut | None = None
         """The records of a commit whose outcome is not known yet."""
         self._turn = asyncio.Lock()
+        self._keeper: PartitionKeeper | None = None
         self._letters_kept: dict[tuple[int, int], Batch] = {}
         self._unreachable_since: float | None = None
 
@@ -167,8 +190,9 @@ class Postgresql(Sink["Postgresql.Config"]):
             refuse_options_of_columns(config, "unique", "extra", "metadata")
         if "on_conflict" in config.model_fields_set and not config.unique:
             raise ConfigError("'on_conflict' needs 'unique'", ("on_conflict",))
+        keys = (*config.unique, config.partition.column)
         for name, settings in fields.items():
-            changes: dict[str, Any] = {"required": True} if name in config.unique else {}
+            changes: dict[str, Any] = {"required": True} if name in keys else {}
             if settings.type == "any":  # any value is stored as JSON
                 changes["type"] = "json"
             fields[name] = settings.model_copy(update=changes)
@@ -218,6 +242,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         from streamd.postgresql.copy_writer import CopyWriter  # noqa: PLC0415
         from streamd.postgresql.faults import Unreachable  # noqa: PLC0415 - the driver was loaded before
         from streamd.postgresql.positions import ServerPositions  # noqa: PLC0415
+        from streamd.postgresql.partition_keeper import PartitionKeeper  # noqa: PLC0415
         from streamd.postgresql.session import ServerSession  # noqa: PLC0415
         from streamd.postgresql.store import Store  # noqa: PLC0415
 
@@ -237,6 +262,16 @@ class Postgresql(Sink["Postgresql.Config"]):
             await session.close()
             raise
         self._session, self._store = session, store
+        if self._table.partitions is not None:
+            self._keeper = PartitionKeeper(
+                self._server,
+                self._table,
+                self._table.partitions,
+                self.context.name,
+                self.context.counters,
+                self.config.retention.max_age,
+            )
+            self._keeper.start()
 
     def rehearse(self) -> list[str]:
         """The SQL statements that `open` would run. Raises what `open` would, and `EnvironmentFault` for a
@@ -256,7 +291,10 @@ class Postgresql(Sink["Postgresql.Config"]):
             raise EnvironmentFault(f"PostgreSQL at {self.config.address}: {in_words(error)}") from None
 
     async def close(self) -> None:
-        """End a write that is under way, and close the connection."""
+        """End what is under way, and close the connections."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            await keeper.close()
         writing = self._writing
         if writing is not None and not writing.done():
             writing.cancel()

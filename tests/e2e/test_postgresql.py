@@ -1,6 +1,7 @@
 """A daemon that stores in a real PostgreSQL server, which is restarted under load."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -90,6 +91,33 @@ def test_what_a_locked_table_keeps_out_is_named_at_the_stop(
     assert daemon.events("sink_retrying")[0]["reason"] == "locked"
     assert server.query(f"SELECT count(*) FROM {table}") == [(10,)]
     assert daemon.reasons("dropped") == {"shutdown": 7}
+
+
+def test_what_retention_drops_is_in_the_books(start: Callable[..., Any], server: PostgresqlServer) -> None:
+    table = server.new_name()
+    text = CONFIG.replace("ADDRESS", server.address).replace("TABLE", table)
+    now = datetime.now(UTC)
+    old, new = (moment.isoformat().encode() for moment in (now - timedelta(days=10), now))
+    lines = [b'{"n":%d,"value":1.5,"at":"%s"}\n' % (n, old if n < 500 else new) for n in range(700)]
+    too_old = b'{"n":700,"value":1.5,"at":"2020-01-31T08:00:00Z"}\n'
+
+    def divided(max_age: str) -> str:
+        options = f'partition = {{ width = "1d", column = "at" }}\nretention = {{ max_age = "{max_age}" }}\n'
+        return text.replace('extra = "reject"\n', f'extra = "reject"\n{options}')
+
+    daemon = start(divided("30d"))
+    daemon.tcp(b"".join([*lines, too_old]))
+    until(lambda: server.query(f"SELECT count(*) FROM {table}") == [(700,)], "rows")
+    daemon.stop()
+    assert daemon.reasons("rejected") == {"row:too_old": 1}
+    daemon = start(divided("2d"))
+    event = until(lambda: daemon.events("partition_expired"), "a dropped partition")[0]
+    assert (event["sink"], event["table"], event["rows"]) == ("store", table, 500)
+    daemon.stop()
+    assert "sink store: of stored, 500 expired since\n" in daemon.stderr
+    assert server.query(f"SELECT count(*), min(n) FROM {table}") == [(200, 500)]
+    terms = dict(daemon.query("SELECT counter, sum(n) FROM ledger WHERE sink = 'store' GROUP BY 1"))
+    assert terms["stored"] - terms["expired"] == 200
 
 
 def test_a_wrong_database_is_one_clear_line(start: Callable[..., Any], server: PostgresqlServer) -> None:

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from streamd.core.batch import Batch
-from streamd.core.contracts import SinkContext, Written
+from streamd.core.contracts import SinkContext
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.sinks.postgresql import Postgresql
-from tests.postgresql_server import PostgresqlServer, needs_postgresql, wait_until
+from tests.postgresql_server import PostgresqlServer, needs_postgresql, wait_until, written_at_last
 
 pytestmark = needs_postgresql
 
@@ -126,18 +126,6 @@ async def new_sink(server: PostgresqlServer, bench: Any, tmp_path: Path) -> Asyn
     yield make
     for sink in opened:
         await sink.close()
-
-
-async def written_at_last(sink: Postgresql, batches: list[Batch]) -> tuple[Written, list[str]]:
-    """As the delivery does: the same batches again until they are committed; and the reasons in between."""
-    reasons: list[str] = []
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                return await sink.write(batches), reasons
-            except SinkError as error:
-                reasons.append(error.reason)
-                await asyncio.sleep(0.02)
 
 
 def numbers(server: PostgresqlServer, table: str) -> list[int]:
