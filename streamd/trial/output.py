@@ -42,7 +42,7 @@ class TrialOutput:
             else:
                 changes |= {"max_size": None, "keep": None, "gzip": False}
             return settings.model_copy(update=changes)
-        if settings.type == "parquet":
+        if settings.type in ("parquet", "postgresql"):
             return self._as_table(settings)
         return registry.load("sinks", "file").Config(
             type="file",
@@ -53,9 +53,11 @@ class TrialOutput:
         )
 
     def _as_table(self, settings: Any) -> Any:
-        """A SQLite table with the columns and checks of a Parquet sink."""
+        """A SQLite table with the columns and checks of a sink that needs other programs to be read."""
         typed = settings.schema_name is not None or settings.columns
         options = {"extra": settings.extra, "metadata": settings.metadata} if typed else {}
+        if getattr(settings, "on_conflict", "") == "update":
+            options["unique"] = settings.unique
         return registry.load("sinks", "sqlite").Config(
             type="sqlite",
             path=str(self._folder / "rows.db"),

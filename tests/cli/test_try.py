@@ -349,3 +349,43 @@ def test_a_parquet_sink_shows_its_columns_and_rejects(attempt: Callable[..., Any
     assert [json.loads(found["all"][0]["record"]) for found in stored] == [{"n": 1, "m": 2}, {"n": "x"}]
     assert [(bad["sink"], bad["reason"]) for bad in frames[1]["rejected"]] == [("lake", "schema:type")]
     assert (sums["stored"], sums["rejected"], sums["balanced"]) == (3, 1, True)
+
+
+POSTGRESQL = """
+[sources.lab]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = "json"
+[schemas.reading]
+at = "timestamp"
+n = "int"
+[pipelines.main]
+sources = ["lab"]
+sinks = ["store", "all"]
+[sinks.store]
+type = "postgresql"
+database = "absent"
+table = "plant.readings"
+schema = "reading"
+unique = ["at"]
+partition = {{ width = "1d", column = "at" }}
+retention = {{ max_age = "1d" }}
+[sinks.all]
+type = "postgresql"
+address = "/nowhere/.s.PGSQL.5432"
+database = "absent"
+"""
+
+
+def test_a_postgresql_sink_shows_its_columns_and_rejects_without_a_server(
+    attempt: Callable[..., Any],
+) -> None:
+    sample = '{"at":"2020-01-31T09:00:00+01:00","n":1,"m":2}\n{"at":null,"n":2}\n'
+    done = attempt("--json", config=POSTGRESQL, sample=sample)
+    assert done.returncode == 1, done.stderr
+    frames, sums = objects(done)
+    stored = [{one["sink"]: one["rows"] for one in frame["stored"]} for frame in frames]
+    assert stored[0]["store"] == [{"at": "2020-01-31T08:00:00.000000Z", "n": 1, "extra": '{"m":2}'}]
+    assert [json.loads(found["all"][0]["record"])["n"] for found in stored] == [1, 2]
+    assert [(bad["sink"], bad["reason"]) for bad in frames[1]["rejected"]] == [("store", "schema:required")]
+    assert (sums["stored"], sums["rejected"], sums["balanced"]) == (3, 1, True)
