@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 MUTATE: dict[str, Any] = runpy.run_path(str(HERE / "mutate.py"))
 ROOT: Path = MUTATE["ROOT"]
 MUTATIONS: list[Any] = MUTATE["read_tables"](HERE)
-FOLDERS = ("runtime", "core", "sources", "sinks", "net", "files", "sqlite", "ledger", "reload")
+FOLDERS = ("runtime", "core", "sources", "sinks", "net", "files", "sqlite", "postgresql", "ledger", "reload")
 
 
 FITTING = [mutation for mutation in MUTATIONS if MUTATE["misfit"](mutation, ROOT) is None]
