@@ -26,6 +26,8 @@ from streamd.sqlite.typed_rows import TypedRows
 
 Connection = psycopg.Connection[Any]
 _EXTRA = "extra"
+_CHECK_NOW = "SET CONSTRAINTS ALL IMMEDIATE"
+"""Else COMMIT would find bad rows, and not say which."""
 _PART_ROWS = 500
 """Rows that are encoded together."""
 
@@ -190,11 +192,13 @@ class CopyWriter:
                 here = min(replaced, len(batches[place]) - len(attempt.written.rejected[place]))
                 attempt.written.replaced[place] = here
                 replaced -= here
+        if self._columns_there.checks_at_commit:
+            connection.execute(_CHECK_NOW)
         return attempt
 
     def _put_carefully(self, connection: Connection, batches: Sequence[Batch]) -> Attempt:
         attempt = self._begin(connection, batches)
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # else COMMIT would find the bad rows
+        connection.execute(_CHECK_NOW)
         for place, batch in enumerate(batches):
             rows = self._rows.of(batch)
             bad, new = self._store_carefully(connection, rows)

@@ -13,7 +13,7 @@ from streamd.core.errors import ConfigError, EnvironmentFault, SinkError, Stream
 from streamd.core.tenure import Claimed, StoredUpTo
 from streamd.positions.stored_parts import Claim
 from streamd.postgresql.copy_writer import Attempt, CopyWriter, commit, epoch_of
-from streamd.postgresql.faults import Unreachable, in_words, sink_error
+from streamd.postgresql.faults import Unreachable, in_words, is_about_rows, sink_error
 from streamd.postgresql.positions import ServerPositions
 from streamd.postgresql.session import ServerSession
 from streamd.postgresql.table import ServerTable
@@ -138,6 +138,7 @@ class Store:
             # The server rolls back and says why, or the connection broke and nobody knows.
             if not connection.closed and error.sqlstate is not None:
                 self.in_doubt = None
+                self.prepared = self.prepared and not is_about_rows(error)  # a new constraint found them
             raise
         except SinkError:  # it was rolled back
             self.in_doubt = None

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _TABLE = """
 SELECT c.oid::bigint, c.relkind::text, pg_get_partkeydef(c.oid), a.attname::text,
-       nullif(p.partdefid, 0::oid)::regclass::text
+       nullif(p.partdefid, 0::oid)::regclass::text,
+       EXISTS (SELECT FROM pg_constraint d WHERE d.conrelid = c.oid AND d.condeferred)
+       OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tginitdeferred)
 FROM pg_class c LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid
 LEFT JOIN pg_attribute a
   ON a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND p.partstrat = 'r' AND p.partnatts = 1
@@ -50,6 +52,8 @@ class FoundTable:
     partition_column: str | None = None
     """The column by whose ranges it is partitioned. None if it is not, or in another way."""
     default_partition: str | None = None
+    checks_at_commit: bool = False
+    """Whether a constraint or trigger looks at the rows only when they are committed."""
     types: dict[str, ColumnType] = field(default_factory=dict)
     computed: frozenset[str] = frozenset()
     must_be_filled: list[str] = field(default_factory=list)

@@ -20,7 +20,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
 from streamd.sinks.postgresql import Postgresql
-from tests.postgresql_server import PostgresqlServer, needs_postgresql, shared_server
+from tests.postgresql_server import PostgresqlServer, needs_postgresql, shared_server, written_at_last
 
 pytestmark = needs_postgresql
 
@@ -237,6 +237,45 @@ async def test_a_row_that_the_server_refuses_is_a_dead_letter_with_its_reason(
     ]
     assert "violates check constraint" in bench.office.letters[0].detail
     assert server.query(f"SELECT count(*), count(DISTINCT n) FROM {table}") == [(496, 496)]
+
+
+@pytest.mark.parametrize("added", ["before", "while it runs"])
+async def test_rows_that_only_the_commit_would_refuse_are_dead_letters(
+    server: PostgresqlServer, open_sink: Any, table: str, batch_of: BatchOf, bench: Any, added: str
+) -> None:
+    constraint = f"ALTER TABLE {table} ADD UNIQUE (n) DEFERRABLE INITIALLY DEFERRED"
+    server.query(f"CREATE TABLE {table} (n bigint)")
+    if added == "before":
+        server.query(constraint)
+    sink = await open_sink(table=table, columns={"n": "int"}, extra="drop")
+    if added != "before":
+        server.query(constraint)
+    batches = [batch_of([{"n": n % 9} for n in range(10)])]
+    written, reasons = await written_at_last(sink, batches)
+    assert written.rejected == [[9]]
+    assert len(reasons) == (0 if added == "before" else 1)
+    assert [letter.reason for letter in bench.office.letters] == ["postgresql:unique"]
+    assert server.query(f"SELECT count(*) FROM {table}") == [(9,)]
+    assert sink.context.counters["commits_settled", ""] == 0
+
+
+@pytest.mark.parametrize("bad", [{"a": 1 << 15}, {"c": 1e39}, {"c": -1e39}])
+async def test_one_value_beyond_a_narrow_column_is_refused_alone(
+    server: PostgresqlServer, open_sink: Any, table: str, batch_of: BatchOf, bad: dict[str, Any]
+) -> None:
+    server.query(f"CREATE TABLE {table} (a smallint, c real)")
+    sink = await open_sink(table=table, columns={"a": "int", "c": "float"}, extra="drop")
+    written = await sink.write([batch_of([{"a": 1, "c": 1.5}, {"a": 2, "c": 2.5} | bad])])
+    assert written.rejected == [[1]]
+    assert server.query(f"SELECT a, c FROM {table}") == [(1, 1.5)]
+
+
+async def test_a_unique_index_with_the_columns_in_another_order_is_enough(
+    server: PostgresqlServer, new_sink: Any, table: str
+) -> None:
+    server.query(f"CREATE TABLE {table} (a bigint NOT NULL, b bigint NOT NULL, UNIQUE (b, a))")
+    sink = new_sink(table=table, columns={"a": "int", "b": "int"}, extra="drop", unique=["a", "b"])
+    assert await asyncio.to_thread(sink.rehearse) == []
 
 
 async def test_a_trigger_refuses_a_row(
