@@ -69,9 +69,7 @@ class Partitions:
     def there(self, connection: "Connection", oid: int) -> list[AttachedPartition]:
         """The partitions of the table with this number, oldest first. Raises `psycopg.Error`."""
         with connection.transaction():
-            connection.execute(  # in which the server writes the bounds
-                "SELECT set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true)"
-            )
+            connection.execute("SET LOCAL datestyle = 'ISO'")  # in which the server writes the bounds
             rows = connection.execute(_THERE, (oid,)).fetchall()
         found = [AttachedPartition(name, _period(bounds), pending) for name, bounds, pending in rows]
         self._taken = [one.period for one in found if not one.is_leaving]
@@ -177,7 +175,7 @@ def keep_others_out(connection: "Connection", sql_name: str) -> None:
 
 
 def _period(bounds: str) -> Period:
-    """The period of a partition, as the server describes its bounds with the time zone UTC."""
+    """The period of a partition, as the server describes its bounds."""
     found = _BOUNDS.fullmatch(bounds)
     if found is None:  # a default partition has no bounds
         return Period(FIRST, FIRST)

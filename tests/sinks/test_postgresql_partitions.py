@@ -18,12 +18,14 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
 from streamd.core.now import Now
+from streamd.postgresql.partitions import keep_others_out
 from streamd.sinks.postgresql import Postgresql
 from tests.postgresql_server import (
     PostgresqlServer,
     at_last,
     needs_postgresql,
     shared_server,
+    wait_until,
     written_at_last,
 )
 
@@ -102,7 +104,7 @@ def partitions(server: PostgresqlServer, table: str) -> list[tuple[str, str]]:
         "SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i"
         " JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %s::regclass"
     )
-    with server.connect(options="-c timezone=UTC") as connection:
+    with server.connect(options="-c timezone=UTC -c datestyle=ISO") as connection:
         found = connection.execute(sql, (f'"{table}"',)).fetchall()
     return sorted((name.replace(table, "#"), _short(bounds)) for name, bounds in found)
 
@@ -259,6 +261,7 @@ async def test_a_query_that_still_reads_is_not_disturbed_and_no_commit_waits_for
             assert refused.value.reason == "locked"
         assert other.execute(count).fetchone() == (5,)
         await sink.write([batch_of([{"at": at(20), "n": 20}])])
+        assert numbers(server, table) == [20]  # the partition waits only for the query that has begun before
         assert sink.context.counters["expired", ""] == 0
         other.execute("COMMIT")
     await keep(sink)
@@ -346,10 +349,32 @@ async def test_two_sinks_prepare_one_table_at_the_same_time(
     assert sum(sink.context.counters["expired", ""] for sink in sinks) == 4 * 48
 
 
+async def test_a_sink_waits_for_another_that_makes_the_same_partition(
+    server: PostgresqlServer, open_sink: Any, table: str, batch_of: BatchOf
+) -> None:
+    sink = await open_sink(table=table)
+    bounds = "FROM ('2020-03-09 00:00:00+00') TO ('2020-03-10 00:00:00+00')"
+    with server.connect() as other:
+        other.execute("BEGIN")
+        keep_others_out(other, f'"{table}"')
+        other.execute(f"CREATE TABLE {table}_p20200309 (LIKE {table})")
+        other.execute(f"ALTER TABLE {table} ATTACH PARTITION {table}_p20200309 FOR VALUES {bounds}")
+        writing = asyncio.ensure_future(sink.write([batch_of([{"at": at(9), "n": 1}])]))
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await asyncio.to_thread(wait_until, lambda: server.query(waiting) == [(1,)])
+        other.execute("COMMIT")
+    assert (await writing).rejected_counts == [0]
+    assert numbers(server, table) == [1]
+    assert [name for name, _ in partitions(server, table)] == [
+        f"#_p202003{day}" for day in ("09", "10", "11")
+    ]
+
+
 async def test_a_table_that_its_owner_has_partitioned_by_a_time_without_zone(
     server: PostgresqlServer, open_sink: Any, table: str, batch_of: BatchOf
 ) -> None:
     server.query("ALTER ROLE postgres SET timezone = 'Asia/Tokyo'")
+    server.query("ALTER ROLE postgres SET datestyle = 'German'")
     try:
         server.query(f"CREATE TABLE {table} (n bigint, at timestamp) PARTITION BY RANGE (at)")
         sink = await open_sink(table=table, retention={"max_age": "3d"})
@@ -357,7 +382,7 @@ async def test_a_table_that_its_owner_has_partitioned_by_a_time_without_zone(
         set_clock(sink, datetime(2020, 3, 12, tzinfo=UTC))
         await keep(sink)
     finally:
-        server.query("ALTER ROLE postgres RESET timezone")
+        server.query("ALTER ROLE postgres RESET ALL")
     bounds = [bounds for _, bounds in partitions(server, table)]
     assert bounds == ["2020-03-09 2020-03-10", *(f"2020-03-{n} 2020-03-{n + 1}" for n in range(10, 14))]
     assert numbers(server, table) == [2]
