@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from streamd.core.counters import Counters
+from streamd.core.contracts import SinkContext
 from streamd.core.errors import ConfigError, SinkError
 from streamd.postgresql.faults import ServerFault, Unreachable, sink_error
 from streamd.postgresql.partitions import Partitions
@@ -46,15 +46,14 @@ class PartitionKeeper:
         server: Server,
         table: ServerTable,
         partitions: Partitions,
-        sink: str,
-        counters: Counters,
+        context: SinkContext,
         max_age_s: float | None,
     ) -> None:
-        self._session = ServerSession(replace(server, name=f"streamd {sink} partitions"))
+        self._session = ServerSession(replace(server, name=f"{server.name} partitions"))
         self._table = table
         self._partitions = partitions
-        self._sink = sink
-        self._counters = counters
+        self._sink = context.name
+        self._counters = context.counters
         self._max_age_s = max_age_s
         self._keeping: asyncio.Task[None] | None = None
         self._mark = f"streamd: an expired partition of {table.sql_name}"
@@ -126,7 +125,9 @@ class PartitionKeeper:
             connection.execute(f"DROP TABLE {name}")
         rows = 0 if row is None else int(row[0])
         self._counters.add("expired", rows)
-        log.info("partition_expired", sink=self._sink, table=self._table.name, partition=name, rows=rows)
+        log.info(
+            "table_partition_expired", sink=self._sink, table=self._table.name, partition=name, rows=rows
+        )
 
 
 def _now(connection: Connection) -> datetime:

@@ -22,11 +22,7 @@ from streamd.core.settings import Address, DurationS, SinkOutput, SinkSettings
 from streamd.core.tenure import Claimed, Tenure
 from streamd.positions.stored_parts import FENCED, SortedOut, StoredParts
 from streamd.postgresql.names import column_fault
-from streamd.postgresql.partition_settings import (
-    PartitionSettings,
-    ServerRetentionSettings,
-    partitions_of,
-)
+from streamd.postgresql.partition_settings import PartitionSettings, ServerRetentionSettings, partitions_of
 from streamd.postgresql.settings import ServerTlsSettings, parse_server
 from streamd.postgresql.table import ServerTable
 from streamd.sqlite.catch_all import CatchAllRows
@@ -148,12 +144,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         super().__init__(config, context)
         fields = self._fields()
         partitions = partitions_of(
-            config.partition,
-            config.retention,
-            config.table,
-            fields,
-            config.unique,
-            metadata=config.metadata,
+            config.partition, config.retention, config.table, fields, config.unique, metadata=config.metadata
         )
         self._rows: TypedRows | CatchAllRows
         if fields:
@@ -241,8 +232,8 @@ class Postgresql(Sink["Postgresql.Config"]):
         """
         from streamd.postgresql.copy_writer import CopyWriter  # noqa: PLC0415
         from streamd.postgresql.faults import Unreachable  # noqa: PLC0415 - the driver was loaded before
-        from streamd.postgresql.positions import ServerPositions  # noqa: PLC0415
         from streamd.postgresql.partition_keeper import PartitionKeeper  # noqa: PLC0415
+        from streamd.postgresql.positions import ServerPositions  # noqa: PLC0415
         from streamd.postgresql.session import ServerSession  # noqa: PLC0415
         from streamd.postgresql.store import Store  # noqa: PLC0415
 
@@ -264,12 +255,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         self._session, self._store = session, store
         if self._table.partitions is not None:
             self._keeper = PartitionKeeper(
-                self._server,
-                self._table,
-                self._table.partitions,
-                self.context.name,
-                self.context.counters,
-                self.config.retention.max_age,
+                self._server, self._table, self._table.partitions, self.context, self.config.retention.max_age
             )
             self._keeper.start()
 

@@ -111,7 +111,7 @@ def test_what_retention_drops_is_in_the_books(start: Callable[..., Any], server:
     daemon.stop()
     assert [reason for _, reason, _ in daemon.dead_letters("floor")] == ["row:too_old"]
     daemon = start(divided("2d"))
-    event = until(lambda: daemon.events("partition_expired"), "a dropped partition")[0]
+    event = until(lambda: daemon.events("table_partition_expired"), "a dropped partition")[0]
     assert (event["sink"], event["table"], event["rows"]) == ("store", table, 500)
     daemon.stop()
     assert "sink store: of stored, 500 expired since\n" in daemon.stderr
