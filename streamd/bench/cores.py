@@ -58,7 +58,11 @@ def measure(plan: Plan) -> list[Row]:
             baseline_what="the same with one process",
             goal=f"ratio ≥ {GOAL_RATIO}",
             reached=several / one >= GOAL_RATIO if plan.judge else None,
-            details={"records": plan.tcp_records, "runs": [asdict(run) for run in runs]},
+            details={
+                "records": plan.tcp_records,
+                "processes": PROCESSES,
+                "runs": [asdict(run) for run in runs],
+            },
         )
     ]
 

@@ -50,12 +50,15 @@ def measure(plan: Plan) -> list[Row]:
                 "alone": _alone(folder / f"alone{turn}", records),
             }
             _compare(folder, turn)
+            row_bytes = sum(file.stat().st_size for file in (folder / f"flat{turn}").iterdir()) / len(records)
             if turn:  # the first one imports and fills caches
                 best = {way: min(best[way], took_s[way]) for way in best}
     millions = len(records) / 1e6
     rows = [_row(name, what, best[way] / millions, best["alone"] / millions) for name, what, way in (
         ("parquet", "typed records", "flat"), ("parquet_dicts", "dicts", "dicts"),
     )]  # fmt: skip
+    rows[0].details = {"row_bytes": row_bytes}
+    rows[0].note += f"; {row_bytes:.1f} bytes a row"
     rows[0].goal = f"ratio ≤ {GOAL_RATIO}"
     if plan.judge:
         rows[0].reached = (rows[0].ratio or 0.0) <= GOAL_RATIO

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Self
 
-from streamd.bench.child import free_port
+from streamd.bench.child import family_cpu_s, free_port
 from streamd.bench.row import BenchError, SkippedError
 
 _DEADLINE_S = 60.0
@@ -62,6 +62,11 @@ class TemporaryPostgresql:
     def socket(self) -> str:
         """The path of the server's unix socket."""
         return f"{self.folder}/.s.PGSQL.{self.port}"
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of the server and of its present sessions and workers so far."""
+        return family_cpu_s(int(self.data.joinpath("postmaster.pid").read_text().split()[0]))
 
     def _run(self, program: str, *words: Any) -> None:
         done = subprocess.run(  # noqa: S603 - a program of the installed server

@@ -31,6 +31,8 @@ class Run:
     """The part of `cpu_s` used by the thread of the event loop."""
     wall_s: float
     sender_cpu_s: float
+    file_bytes: int
+    """The size of the database after the stop."""
 
 
 def typed(plan: Plan) -> list[Row]:
@@ -63,7 +65,11 @@ def typed(plan: Plan) -> list[Row]:
             baseline=median("baseline_per_s"),
             baseline_what="one thread that reads the lines from memory: json.loads, then executemany,"
             " 10,000 a transaction",
-            details={"records": plan.tcp_records, "runs": [asdict(run) for run in runs]},
+            details={
+                "records": plan.tcp_records,
+                "row_bytes": median("file_bytes") / plan.tcp_records,
+                "runs": [asdict(run) for run in runs],
+            },
         )
     ]
 
@@ -80,6 +86,7 @@ def _run(plan: Plan, lines: Path) -> Run:
                 sender.wait(_PATIENCE_S)
                 sent = json.loads(sender.out)
             daemon.stop().check_complete(count)
+            file_bytes = daemon.database.stat().st_size
         rows = (str(daemon.database), daemon.setup.table, str(folder / "baseline.db"), "lines")
         with Child(folder, "streamd.bench.executemany", *rows) as bare:
             bare.wait(_PATIENCE_S)
@@ -87,4 +94,5 @@ def _run(plan: Plan, lines: Path) -> Run:
     if found["rows"] != count:
         raise BenchError(f"the baseline wrote {found['rows']} of {count} rows")
     wall_s = seen_s - sent["started_at"]
-    return Run(count / wall_s, count / found["wall_s"], cpu_s, loop_s, wall_s, sent["cpu_s"])
+    rates = (count / wall_s, count / found["wall_s"])
+    return Run(*rates, cpu_s, loop_s, wall_s, sent["cpu_s"], file_bytes)

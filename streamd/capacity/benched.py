@@ -15,17 +15,30 @@ from streamd.core.listed import listed
 _NEEDED = "`streamd bench --only tcp_wall --json FILE.json`"
 
 
-class _BenchRow(msgspec.Struct):
+class BenchRow(msgspec.Struct):
+    """One figure of a benchmark."""
+
     name: str
     value: float
     unit: str
+    baseline: float | None = None
     details: dict[str, Any] = {}
 
 
-class _Document(msgspec.Struct):
+class BenchDocument(msgspec.Struct):
+    """The result of a benchmark."""
+
     at: str
     quick: bool
-    rows: list[_BenchRow]
+    rows: list[BenchRow]
+
+
+def document_of(body: bytes, shown: str) -> BenchDocument:
+    """The result of a benchmark. Raises `ConfigError` if the file is none."""
+    try:
+        return msgspec.json.decode(body, type=BenchDocument)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ConfigError(f"--bench {shown}: not a result of {_NEEDED}") from None
 
 
 def figures_of(
@@ -35,10 +48,7 @@ def figures_of(
 
     Raises `ConfigError` if that is no such document, and `UnknownCapacityError` if it lacks the figures.
     """
-    try:
-        document = msgspec.json.decode(body, type=_Document)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ConfigError(f"--bench {shown}: not a result of {_NEEDED}") from None
+    document = document_of(body, shown)
     rows = {row.name: row for row in document.rows}
     base, sink_per_s, of = _base(rows, shown)
     trial = " as a --quick trial" if document.quick else ""
@@ -67,7 +77,7 @@ def figures_of(
     return Figures(lines=lines, read_s=0.0, assumed=tuple(assumed), free_steps=tuple(free))
 
 
-def _base(rows: Mapping[str, _BenchRow], shown: str) -> tuple[float, float, str]:
+def _base(rows: Mapping[str, BenchRow], shown: str) -> tuple[float, float, str]:
     """Seconds a frame, records a second that a sink writes, and which row they are from."""
     wall = rows.get("tcp_wall")
     if wall is not None and wall.value > 0:

@@ -53,6 +53,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "capacity": (
         "streamd capacity --rate ×2",
         "streamd capacity --stall records=30s --burst 200000@10s --for 10m",
+        "streamd capacity --sheet 10000/s 1M/s --bench bench.json --figure machine_cores=32",
     ),
     "bench": ("streamd bench --quick --only tcp_typed", "streamd bench --quick --only step_filter step_set"),
     "install-service": ("streamd install-service --dry-run", "sudo streamd install-service"),

@@ -3,7 +3,9 @@
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,13 +27,33 @@ class _Named(msgspec.Struct):
     config: str
 
 
+class Observation(NamedTuple):
+    """The status of a daemon, each second, its configuration, and its CPU seconds meanwhile.
+
+    They are None where this user may not see them, or where the configuration is wrong by now.
+    """
+
+    seen: list[SeenStatus]
+    config: Config | None
+    cpu_s: float | None
+
+
 def observed(path: Path, over_s: float, frame_bytes: float | None) -> Figures:
     """The figures of the daemon at this control socket, measured for `over_s`.
 
     Raises `EnvironmentFault` if no daemon answers, and `UnknownCapacityError` if it is idle.
     """
+    found = observation(path, over_s, thread_cpu_s)
+    return figures_of(found.seen, found.config, found.cpu_s, frame_bytes)
+
+
+def observation(path: Path, over_s: float, cpu_s_of: Callable[[int], float]) -> Observation:
+    """The daemon at this control socket for `over_s`; `cpu_s_of` gives the CPU seconds of its process.
+
+    Raises `EnvironmentFault` if no daemon answers.
+    """
     pid = _pid(path)
-    cpu_before_s = _loop_cpu_s(pid)
+    cpu_before_s = _cpu_s(pid, cpu_s_of)
     seen: list[SeenStatus] = []
     body = b""
     try:
@@ -45,9 +67,9 @@ def observed(path: Path, over_s: float, frame_bytes: float | None) -> Figures:
         ) from error
     if len(seen) < 2:  # noqa: PLR2004 - a difference needs two
         raise EnvironmentFault(f"the daemon at {escape(str(path))} ended while it was observed")
-    cpu_after_s = _loop_cpu_s(pid)
+    cpu_after_s = _cpu_s(pid, cpu_s_of)
     cpu_s = None if cpu_before_s is None or cpu_after_s is None else cpu_after_s - cpu_before_s
-    return figures_of(seen, _config(msgspec.json.decode(body, type=_Named).config), cpu_s, frame_bytes)
+    return Observation(seen, _config(msgspec.json.decode(body, type=_Named).config), cpu_s)
 
 
 def _config(path: str) -> Config | None:
@@ -67,8 +89,8 @@ def _pid(path: Path) -> int | None:
     return None
 
 
-def _loop_cpu_s(pid: int | None) -> float | None:
-    """The CPU time of the thread of its loop so far; None if this user may not see it."""
+def _cpu_s(pid: int | None, cpu_s_of: Callable[[int], float]) -> float | None:
+    """None if this user may not see it."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        return None if pid is None else thread_cpu_s(pid)
+        return None if pid is None else cpu_s_of(pid)
     return None

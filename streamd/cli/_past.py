@@ -37,7 +37,7 @@ def from_files(
         if not figures.lines:
             raise UnknownCapacityError("the ledger shows no processed frame, so the capacity is not known")
     else:
-        body = _read(bench)
+        body = read(bench)
         figures = benched.figures_of(body, loaded.config, loads, frame_bytes, printable(bench))
     if frame_bytes is None:
         said = f"{FRAME_BYTES:.0f} B of memory a frame, assumed; --frame-size gives another size"
@@ -66,7 +66,8 @@ def _intervals(loaded: Loaded, ledger: str | None, since: str) -> list[Interval]
     return found
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """The content of a benchmark's result. Raises `EnvironmentFault`."""
     try:
         return Path(path).read_bytes()
     except OSError as error:

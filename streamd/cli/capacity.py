@@ -16,6 +16,7 @@ from streamd.charts import image
 from streamd.charts.chart import Chart
 from streamd.charts.screen import plain, screen_of
 from streamd.charts.terminal import text
+from streamd.cli import _sheet
 from streamd.cli._layout import folded, width_of
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import escape
@@ -56,13 +57,17 @@ def add(parser: argparse.ArgumentParser) -> None:
                         help="memory of a frame, if none waits while the daemon is observed")  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="FILE", help="draw the charts into a PNG or SVG file")
     parser.add_argument("--json", action="store_true", help="print the whole answer as a JSON document")
+    _sheet.add(parser)
     parser.epilog = (
         "Exit code: 0 nothing is lost, 1 records are or may be lost or no answer is possible, 2 wrong usage."
+        " A sheet ends with 0."
     )
 
 
 def main(options: argparse.Namespace) -> int:
     """Returns 0 if surely nothing is lost, else 1. Raises `ConfigError`, or `EnvironmentFault`."""
+    if _sheet.is_wanted(options):
+        return _sheet.main(options)
     wanted = _scenario(options)
     if options.output is not None:
         image.check(options.output)

@@ -120,3 +120,33 @@ def test_the_suggestion_holds_the_stall_for_which_it_was_asked_and_half_of_it_do
 
     assert dropped_in_stall(start_in("whole", resized(fragment, 1.0)), wait_until) == 0
     assert dropped_in_stall(start_in("half", resized(fragment, 0.5)), wait_until) > 0
+
+
+def test_a_sheet_takes_the_cost_of_a_record_from_the_running_daemon(
+    start: Callable[..., Any], wait_until: Callable[..., Any]
+) -> None:
+    source = 'type = "generate"\nrate = 5000'
+    daemon = start(CONFIG.replace('type = "tcp"\nlisten = "127.0.0.1:0"', source))
+    command = [sys.executable, "-m", "streamd", "capacity", "--socket", "var/control.sock", "--json"]
+
+    def sheet() -> Any:
+        done = subprocess.run(
+            [*command, "--over", "1s", "--sheet", "1M/s"],
+            cwd=daemon.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0 or "Offer a load" in done.stderr, done.stderr
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    found = wait_until(sheet, "a load that shows the cost")
+    daemon.stop()
+    single = found["figures"]["single_cpu_s_per_million"]
+    assert single["origin"] == "measured"
+    assert single["value"] > 1
+    (column,) = found["rates"]
+    # A core of each process is 70 % busy.
+    assert column["one_machine"]["processes"] == pytest.approx(single["value"] / 0.7, abs=1)
+    assert column["edge"]["processes"] == column["worker"]["processes"]
