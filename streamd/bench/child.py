@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -66,12 +66,15 @@ class Child:
     in order. Output goes to files in `folder`, so that no pipe can fill up.
     """
 
+    program: Sequence[str] = (sys.executable, "-m")
+    """What is started with the arguments."""
+
     def __init__(self, folder: Path, *arguments: str) -> None:
         self._out, self._err = folder / f"{id(self)}.out", folder / f"{id(self)}.err"
         self.started_mono_s = time.monotonic()
         with self._out.open("wb") as out, self._err.open("wb") as err, _interruption_ends(self):
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", *arguments],
+                [*self.program, *arguments],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, start_new_session=True,
             )  # fmt: skip
 

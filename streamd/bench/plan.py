@@ -35,6 +35,11 @@ class Plan:
     meter_batches: int = 200_000
     meter_records: int = 102_400
     parquet_records: int = 300_000
+    chain_records: int = 1_000_000
+    """Records from an edge through JetStream to workers."""
+    chain_repeats: int = 3
+    busy_records: int = 400_000
+    """Records that take a worker 20 µs more."""
     step_turns: int = 5
     step_batches: int = 20
     """Batches in a turn of a step."""
@@ -64,6 +69,7 @@ class Plan:
             memory_records=200_000, memory_buffer_bytes=MIB, memory_hold_s=1.5, starts=1,
             fairness_datagrams=20_000, meter_batches=2_000, meter_records=5_120,
             parquet_records=10_000, step_turns=1, step_batches=4,
+            chain_records=5_000, chain_repeats=1, busy_records=2_000,
             retention_filled=30_000, retention_records=10_000, retention_repeats=1, retention_bytes=MIB,
             attack_records=10_000, attack_idle=100, window_records=20_000,
             anomaly_parts=1, observed_records=20_000, observed_turns=1,

@@ -16,6 +16,7 @@ from streamd.bench import (
     chain,
     cores,
     fairness,
+    jetstream,
     latency,
     machine,
     memory,
@@ -63,6 +64,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "model": onnx_models.measure,
     "parquet": parquet_files.measure,
     "postgresql": postgresql.measure,
+    "jetstream": jetstream.measure,
     "process": processes.measure,
     **STEPS,
 }
