@@ -47,6 +47,15 @@ class Assembly:
     contexts: dict[str, SourceContext] = field(default_factory=dict)
     """By source. A source that a reload keeps receives its new context in `become`."""
 
+    async def open_sources(self) -> None:
+        """Open all sources, after the sinks. Raises `EnvironmentFault`."""
+        for name, source in self.sources.items():
+            if (numbering := source.numbering()) is not None:
+                for sink in self.sinks.values():
+                    for frame in sink.stored_frames(numbering.tenure.sequence):
+                        numbering.divide_behind(frame)
+            await source.open(self.intakes[name])
+
 
 def assemble(
     loaded: Loaded,

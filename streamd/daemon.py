@@ -192,8 +192,7 @@ class Daemon:
             await self.admin.open()
             for address in self.admin.served_at:
                 log.info("admin_listening", address=address)
-        for name, source in self.parts.sources.items():
-            await source.open(self.parts.intakes[name])
+        await self.parts.open_sources()
         self.sockets.warn_of_unused()
         self._garbage.collect(read_clock().mono_s)
 

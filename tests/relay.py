@@ -17,15 +17,22 @@ class Relay:
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._forwards = threading.Event()
         self._forwards.set()
+        self._answers = threading.Event()
+        self._answers.set()
         self._refuses = False
         self._open: list[socket.socket] = []
         self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self, how: Literal["closed", "silent"]) -> None:
-        """`closed`: end all connections, and each new one at once. `silent`: forward nothing, end nothing."""
-        if how == "silent":
-            self._forwards.clear()
+    def cut(self, how: Literal["closed", "silent", "no_answers"]) -> None:
+        """`closed`: end all connections, and each new one at once. `silent`: forward nothing, end nothing.
+
+        `no_answers`: forward nothing from the server.
+        """
+        if how != "closed":
+            self._answers.clear()
+            if how == "silent":
+                self._forwards.clear()
             return
         self._refuses = True
         for one in self._open:
@@ -35,11 +42,12 @@ class Relay:
         """Forward again, also what came while the link was silent."""
         self._refuses = False
         self._forwards.set()
+        self._answers.set()
 
     def close(self) -> None:
         """End all connections, and take no more."""
         self._closed = True
-        self._forwards.set()
+        self.mend()
         _end(self._listener)
         self._listener.close()
         for one in self._open:
@@ -66,19 +74,20 @@ class Relay:
             return
         server.settimeout(None)
         self._open.append(server)
-        back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+        back = threading.Thread(target=self._pump, args=(server, client, self._answers), daemon=True)
         back.start()
-        self._pump(client, server)
+        self._pump(client, server, self._forwards)
         back.join()
         client.close()
         server.close()
 
-    def _pump(self, start: socket.socket, end: socket.socket) -> None:
+    @staticmethod
+    def _pump(start: socket.socket, end: socket.socket, forwards: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := start.recv(65536):
-                self._forwards.wait()
+                forwards.wait()
                 end.sendall(data)
-        self._forwards.wait()
+        forwards.wait()
         _end(start)
         _end(end)
 

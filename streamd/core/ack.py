@@ -50,6 +50,17 @@ class Ack:
         if self._holders == 0:
             self._done(self._worst)
 
+    def divided(self, count: int) -> "tuple[Ack, Ack]":
+        """The acks of the first `count` frames and of the others. Adds a holder.
+
+        A part of the input whose frames have no numbers stays one part.
+        """
+        self.fork()
+        if self.origin is None or self.origin.frames == 1:
+            return self, self
+        first, rest = self.origin.divided(count)
+        return Ack(self.settle, first), Ack(self.settle, rest)
+
     @staticmethod
     def merge(acks: "Sequence[Ack | None]") -> "Ack | None":
         """One ack for several batches that go on as one; None if no batch has an ack.

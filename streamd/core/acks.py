@@ -72,8 +72,18 @@ class Acks:
                 ack.settle(Status.DELIVERED)
         return parts
 
-    def split(self, count: int) -> "tuple[Acks, Acks]":
-        """The acks of the first `count` rows and of the rest. A run that is cut gets one more holder."""
+    def whole(self, count: int) -> int:
+        """The least number of rows, from `count` on, that end with the last row of a part of the input."""
+        for _, stop, ack in self:
+            if stop >= count:
+                return count if ack is None or ack.origin is None else stop
+        return count
+
+    def split(self, count: int, *, of_frames: bool = False) -> "tuple[Acks, Acks]":
+        """The acks of the first `count` rows and of the rest. A run that is cut gets one more holder.
+
+        With `of_frames` each row is a frame, and a part of the input that is cut becomes two parts.
+        """
         head: list[tuple[int, Ack | None]] = []
         tail: list[tuple[int, Ack | None]] = []
         for start, stop, ack in self:
@@ -82,8 +92,11 @@ class Acks:
             elif start >= count:
                 tail.append((stop - start, ack))
             else:
-                head.append((count - start, ack))
-                tail.append((stop - count, ack.fork() if ack is not None else None))
+                first = rest = ack
+                if ack is not None:
+                    first, rest = ack.divided(count - start) if of_frames else (ack, ack.fork())
+                head.append((count - start, first))
+                tail.append((stop - count, rest))
         return Acks(head), Acks(tail)
 
     def of_origins(self, origins: Sequence[int], *, together: bool = False) -> "Acks | None":
@@ -110,6 +123,12 @@ class Acks:
         elif rest is not None:
             rest.settle(Status.FILTERED)
         return Acks(runs) if runs else None
+
+    def without_origins(self) -> "Acks":
+        """The same acks for records of which no sink may say that it has stored them."""
+        return Acks(
+            [(n, ack if ack is None or ack.origin is None else Ack(ack.settle)) for n, ack in self.runs]
+        )
 
     @staticmethod
     def merge(parts: "Sequence[tuple[Acks | None, int]]") -> "Acks | None":

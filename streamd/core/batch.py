@@ -120,6 +120,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.records) // len(self.fields) if self.fields else len(self.records)
 
+    def whole(self, count: int) -> int:
+        """The least number of records, from `count` on, behind which no part of an input is divided."""
+        return count if self.acks is None else self.acks.whole(count)
+
     def split(self, count: int) -> "tuple[Batch, Batch]":
         """The first `count` records and the rest (0 < count < len)."""
         acks = (None, None) if self.acks is None else self.acks.split(count)

@@ -94,9 +94,13 @@ class Frames:
     def __len__(self) -> int:
         return len(self.payloads)
 
+    def whole(self, count: int) -> int:
+        """The number of frames behind which they may be divided: `count`."""
+        return count
+
     def split(self, count: int) -> "tuple[Frames, Frames]":
         """The first `count` frames and the rest (0 < count < len)."""
-        acks = (None, None) if self.acks is None else self.acks.split(count)
+        acks = (None, None) if self.acks is None else self.acks.split(count, of_frames=True)
         head_bytes = self.size_bytes * count // len(self.payloads)
         head, tail = (
             Frames(

@@ -11,12 +11,17 @@ class Tenure:
     whoever reads it and however often. A tenure begins with all records of a part, not in the middle of one.
     """
 
-    __slots__ = ("_on_end", "ended", "has_own_state", "sequence")
+    __slots__ = ("_on_end", "ended", "has_own_state", "is_shared", "sequence")
 
-    def __init__(self, sequence: str, on_end: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, sequence: str, on_end: Callable[[str], None] | None = None, *, is_shared: bool = True
+    ) -> None:
         """`on_end` is called with the reason for which somebody else than the source ends the tenure."""
         self.sequence = sequence
         """The name of the input, the same for everyone who reads it. Another content has another name."""
+        self.is_shared = is_shared
+        """Whether another process may read the input next. If not, the sinks that store no positions take its
+        records as those of any other source."""
         self.ended = False
         """Whether another process reads the input now, or may. Sinks then store none of the records that are
         still on their way."""
@@ -40,6 +45,18 @@ class InputPart(NamedTuple):
     wall_s: float | None = None
     """When the part was stored in the input, which is the time for steps that read it (wall clock, seconds);
     None if that is unknown."""
+    frames: int = 1
+    """How many frames it has, if they are numbered. The first has `number`, the others the next numbers."""
+
+    @property
+    def last(self) -> int:
+        """The number of its last frame."""
+        return self.number + self.frames - 1
+
+    def divided(self, count: int) -> "tuple[InputPart, InputPart]":
+        """The first `count` frames and the rest, as two parts."""
+        rest = InputPart(self.tenure, self.number + count, self.wall_s, self.frames - count)
+        return InputPart(self.tenure, self.number, self.wall_s, count), rest
 
 
 class StoredUpTo(NamedTuple):

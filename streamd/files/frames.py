@@ -134,6 +134,7 @@ class FileFrames:
         if not frames:
             self._progress.passed(position)
             return
+        parts = self._progress.parts(len(frames))
         batch = Frames.of(
             frames,
             self._peer,
@@ -142,5 +143,8 @@ class FileFrames:
             flagged=flagged,
             size_bytes=size_bytes + FRAME_OVERHEAD_BYTES * len(frames),
         )
+        for count in parts[:-1]:
+            part, batch = batch.split(count)
+            self._outlet.offer(part)
         if not self._outlet.offer(batch):
             self._when_full()

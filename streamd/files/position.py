@@ -1,6 +1,7 @@
 """The position up to which a file is done with, kept across restarts."""
 
 import hashlib
+import itertools
 import json
 import os
 import uuid
@@ -11,6 +12,7 @@ from typing import Any
 
 from streamd.core.ack import Ack, Status
 from streamd.core.errors import EnvironmentFault
+from streamd.core.tenure import InputPart, Tenure
 from streamd.core.trial_paths import try_file
 
 FINGERPRINT_BYTES = 1024
@@ -110,6 +112,9 @@ class ReadingProgress:
         self.handed_on = 0
         self.framing = ""
         self.framing_since = 0
+        self.tenure = Tenure("", is_shared=False)
+        self._ends: list[int] = []
+        """The frames, ascending, with which a part has to end."""
         self.skipped = 0
         """Frames that were not handed on, because the state of steps already includes them."""
         self._shown = 0
@@ -128,11 +133,24 @@ class ReadingProgress:
         self.settled = self.savable = remembered
         self.name = uuid.uuid4().hex if remembered is None else remembered.numbering
         self.handed_on = self.framing_since = 0 if remembered is None else remembered.frames
+        self.tenure = Tenure(f"{self.name}:{self.framing}", is_shared=False)
 
     def cut_by(self, framing: str) -> None:
         """The frames after those handed on are cut by the framer with this digest."""
         if framing != self.framing:
             self.framing, self.framing_since = framing, self.handed_on
+            # The number tells these frames from those of a later run that begins with this framing.
+            self.tenure = Tenure(f"{self.name}:{framing}:{self.handed_on}", is_shared=False)
+
+    def divide_behind(self, number: int) -> None:
+        self._ends = sorted({*self._ends, number})
+
+    def parts(self, frames: int) -> list[int]:
+        """The number of frames of each part of the next `frames` frames."""
+        first, stop = self.handed_on, self.handed_on + frames
+        self._ends = [end for end in self._ends if end > first]
+        ends = [first, *(end for end in self._ends if end < stop), stop]
+        return [end - start for start, end in itertools.pairwise(ends)]
 
     @property
     def is_skipping(self) -> bool:
@@ -148,13 +166,14 @@ class ReadingProgress:
 
     def stop_skipping(self) -> None:
         """Skip no more frames: some are missing, so the numbers of later frames no longer match."""
-        self.handed_on = max(self.handed_on, self._skip_to)
+        self.handed_on = max(self.handed_on, self._skip_to, *self._ends[-1:])
 
     def waiting(self, position: Position, frames: int) -> Ack:
         """The ack of the next `frames` frames, which end at `position`."""
+        part = InputPart(self.tenure, self.handed_on + 1, frames=frames)
         self.handed_on += frames
         mark = self._mark(position, settled=False)
-        return Ack(lambda status: self._settle(mark, status))
+        return Ack(lambda status: self._settle(mark, status), part)
 
     def again(self) -> Ack:
         """The ack of a frame that is handed on once more and gets no new number."""

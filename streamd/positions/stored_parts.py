@@ -106,7 +106,7 @@ class StoredParts:
             left_out: dict[int, str] = {}
             spans: list[tuple[int, int]] = []
             for start, stop, ack in batch.acks or ((0, len(batch), None),):
-                if ack is None or ack.origin is None:
+                if ack is None or ack.origin is None or self._is_unknown(ack.origin, batch.pipeline):
                     spans.append((start, stop))
                     continue
                 first, reason = self._first_new(ack.origin, batch.pipeline, stop - start, found.marks)
@@ -124,6 +124,10 @@ class StoredParts:
                 found._places.append(place)  # noqa: SLF001 - the same
         self._last = batches, found
         return found
+
+    def _is_unknown(self, origin: InputPart, pipeline: str) -> bool:
+        """Whether nobody else reads the input, and no position in it is stored."""
+        return not origin.tenure.is_shared and (origin.tenure, pipeline) not in self._marks
 
     def _first_new(
         self, origin: InputPart, pipeline: str, count: int, marks: dict[Claim, _Reached]

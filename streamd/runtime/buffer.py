@@ -16,6 +16,9 @@ class Sized(Protocol):
 
     def __len__(self) -> int: ...
 
+    def whole(self, count: int) -> int:
+        """The least number of frames or records, from `count` on, that may be taken alone."""
+
     def split(self, count: int) -> tuple[Self, Self]:
         """The first `count` frames or records, and the rest."""
 
@@ -94,7 +97,10 @@ class Buffer(Generic[T]):
             await room
 
     def take(self, max_records: int) -> list[T]:
-        """Take waiting items of up to `max_records` records. A larger item is split into even parts."""
+        """Take waiting items of up to `max_records` records. A larger item is split into even parts.
+
+        The records of one part of an input that is read again are taken together, even if they are more.
+        """
         taken = self.take_quietly(max_records)
         self.make_room()
         return taken
@@ -137,8 +143,8 @@ class Buffer(Generic[T]):
                 items.appendleft(item)
                 break
             parts = max(-(-count // max_records), min(count, -(-item.size_bytes // self.max_taken_bytes)))
-            if parts > 1:
-                item, rest = item.split(-(-count // parts))
+            if parts > 1 and (first := item.whole(-(-count // parts))) < count:
+                item, rest = item.split(first)
                 items.appendleft(rest)
             self._forget(item)
             taken.append(item)

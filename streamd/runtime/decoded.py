@@ -141,6 +141,9 @@ def batch_of(feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
     if origins is not None:
         peers, received_at = peers.take(origins), received_at.take(origins)
         acks = acks and acks.of_origins(origins, together=decoded.frames is not None)
+    if acks is not None and feed.codec.holds and feed.codec.holds_open:
+        # A part whose records are stored may have a frame that the codec still holds.
+        acks = acks.without_origins()
     if frames.flagged:
         if schema is not None:
             records = list(map(schema.to_dict, records))

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,8 +18,11 @@ from streamd.core.settings import DurationS, SinkOutput, SinkSettings, SizeBytes
 from streamd.encoding.lines import Lines, Prepared, json_line, json_lines_of
 from streamd.jetstream.create import CreateSettings
 from streamd.jetstream.messages import PARTITION, Message, MessageMaker, partition_of
+from streamd.jetstream.outbox import Outbox
+from streamd.jetstream.published import Published
 from streamd.jetstream.settings import NatsSettings
 from streamd.jetstream.trouble import MissingStream, NatsRefused, NatsTrouble
+from streamd.positions.stored_parts import SortedOut
 
 if TYPE_CHECKING:  # it needs the packages of the extra `nats`
     from streamd.jetstream.publisher import Publisher
@@ -40,6 +43,10 @@ class Nats(Sink["Nats.Config"]):
     stream's `duplicate_window`. So a message is stored once, except if its acknowledgement was lost and it
     could be sent again only after that time (counted as `resent_late`), or if streamd was killed and its
     source sends the records again.
+
+    A source of the type `file` reads some records again after a kill. The sink knows them: it keeps the
+    messages of a write, and the number of the last line before, in `outbox/<sink>` below `state_dir`. It
+    sends the messages again with their ids, and leaves out the records of lines that were published.
 
     The stream must exist, or `create` makes it. It must refuse messages when it is full (`discard = new`);
     one that deletes unread messages is refused at the start. Servers that cannot be reached at the start are
@@ -135,8 +142,17 @@ class Nats(Sink["Nats.Config"]):
         )
         self._most_bytes = config.max_message
         """Longest line."""
+        outbox = Outbox(
+            context.state_dir / "outbox" / context.name,
+            config.model_dump(mode="json", include={"stream", "subject", "partitions", "partition_by"}),
+        )
+        self._published = Published(outbox)
+        self._sorted: tuple[Sequence[Batch], SortedOut] | None = None
+        """The batches being written, and those of their records that the stream does not hold."""
         self._prepared: Prepared | None = None
-        """The lines of the batches being written, once they are in messages."""
+        """The lines of these records, once they are in messages."""
+        self._recovered: dict[int, deque[Message]] = {}
+        """The messages that a killed process was publishing. They are sent first."""
         self._waiting: dict[int, deque[Message]] = {}
         """The messages that are not acknowledged yet, by partition. A retry sends these."""
         self._writing: asyncio.Task[Any] | None = None
@@ -203,6 +219,13 @@ class Nats(Sink["Nats.Config"]):
         """The number of acknowledged messages."""
         return self._publisher.acknowledged
 
+    def stored_frames(self, sequence: str) -> Collection[int]:
+        """The last numbered frame of each pipeline that is in the stream. Raises `EnvironmentFault`."""
+        try:
+            return self._published.ends_of(sequence)
+        except OSError as error:
+            raise EnvironmentFault(f"sink {self.context.name}: {_unusable(error)}") from None
+
     async def write(self, batches: Sequence[Batch]) -> Written:
         """Return once the stream has acknowledged every message. Raises `SinkError`.
 
@@ -210,17 +233,35 @@ class Nats(Sink["Nats.Config"]):
         """
         self._writing = asyncio.current_task()
         try:
-            prepared = await self._made(batches)
+            found = await self._sorted_out(batches)
+            prepared = await self._made(found.batches)
+            if self._published.has_to_put:
+                await asyncio.to_thread(self._published.put, self._waiting, read_clock())
             await self._publisher.publish(self._waiting)
+            if self._published.has_put:
+                await asyncio.to_thread(self._published.done)
+            self._published.stored(found)
         except NatsTrouble as trouble:
             raise self._error(trouble.reason, trouble.detail) from None
         except EnvironmentFault as fault:
             raise self._error("refused", str(fault)) from None
+        except OSError as error:
+            raise self._error("outbox", _unusable(error)) from None
         finally:
             self._writing = None
-        self._trouble = self._prepared = None
+        self._trouble = self._prepared = self._sorted = None
         self._lines.forget()
-        return prepared.written()
+        return found.written(prepared.written())
+
+    async def _sorted_out(self, batches: Sequence[Batch]) -> SortedOut:
+        """The records that the stream does not hold, after all messages of a killed process."""
+        if self._published.is_needed(batches):
+            self._recovered = await asyncio.to_thread(self._published.load, read_clock())
+        if any(self._recovered.values()):
+            await self._publisher.publish(self._recovered)
+        if self._sorted is None or self._sorted[0] is not batches:
+            self._sorted = batches, self._published.sort_out(batches)
+        return self._sorted[1]
 
     async def _made(self, batches: Sequence[Batch]) -> Prepared:
         """The lines of the batches, of which the messages are made at the first attempt."""
@@ -266,3 +307,8 @@ class Nats(Sink["Nats.Config"]):
             self._writing.cancel()
             await asyncio.wait({self._writing}, timeout=_LAST_WAIT_S)  # the client may forget a cancellation
         await self._publisher.close()
+        self._published.close()
+
+
+def _unusable(error: OSError) -> str:
+    return f"the outbox {error.filename or ''} cannot be used: {error.strerror}"

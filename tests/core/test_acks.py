@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from streamd.core.ack import Ack, Status
 from streamd.core.acks import Acks
+from streamd.core.tenure import InputPart, Tenure
 
 
 class Sender:
@@ -148,3 +149,49 @@ def test_dead_letters_of_rows_hold_the_acks_of_their_own_runs_only() -> None:
     assert second.told == [Status.REJECTED]
     with pytest.raises(RuntimeError):
         letters.settle(Status.REJECTED)
+
+
+def test_frames_that_are_cut_are_two_parts_of_the_input_and_records_one() -> None:
+    told: list[Status] = []
+    tenure = Tenure("log")
+    acks = Acks([(5, Ack(told.append, InputPart(tenure, 10, frames=5)))])
+    head, tail = acks.split(2, of_frames=True)
+    assert [ack.origin for _, ack in head.runs if ack is not None] == [InputPart(tenure, 10, frames=2)]
+    assert [ack.origin for _, ack in tail.runs if ack is not None] == [InputPart(tenure, 12, frames=3)]
+    parts = tail.split(1)
+    assert {ack.origin for part in parts for _, ack in part.runs if ack is not None} == {
+        InputPart(tenure, 12, frames=3)
+    }
+    for part in (head, *parts):
+        assert told == []
+        part.settle(Status.FILTERED)
+    assert told == [Status.FILTERED]
+
+
+def test_frames_without_numbers_that_are_cut_stay_one_part_of_the_input() -> None:
+    told: list[Status] = []
+    part = InputPart(Tenure("readings.1"), 10)
+    parts = Acks([(5, Ack(told.append, part))]).split(2, of_frames=True)
+    assert [ack.origin for acks in parts for _, ack in acks.runs if ack is not None] == [part, part]
+    for acks in parts:
+        assert told == []
+        acks.settle(Status.DELIVERED)
+    assert told == [Status.DELIVERED]
+
+
+def test_rows_are_taken_up_to_the_end_of_a_part_of_the_input() -> None:
+    part = Ack(lambda _: None, InputPart(Tenure("log"), 1, frames=4))
+    acks = Acks([(3, None), (4, part), (2, Ack(lambda _: None))])
+    assert [acks.whole(count) for count in range(1, 10)] == [1, 2, 3, 7, 7, 7, 7, 8, 9]
+
+
+def test_acks_without_origins_settle_as_the_others() -> None:
+    told: list[Status] = []
+    acks = Acks(
+        [(2, Ack(told.append, InputPart(Tenure("log"), 1, frames=2))), (1, None), (1, Ack(told.append))]
+    )
+    without = acks.without_origins()
+    assert [ack is None or ack.origin is None for _, ack in without.runs] == [True] * 3
+    assert [count for count, _ in without.runs] == [2, 1, 1]
+    without.settle(Status.DELIVERED)
+    assert told == [Status.DELIVERED] * 2

@@ -25,9 +25,11 @@ class Taken:
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
+        self.frames: list[Frames] = []
 
     def offer(self, frames: Frames) -> bool:
         self.payloads += frames.payloads
+        self.frames.append(frames)
         return True
 
     def refuse(self, n: int, reason: str) -> None:
@@ -133,3 +135,41 @@ def test_a_broken_file_ends_with_the_framing_that_it_was_cut_with(reading: Any) 
 )
 def test_framers_that_may_cut_other_frames_have_other_digests(other: AnyFramer) -> None:
     assert lines().digest == lines().digest != other.digest
+
+
+def parts(taken: Taken) -> list[tuple[int, int]]:
+    """The number and the frames of each part of the input that was offered."""
+    acks = [ack for frames in taken.frames if frames.acks for _, ack in frames.acks.runs]
+    return [(ack.origin.number, ack.origin.frames) for ack in acks if ack is not None and ack.origin]
+
+
+def test_a_part_of_the_input_ends_behind_the_frames_that_a_sink_has_stored(reading: Any) -> None:
+    r = reading(0)
+    for end in (7, 2, 3, 2):
+        r.progress.divide_behind(end)
+    r.read(b"1\n2\n3\n4\n5\n")
+    r.read(b"6\n7\n8\n")
+    r.read(b"9\n")
+    assert parts(r.taken) == [(1, 2), (3, 1), (4, 2), (6, 2), (8, 1), (9, 1)]
+    assert r.taken.payloads == [b"%d" % n for n in range(1, 10)]
+
+
+def test_after_a_gap_no_frame_has_a_number_that_a_sink_has_stored(reading: Any) -> None:
+    r = reading(0)
+    r.progress.divide_behind(50)
+    r.progress.stop_skipping()
+    r.read(b"1\n2\n")
+    assert parts(r.taken) == [(51, 2)]
+
+
+def test_frames_of_another_framing_are_another_input(reading: Any) -> None:
+    r = reading(0)
+    r.read(b"a\n")
+    first = r.progress.tenure
+    r.frames.become(lines)
+    r.read(b"b\n")
+    assert r.progress.tenure is first
+    r.frames.become(texts)
+    r.read(b"c\n")
+    assert r.progress.tenure.sequence != first.sequence
+    assert not r.progress.tenure.is_shared

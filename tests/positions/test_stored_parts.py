@@ -139,3 +139,11 @@ def test_any_cuts_and_any_restarts_store_each_record_once_and_in_order(counts: l
         if stop == len(pieces):
             break
     assert stored == every
+
+
+def test_input_that_nobody_else_reads_is_stored_as_any_other_until_its_positions_are_known() -> None:
+    tenure = Tenure("log", is_shared=False)
+    given_batch = batch(tenure, (4, 2))
+    found = StoredParts().sort_out([given_batch])
+    assert (found.batches, found.left_out, found.moves) == ([given_batch], 0, {})
+    assert begun(tenure, StoredUpTo(5, 0)).sort_out([given_batch]).left_out == 2

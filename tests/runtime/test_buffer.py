@@ -5,8 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamd.core.ack import Ack
+from streamd.core.acks import Acks
+from streamd.core.batch import Batch
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.settings import WhenFull
+from streamd.core.tenure import InputPart, Tenure
 from streamd.runtime.buffer import Buffer
 
 
@@ -321,3 +325,13 @@ def test_drop_oldest_drops_as_many_of_a_size_as_are_too_much_and_no_more() -> No
         buffer.put(numbered(0, 9))
     assert dropped == [b"0", b"1", b"2", b"3"]
     assert split == [4], "at once: each cut copies what is left"
+
+
+def test_records_of_one_part_of_an_input_are_taken_together() -> None:
+    buffer: Buffer[Batch] = Buffer(10**6, 10**9, "block", lambda _: None)
+    tenure = Tenure("log", is_shared=False)
+    batch = Batch.of([{"n": n} for n in range(10)], "lines", "main", "log", 1.0)
+    batch.acks = Acks([(count, Ack(lambda _: None, InputPart(tenure, count))) for count in (3, 4, 3)])
+    buffer.put(batch)
+    assert [len(taken) for _ in range(3) for taken in buffer.take(2)] == [3, 4, 3]
+    assert buffer.records == 0

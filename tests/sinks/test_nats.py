@@ -12,10 +12,13 @@ from zlib import crc32
 import pytest
 from pydantic import ValidationError
 
+from streamd.core.ack import Ack
+from streamd.core.acks import Acks
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
 from streamd.core.shared import Shared
+from streamd.core.tenure import InputPart, Tenure
 from streamd.sinks.nats import Nats
 from tests.nats_server import (
     MISSING,
@@ -446,3 +449,54 @@ def test_without_the_package_the_extra_is_named(
             Nats.Config.model_validate({"type": "nats"} | NOWHERE),
             SinkContext("out", {}, tmp_path, bench.office, Shared()),
         )
+
+
+def of_file(batch: Batch, first: int, tenure: Tenure) -> Batch:
+    """The batch as records of lines of a file, one of each."""
+    batch.acks = Acks([(len(batch), Ack(lambda _: None, InputPart(tenure, first, frames=len(batch))))])
+    return batch
+
+
+async def test_records_of_a_file_that_are_in_the_stream_are_left_out_by_the_next_process(
+    sink: Any, batch_of: BatchOf
+) -> None:
+    server, name = shared_server(), new_name()
+    options = {"stream": name, "subject": name, "max_message_records": 2, "create": {"max_bytes": "1MiB"}}
+    before, tenure = sink(server, **options), Tenure("log", is_shared=False)
+    await before.open()
+    assert before.stored_frames("log") == set()
+    await before.write([of_file(batch_of([{"n": n} for n in range(1, 4)]), 1, tenure)])
+    assert before.stored_frames("log") == {3}
+    out, tenure = sink(server, **options), Tenure("log", is_shared=False)
+    await out.open()
+    assert out.stored_frames("log") == {3}
+    assert out.stored_frames("other") == set()
+    again = of_file(batch_of([{"n": n} for n in range(1, 4)]), 1, tenure)
+    written = await out.write([again, of_file(batch_of([{"n": 4}]), 4, tenure), batch_of([{"n": 5}])])
+    assert written.left_out == [dict.fromkeys(range(3), "already_stored"), {}, {}]
+    assert records_in(await contents(server, name)) == [{"n": n} for n in range(1, 6)]
+
+
+async def test_a_state_folder_that_takes_no_outbox_makes_the_sink_wait(
+    sink: Any, batch_of: BatchOf, bench: Any, tmp_path: Path
+) -> None:
+    server, name = shared_server(), new_name()
+    out = sink(server, stream=name, subject=name, create={"max_bytes": "1MiB"})
+    await out.open()
+    (tmp_path / "outbox").write_text("no folder")
+    batches = [
+        of_file(batch_of([{"n": 1}]), 1, Tenure("log", is_shared=False)),
+        batch_of([{"n": float("nan")}]),
+    ]
+    for _ in range(2):
+        with pytest.raises(SinkError, match=r"the outbox .*/outbox/out.* cannot be used") as refused:
+            await out.write(batches)
+        assert refused.value.reason == "outbox"
+    (tmp_path / "outbox").unlink()
+    await out.write(batches)
+    assert records_in(await contents(server, name)) == [{"n": 1}]
+    assert len(bench.office.letters) == 1
+    (tmp_path / "outbox" / "out.a").unlink(missing_ok=True)
+    (tmp_path / "outbox" / "out.a").mkdir()
+    with pytest.raises(EnvironmentFault, match=r"sink out: the outbox .*out\.a cannot be used"):
+        sink(server, stream=name, subject=name).stored_frames("log")

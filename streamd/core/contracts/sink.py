@@ -1,7 +1,7 @@
 """The contract of sinks, and their context."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -110,6 +110,14 @@ class Sink(ABC, Generic[C]):
         database. Blocks. Raises `Taken` only if there is no other error: a running daemon of the same
         configuration may hold the place.
         """
+
+    def stored_frames(self, sequence: str) -> Collection[int]:
+        """The frames of a `Tenure.sequence` with which the stored records end, for each pipeline.
+
+        Frames that are read again are divided behind them, and `write` leaves out what is stored.
+        """
+        del sequence
+        return ()
 
     @property
     def places(self) -> list[Place]:

@@ -14,6 +14,7 @@ from streamd.core.errors import Place
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
 from streamd.core.settings import Address, SourceSettings
+from streamd.core.tenure import Tenure
 
 C = TypeVar("C", bound=SourceSettings)
 """The settings of the source."""
@@ -119,6 +120,12 @@ class Numbering(Protocol):
     """The digest of the framer. With another framer, the same bytes would have other numbers."""
     framing_since: int
     """The number of the last frame that was cut before this framing was in use."""
+
+    tenure: Tenure
+    """The tenure of the frames that are offered next. A part has the number of its first frame."""
+
+    def divide_behind(self, number: int) -> None:
+        """Let a part of the input end with this frame, because a sink has stored the frames up to it."""
 
     def skip_to(self, number: int) -> None:
         """Do not offer frames up to this number, because the state contains their effect."""
