@@ -11,7 +11,7 @@ import structlog
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import ConfigError, SinkError
 from streamd.postgresql.faults import ServerFault, Unreachable, sink_error
-from streamd.postgresql.partitions import Partitions
+from streamd.postgresql.partitions import TablePartitions
 from streamd.postgresql.periods import earlier
 from streamd.postgresql.server import Server
 from streamd.postgresql.session import ServerSession
@@ -45,7 +45,7 @@ class PartitionKeeper:
         self,
         server: Server,
         table: ServerTable,
-        partitions: Partitions,
+        partitions: TablePartitions,
         context: SinkContext,
         max_age_s: float | None,
     ) -> None:

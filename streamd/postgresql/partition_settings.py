@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from streamd.core.errors import ConfigError
 from streamd.core.schema import FieldSettings
 from streamd.core.settings import DurationS, Settings
-from streamd.postgresql.partitions import Partitions
+from streamd.postgresql.partitions import TablePartitions
 from streamd.postgresql.periods import Periods
 
 MOST_PARTITIONS = 1200
@@ -100,7 +100,7 @@ def partitions_of(
     unique: Sequence[str],
     *,
     metadata: bool,
-) -> Partitions | None:
+) -> TablePartitions | None:
     """The partitions of a table with these fields; None if the sink makes none. Raises `ConfigError`."""
     periods = partition.periods(retention.max_age)
     if periods is None:
@@ -123,4 +123,4 @@ def partitions_of(
             f" one: unique = {[column, *unique]}",
             ("unique",),
         )
-    return Partitions(table, column, periods)
+    return TablePartitions(table, column, periods)

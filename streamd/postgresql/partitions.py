@@ -37,7 +37,7 @@ class AttachedPartition(NamedTuple):
     is_leaving: bool
 
 
-class Partitions:
+class TablePartitions:
     """Makes the partitions of the table `name`, which is divided by its column `column`.
 
     A partition is made as a table and attached then, which waits for no query of the table. A period of which

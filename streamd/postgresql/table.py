@@ -9,7 +9,7 @@ from streamd.core.listed import listed
 from streamd.core.schema import FieldType
 from streamd.postgresql.column_types import CREATED_AS, TAKEN_BY, ColumnType
 from streamd.postgresql.names import column_fault, name_fault, quote
-from streamd.postgresql.partitions import Partitions, keep_others_out
+from streamd.postgresql.partitions import TablePartitions, keep_others_out
 from streamd.sqlite.table import MOST_COLUMNS
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ServerTable:
         unique: Sequence[str] = (),
         indexes: Sequence[Sequence[str]] = (),
         updates: bool = False,
-        partitions: Partitions | None = None,
+        partitions: TablePartitions | None = None,
     ) -> None:
         self.name = name
         self.partitions = partitions

@@ -29,7 +29,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"address": "127.0.0.1:9", "database": "lab", "password": "pg.password"},
     {"database": "lab", "columns": {"n": "int"}, "extra": "reject"},
     {"database": "lab", "columns": {"n": "int"}, "unique": ["n"], "metadata": True},
-    {"database": "lab", "partition": {"width": "1d"}, "retention": {"max_age": "30d"}},
+    {"database": "lab", "partition": {"width": "100d", "behind": "36500d"}},
 ]
 
 

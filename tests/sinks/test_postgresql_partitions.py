@@ -360,7 +360,10 @@ async def test_a_sink_waits_for_another_that_makes_the_same_partition(
         other.execute(f"CREATE TABLE {table}_p20200309 (LIKE {table})")
         other.execute(f"ALTER TABLE {table} ATTACH PARTITION {table}_p20200309 FOR VALUES {bounds}")
         writing = asyncio.ensure_future(sink.write([batch_of([{"at": at(9), "n": 1}])]))
-        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        waiting = (
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'advisory' AND NOT granted AND application_name = 'streamd store'"
+        )
         await asyncio.to_thread(wait_until, lambda: server.query(waiting) == [(1,)])
         other.execute("COMMIT")
     assert (await writing).rejected_counts == [0]
