@@ -263,14 +263,15 @@ class Csv(Codec["Csv.Config"]):
     def _parts(self, frame: Frame, names: list[str], text: str) -> list[Record | BadElement]:
         """The record or fault of each row of a frame. Raises `BadData`."""
         rows = self._rows(text)
-        if not names:
+        has_own_header = not names
+        if has_own_header:
             names = self._names_within(rows)
-            if not (found := list(rows)):
-                raise BadData("csv:no_rows", "a header without rows; are its rows in other datagrams?")
-            rows = iter(found)
         elif isinstance(frame.payload, FirstFrame) and self.needs_first:
             next(rows, None)  # skip the header
-        return [part for row in rows for part in self._part(names, row)]
+        parts = [part for row in rows for part in self._part(names, row)]
+        if has_own_header and not parts:
+            raise BadData("csv:no_rows", "a header without rows; are its rows in other datagrams?")
+        return parts
 
     def _names_within(self, rows: Iterator[_Row]) -> list[str]:
         """The names from the header of this frame. Raises `BadData`."""

@@ -247,7 +247,13 @@ def test_a_datagram_of_lines_has_its_own_header() -> None:
 
 @pytest.mark.parametrize(
     ("payload", "reason"),
-    [(b"1,2", "csv:no_header"), (b"a,a\n1,2\n", "csv:header"), (b"a,b\n", "csv:no_rows"), (b"\n\n", "empty")],
+    [
+        (b"1,2", "csv:no_header"),
+        (b"a,a\n1,2\n", "csv:header"),
+        (b"a,b\n", "csv:no_rows"),
+        (b"a,b\na, b\n", "csv:no_rows"),
+        (b"\n\n", "empty"),
+    ],
 )
 def test_a_datagram_without_a_good_header_is_rejected_as_a_whole(payload: bytes, reason: str) -> None:
     assert reasons(new(streams=False).decode(sent([payload]), NOW)) == [(payload, reason)]
