@@ -7,8 +7,8 @@ from typing import NamedTuple
 class Tenure:
     """The time in which this process reads a numbered input: a partition of a stream, or a file.
 
-    The parts of the input have ascending numbers, and a part always makes the same records in the same order,
-    whoever reads it and however often. A tenure begins with all records of a part, not in the middle of one.
+    The parts of the input have ascending numbers, and a part makes the same records in the same order
+    each time that a process reads it. A tenure begins with all records of a part, not in the middle of one.
     """
 
     __slots__ = ("_on_end", "ended", "has_own_state", "is_shared", "sequence")

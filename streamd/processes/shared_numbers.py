@@ -79,7 +79,7 @@ class SharedNumbers:
         return not self.cells[_FULL]
 
     def items(self) -> Iterator[tuple[Name, int]]:
-        """Every name with its number, as they are now, whoever has written them."""
+        """Every name with its present number, also those that another process has written."""
         count = self.cells[_COUNT]
         lines = bytes(self._names).split(b"\n", count)[:count]
         for index, line in enumerate(lines):

@@ -12,7 +12,7 @@ class TenuredSteps:
     """The instances of one step. So the state of an input is apart, and can go to another process.
 
     A step gets the time at which the input was stored, on both clocks, and is never ticked. So it makes the
-    same results of the same records, whoever processes them and when.
+    same results of the same records in each process and at each time.
     """
 
     def __init__(self, step: Step[Any]) -> None:
