@@ -9,11 +9,11 @@ from typing import Any, Literal
 from streamd.core.downstream import Downstream
 from streamd.core.errors import EnvironmentFault
 from streamd.jetstream.balance import Balance
-from streamd.jetstream.connection import Connector, NatsConnection
+from streamd.jetstream.connection import NatsConnection
 from streamd.jetstream.consumers import Consumer, find_consumer
 from streamd.jetstream.delivered import Delivered
 from streamd.jetstream.partition_reader import PartitionReader
-from streamd.jetstream.puller import FIRST_PAUSE_S, MOST_PAUSE_S
+from streamd.jetstream.reconnecting import Reconnecting
 from streamd.jetstream.settings import NatsSettings
 from streamd.jetstream.streams import created_at
 from streamd.jetstream.trouble import NatsTrouble
@@ -22,7 +22,7 @@ LOOK_S = 1.0
 """Seconds between two looks at how many workers and messages wait."""
 
 
-class Partitions:
+class Partitions(Reconnecting):
     """As `Puller`, for a stream whose partitions are read by one worker each."""
 
     def __init__(
@@ -39,52 +39,27 @@ class Partitions:
         note_trouble: Callable[[NatsTrouble | EnvironmentFault | None], None],
     ) -> None:
         """`take` and `note` are those of each `PartitionReader`; the others are as those of `Puller`."""
+        super().__init__(settings, name, base_dir, note_trouble)
         self.readers = [
             PartitionReader(number, consumer, downstream, take=take, note=note)
             for number, consumer in enumerate(consumers)
         ]
-        self._connector = Connector(settings, base_dir, name)
         self._stream = settings.stream
         self._balance = Balance(len(consumers))
         self._note_lag = note_lag
-        self._note_trouble = note_trouble
-        self._connection: NatsConnection | None = None
-        self._stopped = self._ending = self._was_found = False
-        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     @property
     def unacknowledged(self) -> int:
         """The number of messages that are being processed."""
         return sum(len(reader.unacknowledged) for reader in self.readers)
 
-    async def connect(self) -> None:
-        """Connect and find the consumers. Raises `NatsTrouble` or `EnvironmentFault`."""
-        connection = await self._connector.connect()
-        try:
-            await self._find(connection, "refuse" if self._was_found else "make")
-            created = await created_at(connection, self._stream)
-        except BaseException:
-            await connection.close()
-            raise
-        for reader in self.readers:
-            reader.stream_created = created
-        self._connection, self._was_found = connection, True
-
-    async def rehearse(self) -> None:
-        """Connect, and check the consumers that there are. Raises as `connect` does."""
-        connection = await self._connector.connect()
-        try:
-            await self._find(connection, "pass")
-        finally:
-            await connection.close()
-
     async def _find(self, connection: NatsConnection, if_missing: Literal["make", "pass", "refuse"]) -> None:
         for reader in self.readers:
             await find_consumer(connection, reader.consumer, if_missing)
-
-    def begin(self) -> None:
-        """Begin to ask for partitions, with the connection that there is or a new one."""
-        self._task = asyncio.create_task(self._run())
+        created = await created_at(connection, self._stream)
+        for reader in self.readers:
+            reader.stream_created = created
 
     def set_room(self, room: bool) -> None:
         """Whether more messages may be asked for."""
@@ -102,46 +77,11 @@ class Partitions:
         for reader in self.readers:
             reader.stop()
 
-    async def end(self) -> None:
-        """Send the waiting acknowledgements, give the partitions back, and close the connection."""
-        self._ending = True
-        task, self._task = self._task, None
-        try:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
-            if (connection := self._connection) is not None:
-                with contextlib.suppress(NatsTrouble):
-                    for reader in self.readers:
-                        await reader.send_acknowledgements(connection)
-                    for reader in self.readers:
-                        await reader.give_back(connection, "this worker stops")
-                await connection.close()
-        finally:
-            if self._connection is not None:  # this may be cancelled
-                self._connection.abort()
-            self._connection = None
-
-    async def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._ending:  # the client may forget a cancellation that comes with an answer
-            try:
-                if self._connection is None:
-                    await self.connect()
-                connection = self._connection
-                assert connection is not None  # noqa: S101 - for the type checker
-                self._note_trouble(None)
-                pause_s = FIRST_PAUSE_S
-                await self._read(connection)
-            except (NatsTrouble, EnvironmentFault) as trouble:
-                self._note_trouble(trouble)
-            if self._ending:
-                return  # `end` closes the connection
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                await connection.close()
-            await asyncio.sleep(pause_s)
-            pause_s = min(MOST_PAUSE_S, pause_s * 2)
+    async def _leave(self, connection: NatsConnection) -> None:
+        for reader in self.readers:
+            await reader.send_acknowledgements(connection)
+        for reader in self.readers:
+            await reader.give_back(connection, "this worker stops")
 
     async def _read(self, connection: NatsConnection) -> None:
         """Read until the connection ends or one reader fails. Raises the error of the first."""

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from streamd.core.clock import read_clock
 from streamd.core.errors import EnvironmentFault
-from streamd.jetstream.connection import Connector, NatsConnection
+from streamd.jetstream.connection import NatsConnection
 from streamd.jetstream.consumers import Consumer, consumer_info, find_consumer
 from streamd.jetstream.delivered import Unacknowledged
+from streamd.jetstream.reconnecting import Reconnecting
 from streamd.jetstream.settings import NatsSettings
 from streamd.jetstream.trouble import ApiError, NatsTrouble
 
@@ -21,11 +22,9 @@ LATE_S = 2.0
 """A request is made anew if the server has not answered it so much later."""
 LAG_S = 5.0
 """Seconds between two questions for the number of waiting messages."""
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
-"""Pause before the next attempt to connect; it doubles."""
 
 
-class Puller:
+class Puller(Reconnecting):
     """Asks for messages while there is room, in such a way that a request always waits at the server."""
 
     def __init__(
@@ -40,54 +39,22 @@ class Puller:
         note_lag: Callable[[int, int], None],
         note_trouble: Callable[[NatsTrouble | EnvironmentFault | None], None],
     ) -> None:
-        """`take` is called with each message, `note_lag` with the numbers of waiting and unacknowledged ones.
-
-        `note_trouble` is called with the reason why there is no connection, and with None once there is one.
-        """
+        """`take` is called with each message, `note_lag` with the numbers of waiting and unacknowledged."""
+        super().__init__(settings, name, base_dir, note_trouble)
         self._consumer = consumer
-        self._connector = Connector(settings, base_dir, name)
         self._unacknowledged = unacknowledged
         self._take = take
         self._note_lag = note_lag
-        self._note_trouble = note_trouble
-        self._connection: NatsConnection | None = None
         self._asked = 0
         """Number of messages that were asked for and have not come."""
         self._ask_again_mono_s = 0.0
         self._wake = asyncio.Event()
         self._room = True
-        self._stopped = self._ending = False
-        self._was_found = False
-        """Whether there was a consumer, which is not made again: it would begin anew."""
+        self._stopped = False
         self._subscription: Any = None
-        self._task: asyncio.Task[None] | None = None
 
-    async def connect(self) -> None:
-        """Connect and find the consumer. Raises `NatsTrouble` or `EnvironmentFault`."""
-        connection = await self._connector.connect()
-        try:
-            await self._find_consumer(connection, "refuse" if self._was_found else "make")
-        except BaseException:
-            await connection.close()
-            raise
-        self._connection, self._was_found = connection, True
-
-    async def rehearse(self) -> None:
-        """Connect, and check the consumer if there is one. Raises as `connect` does."""
-        connection = await self._connector.connect()
-        try:
-            await self._find_consumer(connection, "pass")
-        finally:
-            await connection.close()
-
-    async def _find_consumer(
-        self, connection: NatsConnection, if_missing: Literal["make", "pass", "refuse"]
-    ) -> None:
+    async def _find(self, connection: NatsConnection, if_missing: Literal["make", "pass", "refuse"]) -> None:
         await find_consumer(connection, self._consumer, if_missing)
-
-    def begin(self) -> None:
-        """Begin to pull, with the connection that there is or a new one."""
-        self._task = asyncio.create_task(self._run())
 
     def set_room(self, room: bool) -> None:
         """Whether more messages may be asked for."""
@@ -106,45 +73,10 @@ class Puller:
         """Send the waiting acknowledgements soon."""
         self._wake.set()
 
-    async def end(self) -> None:
-        """Send the waiting acknowledgements, and close the connection."""
-        self._ending = True
-        task, self._task = self._task, None
-        try:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
-            if self._connection is not None:
-                with contextlib.suppress(NatsTrouble):
-                    await self._send_acknowledgements(self._connection)
-                await self._connection.close()
-        finally:
-            if self._connection is not None:  # this may be cancelled
-                self._connection.abort()
-            self._connection = None
+    async def _leave(self, connection: NatsConnection) -> None:
+        await self._send_acknowledgements(connection)
 
-    async def _run(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        while not self._ending:  # the client may forget a cancellation that comes with an answer
-            try:
-                if self._connection is None:
-                    await self.connect()
-                connection = self._connection
-                assert connection is not None  # noqa: S101 - for the type checker
-                self._note_trouble(None)
-                pause_s = FIRST_PAUSE_S
-                await self._pull(connection)
-            except (NatsTrouble, EnvironmentFault) as trouble:
-                self._note_trouble(trouble)
-            if self._ending:
-                return  # `end` closes the connection
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                await connection.close()
-            await asyncio.sleep(pause_s)
-            pause_s = min(MOST_PAUSE_S, pause_s * 2)
-
-    async def _pull(self, connection: NatsConnection) -> None:
+    async def _read(self, connection: NatsConnection) -> None:
         """Pull until the connection ends. Raises `NatsTrouble`."""
         self._asked = 0
 

@@ -1,4 +1,4 @@
-"""Also about `jetstream/puller.py`, `jetstream/consumers.py`."""
+"""Also about `jetstream/puller.py`, `jetstream/reconnecting.py`, `jetstream/consumers.py`."""
 
 import asyncio
 import functools
