@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ import pytest
 from tests.nats_server import NatsServer, make_stream, needs_server, publish
 from tests.postgresql_server import PostgresqlServer, needs_postgresql, shared_server
 
-pytestmark = [needs_server, pytest.mark.timeout(400)]
+pytestmark = [needs_server, pytest.mark.timeout(600)]
 
 CONFIG = """
 [daemon]
@@ -145,6 +146,23 @@ def owned(worker: Any) -> int:
     return gained - lost - fenced
 
 
+def stop_between_writes(worker: Any, database: Path) -> None:
+    """Stop the process while it has no lock of the database, which no other process could write meanwhile."""
+    for _ in range(1000):
+        worker.process.send_signal(signal.SIGSTOP)
+        tasks = list(Path(f"/proc/{worker.process.pid}/task").glob("*/stat"))
+        while not all(task.read_text().rpartition(") ")[2].startswith("T") for task in tasks):
+            time.sleep(0.001)
+        files = [Path(f"{database}{suffix}") for suffix in ("", "-shm", "-lock")]
+        inodes = tuple(f":{file.stat().st_ino} " for file in files if file.exists())
+        locks = Path("/proc/locks").read_text().splitlines()
+        if not any(" WRITE " in lock and any(inode in lock for inode in inodes) for lock in locks):
+            return
+        worker.process.send_signal(signal.SIGCONT)
+        time.sleep(0.005)
+    raise AssertionError("the worker always writes")
+
+
 def test_one_worker_stores_everything_once(
     worker: Callable[..., Any], sender: Sender, wait_until: Callable[..., Any]
 ) -> None:
@@ -252,13 +270,13 @@ def test_windows_are_those_of_one_undisturbed_process_whatever_happens_to_the_wo
 
 
 def test_a_worker_that_stood_still_stores_nothing_when_it_goes_on(
-    worker: Callable[..., Any], sender: Sender, wait_until: Callable[..., Any]
+    worker: Callable[..., Any], sender: Sender, wait_until: Callable[..., Any], tmp_path: Path
 ) -> None:
     one = worker("one")
     sender.send(5)
     wait_until(lambda: owned(one) == PARTITIONS and len(rows(one)) == sender.sent, "rows", 120)
     sender.send(300)
-    one.process.send_signal(signal.SIGSTOP)
+    stop_between_writes(one, tmp_path / "results.db")
     two = worker("two")
     sender.send(5)
     wait_until(lambda: len(rows(two)) == sender.sent, "all rows", 120)
