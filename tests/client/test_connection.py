@@ -98,7 +98,7 @@ def test_a_peer_that_never_closes_does_not_hold_the_end_up(listener: socket.sock
         connection.send([b"a"])
         until_s = soon_s()
         connection.finish(until_s)
-        assert until_s <= time.monotonic() < until_s + 5
+        assert until_s <= time.monotonic() < until_s + 60
         assert (peer.recv(10), peer.recv(10)) == (b"a\n", b"")
         connection.close()
 

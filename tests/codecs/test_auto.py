@@ -161,4 +161,4 @@ def test_looking_for_objects_in_a_text_costs_little(codec: AnyCodec, now: Now) -
     for text in (b"\n" * 60000 + b"{", b" " * 60000 + b"x{", b"[\n" * 30000 + b"x{"):
         before_s = time.process_time()
         codec.decode(sent([text]), now)
-        assert time.process_time() - before_s < 1
+        assert time.process_time() - before_s < 20, "quadratic work would take minutes"
