@@ -226,6 +226,12 @@ class Capture:
         return [frames.peer(i) for frames in self.offered for i in range(len(frames))]
 
 
+def pytest_collection_finish() -> None:
+    """Spare the collector all that has been imported: a tenth of the time of most tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def own_log() -> Iterator[None]:
     """A test whose code sets up the log of the process, as commands do, does so for itself only."""

@@ -1,6 +1,6 @@
 """Runs the tests in many parts, a few of them at the same time, so that no processor waits for a long part.
 
-Tests that start processes wait for them half of their time, so one part more runs than there are processors.
+Tests wait for processes and clocks a third of their time, so two parts more run than there are processors.
 As root each part has a network namespace of its own, so that no part takes a port that a test of another one
 has just found free.
 `python -m pytest` runs the same tests in one process.
@@ -13,18 +13,31 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-_TESTS = sorted(str(path) for path in Path("tests").rglob("test_*.py"))
-_WITH_DAEMONS = [path for path in _TESTS if path.startswith(("tests/e2e/", "tests/systemd/"))]
-_OTHERS = [path for path in _TESTS if path not in _WITH_DAEMONS]
-# The files of a room are spread over all parts, so that the parts take about the same time.
-PARTS = tuple(_WITH_DAEMONS[n::6] for n in range(6)) + tuple(_OTHERS[n::10] for n in range(10))
 _NOTHING_SELECTED = 5  # an exit code of pytest
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _ALONE = ("unshare", "--net", "--")
+
+
+def _shared_out(paths: Iterable[Path], parts: int) -> list[list[str]]:
+    """The files in parts that take about the same time, for which the sizes of the files stand."""
+    made: list[list[str]] = [[] for _ in range(parts)]
+    sizes = [0] * parts
+    for path in sorted(paths, key=lambda path: (-path.stat().st_size, path)):
+        least = sizes.index(min(sizes))
+        made[least].append(str(path))
+        sizes[least] += path.stat().st_size
+    return made
+
+
+def _parts() -> list[list[str]]:
+    tests = set(Path("tests").rglob("test_*.py"))
+    with_daemons = {path for path in tests if path.parts[1] in ("e2e", "systemd")}
+    pairs = zip(_shared_out(with_daemons, 8), _shared_out(tests - with_daemons, 8), strict=True)
+    return [part for pair in pairs for part in pair]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -32,8 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     pytest = _pytest(_ALONE if _may_be_alone() else ())
     failed: list[bytes] = []
     codes: set[int] = set()
-    with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
-        runs = [pool.submit(_run, [*pytest, *part, *arguments]) for part in PARTS]
+    with ThreadPoolExecutor((os.cpu_count() or 1) + 2) as pool:
+        runs = [pool.submit(_run, [*pytest, *part, *arguments]) for part in _parts()]
         for run in (ended.result() for ended in as_completed(runs)):
             codes.add(run.returncode)
             if run.returncode in (0, _NOTHING_SELECTED):
