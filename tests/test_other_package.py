@@ -8,6 +8,7 @@ import pytest
 
 from streamd import config as configuration
 from streamd.cli import main
+from streamd.config.reference import markdown
 from streamd.core.errors import ConfigError
 from streamd.host.doctor import ports
 from streamd.host.doctor.host import Host
@@ -115,3 +116,48 @@ def test_what_it_writes_is_an_output_of_the_daemon() -> None:
     loaded = configuration.load(written(target="/srv/counts/out.txt"))
     assert ("sinks.count", Path("/srv/counts/out.txt")) in outputs(loaded)
     assert Path("/srv/counts") in outside(loaded.config)
+
+
+BROUGHT = """
+[control]
+path = "off"
+[sources.harbour]
+type = "udp"
+listen = "127.0.0.1:0"
+codec = "tide"
+schema = "tide"
+[pipelines.main]
+sources = ["harbour"]
+sinks = ["tides"]
+[sinks.tides]
+type = "sqlite"
+schema = "{schema}"
+"""
+
+
+def test_the_schema_that_a_codec_brings_needs_no_table() -> None:
+    Path("c.toml").write_text(BROUGHT.format(schema="tide"))
+    schema = configuration.load(Path("c.toml")).schemas["tide"]
+    assert {name: (field.type, field.required) for name, field in schema.fields.items()} == {
+        "height": ("float", True),
+        "remark": ("str", False),
+    }
+    assert schema.fields["height"].ge == -500
+
+
+def test_a_table_of_the_same_name_is_used_instead() -> None:
+    Path("c.toml").write_text(BROUGHT.format(schema="tide") + '[schemas.tide]\nheight = "int"\n')
+    schema = configuration.load(Path("c.toml")).schemas["tide"]
+    assert {name: field.type for name, field in schema.fields.items()} == {"height": "int"}
+
+
+def test_a_codec_that_brings_no_schema_is_no_schema() -> None:
+    Path("c.toml").write_text(BROUGHT.format(schema="json"))
+    with pytest.raises(ConfigError, match=r"sinks.tides.schema: there is no schema \"json\""):
+        configuration.load(Path("c.toml"))
+
+
+def test_the_reference_shows_the_schema_that_a_codec_brings() -> None:
+    text = markdown()
+    assert "| `height` | float, required, ge = -500.0 |" in text
+    assert "| `remark` | str |" in text

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from streamd.config import brought_schemas
 from streamd.config.problems import Place, Problem, did_you_mean, quoted
 from streamd.config.tables import CONTROL_OFF, AdminSettings
 from streamd.config.validation import Parts
@@ -20,13 +21,17 @@ LEDGER_NAMES = ("ledger", "ledger_summary", "ledger_sinks", "completeness", "qua
 
 
 def check(parts: Parts, problems: list[Problem]) -> dict[str, Schema]:
-    """Add the faults between tables to `problems`. Returns the schemas without a fault."""
+    """Add the faults between tables to `problems`. Returns the schemas without a fault.
+
+    Schemas that codecs bring are added to `parts`.
+    """
     for kind in ("schemas", "sources", "pipelines", "sinks"):
         problems += [
             Problem((kind, name), "a name is made of letters, digits, _ and -, at most 64 of them")
             for name in getattr(parts, kind)
             if not _NAME.fullmatch(name)
         ]
+    brought_schemas.add(parts)
     schemas = _schemas(parts, problems)
     _pipelines(parts, problems)
     _sources(parts, problems)

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from streamd import registry
+from streamd.config.brought_schemas import brought_fields
 from streamd.config.cases import Case, Expectation, ExpectedReject, ExpectedSink, Input
 from streamd.config.problems import did_you_mean, quoted
 from streamd.config.tables import Config, PipelineSettings
@@ -70,7 +71,8 @@ class KeyRow(NamedTuple):
 class Section(NamedTuple):
     """One table of the language: its header, its summary and its keys.
 
-    `counters` has the metrics of a component, each with its meaning.
+    `counters` has the metrics of a component, each with its meaning, and `brings` the fields of the schema
+    that a codec brings.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Section(NamedTuple):
     summary: str
     rows: list[KeyRow]
     counters: Mapping[str, str] = MappingProxyType({})
+    brings: Mapping[str, FieldSettings] = MappingProxyType({})
 
 
 def sections() -> list[Section]:
@@ -105,7 +108,8 @@ def sections() -> list[Section]:
                 for gauge, meaning in getattr(cls, "gauges", {}).items()
             }
             title = f"{WORDS.get(kind, kind)}.{name}"
-            found.append(Section(title, HEADERS[kind], _summary(cls), keys, counted))
+            brought = brought_fields(cls) if kind == "codecs" else {}
+            found.append(Section(title, HEADERS[kind], _summary(cls), keys, counted, brought))
             found += _tables_of_lists(title, HEADERS[kind], cls.Config)
     return found + [Section(name, header, _summary(model), rows(model)) for name, header, model in _TESTS]
 
@@ -174,10 +178,25 @@ def markdown() -> str:
             default = "required" if row.required else f"`{row.default}`" if row.default else ""
             cells = (f"`{row.key}`", row.holds, default, row.description)
             text.append(_row(cells))
+        if section.brings:
+            name = section.name.rpartition(".")[2]
+            text += [
+                "",
+                f"With `schema = {quoted(name)}`, and without a table `[schemas.{name}]`, the fields are:",
+            ]
+            text += ["", "| field | type |", "|---|---|"]
+            text += [_row((f"`{key}`", _declared(settings))) for key, settings in section.brings.items()]
         if section.counters:
             text += ["", "| counter | meaning |", "|---|---|"]
             text += [_row((f"`{metric}`", meaning)) for metric, meaning in section.counters.items()]
     return "\n".join(text) + "\n"
+
+
+def _declared(field: FieldSettings) -> str:
+    """The type of a field of a schema, and what else its table says."""
+    more = field.model_dump(exclude_defaults=True, exclude={"type", "required"})
+    words = [field.type, *(["required"] if field.required else [])]
+    return ", ".join(words + [f"{key} = {_toml(value)}" for key, value in more.items()])
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field
 from streamd.core.batch import Batch, Record
 from streamd.core.clock import read_clock
 from streamd.core.contracts import (
+    Codec,
     Outlet,
     Processed,
     Sink,
@@ -33,6 +34,7 @@ from streamd.core.settings import (
     SinkSettings,
     SourceSettings,
 )
+from streamd.core.text_values import of_schema
 from streamd.net.listen import OwnSockets, place_of
 
 
@@ -81,6 +83,20 @@ class Knock(Source["Knock.Config"]):
             self._socket.close()
             self._socket = None
             self._sockets.give_back(self.config.door, socket.SOCK_DGRAM)
+
+
+class Tide(Codec[Settings]):
+    """Makes a record of a height in centimetres, and brings the schema of these records."""
+
+    brings: ClassVar[Mapping[str, str | Mapping[str, object]]] = {
+        "height": {"type": "float", "ge": -500.0},
+        "remark": "str",
+    }
+
+    def decode_one(self, payload: bytes, now: Now) -> Record:
+        height, _, remark = payload.decode().partition(" ")
+        record: Record = {"height": height, "remark": remark or None}
+        return of_schema(record, self.schema) if self.schema else record
 
 
 class Tally(Step["Tally.Config"]):

@@ -99,6 +99,12 @@ class Codec(ABC, Generic[C]):
     counters: ClassVar[Mapping[str, str]] = {}
     """The names of the counters, each with its meaning in one sentence."""
 
+    brings: ClassVar[Mapping[str, str | Mapping[str, object]]] = {}
+    """The fields of the schema with the codec's name, which a configuration can use without declaring it.
+
+    A text is the type of a field that may be missing; a table has the keys of a field in `[schemas]`.
+    """
+
     redacted: bool = False
     """Whether the source redacts the records by field; the daemon sets it before the first frame.
 
