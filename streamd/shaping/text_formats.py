@@ -5,9 +5,9 @@ Each is called with a text and returns the fields. It raises `BadData` with one 
 """
 
 import csv
-import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from streamd.core.batch import Record
@@ -15,16 +15,13 @@ from streamd.core.errors import BadData
 from streamd.core.json_rules import check_rules, decode_object
 from streamd.core.plural import counted
 from streamd.core.text_values import by_look, of_type
+from streamd.shaping.logfmt import fields_of
 from streamd.shaping.pattern import Pattern
 
 csv.field_size_limit(sys.maxsize)  # the frame bounds a value; Python's own limit is 128 KiB
 
 Reader = Callable[[str], Any]
 ToValue = Callable[[str], Any]
-
-_PAIR = re.compile(r'([^\s="]++)(?:=(?:"((?:[^"\\]|\\.)*+)"|([^\s"]*+)))?+(?:\s++|$)', re.DOTALL)
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
 def value_of(types: str) -> ToValue:
@@ -57,38 +54,8 @@ def _json_fault(bad: BadData) -> BadData:
 
 
 def logfmt(to_value: ToValue) -> Reader:
-    """A reader of `level=warn msg="disk full" retry`. The last of equal keys counts.
-
-    A word without `=` is true; a text of such words only is refused. Quoted values have the escapes of
-    JSON, and stay texts.
-    """
-
-    def read(text: str) -> Record:
-        text = text.strip()
-        found: Record = {}
-        has_pair = False
-        at = 0
-        while at < len(text):
-            pair = _PAIR.match(text, at)
-            if pair is None:
-                raise BadData("parse:logfmt", f"no pair at character {at + 1}: {text[at : at + 40]!r}")
-            key, quoted, bare = pair.groups()
-            if quoted is not None:
-                found[key] = _ESCAPE.sub(_unescaped, quoted) if "\\" in quoted else quoted
-            else:
-                found[key] = True if bare is None else to_value(bare)
-            has_pair = has_pair or quoted is not None or bare is not None
-            at = pair.end()
-        if not has_pair:
-            raise BadData("parse:logfmt", "no key=value")
-        return found
-
-    return read
-
-
-def _unescaped(found: re.Match[str]) -> str:
-    code, character = found.groups()
-    return chr(int(code, 16)) if code else _ESCAPES.get(character, character)
+    """A reader of `level=warn msg="disk full" retry` (`shaping/logfmt.py`)."""
+    return partial(fields_of, to_value=to_value, reason="parse:logfmt")
 
 
 def csv_row(columns: Sequence[str], delimiter: str, quote: str, to_value: ToValue) -> Reader:

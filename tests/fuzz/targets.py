@@ -46,6 +46,15 @@ SCHEMA = Schema(
         "json": FieldSettings(type="json", required=False),
     },
 )
+GRAPHITE = Schema(
+    "graphite",
+    {
+        "timestamp": FieldSettings(type="timestamp"),
+        "path": FieldSettings(type="str"),
+        "tags": FieldSettings(type="json"),
+        "value": FieldSettings(type="float", ge=-5),
+    },
+)
 RECORDS: tuple[dict[str, Any], ...] = (
     {},
     {"a": 1, "b": "text", "c": {"d": [1, 2.5, None]}, "value": 21.5},
@@ -107,7 +116,10 @@ def framing(name: str) -> Callable[[bytes], object]:
 
 
 def codec(
-    name: str, schema: Schema | None = None, options: dict[str, Any] | None = None
+    name: str,
+    schema: Schema | None = None,
+    options: dict[str, Any] | None = None,
+    neighbour: bytes = b"",
 ) -> Callable[[bytes], object]:
     """One frame alone, among good ones, and one by one: always the same records, and all can be stored."""
     cls = registry.load("codecs", name)
@@ -126,6 +138,7 @@ def codec(
     def check(data: bytes) -> object:
         records, rejects = decode([data])
         good = b"n,b\n1," if name == "csv" and not options else b"1,2" if name == "csv" else b'{"n":1}'
+        good = neighbour or good
         ones, none = decode([good])
         assert not none
         assert decode([good, data, good]) == (ones + records + ones, rejects)
@@ -229,6 +242,22 @@ _CSV_SEEDS = (
     b"a,b\n1,2\n3,4\n", b'n,s\r\n1,"x ""y"", z"\r\n', b"1,2", b"", b'a\n"x\ny"\n', b"a,a\n1,2\n",
     b"ts,n,x,s,b,any,json\n2026-01-31T08:00:00Z,1,2.5,x,AA==,y,[1]\n", b'a,b\n1,"2\n3,4\n',
 )  # fmt: skip
+_GRAPHITE = (
+    b" ", b"\t", b"\n", b"\r\n", b";", b"=", b";a=b", b"-1", b"N", b"nan", b"1e999", b"1.5", b"1769846400",
+    b".5", b"+", b"\x80\x02", b"\0", b"\xff", b"\xef\xbb\xbf", b"_", "数".encode(), b"99999999999",
+)  # fmt: skip
+_GRAPHITE_SEEDS = (
+    b"a.b 1.5 1769846400", b"a;b=c;d= -2 N\n", b"a 1\nb nan 0\nc 2 -1\n", b"\0\0\0\x10\x80\x02]", b"",
+)  # fmt: skip
+_LOGFMT = (
+    b" ", b"=", b'"', b"\\", b"\n", b"\t", b"\x1e", b"\0", b"n=1", b"s=x", b'b="AA=="', b"x=1e999", b"x=",
+    b"ts=", b"\\ud83d", b"\\ude00", b"@peer=1", b"\xff", b"\xc2\xa0", b"\xef\xbb\xbf", b"any", b"json=[1]",
+    b"true",
+)  # fmt: skip
+_LOGFMT_SEEDS = (
+    b'n=1 s="a b" retry', b'a="x\\"y\\u00e9" b=c=d', b"a=1\nplain\nb=2\n", b'a="open', b"",
+    b'ts=2026-01-31T08:00:00Z n=1 x=2.5 b="AA==" any=y json="[1]"',
+)  # fmt: skip
 _CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
 _FRAME_SEEDS = (
     b"\3\1\5a\nbb\r\nccc",
@@ -243,6 +272,12 @@ TARGETS = {
         for name in ("newline", "nul", "auto", "octet_counting", "length_prefix")
     },
     **{f"codec-{name}": Target(codec(name), _JSON_SEEDS, _JSON) for name in ("json", "auto", "text", "raw")},
+    "codec-graphite": Target(codec("graphite", neighbour=b"a 1 0"), _GRAPHITE_SEEDS, _GRAPHITE),
+    "codec-graphite-schema": Target(
+        codec("graphite", GRAPHITE, neighbour=b"a 1 0"), _GRAPHITE_SEEDS, _GRAPHITE
+    ),
+    "codec-logfmt": Target(codec("logfmt", neighbour=b"n=1"), _LOGFMT_SEEDS, _LOGFMT),
+    "codec-logfmt-schema": Target(codec("logfmt", SCHEMA, neighbour=b"n=1"), _LOGFMT_SEEDS, _LOGFMT),
     "codec-csv": Target(codec("csv"), _CSV_SEEDS, _CSV),
     "codec-csv-columns": Target(codec("csv", options={"columns": ["a", "b"]}), _CSV_SEEDS, _CSV),
     "codec-csv-schema": Target(codec("csv", SCHEMA), _CSV_SEEDS, _CSV),

@@ -24,6 +24,8 @@ TEXT, AUTO = value_of("text"), value_of("auto")
         ("a=b=c a=2", {"a": "2"}),
         ("url=http://x/?q=1 [x]", {"url": "http://x/?q=1", "[x]": True}),
         ('a="two\nlines"\nb=1', {"a": "two\nlines", "b": "1"}),
+        ('a="\\ud83d\\ude00\\u0041"', {"a": "😀A"}),
+        ("a=x\xa0y\x01b=1\x1e", {"a": "x\xa0y", "b": "1"}),
     ],
 )
 def test_logfmt(text: str, fields: dict[str, Any]) -> None:
@@ -45,6 +47,7 @@ def test_bare_values_get_types_and_quoted_ones_stay_texts() -> None:
         ('a="open', "character 1"),
         ('a="x"y b=1', "character 1"),
         ('a=1 b=x"y', "character 5"),
+        ('a="\\ude00\\ud83d"', "surrogate"),
     ],
 )
 def test_what_is_no_logfmt(text: str, detail: str) -> None:
