@@ -3,8 +3,11 @@ says in a few words what became of them, so that the fuzzer knows a new kind of 
 `AssertionError` where a promise is broken; any other exception is a find too.
 """
 
+import gzip
 import itertools
 import tempfile
+import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streamd import config, registry
+from streamd.codecs.gelf import Gelf
 from streamd.core.batch import Batch
 from streamd.core.contracts import Frame
 from streamd.core.errors import BadData, ConfigError, FramingError
@@ -161,6 +165,35 @@ def codec(
     return check
 
 
+def gelf(data: bytes) -> object:
+    """Datagrams between FF FF: in one read and one by one the same records, and each has one fate."""
+    payloads = data.split(b"\xff\xff")
+
+    def run(reads: list[list[bytes]]) -> tuple[list[Any], list[tuple[bytes, str]]]:
+        codec = Gelf(Gelf.Config(max_message="4KiB", max_incomplete_per_sender=2), None)
+        records: list[Any] = []
+        rejects: list[tuple[bytes, str]] = []
+        fates: Counter[bytes] = Counter()
+        for read in reads:
+            done = codec.decode(Frames.of(read, "127.0.0.1:5", 1e9), NOW)
+            records += done.records
+            rejects += [(bad.payload, bad.reason) for bad in done.rejects]
+            fates.update(read if done.frames is None else done.frames.payloads)
+        last = codec.finish(NOW)
+        if last is not None and last.frames is not None:
+            rejects += [(bad.payload, bad.reason) for bad in last.rejects]
+            fates.update(last.frames.payloads)
+        assert fates == Counter(payloads)
+        assert len(records) + len(rejects) <= len(payloads)
+        return records, sorted(rejects)
+
+    records, rejects = run([payloads])
+    assert run([[payload] for payload in payloads]) == (records, rejects)
+    assert not CatchAllRows().of(Batch.of(records, "source", "main", "peer", 1.8e9)).rejects
+    msgspec.json.encode(records)
+    return min(len(records), 3), tuple(sorted({reason for _, reason in rejects}))
+
+
 def expression(data: bytes) -> object:
     """A text is an expression, whose evaluation raises `BadData` only, or a `ValueError` at once."""
     try:
@@ -258,6 +291,20 @@ _LOGFMT_SEEDS = (
     b'n=1 s="a b" retry', b'a="x\\"y\\u00e9" b=c=d', b"a=1\nplain\nb=2\n", b'a="open', b"",
     b'ts=2026-01-31T08:00:00Z n=1 x=2.5 b="AA==" any=y json="[1]"',
 )  # fmt: skip
+_GELF = (
+    b"\xff\xff", b"\x1e\x0f", b"AAAAAAAA", b"AAAAAAAB", b"\0\1", b"\0\2", b"\1\2", b"\x1f\x8b\x08",
+    b'{"short_message":"m"}', b'"host":"h",', b'"_a":', b'"level":"3"', b'"timestamp":', b"\0", b"1e999",
+    b"\x78\x9c", b"{", b'"@peer":1', b"\xef\xbb\xbf",
+)  # fmt: skip
+_CHUNK = b"\x1e\x0fAAAAAAAA"
+_GELF_SEEDS = (
+    b'{"version":"1.1","host":"h","short_message":"m","timestamp":1.5,"level":1,"_a":2}\xff\xff{"message":"m"}',
+    _CHUNK + b'\0\2{"short_\xff\xff' + _CHUNK + b'\1\2message":"m"}',
+    _CHUNK + b"\1\2x\xff\xff" + _CHUNK + b"\1\2x\xff\xff" + _CHUNK + b"\2\3x\xff\xff" + _CHUNK + b"\0\2",
+    zlib.compress(b'{"short_message":"m"}'),
+    gzip.compress(b'{"short_', mtime=0) + gzip.compress(b'message":"m"}', mtime=0) + b"\0",
+    zlib.compress(bytes(5000)),
+)
 _CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
 _FRAME_SEEDS = (
     b"\3\1\5a\nbb\r\nccc",
@@ -281,6 +328,7 @@ TARGETS = {
     "codec-csv": Target(codec("csv"), _CSV_SEEDS, _CSV),
     "codec-csv-columns": Target(codec("csv", options={"columns": ["a", "b"]}), _CSV_SEEDS, _CSV),
     "codec-csv-schema": Target(codec("csv", SCHEMA), _CSV_SEEDS, _CSV),
+    "codec-gelf": Target(gelf, _GELF_SEEDS, _GELF),
     "codec-json-schema": Target(codec("json", SCHEMA), _JSON_SEEDS, _JSON),
     "expression": Target(
         expression, (b"a + 1 > len(b) and c.d is not None", b"round(value, 1) % 2 == 1"), _WORDS
