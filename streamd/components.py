@@ -9,14 +9,14 @@ from typing import Any
 from streamd import registry
 from streamd.config import Loaded, Problem, component
 from streamd.core.books import SUMS, Books
-from streamd.core.contracts import AnyCodec, AnyFramer, AnySink, SinkContext, Step, StepContext
+from streamd.core.contracts import AnyCodec, AnyEncoder, AnyFramer, AnySink, SinkContext, Step, StepContext
 from streamd.core.credential import MissingCredential
 from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.expression import Expression
 from streamd.core.field_names import refuse_unknown
 from streamd.core.schema import Schema
-from streamd.core.settings import FramingSettings, SourceSettings
+from streamd.core.settings import EncodedSettings, FramingSettings, SinkSettings, SourceSettings
 from streamd.core.shared import Shared
 from streamd.processes.refusals import refusals
 from streamd.redaction.actions import keyed_hash
@@ -115,6 +115,9 @@ def make(
         with made.at("sinks", name):
             _check_counters(registry.load("sinks", sink.type))
             kept = before.sink(name, loaded) if before is not None else None
+            encoder: AnyEncoder | None = None
+            with made.at("sinks", name, "encoder"):
+                encoder = encoder_of(sink)
             context = SinkContext(
                 name,
                 loaded.schemas,
@@ -123,10 +126,20 @@ def make(
                 shared,
                 books.sink(name),
                 loaded.base_dir,
+                encoder,
             )
             made.sinks[name] = kept or registry.load("sinks", sink.type)(sink, context)
     made.problems += refusals(loaded, made.steps)
     made.problems += repeatable.refusals(config, made.codecs, made.steps, made.sinks)
+    return made
+
+
+def encoder_of(sink: SinkSettings) -> AnyEncoder | None:
+    """The encoder that the sink names. Raises `ConfigError` for options that the encoder refuses."""
+    if not isinstance(sink, EncodedSettings):
+        return None
+    encoder, options = component("encoders", sink.encoder)
+    made: AnyEncoder = encoder(options)
     return made
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
 
-from streamd.core.contracts import Codec, Framer, Sink, Source, Step
+from streamd.core.contracts import Codec, Encoder, Framer, Sink, Source, Step
 from streamd.core.errors import ConfigError, describe
 
 _CONTRACTS: dict[str, tuple[str, type]] = {
@@ -19,6 +19,7 @@ _CONTRACTS: dict[str, tuple[str, type]] = {
     "framing": ("framing", Framer),
     "codecs": ("codec", Codec),
     "steps": ("step", Step),
+    "encoders": ("encoder", Encoder),
     "sinks": ("sink", Sink),
 }
 KINDS = tuple(_CONTRACTS)

@@ -12,6 +12,7 @@
   the options that lead to a place to read, one for each folder, and that send frames to a source made with
   them.
 - `PIECES` (of a codec): bytes of its format, good and bad, of which frames are put together.
+- `KEYS` (of an encoder): the fields that have a meaning for it, if `message` alone is not enough.
 """
 
 import importlib

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from streamd import registry
-from streamd.core.contracts import Codec, Framer, Sink, Source, Step
+from streamd.core.contracts import Codec, Encoder, Framer, Sink, Source, Step
 from streamd.core.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +23,8 @@ PRODUCT = ROOT / "streamd"
 FILES = sorted(PRODUCT.rglob("*.py"))
 MODULES = [path for path in FILES if path.name != "__init__.py"]
 CONTRACTS: dict[str, Any] = {
-    "sources": Source, "framing": Framer, "codecs": Codec, "steps": Step, "sinks": Sink,
+    "sources": Source, "framing": Framer, "codecs": Codec, "steps": Step,
+    "encoders": Encoder, "sinks": Sink,
 }  # fmt: skip
 
 MOST_LINES = 400

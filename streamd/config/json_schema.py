@@ -41,9 +41,10 @@ def json_schema() -> dict[str, Any]:
     field = schema["properties"]["schemas"]["additionalProperties"]["additionalProperties"]
     field["anyOf"] = [field["anyOf"][0], {"$ref": "#/$defs/FieldSettings"}]
     definitions["PipelineSettings"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/steps"}
+    nested = NESTED["sources"] | NESTED["sinks"]
     for table in definitions.values():
-        for key, kind in NESTED.items():
-            if key in table.get("properties", {}):
+        for key, kind in nested.items():
+            if "anyOf" in table.get("properties", {}).get(key, ()):  # and no choice of words
                 kept = {k: v for k, v in table["properties"][key].items() if k in ("default", "description")}
                 table["properties"][key] = {**kept, "$ref": f"#/$defs/{kind}"}
     for unused in ("SourceSettings", "SinkSettings", "ComponentSettings"):

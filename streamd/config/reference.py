@@ -26,6 +26,7 @@ HEADERS = {
     "framing": "[sources.example.framing]",
     "codecs": "[sources.example.codec]",
     "steps": "[[pipelines.example.steps]]",
+    "encoders": "[sinks.example.encoder]",
     "sinks": "[sinks.example]",
     "schemas": "[schemas.example.field]",
     "pipelines": "[pipelines.example]",
@@ -101,7 +102,7 @@ def sections() -> list[Section]:
             keys.insert(0, KeyRow("type", quoted(name), quoted(name), True, "names the component"))
             counted = {
                 f"streamd_{COUNTED_BY[kind]}_{counter}_total": meaning
-                for counter, meaning in cls.counters.items()
+                for counter, meaning in getattr(cls, "counters", {}).items()
             }
             counted |= {
                 f"streamd_{COUNTED_BY[kind]}_{gauge}": f"{meaning} (a gauge)"

@@ -14,7 +14,7 @@ from streamd.config.tables import ADMIN_OFF, AdminSettings
 from streamd.config.validation import component
 from streamd.core.settings import Address, ComponentSettings, parse_duration_s, parse_size_bytes
 
-_KINDS = {"codec": "codecs", "framing": "framing", "steps": "steps"}
+_KINDS = {"codec": "codecs", "framing": "framing", "encoder": "encoders", "steps": "steps"}
 """Keys that hold components, and the kind of each."""
 
 _ONLY_IF_SET = frozenset({"extra", "metadata"})

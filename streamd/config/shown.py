@@ -17,7 +17,7 @@ from streamd.config.tables import Config
 from streamd.config.validation import component
 from streamd.core.settings import Address, ComponentSettings
 
-_KINDS = {"codec": "codecs", "framing": "framing", "steps": "steps"}
+_KINDS = {"codec": "codecs", "framing": "framing", "encoder": "encoders", "steps": "steps"}
 """Options that hold components, and the kind of each."""
 _PLAIN = (bool, int, float, Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
 """Types of validated values that are no free texts, although the file may write them as text (`"5s"`)."""

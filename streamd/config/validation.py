@@ -33,11 +33,14 @@ from streamd.core.settings import ComponentSettings, Settings
 
 Model = TypeVar("Model", bound=Settings)
 
-WORDS = {"codecs": "codec"}
+WORDS = {"codecs": "codec", "encoders": "encoder"}
 """The configuration's word for a kind, where it differs from the code."""
 
-NESTED = {"codec": "codecs", "framing": "framing"}
-"""Keys of a source that hold a component, and the kind of each."""
+NESTED = {
+    "sources": {"codec": "codecs", "framing": "framing"},
+    "sinks": {"encoder": "encoders"},
+}
+"""Keys of a source and of a sink that hold a component, and the kind of each."""
 
 
 @dataclass
@@ -125,8 +128,6 @@ def validate(document: dict[str, Any], problems: list[Problem]) -> Parts:
         }
     for name, table in _tables(document, "sources", problems):
         parts.sources[name] = _component_table("sources", name, table, problems)
-        for key, kind in NESTED.items():
-            _nested(kind, table.get(key), ("sources", name, key), problems)
     for name, table in _tables(document, "pipelines", problems):
         parts.pipelines[name] = validated(PipelineSettings, table, ("pipelines", name), problems)
         steps = table.get("steps")
@@ -232,6 +233,8 @@ def _tables(
 
 def _component_table(kind: str, name: str, table: dict[str, Any], problems: list[Problem]) -> Settings | None:
     found = _resolved(kind, table, (kind, name), problems)
+    for key, its_kind in NESTED[kind].items():
+        _nested(its_kind, table.get(key), (kind, name, key), problems)
     return found and found[1]
 
 

@@ -372,3 +372,10 @@ class SinkSettings(Settings):
     def outputs(self) -> tuple[SinkOutput, ...]:
         """The outputs that the sink writes to. No two sinks may share one."""
         return ()
+
+
+class EncodedSettings(SinkSettings):
+    """The settings of all sinks that write or send a message for each record."""
+
+    encoder: Component = Field("json", description="the encoder, which turns a record into a message")  # type: ignore[assignment]  # parsed by the validator
+    metadata: bool = Field(False, description="add the fields _received_at, _source and _peer")

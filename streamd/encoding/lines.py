@@ -1,24 +1,18 @@
-"""Encodes records as lines of text for the sinks stdout, file and tcp; the rest become dead letters."""
+"""Encodes the records of batches for several sinks; records without a message become dead letters."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from streamd.core.batch import FLAG, METADATA_KEYS, Batch, Record
-from streamd.core.contracts import SinkContext, Written
+from streamd.core.contracts import Encoded, OriginOf, RecordOrigin, SinkContext, Written
 from streamd.core.dead_letter import DeadLetter
-from streamd.core.errors import BadData
 from streamd.encoding.metadata import metadata
-from streamd.encoding.values import json_text
 
 METADATA_NAMES = ("_received_at", "_source", "_peer")
 """The names of metadata in the output. Another streamd would refuse names with @, which are reserved."""
 FLAG_NAME = "_flag"
-
-_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 @dataclass(slots=True)
@@ -51,7 +45,7 @@ def _with_lines(batch: Batch, rejected: Sequence[int], places: Iterator[int]) ->
 
 
 class Lines:
-    """Makes lines of batches. Costs about 0.3 µs per record if `encode` encodes a batch at once.
+    """Makes lines of batches, or other messages. Costs about 0.3 µs per record with the encoder `json`.
 
     When a write is retried, the lines of its batches are reused and their dead letters are not repeated.
     """
@@ -59,16 +53,14 @@ class Lines:
     def __init__(
         self,
         context: SinkContext,
+        encode: Callable[[list[Record], OriginOf], Encoded],
         *,
         add_metadata: bool,
-        encode_one: Callable[[Record], bytes],
-        encode: Callable[[list[Record]], list[bytes] | None],
     ) -> None:
-        """`encode` makes the lines of all records. If it returns None, `encode_one` makes each line."""
+        """`encode` makes the lines of all records of a batch, each with its line end."""
         self._context = context
-        self._add_metadata = add_metadata
-        self._encode_one = encode_one
         self._encode = encode
+        self._add_metadata = add_metadata
         self._last: tuple[Sequence[Batch], Prepared] | None = None
 
     async def of(self, batches: Sequence[Batch]) -> Prepared:
@@ -78,13 +70,13 @@ class Lines:
         prepared = Prepared(batches, [], [])
         letters: list[DeadLetter] = []
         for batch in batches:
-            records = _with_names(batch, add_metadata=self._add_metadata)
-            lines = self._encode(records)
-            bad: list[int] = []
-            if lines is None:
-                lines = self._one_by_one(records, bad, batch, letters)
-            prepared.lines += lines
-            prepared.rejected.append(bad)
+            encoded = self._encode(_with_names(batch, add_metadata=self._add_metadata), _origins(batch))
+            prepared.lines += encoded.messages
+            prepared.rejected.append(list(encoded.rejects))
+            letters += [
+                DeadLetter.at_sink(self._context.name, batch, index, bad.reason, bad.detail)
+                for index, bad in encoded.rejects.items()
+            ]
         if letters:
             await self._context.dead_letters.commit(letters)
         self._last = (batches, prepared)
@@ -94,38 +86,12 @@ class Lines:
         """Release the batches after they are written."""
         self._last = None
 
-    def _one_by_one(
-        self, records: list[Record], rejected: list[int], batch: Batch, letters: list[DeadLetter]
-    ) -> list[bytes]:
-        lines: list[bytes] = []
-        for index, record in enumerate(records):
-            try:
-                lines.append(self._encode_one(record))
-            except BadData as bad:
-                rejected.append(index)
-                letters.append(DeadLetter.at_sink(self._context.name, batch, index, bad.reason, bad.detail))
-        return lines
 
+def _origins(batch: Batch) -> OriginOf:
+    def origin_of(index: int) -> RecordOrigin:
+        return RecordOrigin(batch.time(index), batch.peer(index), batch.source)
 
-def json_lines(context: SinkContext, *, add_metadata: bool) -> Lines:
-    """Makes lines of JSON, one object per record, with bytes as base64."""
-    return Lines(context, add_metadata=add_metadata, encode_one=json_line, encode=json_lines_of)
-
-
-def json_line(record: Record) -> bytes:
-    """The record as a line of JSON. Raises `BadData`."""
-    return json_text(record).encode() + b"\n"
-
-
-def json_lines_of(records: list[Record]) -> list[bytes] | None:
-    """The records as lines of JSON; None if one of them may need `json_line`."""
-    try:
-        text = _encode_lines(records)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return None
-    if b"null" in text:  # may be the encoding of a NaN
-        return None
-    return text.splitlines(keepends=True)  # JSON has no raw line end inside a value
+    return origin_of
 
 
 def _with_names(batch: Batch, *, add_metadata: bool) -> list[Record]:

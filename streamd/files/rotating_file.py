@@ -54,16 +54,23 @@ class RotatingFile:
         counters: Counters,
         *,
         header: bytes = b"",
+        begins: bytes = b"",
+        quoted: bool = False,
         max_size_bytes: int | None,
         keep: int | None,
         compress: bool,
         synchronous: bool,
     ) -> None:
-        """`header` is the first line of every file. A file that begins otherwise is refused."""
+        """`header` is the first line of every file, or `begins` are the first bytes of every line.
+
+        A file that begins otherwise is refused. If `quoted`, a line end between double quotes ends no line.
+        """
         self._pattern = pattern
         self._dated = DatedPath(pattern) if is_dated(pattern) else None
         self._counters = counters
         self._header = header
+        self._begins = header or begins
+        self._quoted = quoted
         self._max_size_bytes = max_size_bytes
         self._keep = keep
         self._compress = compress
@@ -247,7 +254,7 @@ class RotatingFile:
     def _mend(self, fd: int, path: Path) -> None:
         """Cut off an incomplete last line. Raises `SinkError` for a file that is not of this sink."""
         size = os.fstat(fd).st_size
-        end = end_of_last_line(fd, size, quoted=bool(self._header)) if self._beginning(fd, path) else 0
+        end = end_of_last_line(fd, size, quoted=self._quoted) if self._beginning(fd, path) else 0
         if end < size:
             os.ftruncate(fd, end)
             self._counters.add("torn_bytes", size - end)
@@ -255,14 +262,13 @@ class RotatingFile:
 
     def _beginning(self, fd: int, path: Path) -> bool:
         """Whether the file has its complete first bytes. Raises `SinkError` if it begins otherwise."""
-        begin = self._header or b"{"
-        there = os.pread(fd, len(begin), 0)
-        if not begin.startswith(there):
+        there = os.pread(fd, len(self._begins), 0)
+        if not self._begins.startswith(there):
             raise SinkError(
                 "foreign_file",
                 f"{path} does not begin like a file of this sink: move it away or name another path",
             )
-        return there == begin
+        return there == self._begins
 
     def _is_where_it_was(self) -> bool:
         """Whether the path still names the open file. A moved or deleted file is closed and logged."""

@@ -1,26 +1,29 @@
-"""Appends records to a file as NDJSON or CSV lines, rotated by size and by day."""
+"""Appends records to a file as lines of JSON, CSV or another format, rotated by size and by day."""
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
-from streamd.core.errors import EnvironmentFault, Place, SinkError, Taken
-from streamd.core.settings import SinkOutput, SinkSettings, SizeBytes
-from streamd.encoding.csv import CsvLines
-from streamd.encoding.lines import Lines, json_lines
+from streamd.core.errors import ConfigError, EnvironmentFault, Place, SinkError, Taken
+from streamd.core.settings import EncodedSettings, Settings, SinkOutput, SizeBytes
+from streamd.encoders.json import Json
+from streamd.encoding.lines import Lines
+from streamd.encoding.separated import Separated
 from streamd.files.rotating_file import RotatingFile
 from streamd.sqlite.databases import Databases
 
 
 class File(Sink["File.Config"]):
-    """Appends each record as one line to a file, NDJSON or CSV (RFC 4180, with a header line in each file).
+    """Appends each record as one line to a file: as JSON (NDJSON), or as `encoder` says.
+
+    `format = "csv"` and `columns = […]` mean the same as `encoder = { type = "csv", columns = […] }`.
 
     A file that would exceed `max_size` is renamed to `<name>.000001`, `.000002` and so on. Records that are
     committed together go to the same file. The time (UTC) at which the first of them was received selects it.
@@ -36,24 +39,13 @@ class File(Sink["File.Config"]):
         "torn_bytes": "bytes cut from the end of files that a crash had left in the middle of a line",
     }
 
-    class Config(SinkSettings):
+    class Config(EncodedSettings):
         """Settings of a file sink."""
 
         path: str = Field(
             description="the file, relative to daemon.state_dir; its name may contain %Y, %m, %d and "
             "%H, like readings-%Y-%m-%d.ndjson",
             min_length=1,
-        )
-        format: Literal["ndjson", "csv"] = Field(
-            "ndjson", description="ndjson (one JSON object on each line) or csv"
-        )
-        columns: list[str] = Field(
-            [],
-            description="the fields of a line in order, each an exact key or a dotted path; for csv "
-            "only, and required there. A missing field is empty; other fields are left out",
-        )
-        metadata: bool = Field(
-            False, description="add the fields (with csv: columns) _received_at, _source and _peer"
         )
         max_size: SizeBytes | None = Field(
             None,
@@ -74,15 +66,23 @@ class File(Sink["File.Config"]):
             "survives power loss)",
         )
 
-        @model_validator(mode="after")
-        def _fits(self) -> Self:
-            if self.format == "csv" and not self.columns:
-                raise ValueError('"csv" needs "columns": the fields in their order')
-            if self.format == "ndjson" and self.columns:
-                raise ValueError('"columns" needs format = "csv"')
-            if len(set(self.columns)) < len(self.columns):
-                raise ValueError('"columns" names a field twice')
-            return self
+        @model_validator(mode="before")
+        @classmethod
+        def _earlier_spelling(cls, table: Any) -> Any:
+            """The table with `encoder` in place of `format` and `columns`."""
+            if not isinstance(table, dict) or table.keys().isdisjoint(("format", "columns")):
+                return table
+            if "encoder" in table:
+                raise ValueError("format and columns are an earlier spelling of encoder: leave them out")
+            rest = {key: value for key, value in table.items() if key not in ("format", "columns")}
+            written, columns = table.get("format", "ndjson"), table.get("columns")
+            if written not in ("ndjson", "csv"):
+                raise ValueError('format is "ndjson" or "csv"; for other formats write encoder = "…"')
+            if (written == "csv") != bool(columns):
+                both = 'format = "csv" and columns belong together'
+                raise ValueError(f'{both}: write encoder = {{ type = "csv", columns = [ … ] }}')
+            spec = {"type": "csv", "columns": columns} if columns else {"type": "json"}
+            return {**rest, "encoder": spec}
 
         @property
         def outputs(self) -> tuple[SinkOutput, ...]:
@@ -95,20 +95,17 @@ class File(Sink["File.Config"]):
         super().__init__(config, context)
         settings = self.config
         self.path: Path = (context.state_dir / settings.path).resolve()
-        self._lines: Lines
-        header = b""
-        if settings.format == "csv":
-            csv = CsvLines(settings.columns, add_metadata=settings.metadata)
-            header = csv.header
-            self._lines = Lines(
-                context, add_metadata=settings.metadata, encode_one=csv.line, encode=lambda _: None
-            )
-        else:
-            self._lines = json_lines(context, add_metadata=settings.metadata)
+        encoder = context.encoder or Json(Settings())
+        if not encoder.line_end:
+            raise ConfigError("a file holds lines, which this format does not have", ("encoder",))
+        separated = Separated(encoder, "newline", add_metadata=settings.metadata)
+        self._lines = Lines(context, separated.encode, add_metadata=settings.metadata)
         self._file = RotatingFile(
             self.path,
             self.context.counters,
-            header=header,
+            header=separated.header,
+            begins=encoder.begins,
+            quoted=encoder.line_feeds == "in_quotes",
             max_size_bytes=settings.max_size,
             keep=settings.keep,
             compress=settings.gzip,

@@ -11,11 +11,13 @@ from pydantic import Field, model_validator
 
 from streamd.core.batch import Batch, Record
 from streamd.core.clock import read_clock
-from streamd.core.contracts import Sink, SinkContext, Written
+from streamd.core.contracts import Encoded, OriginOf, Sink, SinkContext, Written, one_by_one
 from streamd.core.errors import BadData, ConfigError, EnvironmentFault, SinkError
 from streamd.core.record_key import Key, KeyTexts, RecordKey
-from streamd.core.settings import DurationS, SinkOutput, SinkSettings, SizeBytes
-from streamd.encoding.lines import Lines, Prepared, json_line, json_lines_of
+from streamd.core.settings import DurationS, Settings, SinkOutput, SinkSettings, SizeBytes
+from streamd.encoders.json import Json
+from streamd.encoding.lines import Lines, Prepared
+from streamd.encoding.separated import Separated
 from streamd.jetstream.create import CreateSettings
 from streamd.jetstream.messages import PARTITION, Message, MessageMaker, partition_of
 from streamd.jetstream.outbox import Outbox
@@ -129,9 +131,8 @@ class Nats(Sink["Nats.Config"]):
     def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
         self._publisher = self._new_publisher()
-        self._lines = Lines(
-            context, add_metadata=config.metadata, encode_one=self._encode_one, encode=self._encode
-        )
+        self._separated = Separated(Json(Settings()), "newline", add_metadata=config.metadata)
+        self._lines = Lines(context, self._encode, add_metadata=config.metadata)
         self._key_of: Callable[[Record], Key] | None = None
         if config.partition_by:
             self._key_of = RecordKey(config.partition_by, None, option="partition_by").of
@@ -281,25 +282,34 @@ class Nats(Sink["Nats.Config"]):
             self._trouble = reason, read_clock().mono_s
         return SinkError(reason, detail)
 
-    def _encode(self, records: list[Record]) -> list[bytes] | None:
-        lines = json_lines_of(records)
-        if not lines or max(map(len, lines)) > self._most_bytes:
-            return None
-        if self._key_of is not None:
-            partitions = self.config.partitions
-            try:
-                self._partitions += [partition_of(self._key_of(record), partitions) for record in records]
-            except BadData:
-                return None
-        return lines
+    def _encode(self, records: list[Record], origin_of: OriginOf) -> Encoded:
+        """The lines of the records that a message has room for, and that have a partition."""
+        encoded = self._separated.encode(records, origin_of)
+        lines = iter(encoded.messages)
 
-    def _encode_one(self, record: Record) -> bytes:
-        line = json_line(record)
-        if len(line) > self._most_bytes:
-            raise BadData("too_long", f"{len(line)} bytes, and a message holds {self._most_bytes}")
-        if self._key_of is not None:
-            self._partitions.append(partition_of(self._key_of(record), self.config.partitions))
-        return line
+        def with_partition(record: Record, index: int) -> bytes:
+            if (bad := encoded.rejects.get(index)) is not None:
+                raise bad
+            line = next(lines)
+            if len(line) > self._most_bytes:
+                raise BadData("too_long", f"{len(line)} bytes, and a message holds {self._most_bytes}")
+            if self._key_of is not None:
+                self._partitions.append(partition_of(self._key_of(record), self.config.partitions))
+            return line
+
+        if max(map(len, encoded.messages), default=0) <= self._most_bytes:
+            if self._key_of is None:
+                return encoded
+            if not encoded.rejects:
+                try:
+                    partitions = [
+                        partition_of(self._key_of(record), self.config.partitions) for record in records
+                    ]
+                except BadData:
+                    return one_by_one(records, with_partition)
+                self._partitions += partitions
+                return encoded
+        return one_by_one(records, with_partition)
 
     async def close(self) -> None:
         """Close the connection. A write under way is cancelled."""

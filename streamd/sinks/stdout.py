@@ -1,4 +1,4 @@
-"""Prints records as lines of JSON on standard output."""
+"""Prints records as lines on standard output."""
 
 import asyncio
 import ctypes
@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
-from pydantic import Field
 
 from streamd.core.batch import Batch
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
-from streamd.core.settings import SinkSettings
-from streamd.encoding.lines import Prepared, json_lines
+from streamd.core.settings import EncodedSettings, Settings
+from streamd.encoders.json import Json
+from streamd.encoding.lines import Lines, Prepared
+from streamd.encoding.separated import Separated
 
 log = structlog.get_logger()
 
@@ -77,8 +78,8 @@ _OUTPUT = _StandardOutput()
 
 
 class Stdout(Sink["Stdout.Config"]):
-    """Prints each record as one line of JSON on standard output. Logs and books go to standard error, and so
-    does the output of steps, libraries and programs that they start.
+    """Prints each record as one line on standard output: as JSON, or as `encoder` says. Logs and books go to
+    standard error, and so does the output of steps, libraries and programs that they start.
 
     A slow reader fills this sink's buffer, and `when_full` decides what happens then. If the reader closes
     standard output (`| head`), that is logged once, the other sinks continue, and records for this sink are
@@ -87,16 +88,18 @@ class Stdout(Sink["Stdout.Config"]):
     A flagged record (`truncated`, `unterminated`) has its flag as `_flag`.
     """
 
-    class Config(SinkSettings):
+    class Config(EncodedSettings):
         """Settings of a stdout sink."""
-
-        metadata: bool = Field(False, description="add the fields _received_at, _source and _peer")
 
     config: "Stdout.Config"
 
     def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
-        self._lines = json_lines(context, add_metadata=self.config.metadata)
+        metadata = self.config.metadata
+        separated = Separated(context.encoder or Json(Settings()), None, add_metadata=metadata)
+        self._lines = Lines(context, separated.encode, add_metadata=metadata)
+        self._header = separated.header
+        """What is printed before the first line; empty once it is out."""
         self._fd = -1
         self._sent_bytes = 0
         """How many bytes of the batches being written are already out; a retry continues behind them."""
@@ -135,7 +138,7 @@ class Stdout(Sink["Stdout.Config"]):
             written.dropped = [dict.fromkeys(range(len(batch)), "closed") for batch in batches]
             return written
         prepared = await self._lines.of(batches)
-        data = memoryview(b"".join(prepared.lines))
+        data = memoryview(b"".join([self._header, *prepared.lines] if prepared.lines else []))
         loop = asyncio.get_running_loop()
         while self._sent_bytes < len(data):
             try:
@@ -145,6 +148,8 @@ class Stdout(Sink["Stdout.Config"]):
                     raise SinkError("io", f"standard output: {error.strerror}") from None
                 return self._give_up(prepared)
             self._sent_bytes += sent
+        if data:
+            self._header = b""
         self._sent_bytes = 0
         self._lines.forget()
         return prepared.written()
@@ -173,7 +178,7 @@ class Stdout(Sink["Stdout.Config"]):
             sink=self.context.name,
             hint="the reader closed standard output; further records for it are dropped and counted",
         )
-        left = self._sent_bytes
+        left = self._sent_bytes - len(self._header)
         out = 0
         for line in prepared.lines:
             left -= len(line)

@@ -1,17 +1,19 @@
-"""Sends records as frames of JSON to a TCP address, such as another streamd."""
+"""Sends records as JSON, syslog or another format to a TCP address, such as another streamd."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import structlog
 from pydantic import BeforeValidator, Field
 
 from streamd.core.batch import Batch
-from streamd.core.contracts import Sink, SinkContext, Written
+from streamd.core.contracts import Separation, Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
-from streamd.core.settings import Address, DurationS, SinkOutput, SinkSettings, parse_address
-from streamd.encoding.lines import json_lines
+from streamd.core.settings import Address, DurationS, EncodedSettings, Settings, SinkOutput, parse_address
+from streamd.encoders.json import Json
+from streamd.encoding.lines import Lines
+from streamd.encoding.separated import Separated
 from streamd.net.client_tls import ClientTls, ClientTlsSettings, Session
 from streamd.net.confirmed_connection import Broken, ConfirmedConnection, connect
 
@@ -29,7 +31,7 @@ def _peer_address(value: Any) -> Address:
 
 
 class Tcp(Sink["Tcp.Config"]):
-    """Sends each record as one frame of JSON over a TCP connection, at most once.
+    """Sends each record as one message over a TCP connection, at most once: as JSON, or as `encoder` says.
 
     TCP does not acknowledge records: `stored` means that the kernel accepted the record. The sink ends each
     connection in order when it is `confirm_every` old. If the peer answers that end with its own, it has read
@@ -54,18 +56,18 @@ class Tcp(Sink["Tcp.Config"]):
         " known to have read them; at most this many were lost",
     }
 
-    class Config(SinkSettings):
+    class Config(EncodedSettings):
         """Settings of a TCP sink."""
 
         address: Annotated[Address, BeforeValidator(_peer_address, json_schema_input_type=str)] = Field(
             description="address of the receiver: host:port"
         )
-        framing: Literal["newline", "octet_counting"] = Field(
-            "newline",
-            description="newline (each record is a line) or octet_counting (each follows its length in "
-            "bytes and a space, RFC 6587)",
+        framing: Separation | None = Field(
+            None,
+            description="newline (each record is a line), octet_counting (each follows its length in bytes"
+            " and a space, RFC 6587), nul (a NUL behind each) or none (for formats whose messages end by"
+            " themselves). Default: that of the encoder, which is newline for most",
         )
-        metadata: bool = Field(False, description="add the fields _received_at, _source and _peer")
         connect_timeout: DurationS = Field(
             "10s",  # type: ignore[assignment]  # parsed by the validator
             gt=0,
@@ -88,7 +90,11 @@ class Tcp(Sink["Tcp.Config"]):
 
     def __init__(self, config: Config, context: SinkContext) -> None:
         super().__init__(config, context)
-        self._lines = json_lines(context, add_metadata=self.config.metadata)
+        metadata = self.config.metadata
+        self._separated = Separated(
+            context.encoder or Json(Settings()), self.config.framing, add_metadata=metadata
+        )
+        self._lines = Lines(context, self._separated.encode, add_metadata=metadata)
         self._connection: ConfirmedConnection | None = None
         self._out = 0
         """How many lines of the batches being written are already sent; a retry continues behind them."""
@@ -135,7 +141,9 @@ class Tcp(Sink["Tcp.Config"]):
         prepared = await self._lines.of(batches)
         if self._out < len(prepared.lines):
             connection = await self._connected()
-            frames = [self._frame(line) for line in prepared.lines[self._out :]]
+            frames = prepared.lines[self._out :]
+            if not connection.records:
+                frames[0] = self._separated.header + frames[0]
             already = connection.records
             try:
                 await connection.send(frames)
@@ -148,9 +156,6 @@ class Tcp(Sink["Tcp.Config"]):
         self._out = 0
         self._lines.forget()
         return prepared.written()
-
-    def _frame(self, line: bytes) -> bytes:
-        return line if self.config.framing == "newline" else b"%d %b" % (len(line) - 1, line[:-1])
 
     async def _connected(self) -> ConfirmedConnection:
         """The open connection, or a new one. Raises `SinkError`."""

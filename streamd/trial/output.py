@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from streamd import registry
-from streamd.core.settings import SinkSettings
+from streamd.config import component
+from streamd.core.settings import EncodedSettings, SinkSettings
 from streamd.sqlite.table import quote
 
 
@@ -32,6 +33,7 @@ class TrialOutput:
         self._folder = folder
         self._read_bytes: dict[Path, int] = {}
         self.settings: SinkSettings = self._here(settings)
+        self._has_header = isinstance(self.settings, EncodedSettings) and _has_header(self.settings)
 
     def _here(self, settings: Any) -> Any:
         if settings.type in ("sqlite", "file"):
@@ -44,8 +46,10 @@ class TrialOutput:
             return settings.model_copy(update=changes)
         if settings.type in ("parquet", "postgresql"):
             return self._as_table(settings)
+        has_lines = isinstance(settings, EncodedSettings) and _has_lines(settings)
         return registry.load("sinks", "file").Config(
             type="file",
+            encoder=settings.encoder if has_lines else "json",
             path=str(self._folder / "lines"),
             metadata=getattr(settings, "metadata", False),
             buffer=settings.buffer,
@@ -131,6 +135,16 @@ class TrialOutput:
                 start = self._read_bytes.get(path, 0)
                 self._read_bytes[path] = len(data)
                 new = data[start:].decode("utf-8", "backslashreplace").splitlines()
-                has_header = start == 0 and getattr(self.settings, "format", "") == "csv"
-                lines += new[1:] if has_header else new
+                lines += new[1:] if start == 0 and self._has_header else new
         return lines
+
+
+def _has_lines(settings: EncodedSettings) -> bool:
+    """Whether the messages of the sink can be shown as lines; those of other formats are shown as JSON."""
+    encoder, _ = component("encoders", settings.encoder)
+    return bool(encoder.line_end)
+
+
+def _has_header(settings: EncodedSettings) -> bool:
+    encoder, options = component("encoders", settings.encoder)
+    return bool(encoder(options).header)

@@ -7,8 +7,11 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import SinkError
+from streamd.core.settings import Settings
 from streamd.core.shared import Shared
-from streamd.encoding.lines import Lines, json_lines
+from streamd.encoders.json import Json
+from streamd.encoding.lines import Lines
+from streamd.encoding.separated import Separated
 
 PEERS = ["10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3"]
 TIMES = [1e9, 1e9 + 1.5, 1e9 + 2]
@@ -37,7 +40,9 @@ def office() -> Office:
 
 
 def lines_of(office: Office, *, add_metadata: bool = False) -> Lines:
-    return json_lines(SinkContext("out", {}, Path(), office, Shared()), add_metadata=add_metadata)
+    context = SinkContext("out", {}, Path(), office, Shared())
+    separated = Separated(Json(Settings()), "newline", add_metadata=add_metadata)
+    return Lines(context, separated.encode, add_metadata=add_metadata)
 
 
 def mixed(*records: Any, lifted: bool = False) -> Batch:

@@ -18,7 +18,7 @@ NOON_S = 1_769_860_800.0  # 2026-01-31T12:00:00Z
 
 def rotating(path: Path, **options: Any) -> tuple[RotatingFile, Counters]:
     counters = Counters()
-    usual = {"max_size_bytes": None, "keep": None, "compress": False, "synchronous": False}
+    usual = {"begins": b"{", "max_size_bytes": None, "keep": None, "compress": False, "synchronous": False}
     return RotatingFile(path, counters, **(usual | options)), counters
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from streamd import registry
 from streamd.codecs.json import Json
+from streamd.components import encoder_of
 from streamd.core.batch import Batch
 from streamd.core.contracts import AnySink, SinkContext, Written
 from streamd.core.errors import SinkError
@@ -82,7 +83,8 @@ def new_sink(config_of: Callable[..., SinkSettings], bench: Any) -> NewSink:
 
     def make(case: Any, context: SinkContext | None = None) -> AnySink:
         config = config_of(case)
-        own = SinkContext("store", {}, bench.folder, bench.office, bench.shared)
+        encoder = encoder_of(config)
+        own = SinkContext("store", {}, bench.folder, bench.office, bench.shared, encoder=encoder)
         sink: AnySink = registry.load("sinks", case.type)(config, context or own)
         return sink
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from streamd.components import encoder_of
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
@@ -31,7 +32,10 @@ class Folder:
 
     def sink(self, **config: Any) -> File:
         settings = File.Config.model_validate({"type": "file", "path": "out.ndjson", **config})
-        return File(settings, SinkContext("out", {}, self.path, self.office, Shared()))
+        return File(
+            settings,
+            SinkContext("out", {}, self.path, self.office, Shared(), encoder=encoder_of(settings)),
+        )
 
     async def open(self, **config: Any) -> File:
         sink = self.sink(**config)

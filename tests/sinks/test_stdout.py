@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from streamd.components import encoder_of
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.dead_letter import DeadLetter
@@ -76,8 +77,9 @@ async def sink(pipe: Pipe, bench: Any, tmp_path: Path) -> AsyncIterator[Any]:
 
     def make(**config: Any) -> Stdout:
         pipe.put()
-        context = SinkContext("out", {}, tmp_path, bench.office, Shared())
-        made.append(Stdout(Stdout.Config.model_validate({"type": "stdout", **config}), context))
+        settings = Stdout.Config.model_validate({"type": "stdout", **config})
+        context = SinkContext("out", {}, tmp_path, bench.office, Shared(), encoder=encoder_of(settings))
+        made.append(Stdout(settings, context))
         return made[-1]
 
     yield make
@@ -96,6 +98,17 @@ async def test_each_record_is_one_line_in_order(
     lines = pipe.text().split(b"\n")
     assert [json.loads(line) for line in lines[:-1]] == [{"n": 1}, {"n": "a\nb\r\u2028"}, {"b": "AP8="}]
     assert lines[-1] == b""
+
+
+async def test_a_header_is_printed_once_and_only_before_a_line(
+    sink: Any, pipe: Pipe, batch_of: Callable[..., Batch]
+) -> None:
+    out = sink(encoder={"type": "csv", "columns": ["n"]})
+    await out.open()
+    for value in (float("nan"), 1, 2):
+        await out.write([batch_of([{"n": value}])])
+    await out.close()
+    assert pipe.text() == b"n\r\n1\r\n2\r\n"
 
 
 async def test_what_json_has_no_word_for_is_a_dead_letter_and_the_rest_is_printed(

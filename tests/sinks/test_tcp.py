@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from streamd.components import encoder_of
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import SinkError
@@ -71,9 +72,11 @@ async def sink(receiver: Receiver, bench: Any, tmp_path: Path) -> AsyncIterator[
 
     def make(**config: Any) -> Tcp:
         address = f"127.0.0.1:{receiver.port}"
-        settings = {"type": "tcp", "address": address, "connect_timeout": "60s", **config}
-        context = SinkContext("out", {}, tmp_path, bench.office, Shared())
-        opened.append(Tcp(Tcp.Config.model_validate(settings), context))
+        settings = Tcp.Config.model_validate(
+            {"type": "tcp", "address": address, "connect_timeout": "60s", **config}
+        )
+        context = SinkContext("out", {}, tmp_path, bench.office, Shared(), encoder=encoder_of(settings))
+        opened.append(Tcp(settings, context))
         return opened[-1]
 
     yield make
@@ -115,6 +118,20 @@ async def test_frames_are_what_the_other_end_expects(
     expected = sent.replace(b"\\u20ac", "€".encode())
     assert await closed_in_order(out, receiver, connection) == expected
     assert out.context.counters.numbers() == {}
+
+
+async def test_each_connection_begins_with_the_header_of_the_format(
+    sink: Any, receiver: Receiver, batch_of: BatchOf
+) -> None:
+    out = sink(encoder={"type": "csv", "columns": ["n"]}, metadata=True)
+    await out.open()
+    for _ in range(2):
+        for number in (1, 2):
+            await out.write([batch_of([{"n": number}])])
+        connection = await receiver.accept()
+        sent = (await closed_in_order(out, receiver, connection)).decode().split("\r\n")
+        assert [line.partition(",")[0] for line in sent] == ["n", "1", "2", ""]
+        assert sent[0] == "n,_received_at,_source,_peer"
 
 
 async def test_nobody_there_is_tried_again_and_nothing_is_sent_twice(sink: Any, batch_of: BatchOf) -> None:
@@ -410,7 +427,7 @@ async def test_what_a_peer_says_is_not_listened_to(sink: Any, receiver: Receiver
     [
         {"address": "127.0.0.1:0"},
         {"address": "somewhere"},
-        {"framing": "nul"},
+        {"framing": "length_prefix"},
         {"connect_timeout": "0s"},
         {"confirm_every": "0s"},
     ],

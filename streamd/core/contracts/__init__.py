@@ -7,11 +7,20 @@ counting and acks around the component.
 
 Sources, steps and sinks have `open` and `rehearse`. Every check of `open` that changes nothing on the host
 belongs into a function that both call. Then `streamd check` and the dry run of a reload report the same error
-without opening anything. Framings and codecs have no `rehearse`: their constructors read files and refuse
-wrong options.
+without opening anything. Framings, codecs and encoders have no `rehearse`: their constructors read files and
+refuse wrong options.
 """
 
 from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, Decoded, Frame
+from streamd.core.contracts.encoder import (
+    AnyEncoder,
+    Encoded,
+    Encoder,
+    OriginOf,
+    RecordOrigin,
+    Separation,
+    one_by_one,
+)
 from streamd.core.contracts.framer import AnyFramer, Framer
 from streamd.core.contracts.sink import AnySink, Sink, SinkContext, Written
 from streamd.core.contracts.source import (
@@ -38,6 +47,7 @@ from streamd.core.contracts.step import (
 __all__ = [
     "DROP",
     "AnyCodec",
+    "AnyEncoder",
     "AnyFramer",
     "AnySink",
     "AnySource",
@@ -48,14 +58,19 @@ __all__ = [
     "Codec",
     "Decoded",
     "Dropped",
+    "Encoded",
+    "Encoder",
     "Frame",
     "Framer",
     "KernelQueue",
     "Numbering",
     "Offload",
+    "OriginOf",
     "Outlet",
     "Processed",
     "ReadNotes",
+    "RecordOrigin",
+    "Separation",
     "Sink",
     "SinkContext",
     "Sockets",
@@ -64,4 +79,5 @@ __all__ = [
     "Step",
     "StepContext",
     "Written",
+    "one_by_one",
 ]

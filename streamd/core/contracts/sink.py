@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from streamd.core.batch import Batch
+from streamd.core.contracts.encoder import AnyEncoder
 from streamd.core.counters import Counters
 from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import Place
@@ -60,6 +61,8 @@ class SinkContext:
     """Counters of the sink that belong to no sum. They go on if a reload makes a new sink."""
     base_dir: Path = Path()
     """Folder of the configuration file: base folder of relative input paths."""
+    encoder: AnyEncoder | None = None
+    """The encoder that the settings of the sink name, for this sink alone; None if they name none."""
 
 
 class Sink(ABC, Generic[C]):
