@@ -1,4 +1,7 @@
-"""What the daemon asks of a component it finds in the component's declaration, whoever wrote it."""
+"""What the daemon asks of a component it finds in the component's declaration, whoever wrote it.
+
+The schemas of `config/brought_schemas.py` are such a declaration.
+"""
 
 import socket
 from collections.abc import Iterator
