@@ -305,6 +305,18 @@ _GELF_SEEDS = (
     gzip.compress(b'{"short_', mtime=0) + gzip.compress(b'message":"m"}', mtime=0) + b"\0",
     zlib.compress(bytes(5000)),
 )
+_MSGPACK = (
+    b"\x81", b"\x82", b"\x91", b"\x92", b"\xa1n", b"\xa1x", b"\xa2ts", b"\xa1b", b"\xc4\1\xff", b"\xc0",
+    b"\xc1", b"\xc3", b"\xcf", b"\xd3", b"\xca\x7f\xc0\0\0", b"\xcb", b"\xd6\xff", b"\xd7\xff", b"\xd4\1\2",
+    b"\xc7\x0c\xff", b"\xdd\0\0\0\2", b"\xdf\xff\xff\xff\xff", b"\xff\xff\xff\xff", b"\xa5@peer",
+    b"\xa1\xff", b"\xa3any", b"\xdb",
+)  # fmt: skip
+_MSGPACK_SEEDS = (
+    msgspec.msgpack.encode({"n": 1, "x": 2.5, "s": "a", "ts": 1769846400.5, "b": b"\xff"}),
+    msgspec.msgpack.encode([{"n": 1}, {"n": -9}, 7]),
+    msgspec.msgpack.encode({"any": {"a": [[[1]]]}, "json": [1, None], 2: 3}),
+    b"\x81\xa2ts\xd6\xff\0\0\0\1",
+)
 _CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
 _FRAME_SEEDS = (
     b"\3\1\5a\nbb\r\nccc",
@@ -328,6 +340,10 @@ TARGETS = {
     "codec-csv": Target(codec("csv"), _CSV_SEEDS, _CSV),
     "codec-csv-columns": Target(codec("csv", options={"columns": ["a", "b"]}), _CSV_SEEDS, _CSV),
     "codec-csv-schema": Target(codec("csv", SCHEMA), _CSV_SEEDS, _CSV),
+    "codec-msgpack": Target(codec("msgpack", neighbour=b"\x81\xa1n\1"), _MSGPACK_SEEDS, _MSGPACK),
+    "codec-msgpack-schema": Target(
+        codec("msgpack", SCHEMA, neighbour=b"\x81\xa1n\1"), _MSGPACK_SEEDS, _MSGPACK
+    ),
     "codec-gelf": Target(gelf, _GELF_SEEDS, _GELF),
     "codec-json-schema": Target(codec("json", SCHEMA), _JSON_SEEDS, _JSON),
     "expression": Target(
