@@ -3,6 +3,7 @@
 import os
 import resource
 import stat
+from collections.abc import Iterator
 
 from streamd.config import Config, Loaded, groups
 from streamd.config.tables import is_loopback
@@ -47,28 +48,34 @@ def notes(loaded: Loaded) -> list[str]:
 def _blocking_sinks(config: Config) -> list[str]:
     """For each sink that blocks: the parts that stop while it is full."""
     found: list[str] = []
-    together = {name: group for group in groups(config) for name in group}
-    for name, pipeline in config.pipelines.items():
-        waiting = [source for source in pipeline.sources if config.sources[source].when_full == "block"]
-        files = [source for source in waiting if config.sources[source].type == "file"]
-        sending = [source for source in waiting if source not in files]
-        dropping = [source for source in pipeline.sources if source not in waiting]
-        for sink in pipeline.sinks:
-            if (config.sinks[sink].buffer.when_full or "block") != "block":
-                continue
-            stopped = [f"the senders of {listed(sending)}"] if sending else []
-            stopped += [f"the reading of {listed(files)}"] if files else []
-            stopped += [f"{listed(dropping)}, which then drops"] if dropping else []
-            if others := [other for other in pipeline.sinks if other != sink]:
-                stopped.append(listed(others))
-            if sharing := [other for other in together[name] if other != name]:
-                many = len(sharing) > 1
-                share = "pipelines" if many else "pipeline", "share" if many else "shares"
-                stopped.append(f"{share[0]} {listed(sharing)}, which {share[1]} a source")
-            found.append(
-                f"sinks.{sink} blocks: while it is full, pipeline {name} stops: {'; '.join(stopped)}"
-            )
+    for sink, settings in config.sinks.items():
+        writing = [name for name, pipeline in config.pipelines.items() if sink in pipeline.sinks]
+        if writing and (settings.buffer.when_full or "block") == "block":
+            what = f"pipelines {listed(writing)} stop" if len(writing) > 1 else f"pipeline {writing[0]} stops"
+            stopped = "; ".join(_stopped(config, sink, writing))
+            found.append(f"sinks.{sink} blocks: while it is full, {what}: {stopped}")
     return found
+
+
+def _stopped(config: Config, sink: str, writing: list[str]) -> Iterator[str]:
+    """What stops with the pipelines that write to a full sink."""
+    pipelines = [config.pipelines[name] for name in writing]
+    sources = list(dict.fromkeys(source for pipeline in pipelines for source in pipeline.sources))
+    waiting = [source for source in sources if config.sources[source].when_full == "block"]
+    files = [source for source in waiting if config.sources[source].type == "file"]
+    if sending := [source for source in waiting if source not in files]:
+        yield f"the senders of {listed(sending)}"
+    if files:
+        yield f"the reading of {listed(files)}"
+    if dropping := [source for source in sources if source not in waiting]:
+        yield f"{listed(dropping)}, which then {'drop' if len(dropping) > 1 else 'drops'}"
+    if others := [other for pipeline in pipelines for other in pipeline.sinks if other != sink]:
+        yield listed(list(dict.fromkeys(others)))
+    together = {name: group for group in groups(config) for name in group}
+    of_groups = dict.fromkeys(other for name in writing for other in together[name])
+    if sharing := [other for other in of_groups if other not in writing]:
+        what, share = ("pipelines", "share") if len(sharing) > 1 else ("pipeline", "shares")
+        yield f"{what} {listed(sharing)}, which {share} a source"
 
 
 def _connections(config: Config) -> list[str]:
