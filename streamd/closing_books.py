@@ -46,7 +46,7 @@ def counter_lines(counted: Mapping[str, Mapping[str, int | Mapping[str, int]]]) 
 def differences(books: Books) -> list[str]:
     """The numbers that should be zero after a stop and are not. If it is empty, every record has a fate."""
     found = [
-        f"{_way(book)}: {book.left:,} {book.noun} {_words(book.terms[-1])}"
+        f"{_way(book)}: {_left(book)} {_words(book.terms[-1])}"
         for book in (*books.frames.values(), *books.records.values())
         if book.left
     ]
@@ -55,7 +55,7 @@ def differences(books: Books) -> list[str]:
     ]
     for deliveries in books.deliveries.values():
         if deliveries.left:
-            found.append(f"{_way(deliveries)}: {deliveries.left:,} {deliveries.noun} pending")
+            found.append(f"{_way(deliveries)}: {_left(deliveries)} pending")
         if more := deliveries.offered - books.owed(deliveries):
             found.append(f"{_way(deliveries)}: offered {more:+,} against the records handed out")
     return found
@@ -63,6 +63,10 @@ def differences(books: Books) -> list[str]:
 
 def _way(book: Book) -> str:
     return f"source {book.source}" if isinstance(book, FrameBook) else " > ".join(book.place)
+
+
+def _left(book: Book) -> str:
+    return counted(book.left, book.noun)
 
 
 def _words(term: Term) -> str:

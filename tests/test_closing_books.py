@@ -59,7 +59,7 @@ def test_every_record_without_a_fate_is_named() -> None:
     assert differences(found) == [
         "source lab: 1,234 frames waiting",
         "lab > main: -2 records in flight",
-        "lab > main > db: 1 records pending",
+        "lab > main > db: 1 record pending",
         "lab > main > db: offered +1 against the records handed out",
     ]
     assert summary(found)[-1] == f"books do not balance: {'; '.join(differences(found))}"

@@ -23,7 +23,7 @@ class FrameBook(Book):
     `discarded_bytes`, `kernel_dropped`, `connections_refused` and `auto_fallback`.
     """
 
-    unit = noun = "frames"
+    unit, noun = "frames", "frame"
     keys = ("source",)
     buffer = "source"
 
@@ -68,7 +68,7 @@ class FrameBook(Book):
 class RecordBook(Book):
     """The sum of the records of one source in one pipeline."""
 
-    unit = noun = "records"
+    unit, noun = "records", "record"
     keys = ("source", "pipeline")
 
     taken_in: Annotated[int, Term("in", "records that codecs handed to the pipeline", name="in")]
@@ -95,7 +95,7 @@ class DeliveryBook(Book):
     """The sum of the records of one source that one pipeline handed to one sink."""
 
     unit = "deliveries"
-    noun = "records"
+    noun = "record"
     keys = ("source", "pipeline", "sink")
     buffer = "sink"
 

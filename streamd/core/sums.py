@@ -67,7 +67,7 @@ class Book:
     unit: ClassVar[str]
     """The unit of account, which is part of the names of the metrics."""
     noun: ClassVar[str]
-    """The name of the counted things in lines for people."""
+    """The name of one of the counted things in lines for people."""
     keys: ClassVar[tuple[str, ...]]
     """The labels of each number."""
     buffer: ClassVar[Literal["source", "sink"] | None] = None

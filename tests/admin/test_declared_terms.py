@@ -13,6 +13,7 @@ from streamd.admin.status import status
 from streamd.admin.watch import Watch
 from streamd.closing_books import differences, summary
 from streamd.core.books import SUMS, Books
+from streamd.core.plural import counted
 from streamd.core.sums import Book, Entry, Term
 from streamd.ledger.tables import statements
 
@@ -66,7 +67,7 @@ def test_it_is_in_the_line_at_the_stop(book: Book, world: Any) -> None:
     (line,) = (line for line in summary(world.books) if "impounded" in line)
     left = book.terms[-1].name.replace("_", " ")
     assert f" + impounded 3 (customs 2, police 1) + {left} {book.left}" in line
-    assert any(f" {book.left} {book.noun} {left}" in found for found in differences(world.books))
+    assert any(f" {counted(book.left, book.noun)} {left}" in found for found in differences(world.books))
 
 
 def test_it_is_in_the_ledger_and_in_its_views(book: Book, world: Any) -> None:
