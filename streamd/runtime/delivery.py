@@ -120,12 +120,15 @@ class Delivery:
             for batch in batches:
                 self.tap.see_batch(batch)
         while True:
+            progress = self.sink.progress
             self.writing = asyncio.ensure_future(self.sink.write(batches))
             # After the commit has begun, because the workers that are woken here decode for milliseconds.
             self.buffer.make_room()
             try:
                 written = await asyncio.shield(self.writing)
             except SinkError as error:
+                if self.sink.progress != progress:  # the output goes on, with pauses
+                    self._backoff.reset()
                 wait_s = self._backoff.next_s()
                 self._trouble(error.reason)
                 log.warning(

@@ -321,6 +321,41 @@ async def test_after_a_success_the_first_retry_comes_soon_again(
     assert waits_s[5] < 2 * waits_s[0]
 
 
+async def test_after_progress_within_a_write_the_next_retry_comes_soon_again(
+    bench: Any, sink_error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full stream takes a part of a write each time that a worker has made room."""
+    waits_s: list[float] = []
+    real = Backoff.next_s
+
+    def next_s(backoff: Backoff) -> float:
+        waits_s.append(real(backoff))
+        return 0.0
+
+    monkeypatch.setattr(Backoff, "next_s", next_s)
+    b = bench()
+    steps = iter([0, 0, 0, 0, 1, 1, 2])
+    written = b.sinks[0].write
+
+    class Sink:
+        progress = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(b.sinks[0], name)
+
+        async def write(self, batches: Any) -> Any:
+            Sink.progress = next(steps)
+            return await written(batches)
+
+    b.deliveries[0].sink = Sink()
+    b.sinks[0].faults = [sink_error("stream_full")] * 6
+    offer(b, batch("a"))
+    await b.deliveries[0].flush()
+    assert waits_s[3] > 4 * waits_s[0]
+    assert waits_s[4] < 2 * waits_s[0], "it has taken something"
+    assert waits_s[5] > 1.5 * waits_s[4], "it has not"
+
+
 async def test_what_a_commit_takes_is_taken_off_the_wait_for_the_next(bench: Any) -> None:
     b = bench()
     write = b.sinks[0].write
