@@ -28,7 +28,7 @@ TEXT = (ROOT / "docs/how-to/one-to-three.md").read_text()
 STREAMD = f"{shlex.quote(sys.executable)} -m streamd"
 MORE = '\n[admin]\nlisten = "none"\n[ledger]\ninterval = "0.5s"\n'
 FILES = re.findall(r"^```\w*\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-ONE, NATS_CONF, ADMITTED, WORKER = FILES
+ONE, NATS_CONF, ADMITTED = FILES
 BLOCKS = [re.sub(r"(?m)^    ", "", block) for block in re.findall(r"(?:^    .*\n)+", TEXT, re.MULTILINE)]
 
 
@@ -215,8 +215,7 @@ def test_the_guide(
     reader.types("bin/streamd send", 1)
     reader.skips("nats --server 10.0.0.2:4222 consumer rm readings workers --force")
     assert asyncio.run(api(nats, "CONSUMER.DELETE.readings.workers"))["success"]
-    for number in (2, 3):
-        reader.saves(number, "worker.toml", WORKER)
+    reader.types("sed", 2, 3)
     reader.starts(2, 3)
     reader.sees("sudo -u postgres psql", 2, wait_until)
 
@@ -229,10 +228,10 @@ def test_the_guide(
     assert rows == [(n, 1 + (n <= 1000) + (n <= 3000)) for n in range(1, 5001)]
 
 
-def test_the_worker_of_the_guide_reads_what_the_example_of_the_edge_writes() -> None:
+def test_the_examples_of_workers_read_what_the_example_of_the_edge_writes() -> None:
     edge = tomllib.loads((ROOT / "config/edge.toml").read_text())["sinks"]["jetstream"]
-    worker = tomllib.loads(WORKER)
+    exact = tomllib.loads((ROOT / "config/exact-worker.toml").read_text())
     for key in ("stream", "subject", "partitions"):
-        assert worker["sources"]["readings"][key] == edge[key]
-    example = tomllib.loads((ROOT / "config/worker.toml").read_text())
-    assert worker["sinks"]["readings"]["columns"] == example["sinks"]["readings"]["columns"]
+        assert exact["sources"]["readings"][key] == edge[key]
+    other = tomllib.loads((ROOT / "config/worker.toml").read_text())
+    assert exact["sinks"]["readings"]["columns"] == other["sinks"]["readings"]["columns"]
