@@ -6,7 +6,7 @@ LINK ?= /usr/local/bin/streamd
 # The file of packages that your own steps need in the service, in pip's format.
 PACKAGES ?= /etc/streamd/requirements.txt
 
-.PHONY: run test lint types floors check bench bench-peers bench-windows evaluate evaluate-queues fuzz mutate lock clean install uninstall
+.PHONY: run test lint types floors check bench bench-peers bench-windows evaluate evaluate-queues evaluate-scale fuzz mutate lock clean install uninstall
 
 run: .venv/run.stamp
 	bin/streamd run --config config/streamd.toml
@@ -56,6 +56,11 @@ evaluate: .venv/dev.stamp
 # QUEUES=--simulated computes the bursts without daemons and writes nothing.
 evaluate-queues: .venv/dev.stamp
 	$(BIN)/python -m tests.evaluation.queues.run --write $(QUEUES)
+
+# Kills edges, servers and workers that process a million readings, and compares the results with those of one
+# machine. Needs PostgreSQL. SCALE="--records 20000 --takeover 2 --hang 6" is a short one; --write is in the page's table.
+evaluate-scale: .venv/dev.stamp
+	$(BIN)/python -m tests.evaluation.scale.run $(SCALE)
 
 # As root: installs streamd in its own virtual environment, the systemd units, and a link in every user's PATH.
 # Set PYTHON=/usr/bin/python3 if python3 is in a home folder, because the service cannot see home folders.
