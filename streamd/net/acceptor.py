@@ -2,17 +2,22 @@
 
 asyncio's server then pauses for a second at each connection, and libuv closes connections silently. Here
 every connection that the kernel hands over is either taken or counted as refused.
+
+Several processes that accept from one socket take about the same number of connections each (`EvenShare`).
 """
 
 import asyncio
 import errno
 import resource
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import structlog
+
+from streamd.core.even_share import EvenShare
 
 log = structlog.get_logger()
 
@@ -25,6 +30,10 @@ RESERVE_FRACTION = 8
 """If the limit of open files is low, one descriptor in this many is kept free instead."""
 REST_S = 1.0
 """Pause in accepting if even the reserve has run out. New connections wait in the kernel meanwhile."""
+PATIENCE_S = 0.02
+"""How long a connection is left to a process with fewer of them, before any process takes it."""
+_WAITING_AT = 24
+"""Where `tcp_info` of a listening socket has the number of connections that wait to be accepted."""
 _NOT_OURS = frozenset({
     errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENETDOWN, errno.ENETUNREACH,
     errno.ENONET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EPERM,
@@ -44,8 +53,11 @@ class Acceptor:
         source: str,
         take: Callable[[socket.socket, Any], None],
         refuse: Callable[[str], None],
+        share: EvenShare | None = None,
     ) -> None:
+        """`share`: the part of this process, if others accept from the same socket."""
         self._socket = sock
+        self._share = share
         self._source = source
         self._take = take
         self._refuse = refuse
@@ -84,7 +96,32 @@ class Acceptor:
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def _accept(self) -> None:
-        for _ in range(MOST):
+        if self._share is None:
+            self._take_up_to(MOST)
+        elif waiting := self._waiting():  # else another process was faster
+            if most := self._share.of(waiting):
+                self._take_up_to(min(MOST, most))
+            else:
+                self._leave_to_others()
+
+    def _waiting(self) -> int:
+        """How many connections wait in the kernel."""
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WAITING_AT + 4)
+        (waiting,) = struct.unpack_from("=I", info, _WAITING_AT)
+        return int(waiting)
+
+    def _leave_to_others(self) -> None:
+        """Look again when the processes with fewer connections have had the time to take what waits."""
+        self._loop.remove_reader(self._socket.fileno())
+        self._rest = self._loop.call_later(PATIENCE_S, self._take_what_is_left)
+
+    def _take_what_is_left(self) -> None:
+        """What still waits: the others are busy, or hang."""
+        self._go_on()
+        self._take_up_to(min(MOST, self._waiting()))
+
+    def _take_up_to(self, most: int) -> None:
+        for _ in range(most):
             try:
                 sock, address = self._socket.accept()
             except BlockingIOError:

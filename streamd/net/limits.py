@@ -81,6 +81,11 @@ class ConnectionLimits:
         self._open[sender] += 1
         return None
 
+    @property
+    def open(self) -> int:
+        """Connections that `enter` counted and `leave` has not uncounted."""
+        return self._total
+
     def leave(self, sender: str) -> None:
         """Uncount a connection that `enter` counted."""
         self._total -= 1

@@ -129,3 +129,7 @@ class OwnSockets:
     def notes(self, source: str) -> None:
         """None: no other process looks there."""
         del source
+
+    def share_of(self, listen: Address) -> None:
+        """None: no other process accepts connections."""
+        del listen

@@ -11,6 +11,7 @@ from contextlib import suppress
 import structlog
 
 from streamd.core.contracts import ReadNotes
+from streamd.core.even_share import EvenShare
 from streamd.core.settings import Address
 from streamd.net.listen import bound_socket, resolved, try_bound_socket
 
@@ -39,16 +40,19 @@ class ListeningSockets:
         inherited: list[socket.socket] | None = None,
         given: Mapping[Key, socket.socket] | None = None,
         notes: Callable[[str], ReadNotes | None] = lambda _: None,
+        share_of: Callable[[Address], EvenShare | None] = lambda _: None,
     ) -> None:
-        """`given` are sockets of this process alone, which another process holds for a successor.
+        """`given` are sockets that another process holds for a successor of this one.
 
-        `notes` makes the notes of a source for it.
+        `notes` makes the notes of a source for it; `share_of` is the part of this process in the connections
+        to an address, None if no other process accepts from it.
         """
         self._inherited = inherited or []
         self._given = dict(given or {})
         self.is_last = False
         """Whether no successor will take over the given sockets."""
         self.notes = notes
+        self.share_of = share_of
         self._made: dict[Key, socket.socket] = {}
         self._users: Counter[Key] = Counter()
 

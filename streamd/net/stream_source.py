@@ -15,6 +15,7 @@ from streamd.core.clock import read_clock
 from streamd.core.column import Column
 from streamd.core.contracts import AnyFramer, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError, FramingError
+from streamd.core.even_share import AWAY, EvenShare
 from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import CUTTING, book_counts, book_error
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
@@ -61,6 +62,7 @@ class StreamSource(Source[C]):
         self.read_buffer = memoryview(bytearray(READ_BYTES))
         self._limits = ConnectionLimits(config, read_clock().mono_s)
         self._acceptor: Acceptor | None = None
+        self._share: EvenShare | None = None
         self._adopting: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -98,12 +100,17 @@ class StreamSource(Source[C]):
         """Release the socket, after the last accept. True if no other process holds it."""
         return True
 
-    def accept(self, outlet: Outlet, sock: socket.socket) -> None:
-        """Listen on the bound socket and accept connections. The source closes the socket in `stop`."""
+    def accept(self, outlet: Outlet, sock: socket.socket, share: EvenShare | None = None) -> None:
+        """Listen on the bound socket and accept connections. The source closes the socket in `stop`.
+
+        `share`: the part of this process, if others accept from the same socket.
+        """
         self.outlet = outlet
+        self._share = share
+        self._note_open()
         self._loop = asyncio.get_running_loop()
         outlet.on_resume(self._resume)
-        self._acceptor = Acceptor(sock, self.context.name, self._admit, self._refuse)
+        self._acceptor = Acceptor(sock, self.context.name, self._admit, self._refuse, share)
         self._acceptor.open()
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -113,6 +120,7 @@ class StreamSource(Source[C]):
             return
         acceptor, self._acceptor = self._acceptor, None
         self.stopped = True
+        self._note_open()
         if self._sweeper is not None:
             self._sweeper.cancel()
         acceptor.close(is_last=self.give_back())
@@ -125,6 +133,11 @@ class StreamSource(Source[C]):
         if self._adopting:
             await asyncio.wait(self._adopting)
 
+    def _note_open(self) -> None:
+        """Tell the other processes how many connections are open here, or that none is accepted any more."""
+        if self._share is not None:
+            self._share.note(AWAY if self.stopped else self._limits.open)
+
     def _admit(self, sock: socket.socket, address: Any) -> None:
         """Count an accepted connection and give it a transport, or refuse it."""
         peer = self.peer_of(sock, address)
@@ -134,6 +147,7 @@ class StreamSource(Source[C]):
             self._refuse(refused)
             sock.close()
             return
+        self._note_open()
         connection = self.new_connection(peer, sender)
         task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: connection, sock))
         self._adopting.add(task)
@@ -161,6 +175,7 @@ class StreamSource(Source[C]):
         """Forget an admitted connection that is over."""
         self.connections.discard(connection)
         self._limits.leave(connection.sender)
+        self._note_open()
 
     def offer(self, frames: Frames) -> None:
         """Offer frames to the outlet. If the buffer is full, pause every connection at once."""

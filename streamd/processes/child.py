@@ -63,6 +63,7 @@ class LedProcess:
         environ = {key: value for key, value in os.environ.items() if key not in NOT_PASSED_ON}
         environ[VARIABLE] = str(its.fileno())
         given = [one.fd for one in self.assignment.given]
+        shared = [] if self.assignment.connections is None else [self.assignment.connections]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -70,7 +71,7 @@ class LedProcess:
                 "-c",
                 _START.format(path=sys.path, config=config),
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(its.fileno(), numbers.fd, *given, *self.assignment.inherited),
+                pass_fds=(its.fileno(), numbers.fd, *given, *self.assignment.inherited, *shared),
                 env=environ,
                 start_new_session=True,  # a terminal's Ctrl-C is for the leading process alone
             )

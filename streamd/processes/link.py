@@ -16,9 +16,11 @@ from streamd.admin.view import View
 from streamd.config import Loaded
 from streamd.core.books import Books
 from streamd.core.errors import ConfigError, StreamdError
+from streamd.core.even_share import EvenShare
 from streamd.core.settings import Address
 from streamd.net.sockets import ListeningSockets, passed
 from streamd.processes.alone import Alone
+from streamd.processes.open_connections import OpenConnections
 from streamd.processes.read_notes import SharedReadNotes, notes_in
 from streamd.processes.share import share_of
 from streamd.processes.shared_books import SharedBooks
@@ -40,7 +42,7 @@ _LENGTH = struct.Struct("!Q")
 
 @dataclass(slots=True, frozen=True)
 class Given:
-    """A listening socket of this process alone."""
+    """A listening socket: one of this process alone for datagrams, one of all processes for connections."""
 
     listen: Address
     kind: socket.SocketKind
@@ -61,6 +63,10 @@ class Assignment:
     """Sources that only the first process can read here, although others of their type can be shared."""
     numbers: int | None = None
     """The descriptor of the memory for the numbers of the books, which outlives the process."""
+    connections: int | None = None
+    """The descriptor of the memory with the open connections of all processes."""
+    addresses: tuple[Address, ...] = ()
+    """The addresses in that memory."""
     counted_drops: Mapping[str, int] = field(default_factory=dict)
     """For each source of datagrams, how many drops of its socket earlier processes have counted."""
 
@@ -139,6 +145,11 @@ class Process(Alone):
         self.keeps_state = self.number == 0  # steps with state get records in one process only
         self._assignment = assignment
         self._numbers = None if assignment.numbers is None else SharedNumbers(assignment.numbers)
+        self._connections = (
+            None
+            if assignment.connections is None
+            else OpenConnections(assignment.addresses, assignment.count, assignment.connections)
+        )
         self._books = Books()
         self._known_notes: dict[str, SharedReadNotes | None] = {}
         self._link = link
@@ -165,7 +176,10 @@ class Process(Alone):
             sock.set_inheritable(False)
             sock.setblocking(False)
             given[one.listen, one.kind] = sock
-        return ListeningSockets(passed(self._assignment.inherited), given, self._notes)
+        return ListeningSockets(passed(self._assignment.inherited), given, self._notes, self._share_of)
+
+    def _share_of(self, listen: Address) -> EvenShare | None:
+        return None if self._connections is None else self._connections.share(listen, self.number)
 
     def _notes(self, source: str) -> SharedReadNotes | None:
         if self._numbers is None:

@@ -10,16 +10,19 @@ from streamd.net.listen import bound_socket, try_bound_socket
 from streamd.net.receive_buffer import drops_of
 from streamd.net.sockets import Key, ListeningSockets
 from streamd.processes.link import Given
+from streamd.processes.open_connections import OpenConnections
 from streamd.processes.refusals import KINDS
 from streamd.processes.share import received_by_all
 
 
 class Listeners:
-    """One socket for each process and address. The kernel spreads the senders over them.
+    """The sockets for all processes and addresses.
 
-    A process that replaces another one gets the same sockets, with the connections and datagrams that wait in
-    them. Sockets of systemd (`inherited`) cannot be doubled: all processes accept connections from one, and
-    only the first process reads datagrams from one, because two readers would mix up its counts.
+    All processes accept connections from one socket, each about the same number (`OpenConnections`). For
+    datagrams each process has a socket of its own, and the kernel spreads the senders over them. A process
+    that replaces another one gets the same sockets, with the datagrams that wait in them. Sockets of systemd
+    (`inherited`) cannot be doubled: only the first process reads datagrams from one, because two readers
+    would mix up its counts.
     """
 
     def __init__(self, inherited: list[socket.socket], count: int) -> None:
@@ -28,12 +31,19 @@ class Listeners:
         self._made: dict[Key, list[socket.socket]] = {}
         self.alone: set[str] = set()
         """The sources whose datagrams only the first process can read."""
+        self.connections = OpenConnections((), count)
+        """The open connections of each process, by address."""
         self._drops: dict[int, dict[str, int]] = {number: {} for number in range(count)}
 
     def open(self, config: Config) -> None:
         """Bind every address. Raises `EnvironmentFault`."""
         known = ListeningSockets(self._inherited)
-        for key, name in _wanted(config).items():
+        wanted = _wanted(config)
+        self.connections.close()
+        self.connections = OpenConnections(
+            [at for at, kind in wanted if kind == socket.SOCK_STREAM], self._count
+        )
+        for key, name in wanted.items():
             owner = f"source {name}"
             shared = known.inherited(*key, owner)
             if shared is None:
@@ -56,7 +66,9 @@ class Listeners:
 
     def given(self, number: int) -> tuple[Given, ...]:
         """The sockets of one process."""
-        return tuple(Given(*key, sockets[number].fileno()) for key, sockets in self._made.items())
+        return tuple(
+            Given(*key, sockets[number % len(sockets)].fileno()) for key, sockets in self._made.items()
+        )
 
     def counted_drops(self, number: int) -> dict[str, int]:
         """For each source of datagrams, the drops of the process's socket that are counted already."""
@@ -81,8 +93,11 @@ class Listeners:
             for sock in sockets:
                 sock.close()
         self._made = {}
+        self.connections.close()
 
     def _bound(self, listen: Address, kind: socket.SocketKind, owner: str) -> list[socket.socket]:
+        if kind == socket.SOCK_STREAM:
+            return [bound_socket(listen, kind, owner)[0]]
         if listen.port:  # a shared socket could be bound beside those of another daemon, unnoticed
             try_bound_socket(listen, kind, owner)
         first, address = bound_socket(listen, kind, owner, shared=True)

@@ -19,16 +19,17 @@ from streamd.admin.watch import Watch
 from streamd.closing_books import summary
 from streamd.config import Loaded, load
 from streamd.core.clock import read_clock
-from streamd.core.errors import EnvironmentFault, Place, StreamdError
+from streamd.core.errors import EnvironmentFault, Place
 from streamd.core.shared import Shared
 from streamd.dead_letters.dead_letters import DeadLetters
 from streamd.logs import logs
 from streamd.net.sockets import inherited
 from streamd.processes import snapshot
 from streamd.processes.child import LedProcess
+from streamd.processes.ending import give_up
 from streamd.processes.link import Assignment
 from streamd.processes.listeners import Listeners
-from streamd.processes.proven import add_proven
+from streamd.processes.reloading import rehearsed, reload_each
 from streamd.processes.silence import HUNG_S, LOOK_S, Silence
 from streamd.processes.view import Together
 from streamd.reload.asked_work import backing
@@ -147,6 +148,8 @@ class Supervisor:
                 self.listeners.given(number),
                 self.listeners.inherited(number),
                 frozenset(self.listeners.alone),
+                connections=self.listeners.connections.fd,
+                addresses=self.listeners.connections.addresses,
                 counted_drops=self.listeners.counted_drops(number),
             )
         )
@@ -197,18 +200,9 @@ class Supervisor:
     async def _bury(self, child: LedProcess, code: int) -> None:
         """Count what was under way in a process that has ended as dropped, and say so."""
         books, number = child.snapshot.books, child.assignment.number
-        if not child.reported_last:
-            ledger = self.loaded.state_dir / self.loaded.config.ledger.path
-            await asyncio.to_thread(add_proven, books, ledger, child.assignment.run_id)
+        self.listeners.connections.leave(number)
+        lost = await give_up(child, self.loaded.state_dir / self.loaded.config.ledger.path)
         self.listeners.count_drops(number, books)
-        lost = {
-            f"{kind}_left": sum(book.give_up("process_ended") for book in kept.values())
-            for kind, kept in (
-                ("frames", books.frames),
-                ("records", books.records),
-                ("deliveries", books.deliveries),
-            )
-        }
         self.together.bury(child)
         del self.children[number]
         self._refresh()
@@ -250,19 +244,10 @@ class Supervisor:
             await require_tests(new.path, self._stop)
         if len(self.children) < self.count:
             raise EnvironmentFault("a process is being started again: try again when streamd is ready")
-        changes = (await asyncio.gather(*(child.reload(dry_run=True) for child in self._by_number())))[0]
+        changes = await rehearsed(self._by_number())
         if dry_run:
             return changes
-        children = self._by_number()
-        outcomes = await asyncio.gather(
-            *(child.reload(dry_run=False) for child in children), return_exceptions=True
-        )
-        for child, outcome in zip(children, outcomes, strict=True):
-            if isinstance(outcome, StreamdError):
-                log.error("process_not_reloaded", process=child.assignment.number, why=str(outcome))
-                child.stop(is_last=False)  # its successor starts with the new configuration
-            elif isinstance(outcome, BaseException):
-                raise outcome
+        await reload_each(self._by_number())
         self.loaded = new
         logs.set_level(new.config.log.level)
         return changes

@@ -78,7 +78,7 @@ class Tcp(StreamSource["Tcp.Config"]):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         # Without this option the kernel silently removes an urgent byte from the stream.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        self.accept(outlet, sock)
+        self.accept(outlet, sock, self._sockets.share_of(self.config.listen))
         protocol = "tcp" if self._tls is None else "tls"
         log.info("listening", source=self.context.name, protocol=protocol, address=str(self.address))
         self._warn_of_certificate()

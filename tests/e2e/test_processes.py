@@ -100,7 +100,7 @@ def test_two_processes_write_one_table_and_are_seen_as_one(start: Start) -> None
     sent = 0
     connections: list[socket.socket] = []
     while len(runs(daemon, "received")) < 2 or min(runs(daemon, "received").values()) == 0:
-        assert len(connections) < 60, "the kernel spreads connections over both processes"
+        assert len(connections) < 60, "both processes take connections"
         connection = socket.create_connection(daemon.address("floor"), timeout=DEADLINE_S)
         connection.sendall(lines(sent, 100))
         connections.append(connection)
@@ -285,7 +285,7 @@ def test_a_hung_process_is_killed_and_replaced(start: Start) -> None:
     daemon = start(CONFIG, WATCHDOG_USEC="12000000")
     pid = status(daemon)["processes"][1]["pid"]
     os.kill(pid, signal.SIGSTOP)
-    for number in range(8):  # some wait for the stopped process
+    for number in range(8):  # the other process takes all of them
         with socket.create_connection(daemon.address("floor")) as connection:
             connection.sendall(lines(number * 20, 20))
 
@@ -294,10 +294,14 @@ def test_a_hung_process_is_killed_and_replaced(start: Start) -> None:
 
     (event,) = until(hung, "the hung process")
     assert (event["process"], event["silent_s"]) == (1, 12.0)
-    until(lambda: count(daemon) == 160, "what the new process accepts")
-    (end,) = [one for one in daemon.events("process_ended") if one["pid"] == pid]
+    until(lambda: count(daemon) == 160, "all rows")
+    (end,) = until(
+        lambda: [one for one in daemon.events("process_ended") if one["pid"] == pid], "its end in the log"
+    )
     assert (end["code"], end["frames_left"], end["deliveries_left"]) == (-signal.SIGKILL, 0, 0)
-    (second,) = [one for one in status(daemon)["processes"] if one["number"] == 1]
+    (second,) = until(
+        lambda: [one for one in status(daemon)["processes"] if one["number"] == 1], "the new process"
+    )
     assert second["hung"] == second["ended"] >= 1
     code, metrics = daemon.control("GET", "/metrics")
     assert code == 200
@@ -312,7 +316,7 @@ def test_a_reload_is_for_all_or_for_none(start: Start) -> None:
     code, text = daemon.control("POST", "/reload")
     assert code == 200, text
     assert json.loads(text)["steps"]["replaced"] == ["main > filter[0]"]
-    for _ in range(8):  # the kernel chooses the process
+    for _ in range(8):  # of either process
         with socket.create_connection(daemon.address("floor")) as connection:
             connection.sendall(lines(0, 20))
     until(lambda: stored(daemon) == 80, "the rows that the new filter lets pass")

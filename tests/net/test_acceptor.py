@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streamd.core.even_share import EvenShare
 from streamd.net import acceptor
 from streamd.net.acceptor import MOST, Acceptor
 
@@ -125,9 +126,9 @@ async def test_after_a_rest_it_goes_on_and_can_be_closed(
 
 
 async def test_a_close_during_a_rest_is_the_end(
-    door: Door, until: Until, monkeypatch: pytest.MonkeyPatch, stays: Any
+    door: Door, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acceptor, "REST_S", 0.02)
+    monkeypatch.setattr(acceptor, "REST_S", 3600.0)  # a short one may be over before the test looks
     door.acceptor.open()
     door.fail(errno.EMFILE)
     door.connect()
@@ -136,7 +137,7 @@ async def test_a_close_during_a_rest_is_the_end(
     door.acceptor.close(is_last=True)
     assert timers is not None
     assert timers.cancelled()
-    await stays(lambda: not door.is_watched, 0.05)
+    assert not door.is_watched
 
 
 async def test_each_shortage_of_descriptors_is_told_once(
@@ -156,3 +157,80 @@ async def test_each_shortage_of_descriptors_is_told_once(
         await until(partial(_has, door.taken, shortage))
     assert set(door.refused) == {"no_descriptors"}
     door.acceptor.close(is_last=True)
+
+
+class Sharing:
+    """Two acceptors of one socket that share its connections evenly, as two processes do."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.socket.setblocking(False)
+        self.opened = [0, 0]
+        self.taken: list[list[socket.socket]] = [[], []]
+        self.acceptors = [self._acceptor(place) for place in range(2)]
+        self.clients: list[socket.socket] = []
+
+    def _acceptor(self, place: int) -> Acceptor:
+        share = EvenShare(self.opened, place)
+
+        def take(sock: socket.socket, _: Any) -> None:
+            self.taken[place].append(sock)
+            share.note(len(self.taken[place]))
+
+        return Acceptor(self.socket.dup(), "floor", take, lambda _: None, share)
+
+    def connect(self, count: int) -> None:
+        address = self.socket.getsockname()
+        self.clients += [socket.create_connection(address, timeout=20) for _ in range(count)]
+
+    def close(self) -> None:
+        mine = [one._socket for one in self.acceptors]
+        for sock in (self.socket, *mine, *self.clients, *self.taken[0], *self.taken[1]):
+            sock.close()
+
+
+@pytest.fixture
+def sharing() -> Iterator[Sharing]:
+    one = Sharing()
+    yield one
+    one.close()
+
+
+async def test_two_that_accept_from_one_socket_take_the_same_number(sharing: Sharing, until: Until) -> None:
+    sharing.connect(50)
+    for one in sharing.acceptors:
+        one.open()
+    await until(lambda: sum(sharing.opened) == 50)
+    assert abs(sharing.opened[0] - sharing.opened[1]) <= 2
+    for number in range(6):
+        sharing.connect(1)
+        await until(lambda number=number: sum(sharing.opened) == 51 + number)  # type: ignore[misc]
+        assert abs(sharing.opened[0] - sharing.opened[1]) <= 2
+    for one in sharing.acceptors:
+        one.close(is_last=False)
+
+
+async def test_what_the_other_does_not_take_in_time_is_not_left_waiting(
+    sharing: Sharing, until: Until
+) -> None:
+    sharing.opened[0] = 100
+    sharing.acceptors[0].open()  # the other one hangs
+    sharing.connect(2 * MOST)
+    await until(lambda: len(sharing.taken[0]) == 2 * MOST)
+    sharing.acceptors[0].close(is_last=False)
+
+
+async def test_a_close_while_connections_are_left_to_the_other_is_the_end(
+    sharing: Sharing, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor, "PATIENCE_S", 3600.0)
+    sharing.opened[0] = 100
+    one, other = sharing.acceptors
+    one.open()
+    sharing.connect(1)
+    await until(lambda: one._rest is not None)
+    one.close(is_last=False)
+    assert not sharing.taken[0]
+    other.open()
+    await until(lambda: len(sharing.taken[1]) == 1)
+    other.close(is_last=False)

@@ -1,4 +1,4 @@
-"""Each process gets a socket of its own on the same address, also after another one has ended."""
+"""Each process gets the sockets of its addresses, also after another one has ended."""
 
 import socket
 from pathlib import Path
@@ -40,13 +40,18 @@ def addresses(listeners: Listeners, number: int) -> list[tuple[str, int]]:
     return found
 
 
-def test_every_process_has_its_own_sockets_on_the_same_addresses(tmp_path: Path) -> None:
+def test_all_processes_accept_from_one_socket_and_each_reads_datagrams_from_its_own(tmp_path: Path) -> None:
     listeners = Listeners([], 3)
     listeners.open(config(tmp_path))
     assert len(listeners.given(0)) == 2
     assert addresses(listeners, 0) == addresses(listeners, 1) == addresses(listeners, 2)
-    fds = [given.fd for number in range(3) for given in listeners.given(number)]
-    assert len(set(fds)) == 6
+    fds = {kind: {given.fd for number in range(3) for given in listeners.given(number) if given.kind == kind}
+           for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)}  # fmt: skip
+    assert {kind: len(found) for kind, found in fds.items()} == {
+        socket.SOCK_STREAM: 1,
+        socket.SOCK_DGRAM: 3,
+    }
+    assert listeners.connections.addresses == (listeners.given(0)[0].listen,)
     assert {given.listen.port for given in listeners.given(0)} == {0}, "found by the configured address"
     listeners.close()
     assert not listeners.given(0)

@@ -11,6 +11,7 @@ from streamd.core.contracts.framer import AnyFramer
 from streamd.core.counters import Counters
 from streamd.core.downstream import Downstream
 from streamd.core.errors import Place
+from streamd.core.even_share import EvenShare
 from streamd.core.frames import Frames
 from streamd.core.peer import Peer
 from streamd.core.settings import Address, SourceSettings
@@ -71,6 +72,9 @@ class Sockets(Protocol):
 
     def notes(self, source: str) -> ReadNotes | None:
         """Where a source of datagrams notes its reads; None if no other process would look there."""
+
+    def share_of(self, listen: Address) -> EvenShare | None:
+        """The part of this process in the connections to an address; None if no other one accepts them."""
 
 
 @dataclass(slots=True, frozen=True)
