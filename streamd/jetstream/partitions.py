@@ -12,10 +12,11 @@ from streamd.jetstream.balance import Balance
 from streamd.jetstream.connection import NatsConnection
 from streamd.jetstream.consumers import Consumer, find_consumer
 from streamd.jetstream.delivered import Delivered
+from streamd.jetstream.messages import PARTITION
 from streamd.jetstream.partition_reader import PartitionReader
 from streamd.jetstream.reconnecting import Reconnecting
-from streamd.jetstream.settings import NatsSettings
-from streamd.jetstream.streams import created_at
+from streamd.jetstream.source_settings import NatsSourceSettings
+from streamd.jetstream.streams import find_partitions
 from streamd.jetstream.trouble import NatsTrouble
 
 LOOK_S = 1.0
@@ -27,7 +28,7 @@ class Partitions(Reconnecting):
 
     def __init__(
         self,
-        settings: NatsSettings,
+        settings: NatsSourceSettings,
         consumers: Sequence[Consumer],
         name: str,
         base_dir: Path,
@@ -45,6 +46,7 @@ class Partitions(Reconnecting):
             for number, consumer in enumerate(consumers)
         ]
         self._stream = settings.stream
+        self._subject = settings.subject or PARTITION
         self._balance = Balance(len(consumers))
         self._note_lag = note_lag
         self._stopped = False
@@ -57,7 +59,7 @@ class Partitions(Reconnecting):
     async def _find(self, connection: NatsConnection, if_missing: Literal["make", "pass", "refuse"]) -> None:
         for reader in self.readers:
             await find_consumer(connection, reader.consumer, if_missing)
-        created = await created_at(connection, self._stream)
+        created = await find_partitions(connection, self._stream, self._subject, len(self.readers))
         for reader in self.readers:
             reader.stream_created = created
 

@@ -6,6 +6,7 @@ from typing import Any
 from streamd.core.errors import EnvironmentFault
 from streamd.jetstream.connection import NatsConnection
 from streamd.jetstream.create import CreateSettings
+from streamd.jetstream.messages import PARTITION
 from streamd.jetstream.trouble import ApiError, MissingStream
 
 API_TIMEOUT_S = 5.0
@@ -49,9 +50,21 @@ async def find_stream(
     )
 
 
-async def created_at(connection: NatsConnection, name: str) -> str:
-    """When the stream was made, which tells it from another stream of its name. Raises `NatsTrouble`."""
-    info = await connection.api(f"STREAM.INFO.{name}", timeout_s=API_TIMEOUT_S)
+async def find_partitions(connection: NatsConnection, name: str, subject: str, partitions: int) -> str:
+    """When the stream was made, which tells it from another stream of its name.
+
+    Raises `NatsTrouble`, and `EnvironmentFault` if it has messages of a partition that no worker would read.
+    """
+    what = {"subjects_filter": subject.replace(PARTITION, "*")}
+    info = await connection.api(f"STREAM.INFO.{name}", what, timeout_s=API_TIMEOUT_S)
+    place = subject.split(".").index(PARTITION)
+    for found in info["state"].get("subjects") or ():
+        number = found.split(".")[place]
+        if number.isdecimal() and int(number) >= partitions:
+            raise EnvironmentFault(
+                f"the stream {name} holds messages of the subject {found}, which no worker reads with"
+                f" partitions = {partitions}: set partitions as in the sink that writes the stream"
+            )
     return str(info["created"])
 
 

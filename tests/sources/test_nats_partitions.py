@@ -1,6 +1,6 @@
 """The source `nats` with partitions: who reads what, from where on, and what is acknowledged.
 
-Also about `jetstream/partition_reader.py`, `jetstream/partitions.py`.
+Also about `jetstream/partition_reader.py`, `jetstream/partitions.py` and `jetstream/source_settings.py`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from streamd.core.ack import Status
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.downstream import StartAt
-from streamd.core.errors import SinkError
+from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import Frames
 from streamd.core.tenure import Tenure
 from streamd.jetstream.partition_reader import PartitionReader
@@ -149,6 +149,16 @@ async def test_messages_come_in_order_after_the_claim_and_are_acknowledged_when_
     assert worker.source.context.counters.gauges["partitions_owned", ""] == 1
     worker.settle()
     await lab.acknowledged(100)
+
+
+async def test_messages_of_a_partition_that_no_worker_would_read_are_refused(lab: Lab, until: Until) -> None:
+    publish(lab.server, f"{lab.stream}.other", [b"no partition\n"])
+    publish(lab.server, f"{lab.stream}.3", [b"m\n"])
+    with pytest.raises(EnvironmentFault, match=r"\.3, which no worker reads with partitions = 3: set part"):
+        await lab.worker(partitions=3)
+    worker = await lab.worker(partitions=4)
+    await until(lambda: worker.payloads == ["m"])
+    worker.settle()
 
 
 async def test_reading_begins_with_what_the_sinks_have_not_stored(lab: Lab, until: Until) -> None:
