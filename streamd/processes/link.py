@@ -15,7 +15,7 @@ import structlog
 from streamd.admin.view import View
 from streamd.config import Loaded
 from streamd.core.books import Books
-from streamd.core.errors import ConfigError, StreamdError
+from streamd.core.errors import ConfigError, EnvironmentFault, StreamdError
 from streamd.core.even_share import EvenShare
 from streamd.core.settings import Address
 from streamd.net.sockets import ListeningSockets, passed
@@ -126,10 +126,24 @@ def assigned(environ: MutableMapping[str, str]) -> "Process | None":
         return None
     os.set_inheritable(int(fd), False)
     link = socket.socket(fileno=int(fd))
-    with link.makefile("rb") as stream:
-        (size_bytes,) = _LENGTH.unpack(stream.read(_LENGTH.size))
-        assignment = pickle.loads(stream.read(size_bytes))  # noqa: S301 - as in `received`
+    try:
+        (size_bytes,) = _LENGTH.unpack(_exactly(link, _LENGTH.size))
+        assignment = pickle.loads(_exactly(link, size_bytes))  # noqa: S301 - as in `received`
+    except EnvironmentFault:
+        link.close()
+        raise
     return Process(link, assignment)
+
+
+def _exactly(link: socket.socket, size_bytes: int) -> bytes:
+    """So many bytes, and none of a message that follows. Raises `EnvironmentFault` at the end of the link."""
+    data = bytearray()
+    while len(data) < size_bytes:
+        part = link.recv(size_bytes - len(data))
+        if not part:
+            raise EnvironmentFault("the leading process has ended")
+        data += part
+    return bytes(data)
 
 
 class Process(Alone):

@@ -183,6 +183,8 @@ class Supervisor:
                     pause_s = backoff.next_s()
                     log.error("process_not_started", process=number, why=str(fault), retry_in_s=pause_s)  # noqa: TRY400
                 else:
+                    if self._stop.is_set():  # the drain did not know it yet
+                        child.stop(is_last=True)
                     break
 
     async def _end_hung(self) -> None:

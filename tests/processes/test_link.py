@@ -4,6 +4,8 @@ import asyncio
 import os
 import socket
 
+import pytest
+
 from streamd.admin.view import View
 from streamd.core.books import Books
 from streamd.core.errors import ConfigError, EnvironmentFault
@@ -45,6 +47,25 @@ def announcer(view: View) -> Announcer:
 def test_a_daemon_without_the_variable_is_no_part_of_several() -> None:
     assert assigned({}) is None
     assert assigned({VARIABLE: "x"}) is None
+
+
+def test_what_follows_the_assignment_is_left_for_the_process() -> None:
+    """A stop may be sent before the process has read what it is."""
+    ours, its = socket.socketpair()
+    with ours:
+        ours.sendall(encoded(Assignment(1, 2, "abc-1")) + encoded(StopRequest(True)))
+        process = assigned({VARIABLE: str(its.detach())})
+        assert process is not None
+        assert process._link.recv(4096) == encoded(StopRequest(True))
+        process._link.close()
+
+
+def test_a_process_whose_leading_process_ends_at_once_does_not_begin() -> None:
+    ours, its = socket.socketpair()
+    ours.sendall(encoded(Assignment(1, 2, "abc-1"))[:-1])
+    ours.close()
+    with pytest.raises(EnvironmentFault, match="the leading process has ended"):
+        assigned({VARIABLE: str(its.detach())})
 
 
 def test_a_run_of_another_process_is_beside_and_an_earlier_one_of_its_own_is_not() -> None:

@@ -1,5 +1,6 @@
-"""What the watchdog sees of several processes. tests/e2e/test_processes.py runs them."""
+"""What the watchdog sees of several processes, and their end. tests/e2e/test_processes.py runs them."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,30 @@ def test_a_lost_file_is_no_stall(supervisor: Supervisor) -> None:
     supervisor.children[1].snapshot.lost_files = ["a.db was removed while in use"]
     assert stalled(supervisor, progress, 100.0) == stalled(supervisor, progress, 101.0) == []
     assert list(supervisor.view.lost_files()) == ["a.db was removed while in use"]
+
+
+async def test_a_process_that_was_being_started_when_the_stop_came_is_stopped(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[bool] = []
+
+    class Ended(LedProcess):
+        async def ended(self) -> int:
+            self.reported_last = True
+            return 0 if stopped else -9
+
+        def stop(self, *, is_last: bool) -> None:
+            stopped.append(is_last)
+
+    async def started(number: int) -> LedProcess:
+        supervisor._stop.set()  # the drain has told all that it knows
+        supervisor.children[number] = Ended(Assignment(number, 2, "abc-1.1"))
+        return supervisor.children[number]
+
+    monkeypatch.setattr(supervisor, "_started", started)
+    supervisor.children[1] = Ended(Assignment(1, 2, "abc-1"))
+    supervisor.view.phase = "running"
+    async with asyncio.timeout(60):
+        await supervisor._tend(supervisor.children[1])
+    assert stopped == [True]
+    assert list(supervisor.children) == [0]
