@@ -15,7 +15,6 @@ from streamd.core.batch import Batch
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Sink, SinkContext, Written
 from streamd.core.credential import File
-from streamd.core.dead_letter import DeadLetter
 from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
 from streamd.core.schema import FieldSettings, FieldType, Schema
 from streamd.core.settings import Address, DurationS, SinkOutput, SinkSettings
@@ -27,7 +26,7 @@ from streamd.postgresql.settings import ServerTlsSettings, parse_server
 from streamd.postgresql.table import ServerTable
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.columns import Column, declared_fields, refuse_options_of_columns
-from streamd.sqlite.rows import BadRow
+from streamd.sqlite.row_letters import RowLetters
 from streamd.sqlite.typed_rows import Extra, TypedRows
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         """The records of a commit whose outcome is not known yet."""
         self._turn = asyncio.Lock()
         self._keeper: PartitionKeeper | None = None
-        self._letters_kept: dict[tuple[int, int], Batch] = {}
+        self._letters = RowLetters(context.name, context.dead_letters)
         self._unreachable_since: float | None = None
 
     def _fields(self) -> dict[str, FieldSettings]:
@@ -340,7 +339,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         self._doubtful = None
         self._stored.stored(found)
         self._unreachable_since = None
-        self._letters_kept.clear()
+        self._letters.forget()
         if attempt.dropped_fields:
             self.context.counters.add("extra_dropped", attempt.dropped_fields)
         if attempt.fields_as_json:
@@ -353,7 +352,7 @@ class Postgresql(Sink["Postgresql.Config"]):
         attempt = await session.run(partial(store.begin, found.batches, found.moves))
         if not attempt.committed:
             try:
-                await self._keep(attempt.refused)
+                await self._letters.keep(attempt.refused)
             except BaseException:
                 await session.run(store.roll_back)
                 raise
@@ -386,15 +385,3 @@ class Postgresql(Sink["Postgresql.Config"]):
             kept = await session.run(partial(store.keep_state, (tenure, pipeline), state))
         if not kept:
             tenure.end(FENCED)
-
-    async def _keep(self, refused: list[tuple[Batch, BadRow]]) -> None:
-        """Commit the dead letters. A retry with the same batches stores none twice."""
-        letters = [
-            DeadLetter.at_sink(self.context.name, batch, reject.index, reject.reason, reject.detail)
-            for batch, reject in refused
-            if (id(batch), reject.index) not in self._letters_kept
-        ]
-        if letters:
-            await self.context.dead_letters.commit(letters)
-        for batch, reject in refused:  # keeping the batch prevents that its id is reused
-            self._letters_kept[id(batch), reject.index] = batch

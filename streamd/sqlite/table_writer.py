@@ -11,12 +11,13 @@ import structlog
 from streamd.core.batch import Batch
 from streamd.core.contracts import Written
 from streamd.core.counters import Counters
-from streamd.core.dead_letter import DeadLetter, DeadLetterStore
+from streamd.core.dead_letter import DeadLetterStore
 from streamd.core.errors import EnvironmentFault, SinkError, StreamdError
 from streamd.core.sums import Entry
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.database import Database
 from streamd.sqlite.insert import DATA_ERRORS, Insert, RowGatherer, insert_valid_rows
+from streamd.sqlite.row_letters import RowLetters
 from streamd.sqlite.rows import BadRow, Rows
 from streamd.sqlite.table import Table
 from streamd.sqlite.typed_rows import JSON_COLUMN, TypedRows
@@ -44,10 +45,9 @@ class TableWriter:
         self._rows = rows
         self._unique = table.unique
         self._sink = sink
-        self._office = dead_letters
         self._counters = counters
         self._inserts: dict[tuple[tuple[str, ...], tuple[str, ...]], Insert] = {}
-        self._letters_kept: dict[tuple[int, int], Batch] = {}
+        self._letters = RowLetters(sink, dead_letters)
         self._log_pinned = database.write_ahead_log.pinned
 
     async def open(self) -> None:
@@ -103,7 +103,7 @@ class TableWriter:
             if error.reason == "schema":  # another program changed the table; prepare it for the retry
                 await self._prepare_again(error)
             raise
-        self._letters_kept.clear()
+        self._letters.forget()
         log_pinned = self.database.write_ahead_log.pinned
         if log_pinned > self._log_pinned:
             self._counters.add("wal_pinned", log_pinned - self._log_pinned)
@@ -183,7 +183,7 @@ class TableWriter:
             for place, (before, after) in enumerate(pairwise(top.result()[0][0] or 0 for top in tops)):
                 stored = len(batches[place]) - len(written.rejected[place])
                 written.replaced[place] = stored - (after - before)
-            await self._keep(refused)
+            await self._letters.keep(refused)
             entries.extend(self._entries(batches, written))
         if dropped_fields:
             self._counters.add("extra_dropped", dropped_fields)
@@ -221,18 +221,6 @@ class TableWriter:
                 self._table.name, columns, self._unique, every, maker.bools
             )
         return found
-
-    async def _keep(self, refused: list[tuple[Batch, BadRow]]) -> None:
-        """Commit the dead letters. A retry with the same batches stores none twice."""
-        letters = [
-            DeadLetter.at_sink(self._sink, batch, reject.index, reject.reason, reject.detail)
-            for batch, reject in refused
-            if (id(batch), reject.index) not in self._letters_kept
-        ]
-        if letters:
-            await self._office.commit(letters)
-        for batch, reject in refused:  # keeping the batch prevents that its id is reused
-            self._letters_kept[id(batch), reject.index] = batch
 
     def _entries(self, batches: Sequence[Batch], written: Written) -> list[Entry]:
         """The ledger entries for the same transaction."""

@@ -244,7 +244,7 @@ async def test_nothing_is_held_of_a_record_whose_letter_is_kept(bench: Any, batc
     sink = await bench.open(table="t", schema="reading")
     assert (await sink.write([batch_of([{"value": "none"}])])).rejected_counts == [1]
     assert len(bench.office.letters) == 1
-    assert sink._writer._letters_kept == {}
+    assert sink._writer._letters._kept == {}
 
 
 @pytest.mark.parametrize("lifted", [False, True])
