@@ -22,6 +22,7 @@ from streamd.core.contracts.encoder import (
     one_by_one,
 )
 from streamd.core.contracts.framer import AnyFramer, Framer
+from streamd.core.contracts.processed import DROP, BadRecord, Dropped, Processed
 from streamd.core.contracts.sink import AnySink, Sink, SinkContext, Written
 from streamd.core.contracts.source import (
     AnySource,
@@ -33,16 +34,7 @@ from streamd.core.contracts.source import (
     Source,
     SourceContext,
 )
-from streamd.core.contracts.step import (
-    DROP,
-    BadRecord,
-    CarriedState,
-    Dropped,
-    Offload,
-    Processed,
-    Step,
-    StepContext,
-)
+from streamd.core.contracts.step import CarriedState, Offload, Step, StepContext
 
 __all__ = [
     "DROP",

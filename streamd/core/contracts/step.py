@@ -1,18 +1,19 @@
 """The contract of steps."""
 
 from abc import ABC
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from streamd.core.batch import Record
 from streamd.core.columns import FlatColumns
+from streamd.core.contracts.processed import DROP, BadRecord, Dropped, Processed
 from streamd.core.counters import Counters
 from streamd.core.errors import BadData
 from streamd.core.hold import Hold, hold
 from streamd.core.now import Now
-from streamd.core.quality import Quality, RuleKey
+from streamd.core.quality import Quality
 from streamd.core.record_key import RecordKey
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
@@ -20,34 +21,6 @@ from streamd.core.upstream import Upstream
 
 C = TypeVar("C", bound=Settings)
 """The settings of the step."""
-
-
-class Dropped:
-    """The type of `DROP`."""
-
-    def __repr__(self) -> str:
-        return "streamd.DROP"
-
-
-DROP = Dropped()
-"""A step returns this to filter a record out."""
-
-
-@dataclass(slots=True)
-class BadRecord:
-    """A record that a step rejected; `error` is the exception if the step's own code failed.
-
-    `kind` groups similar rejects (`ValueError (steps.py:12)`); the log shows the first of each kind. It is
-    empty if the step rejects records by design; those are not logged.
-    """
-
-    record: Any
-    reason: str
-    detail: str = ""
-    error: BaseException | None = None
-    kind: str = ""
-    rules: tuple[RuleKey, ...] = ()
-    """The rules that rejected the record."""
 
 
 class CarriedState(Protocol):
@@ -73,39 +46,6 @@ class CarriedState(Protocol):
 
     def forget(self, keys: Collection[Any]) -> None:
         """Remove keys, as the daemon has done."""
-
-
-@dataclass(slots=True)
-class Processed:
-    """The result of a step: len(in) + emitted = len(records) + filtered + absorbed + len(rejects).
-
-    `absorbed` records stay in the step, which emits other records for them later. `holds` belong to absorbed
-    records that are now part of `records`; they settle with these records. If there are no records, they
-    settle as filtered.
-    """
-
-    records: list[Record]
-    filtered: int = 0
-    absorbed: int = 0
-    emitted: int = 0
-    rejects: list[BadRecord] = field(default_factory=list)
-    holds: Sequence[Hold] = ()
-    columns: FlatColumns | None = None
-    """The records as columns. Then `records` is empty."""
-    owners: list[Record] | None = None
-    """For each record, the record of the batch that it was made of; None if the step does not know it."""
-    failures: Sequence[BadRecord] = ()
-    """Exceptions for which no record is rejected. The log shows the first of each kind."""
-    commit: Callable[[], None] | None = None
-    """Called once if the result is used: the result of a waiting step that ran out of time is discarded."""
-
-    changes: Mapping[Any, bytes | None] | None = None
-    """What the batch changes in `Step.carried`."""
-
-    @property
-    def count(self) -> int:
-        """The number of records."""
-        return len(self.records) if self.columns is None else len(self.columns)
 
 
 @dataclass(slots=True, frozen=True)
