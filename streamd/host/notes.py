@@ -34,6 +34,7 @@ def notes(loaded: Loaded) -> list[str]:
                 f"sources.{name}: udp senders cannot wait; with block the kernel drops datagrams instead"
             )
     found += _blocking_sinks(config)
+    found += _files_of_workers(config)
     used = {sink for pipeline in config.pipelines.values() for sink in pipeline.sinks}
     found += [f"sinks.{name}: no pipeline writes to it" for name in config.sinks if name not in used]
     found += _writable_by_others(loaded)
@@ -55,6 +56,21 @@ def _blocking_sinks(config: Config) -> list[str]:
             stopped = "; ".join(_stopped(config, sink, writing))
             found.append(f"sinks.{sink} blocks: while it is full, {what}: {stopped}")
     return found
+
+
+def _files_of_workers(config: Config) -> list[str]:
+    """Databases in a file that have to be the same for all workers that read partitions."""
+    found: dict[str, list[str]] = {}
+    for pipeline in config.pipelines.values():
+        claiming = [source for source in pipeline.sources if config.sources[source].claims_inputs]
+        for sink in pipeline.sinks if claiming else ():
+            if any(output.kind == "database" for output in config.sinks[sink].outputs):
+                found.setdefault(sink, []).extend(claiming)
+    return [
+        f"sinks.{sink}: records of {listed(list(dict.fromkeys(sources)))} are stored once only if all workers"
+        " write this one file; workers on several machines need a sink postgresql"
+        for sink, sources in found.items()
+    ]
 
 
 def _stopped(config: Config, sink: str, writing: list[str]) -> Iterator[str]:

@@ -381,6 +381,30 @@ def test_pipelines_that_share_a_source_and_conditions_are_told(
     assert f"sinks.other blocks: while it is full, pipeline more stops: {stopped}" in told
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_sink_of_two_pipelines_has_one_note(capsys: pytest.CaptureFixture[str]) -> None:
+    more = '[sources.made]\ntype = "generate"\n[pipelines.more]\nsources = ["made"]\nsinks = ["records"]\n'
+    assert check(GOOD + more) == 0
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if "sinks.records blocks" in line]
+    assert "while it is full, pipelines main, more stop: the senders of floor, made; lab, which" in note
+
+
+def test_workers_that_write_a_file_are_told_that_it_has_to_be_the_same(folder: Path) -> None:
+    path = folder / "worker.toml"
+    text = (
+        '[sources.{name}]\ntype = "nats"\nservers = ["127.0.0.1:4222"]\nstream = "s"\nconsumer = "w"\n'
+        '{more}\n[pipelines.{name}]\nsources = ["{name}"]\nsinks = ["rows"]\n'
+    )
+    sink = '[sinks.rows]\ntype = "sqlite"\npath = "rows.db"\n'
+    exact = text.format(name="exact", more='subject = "s.{partition}"\npartitions = 4')
+    path.write_text(exact + text.format(name="any", more="") + sink)
+    (found,) = [note for note in notes(config.load(path)) if "one file" in note]
+    assert found.startswith("sinks.rows: records of exact are stored once only if all workers write this")
+    assert found.endswith("workers on several machines need a sink postgresql")
+    path.write_text(text.format(name="any", more="") + sink)
+    assert not [note for note in notes(config.load(path)) if "one file" in note]
+
+
 def test_no_message_repeats_all_names_of_a_large_configuration(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -271,6 +271,7 @@ class Trial:
             )
             for log in daemon.folder.glob("stderr-*.log"):
                 text = log.read_text()
+                assert "Traceback" not in text, text
                 counts.update({name: text.count(f'"event": "{name}"') for name in _LOGGED})
         self.outcome.counts = dict(+counts)
 
@@ -290,9 +291,9 @@ class Trial:
                 ("rows", _ROWS, ("at",)),
                 ("windows", _WINDOWS, ("window_start", "window_end")),
             ):
-                one = theirs.execute(sql.format(*map(_SECONDS.format, times)))
-                other = ours.execute(sql.format(*times))
-                found, differing = _compared(iter(one), other)
+                with theirs.transaction(), theirs.cursor(name=table) as one:  # it reads a part at a time
+                    one.execute(sql.format(*map(_SECONDS.format, times)))
+                    found, differing = _compared(iter(one), ours.execute(sql.format(*times)))
                 setattr(self.outcome, table, found)
                 self.outcome.differing += differing
 
