@@ -11,7 +11,7 @@ class Tenure:
     each time that a process reads it. A tenure begins with all records of a part, not in the middle of one.
     """
 
-    __slots__ = ("_on_end", "ended", "has_own_state", "is_shared", "sequence")
+    __slots__ = ("_on_end", "ended", "has_own_state", "is_new", "is_shared", "sequence")
 
     def __init__(
         self, sequence: str, on_end: Callable[[str], None] | None = None, *, is_shared: bool = True
@@ -25,6 +25,8 @@ class Tenure:
         self.ended = False
         """Whether another process reads the input now, or may. Sinks then store none of the records that are
         still on their way."""
+        self.is_new = False
+        """Whether nobody has claimed the input at one of the sinks before."""
         self.has_own_state = False
         """Whether steps with state have an instance for this input."""
         self._on_end = on_end

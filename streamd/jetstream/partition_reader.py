@@ -29,6 +29,7 @@ PAUSE_S, MOST_PAUSE_S = 2.0, 30.0
 """How long a worker that has given a partition back does not ask for it; it doubles if a sink fails."""
 
 GAINED, TAKEN_OVER, GIVEN_BACK, NOT_CLAIMED = "gained", "taken_over", "given_back", "not_claimed"
+STORED_ELSEWHERE = "stored_elsewhere"
 
 
 class PartitionReader:
@@ -312,7 +313,10 @@ class PartitionReader:
             return
         self._failures = 0
         info = await consumer_info(connection, consumer.stream, consumer.name)
-        floor = int(info.get("ack_floor", {}).get("stream_seq", 0))
+        acknowledged = info.get("ack_floor", {})
+        floor = int(acknowledged.get("stream_seq", 0))
+        if tenure.is_new and acknowledged.get("consumer_seq", 0):
+            self._note(self.number, STORED_ELSEWHERE, f"messages up to {floor}")
         self.tenure, self._start = tenure, start
         self.gained_mono_s = read_clock().mono_s
         self._next = max(start.number, floor + 1)

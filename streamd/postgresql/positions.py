@@ -59,6 +59,8 @@ class ServerPositions:
         for old in [one for one in self._epochs if self._key(one) == key]:
             del self._epochs[old]
         number, rows, self._epochs[claim] = row
+        if self._epochs[claim] == 1:
+            claim[0].is_new = True
         return Claimed(StoredUpTo(number, rows), None if state is None else bytes(state[0]))
 
     def end_silent_owner(self, connection: Connection, claim: Claim) -> None:

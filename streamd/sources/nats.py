@@ -213,6 +213,16 @@ class Nats(Source["Nats.Config"]):
         if what == "not_claimed":
             log.warning("partition_not_claimed", source=source, partition=number, why=why)
             return
+        if what == "stored_elsewhere":
+            log.error(
+                "partition_stored_elsewhere",
+                source=source,
+                partition=number,
+                stored=why,
+                hint="a sink of this worker has never had records of it: all workers have to write the same"
+                " database, or records are stored twice and windows are wrong",
+            )
+            return
         counters.add("partitions_gained" if gained else "partitions_lost")
         self._owned += 1 if gained else -1
         counters.set_gauge("partitions_owned", self._owned)

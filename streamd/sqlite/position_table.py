@@ -64,6 +64,8 @@ class PositionTable:
         for old in [one for one in self._epochs if self._key(one) == key]:
             del self._epochs[old]
         self._epochs[claim] = epoch
+        if epoch == 1:
+            claim[0].is_new = True
         return Claimed(StoredUpTo(number, rows), states[0][0] if states else None)
 
     def moves(self, moves: Mapping[Claim, StoredUpTo]) -> list[tuple[str, Sequence[Any]]]:

@@ -83,6 +83,7 @@ async def test_what_is_read_again_after_a_restart_is_stored_once(lab: Lab, uniqu
     sink = await lab.open(unique=unique)
     assert sink.keeps_positions
     tenure = await claimed(sink)
+    assert tenure.is_new
     written = await sink.write([batch(tenure, (1, "ab"), (2, "cd")), batch(tenure, (3, "e"))])
     assert ([*map(len, written.rejected)], written.left_out) == ([0, 0], None)
     assert lab.positions == [("W/1", 3, 1, 1)]
@@ -90,6 +91,7 @@ async def test_what_is_read_again_after_a_restart_is_stored_once(lab: Lab, uniqu
     sink = await lab.open(unique=unique)
     again = Tenure("W/1")
     assert await sink.claim(again, "p") == (StoredUpTo(3, 1), None)
+    assert not again.is_new
     written = await sink.write([batch(again, (2, "cd"), (3, "ef"))])
     assert written.left_out == [dict.fromkeys(range(3), "already_stored")]
     assert lab.words == "abcdef"

@@ -21,6 +21,7 @@ from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import Frames
 from streamd.core.tenure import Tenure
 from streamd.jetstream.partition_reader import PartitionReader
+from streamd.sources import nats
 from streamd.sources.nats import Nats
 from tests.nats_server import NatsServer, add_stream, api, needs_server, new_name, publish, shared_server
 
@@ -32,7 +33,7 @@ pytestmark = needs_server
 class Worker:
     """The outlet of a source and the sinks behind it. It settles nothing by itself."""
 
-    def __init__(self, source: Nats) -> None:
+    def __init__(self, source: Nats, database: set[str]) -> None:
         self.source = source
         self.frames: list[Frames] = []
         self.claimed: list[Tenure] = []
@@ -40,6 +41,8 @@ class Worker:
         self.start = StartAt(0)
         self.fault: SinkError | None = None
         self.goes_on = True
+        self.database = database
+        """The inputs that the sinks have had."""
         self.resume: Callable[[], None] = lambda: None
         downstream = source.context.downstream
         downstream.claim, downstream.release = self.claim, self.released.append
@@ -48,6 +51,8 @@ class Worker:
         if self.fault is not None:
             raise self.fault
         self.claimed.append(tenure)
+        tenure.is_new = tenure.sequence not in self.database
+        self.database.add(tenure.sequence)
         return self.start
 
     def offer(self, frames: Frames) -> bool:
@@ -91,6 +96,7 @@ class Lab:
         self.server, self.folder = server, folder
         self.stream = new_name()
         self.workers: list[Worker] = []
+        self.database: set[str] = set()
         self._sent = 0
 
     async def worker(self, **more: Any) -> Worker:
@@ -100,7 +106,7 @@ class Lab:
         }  # fmt: skip
         config = Nats.Config.model_validate(options | more)
         context = SourceContext("lab", Counters(), framers(config.cut_by), self.folder, self.folder)
-        self.workers.append(Worker(Nats(config, context)))
+        self.workers.append(Worker(Nats(config, context), self.database))
         await self.workers[-1].source.open(self.workers[-1])
         return self.workers[-1]
 
@@ -174,6 +180,34 @@ async def test_reading_begins_with_what_the_sinks_have_not_stored(lab: Lab, unti
     assert worker.payloads == ["m7", "m8", "m9", "m10", "m11"]
     assert worker.claimed[0].ended
     assert worker.released == [worker.claimed[0]]
+
+
+async def test_a_worker_with_another_database_than_the_one_before_is_told_so(
+    lab: Lab, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(nats.log, "error", lambda event, **more: told.append((event, more["stored"])))
+    one = await lab.worker()
+    lab.send(2)
+    await until(lambda: len(one.payloads) == 2)
+    one.settle()
+    await lab.acknowledged(2)
+    await one.source.stop()
+    await one.source.stop()
+    lab.send(1)
+    same = await lab.worker()
+    await until(lambda: same.payloads == ["m3"])
+    assert told == []
+    same.settle()
+    await lab.acknowledged(3)
+    await same.source.stop()
+    await same.source.stop()
+    lab.send(1)
+    lab.database = set()
+    other = await lab.worker()
+    await until(lambda: other.payloads == ["m4"])
+    other.settle()
+    assert told == [("partition_stored_elsewhere", "messages up to 3")]
 
 
 async def test_frames_that_a_state_contains_are_left_out_and_messages_wait_for_the_next_state(
