@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from streamd import registry
 from streamd.cli import main, parse
 
 ROOT = Path(__file__).parent.parent
@@ -128,7 +129,9 @@ def completed(text: str) -> str:
     if "pipelines" not in given:
         more.append(f"[pipelines.main]\nsources = {[*sources] or ['other']}\nsinks = {[*sinks] or ['other']}")
     named = {part.get("schema") for part in (*sources.values(), *sinks.values())} - {None}
-    more += [f'[schemas.{name}]\nts = "timestamp"' for name in sorted(named - set(given.get("schemas", {})))]
+    brought = {name for name in registry.names("codecs") if registry.load("codecs", name).brings}
+    named -= {*given.get("schemas", {}), *brought}
+    more += [f'[schemas.{name}]\nts = "timestamp"' for name in sorted(named)]
     return "\n".join([text, *more])
 
 

@@ -75,6 +75,29 @@ EXAMPLES = {
         ],
         rejected=3,
     ),
+    "gelf.toml": Example(
+        [
+            (
+                "gelf_udp",
+                b'{"host":"web-1","short_message":"hello","timestamp":1769846400.5,"level":6,"_a":1}',
+            ),
+            ("gelf_udp", b"\x1e\x0f12345678\1\2" + b'"bye","timestamp":0}'),
+            ("gelf_udp", b"\x1e\x0f12345678\0\2" + b'{"short_message":'),
+            (
+                "gelf_tcp",
+                b'{"short_message":"two\\nlines","timestamp":1,"_container_name":"db"}\0{"host":"h"}\0',
+            ),
+        ],
+        "logs.db",
+        "SELECT timestamp, host, level, short_message, container_name, extra, source FROM logs"
+        " ORDER BY timestamp DESC",
+        [
+            ("2026-01-31T08:00:00.500000Z", "web-1", 6, "hello", None, '{"a":1}', "gelf_udp"),
+            ("1970-01-01T00:00:01.000000Z", None, None, "two\nlines", "db", None, "gelf_tcp"),
+            ("1970-01-01T00:00:00.000000Z", None, None, "bye", None, None, "gelf_udp"),
+        ],
+        rejected=1,
+    ),
     "iot-sensors.toml": Example(
         [
             ("radio", PLANT % (b"00:00Z", 2, 1, 20)),
