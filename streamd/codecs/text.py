@@ -69,8 +69,11 @@ def _without_line_end(body: bytes) -> bytes:
     return body
 
 
-def read_message(payload: bytes, encoding: str = "utf-8") -> Record:
-    """`{"message": …}` of one frame. Raises `BadData` with `text:utf8`, `text:encoding` or `empty`."""
+def content_of(payload: bytes, encoding: str = "utf-8") -> bytes:
+    """A frame without one line end and one NUL at its end, and without a byte order mark before it.
+
+    Raises `BadData` with `empty`.
+    """
     body = _without_line_end(payload)
     if body[-1:] == b"\0":
         body = body[:-1]
@@ -80,6 +83,12 @@ def read_message(payload: bytes, encoding: str = "utf-8") -> Record:
         body = body.removeprefix(BYTE_ORDER_MARK)
     if not body or (body[0] in _BLANK and payload[-1] in b"\n\0" and not body.strip(_BLANK)):
         raise BadData("empty")
+    return body
+
+
+def read_message(payload: bytes, encoding: str = "utf-8") -> Record:
+    """`{"message": …}` of one frame. Raises `BadData` with `text:utf8`, `text:encoding` or `empty`."""
+    body = content_of(payload, encoding)
     try:
         return {"message": body.decode(encoding)}
     except UnicodeDecodeError as error:
