@@ -17,12 +17,15 @@ def test_each_process_sees_the_numbers_of_the_others_by_address() -> None:
             assert share is not None
             assert share.of(3) == (2 if of_process is shares[1] else 3), "the other one may be away"
             share.note(0)
-    for n, at in enumerate((ONE, TWO)):
-        first, second = shares[0][n], shares[1][n]
-        assert first is not None
-        assert second is not None
-        first.note(2 + n)
-        assert (first.of(1), second.of(1), second.of(2 + n)) == (0, 1, 2 + n), at
+    (one, two), (other_one, other_two) = shares
+    assert one is not None
+    assert two is not None
+    assert other_one is not None
+    assert other_two is not None
+    one.note(2)
+    other_two.note(3)
+    assert (one.of(1), other_one.of(1), other_one.of(2)) == (0, 1, 2)
+    assert (two.of(1), two.of(3), other_two.of(1)) == (1, 3, 0)
     leading.leave(1)
     assert [share.of(1) for share in shares[0] if share is not None] == [1, 1]
     assert processes[0].share(THREE, 0) is None

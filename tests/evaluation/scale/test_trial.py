@@ -16,10 +16,10 @@ def test_kills_and_a_hang_change_no_row(tmp_path: Path) -> None:
     server = shared_server()
     database = server.new_name()
     server.query(f"CREATE DATABASE {database}")
-    with Trial(tmp_path, server, database, records=6000, takeover_s=2.0, hang_s=4.0) as trial:
+    with Trial(tmp_path, server, database, records=4000, takeover_s=1.5, hang_s=3.0) as trial:
         outcome = trial.run()
     assert outcome.is_exact, outcome
     assert len(outcome.events) == 4
     assert outcome.counts["unclean"] == 2, "an edge and a worker were killed"
     assert not {"rejected", "dropped", "late"} & set(outcome.counts)
-    assert "| readings | 6,008 | 6,008 |" in tables(outcome)
+    assert "| readings | 4,008 | 4,008 |" in tables(outcome)

@@ -4,7 +4,7 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -106,8 +106,8 @@ class Trial:
 
     def run(self) -> Outcome:
         """Start everything, disturb it, and compare."""
-        self.edges = [self._edge(number) for number in range(EDGES)]
-        self.workers = [self._worker(number) for number in range(configs.WORKERS)]
+        self.edges = self._ready(self._edge(number) for number in range(EDGES))
+        self.workers = self._ready(self._worker(number) for number in range(configs.WORKERS))
         began_s = self._changed_s = time.monotonic()
         self._until(0.15)
         self._kill_an_edge()
@@ -129,11 +129,16 @@ class Trial:
     def _start(self, name: str, config: str) -> Daemon:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        start: Callable[[str], Daemon] = self._stack.enter_context(contextmanager(starter)(folder))
-        daemon = start(config)
+        start: Callable[..., Daemon] = self._stack.enter_context(contextmanager(starter)(folder))
+        daemon = start(config, ready=False)
         if not any(daemon.folder == other.folder for other in self._daemons):
             self._daemons.append(daemon)
         return daemon
+
+    @staticmethod
+    def _ready(daemons: Iterable[Daemon]) -> list[Daemon]:
+        """Daemons that start at the same time."""
+        return [daemon.wait_ready() for daemon in list(daemons)]
 
     def _edge(self, number: int) -> Daemon:
         return self._start(f"edge{number}", configs.edge(self._files[number], self.cluster.addresses))
@@ -187,7 +192,7 @@ class Trial:
     def _kill_an_edge(self) -> None:
         self._happened("edge killed and started again")
         self._kill(self.edges[0])
-        self.edges[0] = self._start("edge0", self.edges[0].config.read_text())
+        self.edges[0] = self._start("edge0", self.edges[0].config.read_text()).wait_ready()
 
     def _kill_a_worker(self) -> None:
         place = self._busiest()
@@ -199,7 +204,7 @@ class Trial:
             self._look()
             self._feed(0.75)
             time.sleep(_LOOK_S)
-        self.workers.append(self._start(killed.folder.name, killed.config.read_text()))
+        self.workers.append(self._start(killed.folder.name, killed.config.read_text()).wait_ready())
 
     def _busiest(self) -> int:
         """The place of the worker that reads the most partitions."""
@@ -277,7 +282,7 @@ class Trial:
 
     def _compare(self) -> None:
         """With one machine that reads the same files into SQLite, without any trouble."""
-        alone = self._start("alone", configs.alone(self._files))
+        alone = self._start("alone", configs.alone(self._files)).wait_ready()
         end_s = time.monotonic() + STALL_S + self.outcome.expected_rows / 1e4
         while not self._is_done(alone):
             assert time.monotonic() < end_s, alone.stderr
