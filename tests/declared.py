@@ -13,6 +13,7 @@
   them.
 - `PIECES` (of a codec): bytes of its format, good and bad, of which frames are put together.
 - `KEYS` (of an encoder): the fields that have a meaning for it, if `message` alone is not enough.
+- `silent` (of a codec): a function that says whether a frame holds only what the codec skips, like comments.
 """
 
 import importlib

@@ -92,6 +92,17 @@ def test_csv() -> None:
             assert found == [json.loads(part) if part[0] == "{" else part for part in spans(wanted)], written
 
 
+def test_line_protocol() -> None:
+    cls = registry.load("codecs", "influx")
+    for written, wanted in rows("Frames and codecs", 3):
+        line = spans(written)[0].encode() + b" 1769846400000000000"
+        decoded = cls(cls.Config(), None).decode(sent(line), NOW)
+        found = decoded.records or [reject.reason for reject in decoded.rejects]
+        (part,) = spans(wanted)
+        time = {"timestamp": "2026-01-31T08:00:00.000000Z"}
+        assert found == [json.loads(part) | time if part[0] == "{" else part], written
+
+
 def test_framings() -> None:
     first, *others = rows("Framings and sources")
     assert first[0] == "none named"

@@ -148,6 +148,25 @@ EXAMPLES = {
         ],
         rejected=1,
     ),
+    "influx.toml": Example(
+        [
+            (
+                "datagrams",
+                b"weather,site=lab temp=21.5,humidity=40i %(at)d\nweather,site=lab temp=99 %(at)d\n"
+                b"weather,site=roof temp=-3 1769846400000000001\n" % {b"at": 1769846400000000000},
+            ),
+            ("streams", b'# hourly\r\nweather,site=hall temp=19,note="two\nlines" 1769850000000000000\n'),
+        ],
+        "weather.db",
+        "SELECT timestamp, site, temp, humidity, json_remove(extra, '$.measurement') FROM weather"
+        " ORDER BY temp",
+        [
+            ("2026-01-31T08:00:00.000000Z", "roof", -3.0, None, '{"timestamp_ns":1769846400000000001}'),
+            ("2026-01-31T09:00:00.000000Z", "hall", 19.0, None, '{"note":"two\\nlines"}'),
+            ("2026-01-31T08:00:00.000000Z", "lab", 21.5, 40, "{}"),
+        ],
+        rejected=1,
+    ),
     "log-lines.toml": Example(
         [
             ("datagrams", b"<13>Nov 22 09:00:00 host tag: one\n"),

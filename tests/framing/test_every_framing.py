@@ -57,7 +57,7 @@ TOKENS = [
     b"\n", b"\r", b"\r\n", b"\n\n", b"\0", b"\0\0", b" ", b"<", b"{", b"0", b"1", b"3", b"9", b"12", b"\xff",
     b"\1", b"\2", b"\3a", b"\0\3abc", b"\3\0abc", b"\0\0\0\5abcde", b"\0\0\0\0", b"\7\0\0\0abc", b"abc",
     b"abcdefghij", b"3 abc", b"3 <13", b'8 {"a":1}', b"2 <\n", b"12 <123456789ab", b"0 <a", b"03 <ab",
-    b"1234567890 <a", b"999999999 <a", b"5424 things", b"7 ", b"4  <ab",
+    b"1234567890 <a", b"999999999 <a", b"5424 things", b"7 ", b"4  <ab", b'm f="', b'"',
 ]  # fmt: skip
 streams = st.one_of(
     st.lists(st.one_of(st.sampled_from(TOKENS), st.binary(max_size=3)), max_size=24).map(b"".join),
@@ -224,7 +224,7 @@ def test_a_frame_has_begun_until_its_last_byte_came_also_where_it_is_skipped(cas
         "octet_counting": b"%d " % size,
         "length_prefix": length.to_bytes(width, case.options.get("order", "big")),
     }.get(case.name, b"")
-    end = {"newline": b"\n", "auto": b"\n", "nul": b"\0"}.get(case.name, b"")
+    end = {"newline": b"\n", "influx": b"\n", "auto": b"\n", "nul": b"\0"}.get(case.name, b"")
     stream = prefix + b"<" + b"a" * (size - 1) + end
     assert framer.between_frames
     with contextlib.suppress(FramingError):  # the policy `close` ends an overlong one before

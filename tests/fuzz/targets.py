@@ -317,6 +317,19 @@ _MSGPACK_SEEDS = (
     msgspec.msgpack.encode({"any": {"a": [[[1]]]}, "json": [1, None], 2: 3}),
     b"\x81\xa2ts\xd6\xff\0\0\0\1",
 )
+_INFLUX = (
+    b"m", b",t=a", b",t=", b" ", b"f=1", b",g=2i", b',s="a b"', b'"', b"=", b",", b"\\", b"\n", b"\r\n",
+    b"\xff", b"1769846400000000000", b"\0", b"#", b",@peer=x", b",timestamp=x", b"f=x", b"-1", b"1e999", b"t",
+    b",n=1", b"18446744073709551615u", b",x=2.5", b"\xe6\x95\xb0", b"1_0", b"+1", b"9223372036854775808",
+)  # fmt: skip
+_INFLUX_SEEDS = (
+    b"m f=1 1769846400000000000", b'm,t=a,u=b f=1.5,n=2i,s="x\\"y" 1769846400123456789\nm f=t\n', b"",
+    b"m f=1 1\nm f=2 2\nm f=3 3\nm f=x 4\nm f=5 5\n# c\n\nm,f=a f=1", b'm s="a\nb" 1\nm s="\nm f=1\nm n=-9i',
+    b"m,n=a f=1\nm,n=a f=1\nm,n=a f=1\nm,n=a f=1",
+)  # fmt: skip
+_INFLUX_STREAMS = (
+    b'\3\1\5m f=1\nm s="a\nb"\r\n', b'\1\1\3m s="abc\nm f=1\nm f=2\n', b'\3\1\3m,t=" f="\\"\n" 1\n',
+)  # fmt: skip
 _CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
 _FRAME_SEEDS = (
     b"\3\1\5a\nbb\r\nccc",
@@ -330,6 +343,18 @@ TARGETS = {
         f"framing-{name}": Target(framing(name), _FRAME_SEEDS, _STREAM)
         for name in ("newline", "nul", "auto", "octet_counting", "length_prefix")
     },
+    "framing-influx": Target(
+        framing("influx"),
+        _INFLUX_STREAMS,
+        (b'"', b'="', b"\\", b"m f=1", b"m ", b",t=", b"#", *_STREAM),
+    ),
+    "codec-influx": Target(codec("influx", neighbour=b"m f=1 0"), _INFLUX_SEEDS, _INFLUX),
+    "codec-influx-nested": Target(
+        codec("influx", options={"nested": True, "precision": "s"}, neighbour=b"m f=1 0"),
+        _INFLUX_SEEDS,
+        _INFLUX,
+    ),
+    "codec-influx-schema": Target(codec("influx", SCHEMA, neighbour=b"m f=1 0"), _INFLUX_SEEDS, _INFLUX),
     **{f"codec-{name}": Target(codec(name), _JSON_SEEDS, _JSON) for name in ("json", "auto", "text", "raw")},
     "codec-graphite": Target(codec("graphite", neighbour=b"a 1 0"), _GRAPHITE_SEEDS, _GRAPHITE),
     "codec-graphite-schema": Target(
