@@ -16,6 +16,7 @@ import msgspec
 
 from streamd import config, registry
 from streamd.codecs.gelf import Gelf
+from streamd.config.brought_schemas import brought_fields
 from streamd.core.batch import Batch
 from streamd.core.contracts import Frame
 from streamd.core.errors import BadData, ConfigError, FramingError
@@ -59,6 +60,7 @@ GRAPHITE = Schema(
         "value": FieldSettings(type="float", ge=-5),
     },
 )
+STATSD = Schema("statsd", brought_fields(registry.load("codecs", "statsd")))
 RECORDS: tuple[dict[str, Any], ...] = (
     {},
     {"a": 1, "b": "text", "c": {"d": [1, 2.5, None]}, "value": 21.5},
@@ -330,6 +332,14 @@ _INFLUX_SEEDS = (
 _INFLUX_STREAMS = (
     b'\3\1\5m f=1\nm s="a\nb"\r\n', b'\1\1\3m s="abc\nm f=1\nm f=2\n', b'\3\1\3m,t=" f="\\"\n" 1\n',
 )  # fmt: skip
+_STATSD = (
+    b":", b"|", b"\n", b"|c", b"|g", b"|ms", b"|s", b"|@0.1", b"|#", b",", b"|T1", b"|c:", b"_e{1,1}:",
+    b"_sc|", b"1", b"-", b"+", b".", b"e", b"nan", b"n:1|c", b"\r", b"\0", b" ", b"\xff", b"_", b"|m:",
+)  # fmt: skip
+_STATSD_SEEDS = (
+    b"n:1|c|@0.1|#a:b,c,a:d\nm:-2|g\nt:1:2|ms|T1657100430\n", b"a:1|c:2|c|@0.5:x|s", b"",
+    b"_e{5,4}:title|text|d:21|h:host|#a:b\n_sc|up|0|m:fine", b"n:1|c|c:id|e:x|card:low\r\n\0", b"n:x|c\nn",
+)  # fmt: skip
 _CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
 _FRAME_SEEDS = (
     b"\3\1\5a\nbb\r\nccc",
@@ -370,6 +380,8 @@ TARGETS = {
         codec("msgpack", SCHEMA, neighbour=b"\x81\xa1n\1"), _MSGPACK_SEEDS, _MSGPACK
     ),
     "codec-gelf": Target(gelf, _GELF_SEEDS, _GELF),
+    "codec-statsd": Target(codec("statsd", neighbour=b"n:1|c|#a:b"), _STATSD_SEEDS, _STATSD),
+    "codec-statsd-schema": Target(codec("statsd", STATSD, neighbour=b"n:1|c|#a:b"), _STATSD_SEEDS, _STATSD),
     "codec-json-schema": Target(codec("json", SCHEMA), _JSON_SEEDS, _JSON),
     "expression": Target(
         expression, (b"a + 1 > len(b) and c.d is not None", b"round(value, 1) % 2 == 1"), _WORDS
