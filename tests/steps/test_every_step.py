@@ -99,9 +99,24 @@ class Sums(Late):
 """
 NOW = Now(1_700_000_000.0, 1000.0)
 VALUES = st.none() | st.integers(-3, 9) | st.floats(allow_nan=False) | st.text(max_size=3) | st.booleans()
+METRICS: list[dict[str, Any]] = [
+    {},
+    {"name": "x", "type": "counter", "value": 2, "sample_rate": 0.1},
+    {"name": "y", "type": "gauge", "value": -3.5},
+    {"name": "y", "type": "gauge_delta", "value": 1},
+    {"name": "x", "type": "timer", "value": 7, "tags": {"a": "b"}},
+    {"name": "x", "type": "set", "member": "m"},
+    {"name": "x", "type": "event", "value": 1},
+]
+"""What `statsd_aggregate` reads."""
 RECORDS = st.lists(
     st.dictionaries(st.sampled_from(["n", "t", "m"]), VALUES)
-    | st.fixed_dictionaries({"n": st.integers(0, 9), "t": st.sampled_from("ab"), "by": st.just("k")}),
+    | st.builds(
+        lambda n, t, metric: {"n": n, "t": t, "by": "k"} | metric,
+        st.integers(0, 9),
+        st.sampled_from("ab"),
+        st.sampled_from(METRICS),
+    ),
     max_size=5,
 )
 EVENTS = st.lists(st.tuples(RECORDS, st.sampled_from([0.0, 0.25, 1.0, 2.5])), max_size=4)
@@ -203,7 +218,7 @@ async def test_it_closes_twice_and_opens_again(step_case: Any, new_of: NewStep) 
     step = new_of(step_case)
     await step.close()
     step.open()
-    records = [{"n": 5, "t": "a", "by": "k"}]
+    records = [{"n": 5, "t": "a", "by": "k", "name": "x", "type": "timer", "value": 5}]
     step.process(copy.deepcopy(records), NOW)
     await step.close()
     await step.close()
@@ -242,7 +257,16 @@ def test_a_new_one_with_the_snapshot_goes_on_as_if_nothing_had_been(step_case: A
     holds()
 
 
-STREAM: list[Event] = [([{"n": n, "t": "ab"[n % 2], "by": "k"} for n in range(size)], 0.0) for size in (4, 1)]
+STREAM: list[Event] = [
+    (
+        [
+            {"n": n, "t": "ab"[n % 2], "by": "k", "name": "x", "type": "gauge", "value": n}
+            for n in range(size)
+        ],
+        0.0,
+    )
+    for size in (4, 1)
+]
 
 
 def test_a_snapshot_that_is_none_of_its_own_is_refused_and_it_begins_anew(

@@ -236,4 +236,5 @@ def test_every_step_that_reads_columns_is_compared() -> None:
     read = {
         name for name in registry.names("steps") if "process_columns" in vars(registry.load("steps", name))
     }
-    assert read == names | {"model"}  # needs the file of a model; tests/steps/test_model.py compares it
+    # The tests of these two compare it: one needs the file of a model, the other metrics.
+    assert read == names | {"model", "statsd_aggregate"}
