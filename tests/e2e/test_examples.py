@@ -224,8 +224,8 @@ EXAMPLES = {
 
 def test_every_shipped_configuration_is_here() -> None:
     shipped = {path.name for path in FOLDER.glob("*.toml") if not path.name.endswith(".test.toml")}
-    # test_jetstream.py and test_one_to_three_docs.py run these
-    elsewhere = {"edge.toml", "worker.toml", "exact-worker.toml"}
+    # test_jetstream.py, test_one_to_three_docs.py and test_statsd.py run these
+    elsewhere = {"edge.toml", "worker.toml", "exact-worker.toml", "statsd.toml"}
     assert set(EXAMPLES) | elsewhere == shipped
 
 
