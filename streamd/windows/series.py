@@ -29,7 +29,7 @@ class Finished(NamedTuple):
     losses: int
 
 
-class _Open:
+class _OpenWindow:
     """A window, with the cell of each of its series."""
 
     __slots__ = ("cells", "has_gauges", "losses")
@@ -73,7 +73,7 @@ class SeriesWindows:
         """When the watermark was moved."""
         self._seen_s = 0.0
         """When a record came (monotonic)."""
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _OpenWindow] = {}
         """By number; also those that are closed and were not given out yet."""
         self._first = NEVER
         """Number of the first window that is not closed."""
@@ -101,7 +101,7 @@ class SeriesWindows:
         index = max(self._grid.index(moment_us), self._first)
         window = self._open.get(index)
         if window is None:
-            window = self._open[index] = _Open(self._losses.seen)
+            window = self._open[index] = _OpenWindow(self._losses.seen)
         seen_us = self._seen_us.get(series)
         if seen_us is None:
             if is_long or len(self._seen_us) >= self._max_series:
@@ -131,7 +131,7 @@ class SeriesWindows:
         if first == self._first:
             return False
         if self._gauges and self._idle_s is None and first - 1 not in self._open:
-            self._open[first - 1] = _Open(self._losses.seen)
+            self._open[first - 1] = _OpenWindow(self._losses.seen)
         self._first = first
         return min(self._open, default=first) < first
 
@@ -216,7 +216,7 @@ class SeriesWindows:
         watermark_us, moved_wall_s, first, windows, seen, gauges = stored
         self.watermark_us, self._first = int(watermark_us), int(first)
         for index, is_whole, has_gauges, cells in windows:
-            window = self._open[int(index)] = _Open(self._losses.seen if is_whole else -1)
+            window = self._open[int(index)] = _OpenWindow(self._losses.seen if is_whole else -1)
             window.has_gauges = bool(has_gauges)
             for series, cell in cells:
                 window.cells[_series(series)] = CELLS[series[0]].load(cell)

@@ -29,6 +29,7 @@ OPTIONS = [
     {"ttl": "10s", "max_series": 1, "percentiles": [99.9], "tags": ["a"]},
     {"ttl": "1m", "interval": "2s", "time": "at", "watermark_delay": "1s"},
 ]
+REFUSALS: dict[str, Any] = {}
 NewStep = Callable[..., Step[Any]]
 
 
