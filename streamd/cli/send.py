@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from streamd.cli import _generated
 from streamd.cli._generated import between
@@ -26,6 +27,12 @@ from streamd.core.settings import parse_address
 from streamd.plant import Plant
 from streamd.sensors import LINES_A_SECOND, SensorStream
 
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from streamd.cli._encoded import RecordEncoding
+
 DEFAULT_TO = "127.0.0.1:9999"
 _REDRAW_S = 0.1
 
@@ -39,6 +46,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     _generated.add(parser)
     parser.add_argument("--to", metavar="HOST:PORT", help="receiver (default 127.0.0.1:9999)")
     parser.add_argument("--protocol", choices=("udp", "tcp"), help="default tcp")
+    parser.add_argument("--as", dest="encoder", metavar="FORMAT",
+                        help="send records in this format: json, csv, logfmt, syslog and so on, or a table"
+                        " like '{ type = \"syslog\", facility = \"local0\" }'. A line that is a JSON"
+                        " object gives the fields of a record, another line its message")  # fmt: skip
     parser.add_argument("--framing", choices=("newline", "octet_counting"),
                         help="framing of a stream (default newline)")  # fmt: skip
     parser.add_argument("--connections", type=between(1, 10_000), default=1, metavar="N",
@@ -55,6 +66,7 @@ def main(options: argparse.Namespace) -> int:
     _generated.read_word(options)
     _read_words(options)
     _refuse_contradictions(options)
+    encoding = _encoding(options)
     code, trouble, seconds, plant = 0, "", None, _generated.plant(options)
     connections: list[Connection] = []
     with ExitStack() as cleanup:
@@ -62,11 +74,15 @@ def main(options: argparse.Namespace) -> int:
         if plant is not None and options.faults is not None:
             _generated.write_faults(options.faults, plant, 0)  # a file that cannot be written ends it here
         batches, size_bytes = _batches(options, plant, stop, cleanup)
+        if encoding is not None:
+            batches, size_bytes = encoding.of(batches), None
         started_at, started_s = time.time(), time.monotonic()
         try:
             for _ in range(options.connections):
-                connections.append(_connect(options, stop))
+                connections.append(_connect(options, stop, encoding))
                 cleanup.callback(connections[-1].close)
+                if encoding is not None:
+                    encoding.begin(connections[-1])
             started_at, started_s = time.time(), time.monotonic()
             draw = _progress(options, connections, size_bytes, cleanup)
             transfer(batches, connections, stop, rate=options.rate, count=options.count, progress=draw)
@@ -82,7 +98,11 @@ def main(options: argparse.Namespace) -> int:
     if plant is not None and options.faults is not None:
         sent_records = sum(connection.sent_records for connection in connections)
         _generated.write_faults(options.faults, plant, sent_records)
-    _report(options, plant, connections, started_at, seconds, trouble)
+    refused = 0 if encoding is None else encoding.refused
+    _report(options, plant, connections, started_at, seconds, trouble, refused)
+    if encoding is not None and encoding.refused:
+        print(f"streamd: {encoding.trouble}", file=sys.stderr)
+        code = code or 1
     return code
 
 
@@ -143,12 +163,21 @@ def _meant_as_url(file: str) -> str:
     return f"; to send there, write udp://{escape(file)} or tcp://{escape(file)}"
 
 
-def _connect(options: argparse.Namespace, stop: Stop) -> Connection:
+def _encoding(options: argparse.Namespace) -> "RecordEncoding | None":
+    """The format that `--as` names; None without it. Raises `ConfigError`."""
+    if options.encoder is None:
+        return None
+    from streamd.cli import _encoded  # noqa: PLC0415 - lines alone need no configuration
+
+    return _encoded.encoding(options)
+
+
+def _connect(options: argparse.Namespace, stop: Stop, encoding: "RecordEncoding | None") -> Connection:
     protocol, to = options.target
     if protocol == "udp":
         return UdpConnection(to, stop)
     try:
-        return TcpConnection(to, stop, options.framing or "newline")
+        return TcpConnection(to, stop, (options.framing or "newline") if encoding is None else "none")
     except OSError as error:
         if error.errno != errno.EPROTOTYPE or options.framing:
             raise
@@ -206,6 +235,7 @@ def _report(
     started_at: float,
     seconds: float,
     trouble: str,
+    refused: int,
 ) -> None:
     records = sum(connection.sent_records for connection in connections)
     size_bytes = sum(connection.sent_bytes for connection in connections)
@@ -220,6 +250,8 @@ def _report(
             "started_at": round(started_at, 6), "to": str(to), "protocol": protocol,
             "error": trouble or None,
         }  # fmt: skip
+        if options.encoder is not None:
+            summary["refused"] = refused
         if plant is not None:
             summary["faults"] = _generated.faults_document(plant, records)
         print(json.dumps(summary))

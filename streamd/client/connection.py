@@ -22,7 +22,7 @@ LARGEST_DATAGRAM_BYTES = 65507
 _CONNECT_TIMEOUT_S = 10.0
 _SINK_BYTES = 65536
 
-Framing = Literal["newline", "octet_counting"]
+Framing = Literal["newline", "octet_counting", "none"]
 
 
 class Connection(ABC):
@@ -98,7 +98,10 @@ class UdpConnection(Connection):
 
 
 class TcpConnection(Connection):
-    """Sends records in a byte stream, as lines or with octet counting (RFC 6587 section 3.4.1)."""
+    """Sends records in a byte stream, as lines or with octet counting (RFC 6587 section 3.4.1).
+
+    With the framing `none`, each record has its end already.
+    """
 
     KIND = socket.SOCK_STREAM
 
@@ -115,6 +118,10 @@ class TcpConnection(Connection):
             frames = lines
             data = b"\n".join(lines) + b"\n"
             extra = 1
+        elif self._framing == "none":
+            frames = lines
+            data = b"".join(lines)
+            extra = 0
         else:
             frames = [b"%d %b" % (len(line), line) for line in lines]
             data = b"".join(frames)

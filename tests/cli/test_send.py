@@ -402,3 +402,72 @@ def test_a_wrong_receiver_is_said_and_exit_code_2(
 def test_an_address_without_a_scheme_is_answered_with_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["send", "127.0.0.1:9999"]) == 1
     assert "write udp://127.0.0.1:9999 or tcp://127.0.0.1:9999" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("format_", "framing", "sent"),
+    [
+        ("json", [], b'{"message":"disk full"}\n{"n":1}\n'),
+        ("logfmt", [], b'message="disk full"\nn=1\n'),
+        ("json", ["--framing", "octet_counting"], b'23 {"message":"disk full"}7 {"n":1}'),
+        ('{ type = "csv", columns = ["n", "message"] }', [], b"n,message\r\n,disk full\r\n1,\r\n"),
+    ],
+)
+def test_lines_are_sent_as_records_of_another_format(
+    format_: str,
+    framing: list[str],
+    sent: bytes,
+    listener: socket.socket,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "lines").write_text('disk full\n{"n": 1}\n')
+    assert main(["send", *to(listener), "--as", format_, *framing, "--json", str(tmp_path / "lines")]) == 0
+    peer, _ = listener.accept()
+    with peer, peer.makefile("rb") as stream:
+        assert stream.read() == sent
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["records"], summary["bytes"], summary["refused"]) == (2, len(sent), 0)
+
+
+def test_lines_are_sent_as_datagrams_of_syslog(datagrams: socket.socket, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text('one\n{"message": "two", "appname": "app", "severity": "err"}\n')
+    as_local = '{ type = "syslog", facility = "local0" }'
+    assert main(["send", *to(datagrams), "--protocol", "udp", "--as", as_local, str(tmp_path / "lines")]) == 0
+    first, second = (datagrams.recv(65536).decode().split(" ") for _ in range(2))
+    assert [first[0], *first[2:]] == ["<133>1", socket.gethostname(), "-", "-", "-", "-", "one"]
+    assert [second[0], *second[3:]] == ["<131>1", "app", "-", "-", "-", "two"]
+
+
+def test_a_datagram_has_the_header_of_its_row(datagrams: socket.socket, tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text('{"n": 1}\n{"n": 2}\n')
+    as_csv = '{ type = "csv", columns = ["n"] }'
+    assert main(["send", *to(datagrams), "--protocol", "udp", "--as", as_csv, str(tmp_path / "lines")]) == 0
+    assert [datagrams.recv(65536) for _ in range(2)] == [b"n\r\n1", b"n\r\n2"]
+
+
+def test_a_record_that_the_format_cannot_express_is_named_and_the_others_are_sent(
+    listener: socket.socket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lines").write_bytes(b'{"a b": 1}\n{"n": 1}\n\xff\n')
+    assert main(["send", *to(listener), "--as", "logfmt", str(tmp_path / "lines")]) == 1
+    assert received_by(listener) == [b"n=1"]
+    out, err = capsys.readouterr()
+    assert out.startswith("sent 1 record (4 bytes)")
+    assert "2 records not sent; the first: " in err
+
+
+@pytest.mark.parametrize(
+    ("format_", "said"),
+    [
+        ("sylog", '--as: type: there is no "sylog" among the encoders (did you mean "syslog"?)'),
+        ("csv", "--as: columns"),
+        ("{ type = ", "--as: no table of TOML"),
+        ("{ columns = 5 }", "--as: the table needs type"),
+    ],
+)
+def test_a_format_that_cannot_be_meant_is_refused(
+    format_: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", "--to", "127.0.0.1:9", "--as", format_, "-"]) == 2
+    assert said in capsys.readouterr().err
