@@ -44,12 +44,13 @@ def _key(key: Any) -> str:
     return text
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     """A text, quoted where it must be; nothing for None; any other value as JSON, in quotes if need be."""
     if value is None:
         return ""
     if isinstance(value, str):
-        if _BARE.fullmatch(value) is not None and by_look(value) is value:
+        is_text = by_look(value) is value
+        if is_text and _BARE.fullmatch(value) is not None:
             return value
         return json.dumps(value, ensure_ascii=False)
     text = json_text(value)

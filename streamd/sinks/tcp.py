@@ -10,24 +10,18 @@ from pydantic import BeforeValidator, Field
 from streamd.core.batch import Batch
 from streamd.core.contracts import Separation, Sink, SinkContext, Written
 from streamd.core.errors import EnvironmentFault, SinkError
-from streamd.core.settings import Address, DurationS, EncodedSettings, Settings, SinkOutput, parse_address
+from streamd.core.settings import Address, DurationS, EncodedSettings, Settings, SinkOutput
 from streamd.encoders.json import Json
 from streamd.encoding.lines import Lines
 from streamd.encoding.separated import Separated
 from streamd.net.client_tls import ClientTls, ClientTlsSettings, Session
 from streamd.net.confirmed_connection import Broken, ConfirmedConnection, connect
+from streamd.net.peer_address import peer_address
 
 log = structlog.get_logger()
 
 _LAST_CLOSE_S = 2.0
 """Longest wait, at the end of the daemon, for the peer to confirm that it has read everything."""
-
-
-def _peer_address(value: Any) -> Address:
-    address = parse_address(value)
-    if address.port == 0:
-        raise ValueError("port 0 is not a port to connect to")
-    return address
 
 
 class Tcp(Sink["Tcp.Config"]):
@@ -59,7 +53,7 @@ class Tcp(Sink["Tcp.Config"]):
     class Config(EncodedSettings):
         """Settings of a TCP sink."""
 
-        address: Annotated[Address, BeforeValidator(_peer_address, json_schema_input_type=str)] = Field(
+        address: Annotated[Address, BeforeValidator(peer_address, json_schema_input_type=str)] = Field(
             description="address of the receiver: host:port"
         )
         framing: Separation | None = Field(
