@@ -3,17 +3,19 @@
 import ipaddress
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo
 
 from streamd.core.peer import Peer
 
 _CACHE_SIZE = 65536
 
 
-def _networks(value: Any) -> Any:
+def _networks(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         instead = f'; write ["{value}"]' if isinstance(value, str) else ""
-        raise ValueError(f'allow is a list of networks, like ["127.0.0.0/8", "fd00::/8"]{instead}')
+        raise ValueError(
+            f'{info.field_name or "allow"} is a list of networks, like ["127.0.0.0/8", "fd00::/8"]{instead}'
+        )
     for item in value:
         try:
             ipaddress.ip_network(item)

@@ -51,7 +51,7 @@ class ConnectionLimits:
     """Admits connections. Counts open ones by sender even without a limit, so that a reload may add one."""
 
     def __init__(self, config: Any, now_mono_s: float) -> None:
-        self._open: Counter[str] = Counter()
+        self._open: Counter[str | None] = Counter()
         self._total = 0
         self._rate: TokenBucket | None = None
         self.become(config, now_mono_s)
@@ -66,12 +66,13 @@ class ConnectionLimits:
         elif self._rate is None or self._rate.rate != rate:
             self._rate = TokenBucket(rate, now_mono_s)
 
-    def enter(self, sender: str, now_mono_s: float) -> str | None:
+    def enter(self, sender: str | None, now_mono_s: float) -> str | None:
         """Count a new connection and return None, or return the key of the limit that refuses it.
 
-        A sender over its own limit spends nothing of the shared accept rate.
+        A sender over its own limit spends nothing of the shared accept rate. `sender` is None if it is not
+        known yet.
         """
-        if self._max_per_sender is not None and self._open[sender] >= self._max_per_sender:
+        if self._is_at_limit(sender):
             return "max_connections_per_sender"
         if self._total >= self._max:
             return "max_connections"
@@ -86,9 +87,27 @@ class ConnectionLimits:
         """Connections that `enter` counted and `leave` has not uncounted."""
         return self._total
 
-    def leave(self, sender: str) -> None:
+    def name(self, sender: str) -> str | None:
+        """Count a connection that entered without a sender for its sender, or return as `enter` does."""
+        if self._is_at_limit(sender):
+            return "max_connections_per_sender"
+        self._uncount(None)
+        self._open[sender] += 1
+        return None
+
+    def leave(self, sender: str | None) -> None:
         """Uncount a connection that `enter` counted."""
         self._total -= 1
+        self._uncount(sender)
+
+    def _is_at_limit(self, sender: str | None) -> bool:
+        return (
+            sender is not None
+            and self._max_per_sender is not None
+            and self._open[sender] >= self._max_per_sender
+        )
+
+    def _uncount(self, sender: str | None) -> None:
         self._open[sender] -= 1
         if not self._open[sender]:
             del self._open[sender]

@@ -60,7 +60,7 @@ class StreamSource(Source[C]):
         self.stopped = False
         # All connections share one buffer, because a read fills and empties it within one callback.
         self.read_buffer = memoryview(bytearray(READ_BYTES))
-        self._limits = ConnectionLimits(config, read_clock().mono_s)
+        self.limits = ConnectionLimits(config, read_clock().mono_s)
         self._acceptor: Acceptor | None = None
         self._share: EvenShare | None = None
         self._adopting: set[asyncio.Task[Any]] = set()
@@ -72,7 +72,7 @@ class StreamSource(Source[C]):
             raise ConfigError("a stream needs a framing")
         super().become(config, context)
         self.new_framer = context.new_framer
-        self._limits.become(config, read_clock().mono_s)
+        self.limits.become(config, read_clock().mono_s)
 
     @property
     def open_connections(self) -> int:
@@ -84,15 +84,22 @@ class StreamSource(Source[C]):
         """The peer of a connection that was accepted from `address`."""
 
     @abstractmethod
-    def sender_of(self, peer: Peer) -> str:
-        """The sender under which the peer's connections are counted for `max_connections_per_sender`."""
+    def sender_of(self, peer: Peer) -> str | None:
+        """The sender under which the peer's connections are counted for `max_connections_per_sender`.
+
+        None: the connection has to name its sender first.
+        """
 
     def refuses(self, peer: Peer) -> str | None:
         """The reason code if `peer` may not connect, else None."""
         del peer
         return None
 
-    def new_connection(self, peer: Peer, sender: str) -> "StreamConnection":
+    def refuses_client(self, client: Peer) -> str | None:
+        """The reason code if a proxy may not connect for `client`, else None."""
+        return self.refuses(client)
+
+    def new_connection(self, peer: Peer, sender: str | None) -> "StreamConnection":
         """The protocol object of an admitted connection."""
         return StreamConnection(self, peer, sender)
 
@@ -110,7 +117,7 @@ class StreamSource(Source[C]):
         self._note_open()
         self._loop = asyncio.get_running_loop()
         outlet.on_resume(self._resume)
-        self._acceptor = Acceptor(sock, self.context.name, self._admit, self._refuse, share)
+        self._acceptor = Acceptor(sock, self.context.name, self._admit, self.refuse, share)
         self._acceptor.open()
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
@@ -136,15 +143,15 @@ class StreamSource(Source[C]):
     def _note_open(self) -> None:
         """Tell the other processes how many connections are open here, or that none is accepted any more."""
         if self._share is not None:
-            self._share.note(AWAY if self.stopped else self._limits.open)
+            self._share.note(AWAY if self.stopped else self.limits.open)
 
     def _admit(self, sock: socket.socket, address: Any) -> None:
         """Count an accepted connection and give it a transport, or refuse it."""
         peer = self.peer_of(sock, address)
         sender = self.sender_of(peer)
-        refused = self.refuses(peer) or self._limits.enter(sender, read_clock().mono_s)
+        refused = self.refuses(peer) or self.limits.enter(sender, read_clock().mono_s)
         if refused is not None:
-            self._refuse(refused)
+            self.refuse(refused)
             sock.close()
             return
         self._note_open()
@@ -155,7 +162,7 @@ class StreamSource(Source[C]):
         def adopted(_: asyncio.Task[Any]) -> None:
             self._adopting.discard(task)
             if not task.cancelled() and (error := task.exception()) is not None:
-                self._refuse("failed")
+                self.refuse("failed")
                 log.warning(
                     "connection_failed",
                     source=self.context.name,
@@ -168,13 +175,14 @@ class StreamSource(Source[C]):
 
         task.add_done_callback(adopted)
 
-    def _refuse(self, reason: str) -> None:
+    def refuse(self, reason: str) -> None:
+        """Count a connection that is refused."""
         self.context.counters.add("connections_refused", reason=reason)
 
     def leave(self, connection: "StreamConnection") -> None:
         """Forget an admitted connection that is over."""
         self.connections.discard(connection)
-        self._limits.leave(connection.sender)
+        self.limits.leave(connection.sender)
         self._note_open()
 
     def offer(self, frames: Frames) -> None:
@@ -207,7 +215,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         "_transport", "made", "sender",
     )  # fmt: skip
 
-    def __init__(self, source: StreamSource[Any], peer: Peer, sender: str) -> None:
+    def __init__(self, source: StreamSource[Any], peer: Peer, sender: str | None) -> None:
         self.sender = sender
         self.made = False
         """Whether the connection has, or had, a transport."""
@@ -228,13 +236,13 @@ class StreamConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read, or refuse the connection if the source has stopped meanwhile."""
         transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass of it
-        source, counters = self._source, self._source.context.counters
+        source = self._source
         self.made = True
         if source.stopped:
-            counters.add("connections_refused", reason="stopping")
+            source.refuse("stopping")
             transport.abort()
             return
-        counters.add("connections")
+        source.context.counters.add("connections")
         self._transport = transport
         self._framer = source.new_framer()
         self._since_mono_s = read_clock().mono_s

@@ -57,7 +57,7 @@ class TlsConnection(StreamConnection):
         "_timer", "_tls",
     )  # fmt: skip
 
-    def __init__(self, source: StreamSource[Any], peer: Peer, sender: str, tls: ListenerTls) -> None:
+    def __init__(self, source: StreamSource[Any], peer: Peer, sender: str | None, tls: ListenerTls) -> None:
         super().__init__(source, peer, sender)
         self._tls = tls
         self._session: ssl.SSLObject | None = None

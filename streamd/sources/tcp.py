@@ -17,6 +17,8 @@ from streamd.net.allow import AllowList, Networks
 from streamd.net.connection_settings import ConnectionSettings
 from streamd.net.listen import OwnSockets, place_of
 from streamd.net.listener_tls import DAY_S, ListenerTls, ListenerTlsSettings
+from streamd.net.proxied_connection import ProxiedConnection
+from streamd.net.proxy_header import peer_at
 from streamd.net.stream_source import StreamConnection, StreamSource
 from streamd.net.tls_connection import TlsConnection
 
@@ -37,6 +39,7 @@ class Tcp(StreamSource["Tcp.Config"]):
     counters: ClassVar[Mapping[str, str]] = {
         **StreamSource.counters,
         "tls_failed": "connections closed because of TLS",
+        "proxy_failed": "connections of proxies closed because of their PROXY protocol header",
     }
 
     class Config(ConnectionSettings):
@@ -47,6 +50,12 @@ class Tcp(StreamSource["Tcp.Config"]):
             [],
             description="networks (CIDR) that may connect; empty: all. Connections from others are "
             "closed and counted",
+        )
+        proxies: Networks = Field(
+            [],
+            description="networks (CIDR) of proxies whose connections begin with a header of the PROXY "
+            "protocol, version 1 or 2, which names the client; it is the `peer` of the records, and `allow` "
+            "and max_connections_per_sender apply to it. Of other connections no header is read",
         )
         tls: ListenerTlsSettings = Field(ListenerTlsSettings(), description="TLS; off without cert")
 
@@ -59,6 +68,7 @@ class Tcp(StreamSource["Tcp.Config"]):
         super().__init__(config, context)
         self.address = config.listen
         self._allow = AllowList(config.allow)
+        self._proxies = AllowList(config.proxies)
         self._sockets = context.sockets or OwnSockets()
         self._tls: ListenerTls | None = context.files
         self._doubted_at_mono_s = 0.0
@@ -97,9 +107,10 @@ class Tcp(StreamSource["Tcp.Config"]):
         return bool(config.listen == self.config.listen)
 
     def become(self, config: Config, context: SourceContext) -> None:
-        """Take over new settings. The allow list and the certificates apply to new connections."""
+        """Take over new settings. The lists of networks and the certificates apply to new connections."""
         super().become(config, context)
         self._allow = AllowList(config.allow)
+        self._proxies = AllowList(config.proxies)
         self._tls = context.files
         self._warn_of_certificate()
 
@@ -119,8 +130,10 @@ class Tcp(StreamSource["Tcp.Config"]):
         for why in [] if self._tls is None else self._tls.doubts(now.wall_s):
             log.warning("certificate_doubtful", source=self.context.name, why=why)
 
-    def new_connection(self, peer: Peer, sender: str) -> StreamConnection:
+    def new_connection(self, peer: Peer, sender: str | None) -> StreamConnection:
         """A connection with TLS if there is a certificate. A reload does not change open connections."""
+        if sender is None:
+            return ProxiedConnection(self, peer)
         if self._tls is None:
             return super().new_connection(peer, sender)
         return TlsConnection(self, peer, sender, self._tls)
@@ -132,14 +145,19 @@ class Tcp(StreamSource["Tcp.Config"]):
     def peer_of(self, sock: socket.socket, address: Any) -> Peer:
         """`address:port`. An IPv4-mapped address is shown as IPv4, an IPv6 address in brackets."""
         del sock
-        host, port = address[:2]
-        host = host.removeprefix("::ffff:") if "." in host else host
-        return Peer(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        return peer_at(*address[:2])
 
     def refuses(self, peer: Peer) -> str | None:
-        """`not_allowed` if the peer is outside the allowed networks, else None."""
-        return None if self._allow.has(peer) else "not_allowed"
+        """`not_allowed` if the peer is outside the allowed networks, else None. Proxies may connect."""
+        return None if self._is_proxy(peer) else self.refuses_client(peer)
 
-    def sender_of(self, peer: Peer) -> str:
-        """The peer's IP address."""
-        return peer.host
+    def refuses_client(self, client: Peer) -> str | None:
+        """`not_allowed` if the client is outside the allowed networks, else None."""
+        return None if self._allow.has(client) else "not_allowed"
+
+    def sender_of(self, peer: Peer) -> str | None:
+        """The peer's IP address; None for a proxy, which names its client later."""
+        return None if self._is_proxy(peer) else peer.host
+
+    def _is_proxy(self, peer: Peer) -> bool:
+        return bool(self._proxies) and self._proxies.has(peer)

@@ -26,6 +26,7 @@ from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.timestamp import canonical
+from streamd.net.proxy_header import LONGEST_LINE_BYTES, LONGEST_REST_BYTES, ProxyHeader
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.typed_rows import TypedRows
 
@@ -241,6 +242,41 @@ def timestamp(data: bytes) -> object:
     return len(text)
 
 
+def proxy_header(data: bytes) -> object:
+    """The first two bytes choose the pieces; the rest begins with a header, or there is a reason."""
+
+    def run(pieces: list[bytes]) -> tuple[str, Any, bytes]:
+        header, rest = ProxyHeader(), None
+        fed = 0
+        for piece in pieces:
+            if rest is not None:
+                rest += piece
+                continue
+            try:
+                rest = header.feed(piece)
+            except BadData as bad:
+                return bad.reason, None, b""
+            fed += len(piece)
+            assert rest is not None or fed < max(LONGEST_LINE_BYTES, LONGEST_REST_BYTES + 16)
+        return ("whole" if rest is not None else "unfinished"), header.client, rest or b""
+
+    cut, stream = data[:2], data[2:]
+    whole = run([stream])
+    step = max(1 + cut[0] % 7 if cut else 1, len(stream) // 500)
+    edges = [*range(0, len(stream), step), len(stream)]
+    assert run([stream[a:b] for a, b in itertools.pairwise(edges)]) == whole
+    half = cut[-1] if cut else 0
+    assert run([stream[:half], b"", stream[half:]]) == whole
+    outcome, client, rest = whole
+    assert stream.endswith(rest)
+    assert client is None or client.host
+    return outcome, client is None, bool(rest), stream[:1]
+
+
+_PROXY = (
+    b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b" ", b"\r\n", b"\r", b"\n", b"1.2.3.4", b"::ffff:1.2.3.4",
+    b"65535", b"0", b"\r\n\r\n\0\r\nQUIT\n", b"\x21\x11", b"\x20\0", b"\x21\x31\0\xd8", b"\0\x0c", b"\x10\0",
+)  # fmt: skip
 _STREAM = (
     b"\n", b"\r\n", b"\0", b" ", b"<", b"{", b"0 ", b"1 ", b"12 <", b"3 abc", b"999999999 ",
     b"9999999999", b"\xff", b"\0\0\0\3abc", b"\3abc", b"abcdefgh", b"5 {",
@@ -383,6 +419,18 @@ TARGETS = {
     "codec-statsd": Target(codec("statsd", neighbour=b"n:1|c|#a:b"), _STATSD_SEEDS, _STATSD),
     "codec-statsd-schema": Target(codec("statsd", STATSD, neighbour=b"n:1|c|#a:b"), _STATSD_SEEDS, _STATSD),
     "codec-json-schema": Target(codec("json", SCHEMA), _JSON_SEEDS, _JSON),
+    "proxy-header": Target(
+        proxy_header,
+        (
+            b"\1\7PROXY TCP4 192.0.2.7 10.0.0.1 56324 443\r\nx",
+            b"\2\3PROXY TCP6 2001:db8::7 ::1 1 65535\r\n",
+            b"\3\x10PROXY UNKNOWN\r\n",
+            b"\4\x0d\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0f\xc0\0\2\x08\x0a\0\0\1\0\x09\1\xbb\4\0\0x",
+            b"\5\x11\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24" + b"\xfd" * 36,
+            b"\6\x0c\r\n\r\n\0\r\nQUIT\n\x20\0\0\0x",
+        ),
+        _PROXY,
+    ),
     "expression": Target(
         expression, (b"a + 1 > len(b) and c.d is not None", b"round(value, 1) % 2 == 1"), _WORDS
     ),

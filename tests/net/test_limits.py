@@ -159,7 +159,7 @@ async def test_one_sender_may_not_take_all_connections(capture: Any, until: Unti
         await until(lambda: capture.payloads == [b"other", b"again"])
     await source.stop()
     assert source.open_connections == 0
-    assert source._limits._total == 0
+    assert source.limits._total == 0
 
 
 async def test_a_user_of_a_unix_socket_is_one_sender_whatever_its_processes(
