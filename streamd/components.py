@@ -18,6 +18,7 @@ from streamd.core.field_names import refuse_unknown
 from streamd.core.schema import Schema
 from streamd.core.settings import EncodedSettings, FramingSettings, SinkSettings, SourceSettings
 from streamd.core.shared import Shared
+from streamd.preparing.joined_lines import JoinedLines
 from streamd.processes.refusals import refusals
 from streamd.redaction.actions import keyed_hash
 from streamd.redaction.key import read_key
@@ -102,6 +103,9 @@ def make(
             _check_counters(codec)
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
             made.codecs[name].place_behind(streams=source.streams, cut=source.cut_by is not None)
+        with made.at("sources", name, "multiline"):
+            if source.joined_by is not None and name in made.codecs:
+                made.codecs[name] = JoinedLines(source.joined_by, made.codecs[name])
         with made.at("sources", name, "redact"):
             _check_redaction(source, loaded.schemas.get(source.schema_name or ""))
         with made.at("sources", name, "framing"):

@@ -1,12 +1,15 @@
 """Types of the configuration language that components share: durations, sizes, addresses, buffers."""
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from streamd.core.base_settings import Settings as Settings  # noqa: PLC0414 - modules import it from here
 from streamd.core.redact_settings import RedactRule, RedactSettings
+
+if TYPE_CHECKING:
+    from streamd.core.multiline_settings import MultilineSettings
 
 _DURATION_UNITS_S = {
     "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0,
@@ -310,6 +313,11 @@ class SourceSettings(Settings):
         """The framing that cuts the bytes into frames; None if each datagram is a frame."""
         return None
 
+    @property
+    def joined_by(self) -> "MultilineSettings | None":
+        """How the lines of a message are joined; None if each frame is decoded by itself."""
+        return None
+
 
 class FramingSettings(NamedTuple):
     """A framing with its limit and policy for long frames."""
@@ -317,28 +325,6 @@ class FramingSettings(NamedTuple):
     framing: ComponentSettings
     max_frame: int
     oversize: str
-
-
-class StreamSettings(SourceSettings):
-    """The settings that all sources of byte streams have."""
-
-    framing: Component = Field("newline", description="the framing, which cuts the stream into frames")  # type: ignore[assignment]  # parsed by the validator
-    max_frame: SizeBytes = Field("64KiB", description="longest frame")  # type: ignore[assignment]  # parsed by the validator
-    oversize: Literal["truncate", "drop", "close"] = Field(
-        "truncate",
-        description="what happens to a longer frame: truncate (keep max_frame bytes, with a flag), "
-        "drop (and count it) or close (the connection, and count it)",
-    )
-
-    @property
-    def streams(self) -> bool:
-        """True: a byte stream has a first frame."""
-        return True
-
-    @property
-    def cut_by(self) -> FramingSettings | None:
-        """The framing, which every byte stream has."""
-        return FramingSettings(self.framing, self.max_frame, self.oversize)
 
 
 class BatchSettings(Settings):

@@ -4,7 +4,8 @@ from typing import Self
 
 from pydantic import Field
 
-from streamd.core.settings import DurationS, StreamSettings
+from streamd.core.settings import DurationS
+from streamd.core.stream_settings import StreamSettings
 
 
 class ConnectionSettings(StreamSettings):

@@ -19,6 +19,7 @@ from streamd.core.even_share import AWAY, EvenShare
 from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import CUTTING, book_counts, book_error
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
+from streamd.core.multiline_settings import JOINING
 from streamd.core.peer import Peer
 from streamd.net.acceptor import Acceptor
 from streamd.net.connection_settings import ConnectionSettings
@@ -44,6 +45,7 @@ class StreamSource(Source[C]):
 
     counters: ClassVar[Mapping[str, str]] = {
         **CUTTING,
+        **JOINING,
         "connections": "connections accepted",
         "connections_refused": "connections refused, by the limit that refused them",
         "connections_closed": "connections that the daemon closed, by the timeout",

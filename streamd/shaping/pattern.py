@@ -101,15 +101,15 @@ _NOTHING = _Look(0, True, _ONE, _ONE)
 class Pattern:
     """A pattern with named groups, which is matched from the beginning of a text.
 
-    With `whole` it needs no group and must match the whole text. `longest` is the number of characters of the
-    longest text that it may be matched with. The constructor raises `ValueError` for a pattern without a
-    named group, with a fault, or with unbounded work.
+    With `whole` it must match the whole text. It needs no group with `whole` or without `grouped`. `longest`
+    is the number of characters of the longest text that it may be matched with. The constructor raises
+    `ValueError` for a pattern without a named group, with a fault, or with unbounded work.
     """
 
     # At the end of a whole text, a last repetition gives back its characters one by one, and each time the
     # engine fails at once. So it takes at most twice the steps.
 
-    def __init__(self, text: str, *, whole: bool = False) -> None:
+    def __init__(self, text: str, *, whole: bool = False, grouped: bool = True) -> None:
         if len(text) > MAX_PATTERN_CHARS:
             raise ValueError(f"a pattern has at most {MAX_PATTERN_CHARS} characters")
         try:
@@ -117,7 +117,7 @@ class Pattern:
             tree = _parser.parse(text)
         except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(f"no regular expression: {error}") from None
-        if not whole and not compiled.groupindex:
+        if grouped and not whole and not compiled.groupindex:
             raise ValueError("the pattern has no named group: write (?P<name>…) around the part for a field")
         self.names = tuple(compiled.groupindex)
         work = _look(list(tree), compiled.flags, _NOTHING).work

@@ -16,7 +16,9 @@ from streamd.core.clock import read_clock
 from streamd.core.contracts import Numbering, Outlet, Source, SourceContext
 from streamd.core.errors import ConfigError
 from streamd.core.framer_counts import CUTTING
-from streamd.core.settings import DurationS, StreamSettings
+from streamd.core.multiline_settings import JOINING
+from streamd.core.settings import DurationS
+from streamd.core.stream_settings import StreamSettings
 from streamd.files.events import FileEvents
 from streamd.files.first_place import first_frame, go_to_end
 from streamd.files.frames import FileFrames
@@ -60,6 +62,7 @@ class File(Source["File.Config"]):
 
     counters: ClassVar[Mapping[str, str]] = {
         **CUTTING,
+        **JOINING,
         "files_rotated": "files that were renamed or replaced, read to their end, and followed by the next",
         "files_replaced": "how many of these were not renamed by a rotation: deleted, replaced by an editor,"
         " or a link that leads elsewhere (event `file_replaced`)",

@@ -16,7 +16,7 @@ from streamd.net.unix_streams import UnixStreams
 
 log = structlog.get_logger()
 
-_ONLY_STREAM = sorted(ConnectionSettings.__annotations__)
+_ONLY_STREAM = sorted([*ConnectionSettings.__annotations__, "multiline"])
 
 
 class Unix(Source["Unix.Config"]):

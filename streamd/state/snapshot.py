@@ -48,7 +48,7 @@ class Group:
 
     async def snapshot(self, deliveries: Sequence[DeliveryBook]) -> Snapshot:
         """Take a snapshot while no batch is under way. An exception of a step's own code is in `failed`."""
-        cuts = {one.numbering.name: one.numbering.cut(one.feed.buffer.records) for one in self.numbered}
+        cuts = {one.numbering.name: one.numbering.cut(_unseen(one)) for one in self.numbered}
         states: list[tuple[Stage, StateKey, bytes]] = []
         failed: list[tuple[Stage, Exception]] = []
         for stage in self.stages:
@@ -83,6 +83,13 @@ class Group:
     def holding_source(self) -> str:
         """A source whose codec holds frames that the steps have not seen; empty if there is none."""
         for one in self.numbered:
-            if one.feed.codec.holds_open and one.feed.frames.held:
+            codec = one.feed.codec
+            if codec.holds_open and not codec.holds_last and one.feed.frames.held:
                 return one.source
         return ""
+
+
+def _unseen(one: Numbered) -> int:
+    """The number of the last frames that the steps have not seen."""
+    held = one.feed.frames.held if one.feed.codec.holds_open else 0
+    return one.feed.buffer.records + held

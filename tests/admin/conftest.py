@@ -73,7 +73,7 @@ class World:
             "oversize_dropped", "empty_frames", "framing_errors", "connections", "connections_refused",
             "connections_closed", "auto_fallback", "unread_bytes", "files_rotated", "files_truncated",
             "files_missed", "files_skipped", "files_replaced", "files_deleted",
-            "generated_gaps", "tls_failed", "proxy_failed",
+            "generated_gaps", "tls_failed", "proxy_failed", "joined_lines", "divided_messages",
         ):  # fmt: skip
             frames.counters.add(counter, 7)
         records = self.books.pipeline("lab", "main")

@@ -7,11 +7,11 @@ from streamd.core.settings import (
     BatchSettings,
     BufferSettings,
     SourceSettings,
-    StreamSettings,
     parse_address,
     parse_duration_s,
     parse_size_bytes,
 )
+from streamd.core.stream_settings import StreamSettings
 
 
 @pytest.mark.parametrize(

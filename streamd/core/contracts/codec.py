@@ -96,6 +96,9 @@ class Codec(ABC, Generic[C]):
 
     False for a codec that settles these acks at once and never needs the frames again.
     """
+    holds_last: bool = False
+    """Whether all held frames came behind those whose records were made, so that a state of steps may be
+    stored while they are held: after a restart they are read again."""
     counters: ClassVar[Mapping[str, str]] = {}
     """The names of the counters, each with its meaning in one sentence."""
 

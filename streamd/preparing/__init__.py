@@ -1,0 +1,1 @@
+"""What happens to frames between the framing and the codec."""
