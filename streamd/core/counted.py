@@ -12,6 +12,11 @@ _MAX_SKIP_BYTES = 16 * 2**20
 _MAX_SKIP_FRAMES = 1024
 
 
+def longest_skipped(max_frame: int) -> int:
+    """The size in bytes of the longest frame that is skipped to its end."""
+    return max_frame + min(_MAX_SKIP_BYTES, _MAX_SKIP_FRAMES * max_frame)
+
+
 class Counted(Framer[C]):
     """Cuts frames that follow their length.
 
@@ -27,7 +32,7 @@ class Counted(Framer[C]):
 
     def __init__(self, config: C, max_frame: int, oversize: str) -> None:
         super().__init__(config, max_frame, oversize)
-        self.longest_skipped = max_frame + min(_MAX_SKIP_BYTES, _MAX_SKIP_FRAMES * max_frame)
+        self.longest_skipped = longest_skipped(max_frame)
         self._held = bytearray()
         self._needed = 0
         self._skip_left = 0

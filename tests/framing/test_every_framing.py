@@ -223,6 +223,7 @@ def test_a_frame_has_begun_until_its_last_byte_came_also_where_it_is_skipped(cas
     prefix = {
         "octet_counting": b"%d " % size,
         "length_prefix": length.to_bytes(width, case.options.get("order", "big")),
+        "msgpack": b"\xdd" + size.to_bytes(4),  # an array of small numbers
     }.get(case.name, b"")
     end = {"newline": b"\n", "influx": b"\n", "auto": b"\n", "nul": b"\0"}.get(case.name, b"")
     stream = prefix + b"<" + b"a" * (size - 1) + end

@@ -401,6 +401,9 @@ TARGETS = {
         _INFLUX,
     ),
     "codec-influx-schema": Target(codec("influx", SCHEMA, neighbour=b"m f=1 0"), _INFLUX_SEEDS, _INFLUX),
+    "framing-msgpack": Target(
+        framing("msgpack"), tuple(b"\x13\2\5" + seed * 3 for seed in _MSGPACK_SEEDS), _MSGPACK
+    ),
     **{f"codec-{name}": Target(codec(name), _JSON_SEEDS, _JSON) for name in ("json", "auto", "text", "raw")},
     "codec-graphite": Target(codec("graphite", neighbour=b"a 1 0"), _GRAPHITE_SEEDS, _GRAPHITE),
     "codec-graphite-schema": Target(
