@@ -274,6 +274,15 @@ def test_hostile_input_takes_linear_time(unit: bytes) -> None:
     assert least_s(2**16) < 100 * least_s(2**12) + 0.05
 
 
+def test_lines_of_one_shape_with_other_keys_keep_their_keys() -> None:
+    lines = [b"m,%s=x %s=%d" % (b"ab"[n % 2 : n % 2 + 1], b"cd"[n % 2 : n % 2 + 1], n) for n in range(12)]
+    records = decoded(new(), *lines).records
+    assert [sorted({*record} - {"timestamp", "measurement"}) for record in records] == [
+        ["a", "c"],
+        ["b", "d"],
+    ] * 6
+
+
 def test_a_batch_of_many_shapes_is_read(monkeypatch: Any) -> None:
     monkeypatch.setattr("streamd.line_protocol.shapes._SHAPES_KEPT", 8)
     chance = random.Random(3)  # noqa: S311 - no secret

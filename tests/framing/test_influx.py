@@ -84,6 +84,22 @@ def test_an_overlong_line_in_a_string_ends_the_string(
     assert outcome.fault == ("oversize" if oversize == "close" else None)
 
 
+def test_what_is_behind_a_dropped_line_is_not_joined_to_what_is_before(
+    new_framer: NewFramer, feed_all: FeedAll
+) -> None:
+    data = b'm s="\n0123456789abcdefghij\nx" 1\n'
+    assert feed_all(new_framer("influx", 16, "drop"), [data]).plain == [b'm s="', b'x" 1']
+
+
+def test_no_more_than_a_frame_is_held_while_a_string_has_no_end(new_framer: NewFramer) -> None:
+    framer = new_framer("influx", 32)
+    frames: list[bytes] = []
+    for byte in b'm s="abc\n' + b"0123456789\n" * 9:
+        frames += framer.feed(bytes([byte]))
+        assert framer.waiting_bytes <= 33
+    assert frames == [b'm s="abc', *[b"0123456789"] * 9]
+
+
 def test_the_rest_of_a_string_completes_a_frame_at_the_end(new_framer: NewFramer, feed_all: FeedAll) -> None:
     assert feed_all(new_framer("influx"), [b'm s="a\nb" 1']).frames == [(b'm s="a\nb" 1', "unterminated")]
     assert feed_all(new_framer("influx"), [b'm s="a\nm f=1']).frames == [
