@@ -102,6 +102,7 @@ def make(
             codec, options = component("codecs", source.codec)
             _check_counters(codec)
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
+            made.codecs[name].load(loaded.base_dir)
             made.codecs[name].place_behind(streams=source.streams, cut=source.cut_by is not None)
         with made.at("sources", name, "multiline"):
             if source.joined_by is not None and name in made.codecs:

@@ -19,7 +19,7 @@ from streamd.core.typed_records import structs_of
 _NUMBER = re.compile(rb"[+-]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?")
 _NOT_FINITE = re.compile(rb"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _PLAIN_LINE = re.compile(
-    r"^([^\x00-\x20;]++)[ \t]++(-?[0-9]{1,99}+(?:\.[0-9]{1,99}+)?+)[ \t]++([0-9]{1,11}+)$", re.MULTILINE
+    r"^([^\x00-\x20]++)[ \t]++(-?[0-9]{1,99}+(?:\.[0-9]{1,99}+)?+)[ \t]++([0-9]{1,11}+)$", re.MULTILINE
 )
 _LONGEST_NUMBER = 400
 _WORDS = "a line is: path value timestamp"
@@ -59,7 +59,7 @@ class Graphite(Codec[Settings]):
         """Canonical times by their text, because many lines share one time."""
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
-        """All records of all frames, in order; at once if each frame is one line without tags."""
+        """All records of all frames, in order; at once if each frame is one usual line."""
         records = self._plain_records(frames)
         if records is None:
             return super().decode(frames, now)
@@ -83,7 +83,7 @@ class Graphite(Codec[Settings]):
         return records_of_lines(payload, lambda line: self._record(line, frame.received_at))
 
     def _plain_records(self, frames: Frames) -> list[Record] | None:
-        """The records if every frame is one plain line; otherwise None."""
+        """The records if every frame is one good line with a time in whole seconds; otherwise None."""
         try:
             text = b"\n".join([payload.removesuffix(b"\n") for payload in frames.payloads]).decode()
         except UnicodeDecodeError:
@@ -92,10 +92,17 @@ class Graphite(Codec[Settings]):
         if len(found) != len(frames) or text.count("\n") != len(frames) - 1 or "\ufeff" in text:
             return None
         times = {when: self._time(when) for when in {when for _, _, when in found}}
-        return [
+        records: list[Record] = [
             {"timestamp": times[when], "path": path, "tags": {}, "value": float(value)}
             for path, value, when in found
         ]
+        if ";" in text:
+            try:
+                for record in records:
+                    record["path"], record["tags"] = _series(record["path"])
+            except BadData:
+                return None
+        return records
 
     def _record(self, line: bytes, received_at: float) -> Record:
         words = line.split()
@@ -105,15 +112,13 @@ class Graphite(Codec[Settings]):
             path = words[0].decode()
         except UnicodeDecodeError as error:
             raise BadData("graphite:utf8", f"not utf-8 at byte {error.start} of the path") from None
-        name, *tags = path.split(";")
-        if not name:
-            raise BadData("graphite:path", f"no path before the tags: {path[:64]!r}")
+        name, tags = _series(path)
         record: Record = {
             "timestamp": from_epoch(received_at)
             if words[2:] in _NO_TIME
             else self._time(words[2].decode("latin-1")),
             "path": name,
-            "tags": dict(map(_tag, tags)),
+            "tags": tags,
             "value": _value(words[1]),
         }
         return record if self.schema is None else self.schema.check(record)
@@ -144,6 +149,14 @@ def _value(text: bytes) -> float:
     if not math.isfinite(value):
         raise BadData("graphite:nan", f"beyond the range of a float: {text[:64].decode()!r}")
     return value
+
+
+def _series(path: str) -> tuple[str, dict[str, str]]:
+    """The path of `name;tag=value;…` and its tags. Raises `BadData`."""
+    name, *tags = path.split(";")
+    if not name:
+        raise BadData("graphite:path", f"no path before the tags: {path[:64]!r}")
+    return name, dict(map(_tag, tags))
 
 
 def _tag(text: str) -> tuple[str, str]:

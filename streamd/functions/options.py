@@ -21,10 +21,14 @@ HOW_IT_RUNS = frozenset(
 """Options that change where a function runs, and not what its state means."""
 
 
+FunctionReference = Annotated[str, StringConstraints(pattern=r"^.+\.py:\w+$|^\w+(\.\w+)*:\w+$")]
+"""`file.py:name` or `package.module:name`."""
+
+
 class FunctionOptions(Settings):
     """The function and how it is run."""
 
-    function: Annotated[str, StringConstraints(pattern=r"^.+\.py:\w+$|^\w+(\.\w+)*:\w+$")] = Field(
+    function: FunctionReference = Field(
         description="a function or class: `steps.py:name`, with a path relative to the "
         "configuration file, or `package.module:name`"
     )

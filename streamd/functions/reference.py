@@ -32,7 +32,7 @@ class Named(Imported):
         self.is_class = inspect.isclass(found)
         if fault := _fault(found):
             raise ConfigError(f"{self.where} {fault}", ("function",))
-        _check_params(found, self._params, self.where)
+        check_params(found, self._params, self.where, "the record itself", _CALLED_WITH)
         self.takes_batches = self.is_class and not _is_callable(found)
         """Whether it is a class with `process(records)` instead of `__call__`."""
         called = found.process if self.takes_batches else found.__call__ if self.is_class else found
@@ -135,8 +135,11 @@ def _signature(called: Any) -> inspect.Signature | None:
         return None
 
 
-def _check_params(found: Any, params: Mapping[str, Any], who: str) -> None:
-    """Raises `ConfigError` if the function or class cannot be called with these params."""
+def check_params(found: Any, params: Mapping[str, Any], who: str, argument: str, called_with: str) -> None:
+    """Raises `ConfigError` if the function or class cannot be called with these params.
+
+    A function gets an `argument` before them; `called_with` says so in a text.
+    """
     signature = _signature(found)
     if signature is None:
         return
@@ -151,7 +154,7 @@ def _check_params(found: Any, params: Mapping[str, Any], who: str) -> None:
     first = positional[0] if given and positional else None
     for name in params:
         if name == first:
-            raise ConfigError(f"{who}: {name!r} is the record itself, not a param", ("params", name))
+            raise ConfigError(f"{who}: {name!r} is {argument}, not a param", ("params", name))
         if name not in named and not takes_any:
             close = difflib.get_close_matches(name, named, 1)
             others = [other for other in named if other != first]
@@ -170,12 +173,12 @@ def _check_params(found: Any, params: Mapping[str, Any], who: str) -> None:
         try:
             signature.bind(*given, **params, **dict.fromkeys(missing))
         except TypeError:
-            called = f"called with {_CALLED_WITH}" if given else "made with params only"
+            called = f"called with {called_with}" if given else "made with params only"
             raise ConfigError(f"{who} takes {signature}, but is {called}", ("function",)) from None
         words = listed(map(repr, missing))
         if given and not params and missing:
             raise ConfigError(
-                f"{who} takes {signature}, but is called with {_CALLED_WITH}; give {words} in params",
+                f"{who} takes {signature}, but is called with {called_with}; give {words} in params",
                 ("function",),
             ) from None
         raise ConfigError(f"{who} needs {words} in params", ("params",)) from None

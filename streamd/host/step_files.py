@@ -1,4 +1,4 @@
-"""The files that steps read: Python, and tables, models and keys."""
+"""The files that steps and codecs read: Python, and tables, models and keys."""
 
 import os
 from collections.abc import Iterator
@@ -9,14 +9,17 @@ from streamd.config import Loaded
 from streamd.core.settings import ComponentSettings
 
 _CODE = {"python": "function", "river": "model"}
-"""The options that name Python code, by the type of the step. A rule of `validate` has `model`."""
+"""The options that name Python code, by the type of the codec or step. A rule of `validate` has `model`."""
 _FILES = {"model": ("file", "shadow"), "lookup": ("path",), "redact": ("key",)}
 """The options that name other files. A rule of `validate` has `path`."""
 
 
 def python_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
-    """The Python files of steps, each with its step. Of modules only files in the configuration's folder."""
-    for place, step in _steps(loaded):
+    """The Python files of codecs and steps, each with its place in the configuration.
+
+    Of modules only files in the configuration's folder.
+    """
+    for place, step in (*_codecs(loaded), *_steps(loaded)):
         references = [("", step.options.get(_CODE.get(step.type, "")))]
         references += [(f" {rule}.model", options.get("model")) for rule, options in _rules(step)]
         for option, reference in references:
@@ -36,6 +39,11 @@ def other_files(loaded: Loaded) -> Iterator[tuple[str, Path]]:
         for name, file in options:
             if isinstance(file, str):  # a key may be a credential
                 yield f"{place} {name}", Path(os.path.abspath(loaded.base_dir / file))  # noqa: PTH100 - keeps links
+
+
+def _codecs(loaded: Loaded) -> Iterator[tuple[str, ComponentSettings]]:
+    for name, source in loaded.config.sources.items():
+        yield f"sources.{name}.codec", source.codec
 
 
 def _steps(loaded: Loaded) -> Iterator[tuple[str, ComponentSettings]]:

@@ -27,7 +27,8 @@ class Changes:
     sources: dict[str, list[str]] = field(default_factory=dict)
     """`kept`, `changed`, `replaced`, `added`, `removed`.
 
-    A changed source has other settings, schema, files or keys, and keeps its socket, connections and queue.
+    A changed source has other settings, schema, files or keys, also of its codec, and keeps its socket,
+    connections and queue.
     """
     sinks: dict[str, list[str]] = field(default_factory=dict)
     """`kept`, `replaced`, `added`, `removed`.
@@ -82,6 +83,12 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
     """The differences between the running assembly `old` and its successor `parts`."""
     changes = Changes(sources=_sorted(old.sources, parts.sources), sinks=_sorted(old.sinks, parts.sinks))
     same = changes.sources["kept"]
+    outdated = {
+        feed.frames.source
+        for workers in old.workers.values()
+        for feed in workers.feeds
+        if not feed.codec.is_current()
+    }
     changed = [
         name
         for name in same
@@ -89,6 +96,7 @@ def compare(now: Loaded, old: Assembly, new: Loaded, parts: Assembly) -> Changes
         or _schema(now, name) is not _schema(new, name)
         or old.contexts[name].files != parts.contexts[name].files
         or old.contexts[name].redact_peer != parts.contexts[name].redact_peer
+        or name in outdated
     ]
     changes.sources["kept"] = [name for name in same if name not in changed]
     changes.sources["changed"] = changed

@@ -1,1 +1,1 @@
-"""What the steps that shape records are made of: text formats, patterns, formats of times, and units."""
+"""How steps and codecs read values: text formats, patterns, binary layouts, times, and units."""

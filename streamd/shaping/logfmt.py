@@ -9,7 +9,7 @@ from streamd.core.errors import BadData
 
 _PAIR = re.compile(
     r'[\x00-\x20]*+(?:([^\x00-\x20="]++)'
-    r'(?:(=)("(?:[^"\\]++|\\.)*+"(?![^\x00-\x20])|[^\x00-\x20"]*+(?!"))|(?![="]))'
+    r'(?:(=)("(?:[^"\\]++|\\.)*+"|[^\x00-\x20"]*+(?!"))|(?![="]))'
     r"|(.++)|\Z)",
     re.DOTALL,
 )
@@ -22,8 +22,9 @@ def fields_of(text: str, to_value: Callable[[str], Any], reason: str) -> Record:
     """The fields of a text. `to_value` makes the values of texts without quotes.
 
     Blanks and control characters separate the pairs. A key ends at `=`; a value may hold further `=`. A word
-    without `=` is true. Quoted values have the escapes of JSON, and may hold line ends. The last of equal
-    keys counts. A text without any `=` is no logfmt. Raises `BadData` with `reason`. Takes linear time.
+    without `=` is true. Quoted values have the escapes of JSON, and may hold line ends; behind them the next
+    pair may follow at once. The last of equal keys counts. A text without any `=` is no logfmt. Raises
+    `BadData` with `reason`. Takes linear time.
     """
     found: Record = {}
     has_pair = False

@@ -1,7 +1,8 @@
 """Readers of texts with fields: JSON, logfmt, one row of CSV, and a pattern with named groups.
 
 Each is called with a text and returns the fields. It raises `BadData` with one of the reasons `parse:json`,
-`parse:logfmt`, `parse:csv`, `parse:pattern` and `parse:length`.
+`parse:logfmt`, `parse:csv`, `parse:pattern` and `parse:length`. The codec `regex` uses the reader of patterns
+with reasons of its own.
 """
 
 import csv
@@ -84,15 +85,18 @@ def csv_row(columns: Sequence[str], delimiter: str, quote: str, to_value: ToValu
     return read
 
 
-def pattern(compiled: Pattern, to_value: ToValue) -> Reader:
-    """A reader of the named groups of a pattern; a group that matches nothing makes no field."""
+def pattern(compiled: Pattern, to_value: ToValue, user: str = "parse") -> Reader:
+    """A reader of the named groups of a pattern; a group that matches nothing makes no field.
+
+    The reasons of its `BadData` begin with `user`: `parse:pattern`, `parse:length`.
+    """
 
     def read(text: str) -> Record:
         if len(text) > compiled.longest:
-            raise BadData("parse:length", f"{len(text)} characters, more than {compiled.longest}")
+            raise BadData(f"{user}:length", f"{len(text)} characters, more than {compiled.longest}")
         found = compiled.match(text)
         if found is None:
-            raise BadData("parse:pattern", f"the pattern does not match {text[:64]!r}")
+            raise BadData(f"{user}:pattern", f"the pattern does not match {text[:64]!r}")
         groups = found.groupdict()
         return {name: to_value(value) for name, value in groups.items() if value is not None}
 

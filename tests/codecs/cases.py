@@ -41,6 +41,7 @@ def codec_of(name: str, schema: Schema | None = None, *, typed: bool = False, **
     """The codec, placed behind a source of datagrams."""
     cls = registry.load("codecs", name)
     codec: AnyCodec = cls(cls.Config(**options), schema)
+    codec.load(Path(__file__).parent)
     codec.typed = typed
     codec.place_behind(streams=False, cut=False)
     return codec
@@ -56,6 +57,15 @@ def decoded(codec: AnyCodec, *payloads: bytes) -> tuple[list[Any], list[str]]:
         assert bad.payload in payloads[bad.index]
         assert bad.element or bad.payload == payloads[bad.index]
     return records, [bad.reason for bad in done.rejects]
+
+
+def decoded_together(codec: AnyCodec, *payloads: bytes) -> None:
+    """Fails if the codec decodes a frame of the batch alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "decode_each", pytest.fail)
+        records, reasons = decoded(codec, *payloads)
+    assert len(records) >= len(payloads)
+    assert reasons == []
 
 
 def check(name: str, case: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """What the tests of codecs share."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
 from tests import declared
 
+HERE = Path(__file__).parent
 NewCodec = Callable[..., AnyCodec]
 
 
@@ -38,6 +40,7 @@ def new_codec() -> NewCodec:
         cls = registry.load("codecs", name)
         options = options or declared.least(cls.Config) | declared.options_of("codecs", name)[0]
         codec: AnyCodec = cls(cls.Config(**options), schema)
+        codec.load(HERE)
         codec.typed = typed
         return codec
 

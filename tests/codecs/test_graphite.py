@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codecs.cases import cases_of, check, codec_of, decoded, schema_of
+from tests.codecs.cases import cases_of, check, codec_of, decoded, decoded_together, schema_of
 
 PIECES = [
     b"servers.web1.load", b"a;b=c", b" ", b"1.5", b"-1", b"N", b"nan", b"1769846400", b"\n", b"\t", b"\r\n",
@@ -64,3 +64,7 @@ def test_what_is_written_as_a_line_is_read_again(
     assert reasons == []
     record = records[0]
     assert (record["path"], record["tags"], record["value"]) == (path, tags, value)
+
+
+def test_good_frames_are_decoded_together() -> None:
+    decoded_together(codec_of("graphite"), b"a 1 5\n", b"b;c=d 2 6")

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codecs.cases import cases_of, check, codec_of, decoded, schema_of
+from tests.codecs.cases import cases_of, check, codec_of, decoded, decoded_together, schema_of
 
-OPTIONS = [{}, {"types": "auto"}]
 PIECES = [
     b"level=warn", b'msg="disk full"', b"retry", b" ", b"=", b'"', b"\\", b"\\u00e9", b'"\\ud83d\\ude00"',
     b"a=", b"a=1 ", b"\n", b"\t", b"\0", b"@source=x", b"\xff", b"\xc2\xa0", b'ts="2026-01-31T08:00:00Z" ',
@@ -47,3 +46,7 @@ def test_what_is_written_with_the_escapes_of_go_logfmt_is_read_again(fields: dic
 
     line = " ".join(f"{key}={quoted(value)}" for key, value in fields.items())
     assert decoded(codec_of("logfmt"), line.encode(), b"a=1") == ([fields, {"a": "1"}], [])
+
+
+def test_good_frames_are_decoded_together() -> None:
+    decoded_together(codec_of("logfmt"), b"a=1 b", b'c="d"')

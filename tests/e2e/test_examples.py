@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from logging.handlers import SysLogHandler
@@ -44,6 +45,7 @@ COLD = b"\n".join(
 )
 """50 readings, one every ten seconds; the one of 08:06:40 is too high."""
 PLANT = b'{"ts":"2026-01-31T08:%b","sensor":"s-%02d","seq":%d,"value":%d,"unit":"C"}'
+BINARY = struct.Struct("<Q8sIf")
 EXAMPLES = {
     "streamd.toml": Example(
         [
@@ -166,6 +168,23 @@ EXAMPLES = {
             ("2026-01-31T08:00:00.000000Z", "lab", 21.5, 40, "{}"),
         ],
         rejected=1,
+    ),
+    "binary-sensors.toml": Example(
+        [
+            (
+                "radio",
+                BINARY.pack(1769846400000, b"s-1", 1, 21.5) + BINARY.pack(1769846401000, b"s-1", 2, 999.0),
+            ),
+            ("radio", b"no reading"),
+            ("gateway", b"\0\x18" + BINARY.pack(1769846402500, b"s-2\0old", 3, -5.25)),
+        ],
+        "readings.db",
+        "SELECT ts, sensor, seq, value, source FROM readings ORDER BY sensor",
+        [
+            ("2026-01-31T08:00:00.000000Z", "s-1", 1, 21.5, "radio"),
+            ("2026-01-31T08:00:02.500000Z", "s-2", 3, -5.25, "gateway"),
+        ],
+        rejected=2,
     ),
     "log-lines.toml": Example(
         [

@@ -134,6 +134,7 @@ def codec(
 
     def decode(payloads: list[bytes], *, typed: bool = False) -> tuple[list[Any], list[Any]]:
         made = cls(cls.Config(**options or {}), schema)
+        made.load(Path(__file__).parents[1] / "codecs")
         made.typed = typed
         done = made.decode(Frames.of(payloads, "127.0.0.1:5", 1e9), NOW)
         assert len(done.records) == len(done.origins if done.origins is not None else payloads)
@@ -151,6 +152,7 @@ def codec(
         assert decode([good, data, good]) == (ones + records + ones, rejects)
         assert decode([data], typed=True) == (records, rejects)
         one = cls(cls.Config(**options or {}), schema)
+        one.load(Path(__file__).parents[1] / "codecs")
         try:
             found = one.decode_frame(Frame(data, Peer("127.0.0.1:5"), 1e9), NOW)
         except BadData as bad:
@@ -376,6 +378,11 @@ _STATSD_SEEDS = (
     b"n:1|c|@0.1|#a:b,c,a:d\nm:-2|g\nt:1:2|ms|T1657100430\n", b"a:1|c:2|c|@0.5:x|s", b"",
     b"_e{5,4}:title|text|d:21|h:host|#a:b\n_sc|up|0|m:fine", b"n:1|c|c:id|e:x|card:low\r\n\0", b"n:x|c\nn",
 )  # fmt: skip
+_LAYOUT = {"layout": "<h n, 2s s, f x"}
+_BINARY = (
+    b"", b"\0\0\0\0\0\0\xc0\x7f", b"\xff\xffab\0\0\x80?", b"\0", b"a", b"\xff", b"\0\0", b"\x80?",
+    b"\xc3\xa9",
+)  # fmt: skip
 _CONFIGS = tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "config").glob("*.toml")))
 _FRAME_SEEDS = (
     b"\3\1\5a\nbb\r\nccc",
@@ -411,6 +418,20 @@ TARGETS = {
     ),
     "codec-logfmt": Target(codec("logfmt", neighbour=b"n=1"), _LOGFMT_SEEDS, _LOGFMT),
     "codec-logfmt-schema": Target(codec("logfmt", SCHEMA, neighbour=b"n=1"), _LOGFMT_SEEDS, _LOGFMT),
+    "codec-struct": Target(codec("struct", options=_LAYOUT, neighbour=b"\1\0a\0\0\0\0\0"), _BINARY, _BINARY),
+    "codec-struct-schema": Target(
+        codec("struct", SCHEMA, _LAYOUT | {"nan": "null"}, b"\1\0a\0\0\0\0\0"), _BINARY, _BINARY
+    ),
+    "codec-regex": Target(
+        codec("regex", options={"pattern": "(?P<a>[^ ]*)(?: (?P<n>.*))?"}, neighbour=b"n 1"),
+        _LOGFMT_SEEDS,
+        _LOGFMT,
+    ),
+    "codec-python": Target(
+        codec("python", options={"function": "decoders.py:pairs"}, neighbour=b"n=1"),
+        _LOGFMT_SEEDS,
+        (*_LOGFMT, b";"),
+    ),
     "codec-csv": Target(codec("csv"), _CSV_SEEDS, _CSV),
     "codec-csv-columns": Target(codec("csv", options={"columns": ["a", "b"]}), _CSV_SEEDS, _CSV),
     "codec-csv-schema": Target(codec("csv", SCHEMA), _CSV_SEEDS, _CSV),

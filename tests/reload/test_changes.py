@@ -78,8 +78,18 @@ class Part:
     name: str = ""
 
 
+def feed_of(source: str, *, current: bool) -> Any:
+    codec = SimpleNamespace(is_current=lambda: current)
+    return SimpleNamespace(frames=SimpleNamespace(source=source), codec=codec)
+
+
 def assembly(
-    sources: dict[str, Part], sinks: dict[str, Part], steps: dict[str, Part], files: Any = None
+    sources: dict[str, Part],
+    sinks: dict[str, Part],
+    steps: dict[str, Part],
+    files: Any = None,
+    *,
+    current: bool = True,
 ) -> Any:
     made = [SimpleNamespace(name=name, step=part) for name, part in steps.items()]
     return SimpleNamespace(
@@ -87,6 +97,7 @@ def assembly(
         sinks=sinks,
         pipelines={"main": SimpleNamespace(stages=made)},
         contexts={name: SimpleNamespace(files=files, redact_peer=None) for name in sources},
+        workers={"main": SimpleNamespace(feeds=[feed_of(name, current=current) for name in sources])},
     )
 
 
@@ -136,6 +147,13 @@ def test_a_source_with_other_files_has_changed() -> None:
         of_sources(floor=1),
         assembly(parts, {}, {}, "new"),
     )
+    assert (changes.sources["kept"], changes.sources["changed"]) == ([], ["floor"])
+
+
+def test_a_source_whose_codec_would_read_other_files_has_changed() -> None:
+    parts = {"floor": Part()}
+    old, new = assembly(parts, {}, {}, current=False), assembly(parts, {}, {})
+    changes = compare(of_sources(floor=1), old, of_sources(floor=1), new)
     assert (changes.sources["kept"], changes.sources["changed"]) == ([], ["floor"])
 
 

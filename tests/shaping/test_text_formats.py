@@ -25,6 +25,7 @@ TEXT, AUTO = value_of("text"), value_of("auto")
         ("url=http://x/?q=1 [x]", {"url": "http://x/?q=1", "[x]": True}),
         ('a="two\nlines"\nb=1', {"a": "two\nlines", "b": "1"}),
         ('a="\\ud83d\\ude00\\u0041"', {"a": "😀A"}),
+        ('a="x"y b="1"c=2', {"a": "x", "y": True, "b": "1", "c": "2"}),
         ("a=x\xa0y\x01b=1\x1e", {"a": "x\xa0y", "b": "1"}),
     ],
 )
@@ -45,7 +46,7 @@ def test_bare_values_get_types_and_quoted_ones_stay_texts() -> None:
         ("connection refused", "no key=value"),
         ("=1", "character 1"),
         ('a="open', "character 1"),
-        ('a="x"y b=1', "character 1"),
+        ('a="he said "no" twice"', "character 13"),
         ('a=1 b=x"y', "character 5"),
         ('a="\\ude00\\ud83d"', "surrogate"),
     ],

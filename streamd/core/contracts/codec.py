@@ -3,6 +3,7 @@
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from streamd.core.batch import Record
@@ -138,6 +139,16 @@ class Codec(ABC, Generic[C]):
     def count(self, name: str, n: int = 1) -> None:
         """Add `n` to `counts[name]`. The worker moves `counts` into the counters of the source."""
         self.counts[name] = self.counts.get(name, 0) + n
+
+    def load(self, base_dir: Path) -> None:
+        """Read the files that the options name; relative paths begin in the folder `base_dir`.
+
+        Called once, before every other method. Raises `ConfigError` with the keys of the option.
+        """
+
+    def is_current(self) -> bool:
+        """Whether the files that `load` has read are unchanged. If not, a reload names the source."""
+        return True
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
         """Learn how the source makes frames. Called once, before the first frame.
