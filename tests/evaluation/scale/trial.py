@@ -115,7 +115,7 @@ class Trial:
         self._kill_a_worker()
         self._until(0.55)
         self._kill_the_leader()
-        self._until(0.75)
+        self._until(0.75, 0.78)  # so that enough is left to come while the worker stands still
         self._stop_a_worker_for_a_while()
         self._until(1.0)
         self._wait_for_windows()
@@ -176,10 +176,10 @@ class Trial:
         assert now_s - self._changed_s < STALL_S, f"{rows} rows, and no more for {STALL_S:.0f} s"
         return rows
 
-    def _until(self, share: float) -> None:
-        """Feed and wait until this share of the rows is stored."""
+    def _until(self, share: float, fed: float | None = None) -> None:
+        """Feed up to the share `fed`, and wait until this share of the rows is stored."""
         while self._look() < int(self.outcome.expected_rows * share):
-            self._feed(min(1.0, share + 0.2))
+            self._feed(min(1.0, share + 0.2) if fed is None else fed)
             time.sleep(_LOOK_S + self._rows / 2e6)  # a count of a large table takes time
 
     def _happened(self, what: str) -> None:
@@ -220,9 +220,10 @@ class Trial:
         leader = self.cluster.leader_of("readings")
         self._happened("NATS server killed that led the stream, and started again when rows came")
         self.cluster.kill(leader)
-        before = self._rows
-        while self._look() < before + self.outcome.expected_rows // 50:
-            self._feed(0.95)
+        total = self.outcome.expected_rows
+        enough = self._rows + total // 50
+        while self._look() < enough:
+            self._feed(max(0.75, enough / total + 0.01))
             time.sleep(_LOOK_S)
         self.cluster.start(leader)
 
@@ -235,7 +236,6 @@ class Trial:
         first = self._written / self.outcome.expected_rows
         while (passed_s := time.monotonic() - began_s) < self.hang_s:
             self._look()
-            self._changed_s = time.monotonic()  # the feed is slow on purpose
             self._feed(first + (0.97 - first) * passed_s / self.hang_s)
             time.sleep(_LOOK_S)
         worker.process.send_signal(signal.SIGCONT)
