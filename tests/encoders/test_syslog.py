@@ -2,10 +2,15 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from streamd.codecs.syslog import Syslog as SyslogCodec
 from streamd.core.contracts import RecordOrigin
 from streamd.core.errors import BadData
+from streamd.core.frames import Frames
+from streamd.core.now import Now
 from streamd.encoders.syslog import Syslog
 
 ORIGIN = RecordOrigin(1_769_846_400.25, "10.0.0.1:514", "lab")
@@ -149,3 +154,38 @@ def test_messages_are_of_the_grammar_of_the_rfc() -> None:
     for record in (FULL, {}, {"message": "x"}, {"a": 1}, FULL | {"structured_data": {"e": {"k": '\\"]\n'}}}):
         assert GRAMMAR.fullmatch(message(record)), record
         assert GRAMMAR.fullmatch(message(record, extra_id="fields@32473")), record
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+WORD = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=8).filter("-".__ne__)
+NAME = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters='="]'), min_size=1, max_size=8
+)
+RECORDS = st.fixed_dictionaries(
+    {
+        "timestamp": st.just("2026-01-31T08:00:00.000001Z"),
+        "facility": st.integers(0, 23),
+        "severity": st.integers(0, 7),
+        "hostname": WORD,
+        "appname": WORD.filter(lambda text: not text.endswith(":")),
+        "message": TEXT.filter(lambda text: text == text.rstrip("\n\0")),
+    },
+    optional={
+        "procid": WORD,
+        "msgid": WORD,
+        "structured_data": st.dictionaries(
+            NAME.filter(lambda text: "[" not in text),
+            st.dictionaries(NAME, TEXT | st.lists(TEXT, min_size=2, max_size=3), max_size=3),
+            min_size=1,
+            max_size=2,
+        ),
+    },
+)
+
+
+@settings(max_examples=150)
+@given(RECORDS)
+def test_what_is_encoded_is_decoded_again(record: dict[str, Any]) -> None:
+    codec = SyslogCodec(SyslogCodec.Config(), None)
+    decoded = codec.decode(Frames.of([message(record)], "p", 1e9), Now(1e9, 1.0))
+    assert [decoded.records, decoded.rejects] == [[record], []]
