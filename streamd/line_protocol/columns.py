@@ -20,8 +20,6 @@ from streamd.line_protocol.times import Timestamps
 
 _decode_floats = msgspec.json.Decoder(list[float]).decode
 _decode_integers = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=INT_MIN, le=INT_MAX)]]).decode
-_NO_INTEGERS = frozenset(".eE")
-"""Characters of numbers that are integers for the decoder, like `1.0` and `1e3`."""
 
 
 class PointColumns:
@@ -112,7 +110,7 @@ def _integers(texts: list[str]) -> list[int]:
     """Raises ValueError if one of the texts may be something else."""
     joined = ",".join(texts) + ","
     digits = joined.replace("i,", ",")
-    if len(joined) - len(digits) != len(texts) or not _NO_INTEGERS.isdisjoint(digits):
+    if len(joined) - len(digits) != len(texts):
         raise ValueError
     return _decode_integers(f"[{digits[:-1]}]")
 
