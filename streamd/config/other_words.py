@@ -21,6 +21,9 @@ _KEYS = {
 }  # fmt: skip
 """Keys of other systems, and the key suggested instead if the table has it."""
 
+_OF_SINKS = frozenset({"codec", "encoding", "format", "serializer", "encode"})
+"""Keys of other systems for the format that a sink writes."""
+
 _VALUES = {
     "integer": "int", "bigint": "int", "long": "int", "number": "float", "double": "float", "real": "float",
     "decimal": "float", "numeric": "float", "string": "str", "text": "str", "varchar": "str", "char": "str",
@@ -47,6 +50,8 @@ _SPELT = {
 def key_meant(word: str, known: Iterable[str]) -> str:
     """` (here it is …)` for a key that is called otherwise in `known`, else an empty text."""
     meant = _KEYS.get(word.lower())
+    if "encoder" in known and word.lower() in _OF_SINKS:
+        meant = "encoder"
     if meant is None or meant not in known:
         return ""
     return f" (here it is {_SPELT.get(meant, meant)})"

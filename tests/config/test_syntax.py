@@ -147,6 +147,11 @@ MEANT = {
         'host = "x"\nlisten =',
         'unknown key (here it is listen = "127.0.0.1:9999")',
     ),
+    "codec for encoder": (
+        "[sinks",
+        '[sinks.out]\ntype = "stdout"\ncodec = "syslog"\n[sinks',
+        "sinks.out.codec: unknown key (here it is encoder)",
+    ),
     "inputs for sources": ("sources = [", "inputs = [", "unknown key (here it is sources)"),
     "a port that is none": ("127.0.0.1:9999", "127.0.0.1:99999", "a port is at most 65535"),
     "two durations": ('"rows.db"', '"rows.db"\nbatch = { max_wait = "1m30s" }', 'write "90s"'),
