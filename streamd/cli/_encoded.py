@@ -50,7 +50,7 @@ class RecordEncoding:
         codec, settings = component("codecs", ComponentSettings(type="auto"))
         self._codec = codec(settings, None)
         self._in_stream = True
-        self._host = socket.gethostname()
+        self._host = f"{socket.gethostname()}:0"  # a sender is a host and a port
         self._origin = RecordOrigin(time.time(), self._host, "send")
         self.refused = 0
         self._first = ""

@@ -439,6 +439,14 @@ def test_lines_are_sent_as_datagrams_of_syslog(datagrams: socket.socket, tmp_pat
     assert [second[0], *second[3:]] == ["<131>1", "app", "-", "-", "-", "two"]
 
 
+def test_a_message_that_needs_a_host_has_the_name_of_this_one(
+    datagrams: socket.socket, tmp_path: Path
+) -> None:
+    (tmp_path / "lines").write_text("one\n")
+    assert main(["send", *to(datagrams), "--protocol", "udp", "--as", "gelf", str(tmp_path / "lines")]) == 0
+    assert json.loads(datagrams.recv(65536))["host"] == socket.gethostname()
+
+
 def test_a_datagram_has_the_header_of_its_row(datagrams: socket.socket, tmp_path: Path) -> None:
     (tmp_path / "lines").write_text('{"n": 1}\n{"n": 2}\n')
     as_csv = '{ type = "csv", columns = ["n"] }'
