@@ -13,11 +13,11 @@ from streamd.core.contracts import BadFrame, Codec, Decoded, Frame
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.now import Now
-from streamd.core.schema import FieldSettings, FieldType, Schema
+from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 from streamd.syslog import any_format, columns, contents
 from streamd.syslog.message import FIELDS, SyslogMessage, record_of
-from streamd.syslog.priority import HIGHEST
+from streamd.syslog.priority import FACILITIES, HIGHEST, SEVERITIES
 from streamd.syslog.stamps import zone_fault
 
 _SEPARATOR = b"\x1e"
@@ -52,10 +52,10 @@ class Syslog(Codec["Syslog.Config"]):
         "and stays in `message`",
         "syslog_not_utf8": "messages that are not valid UTF-8 and were read in `encoding`",
     }
-    brings: ClassVar[Mapping[str, FieldType]] = {
+    brings: ClassVar[Mapping[str, str | Mapping[str, object]]] = {
         "timestamp": "timestamp",
-        "facility": "int",
-        "severity": "int",
+        "facility": {"type": "int", "required": False, "names": list(FACILITIES)},
+        "severity": {"type": "int", "required": False, "names": list(SEVERITIES)},
         "hostname": "str",
         "appname": "str",
         "procid": "str",
@@ -99,7 +99,7 @@ class Syslog(Codec["Syslog.Config"]):
     def __init__(self, config: "Syslog.Config", schema: Schema | None) -> None:
         super().__init__(config, schema)
         self._adds_fields = bool(config.parse) or config.raw
-        self._is_own = schema is not None and list(schema.fields.items()) == _BROUGHT
+        self._is_own = schema is not None and _takes_all(schema)
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order; messages of RFC 5424 by columns."""
@@ -176,4 +176,12 @@ class Syslog(Codec["Syslog.Config"]):
         return reading.message
 
 
-_BROUGHT = [(name, FieldSettings(type=kind, required=False)) for name, kind in Syslog.brings.items()]
+def _takes_all(schema: Schema) -> bool:
+    """Whether every message fits this schema: it has the fields that the codec brings, and no limits."""
+    return schema.names == FIELDS and all(
+        (field.type, field.required, field.ge, field.le) == (_TYPES.get(name, "str"), False, None, None)
+        for name, field in schema.fields.items()
+    )
+
+
+_TYPES = {"timestamp": "timestamp", "facility": "int", "severity": "int", "structured_data": "json"}

@@ -50,11 +50,18 @@ class FieldSettings(Settings):
         " such a time is rejected",
     )
 
+    names: list[str] = Field(
+        [],
+        description="int: names of the values from 0; a sink sqlite makes a view TABLE_named, which has them "
+        "in a column FIELD_name",
+    )
+
     @model_validator(mode="after")
     def _keys_fit_the_type(self) -> Self:
         for key, types in (
             ("ge", ("int", "float")),
             ("le", ("int", "float")),
+            ("names", ("int",)),
             ("unit", ("timestamp",)),
             ("timezone", ("timestamp",)),
         ):

@@ -156,6 +156,7 @@ class Sqlite(Sink["Sqlite.Config"]):
             unique=self.config.unique,
             indexes=[*self.config.indexes, *by_index],
             catch_all=not fields,
+            names={name: field.names for name, field in fields.items() if field.names},
         )
         self._retention = Retention(
             self._table, context.name, context.counters, age=age, max_age_s=retention.max_age

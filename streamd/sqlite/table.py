@@ -3,9 +3,13 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from streamd.core.errors import ConfigError
+from streamd.sqlite.fetches import Fetches
+from streamd.sqlite.named_view import NamedView
+from streamd.sqlite.quote import quote as quote  # noqa: PLC0414 - modules import it from here
 
 if TYPE_CHECKING:  # it imports the log, which takes longer than a short command
     from streamd.sqlite.database import Database
@@ -16,11 +20,6 @@ MOST_COLUMNS = 1000
 """Most columns of a table. SQLite allows 2,000, but rows are slow long before that."""
 ROW_NUMBER = ("rowid", "_rowid_", "oid")
 """SQLite's names for a row's number, each unless a column has that name."""
-
-
-def quote(name: str) -> str:
-    """The name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def name_fault(name: str) -> str | None:
@@ -39,13 +38,6 @@ def column_fault(name: str) -> str | None:
     return name_fault(name)
 
 
-class Fetches(Protocol):
-    """A database that answers queries, read-only or not."""
-
-    async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query."""
-
-
 @dataclass(slots=True)
 class _Found:
     """The table or view in the file that has the table's name."""
@@ -62,7 +54,8 @@ class _Found:
 class Table:
     """One table of a SQLite file: STRICT and typed, or the catch-all of JSON records.
 
-    `columns` maps each column, in order, to its SQL type. Names are always quoted, and compared without
+    `columns` maps each column, in order, to its SQL type. Columns with `names` for their values get a view
+    beside the table. Names are always quoted, and compared without
     regard to case, as SQLite does. Raises `ConfigError` if SQLite cannot have such a table.
     """
 
@@ -74,12 +67,14 @@ class Table:
         unique: Sequence[str] = (),
         indexes: Sequence[Sequence[str]] = (),
         catch_all: bool = False,
+        names: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self.columns = dict(columns)
         self.unique = tuple(unique)
         self.indexes = [tuple(index) for index in indexes]
         self.catch_all = catch_all
+        self.view = NamedView(name, list(self.columns), names) if names else None
         self._check_names()
         self._check_indexes()
         self.row_number = self._row_number()
@@ -173,7 +168,8 @@ class Table:
         """The statements that `ensure` would run. Only reads. Raises `ConfigError` as `ensure` does."""
         found = await self._find(database)
         statements = [self.create_sql()] if found is None else self._changes(found)
-        return statements + await self._index_statements(database)
+        statements += await self._index_statements(database)
+        return statements + (await self.view.changes(database) if self.view else [])
 
     async def _find(self, database: Fetches) -> _Found | None:
         tables = await database.fetch(

@@ -202,6 +202,21 @@ EXAMPLES = {
         ],
         filtered=1,
     ),
+    "syslog.toml": Example(
+        [
+            ("datagrams", b"<131>Nov 22 09:00:00 host app[7]: disk failure\n"),
+            ("streams", b"<13>CEF:0|a|b|1|2|worm|9|src=10.0.0.1\n"),
+            ("streams", b"42 <34>1 2026-01-31T08:00:00Z h a - - - hello"),
+        ],
+        "syslog.db",
+        "SELECT source, severity_name, facility_name, hostname, appname, procid, message,"
+        " extra ->> '$.cef.name' FROM syslog_named ORDER BY severity",
+        [
+            ("streams", "crit", "auth", "h", "a", None, "hello", None),
+            ("datagrams", "err", "local0", "host", "app", "7", "disk failure", None),
+            ("streams", "notice", "user", None, None, None, "CEF:0|a|b|1|2|worm|9|src=10.0.0.1", "worm"),
+        ],
+    ),
     "python-step.toml": Example(
         [
             ("floor", b'{"sensor":"s-1","fahrenheit":70.7}\n{"sensor":"s-2","fahrenheit":32}\n'),

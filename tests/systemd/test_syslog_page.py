@@ -1,4 +1,4 @@
-"""docs/how-to/syslog.md, typed under a real systemd."""
+"""docs/how-to/central-syslog-server.md, typed under a real systemd."""
 
 import json
 import re
@@ -9,9 +9,10 @@ import pytest
 
 pytestmark = pytest.mark.timeout(60)
 
-TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "syslog.md").read_text()
-TOML, STEP, LOSSES = re.findall(r"^```(?:toml|python|sh)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-COMMANDS = re.findall(r"^    ((?:logger|cd) .*)$", TEXT, re.MULTILINE)
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "central-syslog-server.md").read_text()
+TOML, LOSSES = re.findall(r"^```(?:toml|sh)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = re.findall(r"^    ((?:logger|cd) .*)$", TEXT, re.MULTILINE)[:2]
+QUESTIONS = re.findall(r"^    (cd / && streamd query \"select [^\"]*\")$", TEXT, re.MULTILINE)[1:]
 
 
 def typed(service: Any, command: str, check: bool = True) -> str:
@@ -22,7 +23,6 @@ def typed(service: Any, command: str, check: bool = True) -> str:
 
 
 def test_syslog_is_collected_on_port_514_and_losses_are_printed(service: Any) -> None:
-    service.machine.write("/etc/streamd/priority.py", STEP)
     service.install(TOML)
     service.start()
     logger, query = COMMANDS
@@ -33,7 +33,10 @@ def test_syslog_is_collected_on_port_514_and_losses_are_printed(service: Any) ->
         _, peer, severity, message = line.split("\t")
         assert peer.startswith("127.0.0.1:")
         assert severity == "3"
-        assert message.endswith("disk failure")
+        assert message == "disk failure"
+    answers = [typed(service, question).splitlines() for question in QUESTIONS]
+    assert [line.split("\t")[0] for line in answers[0]] == ["severity_name", "err"]
+    assert len(answers) == 3
 
     assert typed(service, LOSSES) == ""
     service.kill("KILL")
