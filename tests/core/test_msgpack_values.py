@@ -45,3 +45,10 @@ def test_an_unknown_fault_is_one_of_syntax_and_its_detail_is_kept() -> None:
         msgspec.msgpack.decode(b"\xc1")
     bad = explained(caught.value)
     assert (bad.reason, bad.detail) == ("msgpack:syntax", r"invalid opcode '\xc1' (byte 0)")
+
+
+@pytest.mark.parametrize("number", [-(2**63) - 1, 2**63])
+def test_an_integer_beyond_64_bits_is_refused_at_any_depth(number: int) -> None:
+    for record in ({"a": number}, {"a": [{"b": number}]}):
+        with pytest.raises(BadData, match="msgpack:integer"):
+            normalised(record)
