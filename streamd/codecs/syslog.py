@@ -1,6 +1,5 @@
 """The codec `syslog`."""
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Literal
@@ -12,6 +11,7 @@ from streamd.core.batch import Record
 from streamd.core.contracts import BadFrame, Codec, Decoded, Frame
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
+from streamd.core.json_rules import BYTE_ORDER_MARK
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
@@ -22,8 +22,6 @@ from streamd.syslog.stamps import zone_fault
 
 _SEPARATOR = b"\x1e"
 """Between the frames of a batch that is decoded at once; a batch in which it occurs is decoded one by one."""
-_ENDS = re.compile(rb"[\0\n]|(?:\A|\x1e)\xef\xbb\xbf")
-"""What may have to be cut off a frame."""
 
 
 class Syslog(Codec["Syslog.Config"]):
@@ -140,7 +138,7 @@ class Syslog(Codec["Syslog.Config"]):
     def _texts(self, payloads: Sequence[bytes]) -> tuple[list[str], list[BadFrame]]:
         """The texts of all frames; empty for a frame that is rejected."""
         together = _SEPARATOR.join(payloads)
-        if all(payloads) and not _ENDS.search(together):
+        if all(payloads) and not _may_have_ends(together):
             with suppress(UnicodeDecodeError):
                 texts = together.decode().split(_SEPARATOR.decode())
                 if len(texts) == len(payloads):
@@ -174,6 +172,16 @@ class Syslog(Codec["Syslog.Config"]):
                 raise BadData("syslog:fields", f"{reading.fault}: its fields cannot be redacted")
             self.count(f"syslog_{reading.fault}")
         return reading.message
+
+
+def _may_have_ends(together: bytes) -> bool:
+    """Whether something may have to be cut off one of the frames."""
+    return (
+        b"\n" in together
+        or b"\0" in together
+        or together.startswith(BYTE_ORDER_MARK)
+        or _SEPARATOR + BYTE_ORDER_MARK in together
+    )
 
 
 def _takes_all(schema: Schema) -> bool:
