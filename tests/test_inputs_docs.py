@@ -27,7 +27,7 @@ def sent(frame: bytes) -> Frames:
 
 def rows(title: str, table: int = 0) -> Iterator[list[str]]:
     """The cells of a section's table, without its head."""
-    section = TEXT.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    section = TEXT.split(f"# {title}\n")[1].split("\n##")[0]
     lines = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)[table].splitlines()[2:]
     assert lines
     for line in lines:
@@ -83,7 +83,7 @@ def test_frames() -> None:
 
 def test_csv() -> None:
     cls = registry.load("codecs", "csv")
-    for written, *columns in rows("Frames and codecs", 2):
+    for written, *columns in rows("CSV", 1):
         frame = spans(written)[0].encode().decode("unicode_escape").encode("latin-1")
         for types, wanted in zip(("text", "auto"), columns, strict=True):
             codec = cls(cls.Config(columns=["a", "b"], types=types), None)
@@ -94,7 +94,7 @@ def test_csv() -> None:
 
 def test_line_protocol() -> None:
     cls = registry.load("codecs", "influx")
-    for written, wanted in rows("Frames and codecs", 3):
+    for written, wanted in rows("Line protocol"):
         line = spans(written)[0].encode() + b" 1769846400000000000"
         decoded = cls(cls.Config(), None).decode(sent(line), NOW)
         found = decoded.records or [reject.reason for reject in decoded.rejects]

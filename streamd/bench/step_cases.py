@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamd.bench import by_hand, forecast_by_hand
+from streamd.bench import by_hand, forecast_by_hand, statsd_by_hand
 from streamd.core.batch import Record
 
 Suited = Callable[[list[Record]], list[Record]]
@@ -176,6 +176,13 @@ CASES: Mapping[str, StepCase] = {
         what="one record in 10 s from each of 1,000 sensors",
         by_hand=by_hand.throttles,
         by_hand_what="a dict of the times, without a bound of its size",
+    ),
+    "statsd_aggregate": StepCase(
+        options={"interval": f"{statsd_by_hand.INTERVAL_S}s"},
+        what="counters of 1,000 names, ten values in an interval",
+        by_hand=statsd_by_hand.sums,
+        by_hand_what="a dict of sums and counts, without tags, sample rates and a bound of its size",
+        suited=lambda records: [statsd_by_hand.counter(record) for record in records],
     ),
     "sample": StepCase(
         options={"key": ["sensor"], "one_in": by_hand.ONE_IN},

@@ -46,7 +46,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "logs": ("journalctl -u streamd -o cat -f | streamd logs --level warning",),
     "send": (
         "printf 'one\\ntwo\\n' | streamd send udp://127.0.0.1:9999",
-        "printf 'disk full\\n' | streamd send --as syslog udp://127.0.0.1:514",
+        "printf 'disk full\\n' | streamd send --as syslog udp://127.0.0.1:9999",
         "streamd send --generate --count 100000 tcp://127.0.0.1:9999",
         "streamd send --generate plant --faults faults.ndjson tcp://127.0.0.1:9999",
         "streamd send records.jsonl unix:///run/lab.sock",

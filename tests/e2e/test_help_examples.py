@@ -97,10 +97,10 @@ def test_the_examples_of_the_help_can_be_typed_beside_a_daemon(start: Any, tmp_p
     assert '{"sensor": ' in said["streamd dead-letters show 81"]
     assert json.loads(said["streamd status --json | jq .sources"])["sources"]
     generated = 1000 + len(Plant().lines(10**6))
-    daemon.wait_rows(generated + 2 + 2)
+    daemon.wait_rows(generated + 3 + 2)
     daemon.stop()
     books = daemon.books()
-    assert books["datagrams", "main", "records", "stored"] == 2
+    assert books["datagrams", "main", "records", "stored"] == 3
     assert books["lines", "main", "records", "stored"] == generated
     assert books["desk", "main", "records", "stored"] == 2
     assert daemon.reasons("rejected", "strict")["json:syntax"] == 81
