@@ -40,7 +40,8 @@ class Syslog(Codec["Syslog.Config"]):
     an offset is read in `timezone`, also if it has the name of a zone other than UTC or GMT. One line end and
     one NUL at the end of a frame are cut off, and a byte order mark before the message.
 
-    Cost: about 1.5 µs for a message of RFC 5424, 3 µs with structured data, 8 µs for one of RFC 3164.
+    Cost: a message with structured data takes 2 to 3 times as long as one of RFC 5424 without it, and one of
+    RFC 3164 takes 4 to 7 times as long.
     """
 
     counters: ClassVar[Mapping[str, str]] = {

@@ -12,7 +12,8 @@ class Separated:
     """Makes messages of records with an encoder, each with what separates it from the next.
 
     With `newline`, a message of a format without a rule for line feeds that has one is rejected (`newline`),
-    with `nul` a message that has a NUL (`nul`). Costs about 0.1 µs per record beside the encoder.
+    with `nul` a message that has a NUL (`nul`). Adds a third to the time of the encoder
+    `json`, and half of it with `octet_counting`.
     """
 
     def __init__(self, encoder: AnyEncoder, separation: Separation | None, *, add_metadata: bool) -> None:

@@ -61,7 +61,8 @@ class JoinedLines(Codec[Any]):
     connection ends, or `timeout` passes without a line. A message over `max_lines` or `max_bytes` is divided,
     so no line is lost. The record of a message has the receive time of its last line.
 
-    Cost: about 1 µs for a line. Memory: at most `max_bytes` and one frame for each connection.
+    Cost: a line takes about four times as long as a record of 110 bytes in the codec `json`. Memory: at most
+    `max_bytes` and one frame for each connection.
     """
 
     holds = True

@@ -85,8 +85,7 @@ class BinaryLayout:
     def records(self, buffer: bytes) -> list[Record]:
         """The records in bytes whose number is a multiple of `size`.
 
-        Raises `BadData` with `struct:nan`, `struct:integer` or `struct:utf8` if one cannot be used. Costs
-        about 0.4 µs for a record of four fields.
+        Raises `BadData` with `struct:nan`, `struct:integer` or `struct:utf8` if one cannot be used.
         """
         if not buffer:
             return []

@@ -19,7 +19,7 @@ class Recognised(NamedTuple):
 
 
 def read(text: str, received_at: float, timezone: str, default_priority: int) -> Recognised:
-    """The message of a text. The time is linear in its length; about 4 µs for a usual one."""
+    """The message of a text. The time is linear in its length."""
     found = priority(text)
     if found is None:
         message, recognised = rfc3164.read(text, 0, default_priority, received_at, timezone)

@@ -1,4 +1,4 @@
-"""Reads a batch of messages of RFC 5424 by columns, in a quarter of the time of one after the other."""
+"""Reads a batch of messages of RFC 5424 by columns, in less time than one after the other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,8 @@ Values = tuple[Any, ...]
 def read(texts: Sequence[str], timezone: str) -> list[Values | None]:
     """The values of each text with a valid header of RFC 5424; None for every other text.
 
-    `any_format.read` gives the same values. Costs about 1 µs for a message, 2 µs with structured data.
+    `any_format.read` gives the same values. Costs a third of it for a message, two thirds with structured
+    data.
     """
     rows = [text.split(" ", _PARTS - 1) for text in texts]
     places = [
