@@ -19,7 +19,7 @@ import pytest
 import streamd
 
 HERE = Path(__file__).parent
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 VENV = Path("/opt/streamd")
 PYTHON = Path("/opt/python")
 PACKAGES = Path("/opt/packages")
@@ -62,7 +62,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0 or not check, (words, done.returncode, done.stdout)
         return done.stdout
