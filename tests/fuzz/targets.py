@@ -62,6 +62,7 @@ GRAPHITE = Schema(
     },
 )
 STATSD = Schema("statsd", brought_fields(registry.load("codecs", "statsd")))
+SYSLOG = Schema("syslog", brought_fields(registry.load("codecs", "syslog")))
 RECORDS: tuple[dict[str, Any], ...] = (
     {},
     {"a": 1, "b": "text", "c": {"d": [1, 2.5, None]}, "value": 21.5},
@@ -165,7 +166,9 @@ def codec(
         assert not stored.rejects, stored.rejects
         if name != "raw":
             msgspec.json.encode(records)
-        return len(records) > 1, bool(records), tuple(sorted({reason for _, reason, _ in rejects}))
+        found_fields = tuple(field for field in cls.brings if records and field in records[0])
+        reasons = tuple(sorted({reason for _, reason, _ in rejects}))
+        return len(records) > 1, bool(records), reasons, found_fields, tuple(sorted(one.counts))
 
     return check
 
@@ -378,6 +381,25 @@ _STATSD_SEEDS = (
     b"n:1|c|@0.1|#a:b,c,a:d\nm:-2|g\nt:1:2|ms|T1657100430\n", b"a:1|c:2|c|@0.5:x|s", b"",
     b"_e{5,4}:title|text|d:21|h:host|#a:b\n_sc|up|0|m:fine", b"n:1|c|c:id|e:x|card:low\r\n\0", b"n:x|c\nn",
 )  # fmt: skip
+_SYSLOG = (
+    b"<34>1 ", b"<", b">", b"1 ", b"- ", b"2003-10-11T22:14:15.003Z ", b"-06-30T23:59:60", b'[a b="c"]', b"[",
+    b"]", b'"', b"=", b"\\", b"Oct 11 22:14:15 ", b"Feb 29 ", b"2003 ", b".123456789", b"host ", b"tag[7]: ",
+    b": ", b"29: ", b"*", b"%SYS-5-X: ", b" CET", b"+01:00", b"CLC 6/0: ", b"\n", b"\r\n", b"\0", b"\x1e",
+    b"\xff", b"\xef\xbb\xbf", b"\xc2\xa0", b"\xd9\xa1", b"CEF:0|", b"|", b"LEEF:2.0|", b"^", b"@cee:",
+    b'{"a":1}', b" ", b"\t",
+)  # fmt: skip
+_SYSLOG_SEEDS = (
+    b"<34>1 2003-10-11T22:14:15.003Z host su 8710 ID47 - \xef\xbb\xbfmessage\n",
+    b"<191>1 - - - - - -",
+    b'<13>1 2026-01-31T08:00:00+01:00 h a - - [a@1 b="c\\"]" b="d"][e f=g] CEF:0|a|b|c|d|e|f|k=v w l=x',
+    b"",
+    b"<13>Oct 11 22:14:15 host tag[7]: LEEF:2.0|a|b|c|d|^|k=v^l=w\0",
+    b"<999>hello",
+    b"<189>29: foo: *Apr 29 13:58:40.411 CET: %SYS-5-CONFIG_I: Configured",
+    b"Feb 29 1:2:3 2023 h t: @cee: {}",
+    b"<13>2026/01/31 08:00:00,5 ::1 x: \xff",
+    b"<134>1 1563249630.774247467 host urls",
+)
 _LAYOUT = {"layout": "<h n, 2s s, f x"}
 _BINARY = (
     b"", b"\0\0\0\0\0\0\xc0\x7f", b"\xff\xffab\0\0\x80?", b"\0", b"a", b"\xff", b"\0\0", b"\x80?",
@@ -442,6 +464,14 @@ TARGETS = {
     "codec-gelf": Target(gelf, _GELF_SEEDS, _GELF),
     "codec-statsd": Target(codec("statsd", neighbour=b"n:1|c|#a:b"), _STATSD_SEEDS, _STATSD),
     "codec-statsd-schema": Target(codec("statsd", STATSD, neighbour=b"n:1|c|#a:b"), _STATSD_SEEDS, _STATSD),
+    "codec-syslog": Target(
+        codec("syslog", options={"parse": ["cee", "cef", "leef"], "raw": True}, neighbour=_SYSLOG_SEEDS[1]),
+        _SYSLOG_SEEDS,
+        _SYSLOG,
+    ),
+    "codec-syslog-schema": Target(
+        codec("syslog", SYSLOG, {"timezone": "Europe/Berlin"}, _SYSLOG_SEEDS[1]), _SYSLOG_SEEDS, _SYSLOG
+    ),
     "codec-json-schema": Target(codec("json", SCHEMA), _JSON_SEEDS, _JSON),
     "proxy-header": Target(
         proxy_header,
