@@ -81,6 +81,13 @@ def test_another_schema_is_checked_field_by_field() -> None:
     assert [reject.reason for reject in decoded.rejects] == ["schema:range"] * 2 + ["schema:required"]
 
 
+def test_a_limit_in_a_schema_of_all_fields_is_checked() -> None:
+    fields = {**OWN.fields, "severity": FieldSettings(type="int", required=False, le=3)}
+    decoded = codec(Schema("strict", fields), typed=True).decode(sent(PROTOCOL[0], OLD[0]), NOW)
+    assert len(decoded.records) == 1
+    assert [(reject.index, reject.reason) for reject in decoded.rejects] == [(1, "schema:range")]
+
+
 TEXTS = st.lists(st.sampled_from([piece.decode(errors="replace") for piece in PIECES]), max_size=9).map(
     "".join
 )
@@ -97,9 +104,9 @@ def test_columns_hold_what_one_message_after_the_other_gives(texts: list[str]) -
 
 
 def test_columns_hold_every_message_with_a_good_header() -> None:
-    texts = [*PROTOCOL, *OLD, *PROTOCOL, HEADER + "[a b] m", "", HEADER.replace("-10-", "-13-") + "- m"]
-    found = [values is not None for values in columns.read(texts, "UTC")]
-    assert found == [True] * 3 + [False] * 2 + [True] * 3 + [False] * 3
+    bad = [HEADER + "[a b] m", "", HEADER.replace("-10-", "-13-") + "- m", HEADER.replace("su", "") + "- m"]
+    found = [values is not None for values in columns.read([*PROTOCOL, *OLD, *PROTOCOL, *bad], "UTC")]
+    assert found == [True] * 3 + [False] * 2 + [True] * 3 + [False] * len(bad)
 
 
 @settings(max_examples=50)
