@@ -232,3 +232,18 @@ def test_every_byte_is_in_a_frame_or_a_prefix_or_a_delimiter_or_discarded(
     frames, overhead = reference(data, max_frame)
     assert outcome.plain == frames
     assert outcome.kept_bytes + overhead + outcome.lost_bytes == len(data)
+
+
+def test_every_frame_is_decided_alone_wherever_a_read_ends(new_framer: NewFramer, feed_all: FeedAll) -> None:
+    stream = (
+        b"7 <13>a\nb 3 <ab  2 {}\n0 <z\n007 <x\n1234567890 <y\n99999 <w\n12 <13>hello yo5 <long 12 things\n"
+        b"7 {ab\0cd3 <ef\n3 <gh\n\0last\0"
+    )
+    frames = [
+        b"<13>", b"<ab", b"{}", b"0 <z", b"007 ", b"1234", b"9999", b"<13>", b"<lon", b"12 t", b"{ab\0",
+        b"<ef", b"<gh", b"last",
+    ]  # fmt: skip
+    for cut in range(len(stream)):
+        outcome = feed_all(new_framer("auto", 4), [stream[:cut], stream[cut:]])
+        assert (outcome.plain, outcome.fault) == (frames, None), stream[:cut]
+        assert outcome.counts == {"truncated": 8}

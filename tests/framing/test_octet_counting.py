@@ -93,6 +93,26 @@ def test_nine_digits_may_still_become_a_count_and_a_tenth_ends_that(new_framer: 
     assert caught.value.discarded_bytes == 10
 
 
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"0 <z", "count:zero"),
+        (b"007 <x", "count:zero"),
+        (b"1234567890 <y", "count:too_long"),
+        (b"<13>no count", "count:syntax"),
+        (b"99999 <w", "oversize"),
+    ],
+)
+def test_a_count_is_read_alike_wherever_a_read_ends(
+    bad: bytes, reason: str, new_framer: NewFramer, feed_all: FeedAll
+) -> None:
+    stream = b"7 <13>a\nb 3 <ab  12 <13>hello yo\n " + bad
+    for cut in range(len(stream)):
+        outcome = feed_all(new_framer("octet_counting", 12), [stream[:cut], stream[cut:]])
+        assert outcome.plain == [b"<13>a\nb", b"<ab", b"<13>hello yo"], stream[:cut]
+        assert (outcome.fault, outcome.lost_bytes) == (reason, len(bad)), stream[:cut]
+
+
 def test_truncate_keeps_max_frame_and_skips_to_the_next_frame(new_framer: NewFramer) -> None:
     framer = new_framer("octet_counting", 4, "truncate")
     frames = framer.feed(b"6 abcdef3 xyz")
