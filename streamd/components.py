@@ -18,6 +18,7 @@ from streamd.core.field_names import refuse_unknown
 from streamd.core.schema import Schema
 from streamd.core.settings import EncodedSettings, FramingSettings, SinkSettings, SourceSettings
 from streamd.core.shared import Shared
+from streamd.preparing.converted_frames import ConvertedFrames
 from streamd.preparing.joined_lines import JoinedLines
 from streamd.processes.refusals import refusals
 from streamd.redaction.actions import keyed_hash
@@ -104,6 +105,10 @@ def make(
             made.codecs[name] = codec(options, loaded.schemas.get(source.schema_name or ""))
             made.codecs[name].load(loaded.base_dir)
             made.codecs[name].place_behind(streams=source.streams, cut=source.cut_by is not None)
+        with made.at("sources", name):
+            if (conversion := source.converted_by) is not None and name in made.codecs:
+                _check_kept(source)
+                made.codecs[name] = ConvertedFrames(conversion, made.codecs[name])
         with made.at("sources", name, "multiline"):
             if source.joined_by is not None and name in made.codecs:
                 made.codecs[name] = JoinedLines(source.joined_by, made.codecs[name])
@@ -146,6 +151,16 @@ def encoder_of(sink: SinkSettings) -> AnyEncoder | None:
     encoder, options = component("encoders", sink.encoder)
     made: AnyEncoder = encoder(options)
     return made
+
+
+def _check_kept(source: SourceSettings) -> None:
+    """Raises `ConfigError` if dead letters would keep converted frames, in which `redact` finds nothing."""
+    if source.redact.rules and source.dead_letters.payload == "keep":
+        raise ConfigError(
+            "redact finds nothing in dead letters with the bytes from before encoding and decompress: use "
+            'payload = "hash" or "none"',
+            ("dead_letters", "payload"),
+        )
 
 
 def _check_redaction(source: SourceSettings, schema: Schema | None) -> None:

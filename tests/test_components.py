@@ -13,6 +13,7 @@ from streamd.core.clock import read_clock
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.peer import Peer
 from streamd.core.shared import Shared
+from streamd.preparing.converted_frames import ConvertedFrames
 from streamd.sqlite.databases import Databases
 
 
@@ -131,3 +132,17 @@ def test_a_missing_key_names_its_source(tmp_path: Path) -> None:
     assert found is not None
     assert found.peer is not None
     assert len(found.peer(Peer("192.0.2.7:5"))) == 32
+
+
+def test_redact_with_converted_frames_needs_dead_letters_without_payloads(tmp_path: Path) -> None:
+    for options in ('encoding = "latin-1"', 'decompress = "gzip"'):
+        with pytest.raises(ConfigError, match=r"dead_letters\.payload.*redact finds nothing in dead letters"):
+            assembled(tmp_path, f"redact = {{ {MASK} }}\n{options}")
+        codec = converted_codec(tmp_path, f'redact = {{ {MASK} }}\ndead_letters.payload = "none"\n{options}')
+        assert isinstance(codec, ConvertedFrames)
+        assert codec.redacted
+
+
+def converted_codec(folder: Path, options: str) -> object:
+    (feed,) = assembled(folder, options).workers["main"].feeds
+    return feed.codec

@@ -45,6 +45,8 @@ class Msgpack(Codec[Settings]):
     In a stream, or if a datagram holds several maps, use the framing `msgpack`.
     """
 
+    reads_text = False
+
     def __init__(self, config: Settings, schema: Schema | None) -> None:
         super().__init__(config, schema)
         self._decode_struct = None if schema is None else msgspec.msgpack.Decoder(schema.struct).decode

@@ -39,6 +39,8 @@ class Struct(Codec["Struct.Config"]):
     Behind a stream use the framing `length_prefix`, since a line end may be a part of a record.
     """
 
+    reads_text = False
+
     class Config(Settings):
         """The layout."""
 

@@ -9,6 +9,7 @@ from streamd.core.base_settings import Settings as Settings  # noqa: PLC0414 - m
 from streamd.core.redact_settings import RedactRule, RedactSettings
 
 if TYPE_CHECKING:
+    from streamd.core.conversion_settings import FrameConversion
     from streamd.core.multiline_settings import MultilineSettings
 
 _DURATION_UNITS_S = {
@@ -311,6 +312,11 @@ class SourceSettings(Settings):
     @property
     def cut_by(self) -> "FramingSettings | None":
         """The framing that cuts the bytes into frames; None if each datagram is a frame."""
+        return None
+
+    @property
+    def converted_by(self) -> "FrameConversion | None":
+        """How each frame is converted before its codec; None if it is not."""
         return None
 
     @property

@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
+from streamd.core.conversion_settings import EncodedInput
 from streamd.core.multiline_settings import MultilineSettings
-from streamd.core.settings import Component, FramingSettings, SizeBytes, SourceSettings
+from streamd.core.settings import Component, FramingSettings, SizeBytes
 
 
-class StreamSettings(SourceSettings):
+class StreamSettings(EncodedInput):
     """The settings that all sources of byte streams have."""
 
     framing: Component = Field("newline", description="the framing, which cuts the stream into frames")  # type: ignore[assignment]  # parsed by the validator

@@ -109,6 +109,10 @@ class JoinedLines(Codec[Any]):
     def redacted(self, value: bool) -> None:
         self._codec.redacted = value
 
+    def is_current(self) -> bool:
+        """Whether the files of the codec are unchanged."""
+        return self._codec.is_current()
+
     def place_behind(self, *, streams: bool, cut: bool) -> None:
         """Frames that are no part of a stream, such as dead letters, are whole messages."""
         self._joins = streams

@@ -109,6 +109,9 @@ class Codec(ABC, Generic[C]):
     A text is the type of a field that may be missing; a table has the keys of a field in `[schemas]`.
     """
 
+    reads_text: ClassVar[bool] = True
+    """Whether frames are text, which the option `encoding` of a source may convert."""
+
     redacted: bool = False
     """Whether the source redacts the records by field; the daemon sets it before the first frame.
 
