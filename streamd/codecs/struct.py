@@ -16,7 +16,7 @@ from streamd.core.typed_records import structs_of
 from streamd.shaping.binary_layout import BinaryLayout
 
 _DICT_BYTES, _VALUE_BYTES = 200, 50
-"""Memory of a record and of each of its values, roughly."""
+"""Memory of a record and of each of its values, roughly, without the bytes of texts."""
 
 
 class Struct(Codec["Struct.Config"]):
@@ -64,7 +64,7 @@ class Struct(Codec["Struct.Config"]):
         required = [] if schema is None else [name for name, field in schema.fields.items() if field.required]
         if schema is not None and (missing := [name for name in required if name not in self._layout.names]):
             raise ValueError(f"the schema {schema.name} requires {listed(missing)}: name it in the layout")
-        self._record_bytes = _DICT_BYTES + _VALUE_BYTES * self._layout.width
+        self._record_bytes = _DICT_BYTES + _VALUE_BYTES * self._layout.width + self._layout.size
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order; at once if every record is good."""

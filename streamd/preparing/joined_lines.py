@@ -280,7 +280,7 @@ class JoinedLines(Codec[Any]):
         for bad in decoded.rejects:
             bad.index = last[bad.index]
         if decoded.size_bytes is None:
-            decoded.size_bytes = joined.size_bytes * self._codec.weight
+            decoded.size_bytes = self._codec.size_bytes_of(joined, len(decoded.records))
         decoded.frames = frames
         return decoded
 

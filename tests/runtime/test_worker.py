@@ -8,7 +8,7 @@ import structlog
 from streamd.codecs.json import Json
 from streamd.core.ack import Ack, Status
 from streamd.core.contracts import BadRecord, Decoded, Processed
-from streamd.core.frames import FlaggedFrame, Frames
+from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.settings import BufferSettings
@@ -666,7 +666,8 @@ def test_the_twin_of_a_batch_takes_its_memory_again(bench: Any) -> None:
     second_pipeline(b, lambda _, records: Processed(records))
     frames = b.frames(b"a b", b"c")
     passages = b.workers.process(b.feed, frames, b.now())
-    assert [passage.batch.size_bytes for passage in passages] == [frames.size_bytes * 8] * 2
+    counted_bytes = (frames.size_bytes + FRAME_OVERHEAD_BYTES) * 8  # the first frame holds two records
+    assert [passage.batch.size_bytes for passage in passages] == [counted_bytes] * 2
     assert {passage.batch.pipeline for passage in passages} == {"p", "q"}
     assert [passage.route.pipeline.name for passage in passages] == [
         passage.batch.pipeline for passage in passages

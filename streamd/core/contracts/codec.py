@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
 from streamd.core.failure import failure_of
-from streamd.core.frames import Frames
+from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
 from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import Schema
@@ -52,7 +52,7 @@ class Decoded:
 
     `records` are dicts, or structs of the schema if `typed`. `origins` holds the index of each record's
     frame, in ascending order. None means that record i came from frame i and no frame was rejected.
-    `size_bytes` estimates the memory of the records as dicts; if it is None, `Codec.weight` is used.
+    `size_bytes` estimates the memory of the records as dicts; if it is None, it is `Codec.size_bytes_of`.
     """
 
     records: list[Any]
@@ -152,6 +152,14 @@ class Codec(ABC, Generic[C]):
     def is_current(self) -> bool:
         """Whether the files that `load` has read are unchanged. If not, a reload names the source."""
         return True
+
+    def size_bytes_of(self, frames: Frames, record_count: int) -> int:
+        """Memory of the records of these frames by `weight`, with that of a short frame for each record more.
+
+        So a frame of many short lines counts as much as if each line were a frame.
+        """
+        more = max(0, record_count - len(frames))
+        return (frames.size_bytes + FRAME_OVERHEAD_BYTES * more) * self.weight
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
         """Learn how the source makes frames. Called once, before the first frame.
