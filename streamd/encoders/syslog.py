@@ -3,10 +3,10 @@
 import re
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from streamd.core.batch import Record
 from streamd.core.contracts import Encoder, RecordOrigin
@@ -86,6 +86,14 @@ class Syslog(Encoder["Syslog.Config"]):
         def _zone_exists(cls, timezone: str) -> str:
             _zone(timezone)
             return timezone
+
+        @model_validator(mode="after")
+        def _has_an_effect(self) -> Self:
+            if self.format == "rfc3164" and self.extra_id is not None:
+                raise ValueError("extra_id: rfc3164 has no structured data; remove it, or use rfc5424")
+            if self.format == "rfc5424" and self.timezone != "UTC":
+                raise ValueError("timezone has no effect with rfc5424, whose times have an offset; remove it")
+            return self
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

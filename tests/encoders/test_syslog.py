@@ -134,6 +134,8 @@ def test_a_tag_of_rfc_3164_has_no_colon_and_no_year_before_the_first_is_written(
         {"appname": "a b"},
         {"extra_id": "a b"},
         {"timezone": "Mars"},
+        {"timezone": "Asia/Shanghai"},
+        {"format": "rfc3164", "extra_id": "fields@1"},
     ],
 )
 def test_what_cannot_be_meant_is_refused(options: dict[str, Any]) -> None:
