@@ -186,6 +186,8 @@ class Claims:
             await asyncio.sleep(_POLL_S)
         kept: dict[Tenure, PartitionState] = {}
         for tenure, _, pipeline, state in taken:
+            if tenure.ended:
+                continue  # a sink has left its records out, so the next reader gets them again
             sink = self._sinks[pipeline.fanout.outputs[0].sink]
             try:
                 await sink.keep_state(tenure, pipeline.name, encoded(state))

@@ -157,6 +157,18 @@ async def test_a_state_waits_for_the_commit_of_what_was_offered_before() -> None
     assert lab.kept == [StartAt(1, 2)]
 
 
+async def test_a_state_with_records_that_a_sink_left_out_is_not_stored() -> None:
+    """The sink of another pipeline has found another reader, which begins before these records."""
+    lab = Lab(Plain, Count)
+    tenure = Tenure("a")
+    await lab.downstream.claim(tenure)
+    lab.read(tenure, 3)
+    tenure.end("another process reads it now")
+    await lab.claims.finish()
+    assert [store.state for store in lab.stores] == [None, None]
+    assert lab.kept == []
+
+
 async def test_a_fault_of_the_sink_keeps_the_state_for_the_next_time() -> None:
     lab = Lab(Count)
     tenure = Tenure("a")
