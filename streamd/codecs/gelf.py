@@ -290,7 +290,7 @@ class Gelf(Codec["Gelf.Config"]):
 
 
 def _sender(peer: Peer) -> str:
-    """The host: chunks of a message may come from several ports. Peers without one are told apart by name."""
+    """The host, because chunks of a message may come from several ports; the name of a peer without one."""
     return peer.host or peer
 
 

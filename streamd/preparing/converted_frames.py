@@ -153,7 +153,7 @@ class ConvertedFrames(Codec[Any]):
             else:
                 bad.payload = came.get(id(done.frames.payloads[bad.index]), bad.payload)
         if done.size_bytes is None:
-            done.size_bytes = converted.size_bytes * self._codec.weight
+            done.size_bytes = self._codec.size_bytes_of(converted, len(done.records))
         return done
 
     def _converted(self, payload: bytes) -> bytes:

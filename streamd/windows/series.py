@@ -223,7 +223,7 @@ class SeriesWindows:
         self._seen_us = {_series(series): int(at_us) for series, at_us in seen}
         self._gauges = {_series(series): None if value is None else value + 0.0 for series, value in gauges}
         passed_s = 0.0
-        if self._idle_s is None:  # the windows of the times of receipt are over, whoever sends
+        if self._idle_s is None:  # the times of receipt are past, so their windows are over
             passed_s = max(now.wall_s - moved_wall_s, 0.0)
         self._moved = Now(float(moved_wall_s), now.mono_s - passed_s)
         self._seen_s = now.mono_s

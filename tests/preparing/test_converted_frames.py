@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from streamd.codecs.csv import Csv
 from streamd.codecs.gelf import Gelf
 from streamd.codecs.json import Json
+from streamd.codecs.logfmt import Logfmt
 from streamd.codecs.msgpack import Msgpack
 from streamd.codecs.text import Text
 from streamd.core.ack import Ack, Status
@@ -125,6 +126,15 @@ def test_a_compressed_datagram_is_read_up_to_its_limit(compression: str) -> None
 def test_the_memory_of_records_is_that_of_their_content() -> None:
     sent = gzip.compress(b"a" * 900)
     assert (converting(None, "gzip").decode(frames(sent), NOW).size_bytes or 0) > 900 * Text.weight
+
+
+def test_each_of_many_short_lines_counts_as_the_codec_counts_it() -> None:
+    content = b"a=b\n" * 500
+    codec = Logfmt(Logfmt.Config(), None)
+    decoded = converting(compression="zlib", most_bytes=10_000, codec=codec).decode(
+        frames(zlib.compress(content)), NOW
+    )
+    assert decoded.size_bytes == codec.size_bytes_of(frames(content), 500)
 
 
 def test_what_the_codec_rejects_has_the_bytes_that_came() -> None:
