@@ -4,12 +4,14 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
 
 from streamd.core.clock import read_clock
 from streamd.core.errors import ConfigError, EnvironmentFault
+from streamd.processes.launch import ended, launched
 from streamd.processes.link import (
     VARIABLE,
     Assignment,
@@ -49,7 +51,7 @@ class LedProcess:
         self.started = read_clock()
         self.heard_mono_s = self.started.mono_s
         self.is_ready = asyncio.Event()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._answer: asyncio.Future[Reloaded] | None = None
@@ -64,23 +66,18 @@ class LedProcess:
         environ[VARIABLE] = str(its.fileno())
         given = [one.fd for one in self.assignment.given]
         shared = [] if self.assignment.connections is None else [self.assignment.connections]
+        program = _START.format(path=sys.path, config=config)
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *[f"-W{option}" for option in sys.warnoptions],
-                "-c",
-                _START.format(path=sys.path, config=config),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(its.fileno(), numbers.fd, *given, *self.assignment.inherited, *shared),
-                env=environ,
-                start_new_session=True,  # a terminal's Ctrl-C is for the leading process alone
+            self._process = await launched(
+                [sys.executable, *[f"-W{option}" for option in sys.warnoptions], "-c", program],
+                environ,
+                its,
+                (numbers.fd, *given, *self.assignment.inherited, *shared),
             )
         except OSError as error:
             ours.close()
             numbers.close()
             raise EnvironmentFault(f"a process cannot be started: {error.strerror}") from error
-        finally:
-            its.close()
         self.pid = self._process.pid
         reader, self._writer = await asyncio.open_connection(sock=ours)
         self._writer.write(encoded(self.assignment))
@@ -94,7 +91,7 @@ class LedProcess:
         """
         assert self._process is not None  # noqa: S101 - `start` comes first
         assert self._reading is not None  # noqa: S101 - as above
-        code = await self._process.wait()
+        code = await ended(self._process)
         await self._reading
         if self._writer is not None:
             self._writer.close()
