@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from streamd.bench.child import Child, cpu_s, free_port, memory_bytes
 from streamd.bench.row import BenchError
 
-TYPED, CATCH_ALL = "readings", "records"
+TYPED, CATCH_ALL, MESSAGES = "readings", "records", "messages"
 MAX_WAIT_S = 0.2
 _START_S = 20.0
 _STOP_S = 60.0
@@ -40,6 +41,8 @@ class Setup:
     """The settings of a scenario's daemon. All other settings have their defaults."""
 
     typed: bool = True
+    codec: Literal["json", "syslog"] = "json"
+    """`syslog` brings its schema; its messages end with their seq behind `#`."""
     buffer_bytes: int | None = None
     """The limit of each of the two buffers (source, sink), without a limit in records."""
     max_wait_s: float = MAX_WAIT_S
@@ -54,11 +57,29 @@ class Setup:
     @property
     def table(self) -> str:
         """The table of the records."""
-        return TYPED if self.typed else CATCH_ALL
+        if not self.typed:
+            return CATCH_ALL
+        return MESSAGES if self.codec == "syslog" else TYPED
+
+    @property
+    def schema(self) -> str:
+        """The name of the schema; empty without one."""
+        if not self.typed:
+            return ""
+        return "syslog" if self.codec == "syslog" else "reading"
+
+    @property
+    def seq(self) -> str:
+        """The seq of a row, as SQL."""
+        if not self.typed:
+            return "json_extract(record, '$.seq')"
+        return (
+            "CAST(substr(message, instr(message, '#') + 1) AS INTEGER)" if self.codec == "syslog" else "seq"
+        )
 
     def configuration(self, port: int, admin_port: int, folder: Path) -> str:
         """The TOML text."""
-        schema = 'schema = "reading"\n' if self.typed else ""
+        schema = f'schema = "{self.schema}"\n' if self.schema else ""
         buffer = ""
         if self.buffer_bytes:
             buffer = f'buffer = {{ max_records = 100_000_000, max_bytes = "{self.buffer_bytes}B" }}\n'
@@ -72,10 +93,10 @@ class Setup:
         return (
             f'[daemon]\nstate_dir = "{folder}"\nprocesses = {self.processes}\n[log]\nlevel = "warning"\n'
             f'[admin]\nlisten = "127.0.0.1:{admin_port}"\n'
-            f"{_SCHEMA if self.typed else ''}\n"
-            f'[sources.udp]\ntype = "udp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n'
+            f"{_SCHEMA if self.schema == 'reading' else ''}\n"
+            f'[sources.udp]\ntype = "udp"\nlisten = "127.0.0.1:{port}"\ncodec = "{self.codec}"\n'
             f"{schema}{udp_limits}\n"
-            f'[sources.tcp]\ntype = "tcp"\nlisten = "127.0.0.1:{port}"\ncodec = "json"\n'
+            f'[sources.tcp]\ntype = "tcp"\nlisten = "127.0.0.1:{port}"\ncodec = "{self.codec}"\n'
             f"{schema}{buffer}{tcp_limits}\n"
             '[pipelines.bench]\nsources = ["udp", "tcp"]\nsinks = ["bench"]\n\n'
             f"{self.steps}\n"
@@ -179,7 +200,7 @@ class BenchDaemon(Child):
 
 def committed(connection: sqlite3.Connection, table: str) -> int:
     """The number of rows ever committed, if the newest row is never deleted. A single index lookup."""
-    (last,) = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()  # noqa: S608 - one of two names
+    (last,) = connection.execute(f"SELECT max(rowid) FROM {table}").fetchone()  # noqa: S608 - one of our names
     return int(last or 0)
 
 
@@ -196,7 +217,7 @@ class StoppedDaemon:
     @classmethod
     def of(cls, connection: sqlite3.Connection, setup: Setup) -> "StoppedDaemon":
         """Read the rows and the ledger. Raises `BenchError` if the books do not balance."""
-        seq = "seq" if setup.typed else "json_extract(record, '$.seq')"
+        seq = setup.seq
         rows = connection.execute(
             f"SELECT count(*), count(DISTINCT {seq}), min({seq}), max({seq}) FROM {setup.table}"  # noqa: S608 - fixed names
         ).fetchone()

@@ -42,7 +42,7 @@ class Plan:
     """Records that take a worker 20 µs more."""
     step_turns: int = 5
     step_batches: int = 20
-    """Batches in a turn of a step."""
+    """Batches in a turn of a step or codec."""
     retention_filled: int = 600_000
     """Records stored before the measurement, more than fit into `retention_bytes`."""
     retention_records: int = 50_000

@@ -32,7 +32,8 @@ def run(plan: Plan, setup: Setup) -> TcpRun:
     count = plan.tcp_records
     with plan.folder() as folder:
         daemon, used_s, records_per_s = sent(folder, setup, count)
-        return TcpRun(used_s, records_per_s, _baseline(folder, daemon, count))
+        kind: Kind = "parsed" if setup.typed else "stored"
+        return TcpRun(used_s, records_per_s, baseline_cpu_s(folder, daemon, count, kind))
 
 
 def sent(folder: Path, setup: Setup, count: int) -> tuple[BenchDaemon, float, float]:
@@ -49,8 +50,8 @@ def sent(folder: Path, setup: Setup, count: int) -> tuple[BenchDaemon, float, fl
     return daemon, used_s, count / (seen_s - started_s)
 
 
-def _baseline(folder: Path, daemon: BenchDaemon, rows: int) -> float:
-    kind: Kind = "parsed" if daemon.setup.typed else "stored"
+def baseline_cpu_s(folder: Path, daemon: BenchDaemon, rows: int, kind: Kind) -> float:
+    """CPU seconds of the bare loop that writes as many rows as the stopped daemon."""
     arguments = (str(daemon.database), daemon.setup.table, str(folder / "baseline.db"), kind)
     with Child(folder, "streamd.bench.executemany", *arguments) as bare:
         bare.wait(_BASELINE_S)

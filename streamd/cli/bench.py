@@ -14,6 +14,7 @@ from streamd.bench import (
     anomalies,
     attack,
     chain,
+    codecs,
     cores,
     fairness,
     jetstream,
@@ -31,10 +32,12 @@ from streamd.bench import (
     start,
     steps,
     tcp,
+    tcp_syslog,
     throughput,
     udp,
     windows,
 )
+from streamd.bench.codec_cases import CASES as CODEC_CASES
 from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row, SkippedError
 from streamd.bench.step_cases import CASES
@@ -42,12 +45,17 @@ from streamd.cli._layout import folded, laid_out, width_of
 from streamd.core.errors import EnvironmentFault
 
 STEPS: dict[str, Callable[[Plan], list[Row]]] = {f"step_{name}": steps.scenario(name) for name in CASES}
+CODECS: dict[str, Callable[[Plan], list[Row]]] = {
+    f"codec_{name}": codecs.scenario(name) for name in CODEC_CASES
+}
+GROUPS = {"steps": STEPS, "codecs": CODECS}
 SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "tcp_typed": tcp.typed,
     "tcp_plain": tcp.plain,
     "tcp_wall": throughput.typed,
     "tcp_cores": cores.measure,
     "tcp_steps": chain.measure,
+    "tcp_syslog": tcp_syslog.typed,
     "udp_steady": udp.steady,
     "udp_highest": udp.highest,
     "latency": latency.measure,
@@ -66,6 +74,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "postgresql": postgresql.measure,
     "jetstream": jetstream.measure,
     "process": processes.measure,
+    **CODECS,
     **STEPS,
 }
 
@@ -73,15 +82,16 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = (
-        "The scenarios of steps run in this process and take less than a minute. All others run on 127.0.0.1"
-        " against real daemons; all take about ten minutes. Compare the CPU seconds per million records,"
-        " because rates vary on a shared machine. A missed goal is reported, but is no error. Missing"
-        " records, and books that do not balance, are errors."
+        "The scenarios of codecs and steps run in this process and take about a minute. All others run on"
+        " 127.0.0.1 against real daemons; all take about ten minutes. Compare the CPU seconds per million"
+        " records, because rates vary on a shared machine. A missed goal is reported, but is no error."
+        " Missing records, and books that do not balance, are errors."
     )
-    others = ", ".join(name for name in SCENARIOS if name not in STEPS)
-    parser.add_argument("--only", nargs="+", choices=[*SCENARIOS, "steps"], default=list(SCENARIOS),
+    others = ", ".join(name for name in SCENARIOS if name not in {**STEPS, **CODECS})
+    parser.add_argument("--only", nargs="+", choices=[*SCENARIOS, *GROUPS], default=list(SCENARIOS),
                         metavar="NAME", help=f"measure only these scenarios: {others}, step_NAME (the step of"
-                        " that type, like step_filter), steps (all of these)")  # fmt: skip
+                        " that type, like step_filter), steps (all of these), codec_NAME (a codec alone, like"
+                        " codec_syslog), codecs (all of these)")  # fmt: skip
     parser.add_argument("--quick", action="store_true",
                         help="use small counts for a trial run; goals are not judged")  # fmt: skip
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), metavar="FOLDER",
@@ -128,7 +138,7 @@ def main(options: argparse.Namespace) -> int:
 
 def _wanted(names: Sequence[str]) -> list[str]:
     """The scenarios of these names, each once."""
-    return list(dict.fromkeys(one for name in names for one in (STEPS if name == "steps" else [name])))
+    return list(dict.fromkeys(one for name in names for one in GROUPS.get(name, [name])))
 
 
 def text(rows: Sequence[Row], width: int) -> str:

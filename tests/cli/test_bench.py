@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streamd.bench.codec_cases import CASES as CODEC_CASES
 from streamd.bench.plan import Plan
 from streamd.bench.processes import PROCESS_CASES
 from streamd.bench.row import BenchError, Row
@@ -24,12 +25,13 @@ def test_quick_runs_every_scenario_and_the_books_balance(tmp_path: Path) -> None
     found = json.loads((tmp_path / "all.json").read_text())
     names = [row["name"] for row in found["rows"]]
     assert [name for name in names if not name.startswith(("postgresql", "jetstream"))] == [  # need a server
-        "tcp_typed", "tcp_plain", "tcp_wall", "tcp_cores", "tcp_steps", "udp_steady", "udp_highest",
-        "latency_p99", "latency_idle", "memory_idle", "memory_peak", "start", "fairness", "meter",
-        "observation", "observation_idle", "retention", "attack", "window", "window_columns", "anomaly_ewma",
-        "anomaly_hampel", "anomaly_quantile", "anomaly_seasonal", "model_run", "model", "model_columns",
-        "parquet", "parquet_dicts",
+        "tcp_typed", "tcp_plain", "tcp_wall", "tcp_cores", "tcp_steps", "tcp_syslog", "udp_steady",
+        "udp_highest", "latency_p99", "latency_idle", "memory_idle", "memory_peak", "start", "fairness",
+        "meter", "observation", "observation_idle", "retention", "attack", "window", "window_columns",
+        "anomaly_ewma", "anomaly_hampel", "anomaly_quantile", "anomaly_seasonal", "model_run",
+        "model", "model_columns", "parquet", "parquet_dicts",
         *(case.name for case in PROCESS_CASES),
+        *(f"codec_{name}" for name in CODEC_CASES),
         *(f"step_{name}" for name in CASES),
     ]  # fmt: skip
     assert all(row["value"] > 0 for row in found["rows"])
@@ -145,8 +147,9 @@ def test_the_table_goes_by_the_width_of_the_terminal(width: int) -> None:
         }
 
 
-def test_all_steps_have_one_name_and_none_is_measured_twice(
-    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("group", "first"), [("steps", "step_set"), ("codecs", "codec_statsd")])
+def test_all_of_a_group_have_one_name_and_none_is_measured_twice(
+    group: str, first: str, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[str] = []
 
@@ -154,9 +157,9 @@ def test_all_steps_have_one_name_and_none_is_measured_twice(
         measured.append(name)
         return []
 
-    for name in bench.STEPS:
+    for name in bench.GROUPS[group]:
         monkeypatch.setitem(bench.SCENARIOS, name, partial(measure, name))
-    assert main(["bench", "--only", "step_set", "steps", "--json", "x.json"]) == 0
-    assert sorted(measured) == sorted(bench.STEPS)
-    assert measured[0] == "step_set"
+    assert main(["bench", "--only", first, group, "--json", "x.json"]) == 0
+    assert sorted(measured) == sorted(bench.GROUPS[group])
+    assert measured[0] == first
     assert [path.name for path in in_tmp.iterdir()] == ["x.json"]

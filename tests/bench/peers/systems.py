@@ -65,6 +65,11 @@ SYSTEMS = (
     ),
     System(
         "streamd", SYSLOG, "streamd-syslog.toml", _STREAMD,
+        "parses all of it, nine SQLite columns, structured data as JSON, rows in the ledger",
+        'no fsync at each commit (`synchronous = "normal"`)', "here", table="messages",
+    ),
+    System(
+        "streamd, own Python", SYSLOG, "streamd-own-python.toml", _STREAMD,
         "parses the header in a Python step, seven SQLite columns", "structured data stays in the message",
         "here", table="messages",
     ),
