@@ -3,30 +3,20 @@
 import gzip
 import zlib
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
 
-from streamd.core.contracts import AnyCodec, BadFrame, Codec, Decoded
+from streamd.core.contracts import AnyCodec, BadFrame, Decoded
 from streamd.core.conversion_settings import FrameConversion
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.first_frame import FirstFrame
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.inflate import inflate
 from streamd.core.now import Now
-from streamd.core.peer import Peer
+from streamd.preparing.preparing_codec import PreparingCodec
 
 _GZIP = b"\x1f\x8b"
 
 
-class _ConvertedSettings(NamedTuple):
-    """What a reload compares."""
-
-    conversion: FrameConversion
-    codec: type
-    config: Any
-
-
-class ConvertedFrames(Codec[Any]):
+class ConvertedFrames(PreparingCodec):
     """Passes converted frames to the codec of the source. Rejects have the bytes that came.
 
     A part of a frame that the codec rejects is converted back, so that a replay reads it like a frame.
@@ -37,55 +27,14 @@ class ConvertedFrames(Codec[Any]):
 
     def __init__(self, conversion: FrameConversion, codec: AnyCodec) -> None:
         """Raises `ConfigError` if the codec reads no text, or keeps frames that it may reject later."""
-        self._key = "encoding" if conversion.encoding is not None else "decompress"
+        key = "encoding" if conversion.encoding is not None else "decompress"
         name = type(codec).__name__.lower()
         if codec.holds and codec.holds_open:
-            raise ConfigError(
-                f"the codec {name} keeps frames for frames that follow: remove {self._key}", (self._key,)
-            )
+            raise ConfigError(f"the codec {name} keeps frames for frames that follow: remove {key}", (key,))
         if conversion.encoding is not None and not codec.reads_text:
             raise ConfigError(f"the codec {name} reads no text: remove encoding", ("encoding",))
-        self._codec = codec
-        super().__init__(_ConvertedSettings(conversion, type(codec), codec.config), codec.schema)
-        self.alarming = codec.alarming
-        self.counters = codec.counters  # type: ignore[misc]  # its own
-        self.counts = codec.counts
-        self.weight = codec.weight  # type: ignore[misc]  # its own
-        self.holds, self.holds_open = codec.holds, codec.holds_open
-        self.holds_last = codec.holds_last
-        self.needs_first = codec.needs_first
+        super().__init__(conversion, codec)
         self._conversion = conversion
-
-    @property
-    def typed(self) -> bool:
-        """Whether the codec makes structs."""
-        return self._codec.typed
-
-    @typed.setter
-    def typed(self, value: bool) -> None:
-        self._codec.typed = value
-
-    @property
-    def redacted(self) -> bool:
-        """Whether the source redacts records by field."""
-        return self._codec.redacted
-
-    @redacted.setter
-    def redacted(self, value: bool) -> None:
-        self._codec.redacted = value
-
-    def load(self, base_dir: Path) -> None:
-        """Read the files of the codec."""
-        self._codec.load(base_dir)
-
-    def is_current(self) -> bool:
-        """Whether the files of the codec are unchanged."""
-        return self._codec.is_current()
-
-    def place_behind(self, *, streams: bool, cut: bool) -> None:
-        """Tell the codec how the source makes frames."""
-        self._codec.place_behind(streams=streams, cut=cut)
-        self.holds, self.alarming = self._codec.holds, self._codec.alarming
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """The records of the converted frames."""
@@ -113,30 +62,6 @@ class ConvertedFrames(Codec[Any]):
             rejects=[*done.rejects, *rejects],
             frames=Frames.merge([before, wrong]) if rest else wrong,
         )
-
-    def forget(self, peer: Peer, now: Now) -> Decoded | None:
-        """What the codec has kept of a connection that has ended."""
-        return self._codec.forget(peer, now)
-
-    def tick(self, now: Now) -> Decoded | None:
-        """What is due in the codec."""
-        return self._codec.tick(now)
-
-    def next_deadline(self) -> float | None:
-        """When something is due in the codec."""
-        return self._codec.next_deadline()
-
-    def can_adopt(self, old: AnyCodec) -> bool:
-        """Whether the codec can go on with what the other one has kept."""
-        return self._codec.can_adopt(_codec_of(old))
-
-    def adopt(self, old: AnyCodec) -> None:
-        """Take over what the other codec has kept."""
-        self._codec.adopt(_codec_of(old))
-
-    def finish(self, now: Now) -> Decoded | None:
-        """What the codec has kept."""
-        return self._codec.finish(now)
 
     def _decoded(self, frames: Frames, payloads: list[bytes], now: Now) -> Decoded:
         """The records of the converted payloads of these frames."""
@@ -195,7 +120,3 @@ def _fault_of(error: UnicodeError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"not {error.encoding} at byte {error.start}"
     return "half of a surrogate pair"
-
-
-def _codec_of(codec: AnyCodec) -> AnyCodec:
-    return codec._codec if isinstance(codec, ConvertedFrames) else codec  # noqa: SLF001 - of the same class

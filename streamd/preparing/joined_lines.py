@@ -3,29 +3,22 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from streamd.core.contracts import AnyCodec, BadFrame, Codec, Decoded
+from streamd.core.contracts import AnyCodec, BadFrame, Decoded
 from streamd.core.errors import ConfigError
 from streamd.core.failure import failure_of
 from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.multiline_settings import JOINING, MultilineSettings
 from streamd.core.now import Now
 from streamd.core.peer import Peer
+from streamd.preparing.preparing_codec import PreparingCodec
 from streamd.shaping.pattern import Pattern
 
 DIVIDED = "divided"
 """The flag of the parts of a message that is longer than its limits."""
 _LATE_S = 0.25
 """A message that is overdue by more was waiting for the daemon, and not for its sender."""
-
-
-class _Settings(NamedTuple):
-    """What a reload compares."""
-
-    multiline: MultilineSettings
-    codec: type
-    config: Any
 
 
 @dataclass(slots=True)
@@ -54,7 +47,7 @@ class _Done(NamedTuple):
     """The index of its last line in the frames that are released with it."""
 
 
-class JoinedLines(Codec[Any]):
+class JoinedLines(PreparingCodec):
     """Passes messages of several lines to the codec of the source, joined with LF.
 
     Each connection and file has a message of its own. Its lines are held until the next message begins, the
@@ -66,17 +59,15 @@ class JoinedLines(Codec[Any]):
     """
 
     holds = True
+    holds_open = True
 
     def __init__(self, settings: MultilineSettings, codec: AnyCodec) -> None:
         """Raises `ConfigError` for a pattern with a fault or without a bound on its work."""
         if codec.holds:
             name = type(codec).__name__.lower()
             raise ConfigError(f"the codec {name} keeps frames for frames that follow: remove multiline")
-        self._codec = codec
-        super().__init__(_Settings(settings, type(codec), codec.config), codec.schema)
-        self.alarming = codec.alarming
-        self.counters: Mapping[str, str] = {**codec.counters, **JOINING}  # type: ignore[misc]  # its own
-        self.counts = codec.counts
+        super().__init__(settings, codec)
+        self.counters = {**codec.counters, **JOINING}  # type: ignore[misc]  # its own
         self.settings = settings
         self._starts = _matcher(settings.start, "start")
         self._continues = _matcher(settings.continues, "continues")
@@ -91,32 +82,10 @@ class JoinedLines(Codec[Any]):
         """Whether the held frames are the last ones: those of one message of the newest sender."""
         return not self.messages or (len(self.messages) == 1 and id(self.newest) in self.messages)
 
-    @property
-    def typed(self) -> bool:
-        """Whether the codec makes structs."""
-        return self._codec.typed
-
-    @typed.setter
-    def typed(self, value: bool) -> None:
-        self._codec.typed = value
-
-    @property
-    def redacted(self) -> bool:
-        """Whether the source redacts records by field."""
-        return self._codec.redacted
-
-    @redacted.setter
-    def redacted(self, value: bool) -> None:
-        self._codec.redacted = value
-
-    def is_current(self) -> bool:
-        """Whether the files of the codec are unchanged."""
-        return self._codec.is_current()
-
     def place_behind(self, *, streams: bool, cut: bool) -> None:
         """Frames that are no part of a stream, such as dead letters, are whole messages."""
         self._joins = streams
-        self._codec.place_behind(streams=streams, cut=cut)
+        super().place_behind(streams=streams, cut=cut)
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """The records of the messages that these lines complete."""

@@ -7,8 +7,8 @@ counting and acks around the component.
 
 Sources, steps and sinks have `open` and `rehearse`. Every check of `open` that changes nothing on the host
 belongs into a function that both call. Then `streamd check` and the dry run of a reload report the same error
-without opening anything. Framings, codecs and encoders have no `rehearse`: their constructors read files and
-refuse wrong options.
+without opening anything. Framings, codecs and encoders have no `rehearse`: their constructors refuse wrong
+options. A constructor reads no file; `Codec.load` reads those that the options of a codec name.
 """
 
 from streamd.core.contracts.codec import AnyCodec, BadElement, BadFrame, Codec, Decoded, Frame
