@@ -1,4 +1,4 @@
-"""A TCP connection that finds out, when it ends, whether the peer has read all records."""
+"""A connection that finds out, when it ends, whether the peer has read all records."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,8 @@ from streamd.core.settings import Address
 from streamd.net.client_tls import RECORD_BYTES, Session, in_words
 
 _SIOCOUTQ = termios.TIOCOUTQ
-"""On a TCP socket: bytes that the peer's kernel has not acknowledged. An unacknowledged FIN counts as one."""
+"""On a TCP socket: bytes that the peer's kernel has not acknowledged. An unacknowledged FIN counts as one.
+On a unix socket: memory of what the peer has not read."""
 _READ_BYTES = 65536
 _READS = 16
 """Most reads in a row, so that a peer that sends without end cannot block the loop."""
@@ -86,10 +87,11 @@ class ConfirmedConnection:
         self._sock = sock
         self._session: Session | None = None
         self._said_end = False
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
     @property
     def unconfirmed(self) -> int:

@@ -309,7 +309,8 @@ async def test_a_reset_just_before_the_orderly_end_confirms_nothing(
 
     monkeypatch.setattr(socket, "socket", ResetBeforeTheEnd)
     lost: list[str] = []
-    monkeypatch.setattr("streamd.sinks.tcp.log.warning", lambda _, **fields: lost.append(fields["reason"]))
+    log = "streamd.sending.stream_sink.log.warning"
+    monkeypatch.setattr(log, lambda _, **fields: lost.append(fields["reason"]))
     out = sink()
     await out.write([batch_of([{"n": 1}] * 3)])
     await receiver.accept()

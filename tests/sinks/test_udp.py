@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from streamd.components import encoder_of
 from streamd.core.batch import Batch
 from streamd.core.contracts import SinkContext
-from streamd.core.errors import SinkError
+from streamd.core.errors import ConfigError, SinkError
 from streamd.core.shared import Shared
 from streamd.sinks.udp import Udp
 
@@ -139,3 +139,62 @@ async def test_many_records_let_the_loop_turn(sink: Any, receiver: socket.socket
 async def test_what_cannot_be_meant_is_refused(config: dict[str, Any], sink: Any) -> None:
     with pytest.raises(ValidationError):
         sink(**config)
+
+
+async def test_packed_datagrams_have_as_many_lines_as_fit_and_each_record_is_counted(
+    sink: Any, receiver: socket.socket, batch_of: BatchOf, bench: Any
+) -> None:
+    out = sink(pack=True, max_datagram="16B")
+    records = [{"n": 1}, {"n": 2}, {"n": float("nan")}, {"n": 345}, {"n": 6}, {"n": "much too long"}]
+    written = await out.write([batch_of(records), batch_of([{"n": 78901}, {"n": 234567890}])])
+    assert [*map(list, written.rejected)] == [[2, 5], []]
+    assert [letter.reason for letter in bench.office.letters] == ["row:not_finite", "too_long"]
+    sent = [b'{"n":1}\n{"n":2}', b'{"n":345}', b'{"n":6}', b'{"n":78901}', b'{"n":234567890}']
+    assert [receiver.recv(65536) for _ in sent] == sent
+    assert out.progress == 5
+
+
+async def test_each_packed_datagram_has_the_header_of_its_format(
+    sink: Any, receiver: socket.socket, batch_of: BatchOf
+) -> None:
+    out = sink(pack=True, max_datagram="11B", encoder={"type": "csv", "columns": ["n"]})
+    await out.write([batch_of([{"n": number} for number in (1, 2, 3, 44, 5)])])
+    assert [receiver.recv(65536) for _ in range(2)] == [b"n\r\n1\r\n2\r\n3", b"n\r\n44\r\n5"]
+
+
+async def test_a_packed_message_of_two_lines_is_a_dead_letter_and_goes_whole_without_pack(
+    sink: Any, receiver: socket.socket, batch_of: BatchOf, bench: Any
+) -> None:
+    for pack, rejected in ((True, [[1]]), (False, [[]])):
+        out = sink(pack=pack, encoder="text")
+        records = [{"message": "a"}, {"message": "b\nc"}, {"message": "d"}]
+        written = await out.write([batch_of(records)])
+        assert [*map(list, written.rejected)] == rejected
+    assert [receiver.recv(65536) for _ in range(4)] == [b"a\nd", b"a", b"b\nc", b"d"]
+    assert [letter.reason for letter in bench.office.letters] == ["newline"]
+
+
+async def test_a_packed_datagram_that_was_refused_is_sent_again_whole(sink: Any, batch_of: BatchOf) -> None:
+    with receiving() as gone:
+        where = gone.getsockname()
+    out = sink(address=f"127.0.0.1:{where[1]}", pack=True, max_datagram="15B")
+    batches = [batch_of([{"n": number} for number in range(5)])]
+    with pytest.raises(SinkError, match="nothing listens there"):
+        await out.write(batches)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
+        back.bind(where)
+        back.settimeout(30)
+        await out.write(batches)
+        assert [back.recv(65536) for _ in range(2)] == [b'{"n":2}\n{"n":3}', b'{"n":4}']
+    assert (out.progress, out.context.counters.numbers()) == (3, {"refused": 1})
+
+
+@pytest.mark.parametrize("encoder", ["syslog", "gelf", "msgpack"])
+async def test_what_is_one_message_in_a_datagram_is_not_packed(encoder: str, sink: Any) -> None:
+    with pytest.raises(ConfigError, match=f"a receiver of {encoder} reads one message") as refused:
+        sink(pack=True, encoder=encoder)
+    assert refused.value.keys == ("pack",)
+
+
+async def test_a_datagram_fits_into_one_packet_if_it_is_packed(sink: Any) -> None:
+    assert [sink(**config).config.most_bytes for config in ({}, {"pack": True})] == [65507, 1400]

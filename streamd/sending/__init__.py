@@ -1,0 +1,1 @@
+"""What sinks share that send messages to another process: over connections, or as datagrams."""
