@@ -72,12 +72,16 @@ class Acks:
                 ack.settle(Status.DELIVERED)
         return parts
 
-    def whole(self, count: int) -> int:
-        """The least number of rows, from `count` on, that end with the last row of a part of the input."""
-        for _, stop, ack in self:
-            if stop >= count:
-                return count if ack is None or ack.origin is None else stop
-        return count
+    def whole(self, count: int, *, of_frames: bool = False) -> tuple[int, int]:
+        """The most rows up to `count`, and the least from `count` on, that end with a part of the input.
+
+        With `of_frames` each row is a frame, and a part whose frames have numbers may be divided.
+        """
+        for start, stop, ack in self:
+            if stop > count:
+                is_free = ack is None or ack.origin is None or (of_frames and ack.origin.frames > 1)
+                return (count, count) if is_free or start == count else (start, stop)
+        return count, count
 
     def split(self, count: int, *, of_frames: bool = False) -> "tuple[Acks, Acks]":
         """The acks of the first `count` rows and of the rest. A run that is cut gets one more holder.

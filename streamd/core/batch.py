@@ -120,9 +120,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.records) // len(self.fields) if self.fields else len(self.records)
 
-    def whole(self, count: int) -> int:
-        """The least number of records, from `count` on, behind which no part of an input is divided."""
-        return count if self.acks is None else self.acks.whole(count)
+    def whole(self, count: int) -> tuple[int, int]:
+        """The most records up to `count`, and the least from `count` on, that end with an input part."""
+        return (count, count) if self.acks is None else self.acks.whole(count)
 
     def split(self, count: int) -> "tuple[Batch, Batch]":
         """The first `count` records and the rest (0 < count < len)."""

@@ -1,23 +1,13 @@
 """What a source that reads inputs in parts may ask of the pipelines behind it."""
 
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
 
 from streamd.core.tenure import Tenure
 
 
-class StartAt(NamedTuple):
-    """From where an input is to be read."""
-
-    number: int
-    """The first part that is needed; 0 if the source knows best."""
-    frames: int = 0
-    """How many frames of this part are known already."""
-
-
-async def _nothing(tenure: Tenure) -> StartAt:
+async def _nothing(tenure: Tenure) -> int:
     del tenure
-    return StartAt(0)
+    return 0
 
 
 class Downstream:
@@ -26,8 +16,9 @@ class Downstream:
     __slots__ = ("claim", "claims", "keeps_state", "on_kept", "release")
 
     def __init__(self) -> None:
-        self.claim: Callable[[Tenure], Awaitable[StartAt]] = _nothing
-        """Claim an input at all sinks for this process; returns what has to be read. Raises `SinkError`."""
+        self.claim: Callable[[Tenure], Awaitable[int]] = _nothing
+        """Claim an input at all sinks for this process; returns the number of the first part that has to be
+        read, 0 if the source knows best. Raises `SinkError`."""
         self.release: Callable[[Tenure], None] = lambda _: None
         """Forget an input whose tenure has ended."""
         self.claims: object = None
@@ -35,5 +26,5 @@ class Downstream:
         self.keeps_state = False
         """Whether a part is done only when the state of the steps behind it is stored, and not when its
         records are."""
-        self.on_kept: Callable[[Tenure, StartAt], None] | None = None
-        """Set by the source: called when a state is stored that contains the input up to there."""
+        self.on_kept: Callable[[Tenure, int], None] | None = None
+        """Set by the source: called when states are stored that contain all parts up to this number."""

@@ -94,9 +94,12 @@ class Frames:
     def __len__(self) -> int:
         return len(self.payloads)
 
-    def whole(self, count: int) -> int:
-        """The number of frames behind which they may be divided: `count`."""
-        return count
+    def whole(self, count: int) -> tuple[int, int]:
+        """The most frames up to `count`, and the least from `count` on, behind which they may be divided.
+
+        A part of an input that is read again stays whole, unless its frames have numbers.
+        """
+        return (count, count) if self.acks is None else self.acks.whole(count, of_frames=True)
 
     def split(self, count: int) -> "tuple[Frames, Frames]":
         """The first `count` frames and the rest (0 < count < len)."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from streamd.core.ack import Status
 from streamd.core.clock import read_clock
-from streamd.core.downstream import Downstream, StartAt
+from streamd.core.downstream import Downstream
 from streamd.core.errors import SinkError
 from streamd.core.tenure import Tenure
 from streamd.jetstream.connection import NatsConnection
@@ -48,10 +48,10 @@ class PartitionReader:
         consumer: Consumer,
         downstream: Downstream,
         *,
-        take: Callable[["PartitionReader", Any, Delivered, int], None],
+        take: Callable[["PartitionReader", Any, Delivered], None],
         note: Callable[[int, str, str], None],
     ) -> None:
-        """`take` is called with each message in order, and the number of its frames that are known already.
+        """`take` is called with each message in order.
 
         `note` is called with the number of the partition, what happened to it, and why.
         """
@@ -82,11 +82,8 @@ class PartitionReader:
         """The number of the next delivery."""
         self._is_behind, self._missing = False, 0
         """Whether a delivery was lost, and the number of the first that was not there at the last look."""
-        self._start = StartAt(0)
         self._settled: set[int] = set()
         """Messages whose records are stored, while the state that contains them is not."""
-        self._frames: dict[int, int] = {}
-        """The number of frames of each message, in order, while a state is awaited."""
         self._asked = 0
         self._ask_again_mono_s = 0.0
         self._wake = asyncio.Event()
@@ -128,18 +125,11 @@ class PartitionReader:
     def _stopping_badly(self, status: Status) -> bool:
         return self._stopped and status > Status.REJECTED
 
-    def count(self, number: int, frames: int) -> None:
-        """Note how many frames a message has that is being processed."""
-        if self._downstream.keeps_state:
-            self._frames[number] = frames
-
-    def release(self, kept: StartAt) -> None:
-        """A state is stored that contains the input up to there: nobody needs these messages any more."""
-        for number, frames in list(self._frames.items()):
-            if (number, frames) <= kept and number in self._settled:
-                self._settled.discard(number)
-                del self._frames[number]
-                self.unacknowledged.settle(number, ACK)
+    def release(self, kept: int) -> None:
+        """States are stored that contain all messages up to this number: nobody needs these any more."""
+        for number in sorted(number for number in self._settled if number <= kept):
+            self._settled.discard(number)
+            self.unacknowledged.settle(number, ACK)
         self._wake.set()
 
     async def run(self, connection: NatsConnection) -> None:
@@ -291,7 +281,7 @@ class PartitionReader:
             return
         self._next = number + 1
         self.unacknowledged.take(number, message.reply)
-        self._take(self, message, delivery, self._start.frames if number == self._start.number else 0)
+        self._take(self, message, delivery)
         if self._asked <= self.consumer.pull // 2:
             self._ask_again_mono_s = 0.0
 
@@ -302,7 +292,7 @@ class PartitionReader:
         subject = consumer.subject or ""
         tenure = Tenure(f"{consumer.stream}@{self.stream_created}/{subject}", self._on_end)
         try:
-            start = await self._downstream.claim(tenure)
+            first = await self._downstream.claim(tenure)
         except SinkError as error:
             self._lost_pins.append(pin)
             self._note(self.number, NOT_CLAIMED, str(error))
@@ -317,9 +307,9 @@ class PartitionReader:
         floor = int(acknowledged.get("stream_seq", 0))
         if tenure.is_new and acknowledged.get("consumer_seq", 0):
             self._note(self.number, STORED_ELSEWHERE, f"messages up to {floor}")
-        self.tenure, self._start = tenure, start
+        self.tenure = tenure
         self.gained_mono_s = read_clock().mono_s
-        self._next = max(start.number, floor + 1)
+        self._next = max(first, floor + 1)
         self._note(self.number, GAINED, f"at message {self._next}")
         await self._read_from(connection, self._next)
 
@@ -350,7 +340,6 @@ class PartitionReader:
         self._pin = ""
         self.unacknowledged.clear()
         self._settled.clear()
-        self._frames.clear()
         self._came.clear()
         if tenure is not None:
             self._downstream.release(tenure)

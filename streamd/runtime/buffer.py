@@ -16,8 +16,8 @@ class Sized(Protocol):
 
     def __len__(self) -> int: ...
 
-    def whole(self, count: int) -> int:
-        """The least number of frames or records, from `count` on, that may be taken alone."""
+    def whole(self, count: int) -> tuple[int, int]:
+        """The most frames or records up to `count`, and the least from `count` on, that may be split off."""
 
     def split(self, count: int) -> tuple[Self, Self]:
         """The first `count` frames or records, and the rest."""
@@ -31,7 +31,8 @@ class Buffer(Generic[T]):
 
     With `block`, the buffer takes each item and tells its writer to wait if it is full, so it exceeds a bound
     by at most one item per writer. With `drop_newest` and `drop_oldest` it never exceeds a bound; it passes
-    the dropped records to `on_drop` at once.
+    the dropped records to `on_drop` at once. A part of an input that is read again is dropped as a whole,
+    because the positions of sinks count its records.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Buffer(Generic[T]):
                 items.appendleft(item)
                 break
             parts = max(-(-count // max_records), min(count, -(-item.size_bytes // self.max_taken_bytes)))
-            if parts > 1 and (first := item.whole(-(-count // parts))) < count:
+            if parts > 1 and (first := item.whole(-(-count // parts))[1]) < count:
                 item, rest = item.split(first)
                 items.appendleft(rest)
             self._forget(item)
@@ -166,7 +167,7 @@ class Buffer(Generic[T]):
         fits = min(count, self.max_records - self.records, room_bytes * count // max(item.size_bytes, 1))
         if fits >= count:
             self._append(item)
-        elif fits <= 0:
+        elif (fits := item.whole(max(0, fits))[0]) <= 0:
             self._on_drop(item)
         else:
             head, tail = item.split(fits)
@@ -177,7 +178,7 @@ class Buffer(Generic[T]):
         while self.records > self.max_records or self.size_bytes > self.max_bytes:
             oldest = self._items.popleft()
             count = len(oldest)
-            excess = self._excess(oldest)
+            excess = oldest.whole(min(self._excess(oldest), count))[1]
             if excess < count:
                 oldest, rest = oldest.split(excess)
                 self._items.appendleft(rest)

@@ -9,7 +9,7 @@ import structlog
 
 from streamd.core.books import Books, DeliveryBook
 from streamd.core.contracts import AnySink
-from streamd.core.downstream import Downstream, StartAt
+from streamd.core.downstream import Downstream
 from streamd.core.errors import SinkError
 from streamd.core.frames import Frames
 from streamd.core.tenure import Tenure
@@ -29,22 +29,26 @@ _POLL_S = 0.02
 
 @dataclass(slots=True)
 class _Came:
-    """How much of an input has come to the steps."""
+    """How much of an input has come to the steps: all parts up to `number`."""
 
     number: int
-    frames: int
-    at_wall_s: float
-    kept: tuple[int, int] = (0, 0)
-    """Up to where the stored state reaches."""
+    kept: int
+    """The last part that the stored states of all pipelines contain."""
+    known: dict[str, tuple[int, float]]
+    """The last part in the state with which each pipeline began, and when it was stored in the input."""
+    at_wall_s: float = 0.0
+    """When the part `number` was stored in the input."""
 
 
 class Claims:
     """The inputs that this process has claimed for one source.
 
     If steps keep a state, each input has instances of its own (`TenuredSteps`). Their states are stored at
-    the first sink of the pipeline from time to time: they are taken between two batches, and stored once all
-    records that the pipelines have offered before are committed. The next reader reads again from there, its
-    steps make the same records again, and the sinks leave out those that they have stored.
+    the first sink of the pipeline from time to time: they are taken between two batches, which end with whole
+    parts, and stored once all records that the pipelines have offered before are committed. The next reader
+    reads again from the first part that a pipeline has not in its state. Steps whose state contains a part
+    already skip it. The others make the same records again, and the sinks leave out those that they have
+    stored.
     """
 
     def __init__(
@@ -87,35 +91,36 @@ class Claims:
             for tenure in before.tenures:
                 tenure.end(UNKNOWN)
 
-    async def claim(self, tenure: Tenure) -> StartAt:
-        """Claim an input at all sinks; returns what one of them has not stored. Raises `SinkError`."""
+    async def claim(self, tenure: Tenure) -> int:
+        """Claim an input at all sinks; returns the first part that a pipeline needs. Raises `SinkError`."""
         for old in [one for one in self._came if one.sequence == tenure.sequence]:
             old.ended = True  # its source has lost it with its connection
             self.release(old)
         try:
-            start, at_wall_s = await self._claimed(tenure)
+            first, known = await self._claimed(tenure)
         except BaseException:
             await self._end_steps(tenure)
             raise
-        self._came[tenure] = _Came(start.number, start.frames, at_wall_s, (start.number, start.frames))
-        return start
+        self._came[tenure] = _Came(first - 1, first - 1, known)
+        return first
 
-    async def _claimed(self, tenure: Tenure) -> tuple[StartAt, float]:
-        """Where the first pipeline begins, and when that was stored in the input."""
-        starts = []
+    async def _claimed(self, tenure: Tenure) -> tuple[int, dict[str, tuple[int, float]]]:
+        """The first part that a pipeline needs, and what the states contain."""
+        starts, known = [], {}
         for pipeline in self._pipelines:
             stages, state = self._stages[pipeline.name], None
             for output in pipeline.fanout.outputs:
                 claimed = await self._sinks[output.sink].claim(tenure, pipeline.name)
                 if state is None:  # the first sink has the states
-                    state = decoded(claimed.state)
+                    state = decoded(claimed.state, tenure)
                 if not stages:
-                    starts.append((StartAt(claimed.stored.number), 0.0))
+                    starts.append(claimed.stored.number)
             if stages and state is not None:
                 tenure.has_own_state = True
                 await begin(stages, tenure, state, self._digest)
-                starts.append((StartAt(max(1, state.number), state.frames), state.at_wall_s))
-        return min(starts)
+                starts.append(state.number + 1)
+                known[pipeline.name] = state.number, state.at_wall_s
+        return min(starts), known
 
     def release(self, tenure: Tenure) -> None:
         """Forget an input whose tenure has ended."""
@@ -133,14 +138,11 @@ class Claims:
         """Note frames that are on their way to the steps."""
         if not self.keeps_state or frames.acks is None:
             return
-        for start, stop, ack in frames.acks:
+        for _, _, ack in frames.acks:
             part = None if ack is None else ack.origin
             came = None if part is None else self._came.get(part.tenure)
-            if part is None or came is None:
-                continue
-            before = came.frames if came.number == part.number else 0
-            came.number, came.frames = part.number, before + stop - start
-            came.at_wall_s = part.wall_s or 0.0
+            if part is not None and came is not None:
+                came.number, came.at_wall_s = part.number, part.wall_s or 0.0
 
     async def run(self, gate: Gate, mono_s: Callable[[], float]) -> None:
         """Store the states from time to time, until `finish` is called."""
@@ -163,29 +165,29 @@ class Claims:
         async with self._keeping:  # an older state must not replace this one
             await self._keep(await self._taken())
 
-    async def _taken(self) -> "list[tuple[Tenure, _Came, Pipeline, PartitionState]]":
-        """The states of all inputs that have moved on."""
+    async def _taken(self) -> "list[tuple[Tenure, int, Pipeline, PartitionState]]":
+        """The states of all inputs that have moved on, each with the last part that has come."""
         taken = []
         for tenure, came in list(self._came.items()):
-            at = came.number, came.frames
-            if at == came.kept:
+            if came.number <= came.kept:
                 continue
             found = []
             for pipeline in self._pipelines:
                 if stages := self._stages[pipeline.name]:
-                    state = await snapshot(stages, tenure, *at, came.at_wall_s, self._digest)
+                    contained = max((came.number, came.at_wall_s), came.known[pipeline.name])
+                    state = await snapshot(stages, tenure, *contained, self._digest)
                     if state is not None:
-                        found.append((tenure, came, pipeline, state))
+                        found.append((tenure, came.number, pipeline, state))
             if len(found) == sum(map(bool, self._stages.values())):
                 taken += found
         return taken
 
-    async def _keep(self, taken: "list[tuple[Tenure, _Came, Pipeline, PartitionState]]") -> None:
+    async def _keep(self, taken: "list[tuple[Tenure, int, Pipeline, PartitionState]]") -> None:
         offered = [(book, book.offered) for book in self._deliveries()]
         while any(book.offered - book.pending < count for book, count in offered):
             await asyncio.sleep(_POLL_S)
-        kept: dict[Tenure, PartitionState] = {}
-        for tenure, _, pipeline, state in taken:
+        kept: dict[Tenure, int] = {}
+        for tenure, number, pipeline, state in taken:
             if tenure.ended:
                 continue  # a sink has left its records out, so the next reader gets them again
             sink = self._sinks[pipeline.fanout.outputs[0].sink]
@@ -196,12 +198,12 @@ class Claims:
                     "partition_state_not_written", input=tenure.sequence, why=str(error), hint="tried again"
                 )
                 return
-            kept[tenure] = state
-        for tenure, state in kept.items():
+            kept[tenure] = number
+        for tenure, number in kept.items():
             if not tenure.ended and tenure in self._came:
-                self._came[tenure].kept = state.number, state.frames
+                self._came[tenure].kept = number
                 if self._downstream.on_kept is not None:
-                    self._downstream.on_kept(tenure, StartAt(state.number, state.frames))
+                    self._downstream.on_kept(tenure, number)
 
     def _deliveries(self) -> list[DeliveryBook]:
         names = {pipeline.name for pipeline in self._pipelines}

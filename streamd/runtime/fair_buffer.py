@@ -144,7 +144,7 @@ class FairBuffer(Buffer[Frames]):
             return None
         backlog.items.popleft()
         served = min(backlog.credit_bytes * len(item) // max(item.size_bytes, 1), room)
-        if served < len(item):
+        if served < len(item) and (served := item.whole(served)[1]) < len(item):
             item, rest = item.split(served)
             backlog.items.appendleft(rest)
         backlog.credit_bytes -= item.size_bytes
@@ -184,13 +184,12 @@ class FairBuffer(Buffer[Frames]):
             newest = self.when_full == "drop_newest"
             lost = items.pop() if newest else items.popleft()
             excess = min(self._excess(lost), max(1, backlog.records // SHED_FRACTION))
-            if excess < len(lost):
-                if newest:
-                    rest, lost = lost.split(len(lost) - excess)
-                    items.append(rest)
-                else:
-                    lost, rest = lost.split(excess)
-                    items.appendleft(rest)
+            if newest and (kept := lost.whole(max(0, len(lost) - excess))[0]):
+                rest, lost = lost.split(kept)
+                items.append(rest)
+            elif not newest and (gone := lost.whole(min(excess, len(lost)))[1]) < len(lost):
+                lost, rest = lost.split(gone)
+                items.appendleft(rest)
             self._forget_of(backlog, lost)
             if not items:
                 self._free(backlog)

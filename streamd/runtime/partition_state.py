@@ -18,22 +18,27 @@ Digest = Callable[[Step[Any]], str]
 
 
 class PartitionState(NamedTuple):
-    """Contains all parts before `number`, and the first `frames` frames of this part."""
+    """Contains all parts up to `number`, and nothing of the next one."""
 
     number: int
-    frames: int
     at_wall_s: float
-    """When the last of these was stored in the input."""
+    """When the part `number` was stored in the input."""
     steps: list[tuple[str, bytes]]
     """The digest and the state of each step that keeps one, in their order."""
 
 
-NOTHING = PartitionState(0, 0, 0.0, [])
+NOTHING = PartitionState(0, 0.0, [])
 
 
-def decoded(stored: bytes | None) -> PartitionState:
-    """What `encoded` made."""
-    return NOTHING if stored is None else msgspec.msgpack.decode(stored, type=PartitionState)
+def decoded(stored: bytes | None, tenure: Tenure) -> PartitionState:
+    """What `encoded` made. Bytes of another version of streamd are left out, and logged."""
+    if stored is None:
+        return NOTHING
+    try:
+        return msgspec.msgpack.decode(stored, type=PartitionState)
+    except msgspec.DecodeError as error:
+        _left_out(tenure, "", f"another version of streamd has written it ({error})")
+        return NOTHING
 
 
 def encoded(state: PartitionState) -> bytes:
@@ -49,7 +54,7 @@ async def begin(stages: Sequence[Stage], tenure: Tenure, state: PartitionState, 
         if found is not None:
             left.remove(found)
         try:
-            stage.own.begin(tenure, b"" if found is None else found[1], state.at_wall_s)
+            stage.own.begin(tenure, b"" if found is None else found[1], state.at_wall_s, state.number)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             _left_out(tenure, stage.name, failure_of(error, stage.step.context.base_dir).text)
     for _, content in left:
@@ -68,7 +73,7 @@ def _left_out(tenure: Tenure, step: str, why: str) -> None:
 
 
 async def snapshot(
-    stages: Sequence[Stage], tenure: Tenure, number: int, frames: int, at_wall_s: float, digest: Digest
+    stages: Sequence[Stage], tenure: Tenure, number: int, at_wall_s: float, digest: Digest
 ) -> PartitionState | None:
     """The states of a tenure, while no batch is under way. None if a step has none to give."""
     steps = []
@@ -78,4 +83,4 @@ async def snapshot(
         except Exception as error:  # noqa: BLE001 - user code may raise anything
             stage.failed(error)
             return None
-    return PartitionState(number, frames, at_wall_s, steps)
+    return PartitionState(number, at_wall_s, steps)

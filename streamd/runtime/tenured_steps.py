@@ -19,12 +19,16 @@ class TenuredSteps:
         self.step = step
         self.keeps_state = step.is_stateful
         self._own: dict[Tenure, Step[Any]] = {}
+        self._known: dict[Tenure, int] = {}
+        """The last part that the state contained with which the instance began."""
 
-    def begin(self, tenure: Tenure, state: bytes, at_wall_s: float) -> None:
+    def begin(self, tenure: Tenure, state: bytes, at_wall_s: float, known: int) -> None:
         """Make an instance for the tenure; `state` is what `Step.snapshot` returned, or empty.
 
-        Raises any exception of the step's `restore`; then the instance has no state.
+        `known` is the number of the last part that the state contains. Raises any exception of the step's
+        `restore`; then the instance has no state.
         """
+        self._known[tenure] = known
         self._own[tenure] = own = self._opened()
         if state:
             try:
@@ -44,6 +48,7 @@ class TenuredSteps:
 
     async def end(self, tenure: Tenure) -> None:
         """Forget the instance of a tenure."""
+        self._known.pop(tenure, None)
         own = self._own.pop(tenure, None)
         if own is not None:
             await own.close()
@@ -56,7 +61,8 @@ class TenuredSteps:
     def choose(self, ack: Ack | None, now: Now) -> tuple[Step[Any] | None, Now]:
         """Which step processes the records of an ack, and the time for it.
 
-        No step if another process has the input now: then nobody needs the result.
+        No step if another process has the input now, or if the state contained the part from the beginning of
+        the tenure on: then nobody needs the result.
         """
         part = None if ack is None else ack.origin
         if part is None:
@@ -65,4 +71,6 @@ class TenuredSteps:
             now = Now(part.wall_s, part.wall_s)
         if not (self.keeps_state and part.tenure.has_own_state):
             return self.step, now
+        if part.number <= self._known.get(part.tenure, 0):
+            return None, now
         return self._own.get(part.tenure), now

@@ -12,7 +12,6 @@ import structlog
 from streamd.core.ack import Ack, Status
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Outlet, Source, SourceContext
-from streamd.core.downstream import StartAt
 from streamd.core.errors import ConfigError, EnvironmentFault, FramingError
 from streamd.core.framer_counts import CUTTING, LOST_FRAMES, book_counts, book_error
 from streamd.core.frames import Frames, RefusedFrame
@@ -233,7 +232,7 @@ class Nats(Source["Nats.Config"]):
         else:
             log.info("partition_lost", source=source, partition=number, why=why)
 
-    def _note_kept(self, tenure: Tenure, kept: StartAt) -> None:
+    def _note_kept(self, tenure: Tenure, kept: int) -> None:
         for reader in self._partitions.readers if self._partitions is not None else ():
             if reader.tenure is tenure:
                 reader.release(kept)
@@ -282,22 +281,19 @@ class Nats(Source["Nats.Config"]):
         if not self._outlet.offer(offered):
             self._puller.set_room(False)
 
-    def _take_in_order(
-        self, reader: "PartitionReader", message: Any, delivery: Delivered, known: int
-    ) -> None:
-        """Offer the frames of a message of a partition, without the `known` first ones."""
+    def _take_in_order(self, reader: "PartitionReader", message: Any, delivery: Delivered) -> None:
+        """Offer the frames of a message of a partition."""
         self.context.counters.add("messages")
         tenure, number = reader.tenure, delivery.stream_sequence
         assert tenure is not None  # noqa: S101 - for the type checker
         frames, flagged = self._cut(message)
-        reader.count(number, len(frames))
         part = InputPart(tenure, number, delivery.stored_at_wall_s)
         settle = partial(self._settle_in_order, reader, part)
-        if len(frames) <= known:
+        if not frames:
             settle(Status.DELIVERED)
             return
         offered = Frames.of(
-            frames[known:],
+            frames,
             self._peer(message.subject),
             delivery.stored_at_wall_s,
             ack=Ack(settle, part),

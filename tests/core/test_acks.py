@@ -182,7 +182,12 @@ def test_frames_without_numbers_that_are_cut_stay_one_part_of_the_input() -> Non
 def test_rows_are_taken_up_to_the_end_of_a_part_of_the_input() -> None:
     part = Ack(lambda _: None, InputPart(Tenure("log"), 1, frames=4))
     acks = Acks([(3, None), (4, part), (2, Ack(lambda _: None))])
-    assert [acks.whole(count) for count in range(1, 10)] == [1, 2, 3, 7, 7, 7, 7, 8, 9]
+    cuts = [(0, 0), (1, 1), (2, 2), (3, 3), (3, 7), (3, 7), (3, 7), (7, 7), (8, 8), (9, 9)]
+    assert [acks.whole(count) for count in range(10)] == cuts
+    assert [acks.whole(count, of_frames=True) for count in range(10)] == [(n, n) for n in range(10)]
+    unnumbered = Acks([(2, None), (3, Ack(lambda _: None, InputPart(Tenure("readings.1"), 10)))])
+    cuts = [(1, 1), (2, 2), (2, 5), (2, 5), (5, 5)]
+    assert [unnumbered.whole(count, of_frames=True) for count in range(1, 6)] == cuts
 
 
 def test_acks_without_origins_settle_as_the_others() -> None:

@@ -8,10 +8,15 @@ from hypothesis import strategies as st
 from streamd.core.ack import Ack
 from streamd.core.acks import Acks
 from streamd.core.batch import Batch
+from streamd.core.column import Column
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
+from streamd.core.peer import Peer
 from streamd.core.settings import WhenFull
 from streamd.core.tenure import InputPart, Tenure
 from streamd.runtime.buffer import Buffer
+from streamd.runtime.fair_buffer import FairBuffer
+
+TENURE = Tenure("readings.1")
 
 
 def frames(*payloads: bytes) -> Frames:
@@ -85,6 +90,48 @@ def test_a_large_item_is_taken_in_even_parts_no_larger_than_asked() -> None:
     assert [len(item) for item in buffer.take(512)] == [292]
     assert buffer.records == 0
     assert buffer.size_bytes == 0
+
+
+def of_parts(number: int, counts: list[int], *, is_numbered: bool = False) -> Frames:
+    """Frames of parts of an input, of which each has so many."""
+    runs: list[tuple[int, Ack | None]] = [
+        (count, Ack(lambda _: None, InputPart(TENURE, number + place, frames=count if is_numbered else 1)))
+        for place, count in enumerate(counts)
+    ]
+    whole = frames(*(b"%d" % n for n in range(sum(counts))))
+    whole.acks = Acks(runs)
+    return whole
+
+
+@pytest.mark.parametrize("kind", [Buffer, FairBuffer])
+@pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest"])
+def test_a_part_without_numbers_of_an_input_is_taken_and_dropped_as_a_whole(
+    kind: type[Buffer[Frames]], policy: WhenFull
+) -> None:
+    lost: list[int] = []
+    buffer = kind(10, 10**9, policy, lambda item: lost.append(len(item)))
+    for number in range(3):
+        buffer.put(of_parts(number, [4]))
+    assert sum(lost) == 4
+    assert [len(item) for item in buffer.take(3)] == [4]
+    assert [len(item) for item in buffer.take(9)] == [4]
+    buffer.put(of_parts(4, [6, 6]))
+    assert sum(lost) == 10, "of two parts in one item, one is lost"
+    assert [len(item) for item in buffer.take(1)] == [6]
+    buffer.put(of_parts(6, [5, 6], is_numbered=True))
+    assert sum(lost) == 11, "frames with numbers are parts of their own"
+
+
+def test_turns_of_senders_end_with_whole_parts() -> None:
+    buffer = FairBuffer(100, 10**9, "block", lambda _: None)
+    for host in ("a", "b"):
+        item = of_parts(1, [30])
+        item.payloads = [b"x" * 2000] * 30  # more than a sender may use in one turn
+        item.peers = Column(Peer(host))
+        item.size_bytes = 30 * 2048
+        buffer.put(item)
+    assert [len(item) for item in buffer.take(20)] == [30]
+    assert [len(item) for item in buffer.take(20)] == [30]
 
 
 def test_small_items_are_taken_together() -> None:

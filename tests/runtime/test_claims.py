@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from streamd.core.ack import Ack
@@ -15,7 +16,7 @@ from streamd.core.acks import Acks
 from streamd.core.books import Books
 from streamd.core.contracts import StepContext
 from streamd.core.dead_letter import LetterList
-from streamd.core.downstream import Downstream, StartAt
+from streamd.core.downstream import Downstream
 from streamd.core.errors import SinkError
 from streamd.core.frames import Frames
 from streamd.core.now import Now
@@ -57,13 +58,16 @@ class Lab:
     def __init__(self, *kinds: Any) -> None:
         self.books = Books()
         self.downstream = Downstream()
-        self.kept: list[StartAt] = []
+        self.kept: list[int] = []
         self.downstream.on_kept = lambda _, kept: self.kept.append(kept)
         self.stores = [Store() for _ in kinds]
+        self.made: list[list[int]] = [[] for _ in kinds]
+        """The parts of the records that each pipeline has made."""
         self.pipelines = []
         for number, kind in enumerate(kinds):
             name = f"p{number}"
             step = kind(Settings(), StepContext("count[0]", name, None, Path()))
+            step.open()
             outputs = [Output(f"sink{number}", cast("Any", None))]
             letters = LetterList()
             fanout = Fanout(outputs, self.books, letters)
@@ -78,13 +82,14 @@ class Lab:
         return self.pipelines[0].stages[0]
 
     def read(self, tenure: Tenure, *numbers: int) -> None:
-        """Two frames of each part come to the steps."""
+        """Two frames of each part come to the steps, whose results are offered to the sinks."""
         for number in numbers:
             ack = Ack(lambda _: None, InputPart(tenure, number, 100.0 + number))
             frames = Frames.of([b"a", b"b"], "w.1", 1.0, ack=ack)
             self.claims.took(frames)
-            for pipeline in self.pipelines:
-                pipeline.stages[0].process([{}, {}], ack, Now(0.0, 0.0))
+            for pipeline, made in zip(self.pipelines, self.made, strict=True):
+                done = pipeline.stages[0].process([{"part": number}] * 2, ack, Now(0.0, 0.0))
+                made += [record["part"] for record in done.records]
 
 
 async def test_without_state_reading_begins_where_the_slowest_sink_is() -> None:
@@ -92,7 +97,7 @@ async def test_without_state_reading_begins_where_the_slowest_sink_is() -> None:
     assert not lab.downstream.keeps_state
     lab.stores[0].stored, lab.stores[1].stored = StoredUpTo(9, 1), StoredUpTo(7, 5)
     tenure = Tenure("a")
-    assert await lab.downstream.claim(tenure) == StartAt(7)
+    assert await lab.downstream.claim(tenure) == 7
     assert [store.claimed for store in lab.stores] == [[(tenure, "p0")], [(tenure, "p1")]]
     assert not tenure.has_own_state
 
@@ -101,9 +106,9 @@ async def test_with_state_reading_begins_where_the_state_ends() -> None:
     lab = Lab(Count)
     assert lab.downstream.keeps_state
     lab.stores[0].stored = StoredUpTo(9, 1)
-    lab.stores[0].state = encoded(PartitionState(5, 2, 77.0, [("digest", b"12")]))
+    lab.stores[0].state = encoded(PartitionState(5, 77.0, [("digest", b"12")]))
     tenure = Tenure("a")
-    assert await lab.downstream.claim(tenure) == StartAt(5, 2)
+    assert await lab.downstream.claim(tenure) == 6
     assert tenure.has_own_state
     assert await lab.stage.snapshot_of(tenure) == b"12"
     own: Any = lab.stage.own.of(tenure)
@@ -113,18 +118,61 @@ async def test_with_state_reading_begins_where_the_state_ends() -> None:
 async def test_a_state_says_which_frames_it_contains_and_the_next_reader_goes_on_from_there() -> None:
     lab = Lab(Count)
     tenure = Tenure("a")
-    assert await lab.downstream.claim(tenure) == StartAt(1)
-    lab.read(tenure, 3, 4, 4, 4)
+    assert await lab.downstream.claim(tenure) == 1
+    lab.read(tenure, 3, 4)
     await lab.claims.finish()
-    assert lab.kept == [StartAt(4, 6)]
-    assert decoded(lab.stores[0].state) == PartitionState(4, 6, 104.0, [("digest", b"8")])
+    assert lab.kept == [4]
+    assert decoded(lab.stores[0].state, tenure) == PartitionState(4, 104.0, [("digest", b"4")])
     again = Tenure("a")
-    assert await lab.downstream.claim(again) == StartAt(4, 6)
+    assert await lab.downstream.claim(again) == 5
     assert tenure.ended, "one tenure of an input at a time"
-    lab.read(again, 4, 5)
+    lab.read(again, 5)
     await lab.claims.finish()
-    assert lab.kept[1:] == [StartAt(5, 2)]
-    assert decoded(lab.stores[0].state).steps == [("digest", b"12")]
+    assert lab.kept[1:] == [5]
+    assert decoded(lab.stores[0].state, tenure).steps == [("digest", b"6")]
+
+
+@pytest.mark.parametrize(("stored", "first"), [(BEGINNING, 0), (StoredUpTo(3, 1), 3), (StoredUpTo(9, 2), 6)])
+async def test_a_part_that_a_state_contains_does_not_come_to_its_steps_again(
+    stored: StoredUpTo, first: int
+) -> None:
+    """Another pipeline needs it: one without a state, or one whose state is behind."""
+    lab = Lab(Count, Plain, Count)
+    lab.stores[0].state = encoded(PartitionState(7, 77.0, [("digest", b"14")]))
+    lab.stores[2].state = encoded(PartitionState(5, 75.0, [("digest", b"10")]))
+    lab.stores[1].stored = stored
+    tenure = Tenure("a")
+    assert await lab.downstream.claim(tenure) == first
+    numbers = range(max(1, first), 10)
+    lab.read(tenure, *numbers)
+    read = [number for number in numbers for _ in range(2)]
+    assert lab.made == [[8, 8, 9, 9], read, [6, 6, 7, 7, 8, 8, 9, 9]]
+    await lab.claims.finish()
+    for store in (lab.stores[0], lab.stores[2]):
+        assert decoded(store.state, tenure) == PartitionState(9, 109.0, [("digest", b"18")])
+
+
+async def test_no_state_goes_back_behind_the_one_that_is_stored() -> None:
+    lab = Lab(Count, Plain)
+    lab.stores[0].state = before = encoded(PartitionState(7, 77.0, [("digest", b"14")]))
+    lab.stores[1].stored = StoredUpTo(2, 1)
+    tenure = Tenure("a")
+    assert await lab.downstream.claim(tenure) == 2
+    lab.read(tenure, 2, 3)
+    await lab.claims.finish()
+    assert lab.stores[0].state == before
+    assert lab.kept == [3], "nobody needs these parts any more"
+    lab.read(tenure, *range(4, 9))
+    await lab.claims.finish()
+    assert decoded(lab.stores[0].state, tenure) == PartitionState(8, 108.0, [("digest", b"16")])
+
+
+async def test_a_state_of_another_version_is_left_out() -> None:
+    lab = Lab(Count)
+    lab.stores[0].state = msgspec.msgpack.encode([5, 2, 77.0, [("digest", b"12")]])
+    tenure = Tenure("a")
+    assert await lab.downstream.claim(tenure) == 1
+    assert await lab.stage.snapshot_of(tenure) == b"0"
 
 
 async def test_nothing_new_is_not_stored_again() -> None:
@@ -136,7 +184,7 @@ async def test_nothing_new_is_not_stored_again() -> None:
     lab.read(tenure, 1)
     await lab.claims.finish()
     await lab.claims.finish()
-    assert lab.kept == [StartAt(1, 2)]
+    assert lab.kept == [1]
 
 
 async def test_a_state_waits_for_the_commit_of_what_was_offered_before() -> None:
@@ -154,7 +202,7 @@ async def test_a_state_waits_for_the_commit_of_what_was_offered_before() -> None
         assert lab.stores[0].state is None
     book.offered, book.stored = 7, 5
     await finishing
-    assert lab.kept == [StartAt(1, 2)]
+    assert lab.kept == [1]
 
 
 async def test_a_state_with_records_that_a_sink_left_out_is_not_stored() -> None:
@@ -181,18 +229,18 @@ async def test_a_fault_of_the_sink_keeps_the_state_for_the_next_time() -> None:
         await lab.downstream.claim(Tenure("b"))
     lab.stores[0].fault = None
     await lab.claims.finish()
-    assert lab.kept == [StartAt(1, 2)]
+    assert lab.kept == [1]
 
 
 async def test_a_state_of_other_settings_is_left_out() -> None:
     lab = Lab(Count)
-    lab.stores[0].state = encoded(PartitionState(5, 2, 77.0, [("another", b"12")]))
+    lab.stores[0].state = encoded(PartitionState(5, 77.0, [("another", b"12")]))
     tenure = Tenure("a")
-    assert await lab.downstream.claim(tenure) == StartAt(5, 2)
+    assert await lab.downstream.claim(tenure) == 6
     assert await lab.stage.snapshot_of(tenure) == b"0"
-    lab.stores[0].state = encoded(PartitionState(5, 2, 77.0, [("digest", b"no number")]))
+    lab.stores[0].state = encoded(PartitionState(5, 77.0, [("digest", b"no number")]))
     other = Tenure("b")
-    assert await lab.downstream.claim(other) == StartAt(5, 2)
+    assert await lab.downstream.claim(other) == 6
     assert await lab.stage.snapshot_of(other) == b"0"
 
 
@@ -219,13 +267,13 @@ async def test_states_are_stored_from_time_to_time_while_no_batch_is_under_way(
     await lab.downstream.claim(tenure)
     running = asyncio.ensure_future(lab.claims.run(gate, lambda: 0.0))
     lab.read(tenure, 1)
-    await until(lambda: lab.kept == [StartAt(1, 2)])
+    await until(lambda: lab.kept == [1])
     with gate:
         lab.read(tenure, 2)
         for _ in range(100):
             await asyncio.sleep(0)
-        assert lab.kept == [StartAt(1, 2)]
-    await until(lambda: lab.kept == [StartAt(1, 2), StartAt(2, 2)])
+        assert lab.kept == [1]
+    await until(lambda: lab.kept == [1, 2])
     await lab.claims.finish()
     await running
 

@@ -63,7 +63,7 @@ def stage(kind: type[Step[Any]] = Count) -> Stage:
 def claimed(one: Stage, sequence: str, state: bytes = b"") -> Tenure:
     tenure = Tenure(sequence)
     tenure.has_own_state = True
-    one.own.begin(tenure, state, 7.0)
+    one.own.begin(tenure, state, 7.0, 0)
     return tenure
 
 
@@ -121,7 +121,7 @@ def test_a_state_that_the_step_refuses_leaves_a_new_instance() -> None:
     tenure = Tenure("a")
     tenure.has_own_state = True
     with pytest.raises(ValueError, match="invalid literal"):
-        one.own.begin(tenure, b"what", 7.0)
+        one.own.begin(tenure, b"what", 7.0, 0)
     assert numbers(one.process([{}], ack(tenure), NOW)) == [1]
 
 

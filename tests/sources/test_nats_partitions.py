@@ -16,7 +16,6 @@ from streamd.components import framers
 from streamd.core.ack import Status
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
-from streamd.core.downstream import StartAt
 from streamd.core.errors import EnvironmentFault, SinkError
 from streamd.core.frames import Frames
 from streamd.core.tenure import Tenure
@@ -38,7 +37,7 @@ class Worker:
         self.frames: list[Frames] = []
         self.claimed: list[Tenure] = []
         self.released: list[Tenure] = []
-        self.start = StartAt(0)
+        self.start = 0
         self.fault: SinkError | None = None
         self.goes_on = True
         self.database = database
@@ -47,7 +46,7 @@ class Worker:
         downstream = source.context.downstream
         downstream.claim, downstream.release = self.claim, self.released.append
 
-    async def claim(self, tenure: Tenure) -> StartAt:
+    async def claim(self, tenure: Tenure) -> int:
         if self.fault is not None:
             raise self.fault
         self.claimed.append(tenure)
@@ -171,7 +170,7 @@ async def test_reading_begins_with_what_the_sinks_have_not_stored(lab: Lab, unti
     lab.send(10)
     worker = await lab.worker()
     await until(lambda: len(worker.payloads) == 10)
-    worker.start = StartAt(7)
+    worker.start = 7
     worker.frames.clear()
     await lab.unpin()
     lab.send(1)
@@ -210,7 +209,7 @@ async def test_a_worker_with_another_database_than_the_one_before_is_told_so(
     assert told == [("partition_stored_elsewhere", "messages up to 3")]
 
 
-async def test_frames_that_a_state_contains_are_left_out_and_messages_wait_for_the_next_state(
+async def test_messages_wait_for_a_state_that_contains_them_and_come_whole_to_the_next_reader(
     lab: Lab, until: Until
 ) -> None:
     publish(lab.server, f"{lab.stream}.0", [b"a\nb\n", b"c\nd\ne\n", b"f\n"])
@@ -222,14 +221,14 @@ async def test_frames_that_a_state_contains_are_left_out_and_messages_wait_for_t
     (tenure,) = first.claimed
     kept = first.source.context.downstream.on_kept
     assert kept is not None
-    kept(tenure, StartAt(2, 2))
+    kept(tenure, 1)
     await lab.acknowledged(1)
     await first.source.stop()
     await first.source.stop()
     second = await lab.worker(**options)
-    second.start = StartAt(2, 2)
-    await until(lambda: len(second.payloads) == 2)
-    assert second.payloads == ["e", "f"]
+    second.start = 2
+    await until(lambda: len(second.payloads) == 4)
+    assert second.payloads == ["c", "d", "e", "f"]
     assert origin_of(second.frames[0]).number == 2
 
 
