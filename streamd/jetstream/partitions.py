@@ -34,7 +34,7 @@ class Partitions(Reconnecting):
         base_dir: Path,
         downstream: Downstream,
         *,
-        take: Callable[[PartitionReader, Any, Delivered, int], None],
+        take: Callable[[PartitionReader, Any, Delivered], None],
         note: Callable[[int, str, str], None],
         note_lag: Callable[[int, int], None],
         note_trouble: Callable[[NatsTrouble | EnvironmentFault | None], None],

@@ -1,7 +1,9 @@
 """Each record of a partitioned stream is stored once, whatever becomes of the workers that read it."""
 
+import asyncio
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.nats_server import NatsServer, make_stream, needs_server, publish
+from tests.nats_server import NatsServer, api, make_stream, needs_server, publish
 from tests.postgresql_server import PostgresqlServer, needs_postgresql, shared_server
 
 pytestmark = [needs_server, pytest.mark.timeout(600)]
@@ -108,7 +110,9 @@ def sender(server: NatsServer) -> Sender:
 def worker(start_in: Any, server: NatsServer, tmp_path: Path) -> Callable[..., Any]:
     """Starts a worker by its name; all have one table."""
 
-    def start(name: str, *, windows: bool = False, sink: str = "", table: str = "results") -> Any:
+    def start(
+        name: str, *, windows: bool = False, sink: str = "", table: str = "results", more: str = ""
+    ) -> Any:
         config = CONFIG.format(
             server=server.address, partitions=PARTITIONS, takeover="2s", path=tmp_path / "results.db"
         )
@@ -122,7 +126,7 @@ def worker(start_in: Any, server: NatsServer, tmp_path: Path) -> Callable[..., A
         if sink:
             config = config.replace(f'type = "sqlite"\npath = "{tmp_path / "results.db"}"', sink)
             config = config.replace('table = "results"', f'table = "{table}"')
-        return start_in(name, config)
+        return start_in(name, config + more)
 
     return start
 
@@ -265,6 +269,49 @@ def test_windows_are_those_of_one_undisturbed_process_whatever_happens_to_the_wo
     wait_until(lambda: len(windows_of(again)) >= len(sender.windows()), "all windows", 120)
     again.stop()
     assert windows_of(again) == sender.windows()
+
+
+ROWS = """
+[pipelines.rows]
+sources = ["readings"]
+sinks = ["rows"]
+[sinks.rows]
+type = "sqlite"
+path = "{path}"
+table = "rows"
+schema = "reading"
+batch = {{ max_wait = "20ms" }}
+"""
+
+
+def test_what_comes_anew_counts_once_where_a_pipeline_of_rows_shares_the_source_with_windows(
+    worker: Callable[..., Any], server: NatsServer, tmp_path: Path, wait_until: Callable[..., Any]
+) -> None:
+    """The server delivers everything anew to another consumer; both pipelines have stored all of it."""
+    sender = TimedSender(server)
+    more = ROWS.format(path=tmp_path / "results.db")
+
+    def stored(one: Any) -> int:
+        try:
+            (row,) = one.query("SELECT count(*) FROM rows", "../../results.db")
+        except sqlite3.OperationalError:
+            return 0  # the table is not there yet
+        return int(row[0])
+
+    sender.send(25)
+    one = worker("one", windows=True, more=more)
+    wait_until(lambda: stored(one) == len(sender.readings), "all rows", 120)
+    one.stop()
+    for partition in range(PARTITIONS):
+        assert asyncio.run(api(server, f"CONSUMER.DELETE.W.workers-{partition}"))["success"]
+    again = worker("one", windows=True, more=more)
+    sender.send(33)
+    wait_until(lambda: stored(again) == len(sender.readings), "all rows", 120)
+    wait_until(lambda: len(windows_of(again)) >= len(sender.windows()), "all windows", 120)
+    again.stop()
+    assert windows_of(again) == sender.windows()
+    found = again.query("SELECT sensor, seq, unixepoch(at) FROM rows", "../../results.db")
+    assert sorted(found) == sorted(sender.readings)
 
 
 def test_a_worker_that_stood_still_stores_nothing_when_it_goes_on(
