@@ -52,8 +52,8 @@ class FieldSettings(Settings):
 
     names: list[str] = Field(
         [],
-        description="int: names of the values from 0; a sink sqlite makes a view TABLE_named, which has them "
-        "in a column FIELD_name",
+        description="int: names of the values from 0; a sink sqlite or postgresql makes a view TABLE_named, "
+        "which has them in a column FIELD_name",
     )
 
     @model_validator(mode="after")

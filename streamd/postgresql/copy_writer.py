@@ -167,7 +167,9 @@ class CopyWriter:
         with connection.transaction():
             for column in dict.fromkeys(column for rows in made for column in rows.new_columns):
                 connection.execute(self._table.add_column_sql(column, "json"))
-        found = self._table.find(connection)
+            found = self._table.find(connection)
+            for statement in self._table.view_changes(connection, found):
+                connection.execute(statement)
         if found is None:
             raise SinkError("schema", f"the table {self._table.name!r} is gone")
         self._use(connection, found)

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.listed import listed
 from streamd.core.schema import FieldType
 from streamd.postgresql.column_types import CREATED_AS, TAKEN_BY, ColumnType
+from streamd.postgresql.named_view import ServerNamedView
 from streamd.postgresql.names import column_fault, name_fault, quote
 from streamd.postgresql.partitions import TablePartitions, keep_others_out
 from streamd.sqlite.table import MOST_COLUMNS
@@ -63,6 +65,7 @@ class ServerTable:
     """One table of a database. `columns` maps each column, in order, to the type of its field.
 
     Names are always quoted. `partitions` makes its partitions; without, a partitioned table is left as it is.
+    `names` are the names of numbers in columns, for the view beside the table.
     Raises `ConfigError` if PostgreSQL cannot have such a table.
     """
 
@@ -75,10 +78,12 @@ class ServerTable:
         indexes: Sequence[Sequence[str]] = (),
         updates: bool = False,
         partitions: TablePartitions | None = None,
+        names: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self.partitions = partitions
         self.columns = dict(columns)
+        self._view = ServerNamedView(name, names) if names else None
         self.unique = tuple(unique)
         self.indexes = [tuple(index) for index in indexes]
         self._rights = ["INSERT", *(["SELECT"] if unique else []), *(["UPDATE"] if updates else [])]
@@ -185,7 +190,14 @@ class ServerTable:
             if found is not None:
                 self._check_partitioning(self.partitions.column, found)
             statements += self.partitions.changes(connection, None if found is None else found.oid)
-        return statements
+        return statements + self.view_changes(connection, found)
+
+    def view_changes(self, connection: "Connection", found: FoundTable | None) -> list[str]:
+        """The statements that create or extend the view with the names of numbers. Only reads."""
+        if self._view is None:
+            return []
+        columns = dict.fromkeys((*(found.types if found is not None else ()), *self.columns))
+        return self._view.changes(connection, None if found is None else found.oid, columns)
 
     def _check_partitioning(self, column: str, found: FoundTable) -> None:
         if not found.partitioned:

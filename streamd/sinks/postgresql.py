@@ -159,6 +159,7 @@ class Postgresql(Sink["Postgresql.Config"]):
             indexes=config.indexes,
             updates=bool(config.unique) and config.on_conflict == "update",
             partitions=partitions,
+            names={name: field.names for name, field in fields.items() if field.names},
         )
         self._server = self._new_server()
         self._session: ServerSession | None = None

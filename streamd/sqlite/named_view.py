@@ -18,12 +18,8 @@ class NamedView:
     def __init__(self, table: str, columns: Sequence[str], names: Mapping[str, Sequence[str]]) -> None:
         self.name = f"{table}_named"
         own = {column.lower() for column in columns}
-        cases = [
-            f"CASE {quote(column)} {_whens(values)} END AS {quote(f'{column}_name')}"
-            for column, values in names.items()
-            if f"{column}_name".lower() not in own
-        ]
-        select = f"SELECT {', '.join(['*', *cases])} FROM {quote(table)}"  # noqa: S608 - names are quoted
+        named = [f"{case} AS {quote(name)}" for name, case in cases(names).items() if name.lower() not in own]
+        select = f"SELECT {', '.join(['*', *named])} FROM {quote(table)}"  # noqa: S608 - names are quoted
         self.sql = f"CREATE VIEW {quote(self.name)} AS {_MARK} {select}"
         """The statement that creates the view. It also shows columns that are added to the table later."""
 
@@ -41,6 +37,13 @@ class NamedView:
         if kind != "view" or _MARK not in sql or sql == self.sql:
             return []
         return [f"DROP VIEW {quote(self.name)}", self.sql]
+
+
+def cases(names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The expression of each column `COLUMN_name`, in SQL that SQLite and PostgreSQL know."""
+    return {
+        f"{column}_name": f"CASE {quote(column)} {_whens(values)} END" for column, values in names.items()
+    }
 
 
 def _whens(values: Sequence[str]) -> str:

@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from streamd.core.errors import ConfigError, EnvironmentFault, SinkError
 from streamd.core.shared import Shared
 from streamd.parquet import whole_file
 from streamd.sinks.parquet import Parquet
+from streamd.syslog.priority import SEVERITIES
 
 BatchOf = Callable[..., Batch]
 NO_LIMIT = {"min_free": "0B"}
@@ -317,3 +319,13 @@ def test_of_several_processes_the_first_alone_deletes_old_files() -> None:
     assert (second.retention.max_age, second.retention.max_size) == (None, None)
     assert first.retention.min_free == second.retention.min_free == 2**20
     assert first.buffer.max_records == second.buffer.max_records == 125_000
+
+
+def test_the_query_of_the_reference_gives_severities_their_names(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/parquet.md").read_text()
+    (query,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "day").mkdir()
+    numbers = pa.table({"severity": [*range(len(SEVERITIES)), None]})
+    pq.write_table(numbers, tmp_path / "day" / "syslog.parquet")
+    found = dict(ask(query.replace("var/lake", str(tmp_path))))
+    assert found == dict.fromkeys([*SEVERITIES, None], 1)

@@ -399,6 +399,15 @@ async def test_new_fields_become_columns(
     assert sink.context.counters["extra_as_json", ""] == 4
 
 
+async def test_new_fields_are_in_the_view_of_the_names(
+    server: PostgresqlServer, open_sink: Any, table: str, batch_of: BatchOf
+) -> None:
+    columns = {"a": {"type": "int", "names": ["zero", "one"]}}
+    sink = await open_sink(table=table, columns=columns, extra="add_column")
+    assert (await sink.write([batch_of([{"a": 1, "b": 2}])])).rejected_counts == [0]
+    assert server.query(f"SELECT a, a_name, b FROM {table}_named") == [(1, "one", 2)]
+
+
 @pytest.mark.parametrize(
     ("ddl", "columns", "words"),
     [
