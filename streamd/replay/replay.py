@@ -45,7 +45,7 @@ LETTERS_AT_ONCE = 1000
 BYTES_AT_ONCE = 8 * 2**20
 """The limit of letters under way. A crash can leave this many both stored and in the dead letters."""
 LOOK_S = 0.02
-"""How often to look whether only steps keep the letters under way, of which nothing else tells."""
+"""How often to look whether only the codec or steps keep the letters under way, which nothing else tells."""
 STOP_PATIENCE_S = 1.0
 """How long a stop waits for letters under way. A failing sink might never finish its letters."""
 _NEVER = Expression("False")
@@ -205,7 +205,9 @@ class Replay:
         workers.on_end = kept.look
 
         def only_kept() -> bool:
-            return not (kept.is_empty or intake.buffer.records or workers.gate.under_way or self._pending)
+            if intake.buffer.records or workers.gate.under_way or self._pending:
+                return False
+            return book.held > 0 or not kept.is_empty  # a part of a message waits for others behind it
 
         async with asyncio.TaskGroup() as group:
             working = group.create_task(workers.run())
@@ -257,7 +259,7 @@ class Replay:
             intake.offer(Frames.of([letter.payload], letter.peer, letter.received_at, ack=ack))
 
     async def _wait(self, only_kept: Callable[[], bool], working: asyncio.Task[None]) -> None:
-        """Wait for the fates of the letters under way, but for those whose records a step keeps.
+        """Wait for the fates of the letters under way, but for those that the codec or a step keeps.
 
         After a stop, letters that were not finished in time count as dropped.
         """

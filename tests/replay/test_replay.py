@@ -210,6 +210,24 @@ async def test_more_letters_than_go_at_once(folder: Path) -> None:
     assert numbers(folder) == []
 
 
+async def test_the_chunks_of_a_message_that_do_not_go_at_once_are_joined(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamd.replay.replay.LETTERS_AT_ONCE", 2)
+    text = (folder / "streamd.toml").read_text()
+    codec = 'codec = { type = "gelf", chunk_timeout = "1h" }'
+    (folder / "streamd.toml").write_text(
+        text.replace('codec = "json"', codec).replace('schema = "reading"', "", 1)
+    )
+    message = b'{"short_message": "one", "id": 1, "value": 2}'
+    chunks = [b"\x1e\x0f12345678" + bytes((n, 3)) + message[n * 16 : n * 16 + 16] for n in range(3)]
+    alone = b"\x1e\x0f87654321" + bytes((0, 2)) + message[:16]
+    await keep(folder, *map(letter, [*chunks, alone]))
+    outcome = await replay(folder)
+    assert outcome.fates == {Status.DELIVERED: 3, Status.REJECTED: 1}
+    assert ask(folder, "SELECT payload FROM dead_letters") == [(alone,)]
+
+
 async def test_a_stop_leaves_what_has_not_begun(folder: Path) -> None:
     await keep(folder, *(letter(b'{"id": %d, "value": 1}' % number) for number in range(2500)))
     run = prepared(folder)
