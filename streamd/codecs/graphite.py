@@ -22,9 +22,10 @@ _PLAIN_LINE = re.compile(
     r"^([^\x00-\x20]++)[ \t]++(-?[0-9]{1,99}+(?:\.[0-9]{1,99}+)?+)[ \t]++([0-9]{1,11}+)$", re.MULTILINE
 )
 _LONGEST_NUMBER = 400
+_WITHOUT_TIME = 2
 _WORDS = "a line is: path value timestamp"
-_NO_TIME: tuple[list[bytes], ...] = ([], [b"-1"], [b"N"])
-"""The rest of a line that has no time of its own."""
+_NO_TIME = re.compile(rb"-1(?:\.\d*+)?|N")
+"""In place of a time. Carbon cuts the number to a whole one, so `-1.5` is `-1`."""
 _TIMES_KEPT = 4096
 _USUAL_TIME = 32
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(1, 6))
@@ -106,7 +107,7 @@ class Graphite(Codec[Settings]):
 
     def _record(self, line: bytes, received_at: float) -> Record:
         words = line.split()
-        if len(words) not in (2, 3):
+        if len(words) not in (_WITHOUT_TIME, 3):
             raise BadData("graphite:syntax", f"{len(words)} words; {_WORDS}")
         try:
             path = words[0].decode()
@@ -115,7 +116,7 @@ class Graphite(Codec[Settings]):
         name, tags = _series(path)
         record: Record = {
             "timestamp": from_epoch(received_at)
-            if words[2:] in _NO_TIME
+            if len(words) == _WITHOUT_TIME or _NO_TIME.fullmatch(words[2])
             else self._time(words[2].decode("latin-1")),
             "path": name,
             "tags": tags,

@@ -8,7 +8,7 @@ from streamd.core.timestamp import canonical
 from streamd.syslog import structured_data
 from streamd.syslog.message import Elements, SyslogMessage
 
-_HEADER = re.compile(r"[1-9]\d{0,2} ([^ ]++) ([^ ]++) ([^ ]++) ([^ ]++) ([^ ]++)(?: |\Z)", re.ASCII)
+_HEADER = re.compile(r"[1-9]\d{0,2}" + r" ([^\x00-\x20\x7f]++)" * 5 + r"(?: |\Z)", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt]", re.ASCII)
 _BYTE_ORDER_MARK = "\ufeff"
 
@@ -25,7 +25,7 @@ def read(text: str, at: int, priority: int, timezone: str) -> ProtocolMessage | 
 
     A header without structured data (Heroku), or with invalid structured data, is accepted; the text behind
     it is the message. The version may be any from 1 to 999. A time without an offset is one of `timezone`. A
-    byte order mark before the message is skipped.
+    byte order mark before the message is skipped. A header with a control character is none.
     """
     found = _HEADER.match(text, at)
     if found is None:
