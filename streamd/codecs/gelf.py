@@ -22,18 +22,25 @@ from streamd.core.gelf_message import normalise, time_of, without_underscores
 from streamd.core.inflate import inflate, is_compressed
 from streamd.core.json_rules import (
     BYTE_ORDER_MARK,
+    CONTAINER_BYTES,
     check_rules,
+    containers_in,
     decode_fast,
     decode_object,
     find_refused,
     without_nul,
 )
+from streamd.core.listed import listed
 from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import Schema
 from streamd.core.settings import DurationS, Settings, SizeBytes
 from streamd.core.timestamp import from_epoch
 
+_OF_CHUNKS = (
+    "chunk_timeout", "max_incomplete", "max_incomplete_per_sender", "max_waiting", "max_waiting_per_sender",
+)  # fmt: skip
+"""The options for chunks."""
 _LATE_S = 0.5
 """A `tick` that is later than this shows that frames could not be decoded meanwhile."""
 
@@ -112,7 +119,7 @@ class Gelf(Codec["Gelf.Config"]):
         declared = schema.fields.get("timestamp") if schema is not None else None
         self._makes_times = declared is None
         self._adds_times = declared is None or declared.type == "timestamp"
-        self._inflated_bytes = 0
+        self._inflated_bytes = self._containers = 0
         self.chunks = GelfChunks(
             ChunkLimits(
                 config.chunk_timeout,
@@ -125,13 +132,15 @@ class Gelf(Codec["Gelf.Config"]):
         )
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
-        """Chunks are datagrams, so in a stream no frame is held."""
+        """Chunks are datagrams, so in a stream no frame is held. Raises ValueError for their options."""
         del cut
+        if streams and (idle := [name for name in _OF_CHUNKS if name in self.config.model_fields_set]):
+            raise ValueError(f"a stream has no chunks: remove {listed(idle)}")
         self.holds = not streams
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """The records of all messages that are complete, in the order of their last frames."""
-        self._inflated_bytes = 0
+        self._inflated_bytes = self._containers = 0
         count = len(frames)
         parts = [n for n, payload in enumerate(frames.payloads) if payload.startswith(MAGIC)]
         if not parts or not self.holds:
@@ -142,7 +151,7 @@ class Gelf(Codec["Gelf.Config"]):
             others = sorted(set(range(count)).difference(parts))
             done = self._with_chunks(self.decode_each(frames, others, now), frames, parts, now)
         decoded_bytes = (frames if done.frames is None else done.frames).size_bytes + self._inflated_bytes
-        done.size_bytes = decoded_bytes * self.weight
+        done.size_bytes = decoded_bytes * self.weight + CONTAINER_BYTES * self._containers
         return done
 
     def decode_frame(self, frame: Frame, now: Now) -> Record:
@@ -199,7 +208,9 @@ class Gelf(Codec["Gelf.Config"]):
             self._inflated_bytes = 0
             return None
         if find_refused(texts, messages):
+            self._inflated_bytes = 0
             return None
+        self._containers = containers_in(b"".join(texts))
         done = Decoded([], [])
         origins: list[int] = []
         times = frames.received_at.of(len(frames))
@@ -263,7 +274,9 @@ class Gelf(Codec["Gelf.Config"]):
 
     def _record(self, payload: bytes, received_at: float) -> Record:
         """The record of a message. Raises `BadData`."""
-        message = decode_object(self._text(payload))
+        text = self._text(payload)
+        message = decode_object(text)
+        self._containers += containers_in(text)
         check_rules(message)
         return self._record_of(message, received_at)
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from streamd.core.batch import Record
 from streamd.core.contracts import BadElement, Codec, Decoded, Frame
+from streamd.core.contracts.codec import FIELD_BYTES
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.line_records import records_of_lines
@@ -61,14 +62,19 @@ class Graphite(Codec[Settings]):
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order; at once if each frame is one usual line."""
+        done = self._decode(frames) or super().decode(frames, now)
+        tags = sum([payload.count(b";") for payload in frames.payloads])
+        done.size_bytes = self.size_bytes_of(frames, done.records) + FIELD_BYTES * tags
+        return done
+
+    def _decode(self, frames: Frames) -> Decoded | None:
+        """The result if each frame is one usual line; otherwise None."""
         records = self._plain_records(frames)
-        if records is None:
-            return super().decode(frames, now)
-        if self.schema is None:
-            return Decoded(records)
+        if records is None or self.schema is None:
+            return None if records is None else Decoded(records)
         structs = structs_of(records, self.schema)
         if structs is None:
-            return super().decode(frames, now)
+            return None
         if self.typed:
             return Decoded(structs, typed=True)
         return Decoded(list(map(self.schema.to_dict, structs)))

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from streamd.core.batch import Record
 from streamd.core.contracts import BadElement, Codec, Decoded, Frame
+from streamd.core.contracts.codec import FIELD_BYTES
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.now import Now
@@ -68,6 +69,14 @@ class Influx(Codec["Influx.Config"]):
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """The records of all lines of all frames."""
+        done = self._decode(frames, now)
+        if self.config.nested:
+            keys = sum([payload.count(b"=") for payload in frames.payloads])
+            done.size_bytes = self.size_bytes_of(frames, done.records) + FIELD_BYTES * keys
+        return done
+
+    def _decode(self, frames: Frames, now: Now) -> Decoded:
+        """As `decode`, without the memory of the nested objects."""
         payloads = frames.payloads
         if b"\n".join(payloads).count(b"\n") == len(payloads) - 1:
             made = self._columns.read(payloads, lambda index: from_epoch(frames.time(index)))

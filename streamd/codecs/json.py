@@ -10,7 +10,9 @@ from streamd.core.contracts import BadElement, Codec, Decoded
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.json_rules import (
+    CONTAINER_BYTES,
     check_rules,
+    containers_in,
     decode_fast,
     decode_frame,
     decode_object,
@@ -87,10 +89,6 @@ class _Pairs:
         return [record for _, record in items]
 
 
-CONTAINER_BYTES = 72
-"""Memory of an empty dict or list, with the reference to it in another one."""
-
-
 class Json(Codec[Settings]):
     """Decodes a frame of JSON: an object, an array of objects, or several lines with an object each.
 
@@ -139,8 +137,7 @@ class Json(Codec[Settings]):
             containers = count
         else:
             some = frames.payloads[::32]
-            found = sum([payload.count(b"{") + payload.count(b"[") for payload in some])
-            containers = found * count // max(len(some), 1)
+            containers = sum(map(containers_in, some)) * count // max(len(some), 1)
         return frames.size_bytes * self.weight + CONTAINER_BYTES * containers
 
     def _decode_mixed(self, lane: _Lane, items: list[Any], frames: Frames, now: Now) -> Decoded:

@@ -10,7 +10,7 @@ from streamd.core.batch import Record
 from streamd.core.contracts import BadElement, Codec, Decoded
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
-from streamd.core.json_rules import INT_MAX, INT_MIN, RESERVED_KEYS
+from streamd.core.json_rules import CONTAINER_BYTES, INT_MAX, INT_MIN, RESERVED_KEYS
 from streamd.core.msgpack_values import explained, normalised
 from streamd.core.now import Now
 from streamd.core.schema import Schema
@@ -21,8 +21,6 @@ _ARRAYS = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
 """The first bytes of arrays."""
 _CONTAINERS = bytes(range(0x80, 0xA0))
 """The first bytes of short maps and arrays, which may be empty; other values have these bytes too."""
-CONTAINER_BYTES = 72
-"""Memory of an empty dict or list, with the reference to it in another one."""
 _decode_map = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _decode_array = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_any = msgspec.msgpack.Decoder().decode

@@ -61,6 +61,9 @@ class Struct(Codec["Struct.Config"]):
             self._layout = BinaryLayout(config.layout, config.strings, keeps_gaps=config.nan == "null")
         except ValueError as error:
             raise ConfigError(str(error), ("layout",)) from None
+        for option, kind, codes in (("strings", "text", "s, p or c"), ("nan", "float", "e, f or d")):
+            if option in config.model_fields_set and not self._layout.has(kind):
+                raise ConfigError(f"the layout has no {codes}: remove {option}", (option,))
         required = [] if schema is None else [name for name, field in schema.fields.items() if field.required]
         if schema is not None and (missing := [name for name in required if name not in self._layout.names]):
             raise ValueError(f"the schema {schema.name} requires {listed(missing)}: name it in the layout")

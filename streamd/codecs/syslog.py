@@ -12,6 +12,7 @@ from streamd.core.contracts import BadFrame, Codec, Decoded, Frame
 from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.json_rules import BYTE_ORDER_MARK
+from streamd.core.nested_bytes import nested_bytes
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
@@ -20,6 +21,7 @@ from streamd.syslog.message import FIELDS, SyslogMessage, record_of
 from streamd.syslog.priority import FACILITIES, HIGHEST, SEVERITIES
 from streamd.syslog.stamps import zone_fault
 
+_DATA = FIELDS.index("structured_data")
 _SEPARATOR = b"\x1e"
 """Between the frames of a batch that is decoded at once; a batch in which it occurs is decoded one by one."""
 
@@ -98,12 +100,16 @@ class Syslog(Codec["Syslog.Config"]):
     def __init__(self, config: "Syslog.Config", schema: Schema | None) -> None:
         super().__init__(config, schema)
         self._adds_fields = bool(config.parse) or config.raw
+        self._nested = ("structured_data", *config.parse)
         self._is_own = schema is not None and _takes_all(schema)
 
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order; messages of RFC 5424 by columns."""
         if self._adds_fields or (self.schema is not None and not self._is_own):
-            return super().decode(frames, now)
+            done = super().decode(frames, now)
+            nested = [record.get(name) for record in done.records for name in self._nested]
+            done.size_bytes = self.size_bytes_of(frames, done.records) + sum(map(nested_bytes, nested))
+            return done
         texts, rejects = self._texts(frames.payloads)
         found: list[Any] = columns.read(texts, self.config.timezone)
         refused = {reject.index for reject in rejects}
@@ -119,10 +125,14 @@ class Syslog(Codec["Syslog.Config"]):
             origins = [index for index, values in enumerate(found) if values is not None]
             found = [values for values in found if values is not None]
         if self.typed and self.schema is not None:
-            return Decoded(self.schema.of_rows(found), origins, rejects, typed=True)
-        if self.schema is not None:
-            return Decoded([dict(zip(FIELDS, values, strict=True)) for values in found], origins, rejects)
-        return Decoded(list(map(record_of, found)), origins, rejects)
+            done = Decoded(self.schema.of_rows(found), origins, rejects, typed=True)
+        elif self.schema is not None:
+            done = Decoded([dict(zip(FIELDS, values, strict=True)) for values in found], origins, rejects)
+        else:
+            done = Decoded(list(map(record_of, found)), origins, rejects)
+        nested = [data for values in found if (data := values[_DATA])]
+        done.size_bytes = self.size_bytes_of(frames, done.records) + sum(map(nested_bytes, nested))
+        return done
 
     def decode_frame(self, frame: Frame, now: Now) -> Record:
         """The record of one message."""

@@ -24,6 +24,8 @@ MAX_DEPTH = 64
 """Deepest nesting; the record itself is level 1."""
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 """Range of a stored integer: 64 bits."""
+CONTAINER_BYTES = 72
+"""Memory of an empty dict or list, with the reference to it in another one."""
 RESERVED_KEYS = frozenset((*METADATA_KEYS, FLAG))
 """Keys that only the daemon may set. Other keys that begin with @ (`@timestamp`) are ordinary fields."""
 
@@ -47,6 +49,11 @@ _LONG_NUMBER = b"0" * len(str(INT_MAX))
 _SHORTEST_DEEP = 2 * (MAX_DEPTH + 1)
 _NO_NUMBER = re.compile(rb"[\s:,\[]-?(?:nan|inf(?:inity)?)(?!\w)", re.IGNORECASE)
 _POSITION = re.compile(r"\(byte (\d+)\)")
+
+
+def containers_in(text: bytes) -> int:
+    """The number of dicts and lists that a text can make, at most."""
+    return text.count(b"{") + text.count(b"[")
 
 
 def find_refused(

@@ -20,14 +20,13 @@ class Influx(Framer[Settings]):
     def __init__(self, config: Settings, max_frame: int, oversize: str) -> None:
         super().__init__(config, max_frame, oversize)
         self._lines = PhysicalLines(config, max_frame, oversize)
-        self._open: list[bytes] = []
-        """Lines of a frame whose string goes on."""
-        self._open_bytes = 0
+        self._open = bytearray()
+        """Lines of a frame whose string goes on, each with its LF; in one piece, as lines may be short."""
 
     @property
     def waiting_bytes(self) -> int:
         """Bytes held: at most `max_frame` + 1."""
-        return self._open_bytes + self._lines.waiting_bytes
+        return len(self._open) + self._lines.waiting_bytes
 
     @property
     def between_frames(self) -> bool:
@@ -41,7 +40,7 @@ class Influx(Framer[Settings]):
         except FramingError as error:
             frames = self._joined(error.frames) + self._given_up()
             raise FramingError(error.reason, frames, error.discarded_bytes) from None
-        if self._open_bytes + self._lines.rest_bytes > self.max_frame:
+        if len(self._open) + self._lines.rest_bytes > self.max_frame:
             frames += self._given_up()
         return frames
 
@@ -50,9 +49,7 @@ class Influx(Framer[Settings]):
         self._lines.counts = self.counts
         rest = self._lines.feed_eof()
         if rest and self._open and not ends_in_string(rest[0], begins_in_string=True):
-            whole = b"\n".join([*self._open, *rest])
-            self._open, self._open_bytes = [], 0
-            return [FlaggedFrame(whole, "unterminated")]
+            return [FlaggedFrame(self._whole(rest[0]), "unterminated")]
         return self._given_up() + rest
 
     def _joined(self, lines: list[bytes]) -> list[bytes]:
@@ -65,18 +62,23 @@ class Influx(Framer[Settings]):
                 frames += self._given_up()
                 frames += [line] if line else []
                 continue
-            if self._open_bytes + len(line.removesuffix(b"\r")) > self.max_frame:
+            if len(self._open) + len(line.removesuffix(b"\r")) > self.max_frame:
                 frames += self._given_up()
             if ends_in_string(line, begins_in_string=bool(self._open)):
-                self._open.append(line)
-                self._open_bytes += len(line) + 1
-            elif whole := b"\n".join([*self._open, line]).removesuffix(b"\r"):
+                self._open += line
+                self._open += b"\n"
+            elif whole := self._whole(line).removesuffix(b"\r"):
                 frames.append(whole)
-                self._open, self._open_bytes = [], 0
         return frames
+
+    def _whole(self, line: bytes) -> bytes:
+        """The open lines with their last one."""
+        whole = bytes(self._open) + line if self._open else line
+        self._open.clear()
+        return whole
 
     def _given_up(self) -> list[bytes]:
         """The open lines as frames, because their string has no end."""
-        frames = [frame for line in self._open if (frame := line.removesuffix(b"\r"))]
-        self._open, self._open_bytes = [], 0
-        return frames
+        lines = bytes(self._open).split(b"\n")
+        self._open.clear()
+        return [frame for line in lines if (frame := line.removesuffix(b"\r"))]

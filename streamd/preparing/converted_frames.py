@@ -26,13 +26,18 @@ class ConvertedFrames(PreparingCodec):
     """
 
     def __init__(self, conversion: FrameConversion, codec: AnyCodec) -> None:
-        """Raises `ConfigError` if the codec reads no text, or keeps frames that it may reject later."""
+        """Raises `ConfigError` if the codec reads no text, has an encoding, or may reject kept frames."""
         key = "encoding" if conversion.encoding is not None else "decompress"
         name = type(codec).__name__.lower()
         if codec.holds and codec.holds_open:
             raise ConfigError(f"the codec {name} keeps frames for frames that follow: remove {key}", (key,))
         if conversion.encoding is not None and not codec.reads_text:
             raise ConfigError(f"the codec {name} reads no text: remove encoding", ("encoding",))
+        if conversion.encoding is not None and "encoding" in codec.config.model_fields_set:
+            raise ConfigError(
+                f"the codec {name} gets UTF-8 from the encoding of the source: remove encoding in codec",
+                ("codec", "encoding"),
+            )
         super().__init__(conversion, codec)
         self._conversion = conversion
 
@@ -78,7 +83,7 @@ class ConvertedFrames(PreparingCodec):
             else:
                 bad.payload = came.get(id(done.frames.payloads[bad.index]), bad.payload)
         if done.size_bytes is None:
-            done.size_bytes = self._codec.size_bytes_of(converted, len(done.records))
+            done.size_bytes = self._codec.size_bytes_of(converted, done.records)
         return done
 
     def _converted(self, payload: bytes) -> bytes:

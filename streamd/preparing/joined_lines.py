@@ -249,7 +249,7 @@ class JoinedLines(PreparingCodec):
         for bad in decoded.rejects:
             bad.index = last[bad.index]
         if decoded.size_bytes is None:
-            decoded.size_bytes = self._codec.size_bytes_of(joined, len(decoded.records))
+            decoded.size_bytes = self._codec.size_bytes_of(joined, decoded.records)
         decoded.frames = frames
         return decoded
 

@@ -134,7 +134,7 @@ def batch_of(feed: Feed, frames: Frames, decoded: Decoded) -> Batch:
     records = decoded.records
     size_bytes = decoded.size_bytes
     if size_bytes is None:
-        size_bytes = feed.codec.size_bytes_of(frames, len(records))
+        size_bytes = feed.codec.size_bytes_of(frames, records)
     schema = feed.codec.schema if decoded.typed else None
     peers, received_at, acks = frames.peers.map(plain_of), frames.received_at, frames.acks
     origins = decoded.origins

@@ -50,7 +50,7 @@ class DatagramSink(Sink[C]):
     counters: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, config: C, context: SinkContext) -> None:
-        """Raises `ConfigError` if `pack` does not fit the encoder."""
+        """Raises `ConfigError` if `pack` or `max_datagram` does not fit the encoder."""
         super().__init__(config, context)
         self._encoder = context.encoder or Json(Settings())
         if config.pack:
@@ -59,6 +59,12 @@ class DatagramSink(Sink[C]):
             self._encoder.expect(METADATA_NAMES)
         header = self._encoder.header
         self._header = header + self._encoder.line_end if header else b""
+        if len(self._header) >= config.most_bytes:
+            raise ConfigError(
+                f"the header of each datagram has {len(self._header):,} bytes, so no record fits:"
+                " name fewer columns, write header = false, or allow more",
+                ("max_datagram",),
+            )
         self._lines = Lines(context, self._encode, add_metadata=config.metadata)
         self._socket: socket.socket | None = None
         self._out = 0

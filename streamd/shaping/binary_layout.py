@@ -5,7 +5,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
@@ -81,6 +81,11 @@ class BinaryLayout:
             for place in range(field.first, field.first + field.repeats)
             if (check := self._check_of(field.code)) is not None
         ]
+
+    def has(self, kind: Literal["text", "float"]) -> bool:
+        """Whether a field is of this kind."""
+        codes = _TEXTS if kind == "text" else _FLOATS
+        return any(field.code in codes for field in self._fields)
 
     def records(self, buffer: bytes) -> list[Record]:
         """The records in bytes whose number is a multiple of `size`.

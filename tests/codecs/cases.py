@@ -5,6 +5,7 @@ both. It may have `options` of the codec, and `schema`, the fields of a schema.
 """
 
 import json
+import string
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
 
+NAMES = [a + b for a in string.ascii_lowercase for b in string.ascii_lowercase]
+"""Many short names, for records that take much memory."""
+WIDE_NAMES = [chr(code) for code in range(0x100, 0x700)]
+"""Names of one character that is not in Latin-1, so that each takes 76 bytes."""
 RECEIVED_AT = 1769846405.0
 """When each frame was received: 2026-01-31T08:00:05Z."""
 NOW = Now(RECEIVED_AT + 1, 0.0)

@@ -20,6 +20,11 @@ def pairs(payload: bytes) -> list[dict[str, Any]]:
     return records
 
 
+def words(payload: bytes) -> dict[str, Any]:
+    """A record with each word as a field that is true."""
+    return dict.fromkeys(payload.decode().split(), True)
+
+
 def with_sender(payload: bytes, *, peer: str, received_at: float, site: str = "roof") -> dict[str, Any]:
     return {"text": payload.decode(), "peer": peer, "at": received_at, "site": site}
 

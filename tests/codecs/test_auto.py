@@ -10,6 +10,8 @@ from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
+DENSE = [(b"a", {}), (b"a\n{}\n" * 2000, {}), (b"[[],{}]" * 500 + b"\n{}", {})]
+
 
 def sent(payloads: list[bytes]) -> Frames:
     return Frames.of(payloads, "127.0.0.1:5", 1e9)

@@ -21,8 +21,16 @@ from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import Schema, SchemaField
 from streamd.runtime.fair_buffer import FairBuffer
+from tests.codecs.cases import WIDE_NAMES
 
 NOW = Now(1.8e9, 0.0)
+
+DENSE = [
+    (b"1,2\n" * 2000, {"columns": ["a", "b"]}),
+    (b"1\n" * 2000, {"columns": ["a"]}),
+    ((b"," * 999 + b"\n") * 20, {"columns": [f"c{n}" for n in range(1000)]}),
+    (",".join(WIDE_NAMES).encode() + b"\n" + b"," * (len(WIDE_NAMES) - 1) + b"\n", {}),
+]
 
 
 def new(schema: Schema | None = None, *, streams: bool = True, **options: Any) -> Csv:

@@ -6,7 +6,6 @@ import itertools
 import json
 import random
 import re
-import sys
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from streamd.core.peer import Peer
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
 from tests import declared
-from tests.codecs.cases import codec_of
 
 NOW = Now(1_706_688_000.0, 1.0)
 
@@ -227,37 +225,3 @@ async def test_every_frame_is_settled_once_however_its_connection_and_the_daemon
     assert book.received == len(line.payloads)
     assert len(line.letters.letters) >= book.rejected.total()
     line.assert_exact()
-
-
-def memory_of(value: Any, seen: set[int]) -> int:
-    if value is None or id(value) in seen:
-        return 0
-    seen.add(id(value))
-    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
-    return sys.getsizeof(value) + sum(memory_of(part, seen) for part in parts)
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "frame"),
-    [
-        ("csv", {"columns": ["a", "b"]}, b"1,2\n" * 2000),
-        ("graphite", {}, b"a 1\n" * 2000),
-        ("influx", {}, b"a b=1\n" * 2000),
-        ("influx", {"nested": True}, b"a b=1\n" * 2000),
-        ("logfmt", {}, b"a=\n" * 2000),
-        ("statsd", {}, b"a" + b":1" * 2000 + b"|c"),
-        ("struct", {"layout": "<b a"}, b"\x81" * 2000),
-        ("struct", {"layout": "<60000s a"}, b"a" * 60_000),
-        ("struct", {"layout": "<6000B a"}, b"\xff" * 60_000),
-    ],
-)
-def test_the_buffers_count_the_memory_of_many_small_records_and_of_large_ones(
-    name: str, options: dict[str, Any], frame: bytes
-) -> None:
-    codec = codec_of(name, **options)
-    frames = sent([frame])
-    done = codec.decode(frames, NOW)
-    assert done.records
-    counted = codec.size_bytes_of(frames, len(done.records)) if done.size_bytes is None else done.size_bytes
-    seen: set[int] = set()
-    assert sum(memory_of(record, seen) for record in done.records) <= 1.5 * counted

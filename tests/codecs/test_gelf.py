@@ -22,6 +22,7 @@ from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.schema import Schema, SchemaField
+from tests.codecs.cases import WIDE_NAMES
 
 RECEIVED_S = 1769846405.0
 NOW = Now(RECEIVED_S, 0.0)
@@ -33,6 +34,11 @@ PIECES = [
     zlib.compress(SHORT % 2), gzip.compress(SHORT % 3), zlib.compress(b"{"), b"\x1f\x8b", b"\x78\x9c",
     b"\x1e\x0f\0\0\0\0\0\0\0\1\0\1" + SHORT % 4, b"\x1e\x0f\0\0\0\0\0\0\0\1\0\0", b"\x1e",
 ]  # fmt: skip
+DENSE = [
+    (b'{"short_message":"m","_a":[' + b",".join([b"{}"] * 3000) + b"]}", {}),
+    (zlib.compress(b'{"short_message":"m","_a":[' + b",".join([b"[]"] * 3000) + b"]}"), {}),
+    (json.dumps({"short_message": "m", **dict.fromkeys(WIDE_NAMES, 1)}, ensure_ascii=False).encode(), {}),
+]
 
 
 def new(schema: Schema | None = None, *, streams: bool = False, **options: Any) -> Gelf:
@@ -270,6 +276,13 @@ def test_a_flood_of_first_chunks_keeps_to_the_memory_and_a_message_that_has_begu
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Gelf.Config(**options)
+
+
+def test_options_for_chunks_are_refused_where_there_are_none() -> None:
+    new(streams=True, max_message="1MiB")
+    new(chunk_timeout="1s", max_incomplete=2, max_incomplete_per_sender=1)
+    with pytest.raises(ValueError, match=r"a stream has no chunks: remove chunk_timeout, max_waiting$"):
+        new(streams=True, max_waiting="64MiB", chunk_timeout="5s")
 
 
 MESSAGES = st.lists(

@@ -19,6 +19,7 @@ from streamd.core.contracts import Codec, Decoded
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
+from tests.codecs.cases import NAMES, WIDE_NAMES
 
 CASES = json.loads((Path(__file__).parents[1] / "data/influx/cases.json").read_text())
 NOW = Now(1_769_851_800.5, 1.0)
@@ -28,6 +29,13 @@ PIECES = [
     b"m", b",t=a", b",u=b", b" ", b"f=1", b",g=2i", b',s="a b"', b'"', b"=", b",", b"\\", b" 17698464000",
     b"\n", b"\r\n", b"m f=1 1\n", b'm,t=a s="x",f=2\n', b"\xff", b"\0", b"#", b",@peer=x", b"f=x", b"-1",
 ]  # fmt: skip
+DENSE = [
+    (b"a b=1\n" * 2000, {}),
+    (b"a b=1\n" * 2000, {"nested": True}),
+    (("m " + ",".join(f"{name}=1" for name in NAMES)).encode(), {}),
+    (("m " + ",".join(f"{name}=1" for name in WIDE_NAMES)).encode(), {"nested": True}),
+    (("m" + "".join(f",{name}=1" for name in WIDE_NAMES) + " a=1").encode(), {}),
+]
 OPTIONS = [{}, {"precision": "s"}, {"nested": True}]
 
 
@@ -222,6 +230,13 @@ def test_nested_records_keep_tags_and_fields_apart() -> None:
         "timestamp": TIME, "timestamp_ns": NS + 1, "measurement": "m", "tags": {"host": "a"},
         "fields": {"host": 4.0, "measurement": 2},
     }  # fmt: skip
+
+
+def test_a_time_beyond_64_bits_is_found_among_others() -> None:
+    lines = [b"m f=1 9223372036854775807"] * 5 + [b"m f=1 9223372036854775808"]
+    done = decoded(new(), *lines)
+    assert [record["timestamp_ns"] for record in done.records] == [2**63 - 1] * 5
+    assert [(reject.index, reject.reason) for reject in done.rejects] == [(5, "influx:time")]
 
 
 def test_a_frame_of_comments_is_no_dead_letter_and_one_without_anything_is() -> None:

@@ -14,10 +14,18 @@ from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.json_rules import RESERVED_KEYS
 from streamd.core.now import Now
 from streamd.core.schema import FieldSettings, Schema
+from tests.codecs.cases import WIDE_NAMES
 
 GOOD = b'{"a":1}'
 LINE = b'{"ts":"2026-01-31T08:00:00.000997Z","sensor":"s-1","seq":1,"value":21.5}'
 READING = {"ts": "2026-01-31T08:00:00.000997Z", "sensor": "s-1", "seq": 1, "value": 21.5, "extra": None}
+
+DENSE = [
+    (b'{"a":[' + b",".join([b"{}"] * 3000) + b"]}", {}),
+    (b"{}\n" * 3000, {}),
+    (b'{"a":[]}\n' * 1000, {}),
+    (json.dumps(dict.fromkeys(WIDE_NAMES, 1), ensure_ascii=False, separators=(",", ":")).encode(), {}),
+]
 
 
 def sent(payloads: list[bytes]) -> Frames:

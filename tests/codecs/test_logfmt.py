@@ -6,13 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.codecs.cases import cases_of, check, codec_of, decoded, decoded_together, schema_of
+from tests.codecs.cases import (
+    NAMES,
+    WIDE_NAMES,
+    cases_of,
+    check,
+    codec_of,
+    decoded,
+    decoded_together,
+    schema_of,
+)
 
 PIECES = [
     b"level=warn", b'msg="disk full"', b"retry", b" ", b"=", b'"', b"\\", b"\\u00e9", b'"\\ud83d\\ude00"',
     b"a=", b"a=1 ", b"\n", b"\t", b"\0", b"@source=x", b"\xff", b"\xc2\xa0", b'ts="2026-01-31T08:00:00Z" ',
     b"sensor=s-1 value=21.5 ",
 ]  # fmt: skip
+DENSE = [
+    (b"a=\n" * 2000, {}),
+    (" ".join(f"{name}=" for name in NAMES).encode(), {}),
+    (("a= " + " ".join(WIDE_NAMES)).encode(), {}),
+]
 
 
 @pytest.mark.parametrize("case", cases_of("logfmt"))

@@ -17,6 +17,7 @@ from streamd.core.contracts import Codec, Decoded
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
+from tests.codecs.cases import WIDE_NAMES
 
 NOW = Now(1769846405.0, 0.0)
 CASES = tomllib.loads((Path(__file__).parents[1] / "data/msgpack/messages.toml").read_text())["case"]
@@ -28,6 +29,14 @@ PIECES = [
     b"\xca\x7f\xc0\0\0", b"\xd6\xff\0\0\0\1", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
     b"\xc4\1a", b"\xa1\xff", b"\xd4\1\2",
 ]  # fmt: skip
+DENSE = [
+    (pack([{}] * 3000), {}),
+    (pack({"a": [[]] * 3000}), {}),
+    (pack(dict.fromkeys(WIDE_NAMES)), {}),
+    (pack({"a": ["Ā"] * 3000}), {}),
+    (pack({"a": [-128] * 3000}), {}),
+    (b"\x81\xa1a\xdc\x03\xe8" + b"\xd6\xff\0\0\0\1" * 1000, {}),
+]
 
 
 def new(schema: Schema | None = None, *, typed: bool = False) -> Msgpack:

@@ -8,11 +8,15 @@ import pytest
 
 from streamd.core.errors import ConfigError
 from streamd.core.frames import FlaggedFrame, Frames
-from tests.codecs.cases import NOW, RECEIVED_AT, codec_of, decoded, schema_of
+from tests.codecs.cases import NOW, RECEIVED_AT, WIDE_NAMES, codec_of, decoded, schema_of
 
 DECODERS = Path(__file__).with_name("decoders.py")
 OPTIONS = [{"function": f"{DECODERS}:pairs"}]
 PIECES = [b"sensor=s-1", b";", b"=", b"value=", b"21.5", b"@source=x", b"\xff", b"pair"]
+DENSE = [
+    (b"a=;" * 2000, OPTIONS[0]),
+    ("a= ".join(WIDE_NAMES).encode(), {"function": f"{DECODERS}:words"}),
+]
 
 
 def of(name: str, **params: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ PIECES = [
     b"@source",
     b"\xef\xbb\xbf",
 ]
+DENSE = [(b"a", {"pattern": "(?P<a>.)"}), (b"abc", {"pattern": "(?P<a>.)(?P<b>.)(?P<c>.)"})]
 
 
 @pytest.mark.parametrize("case", cases_of("regex"))

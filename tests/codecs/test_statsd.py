@@ -18,6 +18,7 @@ from streamd.core.errors import BadData
 from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema, SchemaField
+from tests.codecs.cases import WIDE_NAMES
 
 NOW = Now(1.8e9, 0.0)
 DATA = Path(__file__).parents[1] / "data" / "statsd"
@@ -30,6 +31,14 @@ PIECES = [
     b"c", b"|c", b"|g", b"1", b"-1", b"+1", b"|@0.5", b"|#a:1,a:2", b"|T1657100430", b"|c:id", b"_e{1,1}:",
     b"_sc|n|0", b"a", b"1e5", b"nan", b" ", b"\r\n", b"\xff", "\u0661".encode(),
 ]  # fmt: skip
+DENSE = [
+    (b"a" + b":1" * 2000 + b"|c", {}),
+    (b"a:1|c\n" * 2000, {}),
+    (b"a:1|s\n" * 2000, {}),
+    (b"a:1|c|#a\n" * 2000, {}),
+    (("a:1|c|#" + ",".join(WIDE_NAMES)).encode(), {}),
+    (b"a:1|c|#" + b",".join([b"a"] * 3000), {}),
+]
 BROUGHT = Schema("statsd", brought_fields(Statsd))
 
 

@@ -27,6 +27,11 @@ PIECES = [
     b"s-1\0\0\0\0\0",
     b"\0",
 ]
+DENSE = [
+    (b"\x81" * 2000, {"layout": "<b a"}),
+    (b"a" * 60_000, {"layout": "<60000s a"}),
+    (b"\xff" * 60_000, {"layout": "<6000B a"}),
+]
 
 
 @pytest.mark.parametrize("case", cases_of("struct"))
@@ -79,6 +84,25 @@ def test_a_fault_is_named_at_its_option() -> None:
     assert error.value.keys == ("layout",)
     with pytest.raises(ValueError, match="requires ts: name it in the layout"):
         codec_of("struct", schema_of(ts="int"), layout="<Q time")
+
+
+@pytest.mark.parametrize(
+    ("layout", "option", "words"),
+    [
+        ("<H n, d x", {"strings": "latin-1"}, "the layout has no s, p or c: remove strings"),
+        ("<H n, 2s s", {"nan": "null"}, "the layout has no e, f or d: remove nan"),
+    ],
+)
+def test_an_option_that_does_nothing_for_the_layout_is_refused(
+    layout: str, option: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words) as error:
+        codec_of("struct", layout=layout, **option)
+    assert error.value.keys == tuple(option)
+    for code in ("2s", "3p", "c", "e", "2f", "d"):
+        codec_of(
+            "struct", layout=f"<{code} a", **({"nan": "null"} if code[-1] in "efd" else {"strings": "bytes"})
+        )
 
 
 def test_a_good_batch_and_one_with_a_bad_record_have_the_same_records() -> None:

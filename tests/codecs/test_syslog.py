@@ -20,6 +20,7 @@ from streamd.core.schema import FieldSettings, Schema
 from streamd.sqlite.typed_rows import TypedRows
 from streamd.syslog import any_format, columns, contents
 from streamd.syslog.message import FIELDS
+from tests.codecs.cases import WIDE_NAMES
 
 NOW = Now(1_706_688_000.0, 1.0)
 OWN = Schema("syslog", brought_fields(Syslog))
@@ -34,6 +35,14 @@ PIECES = [
     b"\0", b"\x1e", b"\n", b"\xef\xbb\xbf", b"\xff", b"CEF:0|", b"LEEF:2.0|", b"@cee: {}", b"UTC", b"*", b"%",
     b"29: ", b"+01:00", b"Feb 29 ", "数".encode(),
 ]  # fmt: skip
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
+    (b"a", {}),
+    ((HEADER + "".join(f"[{name}]" for name in WIDE_NAMES)).encode(), {}),
+    ((HEADER + "[a" + "".join(f" {name}=" for name in WIDE_NAMES) + " ]").encode(), {}),
+    (b'<1>a: @cee: {"a":[' + b",".join([b"{}"] * 3000) + b"]}", {"parse": ["cee"]}),
+    (("<1>CEF:0|||||||" + " ".join(f"{name}=" for name in WIDE_NAMES)).encode(), {"parse": ["cef"]}),
+    (("<1>LEEF:1.0|||||" + "\t".join(f"{name}=" for name in WIDE_NAMES)).encode(), {"parse": ["leef"]}),
+]
 OPTIONS: list[dict[str, Any]] = [{}, {"parse": ["cee", "cef", "leef"], "raw": True}]
 
 
@@ -148,6 +157,20 @@ def test_the_year_is_nearest_to_when_each_frame_was_read() -> None:
 def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(ValidationError, match="there is no timezone 'Mars/Olympus' on this host"):
         Syslog.Config(timezone="Mars/Olympus")
+
+
+def test_the_schema_names_severities_and_facilities_as_the_rfc_numbers_them() -> None:
+    severities, facilities = (OWN.fields[name].names or [] for name in ("severity", "facility"))
+    assert severities == ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"]
+    assert len(facilities) == 24
+    assert [facilities[n] for n in (0, 4, 16, 23)] == ["kern", "auth", "local0", "local7"]
+
+
+@pytest.mark.parametrize(("depth", "is_kept"), [(62, True), (63, False)])
+def test_cee_is_one_level_deeper_in_its_record(depth: int, *, is_kept: bool) -> None:
+    text = "<13>a: @cee: " + '{"a":' * depth + "{}" + "}" * depth
+    (record,) = codec(parse=["cee"]).decode(sent(text), NOW).records
+    assert ("cee" in record) is is_kept
 
 
 LONG = 200_000

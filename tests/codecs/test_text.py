@@ -8,6 +8,8 @@ from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
+DENSE = [(b"a", {}), ("😀".encode() + b"a" * 10_000, {})]
+
 
 def sent(payloads: list[bytes]) -> Frames:
     return Frames.of(payloads, "127.0.0.1:5", 1e9)

@@ -215,6 +215,24 @@ def test_memory_is_taken_for_what_arrived_and_not_for_what_was_announced(case: C
 
 
 @every_framing
+def test_what_is_held_of_an_unfinished_frame_takes_little_more_memory_than_its_bytes(case: Case) -> None:
+    begins = [b"", b'm f="', b"60000 <", b"\xdd\0\1\0\0", b"\0\0\xf0\0"]
+    for begin, unit in itertools.product(begins, [b"\n", b"a\n", b"a", b"\0"]):
+        framer = case.framer(2**16)
+        tracemalloc.start()
+        try:
+            with contextlib.suppress(FramingError):
+                framer.feed(begin)
+                for _ in range(12):
+                    framer.feed(unit * (5000 // len(unit)))
+            framer.counts.clear()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 2 * framer.waiting_bytes + 8192, (begin, unit)
+
+
+@every_framing
 @pytest.mark.parametrize("size", [40, 200])
 def test_a_frame_has_begun_until_its_last_byte_came_also_where_it_is_skipped(case: Case, size: int) -> None:
     framer = case.framer(64)

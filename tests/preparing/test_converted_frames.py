@@ -134,7 +134,7 @@ def test_each_of_many_short_lines_counts_as_the_codec_counts_it() -> None:
     decoded = converting(compression="zlib", most_bytes=10_000, codec=codec).decode(
         frames(zlib.compress(content)), NOW
     )
-    assert decoded.size_bytes == codec.size_bytes_of(frames(content), 500)
+    assert decoded.size_bytes == codec.size_bytes_of(frames(content), decoded.records)
 
 
 def test_what_the_codec_rejects_has_the_bytes_that_came() -> None:
@@ -211,6 +211,11 @@ def test_codecs_that_cannot_be_converted_for_are_refused() -> None:
     with pytest.raises(ConfigError, match="the codec msgpack reads no text: remove encoding"):
         converting("latin-1", codec=Msgpack(Settings(), None))
     converting(None, "gzip", codec=Msgpack(Settings(), None))
+    own = Text(Text.Config(encoding="latin-1"), None)
+    converting(None, "gzip", codec=own)
+    with pytest.raises(ConfigError, match=r"the codec text gets UTF-8 .*: remove encoding in codec") as error:
+        converting("latin-1", codec=own)
+    assert error.value.keys == ("codec", "encoding")
     with pytest.raises(ConfigError, match=r"the codec gelf keeps frames .*: remove decompress"):
         converting(None, "gzip", codec=Gelf(Gelf.Config(), None))
 

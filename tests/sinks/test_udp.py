@@ -81,6 +81,15 @@ async def test_a_record_that_no_datagram_has_room_for_is_a_dead_letter_and_the_o
     assert [receiver.recv(65536) for _ in range(2)] == [b"n\r\n12345", b"n\r\n123456"]
 
 
+def test_a_header_that_leaves_no_room_for_a_record_is_refused(sink: Any) -> None:
+    table = {"type": "csv", "columns": ["name", "n"]}
+    sink(max_datagram="9B", encoder=table)
+    sink(max_datagram="8B", encoder={**table, "header": False})
+    with pytest.raises(ConfigError, match="has 8 bytes, so no record fits") as error:
+        sink(max_datagram="8B", encoder=table)
+    assert error.value.keys == ("max_datagram",)
+
+
 async def test_a_receiver_that_is_not_there_is_waited_for_and_its_answers_are_counted(
     sink: Any, batch_of: BatchOf
 ) -> None:

@@ -17,6 +17,9 @@ from streamd.core.settings import Settings
 
 C = TypeVar("C", bound=Settings)
 
+FIELD_BYTES = 96
+"""Memory of a field's place in a dict and of a name of up to 6 letters, without that of its value."""
+
 
 class Frame(NamedTuple):
     """One frame with its sender."""
@@ -153,13 +156,15 @@ class Codec(ABC, Generic[C]):
         """Whether the files that `load` has read are unchanged. If not, a reload names the source."""
         return True
 
-    def size_bytes_of(self, frames: Frames, record_count: int) -> int:
+    def size_bytes_of(self, frames: Frames, records: Sequence[Any]) -> int:
         """Memory of the records of these frames by `weight`, with that of a short frame for each record more.
 
-        So a frame of many short lines counts as much as if each line were a frame.
+        So a frame of many short lines counts as much as if each line were a frame. Each field of a dict
+        counts at least with the memory of its place and of a short name.
         """
-        more = max(0, record_count - len(frames))
-        return (frames.size_bytes + FRAME_OVERHEAD_BYTES * more) * self.weight
+        more = max(0, len(records) - len(frames))
+        fields = sum(map(len, records)) if records and type(records[0]) is dict else 0
+        return max((frames.size_bytes + FRAME_OVERHEAD_BYTES * more) * self.weight, FIELD_BYTES * fields)
 
     def place_behind(self, *, streams: bool, cut: bool) -> None:
         """Learn how the source makes frames. Called once, before the first frame.
