@@ -1,5 +1,6 @@
 """The framing msgpack; also about `core/msgpack_scan.py`."""
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,17 @@ def test_each_map_and_array_is_a_frame_however_its_bytes_arrive(
     outcome = feed_all(new_framer("msgpack", 10_000), reads)
     assert outcome.plain == frames
     assert (outcome.counts, outcome.fault) == ({}, None)
+
+
+@pytest.mark.parametrize("first", range(256))
+def test_each_first_byte_is_followed_by_as_many_bytes_as_msgspec_reads(first: int) -> None:
+    """NUL bytes are lengths of nothing, keys, values and data of every kind."""
+    sizes = []
+    for size in range(1, 40):
+        with contextlib.suppress(msgspec.DecodeError):
+            msgspec.msgpack.decode(bytes([first]) + bytes(size - 1))
+            sizes.append(size)
+    assert [end_of(b"\x91" + bytes([first]) + bytes(40), 0) - 1] == sizes or first == 0xC1
 
 
 @settings(max_examples=100)
