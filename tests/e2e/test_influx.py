@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 TEXT = (Path(__file__).parents[2] / "docs/how-to/line-protocol-sensors.md").read_text()
-CONFIG, CLIENT, _ = re.findall(r"^```\w+\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+CONFIG, CLIENT, *_ = re.findall(r"^```\w+\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 NS = 1_769_846_400_000_000_000
 
 
