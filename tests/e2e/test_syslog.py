@@ -77,6 +77,7 @@ def test_the_logger_of_util_linux(start: Callable[..., Any]) -> None:
         command = [logger, "--server=127.0.0.1", *options, "--tag=app", "--id=4711", "--priority=local0.err"]
         if "5424" in how:
             command += ["--msgid=ID47", "--sd-id=zoo@123", '--sd-param=tiger="hungry"']
+            command += ['--sd-param=note="a\\"b\\]c\\\\d 数"', "--sd-id=empty@1", '--sd-param=e=""']
         subprocess.run([*command, f"{how}: [é] 数据"], check=True, timeout=60)
     daemon.wait_rows(6, "syslog")
     daemon.stop()
@@ -90,9 +91,13 @@ def test_the_logger_of_util_linux(start: Callable[..., Any]) -> None:
         assert (facility, severity, appname, procid, present) == (16, 3, "app", "4711", [1, 1])
         protocol = "5424" in message
         assert msgid == ("ID47" if protocol else None)
-        assert (json.loads(data)["zoo@123"] if protocol else data) == (
-            {"tiger": "hungry"} if protocol else None
-        )
+        if not protocol:
+            assert data is None
+            continue
+        elements = json.loads(data)
+        assert set(elements) == {"timeQuality", "zoo@123", "empty@1"}
+        assert elements["zoo@123"] == {"tiger": "hungry", "note": 'a"b]c\\d 数'}
+        assert elements["empty@1"] == {"e": ""}
 
 
 def test_pythons_own_handler_by_udp_and_tcp(start: Callable[..., Any]) -> None:
