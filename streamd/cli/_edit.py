@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from streamd.cli import _replay
 from streamd.cli.query import QueryRefused, only_reading, open_read_only, positive
 from streamd.core.errors import EnvironmentFault
+from streamd.core.regular_file import read_regular
 from streamd.dead_letters.filter import LetterFilter
 from streamd.dead_letters.reader import row
 
@@ -106,7 +107,7 @@ def _fault(content: bytes) -> str | None:
 
 def _read(file: str) -> bytes:
     try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return sys.stdin.buffer.read() if file == "-" else read_regular(file)
     except OSError as error:
         raise EnvironmentFault(f"cannot read {file}: {error.strerror}") from None
 

@@ -13,6 +13,7 @@ from streamd.config import Loaded
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.moment import moment
 from streamd.core.printable import printable
+from streamd.core.regular_file import read_regular
 from streamd.host.running import loaded_where_it_runs
 
 SINCE = "1d"
@@ -69,6 +70,6 @@ def _intervals(loaded: Loaded, ledger: str | None, since: str) -> list[Interval]
 def read(path: str) -> bytes:
     """The content of a benchmark's result. Raises `EnvironmentFault`."""
     try:
-        return Path(path).read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise EnvironmentFault(f"cannot read {printable(path)}: {error.strerror}") from None

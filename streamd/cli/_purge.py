@@ -10,7 +10,7 @@ from streamd.cli._replay import refuse_missing
 from streamd.cli.query import QueryRefused
 from streamd.core.errors import EnvironmentFault
 from streamd.dead_letters.filter import LetterFilter
-from streamd.sqlite.read_only import is_there
+from streamd.sqlite.read_only import is_there, refuse_irregular
 
 _BUSY_TIMEOUT_S = 5.0
 _LETTERS_PER_COMMIT = 1000
@@ -29,6 +29,7 @@ def main(options: argparse.Namespace, file: Path, wanted: LetterFilter) -> int:
         raise QueryRefused("purge deletes for good: give numbers, a filter such as --reason, or --all")
     if not is_there(file):
         raise EnvironmentFault(f"there is no {file}")
+    refuse_irregular(file)
     try:
         with closing(_open(file)) as connection:
             refuse_missing(connection, wanted)

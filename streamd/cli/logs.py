@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamd.cli._standard_streams import for_programs, input_bytes
 from streamd.cli._table import escape_json
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.printable import escape
+from streamd.core.regular_file import open_regular
 from streamd.logs.journal import FIELDS, PRIORITIES
 from streamd.logs.line import console_renderer, shown_again
 
@@ -117,7 +117,7 @@ def parse(data: bytes) -> LogLine:
 def _lines(files: Sequence[str]) -> Iterator[bytes]:
     for name in files or ("-",):
         try:
-            with input_bytes() if name == "-" else Path(name).open("rb") as file:
+            with input_bytes() if name == "-" else open_regular(name) as file:
                 while line := file.readline(MAX_LINE_BYTES):
                     yield line
         except OSError as error:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from itertools import repeat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamd.cli import _generated
@@ -23,12 +22,10 @@ from streamd.client.transfer import finish, transfer
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.plural import counted
 from streamd.core.printable import escape
+from streamd.core.regular_file import open_regular
 from streamd.core.settings import parse_address
 from streamd.plant import Plant
 from streamd.sensors import LINES_A_SECOND, SensorStream
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from streamd.cli._encoded import RecordEncoding
@@ -148,7 +145,7 @@ def _batches(
     if options.file in (None, "-"):
         return read_lines(0 if sys.stdin is None else sys.stdin.fileno(), stop), None
     try:
-        file = cleanup.enter_context(Path(options.file).open("rb", buffering=0))  # noqa: SIM115 - is one
+        file = cleanup.enter_context(open_regular(options.file))
     except OSError as error:
         meant = _meant_as_url(options.file)
         raise EnvironmentFault(f"cannot read {escape(options.file)}: {error.strerror}{meant}") from error

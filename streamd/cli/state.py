@@ -17,7 +17,7 @@ from streamd.cli.query import (
 )
 from streamd.core.errors import EnvironmentFault
 from streamd.core.listed import listed as few
-from streamd.sqlite.read_only import is_there
+from streamd.sqlite.read_only import is_there, refuse_irregular
 from streamd.state.reader import COLUMNS, drop, listed, users_of
 from streamd.state.store import FILE
 
@@ -72,6 +72,7 @@ def _there(options: argparse.Namespace) -> Path:
     file = _file(options)
     if not is_there(file):
         raise EnvironmentFault(f"there is no {file}: no step has stored a state")
+    refuse_irregular(file)
     return file
 
 

@@ -14,6 +14,7 @@ from streamd.config.problems import Place, Problem, dotted
 from streamd.config.syntax import hint
 from streamd.core.errors import ConfigError
 from streamd.core.printable import printable
+from streamd.core.regular_file import open_regular
 
 LARGEST_BYTES = 16 << 20
 """The limit for one file and for all files together. A larger file is a device or data, no configuration."""
@@ -189,7 +190,7 @@ def _read_regular(path: Path) -> str:
 def read(path: Path) -> str:
     """The text of the file. Raises `ConfigError` if it cannot be read, is too large or is not UTF-8."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(LARGEST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}") from None

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from streamd.core.base_settings import Settings
 from streamd.core.errors import EnvironmentFault
+from streamd.core.regular_file import read_regular
 
 
 class Credential(Settings):
@@ -44,7 +45,7 @@ def path_of(file: File, base_dir: Path) -> Path:
 def content_of(path: Path) -> bytes:
     """The bytes of the file. Raises `EnvironmentFault`."""
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise EnvironmentFault(
             f"{path} cannot be read: {error.strerror}; it must be readable for the daemon's user"

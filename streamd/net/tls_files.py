@@ -6,6 +6,7 @@ from typing import Literal
 
 from streamd.core.credential import content_of
 from streamd.core.errors import EnvironmentFault
+from streamd.core.regular_file import require_regular
 
 Version = Literal["1.2", "1.3"]
 VERSIONS: dict[Version, ssl.TLSVersion] = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -18,6 +19,8 @@ def load_own(context: ssl.SSLContext, cert: Path, key: Path) -> None:
         raise EnvironmentFault(f"the key {key} is encrypted; `openssl pkey` writes it without encryption")
 
     try:
+        require_regular(cert)  # OpenSSL would wait for the writer of a pipe
+        require_regular(key)
         context.load_cert_chain(cert, key, passphrase)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":

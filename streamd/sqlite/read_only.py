@@ -66,6 +66,12 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def refuse_irregular(path: Path) -> None:
+    """Refuse a folder, and a pipe, which SQLite would wait for. Raises `EnvironmentFault`."""
+    if not path.is_file():
+        raise EnvironmentFault(f"{path.absolute()} is not a regular file: name the file of a database")
+
+
 def not_readable(path: Path) -> EnvironmentFault:
     """The error for missing permissions of a file or of a folder above it."""
     return EnvironmentFault(f"{path.absolute()} is not for this user: join its group, or become its user")
@@ -75,8 +81,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Raises `EnvironmentFault` if the file is missing or unreadable."""
     if not is_there(path):
         raise EnvironmentFault(f"there is no {path.absolute()} yet: the daemon makes it when it first starts")
-    if not path.is_file():  # to open a FIFO would wait for a writer
-        raise EnvironmentFault(f"{path.absolute()} is not a regular file: name the file of a database")
+    refuse_irregular(path)
     try:
         connection = sqlite3.connect(
             read_only_uri(path), uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None
