@@ -12,6 +12,8 @@ from streamd.config.tables import Config
 from streamd.core.errors import ConfigError
 from streamd.core.listed import listed
 
+_MEASURED_CODECS = frozenset({"json", "auto"})
+"""The benchmark sends JSON; `auto` finds it at its first byte."""
 _NEEDED = "`streamd bench --only tcp_wall --json FILE.json`"
 
 
@@ -73,8 +75,17 @@ def figures_of(
         return Costs(base + sum(known.get(name, 0.0) for name in types), sink_per_s)
 
     lines = lines_of(config, loads, costs, frame_bytes)
+    guessed = sorted({one.codec.type for one in config.sources.values()} - _MEASURED_CODECS)
+    if guessed:
+        assumed.append(f"codecs {listed(guessed)}: as fast as json, as {shown} has no figures of them")
     assumed.append("each frame is one record, and every record goes to each sink of its pipelines")
-    return Figures(lines=lines, read_s=0.0, assumed=tuple(assumed), free_steps=tuple(free))
+    return Figures(
+        lines=lines,
+        read_s=0.0,
+        assumed=tuple(assumed),
+        free_steps=tuple(free),
+        guessed_codecs=tuple(guessed),
+    )
 
 
 def _base(rows: Mapping[str, BenchRow], shown: str) -> tuple[float, float, str]:

@@ -13,6 +13,7 @@ from streamd.capacity.figures import (
 )
 from streamd.config.tables import Config, groups
 from streamd.core.settings import BufferSettings, WhenFull
+from streamd.runtime.batcher import most_of_commit
 
 Load = list[tuple[float, float]]
 """(seconds, frames a second), one after another."""
@@ -85,6 +86,8 @@ def _sink(config: Config, name: str, item_bytes: float, cost: Costs) -> SinkFigu
         max_wait_s=settings.batch.max_wait,
         enough=settings.batch.max_records,
         at_least=cost.at_least,
+        most_written=most_of_commit(settings.batch.max_records, settings.buffer.max_records),
+        attempt_s=settings.attempt_s,
     )
 
 

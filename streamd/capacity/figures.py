@@ -90,6 +90,16 @@ class SinkFigures:
     """So many waiting records begin a commit before `max_wait_s`."""
     at_least: bool = False
     """Whether it was measured on a light load: the true capacity may be much higher."""
+    most_written: int = 0
+    """Most records of a commit. Those of the commit under way are not in the buffer. 0: not counted."""
+    attempt_s: float | None = None
+    """Seconds after which an attempt fails in a stall. None: the write hangs, and goes on when that ends."""
+
+    def under_way(self, records_per_s: float) -> float:
+        """Records of the commit under way when the sink stalls, or always if it cannot keep up."""
+        if records_per_s > self.capacity_per_s:
+            return self.most_written
+        return min(self.most_written, records_per_s * self.max_wait_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +140,8 @@ class Figures:
     """The longest delay of the event loop that was seen."""
     free_steps: tuple[str, ...] = ()
     """Types of steps whose cost is not known, and is taken as nothing."""
+    guessed_codecs: tuple[str, ...] = ()
+    """Types of codecs whose cost is not known, and is taken as that of `json`."""
     is_reading_known: bool = True
     """Whether `read_s` was measured, alone or within `process_s`; else it is 0."""
 
@@ -146,3 +158,8 @@ class Figures:
     def sinks(self) -> dict[str, SinkFigures]:
         """Every sink by name; several lines may share one."""
         return {sink.name: sink for line in self.lines for sink in line.sinks}
+
+    @property
+    def attempts_s(self) -> dict[str, float]:
+        """Seconds of an attempt of each sink whose writes fail in a stall."""
+        return {name: one.attempt_s for name, one in self.sinks.items() if one.attempt_s is not None}

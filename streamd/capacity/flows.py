@@ -48,6 +48,10 @@ class Flows:
         for begin, end in itertools.pairwise(edges):
             yield end - begin, self._loads[source].at(begin)
 
+    def has_bursts(self, source: str) -> bool:
+        """Whether the scenario has a burst of this source."""
+        return self._loads[source].has_bursts
+
     def mean_per_s(self, source: str) -> float:
         """The mean arrivals of a source, without bursts."""
         return self._loads[source].mean_per_s
@@ -145,6 +149,11 @@ class _Load:
         ]
         self.mean_per_s = source.rate_per_s * self._factor if self._fixed_per_s is None else self._fixed_per_s
         self.edges = {*self._ends, *(edge for begin, end, _ in self._bursts for edge in (begin, end))}
+
+    @property
+    def has_bursts(self) -> bool:
+        """Whether it has bursts."""
+        return bool(self._bursts)
 
     def at(self, at_s: float) -> float:
         """Frames a second from `at_s` until the next edge."""

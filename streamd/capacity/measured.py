@@ -1,5 +1,6 @@
 """Figures of a running daemon, from its status over some seconds."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ from streamd.capacity.status import (
 )
 from streamd.config.tables import Config
 from streamd.core.plural import counted
-from streamd.runtime.worker import QUANTUM_BYTES
+from streamd.runtime.batcher import most_of_commit
+from streamd.runtime.intake import MAX_BATCH_BYTES
 
 ENOUGH_BUSY_S = 0.02
 ENOUGH_FRAMES = 200
@@ -126,16 +128,32 @@ class _Measurement:
 
     def _work(self, stage: SeenStage) -> _Work | None:
         """The work of the stage meanwhile; if that is too little, since it began; if that is too, None."""
-        before = self._before.get((stage.kind, stage.name))
-        if before is not None and stage.busy_s >= before.busy_s:
-            entered, busy_s = stage.entered - before.entered, stage.busy_s - before.busy_s
-            passed_s = stage.elapsed_s - before.elapsed_s
+        between = self._whole_batches(stage)
+        if between is not None:
+            before, after = between
+            entered, busy_s = after.entered - before.entered, after.busy_s - before.busy_s
+            passed_s = after.elapsed_s - before.elapsed_s
             if entered >= ENOUGH_FRAMES and busy_s >= ENOUGH_BUSY_S:
-                return _Work(entered, stage.left - before.left, busy_s, busy_s / passed_s, since_start=False)
+                return _Work(entered, after.left - before.left, busy_s, busy_s / passed_s, since_start=False)
         if stage.entered >= ENOUGH_FRAMES and stage.busy_s >= ENOUGH_BUSY_S:
             share = stage.busy_s / stage.elapsed_s
             return _Work(stage.entered, stage.left, stage.busy_s, share, since_start=True)
         return None
+
+    def _whole_batches(self, stage: SeenStage) -> tuple[SeenStage, SeenStage] | None:
+        """Two observations of the stage between which it has worked on whole batches, as exactly as was seen.
+
+        If a batch takes longer than the time between two observations, its records come late: so both are
+        then observations that saw a batch end. None if there are no two, or if the stage began anew.
+        """
+        seen = [one for status in self._seen for one in status.stages
+                if (one.kind, one.name) == (stage.kind, stage.name)]  # fmt: skip
+        if len(seen) < len(self._seen) or stage.busy_s < seen[0].busy_s:
+            return None
+        ends = [after for before, after in itertools.pairwise(seen) if after.left != before.left]
+        if len(ends) == len(seen) - 1:
+            return seen[0], seen[-1]
+        return (ends[0], ends[-1]) if len(ends) > 1 else None
 
     def _line(self, name: str, pipelines: list[str], sources: list[str], work: _Work) -> LineFigures:
         found = tuple(self._source(source) for source in self._last.sources if source.name in sources)
@@ -223,7 +241,9 @@ class _Measurement:
             next((s.buffer for s in status.sinks if s.name == sink.name), None) for status in self._seen
         )
         batch = {} if settings is None else {
-            "max_wait_s": settings.batch.max_wait, "enough": settings.batch.max_records
+            "max_wait_s": settings.batch.max_wait, "enough": settings.batch.max_records,
+            "most_written": most_of_commit(settings.batch.max_records, settings.buffer.max_records),
+            "attempt_s": settings.attempt_s,
         }  # fmt: skip
         return SinkFigures(
             name=sink.name,
@@ -231,7 +251,7 @@ class _Measurement:
             capacity_per_s=capacity,
             waiting=sink.buffer.records if sink.buffer is not None else 0,
             at_least=at_least,
-            **batch,  # type: ignore[arg-type]  # a float and an int
+            **batch,  # type: ignore[arg-type]  # numbers
         )
 
     def _steps(self, pipelines: list[str], taken: int) -> Iterable[StepFigures]:
@@ -256,7 +276,7 @@ class _Measurement:
         if self._config is None or not steps:
             return 0.0
         daemon = self._config.daemon
-        batch = min(daemon.max_batch, QUANTUM_BYTES / max(source.buffer.item_bytes for source in sources))
+        batch = min(daemon.max_batch, MAX_BATCH_BYTES / max(source.buffer.item_bytes for source in sources))
         held = batch * (daemon.workers + sum(step.slots for step in steps))
         self._assumed.append(f"workers of {name} may hold {held:,.0f} frames in batches that wait for a step")
         return held

@@ -40,7 +40,7 @@ class CapacityPrediction:
     @property
     def is_certain(self) -> bool:
         """Whether the figures that decide are known, and were measured under a load that shows them."""
-        return not self.free and not self.is_by_light_load
+        return not self.free and not self.guessed and not self.is_by_light_load
 
     @property
     def is_by_light_load(self) -> bool:
@@ -70,6 +70,12 @@ class CapacityPrediction:
         return f"the steps {listed(steps)}" if steps else ""
 
     @property
+    def guessed(self) -> str:
+        """The codecs whose cost is not known and taken as that of `json`; empty without any."""
+        codecs = () if self.scenario.step_cost_s > 0 else self.figures.guessed_codecs
+        return f"the codec{'s' * (len(codecs) > 1)} {listed(codecs)}" if codecs else ""
+
+    @property
     def overloaded(self) -> list[str]:
         """The sources whose load is more than the capacity, also when nothing stalls."""
         return list(Flows(self.figures, self.scenario).overloaded())
@@ -88,6 +94,11 @@ class CapacityPrediction:
             said.append(
                 f"The cost of {self.free} is not known and not included: expect less. Ask a running daemon,"
                 " or give it with --step-cost."
+            )
+        if self.guessed:
+            said.append(
+                f"The cost of {self.guessed} is not known and taken as that of json: ask a running daemon, or"
+                " give the difference with --step-cost."
             )
         if overloaded := self.overloaded:
             names = listed(dict.fromkeys(overloaded))
@@ -115,6 +126,9 @@ class CapacityPrediction:
                 f"reading was not measured and may cost {READ_S * 1e6:.0f} µs a frame (ask while records"
                 " arrive, as the user of the daemon)"
             )
+        stalled = [self.figures.sinks[one.sink] for one in self.scenario.stalls]
+        if not found or any(one.most_written for one in stalled):
+            found.append("a commit that has just begun may hold fewer records")
         return found
 
     def document(self) -> dict[str, Any]:
@@ -147,7 +161,23 @@ class CapacityPrediction:
     @property
     def assumed(self) -> list[str]:
         """Where the figures came from, and what the model leaves out."""
-        return [*self.figures.assumed, *_MODEL, _arrivals(self.figures)]
+        return [*self.figures.assumed, *_MODEL, *self._retries, _arrivals(self.figures)]
+
+    @property
+    def _retries(self) -> list[str]:
+        """When each stalled sink goes on."""
+        found = []
+        for stall, retried in zip(
+            self.scenario.stalls, self.scenario.with_retries(self.figures.attempts_s).stalls, strict=True
+        ):
+            attempt_s = self.figures.attempts_s.get(stall.sink)
+            found.append(
+                f"sink {stall.sink}: its write hangs in the stall, and goes on when that ends"
+                if attempt_s is None
+                else f"sink {stall.sink}: each attempt fails after {attempt_s:g} s in the stall; with the"
+                f" usual pauses it goes on {retried.for_s - stall.for_s:.2g} s after the end"
+            )
+        return found
 
 
 _MODEL = (
@@ -161,7 +191,7 @@ def predict(figures: Figures, scenario: Scenario) -> CapacityPrediction:
     arrives = scenario.bursts or any(one.per_s for one in scenario.rates)
     if not arrives and not sum(source.rate_per_s for source in figures.sources):
         raise UnknownCapacityError("nothing arrives in these figures: give the load, like --rate 50000/s")
-    course = simulate(figures, scenario)
+    course = simulate(figures, scenario.with_retries(figures.attempts_s))
     late, with_less = scenario.with_late_retries(), at_worst(figures)
     worst = course if (late, with_less) == (scenario, figures) else simulate(with_less, late)
     if not course.paths:

@@ -48,11 +48,14 @@ def with_steps(figures: Figures, name: str, steps: tuple[StepFigures, ...]) -> F
 
 
 def at_worst(figures: Figures) -> Figures:
-    """Without what workers may hold, as it is not known how much they take before they all wait for a step.
+    """Without what workers and commits may hold, as it is not known how much they take before all wait.
 
     Reading that was not measured costs `READ_S`.
     """
-    lines = tuple(replace(line, in_hand=0.0) for line in figures.lines)
+    lines = tuple(
+        replace(line, in_hand=0.0, sinks=tuple(replace(one, most_written=0) for one in line.sinks))
+        for line in figures.lines
+    )
     return replace(figures, lines=lines, read_s=figures.read_s if figures.is_reading_known else READ_S)
 
 

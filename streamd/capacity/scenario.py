@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from streamd.core.listed import listed
 from streamd.core.plural import counted
 from streamd.core.printable import printable
 from streamd.core.settings import meant_duration, meant_size, parse_duration_s, parse_size_bytes
+from streamd.runtime import backoff
 
 T = TypeVar("T")
 
@@ -24,8 +25,7 @@ MOST_OVER_S = 3600.0
 MOST_FRAME_BYTES = 2**30
 _LEAST_S = 1e-6
 _DAY_S = 86400.0
-JITTER = 1.25
-LONGEST_PAUSE_S = 5.0 * JITTER
+LONGEST_PAUSE_S = backoff.MOST_S * (1 + backoff.JITTER)
 """A sink that fails tries again after pauses that double, up to this one, so it may notice an end so late."""
 BURST_WITHIN_S = 1.0
 """A burst comes within this time if the scenario does not say how fast it comes."""
@@ -114,8 +114,20 @@ class Scenario:
         """The scenario if each stalled sink notices the end of its stall as late as it can."""
         return replace(
             self,
+            stalls=tuple(replace(one, for_s=backoff.latest_notice_s(one.for_s)) for one in self.stalls),
+        )
+
+    def with_retries(self, attempts_s: Mapping[str, float]) -> "Scenario":
+        """The scenario if the writes of these sinks fail in a stall, each attempt after so many seconds.
+
+        Then they go on when they try again. The writes of other sinks hang, and go on at once.
+        """
+        return replace(
+            self,
             stalls=tuple(
-                replace(one, for_s=one.for_s + min(LONGEST_PAUSE_S, JITTER * one.for_s))
+                replace(one, for_s=backoff.noticed_s(one.for_s, attempts_s[one.sink]))
+                if one.sink in attempts_s
+                else one
                 for one in self.stalls
             ),
         )

@@ -365,6 +365,15 @@ class SinkSettings(Settings):
         """The outputs that the sink writes to. No two sinks may share one."""
         return ()
 
+    @property
+    def attempt_s(self) -> float | None:
+        """How long an attempt to write waits for its output before it fails and is tried again later.
+
+        None: it depends on the output, which may also never answer. `streamd capacity` computes stalls with
+        it.
+        """
+        return None
+
 
 class EncodedSettings(SinkSettings):
     """The settings of all sinks that write or send a message for each record."""

@@ -5,10 +5,15 @@ from statistics import median
 
 from streamd.core.settings import BatchSettings
 
-_MOST_TIMES_ENOUGH = 4
+MOST_TIMES_ENOUGH = 4
 """If more records wait, a commit takes up to 16,000 instead of 4,000. So there are fewer pauses between
 commits, in which the database's thread is idle. A larger commit would only delay the next one."""
 _RECENT = 5
+
+
+def most_of_commit(enough: int, buffer_max_records: int) -> int:
+    """Most records of one commit, which leave the buffer when it begins."""
+    return min(MOST_TIMES_ENOUGH * enough, max(1, buffer_max_records // 2))
 
 
 class Batcher:
@@ -21,9 +26,8 @@ class Batcher:
 
     def __init__(self, settings: BatchSettings, buffer_max_records: int) -> None:
         self.max_wait_s = settings.max_wait
-        half = max(1, buffer_max_records // 2)
-        self.enough = min(settings.max_records, half)
-        self.most = min(_MOST_TIMES_ENOUGH * settings.max_records, half)
+        self.enough = min(settings.max_records, max(1, buffer_max_records // 2))
+        self.most = most_of_commit(settings.max_records, buffer_max_records)
         """Most records of one commit."""
         self.last_start_mono_s = float("-inf")
         """When the last commit began, or the first attempt of one that was tried again."""

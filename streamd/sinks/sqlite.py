@@ -21,6 +21,7 @@ from streamd.files.dated import DatedPath, is_dated
 from streamd.positions.stored_parts import FENCED, StoredParts
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.columns import Column, declared_fields, refuse_options_of_columns
+from streamd.sqlite.connection import BUSY_TIMEOUT_S
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.dated_writer import DatedWriter
 from streamd.sqlite.files import free_bytes
@@ -131,6 +132,11 @@ class Sqlite(Sink["Sqlite.Config"]):
         def outputs(self) -> tuple[SinkOutput, ...]:
             """One table of a database file, which other sinks may share."""
             return (SinkOutput("database", self.path, self.table),)
+
+        @property
+        def attempt_s(self) -> float:
+            """The wait for a lock of another program."""
+            return BUSY_TIMEOUT_S
 
     config: "Sqlite.Config"
 

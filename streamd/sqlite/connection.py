@@ -15,7 +15,8 @@ from streamd.sqlite.write_lock import WriteLock
 
 Params = Sequence[Any]
 
-_BUSY_TIMEOUT_S = 1.0
+BUSY_TIMEOUT_S = 1.0
+"""How long a statement waits for the lock of another program before it fails."""
 _CACHED_STATEMENTS = 512
 
 # At level debug it would log every parameter of every row.
@@ -39,7 +40,7 @@ class SqliteConnection(aiosqlite.Connection):
         connect = partial(
             sqlite3.connect,
             path,
-            timeout=_BUSY_TIMEOUT_S,
+            timeout=BUSY_TIMEOUT_S,
             isolation_level="IMMEDIATE",
             cached_statements=_CACHED_STATEMENTS,
         )

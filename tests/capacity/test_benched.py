@@ -76,3 +76,12 @@ def test_a_benchmark_without_the_speed_is_refused(tmp_path: Path) -> None:
     empty = [replace(WALL, value=0.0), replace(TYPED, details={"runs": []}), SET]
     with pytest.raises(UnknownCapacityError, match="has none of tcp_wall, tcp_typed and tcp_plain"):
         figures(tmp_path, written(*empty))
+
+
+def test_a_codec_that_was_not_measured_is_named(tmp_path: Path) -> None:
+    assert figures(tmp_path, written(WALL)).guessed_codecs == ()
+    text = TOML.replace('type = "udp"', 'type = "udp"\ncodec = "csv"', 1)
+    (tmp_path / "streamd.toml").write_text(text)
+    found = figures_of(written(WALL), load(tmp_path / "streamd.toml").config, {}, None, "b.json")
+    assert found.guessed_codecs == ("csv",)
+    assert "codecs csv: as fast as json, as b.json has no figures of them" in found.assumed

@@ -186,3 +186,18 @@ def test_pipelines_that_share_a_source_are_one_line() -> None:
     pipelines = [msgspec.structs.replace(seen.pipelines[0], name=name, source=of) for name, of in names]
     found = [(sorted(lines), sorted(sources)) for lines, sources in groups_of(pipelines)]
     assert found == [(["a", "b", "c"], ["x", "y"]), (["d"], ["z"])]
+
+
+def test_batches_that_take_longer_than_a_second_are_measured_from_end_to_end() -> None:
+    def seen(at_s: int) -> dict[str, Any]:
+        found = status(at_s, 1000 * at_s, busy_s=at_s / 2, sink_busy_s=at_s)
+        ended = (at_s + 2) // 5  # a commit of 1,000 records takes 5 s, and others ended at 103 and 108 s
+        found["stages"][2] |= {"in": 1000 * (ended + 1), "out": 1000 * ended}
+        return found
+
+    def capacity_per_s(first: int, last: int) -> float:
+        return measured(*map(seen, range(first, last + 1))).lines[0].sinks[0].capacity_per_s
+
+    assert capacity_per_s(100, 109) == pytest.approx(1000 / 5)
+    assert capacity_per_s(103, 113) == pytest.approx(1000 / 5)
+    assert capacity_per_s(100, 106) == pytest.approx(21_000 / 106)  # one end is no batch: since the start

@@ -7,6 +7,7 @@ import pytest
 
 from streamd.capacity.figures import Figures, StepFigures, UnknownCapacityError
 from streamd.capacity.prediction import predict
+from streamd.capacity.resizing import at_worst
 from streamd.capacity.scenario import Scenario, parse_burst, parse_rate, parse_stall
 from tests.capacity.figures import figures, line, sink, source
 
@@ -173,3 +174,58 @@ def test_the_document_is_json_even_without_limits() -> None:
     free = figures(line((source(),), (sink(per_s=float("inf")),), 0.0))
     document = predict(free, Scenario()).document()
     assert json.loads(json.dumps(document, allow_nan=False))["holds"] is True
+
+
+def locked(rate: float = 500.0) -> Figures:
+    """A source and a database as in tests/evaluation/capacity.py."""
+    database = replace(sink(per_s=4500.0), max_wait_s=0.2, most_written=500, attempt_s=1.0)
+    return figures(line((source(rate=rate, when_full="drop_newest"),), (database,), process_s=0.0001))
+
+
+def test_a_locked_database_goes_on_when_it_tries_again_and_its_commit_holds_records() -> None:
+    found = predict(locked(), Scenario(for_s=25, stalls=(parse_stall("records=12s@2s"),)))
+    # 13.0875 s of 500/s, less both buffers and the 0.2 s of the commit under way
+    assert found.lost == pytest.approx(500 * 13.0875 - 2000 - 100)
+    assert (
+        "sink records: each attempt fails after 1 s in the stall; with the usual pauses it goes on 1.1 s"
+        " after the end" in found.assumed
+    )
+    (loss,) = found.course.losses
+    assert loss.first_s == pytest.approx(2 + 2100 / 500)
+    assert found.at_worst.lost[-1] == pytest.approx(500 * 18.25 - 2000)
+
+
+def test_a_write_that_hangs_goes_on_at_once() -> None:
+    found = predict(figures(), STALL)
+    assert "sink records: its write hangs in the stall, and goes on when that ends" in found.assumed
+    assert found.lost == pytest.approx(1000)
+
+
+def test_a_sink_that_cannot_keep_up_always_holds_a_whole_commit() -> None:
+    parts = locked(rate=5000.0)
+    found = predict(parts, Scenario(for_s=10))
+    assert found.course.losses[0].first_s == pytest.approx(2500 / 500)
+    assert predict(at_worst(parts), Scenario(for_s=10)).course.losses[0].first_s == pytest.approx(4)
+
+
+def test_a_slow_sink_that_only_its_commits_keep_from_losing_is_no_safe_one() -> None:
+    found = predict(replace(locked(4700.0), is_reading_known=True), Scenario(for_s=11))
+    assert found.holds  # 200/s too many fill 2,200 of 2,500
+    assert found.sentence.endswith(
+        "But up to 200 may be lost: a commit that has just begun may hold fewer records."
+    )
+
+
+def test_a_commit_that_may_hold_fewer_records_is_a_reason_for_more_loss() -> None:
+    found = predict(locked(150.0), Scenario(for_s=60, stalls=(parse_stall("records=12s@2s"),)))
+    assert found.holds
+    assert "a commit that has just begun may hold fewer records" in found.sentence
+
+
+def test_a_codec_of_unknown_cost_makes_the_answer_uncertain() -> None:
+    parts = replace(figures(), guessed_codecs=("csv", "regex"))
+    found = predict(parts, Scenario(for_s=60))
+    assert found.holds
+    assert not found.is_certain
+    assert "The cost of the codecs csv, regex is not known and taken as that of json" in found.sentence
+    assert predict(parts, Scenario(for_s=60, step_cost_s=1e-6)).is_certain

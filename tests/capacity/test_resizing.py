@@ -36,6 +36,8 @@ def test_steps_and_hands_of_one_line_change() -> None:
     changed = with_steps(both, "other", (step,))
     assert [one.steps for one in changed.lines] == [(), (step,)]
     assert [one.in_hand for one in at_worst(both).lines] == [0, 0]
+    writes = replace(PARTS.lines[0], sinks=(replace(PARTS.lines[0].sinks[0], most_written=9),))
+    assert at_worst(replace(PARTS, lines=(writes,))).lines[0].sinks[0].most_written == 0
 
 
 def test_at_worst_reading_that_was_not_measured_costs_time() -> None:

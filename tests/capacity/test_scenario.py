@@ -135,7 +135,7 @@ def test_another_burst_is_answered_with_a_suggestion(text: str, hint: str) -> No
 
 def test_a_stalled_sink_may_notice_the_end_as_late_as_its_longest_pause() -> None:
     scenario = Scenario(stalls=(parse_stall("a=2s@5s"), parse_stall("b=60s")))
-    assert scenario.with_late_retries().stalls == (Stall("a", 4.5, 5.0), Stall("b", 66.25, 0.0))
+    assert scenario.with_late_retries().stalls == (Stall("a", 4.625, 5.0), Stall("b", 66.25, 0.0))
     pauses = Backoff(seed=1)
     assert max(pauses.next_s() for _ in range(200)) <= LONGEST_PAUSE_S
 
@@ -250,3 +250,10 @@ def test_a_step_cannot_save_more_than_the_workers_need() -> None:
         Scenario(step_cost_s=-5.0).check([], [], 14e-6)
     (meant,) = re.findall(r'write "([^"]+)"', str(refused.value))
     Scenario(step_cost_s=parse_step_cost(meant)).check([], [], 14e-6)
+
+
+def test_a_sink_whose_attempts_fail_goes_on_after_its_pause_and_another_at_once() -> None:
+    scenario = Scenario(stalls=(parse_stall("a=12s@2s"), parse_stall("b=12s")))
+    fails, hangs = scenario.with_retries({"a": 1.0}).stalls
+    assert (fails.sink, fails.for_s, fails.at_s) == ("a", pytest.approx(13.0875), 2.0)
+    assert hangs == Stall("b", 12.0, 0.0)

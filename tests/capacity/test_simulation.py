@@ -1,5 +1,7 @@
 """Courses that can be computed by hand."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -215,3 +217,12 @@ def test_a_delay_is_that_of_what_is_held(
         assert delay_s <= most_s + 1e-3
         assert delay_s >= sum(held) / max(sink_per_s, 1 / process_s) - 1e-3
         assert delay_s <= path.longest_delay_s + 1e-9
+
+
+def test_batches_in_the_hands_of_workers_are_less_full_in_a_burst() -> None:
+    step = StepFigures(name="main.python[0]", record_s=0.01, slots=1)
+    parts = figures(replace(line((source(rate=100.0),), steps=(step,)), in_hand=500.0))
+    burst = Scenario(for_s=60, rates=(parse_rate("100/s"),), bursts=(parse_burst("5000"),))
+    assert simulate(parts, burst).lost[-1] == pytest.approx(5000 - 1000 - 0.6 * 500)
+    more = Scenario(for_s=20, rates=(parse_rate("300/s"),))
+    assert simulate(parts, more).lost[-1] == pytest.approx(200 * 20 - 1000 - 500)

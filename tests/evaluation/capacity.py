@@ -9,6 +9,7 @@ half a scenario, and prints a table.
 """
 
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from streamd.capacity.prediction import predict
 from streamd.capacity.resizing import with_sources, with_steps
 from streamd.capacity.scenario import Scenario, parse_burst, parse_rate, parse_stall
 from streamd.cli._observation import observed
+from streamd.sensors import SensorStream
 from tests.e2e.conftest import Daemon, until
 
 CONFIG = """
@@ -66,7 +68,7 @@ class Case:
 
 CASES = {
     "stall": Case(Scenario(25, (parse_rate("500/s"),), (parse_stall("readings=12s@2s"),)), 1000),
-    "burst": Case(Scenario(30, (parse_rate("100/s"),), (), (parse_burst("20000@2s"),)), 5000, 0.001),
+    "burst": Case(Scenario(30, (parse_rate("100/s"),), (), (parse_burst("20000/200ms@2s"),)), 5000, 0.001),
     "step": Case(Scenario(20, (parse_rate("2000/s"),)), 5000, 0.001),
 }
 
@@ -123,11 +125,16 @@ def lived(case: Case, setting: Setting) -> tuple[int, int]:
     rate = scenario.rates[0].per_s or 0.0
     with running(case, setting) as daemon:
         sender = sending(daemon, rate, round(rate * scenario.for_s))
+        until(lambda: daemon.books()["floor", "", "", "received"] > 0, "the first record")
         began_s = time.monotonic()
         sent = round(rate * scenario.for_s)
         for burst in scenario.bursts:
             _sleep_until(began_s + burst.at_s)
-            sending(daemon, 10**6, burst.frames).wait()
+            lines = SensorStream(1, 1000).lines(
+                burst.frames
+            )  # a sender of its own would take longer to start
+            with socket.create_connection(daemon.address("floor")) as connection:
+                connection.sendall(b"\n".join(lines) + b"\n")
             sent += burst.frames
         for stall in scenario.stalls:
             _sleep_until(began_s + stall.at_s)
