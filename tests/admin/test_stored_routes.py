@@ -385,3 +385,18 @@ async def test_the_largest_findings_are_shown_and_the_others_counted(
     found = (await ask("/senders"))[1]
     assert [row[0] for row in found["rows"]] == ["10.0.0.4:5", "10.0.0.3:5"]
     assert found["left_out"] == 3
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "CREATE VIEW Gaps AS SELECT * FROM none_such",  # an error as soon as SQLite compiles it
+        'CREATE VIEW "QUALITY" AS SELECT * FROM none_such',
+        "CREATE VIRTUAL TABLE quality USING fts5(minute, worst_sender)",
+    ],
+)
+def test_what_an_operator_has_made_is_not_even_compiled_within_the_daemon(own: str) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute(own)
+        with pytest.raises(own_reads.OthersSql):
+            own_reads.senders(connection, "2026", only_own=True)
