@@ -47,6 +47,8 @@ class TapRoutes:
 
     async def _points(self, request: Request) -> Response:
         known(request)
+        if self._view.tap_refusal is not None:
+            raise WrongRequest(501, self._view.tap_refusal)
         return as_json({"points": list(map(_described, self._view.taps.points.values()))})
 
     async def _tap(self, request: Request) -> Response:

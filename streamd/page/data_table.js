@@ -4,11 +4,14 @@ import { el, setAttribute, setChildren, setText } from "./dom.js";
 import { measure, moment, value } from "./format.js";
 
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:[\d.]+Z$/;
+const MOMENT = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/;
 
 export class DataTable {
-  /** `open(row)` makes the first cell of each row a button; `times` shows times to the second, in local time. */
-  constructor(root, { caption, empty, sortable = true, open = null, times = false }) {
+  /** `open(row)` makes the first cell of each row a button; `times` shows times to the second, in local time;
+   * fractions have so many `digits`. */
+  constructor(root, { caption, empty, sortable = true, open = null, times = false, digits = 6 }) {
     this._open = open;
+    this._digits = digits;
     this._times = times;
     this._sortable = sortable;
     this._head = el("tr");
@@ -34,7 +37,7 @@ export class DataTable {
   show(columns, rows) {
     if (JSON.stringify(columns) !== JSON.stringify(this._columns)) this._setColumns(columns);
     this._rows = rows;
-    this._numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => isNumeric(row[i])));
+    this._numeric = columns.map((_, i) => isNumeric(rows.map((row) => row[i])));
     this._empty.hidden = rows.length > 0;
     this._scroll.hidden = rows.length === 0;
     this._draw();
@@ -80,8 +83,9 @@ export class DataTable {
       line.values = row;
       row.forEach((found, i) => {
         const cell = line.children[i];
-        setText(i === 0 && this._open ? cell.firstChild : cell, this._text(found, i));
-        setAttribute(cell, "class", this._numeric[i] ? "number" : null);
+        const text = this._text(found, i);
+        setText(i === 0 && this._open ? cell.firstChild : cell, text);
+        setAttribute(cell, "class", this._numeric[i] ? "number" : MOMENT.test(text) ? "moment" : null);
       });
     });
   }
@@ -89,7 +93,7 @@ export class DataTable {
   _text(found, i) {
     const isNumber = typeof found === "number" && !(this._open && i === 0); // the number of a letter is a name
     if (this._times && ISO.test(found)) return moment(found);
-    return isNumber ? measure(found) : value(found);
+    return isNumber ? measure(found, this._digits) : value(found);
   }
 
   _line() {
@@ -116,6 +120,11 @@ export class DataTable {
   }
 }
 
-function isNumeric(found) {
-  return found === null || typeof found === "number" || (typeof found === "string" && found.endsWith(" %"));
+/** Whether some of the values are numbers, and all others are missing. */
+function isNumeric(column) {
+  const there = column.filter((found) => found !== null);
+  return (
+    there.length > 0 &&
+    there.every((found) => typeof found === "number" || (typeof found === "string" && found.endsWith(" %")))
+  );
 }

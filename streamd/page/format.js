@@ -12,10 +12,11 @@ export function count(n) {
   return n === null || n === undefined ? NOTHING : WHOLE.format(n);
 }
 
-/** A measure: whole numbers exactly, others with six digits. */
-export function measure(n) {
+/** A measure: whole numbers exactly, others with so many digits. */
+export function measure(n, digits = 6) {
   if (n === null || n === undefined) return NOTHING;
-  return Number.isInteger(n) ? WHOLE.format(n) : FINE.format(n);
+  if (Number.isInteger(n)) return WHOLE.format(n);
+  return digits === 6 ? FINE.format(n) : n.toLocaleString("en-US", { maximumSignificantDigits: digits });
 }
 
 export function rate(perSecond) {

@@ -83,9 +83,10 @@ function draw() {
   health.update(app);
   if (app.status === null || tabs === null) return;
   const { status } = app;
+  const processes = status.processes.length > 1 ? ` · ${status.processes.length} processes` : "";
   setText(
     byId("run"),
-    `${status.config} · ${status.phase} for ${duration(Math.floor(status.uptime_s))} · run ${status.run_id.slice(0, 8)} · streamd ${status.version}`,
+    `${status.config} · ${status.phase} for ${duration(Math.floor(status.uptime_s))}${processes} · run ${status.run_id.slice(0, 8)} · streamd ${status.version}`,
   );
   tabs.shown.update(app);
 }

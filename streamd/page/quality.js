@@ -29,6 +29,7 @@ export class Quality {
           table: new DataTable(part, {
             caption: `Quality in ${sink}`,
             times: true,
+            digits: 3,
             empty: "No rule has counted anything.",
           }),
         });

@@ -61,9 +61,11 @@ export class Tap {
         points.map(({ point }) => el("option", { value: point, text: point })),
       );
       setText(this._said, "");
+      this._form.hidden = false;
     } catch (error) {
       if (error.code === 401) this._token.show();
       else setText(this._said, error.message);
+      this._form.hidden = error.code === 501; // a daemon of several processes has no taps
     }
   }
 

@@ -282,3 +282,11 @@ async def test_head_opens_no_tap(control: ControlServer, world: Any) -> None:
     writer.close()
     assert answer.startswith(b"HTTP/1.1 200")
     assert len(world.view.taps) == 0
+
+
+@pytest.mark.parametrize("target", ["/points", "/tap?point=source:lab"])
+async def test_a_daemon_without_taps_says_why(control: ControlServer, world: Any, target: str) -> None:
+    world.view.tap_refusal = "with several processes there are no taps"
+    stream = await Stream.open(control.path, target)
+    assert stream.code == 501
+    assert "with several processes there are no taps" in await stream.text()

@@ -267,6 +267,19 @@ def test_a_tap_names_the_fields_that_no_record_had(run: Callable[..., Any]) -> N
     assert run(said, unseen).endswith(" · no record had vlaue, x when it was looked for")
 
 
+def test_a_table_aligns_numbers_and_keeps_times_on_one_line(run: Callable[..., Any]) -> None:
+    cells = run(
+        """const { DataTable } = await load('data_table');
+        const root = document.createElement('div');
+        const table = new DataTable(root, { caption: 'x', empty: '', times: true, digits: 3 });
+        table.show(['n', 'none', 'at', 'share'], [[1, null, '2026-01-31T08:00:00.000000Z', 0.868403]]);
+        return [...root.querySelectorAll('td')].map((cell) => [cell.className, cell.textContent]);"""
+    )
+    assert cells[:2] == [["number", "1"], ["", "\u2013"]]
+    assert cells[2][0] == "moment"
+    assert cells[3] == ["number", "0.868"]
+
+
 def test_older_letters_are_counted_up_to_a_number(run: Callable[..., Any]) -> None:
     said = "return (await load('letters')).leftOut(given);"
     assert run(said, 1234) == "and 1,234 older"
@@ -351,6 +364,7 @@ def test_books_that_do_not_sum_to_zero_are_shown_as_such(run: Callable[..., Any]
         ("duration(9.96)", "10.0 s"), ("duration(119.6)", "2 min 00 s"), ("duration(3601)", "60 min 01 s"),
         ("duration(7260)", "2 h 01 min"), ("duration(259200)", "3 days"), ("duration(0)", "0 s"),
         ("short(12500)", "12.5 k"), ("short(9999)", "9,999"), ("measure(0.123456789)", "0.123457"),
+        ("measure(0.868403, 3)", "0.868"), ("measure(2994, 3)", "2,994"),
         ("value('<b>')", "<b>"), ("value({a: [1]})", '{"a":[1]}'), ("value(false)", "false"),
     ],
 )  # fmt: skip
