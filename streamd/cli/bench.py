@@ -1,7 +1,9 @@
 """`streamd bench`: measures the daemon on this machine, with a baseline in the same run for comparison."""
 
 import argparse
+import errno
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -42,7 +44,7 @@ from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError, Row, SkippedError
 from streamd.bench.step_cases import CASES
 from streamd.cli._layout import folded, laid_out, width_of
-from streamd.core.errors import EnvironmentFault
+from streamd.core.errors import ConfigError, EnvironmentFault
 
 STEPS: dict[str, Callable[[Plan], list[Row]]] = {f"step_{name}": steps.scenario(name) for name in CASES}
 CODECS: dict[str, Callable[[Plan], list[Row]]] = {
@@ -94,7 +96,7 @@ def add(parser: argparse.ArgumentParser) -> None:
                         " codec_syslog), codecs (all of these)")  # fmt: skip
     parser.add_argument("--quick", action="store_true",
                         help="use small counts for a trial run; goals are not judged")  # fmt: skip
-    parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()), metavar="FOLDER",
+    parser.add_argument("--dir", default=tempfile.gettempdir(), metavar="FOLDER",
                         help="the folder of the temporary databases (default %(default)s)")  # fmt: skip
     parser.add_argument("--json", metavar="FILE",
                         help="the file for all measurements (default bench-<date>.json)")  # fmt: skip
@@ -102,17 +104,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Measure and print. Raises `EnvironmentFault` if a scenario fails or its books do not balance."""
+    """Measure and print. Raises `ConfigError`, and `EnvironmentFault` if a scenario or its books fail."""
     at = datetime.now(UTC)
+    if "" in (options.dir, options.json):
+        raise ConfigError(f'{"--dir" if options.dir == "" else "--json"} "": the value is empty')
     output = Path(options.json or f"bench-{at:%Y-%m-%d-%H%M%S}.json")
-    facts = machine.facts(_writable(options.dir, output))
+    folder = _writable(Path(options.dir), output)
+    facts = machine.facts(folder)
     rows: list[Row] = []
     trouble = ""
     with ExitStack() as cleanup:
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cleanup ends the children
         cleanup.callback(signal.signal, signal.SIGTERM, before)
         step = _progress(cleanup)
-        plan = (Plan.quick if options.quick else Plan)(step=step, parent=options.dir.absolute())
+        plan = (Plan.quick if options.quick else Plan)(step=step, parent=folder.absolute())
         for name in _wanted(options.only):
             try:
                 rows += SCENARIOS[name](plan)
@@ -156,6 +161,8 @@ def _writable(folder: Path, output: Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
         output.touch()
+        if output.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
     except OSError as error:
         raise EnvironmentFault(f"cannot write to {error.filename}: {error.strerror}") from error
     return folder
