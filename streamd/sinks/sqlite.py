@@ -21,7 +21,6 @@ from streamd.files.dated import DatedPath, is_dated
 from streamd.positions.stored_parts import FENCED, StoredParts
 from streamd.sqlite.catch_all import CatchAllRows
 from streamd.sqlite.columns import Column, declared_fields, refuse_options_of_columns
-from streamd.sqlite.connection import BUSY_TIMEOUT_S
 from streamd.sqlite.databases import Databases
 from streamd.sqlite.dated_writer import DatedWriter
 from streamd.sqlite.files import free_bytes
@@ -31,6 +30,7 @@ from streamd.sqlite.retention import Age, Retention, run_retention
 from streamd.sqlite.table import CATCH_ALL_COLUMNS, Table
 from streamd.sqlite.table_writer import TableWriter
 from streamd.sqlite.typed_rows import Extra, TypedRows
+from streamd.sqlite.write_lock import BUSY_TIMEOUT_S
 
 _RECEIVED_AT = "received_at"
 

@@ -11,12 +11,10 @@ from typing import Any, Self
 
 import aiosqlite
 
-from streamd.sqlite.write_lock import WriteLock
+from streamd.sqlite.write_lock import BUSY_TIMEOUT_S, WriteLock
 
 Params = Sequence[Any]
 
-BUSY_TIMEOUT_S = 1.0
-"""How long a statement waits for the lock of another program before it fails."""
 _CACHED_STATEMENTS = 512
 
 # At level debug it would log every parameter of every row.

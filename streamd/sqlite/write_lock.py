@@ -7,6 +7,8 @@ from pathlib import Path
 
 from streamd.core.errors import EnvironmentFault
 
+BUSY_TIMEOUT_S = 1.0
+"""How long a write waits for the lock of another program before it fails."""
 SUFFIX = "-lock"
 """The lock file of a database is beside it. It is never the database itself: closing any descriptor of that
 file would drop the locks that SQLite has on it."""
