@@ -95,7 +95,7 @@ def _chunks() -> Iterator[bytes]:
 
 
 def _count(fate: "Fate", sums: Counter[str]) -> None:
-    sums["frames"] += 1
+    sums["frames"] += fate.number > 0
     sums["stored"] += sum(stored.count for stored in fate.stored)
     sums["filtered"] += sum(filtered.count for filtered in fate.filtered)
     sums["unmatched"] += sum(count for _, _, count in fate.unmatched)
@@ -112,7 +112,10 @@ def _shortened(text: str) -> str:
 
 def _print(fate: "Fate", out: TextIO) -> None:
     flag = f"  ({fate.flag})" if fate.flag else ""
-    print(f"{fate.number}  {_shortened(text_of(fate.payload))}{flag}", file=out)
+    if fate.number:
+        print(f"{fate.number}  {_shortened(text_of(fate.payload))}{flag}", file=out)
+    else:
+        print("end of the sample, for the frames that the codec has held", file=out)
     for stored in fate.stored:
         new = "record" if stored.count == 1 else f"{stored.count} records"
         print(
@@ -169,7 +172,9 @@ def _content(letter: "DeadLetter") -> str:
 def _print_json(fate: "Fate", out: TextIO) -> None:
     import base64  # noqa: PLC0415
 
-    document: dict[str, Any] = {"frame": fate.number, **_bytes(fate.payload)}
+    document: dict[str, Any] = (
+        {"frame": fate.number, **_bytes(fate.payload)} if fate.number else {"end": True}
+    )
     if fate.flag:
         document["flag"] = fate.flag
     if fate.held:

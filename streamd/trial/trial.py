@@ -26,6 +26,7 @@ from streamd.core.errors import FramingError
 from streamd.core.first_frame import mark_first
 from streamd.core.framer_counts import book_counts, book_error
 from streamd.core.frames import Frames
+from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.core.plural import counted
 from streamd.core.settings import BufferSettings
@@ -67,9 +68,10 @@ class Absorbed:
 
 @dataclass(slots=True)
 class Fate:
-    """The fate of one frame and its records."""
+    """The fate of one frame and its records, or of what the codec has held until the end of the sample."""
 
     number: int
+    """From 1 on; 0 at the end of the sample."""
     payload: bytes
     """The frame; at a source with `redact` what may be shown of it."""
     flag: str = ""
@@ -150,7 +152,8 @@ class Trial:
     async def run(self, chunks: Iterable[bytes], tell: Callable[[Fate], None], *, whole: bool) -> list[str]:
         """Send the sample through and call `tell` with the fate of each frame, in order.
 
-        With `whole`, the sample is one frame. Returns the sums of the books that do not balance. Raises
+        If the codec holds frames at the end, the last call is about what it makes of them then. With `whole`,
+        the sample is one frame. Returns the sums of the books that do not balance. Raises
         `EnvironmentFault` if a step cannot be opened.
         """
         book = self.books.source(self.source)
@@ -162,7 +165,13 @@ class Trial:
         codec.redacted = self._redaction is not None and self._redaction.changes_records
         connect(self.source, codec, self._pipelines, self._parts.sinks)
         feed = Feed(intake.buffer, codec, book, routes, redaction=self._redaction)
-        workers = Workers([feed], self._letters, read_clock, count=1, max_batch=1)
+        began_mono_s = read_clock().mono_s
+
+        def clock() -> Now:
+            """For the codec: no line of a sample is overdue, however long the trial takes."""
+            return Now(read_clock().wall_s, began_mono_s)
+
+        workers = Workers([feed], self._letters, clock, count=1, max_batch=1)
         async with AsyncExitStack() as closing:
             for name, sink in self._parts.sinks.items():
                 await sink.open()
@@ -178,10 +187,13 @@ class Trial:
                 working = group.create_task(workers.run())
                 for number, payload in enumerate(self._frames(chunks, intake, whole=whole), 1):
                     tell(await self._send(number, payload, intake))
+                before = self._begin() if book.held else None
                 workers.close()
                 await working
                 for delivery in self._deliveries.values():
                     delivery.buffer.close()
+            if before is not None:
+                tell(self._end(Fate(0, b""), before))
         return differences(self.books)
 
     def _frames(self, chunks: Iterable[bytes], intake: Intake, *, whole: bool) -> Iterable[bytes]:
@@ -222,11 +234,8 @@ class Trial:
         over = asyncio.Event()
         shown = bytes(payload) if self._redaction is None else self._redaction.payload(bytes(payload))
         fate = Fate(number, shown, getattr(payload, "flag", ""))
-        self._letters.letters.clear()
-        self._traced.clear()
-        self._absorbed.clear()
+        before = self._begin()
         held = self.books.source(self.source).held
-        before = {key: (book.stored, book.unmatched) for key, book in self.books.deliveries.items()}
         ack = Ack(partial(_set, over))
         intake.offer(Frames.of([payload], SAMPLE, read_clock().wall_s, ack=ack, flagged=bool(fate.flag)))
         while not over.is_set() and self.books.source(self.source).held <= held:
@@ -234,6 +243,17 @@ class Trial:
                 async with asyncio.timeout(HELD_S):
                     await over.wait()
         fate.held = self.books.source(self.source).held > held
+        return self._end(fate, before)
+
+    def _begin(self) -> dict[Any, tuple[int, int]]:
+        """Forget what was noted about earlier frames. Returns the records stored and unmatched before."""
+        self._letters.letters.clear()
+        self._traced.clear()
+        self._absorbed.clear()
+        return {key: (book.stored, book.unmatched) for key, book in self.books.deliveries.items()}
+
+    def _end(self, fate: Fate, before: dict[Any, tuple[int, int]]) -> Fate:
+        """Add what has happened since `before` to the fate."""
         fate.rejected = list(self._letters.letters)
         fate.filtered = list(self._traced)
         fate.absorbed = list(self._absorbed)

@@ -265,6 +265,38 @@ def test_a_record_that_a_step_holds_is_held_by_that_step(
     assert (sums["held"], sums["balanced"]) == (2, True)
 
 
+JOINED = """
+[admin]
+listen = "none"
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:0"
+codec = "text"
+multiline.continues = "{{}} "
+[pipelines.main]
+sources = ["floor"]
+sinks = ["out"]
+[sinks.out]
+type = "stdout"
+"""
+
+
+def test_the_last_message_of_several_lines_ends_with_the_sample(attempt: Callable[..., Any]) -> None:
+    config = JOINED.replace("{{}}", "")
+    done = attempt("--source", "floor", config=config, sample="a\n one\nb\n two\n")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.split("end of the sample, for the frames that the codec has held\n")[1].splitlines()
+    assert "stored    record by pipeline main" in last[0]
+    assert last[1].strip() == r'{"message":"b\n two"}'
+    assert last[2] == "4 frames, 2 stored, 0 filtered, 0 rejected; the books balance"
+    frames, sums = objects(attempt("--source", "floor", "--json", config=config, sample="a\n one\n"))
+    assert [frame.get("held", False) for frame in frames] == [True, True, False]
+    assert (frames[2]["end"], len(frames[2]["stored"])) == (True, 1)
+    assert (sums["frames"], sums["stored"], sums["balanced"]) == (2, 1, True)
+    alone = attempt("--source", "floor", config=config.replace("text", "json"), sample="b\n two\n").stdout
+    assert "rejected  codec: json:syntax" in alone.split("end of the sample")[1]
+
+
 def test_an_empty_sample_is_no_fault(attempt: Callable[..., Any]) -> None:
     done = attempt("--source", "lab", sample="")
     assert (done.returncode, done.stdout) == (
