@@ -91,7 +91,7 @@ uninstall:
 
 lock:
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --extra frames --extra analytics --extra onnx --extra nats --extra parquet --extra postgresql --group dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --extra frames --extra analytics --extra onnx --extra nats --extra parquet --extra postgresql --extra zstd --group dev pyproject.toml -o requirements-dev.lock
 
 clean:
 	rm -rf .venv build *.egg-info

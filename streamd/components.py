@@ -18,6 +18,7 @@ from streamd.core.field_names import refuse_unknown
 from streamd.core.schema import Schema
 from streamd.core.settings import EncodedSettings, FramingSettings, SinkSettings, SourceSettings
 from streamd.core.shared import Shared
+from streamd.core.zstd_frames import require_zstd
 from streamd.preparing.converted_frames import ConvertedFrames
 from streamd.preparing.joined_lines import JoinedLines
 from streamd.processes.refusals import refusals
@@ -106,11 +107,16 @@ def make(
             made.codecs[name].load(loaded.base_dir)
             made.codecs[name].place_behind(streams=source.streams, cut=source.cut_by is not None)
         with made.at("sources", name):
+            if source.inflated_by == "zstd":
+                require_zstd()
             if (conversion := source.converted_by) is not None and name in made.codecs:
                 _check_kept(source)
+                if conversion.compression == "zstd":
+                    require_zstd()
                 made.codecs[name] = ConvertedFrames(conversion, made.codecs[name])
         with made.at("sources", name, "multiline"):
             if source.joined_by is not None and name in made.codecs:
+                _check_lines(source.cut_by)
                 made.codecs[name] = JoinedLines(source.joined_by, made.codecs[name])
         with made.at("sources", name, "redact"):
             _check_redaction(source, loaded.schemas.get(source.schema_name or ""))
@@ -160,6 +166,15 @@ def _check_kept(source: SourceSettings) -> None:
             "redact finds nothing in dead letters with the bytes from before encoding and decompress: use "
             'payload = "hash" or "none"',
             ("dead_letters", "payload"),
+        )
+
+
+def _check_lines(cut_by: FramingSettings | None) -> None:
+    """Raises `ConfigError` if the framing makes no lines, which `multiline` could join."""
+    if cut_by is not None and not registry.load("framing", cut_by.framing.type).cuts_lines:
+        raise ConfigError(
+            f"multiline joins lines, and the frames of the framing {cut_by.framing.type} are no lines:"
+            " remove multiline"
         )
 
 

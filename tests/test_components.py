@@ -7,9 +7,10 @@ import pytest
 
 from streamd import config
 from streamd.assembly import Assembly, assemble
-from streamd.components import _check_counters, redaction_of
+from streamd.components import _check_counters, make, redaction_of
 from streamd.core.books import Books
 from streamd.core.clock import read_clock
+from streamd.core.dead_letter import LetterList
 from streamd.core.errors import ConfigError, EnvironmentFault
 from streamd.core.peer import Peer
 from streamd.core.shared import Shared
@@ -146,3 +147,55 @@ def test_redact_with_converted_frames_needs_dead_letters_without_payloads(tmp_pa
 def converted_codec(folder: Path, options: str) -> object:
     (feed,) = assembled(folder, options).workers["main"].feeds
     return feed.codec
+
+
+STREAM = """
+[admin]
+listen = "none"
+[sources.lab]
+type = "tcp"
+listen = "127.0.0.1:0"
+{options}
+[pipelines.main]
+sources = ["lab"]
+sinks = ["out"]
+[sinks.out]
+type = "stdout"
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ('framing = "length_prefix"', "the frames of the framing length_prefix are no lines"),
+        ('framing = "msgpack"', "the frames of the framing msgpack are no lines"),
+        ('codec = "msgpack"', "the codec msgpack reads no text"),
+        ('codec = { type = "struct", layout = "<I n" }', "the codec struct reads no text"),
+        ('codec = "csv"', "the codec csv keeps frames"),
+        ('codec = { type = "csv", columns = ["a"] }', ""),
+        ('codec = "json"', ""),
+        ('framing = "nul"', ""),
+    ],
+)
+def test_lines_are_joined_only_where_there_are_lines(tmp_path: Path, options: str, why: str) -> None:
+    path = tmp_path / "streamd.toml"
+    path.write_text(STREAM.format(options=f"multiline.start = 'a'\n{options}"))
+    made = make(config.load(path), LetterList(), Shared())
+    assert [(problem.place, why in problem.text) for problem in made.problems] == (
+        [(("sources", "lab", "multiline"), True)] if why else []
+    )
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_zstd_without_its_package_is_a_problem_of_its_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def missing() -> None:
+        raise ConfigError("needs the package", ("decompress",))
+
+    monkeypatch.setattr("streamd.components.require_zstd", missing)
+    text = STREAM.format(options='decompress = "zstd"').replace('type = "tcp"', f'type = "{kind}"')
+    path = tmp_path / "streamd.toml"
+    path.write_text(text)
+    (problem,) = make(config.load(path), LetterList(), Shared()).problems
+    assert problem.place == ("sources", "lab", "decompress")

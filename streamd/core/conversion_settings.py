@@ -86,39 +86,52 @@ class EncodedInput(SourceSettings):
 
 
 class CompressedInput(EncodedInput):
-    """The settings of sources whose datagrams may be compressed."""
+    """The settings of sources that may receive what is compressed: streams, or datagrams and messages."""
 
-    decompress: Literal["gzip", "zlib"] | None = Field(
+    decompress: Literal["gzip", "zlib", "zstd"] | None = Field(
         None,
-        description="compression of each datagram. One that is not compressed so is rejected "
-        "(`compressed:syntax`). Default: datagrams are not decompressed",
+        description="compression of each connection, or of each datagram or message (nats). A datagram or"
+        " message that is not compressed so is rejected (`compressed:syntax`), a connection is closed"
+        " (`framing_errors`). zstd needs the extra `zstd` before Python 3.14. Default: nothing is"
+        " decompressed",
     )
+
+    @property
+    def inflated_by(self) -> str | None:
+        """The compression of connections, which are decompressed before the framing."""
+        return self.decompress if self.streams else None
+
+
+class CompressedDatagrams(CompressedInput):
+    """The settings of sources whose datagrams or messages may be compressed."""
+
     max_inflated: SizeBytes = Field(
         "256KiB",
         ge=1,
         validate_default=True,
-        description="most bytes of the content of a compressed datagram; one with more is rejected "
-        "(`compressed:size`); needs decompress. Hostile senders can make the daemon use so much memory for "
-        "each frame of a batch (`daemon.max_batch`)",
+        description="most bytes of the content of a compressed datagram or message; one with more is rejected"
+        " (`compressed:size`); needs decompress. Hostile senders can make the daemon use so much memory for"
+        " each frame of a batch (`daemon.max_batch`)",
     )
 
     @model_validator(mode="after")
     def _compresses_whole_datagrams(self) -> Self:
-        if self.decompress is None:
-            if "max_inflated" in self.model_fields_set and self.max_inflated != _MOST_BYTES:
+        if "max_inflated" in self.model_fields_set and self.max_inflated != _MOST_BYTES:
+            if self.decompress is None:
                 raise ValueError("max_inflated needs decompress: without it nothing is decompressed")
-        elif self.streams:
-            raise ValueError("decompress is for datagrams: a stream is not decompressed")
-        elif self.cut_by is not None:
+            if self.streams:
+                raise ValueError("max_inflated is for datagrams: a stream is decompressed in small pieces")
+        if self.decompress is not None and not self.streams and self.cut_by is not None:
             raise ValueError(
-                "a framing cuts a datagram before it is decompressed: remove framing; codecs such as json "
-                "find the lines of a datagram"
+                "a framing cuts a datagram or message before it is decompressed: remove framing (nats: write "
+                '"none"); codecs such as json find the lines inside'
             )
         return self
 
     @property
     def converted_by(self) -> FrameConversion | None:
         """The conversion of each frame; None if frames are not converted."""
-        if self.encoding is None and self.decompress is None:
+        compression = None if self.streams else self.decompress
+        if self.encoding is None and compression is None:
             return None
-        return FrameConversion(self.encoding, self.decompress, self.max_inflated)
+        return FrameConversion(self.encoding, compression, self.max_inflated)

@@ -12,7 +12,8 @@ LOST_FRAMES = {"oversize_dropped": "oversize", "incomplete": "incomplete"}
 """Counts of frames that a framer has lost, and the reason of the drop in the books."""
 CUTTING: Mapping[str, str] = {
     "discarded_bytes": "bytes that never became a frame",
-    "framing_errors": "connections closed, and datagrams discarded, because their framing was broken",
+    "framing_errors": "connections closed, and datagrams discarded, because their framing or compression"
+    " was broken",
 }
 """Further counters of a source with a framer."""
 

@@ -1,8 +1,9 @@
-"""The content of bytes that gzip or zlib has compressed, up to a limit."""
+"""The content of bytes that gzip, zlib or zstd has compressed, up to a limit."""
 
 import zlib
 
 from streamd.core.errors import BadData
+from streamd.core.inflating import Inflating
 
 _GZIP = b"\x1f\x8b"
 _DEFLATE = 0x78
@@ -44,6 +45,25 @@ def inflate(data: bytes, most_bytes: int) -> bytes:
             at += len(piece) - len(member.unused_data)
     if data[at:].strip(b"\0"):  # RFC 1952 knows no padding, but tools fill blocks with NUL
         raise BadData("compressed:syntax", "other bytes behind its end")
+    return b"".join(parts)
+
+
+def inflate_zstd(data: bytes, most_bytes: int) -> bytes:
+    """The content of frames of zstd, with the errors of `inflate`.
+
+    `compressed:window` is the reason if a frame needs more than 8 MiB of memory to be read.
+    """
+    inflating = Inflating("zstd")
+    inflating.feed(data)
+    parts: list[bytes] = []
+    size = 0
+    while inflating.pending:
+        parts.append(inflating.next())
+        size += len(parts[-1])
+        if size > most_bytes:
+            raise BadData("compressed:size", "its content is longer than allowed")
+    if not data or inflating.is_inside:
+        raise BadData("compressed:syntax", "cut off before its end")
     return b"".join(parts)
 
 

@@ -315,6 +315,11 @@ class SourceSettings(Settings):
         return None
 
     @property
+    def inflated_by(self) -> str | None:
+        """The compression of connections, which are decompressed before the framing; None if they are not."""
+        return None
+
+    @property
     def converted_by(self) -> "FrameConversion | None":
         """How each frame is converted before its codec; None if it is not."""
         return None

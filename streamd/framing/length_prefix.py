@@ -14,6 +14,7 @@ class LengthPrefix(Counted["LengthPrefix.Config"]):
     """
 
     nul_is_data = True
+    cuts_lines = False
 
     class Config(Settings):
         """The format of the length."""

@@ -25,6 +25,7 @@ class Msgpack(Framer[Settings]):
     """
 
     nul_is_data: ClassVar[bool] = True
+    cuts_lines: ClassVar[bool] = False
 
     def __init__(self, config: Settings, max_frame: int, oversize: str) -> None:
         super().__init__(config, max_frame, oversize)

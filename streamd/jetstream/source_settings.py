@@ -4,12 +4,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from streamd.core.settings import Component, DurationS, FramingSettings, SizeBytes, SourceSettings
+from streamd.core.conversion_settings import CompressedDatagrams
+from streamd.core.settings import Component, DurationS, FramingSettings, SizeBytes
 from streamd.jetstream.messages import PARTITION
 from streamd.jetstream.settings import NatsSettings, StreamName
 
 
-class NatsSourceSettings(NatsSettings, SourceSettings):
+class NatsSourceSettings(NatsSettings, CompressedDatagrams):
     """The options of the source."""
 
     consumer: StreamName = Field(

@@ -4,11 +4,12 @@ from typing import Self
 
 from pydantic import Field
 
+from streamd.core.conversion_settings import CompressedInput
 from streamd.core.settings import DurationS
 from streamd.core.stream_settings import StreamSettings
 
 
-class ConnectionSettings(StreamSettings):
+class ConnectionSettings(StreamSettings, CompressedInput):
     """Settings of every source that accepts connections."""
 
     max_connections: int = Field(

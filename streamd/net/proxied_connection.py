@@ -9,7 +9,8 @@ from streamd.core.clock import read_clock
 from streamd.core.errors import BadData
 from streamd.core.peer import Peer
 from streamd.net.proxy_header import ProxyHeader
-from streamd.net.stream_source import StreamConnection, StreamSource
+from streamd.net.stream_connection import StreamConnection
+from streamd.net.stream_source import StreamSource
 
 log = structlog.get_logger()
 

@@ -1,29 +1,25 @@
 """The common base of listeners for byte streams, which cut each connection's bytes into frames."""
 
 import asyncio
-import fcntl
 import socket
-import struct
-import termios
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import structlog
 
 from streamd.core.clock import read_clock
-from streamd.core.column import Column
-from streamd.core.contracts import AnyFramer, Outlet, Source, SourceContext
-from streamd.core.errors import ConfigError, FramingError
+from streamd.core.contracts import Outlet, Source, SourceContext
+from streamd.core.errors import ConfigError
 from streamd.core.even_share import AWAY, EvenShare
-from streamd.core.first_frame import mark_first
-from streamd.core.framer_counts import CUTTING, book_counts, book_error
-from streamd.core.frames import FRAME_OVERHEAD_BYTES, FlaggedFrame, Frames
+from streamd.core.framer_counts import CUTTING
+from streamd.core.frames import Frames
 from streamd.core.multiline_settings import JOINING
 from streamd.core.peer import Peer
 from streamd.net.acceptor import Acceptor
 from streamd.net.connection_settings import ConnectionSettings
 from streamd.net.limits import ConnectionLimits
+from streamd.net.stream_connection import StreamConnection
 
 log = structlog.get_logger()
 
@@ -49,7 +45,8 @@ class StreamSource(Source[C]):
         "connections": "connections accepted",
         "connections_refused": "connections refused, by the limit that refused them",
         "connections_closed": "connections that the daemon closed, by the timeout",
-        "unread_bytes": "bytes of connected senders that the kernel still held when the source stopped",
+        "unread_bytes": "bytes of connected senders that the kernel still held, or that were not decompressed"
+        " yet, when the source stopped",
     }
 
     def __init__(self, config: C, context: SourceContext) -> None:
@@ -101,7 +98,7 @@ class StreamSource(Source[C]):
         """The reason code if a proxy may not connect for `client`, else None."""
         return self.refuses(client)
 
-    def new_connection(self, peer: Peer, sender: str | None) -> "StreamConnection":
+    def new_connection(self, peer: Peer, sender: str | None) -> StreamConnection:
         """The protocol object of an admitted connection."""
         return StreamConnection(self, peer, sender)
 
@@ -181,7 +178,7 @@ class StreamSource(Source[C]):
         """Count a connection that is refused."""
         self.context.counters.add("connections_refused", reason=reason)
 
-    def leave(self, connection: "StreamConnection") -> None:
+    def leave(self, connection: StreamConnection) -> None:
         """Forget an admitted connection that is over."""
         self.connections.discard(connection)
         self.limits.leave(connection.sender)
@@ -207,174 +204,3 @@ class StreamSource(Source[C]):
             now_mono_s = read_clock().mono_s
             for connection in list(self.connections):
                 connection.check_timeouts(now_mono_s)
-
-
-class StreamConnection(asyncio.BufferedProtocol):
-    """The protocol object of one connection: cuts its bytes into frames and checks its timeouts."""
-
-    __slots__ = (
-        "_begun", "_framer", "_idle_since_mono_s", "_peer", "_silent", "_since_mono_s", "_source", "_started",
-        "_transport", "made", "sender",
-    )  # fmt: skip
-
-    def __init__(self, source: StreamSource[Any], peer: Peer, sender: str | None) -> None:
-        self.sender = sender
-        self.made = False
-        """Whether the connection has, or had, a transport."""
-        self._source = source
-        self._framer: AnyFramer | None = None
-        self._transport: asyncio.Transport | None = None
-        self._peer = peer
-        self._started = False
-        self._begun = False
-        """Whether the first frame was handed on, or lost."""
-        self._silent = False
-        """Whether the connection was silent between the last two checks of the timeouts."""
-        self._idle_since_mono_s = 0.0
-        """The last check that found new data; the silence began after it."""
-        self._since_mono_s = 0.0
-        """When the connection opened; after its first byte, when the unfinished frame began (0: none)."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to read, or refuse the connection if the source has stopped meanwhile."""
-        transport = cast("asyncio.Transport", transport)  # uvloop's transport is no subclass of it
-        source = self._source
-        self.made = True
-        if source.stopped:
-            source.refuse("stopping")
-            transport.abort()
-            return
-        source.context.counters.add("connections")
-        self._transport = transport
-        self._framer = source.new_framer()
-        self._since_mono_s = read_clock().mono_s
-        source.connections.add(self)
-        # uvloop begins to read after this method returns, so a pause made here would have no effect.
-        asyncio.get_running_loop().call_soon(self.pause)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """The buffer for the next read."""
-        return self._source.read_buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take the bytes of one read."""
-        self.take(bytes(self._source.read_buffer[:nbytes]))
-
-    def take(self, data: bytes) -> None:
-        """Cut received bytes and hand on the complete frames."""
-        framer = self._framer
-        if framer is None:
-            return
-        fed_bytes = framer.waiting_bytes + len(data)
-        try:
-            frames = framer.feed(data)
-        except FramingError as error:
-            book_error(error, self._source.context.counters)
-            context = self._source.context
-            log.warning(
-                "framing_error", source=context.name, peer=context.shown(self._peer), reason=error.reason
-            )
-            self._framer = None
-            self._hand_on(framer, error.frames, fed_bytes)
-            self._close()
-            return
-        if framer.between_frames:
-            self._since_mono_s = 0.0
-        elif not self._since_mono_s or frames or not self._started or _ended_a_frame(framer):
-            self._since_mono_s = read_clock().mono_s
-        self._started = True
-        self._silent = False
-        self._hand_on(framer, frames, fed_bytes - framer.waiting_bytes)
-
-    def eof_received(self) -> bool:
-        """The sender has ended its side. The transport closes."""
-        self._flush()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection was closed by either side, or reset."""
-        self._flush()
-        self._source.outlet.ended(self._peer)
-        self._source.leave(self)
-
-    @property
-    def unread_bytes(self) -> int:
-        """Bytes that the kernel has received and the source has not read."""
-        if self._transport is None or self._transport.is_closing():
-            return 0
-        handle = self._transport.get_extra_info("socket").fileno()
-        (count,) = struct.unpack("i", fcntl.ioctl(handle, termios.FIONREAD, b"\0" * 4))
-        return int(count)
-
-    def end(self) -> None:
-        """Close because the source stops. Unread bytes are counted: a sender may not notice their loss."""
-        if unread_bytes := self.unread_bytes:
-            self._source.context.counters.add("unread_bytes", unread_bytes)
-        self._flush()
-        self._close()
-
-    def pause(self) -> None:
-        """Stop reading while the buffer is full. The TCP window closes, so the sender waits."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return
-        if self._source.paused and transport.is_reading():
-            transport.pause_reading()
-
-    def resume(self, now_mono_s: float) -> None:
-        """Read on. The pause counts towards no timeout, because the sender did not cause it."""
-        if self._since_mono_s:
-            self._since_mono_s = now_mono_s
-        self._silent = False
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
-
-    def check_timeouts(self, now_mono_s: float) -> None:
-        """Close the connection if its first byte, the end of a frame, or any data is overdue."""
-        reason = self._overdue(now_mono_s)
-        if reason is not None:
-            self._source.context.counters.add("connections_closed", reason=reason)
-            self._flush()
-            self._close()
-
-    def _overdue(self, now_mono_s: float) -> str | None:
-        """The key of the timeout that has passed. `idle_timeout` needs no clock reading for each read."""
-        config = self._source.config
-        if self._since_mono_s:
-            reason = "frame_timeout" if self._started else "first_byte_timeout"
-            if now_mono_s - self._since_mono_s >= getattr(config, reason):
-                return reason
-        if not self._silent:
-            self._silent = self._started
-            self._idle_since_mono_s = now_mono_s
-        elif config.idle_timeout is not None and now_mono_s - self._idle_since_mono_s >= config.idle_timeout:
-            return "idle_timeout"
-        return None
-
-    def _flush(self) -> None:
-        framer, self._framer = self._framer, None
-        if framer is not None:
-            fed_bytes = framer.waiting_bytes
-            self._hand_on(framer, framer.feed_eof(), fed_bytes)
-
-    def _close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _hand_on(self, framer: AnyFramer, frames: list[bytes], fed_bytes: int) -> None:
-        """Book the framer's counts and offer its frames, which hold at most `fed_bytes` bytes."""
-        flagged = framer.counts != {} and any(type(frame) is FlaggedFrame for frame in frames)
-        self._begun = self._begun or mark_first(frames, framer.counts)
-        book_counts(framer, self._source.outlet, self._source.context.counters)
-        if frames:
-            size_bytes = fed_bytes + FRAME_OVERHEAD_BYTES * len(frames)
-            wall_s = read_clock().wall_s
-            self._source.offer(
-                Frames(frames, Column(self._peer), Column(wall_s), flagged=flagged, size_bytes=size_bytes)
-            )
-            self.pause()  # a connection made during the pause may have read once
-
-
-def _ended_a_frame(framer: AnyFramer) -> bool:
-    """Whether the last read ended a lost or empty frame, so that a new frame is unfinished now."""
-    return any(counter != "discarded_bytes" for counter in framer.counts)

@@ -14,7 +14,8 @@ import structlog
 from streamd.core.clock import read_clock
 from streamd.core.peer import Peer
 from streamd.net.listener_tls import ListenerTls
-from streamd.net.stream_source import READ_BYTES, StreamConnection, StreamSource
+from streamd.net.stream_connection import StreamConnection
+from streamd.net.stream_source import READ_BYTES, StreamSource
 
 log = structlog.get_logger()
 

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 
 from streamd.core.contracts import AnyCodec, BadFrame, Decoded
@@ -9,11 +10,17 @@ from streamd.core.conversion_settings import FrameConversion
 from streamd.core.errors import BadData, ConfigError
 from streamd.core.first_frame import FirstFrame
 from streamd.core.frames import FlaggedFrame, Frames
-from streamd.core.inflate import inflate
+from streamd.core.inflate import inflate, inflate_zstd
 from streamd.core.now import Now
+from streamd.core.zstd_frames import compress_zstd
 from streamd.preparing.preparing_codec import PreparingCodec
 
 _GZIP = b"\x1f\x8b"
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "zlib": zlib.compress,
+    "zstd": compress_zstd,
+}
 
 
 class ConvertedFrames(PreparingCodec):
@@ -21,8 +28,8 @@ class ConvertedFrames(PreparingCodec):
 
     A part of a frame that the codec rejects is converted back, so that a replay reads it like a frame.
 
-    Cost: the converter of Python or zlib. Memory: the content of the frames of a batch, each with at most
-    `most_bytes`; text in UTF-8 has at most three times the bytes of another encoding.
+    Cost: the converter of Python, zlib or zstd. Memory: the content of the frames of a batch, each with at
+    most `most_bytes`; text in UTF-8 has at most three times the bytes of another encoding.
     """
 
     def __init__(self, conversion: FrameConversion, codec: AnyCodec) -> None:
@@ -88,7 +95,9 @@ class ConvertedFrames(PreparingCodec):
 
     def _converted(self, payload: bytes) -> bytes:
         """The content of a frame. Raises `BadData`."""
-        if self._conversion.compression is not None:
+        if self._conversion.compression == "zstd":
+            payload = inflate_zstd(payload, self._conversion.most_bytes)
+        elif self._conversion.compression is not None:
             if payload.startswith(_GZIP) != (self._conversion.compression == "gzip"):
                 raise BadData("compressed:syntax", f"no {self._conversion.compression}")
             payload = inflate(payload, self._conversion.most_bytes)
@@ -106,10 +115,8 @@ class ConvertedFrames(PreparingCodec):
                 part = part.decode().encode(self._conversion.encoding)
             except UnicodeError:  # the codec has cut a character or added one
                 return part
-        if self._conversion.compression is None:
-            return part
-        is_gzip = self._conversion.compression == "gzip"
-        return gzip.compress(part, mtime=0) if is_gzip else zlib.compress(part)
+        compress = _COMPRESS.get(self._conversion.compression or "")
+        return part if compress is None else compress(part)
 
 
 def _marked(content: bytes, payload: bytes) -> bytes:

@@ -62,9 +62,11 @@ class JoinedLines(PreparingCodec):
     holds_open = True
 
     def __init__(self, settings: MultilineSettings, codec: AnyCodec) -> None:
-        """Raises `ConfigError` for a pattern with a fault or without a bound on its work."""
+        """Raises `ConfigError` for a codec that reads no lines, and for a pattern whose work has no bound."""
+        name = type(codec).__name__.lower()
+        if not codec.reads_text:
+            raise ConfigError(f"multiline joins lines, and the codec {name} reads no text: remove multiline")
         if codec.holds:
-            name = type(codec).__name__.lower()
             raise ConfigError(f"the codec {name} keeps frames for frames that follow: remove multiline")
         super().__init__(settings, codec)
         self.counters = {**codec.counters, **JOINING}  # type: ignore[misc]  # its own

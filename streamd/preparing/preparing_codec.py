@@ -27,6 +27,7 @@ class PreparingCodec(Codec[Any]):
         super().__init__(_PreparingSettings(settings, type(codec), codec.config), codec.schema)
         self.counters = codec.counters  # type: ignore[misc]  # its own
         self.counts = codec.counts
+        self.reads_text = codec.reads_text  # type: ignore[misc]  # its own
         self.weight = codec.weight  # type: ignore[misc]  # its own
 
     @property

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from streamd.core.clock import read_clock
 from streamd.core.contracts import Numbering, Outlet, Source, SourceContext
@@ -78,6 +78,17 @@ class File(Source["File.Config"]):
 
     class Config(StreamSettings):
         """A file that grows."""
+
+        @model_validator(mode="before")
+        @classmethod
+        def _is_not_compressed(cls, options: Any) -> Any:
+            if isinstance(options, dict) and "decompress" in options:
+                raise ValueError(
+                    "decompress: a compressed file cannot be followed, because reading cannot go on in its "
+                    "middle after a restart. Let its program write plain lines, or send what is in it: "
+                    "zcat FILE | streamd send tcp://HOST:PORT"
+                )
+            return options
 
         path: str = Field(pattern=r"^[^\x00]+$", description="the file, relative to the configuration file")
         start: Literal["beginning", "end"] = Field(

@@ -19,7 +19,8 @@ from streamd.net.listen import OwnSockets, place_of
 from streamd.net.listener_tls import DAY_S, ListenerTls, ListenerTlsSettings
 from streamd.net.proxied_connection import ProxiedConnection
 from streamd.net.proxy_header import peer_at
-from streamd.net.stream_source import StreamConnection, StreamSource
+from streamd.net.stream_connection import StreamConnection
+from streamd.net.stream_source import StreamSource
 from streamd.net.tls_connection import TlsConnection
 
 log = structlog.get_logger()

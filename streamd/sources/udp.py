@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from streamd.core.clock import read_clock
 from streamd.core.column import Column
 from streamd.core.contracts import KernelQueue, Outlet, ReadNotes, Source, SourceContext
-from streamd.core.conversion_settings import CompressedInput
+from streamd.core.conversion_settings import CompressedDatagrams
 from streamd.core.errors import Place
 from streamd.core.framer_counts import CUTTING
 from streamd.core.frames import FRAME_OVERHEAD_BYTES, Frames
@@ -67,7 +67,7 @@ class Udp(Source["Udp.Config"]):
     }
     address: Address
 
-    class Config(CompressedInput):
+    class Config(CompressedDatagrams):
         """A UDP listener."""
 
         listen: ListenAddress = Field(description="address and port, like 127.0.0.1:9999 or [::]:514")

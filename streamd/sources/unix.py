@@ -7,7 +7,7 @@ import structlog
 from pydantic import Field, model_validator
 
 from streamd.core.contracts import AnySource, Outlet, Source, SourceContext
-from streamd.core.conversion_settings import CompressedInput
+from streamd.core.conversion_settings import CompressedDatagrams
 from streamd.core.errors import Place
 from streamd.core.settings import Component, ComponentSettings, Endpoint, FramingSettings, WhenFull
 from streamd.net.connection_settings import ConnectionSettings
@@ -33,7 +33,7 @@ class Unix(Source["Unix.Config"]):
         **UnixDatagrams.counters,
     }
 
-    class Config(ConnectionSettings, CompressedInput):
+    class Config(ConnectionSettings, CompressedDatagrams):
         """A unix socket."""
 
         path: str = Field(pattern=r"^[^\x00]+$", description="file of the socket, relative to state_dir")

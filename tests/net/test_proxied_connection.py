@@ -13,7 +13,7 @@ from streamd.components import framers
 from streamd.core.contracts import SourceContext
 from streamd.core.counters import Counters
 from streamd.core.now import Now
-from streamd.net import proxied_connection, stream_source
+from streamd.net import proxied_connection, stream_connection, stream_source
 from streamd.sources.tcp import Tcp
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
@@ -142,7 +142,7 @@ async def test_a_header_that_does_not_end_in_time_ends_the_connection(
     capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    for module in (stream_source, proxied_connection):
+    for module in (stream_source, stream_connection, proxied_connection):
         monkeypatch.setattr(module, "read_clock", lambda: Now(0.0, now[0]))
     monkeypatch.setattr(stream_source, "SWEEP_S", 0.01)
     source = tcp(first_byte_timeout="10s")

@@ -14,6 +14,7 @@ from streamd.core.counters import Counters
 from streamd.core.now import Now
 from streamd.core.peer import Peer
 from streamd.framing.newline import Newline
+from streamd.net import stream_connection
 from streamd.net import stream_source as stream
 from streamd.sources.tcp import Tcp
 
@@ -41,7 +42,8 @@ def noted(source: Tcp, counter: str) -> dict[str, int]:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The monotonic clock of every connection."""
     now_mono_s = [100.0]
-    monkeypatch.setattr(stream, "read_clock", lambda: Now(0.0, now_mono_s[0]))
+    for module in (stream, stream_connection):
+        monkeypatch.setattr(module, "read_clock", lambda: Now(0.0, now_mono_s[0]))
     monkeypatch.setattr(stream, "SWEEP_S", 3600.0)
     return now_mono_s
 
@@ -207,7 +209,9 @@ async def test_the_log_shows_a_sender_as_its_source_redacts_it(
     capture: Any, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged: list[Any] = []
-    monkeypatch.setattr("streamd.net.stream_source.log.warning", lambda _, **fields: logged.append(fields))
+    monkeypatch.setattr(
+        "streamd.net.stream_connection.log.warning", lambda _, **fields: logged.append(fields)
+    )
     source = tcp(max_frame="16B", oversize="close")
     source.context = replace(source.context, redact_peer=hidden)
     await source.open(capture)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,7 @@ NOW = Now(1e9, 0.0)
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, mtime=0),
     "zlib": zlib.compress,
+    "zstd": zstd.compress,
 }
 
 
@@ -71,7 +73,7 @@ def test_text_of_any_encoding_is_read_as_that_of_utf8(sent: list[str], encoding:
     assert [reason for _, _, reason in rejects(decoded)] == [reason for _, _, reason in rejects(plain)]
 
 
-@given(st.lists(st.binary(max_size=40), min_size=1, max_size=5), st.sampled_from(["gzip", "zlib"]))
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=5), st.sampled_from(sorted(COMPRESS)))
 @settings(max_examples=100)
 def test_no_input_raises_and_every_frame_has_one_fate(sent: list[bytes], compression: str) -> None:
     payloads = [COMPRESS[compression](part) if n % 2 else part for n, part in enumerate(sent)]
@@ -106,7 +108,7 @@ def test_the_ack_and_the_sender_of_a_frame_that_is_no_text_are_its_own() -> None
     assert isinstance(decoded.frames.acks, Acks)
 
 
-@pytest.mark.parametrize("compression", ["gzip", "zlib"])
+@pytest.mark.parametrize("compression", COMPRESS)
 def test_a_compressed_datagram_is_read_up_to_its_limit(compression: str) -> None:
     compress = COMPRESS[compression]
     codec = converting(None, compression, most_bytes=100)
@@ -143,7 +145,9 @@ def test_what_the_codec_rejects_has_the_bytes_that_came() -> None:
     assert rejects(decoded) == [(0, sent, "json:syntax")]
 
 
-@pytest.mark.parametrize(("encoding", "compression"), [("latin-1", None), ("utf-16", "gzip"), (None, "zlib")])
+@pytest.mark.parametrize(
+    ("encoding", "compression"), [("latin-1", None), ("utf-16", "gzip"), (None, "zlib"), (None, "zstd")]
+)
 def test_a_part_that_the_codec_rejects_is_read_again_by_a_replay(
     encoding: str | None, compression: str | None
 ) -> None:

@@ -23,6 +23,8 @@ class Framer(ABC, Generic[C]):
 
     delimiter: ClassVar[bytes] = b""
     """The bytes that end each frame and never occur inside one; empty if the framing has no such bytes."""
+    cuts_lines: ClassVar[bool] = True
+    """Whether a frame may be a line of text, which the option `multiline` of a source joins with others."""
     nul_is_data: ClassVar[bool] = False
     """Whether NUL bytes before a frame are data; otherwise a file source takes them for a hole."""
 
