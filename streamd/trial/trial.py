@@ -145,6 +145,8 @@ class Trial:
             )
             for name, sink in sinks.items()
         }
+        self._open: list[asyncio.Event] = []
+        """Of each frame that may not be settled yet."""
         self._traced: list[Filtered] = []
         self._absorbed: list[Absorbed] = []
         self._pipelines = [self._pipeline(name) for name in pipelines]
@@ -238,12 +240,20 @@ class Trial:
         held = self.books.source(self.source).held
         ack = Ack(partial(_set, over))
         intake.offer(Frames.of([payload], SAMPLE, read_clock().wall_s, ack=ack, flagged=bool(fate.flag)))
-        while not over.is_set() and self.books.source(self.source).held <= held:
+        self._open = [other for other in self._open if not other.is_set()] + [over]
+        while not over.is_set() and not self._is_held():
             with suppress(TimeoutError):
                 async with asyncio.timeout(HELD_S):
                     await over.wait()
-        fate.held = self.books.source(self.source).held > held
+        fate.held = not over.is_set() or self.books.source(self.source).held > held
         return self._end(fate, before)
+
+    def _is_held(self) -> bool:
+        """Whether no frame is under way any more: those that are not settled are held by the codec."""
+        book = self.books.source(self.source)
+        settled_early = not self._parts.codecs[self.source].holds_open
+        is_open = sum(not over.is_set() for over in self._open)
+        return not settled_early and not book.waiting and is_open == book.held
 
     def _begin(self) -> dict[Any, tuple[int, int]]:
         """Forget what was noted about earlier frames. Returns the records stored and unmatched before."""

@@ -1,4 +1,4 @@
-"""Connections whose stream is compressed; `tests/net/test_stream_source.py` is about the others."""
+"""Connections whose stream is compressed; `test_stream_source` is about the others."""
 
 import asyncio
 import gzip
