@@ -48,6 +48,8 @@ def test_what_a_record_lacks_is_taken_from_its_origin() -> None:
     }  # fmt: skip
     message = json.loads(ENCODER.encode_one({"short_message": "m"}, RecordOrigin(1.0, None, "lab")))
     assert (message["host"], message["timestamp"]) == ("lab", 1.0)
+    message = json.loads(ENCODER.encode_one({"message": "m", "version": "2.0"}, ORIGIN))
+    assert message["version"] == "1.1"
 
 
 @pytest.mark.parametrize(
