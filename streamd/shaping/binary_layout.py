@@ -5,7 +5,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
@@ -82,8 +82,8 @@ class BinaryLayout:
             if (check := self._check_of(field.code)) is not None
         ]
 
-    def has(self, kind: Literal["text", "float"]) -> bool:
-        """Whether a field is of this kind."""
+    def has(self, kind: str) -> bool:
+        """Whether a field is of this kind: `text` or `float`."""
         codes = _TEXTS if kind == "text" else _FLOATS
         return any(field.code in codes for field in self._fields)
 

@@ -10,7 +10,11 @@ from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
-DENSE = [(b"a", {}), (b"a\n{}\n" * 2000, {}), (b"[[],{}]" * 500 + b"\n{}", {})]
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
+    (b"a", {}),
+    (b"a\n{}\n" * 2000, {}),
+    (b"[[],{}]" * 500 + b"\n{}", {}),
+]
 
 
 def sent(payloads: list[bytes]) -> Frames:

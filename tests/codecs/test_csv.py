@@ -25,7 +25,7 @@ from tests.codecs.cases import WIDE_NAMES
 
 NOW = Now(1.8e9, 0.0)
 
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b"1,2\n" * 2000, {"columns": ["a", "b"]}),
     (b"1\n" * 2000, {"columns": ["a"]}),
     ((b"," * 999 + b"\n") * 20, {"columns": [f"c{n}" for n in range(1000)]}),

@@ -34,7 +34,7 @@ PIECES = [
     zlib.compress(SHORT % 2), gzip.compress(SHORT % 3), zlib.compress(b"{"), b"\x1f\x8b", b"\x78\x9c",
     b"\x1e\x0f\0\0\0\0\0\0\0\1\0\1" + SHORT % 4, b"\x1e\x0f\0\0\0\0\0\0\0\1\0\0", b"\x1e",
 ]  # fmt: skip
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b'{"short_message":"m","_a":[' + b",".join([b"{}"] * 3000) + b"]}", {}),
     (zlib.compress(b'{"short_message":"m","_a":[' + b",".join([b"[]"] * 3000) + b"]}"), {}),
     (json.dumps({"short_message": "m", **dict.fromkeys(WIDE_NAMES, 1)}, ensure_ascii=False).encode(), {}),

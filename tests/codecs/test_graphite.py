@@ -13,7 +13,7 @@ PIECES = [
     b"servers.web1.load", b"a;b=c", b" ", b"1.5", b"-1", b"N", b"nan", b"1769846400", b"\n", b"\t", b"\r\n",
     b";", b"=", b"\x80\x02", b"\0\0\0\x10\x80\x02", b"1e999", b"\xff", b"a 1 0\n", b"\0", b"\xef\xbb\xbf",
 ]  # fmt: skip
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b"a 1\n" * 2000, {}),
     (b"a;b= 1\n" * 2000, {}),
     (("a" + "".join(f";{name}=" for name in WIDE_NAMES) + " 1").encode(), {}),

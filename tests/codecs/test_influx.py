@@ -29,7 +29,7 @@ PIECES = [
     b"m", b",t=a", b",u=b", b" ", b"f=1", b",g=2i", b',s="a b"', b'"', b"=", b",", b"\\", b" 17698464000",
     b"\n", b"\r\n", b"m f=1 1\n", b'm,t=a s="x",f=2\n', b"\xff", b"\0", b"#", b",@peer=x", b"f=x", b"-1",
 ]  # fmt: skip
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b"a b=1\n" * 2000, {}),
     (b"a b=1\n" * 2000, {"nested": True}),
     (("m " + ",".join(f"{name}=1" for name in NAMES)).encode(), {}),

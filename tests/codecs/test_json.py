@@ -20,7 +20,7 @@ GOOD = b'{"a":1}'
 LINE = b'{"ts":"2026-01-31T08:00:00.000997Z","sensor":"s-1","seq":1,"value":21.5}'
 READING = {"ts": "2026-01-31T08:00:00.000997Z", "sensor": "s-1", "seq": 1, "value": 21.5, "extra": None}
 
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b'{"a":[' + b",".join([b"{}"] * 3000) + b"]}", {}),
     (b"{}\n" * 3000, {}),
     (b'{"a":[]}\n' * 1000, {}),

@@ -22,7 +22,7 @@ PIECES = [
     b"a=", b"a=1 ", b"\n", b"\t", b"\0", b"@source=x", b"\xff", b"\xc2\xa0", b'ts="2026-01-31T08:00:00Z" ',
     b"sensor=s-1 value=21.5 ",
 ]  # fmt: skip
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b"a=\n" * 2000, {}),
     (" ".join(f"{name}=" for name in NAMES).encode(), {}),
     (("a= " + " ".join(WIDE_NAMES)).encode(), {}),

@@ -29,7 +29,7 @@ PIECES = [
     b"\xca\x7f\xc0\0\0", b"\xd6\xff\0\0\0\1", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
     b"\xc4\1a", b"\xa1\xff", b"\xd4\1\2",
 ]  # fmt: skip
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (pack([{}] * 3000), {}),
     (pack({"a": [[]] * 3000}), {}),
     (pack(dict.fromkeys(WIDE_NAMES)), {}),

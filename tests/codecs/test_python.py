@@ -13,7 +13,7 @@ from tests.codecs.cases import NOW, RECEIVED_AT, WIDE_NAMES, codec_of, decoded, 
 DECODERS = Path(__file__).with_name("decoders.py")
 OPTIONS = [{"function": f"{DECODERS}:pairs"}]
 PIECES = [b"sensor=s-1", b";", b"=", b"value=", b"21.5", b"@source=x", b"\xff", b"pair"]
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b"a=;" * 2000, OPTIONS[0]),
     ("a= ".join(WIDE_NAMES).encode(), {"function": f"{DECODERS}:words"}),
 ]

@@ -8,7 +8,7 @@ from streamd.core.frames import FlaggedFrame, Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
-DENSE = [(b"a", {}), (b"a" * 10_000, {})]
+DENSE: list[tuple[bytes, dict[str, Any]]] = [(b"a", {}), (b"a" * 10_000, {})]
 
 
 def sent(payloads: list[bytes]) -> Frames:

@@ -21,7 +21,10 @@ PIECES = [
     b"@source",
     b"\xef\xbb\xbf",
 ]
-DENSE = [(b"a", {"pattern": "(?P<a>.)"}), (b"abc", {"pattern": "(?P<a>.)(?P<b>.)(?P<c>.)"})]
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
+    (b"a", {"pattern": "(?P<a>.)"}),
+    (b"abc", {"pattern": "(?P<a>.)(?P<b>.)(?P<c>.)"}),
+]
 
 
 @pytest.mark.parametrize("case", cases_of("regex"))

@@ -31,7 +31,7 @@ PIECES = [
     b"c", b"|c", b"|g", b"1", b"-1", b"+1", b"|@0.5", b"|#a:1,a:2", b"|T1657100430", b"|c:id", b"_e{1,1}:",
     b"_sc|n|0", b"a", b"1e5", b"nan", b" ", b"\r\n", b"\xff", "\u0661".encode(),
 ]  # fmt: skip
-DENSE = [
+DENSE: list[tuple[bytes, dict[str, Any]]] = [
     (b"a" + b":1" * 2000 + b"|c", {}),
     (b"a:1|c\n" * 2000, {}),
     (b"a:1|s\n" * 2000, {}),

@@ -8,7 +8,7 @@ from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 
-DENSE = [(b"a", {}), ("😀".encode() + b"a" * 10_000, {})]
+DENSE: list[tuple[bytes, dict[str, Any]]] = [(b"a", {}), ("😀".encode() + b"a" * 10_000, {})]
 
 
 def sent(payloads: list[bytes]) -> Frames:
