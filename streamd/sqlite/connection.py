@@ -4,14 +4,14 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import aiosqlite
 
-from streamd.sqlite.write_lock import BUSY_TIMEOUT_S, WriteLock
+from streamd.sqlite.write_lock import BUSY_TIMEOUT_S
 
 Params = Sequence[Any]
 
@@ -51,21 +51,23 @@ class SqliteConnection(aiosqlite.Connection):
         return outcome
 
     def write_all(
-        self, statements: Iterable[tuple[str, Params]], lock: WriteLock | None = None
+        self, statements: Iterable[tuple[str, Params]], turn: AbstractContextManager[None] | None = None
     ) -> "asyncio.Future[list[Any]]":
         """Run all statements in one transaction on the thread, which is rolled back on any error.
 
         The iterable is consumed on the thread. The work is queued when this method returns. A task would
         queue it one turn of the loop later, and that turn may take milliseconds in which the thread is idle.
-        With a `lock`, the thread holds it meanwhile.
+        With a `turn`, the thread is in it meanwhile.
         """
-        return self.call(partial(_write_all, self._conn, statements, lock))
+        return self.call(partial(_write_all, self._conn, statements, turn))
 
 
 def _write_all(
-    connection: sqlite3.Connection, statements: Iterable[tuple[str, Params]], lock: WriteLock | None
+    connection: sqlite3.Connection,
+    statements: Iterable[tuple[str, Params]],
+    turn: AbstractContextManager[None] | None,
 ) -> list[Any]:
-    with nullcontext() if lock is None else lock:
+    with turn or nullcontext():
         connection.execute("BEGIN IMMEDIATE")
         try:
             for sql, params in statements:

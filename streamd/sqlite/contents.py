@@ -15,6 +15,9 @@ _INDEX_BYTES = 132
 _INDEX = struct.Struct("=14xHI12x8s56xI28xI")
 """Fields of the log's index: page size, frames, salt, frames checkpointed (`nBackfill`) and frames that a
 checkpoint has attempted (`nBackfillAttempted`). See https://sqlite.org/walformat.html"""
+_FRAMES = struct.Struct("=I")
+_IN_FILE_AT, _ATTEMPTED_AT = 96, 128
+"""The places of the last two of these fields."""
 _HEADER_BYTES = 100
 _LOG_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 
@@ -65,10 +68,28 @@ class Contents:
         self._index = self._index_at_first
         if before.frames and self._salt() != before.salt and self._is_settled(before):
             return "log"
-        least_bytes = _LOG_HEADER_BYTES + before.frames * (before.page_bytes + _FRAME_HEADER_BYTES)
+        least_bytes = _log_bytes(before)
         if before.frames and log.st_size < least_bytes and self._log_is_short(least_bytes, before):
             return "log"
         return None
+
+    @property
+    def log_bytes(self) -> int:
+        """Length of the part of the log that is in use."""
+        now = self._read_index()
+        return 0 if now is None else _log_bytes(now)
+
+    def retire_index(self) -> None:
+        """Mark all of the log as checkpointed.
+
+        A reader that still uses the log would otherwise checkpoint it when it closes the database as the
+        last user, over all that was written since.
+        """
+        number, now = self._descriptors["index"], self._read_index()
+        if number is not None and now is not None and self.are_open():
+            with suppress(OSError):
+                os.pwrite(number, _FRAMES.pack(now.frames), _ATTEMPTED_AT)
+                os.pwrite(number, _FRAMES.pack(now.frames), _IN_FILE_AT)
 
     def _is_by_checkpoint(self, now: _Index) -> bool:
         was = self._index
@@ -124,6 +145,10 @@ class Contents:
             if (found.st_dev, found.st_ino) != self._identities[name]:
                 return False
         return True
+
+
+def _log_bytes(index: _Index) -> int:
+    return _LOG_HEADER_BYTES + index.frames * (index.page_bytes + _FRAME_HEADER_BYTES)
 
 
 def descriptor(wanted: tuple[int, int]) -> int | None:

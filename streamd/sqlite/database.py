@@ -74,7 +74,7 @@ class Database:
         self._holder: asyncio.Task[Any] | None = None
         self._pending: list[Statement] = []
         self._hang_s = 0.0
-        self._write_lock = write_lock
+        self.write_lock = write_lock
 
     async def open(self) -> None:
         """Open or create the file. A corrupt file is renamed and replaced. Raises `EnvironmentFault`."""
@@ -94,8 +94,8 @@ class Database:
     async def connect(self) -> None:
         """Open or create the file at the path. For `open` and `Recovery`. Raises `EnvironmentFault`."""
         files.prepare(self.path)
-        if self._write_lock is not None:
-            self._write_lock.open()
+        if self.write_lock is not None:
+            self.write_lock.open()
         connector = SqliteConnection.to(self.path)
         self._holder = asyncio.current_task()
         try:
@@ -103,8 +103,9 @@ class Database:
             await connector
             if self.reclaim:  # has no effect on a file with tables
                 await self.fetch("PRAGMA auto_vacuum=INCREMENTAL")
-            async with self._turn():
+            async with self.turn():
                 await self._begin_log()
+                self.recovery.begin()
             for pragma in (
                 f"synchronous={self.synchronous}",
                 f"wal_autocheckpoint={CHECKPOINT_PAGES}",
@@ -116,7 +117,6 @@ class Database:
             self._hang_s = failpoints.hang_s("sqlite.commit", self.path)
             if self._hang_s:
                 await self._connection.create_function("streamd_hang", 1, time.sleep)
-            self.recovery.begin()
         except (SinkError, sqlite3.Error) as error:
             await self.disconnect()
             raise EnvironmentFault(f"cannot open the database {self.path}: {error}") from error
@@ -132,7 +132,7 @@ class Database:
         if self.write_ahead_log.checkpoint is not None:
             await _done(self.write_ahead_log.checkpoint)
         try:
-            async with self.lock, self._turn():
+            async with self.lock, self.turn():
                 self.recovery.check()
                 for pragma in ("analysis_limit=400", "optimize", "wal_checkpoint(TRUNCATE)"):
                     await self.run(f"PRAGMA {pragma}")
@@ -169,7 +169,7 @@ class Database:
 
     async def vacuum_some(self, most_pages: int) -> None:
         """Give at most `most_pages` free pages back to the disk. Holds the write lock."""
-        async with self.lock, self._turn():
+        async with self.lock, self.turn():
             self.recovery.check()
             # Only as a script does this PRAGMA run to its end: it frees one page with each step.
             script = f"PRAGMA incremental_vacuum({most_pages})"
@@ -197,7 +197,8 @@ class Database:
                 self.recovery.check()
                 if self._live.in_transaction:  # an earlier rollback failed, which only a failing disk causes
                     await self._rollback()
-                async with self._turn():
+                async with self.turn():
+                    self.recovery.check()  # again, because another process may have had the lock for long
                     try:
                         await self.run("BEGIN IMMEDIATE")
                         yield entries
@@ -226,7 +227,8 @@ class Database:
             if entries and self._hang_s:
                 seconds, self._hang_s = self._hang_s, 0.0
                 work.append(("SELECT streamd_hang(?)", (seconds,)))
-            await self._committed(self._live.write_all(chain(statements, work), self._write_lock), entries)
+            turn = None if self.write_lock is None else self.write_lock.turn(self.recovery.check_in_thread)
+            await self._committed(self._live.write_all(chain(statements, work), turn), entries)
 
     async def execute(self, sql: str, params: Params = ()) -> None:
         """Run one statement in the caller's transaction, or in its own if the caller has none."""
@@ -274,23 +276,26 @@ class Database:
         return self._connection
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Hold the write lock, if several processes write to the file. A cancelled wait is waited for too."""
-        if self._write_lock is None:
+    async def turn(self) -> AsyncIterator[None]:
+        """Hold the write lock, if several processes write to the file. A cancelled wait is waited for too.
+
+        The caller must hold `lock`. A task that has the turn may ask for it again.
+        """
+        if self.write_lock is None or self.write_lock.held:
             yield
             return
-        waiting = self._live.call(self._write_lock.acquire)
+        waiting = self._live.call(self.write_lock.acquire)
         try:
             if await _done(waiting):
                 raise asyncio.CancelledError
             waiting.result()
             yield
         finally:
-            self._write_lock.release()
+            self.write_lock.release()
 
     def _close_lock(self) -> None:
-        if self._write_lock is not None:
-            self._write_lock.close()
+        if self.write_lock is not None:
+            self.write_lock.close()
 
     async def _begin_log(self) -> None:
         ((journal_mode,),) = await self.fetch("PRAGMA journal_mode=WAL")

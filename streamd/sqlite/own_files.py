@@ -1,21 +1,25 @@
 """The files of an open database, identified by device and inode, and saved if they are removed."""
 
+import errno
 import fcntl
 import os
+import stat
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from streamd.sqlite.contents import Contents, descriptor
 from streamd.sqlite.files import NO_FILE, identity, name_for
+from streamd.sqlite.write_lock import WriteLock
 
 _SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
 """The range of a database file that SQLite locks for reading: https://sqlite.org/fileformat.html"""
 _FLOCK = "hhqqi4x"
 """`struct flock` of Linux on 64 bits: type, whence, start, length, process."""
+_PART_BYTES = 2**20
 REST_NS = 10**9
 """An overwritten database is opened only this long after its last write, because a copy takes time."""
 
@@ -34,8 +38,8 @@ class OwnFiles:
     then missing at the path.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Identify the three files that are at the path now."""
+    def __init__(self, path: Path, lock: WriteLock | None = None) -> None:
+        """Identify the three files that are at the path now. `lock`: if other processes write to them too."""
         self.path = path
         real = os.path.realpath(path)  # SQLite follows links before it names the log
         self._log_path, self._index_path = Path(f"{real}-wal"), Path(f"{real}-shm")
@@ -43,6 +47,10 @@ class OwnFiles:
         self._changed_ns = _changed_ns(path)
         self._contents = Contents(self._database, self._log, self._index)
         self._overwritten: FileFault | None = None
+        self._lock = lock
+        self._changes = 0 if lock is None else lock.changes()
+        self.is_given_back = False
+        """Whether a copy of our log is at its path, with all rows."""
 
     @property
     def are_whole(self) -> bool:
@@ -55,6 +63,8 @@ class OwnFiles:
             return self._overwritten
         now = self._identities()
         if now == (self._database, self._log, self._index):
+            if self._is_changed_by_a_process:
+                return FileFault("log_removed", f"{self.path} was opened anew by another process")
             return self._fault_of_contents()
         for at, was, path, reason in zip(
             now, (self._database, self._log, self._index), (self.path, self._log_path, self._index_path),
@@ -64,6 +74,36 @@ class OwnFiles:
                 what = "removed" if at == NO_FILE else "replaced"
                 return FileFault(reason, f"{path} was {what} while in use")
         return None
+
+    def are_unchanged(self) -> bool:
+        """Whether the three files are there, and no other process has changed them past ours. 6 µs.
+
+        Changes nothing, so any thread may call it.
+        """
+        return (
+            self._identities() == (self._database, self._log, self._index)
+            and not self._is_changed_by_a_process
+        )
+
+    @property
+    def _is_changed_by_a_process(self) -> bool:
+        return self._lock is not None and self._lock.changes() != self._changes
+
+    @property
+    def fate(self) -> bool | None:
+        """Whether the rows of our log are in the database, if another process has left this log."""
+        return None if self._lock is None else self._lock.fate_of(self._log, self._changes)
+
+    def note_fate(self, *, in_file: bool) -> None:
+        """Tell the other processes where the rows of our log are. The caller must hold the write lock."""
+        if self._lock is not None and self.fate is None:
+            self._lock.note_change(self._log, in_file=in_file)
+
+    def note_checkpoint(self) -> None:
+        """Make a process that has opened the file without our log open it anew: its cache will be stale."""
+        if self._lock is not None and identity(self._log_path) not in (NO_FILE, self._log):
+            self._lock.note_change()
+            self._changes = self._lock.changes()
 
     def _fault_of_contents(self) -> FileFault | None:
         self._contents.begin()
@@ -119,13 +159,18 @@ class OwnFiles:
         if not self.database_is_there:
             return True  # a program that uses the file under another name does not have our log
         log = identity(self._log_path)
-        if log not in (NO_FILE, self._log) and self._log_path.stat().st_size:
+        if log not in (NO_FILE, self._log) and (
+            self._log_path.stat().st_size or self._is_changed_by_a_process
+        ):
             return False
-        if just_committed or _changed_ns(self.path) == self._changed_ns:
+        changed_ns = _changed_ns(self.path)
+        if just_committed or changed_ns == self._changed_ns:
+            return True
+        if self._lock is not None and changed_ns == self._lock.written_ns():
             return True
         # A program that removes the log first checkpoints it into the file. Removing it sets its ctime.
         number = descriptor(self._log)
-        return number is not None and _changed_ns(self.path) <= os.fstat(number).st_ctime_ns
+        return number is not None and changed_ns <= os.fstat(number).st_ctime_ns
 
     @property
     def may_still_be_saved(self) -> bool:
@@ -139,6 +184,8 @@ class OwnFiles:
     def note_own_write(self) -> None:
         """Note that this process has written to the database file, so that this is no change by another."""
         self._changed_ns = _changed_ns(self.path)
+        if self._lock is not None:
+            self._lock.note_written(self._changed_ns)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -159,6 +206,44 @@ class OwnFiles:
         finally:
             if held is not None:
                 os.close(held)
+
+    def give_log_back(self) -> bool:
+        """Put a copy of our log at its path, so that the next connection finds all rows. False if that fails.
+
+        For a log that no checkpoint can complete, because a reader needs its beginning. The reader keeps the
+        old one. Blocks while it copies.
+        """
+        log, new = identity(self._log_path), Path(f"{self._log_path}.new")
+        number = descriptor(self._log)
+        if number is None or log not in (NO_FILE, self._log) or not self.database_is_there:
+            return False
+        try:
+            mode = stat.S_IMODE(self.path.stat().st_mode)
+            with (
+                open(f"/proc/self/fd/{number}", "rb") as old,  # noqa: PTH123 - not a path
+                open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as copy,  # noqa: PTH123 - as above
+            ):
+                _copy(old, copy, self._contents.log_bytes)
+            if identity(self._index_path) == self._index:  # SQLite makes another one of the log
+                self._index_path.unlink()
+            if log == NO_FILE:
+                os.link(new, self._log_path)  # fails if another program has made a log meanwhile
+            else:
+                new.replace(self._log_path)
+        except OSError:
+            return False
+        finally:
+            new.unlink(missing_ok=True)
+        self.is_given_back = True
+        return True
+
+    def retire(self) -> None:
+        """Keep a reader of our log from bringing it into the file later, over what was written since.
+
+        Readers of a file that was moved away may do so: nobody writes to it any more.
+        """
+        if self.database_is_there:
+            self._contents.retire_index()
 
     def tidy(self, *, saved: bool) -> None:
         """After closing: remove companion files that do not belong to the file now at the path."""
@@ -184,6 +269,16 @@ class OwnFiles:
 
     def _identities(self) -> tuple[tuple[int, int], ...]:
         return identity(self.path), identity(self._log_path), identity(self._index_path)
+
+
+def _copy(old: BinaryIO, new: BinaryIO, size_bytes: int) -> None:
+    while size_bytes and (part := old.read(min(size_bytes, _PART_BYTES))):
+        new.write(part)
+        size_bytes -= len(part)
+    if size_bytes:
+        raise OSError(errno.EIO, "the log is shorter than its index says")
+    new.flush()
+    os.fsync(new.fileno())
 
 
 def _changed_ns(path: Path) -> int:

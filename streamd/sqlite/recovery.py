@@ -50,12 +50,16 @@ class Recovery:
     names. A commit then succeeds only if its rows are in the file at the path:
 
     - The log was removed, the file is there: the log's rows are checkpointed into the file, and the file is
-      reopened. If another program may have written the file since, the two cannot be merged: a copy with our
-      rows is made beside it.
+      reopened. If a reader prevents that for `PATIENCE_S`, a copy of the log is put to its path. If another
+      program may have written the file since, the two cannot be merged: a copy of the file with our rows is
+      made beside it.
     - The file was replaced: the new one is opened. Earlier rows are in the old one.
     - The file or its log was overwritten: our log does not fit the file's new contents. The log is set aside,
       and the file is opened with its new contents.
     - The file was removed: writers retry, because it may come back. After `PATIENCE_S` a new file is made.
+
+    If several processes write to the file, each does this while it holds the write lock, and the one that has
+    left a log tells the others where its rows are.
     """
 
     def __init__(self, database: "Database") -> None:
@@ -81,7 +85,7 @@ class Recovery:
 
     def begin(self) -> None:
         """Identify the files of the opened database. Raises `SinkError` if they are gone already."""
-        self._files = OwnFiles(self._database.path)
+        self._files = OwnFiles(self._database.path, self._database.write_lock)
         if not self._files.are_whole:
             raise SinkError("log_removed", f"the log of {self._database.path} is removed by another program")
         if self._task is None:
@@ -95,6 +99,11 @@ class Recovery:
         """Undo `add_user`."""
         if prepare in self._users:
             self._users.remove(prepare)
+
+    def check_in_thread(self) -> None:
+        """Raise `SinkError` if the files are not those that this process has opened. For any thread."""
+        if self._files is None or not self._files.are_unchanged():
+            raise SinkError("log_removed", f"the files of {self._database.path} have changed")
 
     def check(self) -> None:
         """Check the files before a transaction. Raises `SinkError` if they have changed. 20 µs."""
@@ -133,7 +142,7 @@ class Recovery:
             saved = self._files.fault() is None or (
                 self._files.database_is_there and await self._complete(just_committed=False)
             )
-        if not saved:
+        if not saved and not await self._give_back():
             raise self._error()
 
     def error(self) -> SinkError | None:
@@ -149,7 +158,8 @@ class Recovery:
         async with self._database.lock:
             if self._database.is_open and self._files is not None and (fault := self._files.fault()):
                 self._note(fault)
-                await self._leave(self._files)
+                async with self._database.turn():
+                    await self._leave(self._files, at_close=True)
             await self._database.disconnect()
 
     async def _watch(self) -> None:
@@ -209,19 +219,28 @@ class Recovery:
                     return False
                 if files.is_overwritten and not files.is_at_rest:
                     return False
-                if not await self._leave(files, patient=patient):
-                    return False
-                await self._database.disconnect()
+                async with self._database.turn():
+                    if not await self._leave(files, patient=patient):
+                        return False
+                    await self._database.disconnect()
+                    self._unprepared = True
+                    await self._database.connect()
+                return True
             self._unprepared = True
             await self._database.connect()
         return True
 
-    async def _leave(self, files: OwnFiles, *, patient: bool = False) -> bool:
-        """Save the rows that only our log holds, and disconnect. False if a reader blocks that for now."""
-        if files.is_overwritten:
+    async def _leave(self, files: OwnFiles, *, patient: bool = False, at_close: bool = False) -> bool:
+        """Save the rows that only our log holds, and disconnect. False if a reader blocks that for now.
+
+        The caller must hold the write lock.
+        """
+        if files.is_overwritten and files.fate is None:
+            files.retire()
             with files.kept():
                 await self._database.disconnect()
             aside = files.set_log_aside()
+            files.note_fate(in_file=False)
             log.error(
                 "database_overwritten",
                 path=str(self._database.path),
@@ -231,36 +250,67 @@ class Recovery:
             )
             return True
         saved, copy = await self._complete(just_committed=False), None
-        if not saved:
-            if patient and files.may_be_completed(just_committed=False):
+        is_told = files.fate is not None  # by the process that has left our log before
+        in_use = False
+        if not saved and not is_told:
+            in_use = files.may_be_completed(just_committed=False)
+            if in_use and patient:
                 return False
-            copy = await self._copied()
+            saved = in_use and await self._give_back()
+            in_use = in_use and not saved and files.database_is_there
+            if in_use and not at_close:  # the file is not whole without our log
+                return False
+            if not saved and not in_use:
+                copy = await self._copied()
+                files.retire()
         # The last connection that closes checkpoints its log into the file, and deletes the log by its name.
-        with nullcontext() if saved and files.has_no_other_log else files.kept():
+        with nullcontext() if in_use or (saved and files.has_no_other_log) else files.kept():
             await self._database.disconnect()
-        files.tidy(saved=saved or copy is not None)
-        if not saved:
-            log.error(
-                "database_split",
-                path=str(self._database.path),
-                copy=None if copy is None else str(copy),
-                hint="another program wrote to the file after its log was removed: rows that are only in the"
-                " copy were stored but are not in the file"
-                if copy is not None
-                else "the rows stored last may be missing in the file, and no copy of them could be made",
-            )
+        files.tidy(saved=saved or is_told or copy is not None)
+        files.note_fate(in_file=saved)
+        if not saved and not is_told:
+            _say_split(self._database.path, copy, in_use=in_use)
         return True
 
     async def _complete(self, *, just_committed: bool) -> bool:
-        """Checkpoint our log into the file. True if all its rows are in the file now."""
-        if self._files is None or not self._files.may_be_completed(just_committed=just_committed):
+        """Bring the rows of our log into the file by a checkpoint. True if all are in the file now."""
+        files = self._files
+        if files is None:
             return False
-        try:
-            ((busy, pages, done),) = await self._database.run("PRAGMA wal_checkpoint(PASSIVE)")
-        except (SinkError, sqlite3.Error):
+        async with self._database.turn():
+            if files.is_given_back or files.fate is not None:
+                return files.is_given_back or files.fate is True
+            if not files.may_be_completed(just_committed=just_committed):
+                return False
+            files.note_checkpoint()
+            try:
+                ((busy, pages, done),) = await self._database.run("PRAGMA wal_checkpoint(PASSIVE)")
+            except (SinkError, sqlite3.Error):
+                return False
+            files.note_own_write()
+            return not busy and pages == done
+
+    async def _give_back(self) -> bool:
+        """Put our log back to its path, if a reader keeps it from being checkpointed. False if that fails."""
+        files = self._files
+        if files is None:
             return False
-        self._files.note_own_write()
-        return not busy and pages == done
+        async with self._database.turn():
+            if files.is_given_back or files.fate is not None:
+                return files.is_given_back or files.fate is True
+            if not files.may_be_completed(just_committed=False):
+                return False
+            if not await asyncio.to_thread(files.give_log_back):
+                return False
+            files.retire()
+            files.note_fate(in_file=True)
+        log.warning(
+            "database_log_given_back",
+            path=str(self._database.path),
+            hint="a program that still reads the file as it was before sees no later row until it opens the"
+            " file again (see fuser)",
+        )
+        return True
 
     async def _copied(self) -> Path | None:
         """Copy all rows that our connection can read to a new file; None if it cannot be made."""
@@ -298,3 +348,19 @@ class Recovery:
     def _error(self) -> SinkError:
         trouble = self._trouble or Trouble("moved", f"{self._database.path} is being opened", 0.0)
         return SinkError(trouble.reason, f"{trouble.why}; it is reopened as soon as that is safe")
+
+
+def _say_split(path: Path, copy: Path | None, *, in_use: bool) -> None:
+    if in_use:
+        hint = (
+            "the rows stored last are only in the removed log, which a program still reads (see fuser):"
+            " they come into the file when that program closes it, if nothing else is written before"
+        )
+    elif copy is None:
+        hint = "the rows stored last may be missing in the file, and no copy of them could be made"
+    else:
+        hint = (
+            "another program wrote to the file after its log was removed: rows that are only in the copy"
+            " were stored but are not in the file"
+        )
+    log.error("database_split", path=str(path), copy=None if copy is None else str(copy), hint=hint)

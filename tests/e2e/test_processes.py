@@ -281,6 +281,36 @@ def test_a_killed_process_is_replaced_and_exactly_what_it_lost_is_named(start: S
     assert len(runs(daemon, "stop")) == 2
 
 
+def test_a_log_that_somebody_removes_costs_no_row_of_any_process(start: Start, tmp_path: Path) -> None:
+    """Each process leaves the old log in its turn, and none writes to one that another has left."""
+    daemon = start(CONFIG)
+    sent = 0
+
+    def send_some() -> None:
+        nonlocal sent
+        for _ in range(8):  # to either process
+            with socket.create_connection(daemon.address("floor"), timeout=DEADLINE_S) as connection:
+                connection.sendall(lines(sent, 20))
+            sent += 20
+
+    send_some()
+    until(lambda: count(daemon) == sent, "rows")
+    for removed in range(1, 3):
+        (tmp_path / "var" / "streamd.db-wal").unlink()
+        send_some()
+
+        def recovered(times: int = removed) -> bool:
+            by = [event["process"] for event in daemon.events("database_recovered")]
+            return min(by.count(0), by.count(1)) >= times
+
+        until(recovered, "the recovery of both processes")
+        until(lambda: count(daemon) == sent, "all rows")
+    total = ended(daemon)
+    assert (total["stored"], total["pending"], total["dropped"]) == (sent, 0, 0)
+    assert not daemon.events("database_split"), daemon.stderr
+    assert daemon.query("SELECT count(DISTINCT id) FROM readings") == [(sent,)]
+
+
 def test_a_hung_process_is_killed_and_replaced(start: Start) -> None:
     daemon = start(CONFIG, WATCHDOG_USEC="12000000")
     pid = status(daemon)["processes"][1]["pid"]

@@ -250,16 +250,68 @@ async def test_another_file_in_its_place_is_opened_and_its_log_is_not_deleted(us
         assert connection.execute("SELECT count(*) FROM t").fetchone() == (2,)
 
 
-async def test_a_reader_that_stays_in_the_old_log_does_not_spoil_the_new_one(used: Database) -> None:
-    with reading(used.path) as reader:
+LOGS_REMOVED = [remove("-wal"), remove("-shm"), remove("-wal", "-shm")]
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["between commits", "in a transaction"])
+@pytest.mark.parametrize("lose", LOGS_REMOVED, ids=lambda act: act.__name__)
+async def test_a_reader_that_stays_in_the_old_log_spoils_nothing_even_if_it_ends_after_us(
+    used: Database, lose: Callable[[Path], None], within: bool
+) -> None:
+    """SQLite lets the last that closes a database bring its log into the file, here over the rows 3 and 4."""
+    with reading(used.path) as reader, capture_logs() as told:
         assert reader.stdout is not None
         assert await asyncio.to_thread(reader.stdout.readline) == b"(1,)\n"
-        remove("-wal")(used.path)
-        await insert(used, 2)
-        assert await asyncio.to_thread(there, used.path) == [1, 2]
+        await used.execute(INSERT, (2,))
+        if within:
+            async with used.transaction():
+                await used.execute(INSERT, (3,))
+                lose(used.path)
+        else:
+            lose(used.path)
+            await insert(used, 3)
+        await insert(used, 4)
+        assert await asyncio.to_thread(there, used.path) == [1, 2, 3, 4]
+        await used.close()
         await asyncio.to_thread(reader.communicate)
-    await insert(used, 3)
-    assert await asyncio.to_thread(there, used.path) == [1, 2, 3]
+    assert await asyncio.to_thread(there, used.path) == [1, 2, 3, 4]
+    assert [event["event"] for event in told if event["log_level"] in {"warning", "error"}] == [
+        "database_files_lost",
+        "database_log_given_back",
+        "database_recovered",
+    ]
+
+
+@pytest.mark.parametrize("at_close", [False, True])
+async def test_without_room_for_a_copy_of_the_log_the_reader_is_waited_for_or_brings_the_rows(
+    used: Database, monkeypatch: pytest.MonkeyPatch, at_close: bool
+) -> None:
+    """The file is not whole without its log, of which SQLite has brought some pages into it."""
+    tried = asyncio.Event()
+
+    def no_room(_: object) -> bool:
+        loop.call_soon_threadsafe(tried.set)
+        return False
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(own_files.OwnFiles, "give_log_back", no_room)
+    with reading(used.path) as reader, capture_logs() as told:
+        assert reader.stdout is not None
+        assert await asyncio.to_thread(reader.stdout.readline) == b"(1,)\n"
+        await used.execute(INSERT, (2,))
+        remove("-wal")(used.path)
+        inserting = asyncio.create_task(insert(used, 3))
+        async with asyncio.timeout(60):
+            await tried.wait()
+        if at_close:
+            inserting.cancel()
+            await asyncio.wait((inserting,))
+            await used.close()
+        await asyncio.to_thread(reader.communicate)
+    if not at_close:
+        await inserting
+    assert await asyncio.to_thread(there, used.path) == ([1, 2] if at_close else [1, 2, 3])
+    assert ("database_split" in [event["event"] for event in told]) == at_close
 
 
 @pytest.mark.parametrize("closes_as_last", [False, True])

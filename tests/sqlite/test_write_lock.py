@@ -163,3 +163,42 @@ async def test_a_cancelled_wait_leaves_the_lock_free(tmp_path: Path) -> None:
     assert await one.fetch("SELECT n FROM t ORDER BY n") == [(2,), (3,)]
     await one.close()
     await other.close()
+
+
+def test_the_fate_of_a_log_is_known_to_those_that_had_opened_it(tmp_path: Path) -> None:
+    """The inode of a deleted log is used again, so a note holds only for a log that was opened before it."""
+    one, other = WriteLock(tmp_path / "data.db"), WriteLock(tmp_path / "data.db")
+    one.open()
+    other.open()
+    opened = other.changes()
+    assert other.fate_of((8, 7), opened) is None
+    with one:
+        one.note_written(5)
+        one.note_change((8, 7), in_file=True)
+    assert other.changes() != opened
+    assert other.written_ns() == 5
+    assert other.fate_of((8, 7), opened) is True
+    assert other.fate_of((8, 6), opened) is None
+    assert other.fate_of((8, 7), other.changes()) is None, "this one is newer"
+    with one:
+        one.note_change((8, 6))
+    assert other.fate_of((8, 6), opened) is False, "its rows are in a copy"
+    with one:
+        one.note_change()
+    assert other.fate_of((8, 6), opened) is None, "another process has written past its log"
+    one.close()
+    other.close()
+
+
+def test_a_turn_begins_with_a_look_at_what_may_have_changed_meanwhile(tmp_path: Path) -> None:
+    lock = WriteLock(tmp_path / "data.db")
+    lock.open()
+
+    def changed() -> None:
+        assert lock.held
+        raise ValueError
+
+    with pytest.raises(ValueError), lock.turn(changed):  # noqa: PT011 - its own
+        pytest.fail("it has begun")
+    assert not lock.held
+    lock.close()
