@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Coroutine
 from typing import Any
 
 import structlog
@@ -34,6 +33,7 @@ from streamd.reload.required_tests import require_tests
 from streamd.reload.swap import Swap
 from streamd.runtime.closing import CLOSE_TIMEOUT_S, close_all
 from streamd.runtime.file_limit import raise_file_limit
+from streamd.runtime.named_tasks import NamedTasks
 from streamd.service.announcer import Announcer, parts_of
 from streamd.service.garbage import Garbage
 from streamd.sqlite.databases import Databases
@@ -115,8 +115,7 @@ class Daemon:
         self.control: ControlServer | None = None
         self.ledger: Ledger | None = None
         self._signals = 0
-        self._failed = False
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = NamedTasks(self._stop)
         self._had_terminal = os.isatty(2)
 
     def _assemble(
@@ -146,7 +145,7 @@ class Daemon:
             async with self.reloads.lock:  # a reload requested during the start waits
                 await self._open()
                 self.view.phase = "running"
-            self._start("announcer", self.announcer.run())
+            self._tasks.start("announcer", self.announcer.run())
             self._place.say_ready(self.view)
             await self._stop.wait()
             async with self.reloads.lock:  # a reload under way ends first
@@ -157,9 +156,9 @@ class Daemon:
     async def _open(self) -> None:
         raise_file_limit()
         config = self.loaded.config
-        self._start("watch", self.watch.run())
+        self._tasks.start("watch", self.watch.run())
         await self._place.attach(self.view, self.announcer)
-        self._start("place", self._place.run(self._reload_share, self._stop_share))
+        self._tasks.start("place", self._place.run(self._reload_share, self._stop_share))
         await self._open_control()  # first: it refuses a second daemon on this state before any change
         await self.dead_letters.open()
         self._ledger_file = await self.databases.acquire(self.loaded.state_dir / config.ledger.path)
@@ -182,11 +181,11 @@ class Daemon:
             await self.state.open(self.parts)
         self._garbage = Garbage(read_clock().mono_s)  # before the ledger, which may be due at once
         for name, delivery in self.parts.deliveries.items():
-            self._start(f"sink {name}", delivery.run())
+            self._tasks.start(f"sink {name}", delivery.run())
         for name, workers in self.parts.workers.items():
-            self._start(f"pipeline {name}", workers.run())
-        self._start("ledger", self._keep_ledger(self.ledger))
-        self._start("state", self.state.run())
+            self._tasks.start(f"pipeline {name}", workers.run())
+        self._tasks.start("ledger", self._keep_ledger(self.ledger))
+        self._tasks.start("state", self.state.run())
         if config.admin.listen is not None:
             self.admin = AdminServer(self.view, self.watch, self._backing)
             await self.admin.open()
@@ -239,22 +238,6 @@ class Daemon:
         except OSError:
             return None
 
-    def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        before = self._tasks.get(name)
-        if before is not None and not before.done():  # replaced by a reload, and still finishing
-            key = f"{name} #{id(before)}"
-            self._tasks[key] = before
-            before.add_done_callback(lambda _: self._tasks.pop(key, None))
-        task = self._tasks[name] = asyncio.create_task(work, name=name)
-        task.add_done_callback(lambda done: self._on_end(name, done))
-        return task
-
-    def _on_end(self, name: str, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("part_failed", part=name, error=repr(error), exc_info=error)
-            self._failed = True
-            self._stop.set()
-
     async def _reload(self, dry_run: bool) -> Changes:
         """Read the configuration again and apply it. With `dry_run`, only return the changes.
 
@@ -278,7 +261,7 @@ class Daemon:
             swap = Swap(old, parts, changes, self.books, self.state)
             await swap.open()
         self.view.taps.attach(tap_points.points(parts))
-        await swap.run(self._start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
+        await swap.run(self._tasks.start, self._tasks, new.config.daemon.drain_timeout, self._forget_sink)
         self.loaded, self.parts = new, parts
         self.view.taps.replaced()
         self.dead_letters.payloads = _payloads(new)
@@ -291,7 +274,7 @@ class Daemon:
             self.ledger.forget_sink(name)
 
     async def _reload_for(self, dry_run: bool, peer: AskingProcess) -> dict[str, Any]:
-        return await self.reloads.answer(dry_run, peer, lambda work: self._start("reload", work))
+        return await self.reloads.answer(dry_run, peer, lambda work: self._tasks.start("reload", work))
 
     async def _reload_share(self, dry_run: bool) -> Changes:
         """The reload of this process, which the leading process announces and logs."""
@@ -308,7 +291,7 @@ class Daemon:
         elif self._had_terminal and not os.isatty(2):
             self._on_signal(signal.SIGHUP)  # the terminal was closed
         else:
-            self._start("reload", self.reloads.ask(asked_by="SIGHUP"))
+            self._tasks.start("reload", self.reloads.ask(asked_by="SIGHUP"))
 
     def _on_signal(self, number: int) -> None:
         self._signals += 1
@@ -325,30 +308,19 @@ class Daemon:
         limit_s = self.loaded.config.daemon.drain_timeout
         end_mono_s = read_clock().mono_s + limit_s
         self.announcer.stop(end_mono_s)
-        await self._finish("source ", read_clock().mono_s)  # a late opening must not follow the stop below
+        await self._tasks.finish("source ", read_clock().mono_s)
         for source in self.parts.sources.values():
             await source.stop()
         for workers in self.parts.workers.values():
             workers.close()
-        await self._finish("pipeline ", end_mono_s)
+        await self._tasks.finish("pipeline ", end_mono_s)
         for delivery in self.parts.deliveries.values():
             delivery.buffer.close()
-        await self._finish("sink ", end_mono_s)
+        await self._tasks.finish("sink ", end_mono_s)
         self.view.taps.end("stopping")
         self._tasks["state"].cancel()
         await self.state.finish()
-        return 1 if self._abandon() or self._failed else 0
-
-    async def _finish(self, kind: str, end_mono_s: float) -> None:
-        """Wait for the tasks of a kind until `end_mono_s`, then cancel the rest."""
-        tasks = [task for name, task in self._tasks.items() if name.startswith(kind)]
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=max(0.0, end_mono_s - read_clock().mono_s))
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=CLOSE_TIMEOUT_S)
+        return 1 if self._abandon() or self._tasks.failed else 0
 
     def _print_books(self) -> None:
         for line in summary(self.books):
@@ -372,8 +344,7 @@ class Daemon:
         return frames + records + deliveries
 
     async def _close(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
+        self._tasks.cancel()
         closing = [source.stop() for source in self.parts.sources.values()]
         closing += [sink.close() for sink in self.parts.sinks.values()]
         closing.append(self.state.close())
