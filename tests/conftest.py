@@ -57,11 +57,15 @@ from streamd.runtime.worker import Workers
 from streamd.sqlite import connection
 from streamd.sqlite.database import Database
 from tests import declared
+from tests.ends_with_us import all_end_with_us
 
 # Programs that tests start inherit what is ignored, as under nohup, and would not hear these signals.
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+# Servers and daemons would go on if the tests are killed.
+all_end_with_us()
 
 # How fast texts are made, or a body runs, says something of the machine that the tests share.
 _any_machine = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -23,6 +24,7 @@ from streamd.core.batch import Batch
 from streamd.core.contracts import Written
 from streamd.core.errors import SinkError
 from streamd.sinks.postgresql import Postgresql
+from tests.ends_with_us import ends_with_us
 
 T = TypeVar("T")
 
@@ -56,6 +58,11 @@ class PostgresqlServer(TemporaryPostgresql):
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        super().start()
+        pid = int(self.data.joinpath("postmaster.pid").read_text().split()[0])
+        ends_with_us(pid, signal.SIGQUIT)  # at once, and with its shared memory given back
 
     def remove(self) -> None:
         if os.getpid() != self._owner:  # a fork that ends by itself

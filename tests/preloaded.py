@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from streamd.cli._lean_imports import lean_imports
+from tests.ends_with_us import ends_with_us
 
 _IMPORTED = (
     "streamd.cli.run", "streamd.config", "streamd.daemon", "streamd.components", "streamd.logs.logs",
@@ -41,6 +42,7 @@ class Process:
         self.returncode: int | None = None
         self._answers = answers
         self.pid = int(answers.recv(100))
+        ends_with_us(self.pid)
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""

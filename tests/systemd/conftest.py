@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import streamd
+from tests.ends_with_us import ends_with_us
 
 HERE = Path(__file__).parent
 DEADLINE_S = 60.0
@@ -224,6 +225,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             stderr=stderr,
             stdout=stderr,
         )
+    ends_with_us(booting.pid, signal.SIGTERM)
     try:
         until(lambda: "host pid" in told.read_text() or booting.poll() is not None, "the boot", 60.0)
         found = re.search(r"host pid (\d+)", told.read_text())
