@@ -13,6 +13,10 @@ from streamd.files.dated import is_dated
 from streamd.processes.share import received_by_all
 
 _WAY_OUT = "set daemon.processes = 1, or run this pipeline from a configuration of its own"
+_WAY_OUT_OF_STEPS = (
+    "Several workers can share such a step by key if the records come through partitions of a stream"
+    " (docs/how-to/jetstream.md)"
+)
 
 
 def refusals(loaded: Loaded, steps: Mapping[str, Sequence[tuple[str, Step[Any]]]]) -> Iterator[Problem]:
@@ -35,14 +39,19 @@ def refusals(loaded: Loaded, steps: Mapping[str, Sequence[tuple[str, Step[Any]]]
         for index, (_, step) in enumerate(steps.get(name, ())):
             if not step.in_each_process or step.is_stateful or step.is_timed:
                 kind = pipeline.steps[index].type
-                text = f"{kind} remembers records, and {why}, so each would remember only a part: {_WAY_OUT}"
+                text = (
+                    f"{kind} remembers records, and {why}, so each would remember only a part: {_WAY_OUT}."
+                    f" {_WAY_OUT_OF_STEPS}"
+                )
                 yield Problem(("pipelines", name, "steps", index), text)
         for index, sink in enumerate(pipeline.sinks):
             settings = config.sinks[sink]
             place = ("pipelines", name, "sinks", index)
-            if not registry.load("sinks", settings.type).in_each_process:
+            kind = registry.load("sinks", settings.type)
+            if not kind.in_each_process:
+                because = f", because {kind.why_one_process}" if kind.why_one_process else ""
                 text = (
-                    f"a {settings.type} sink cannot be shared by several processes, and {why}: use"
+                    f"a {settings.type} sink cannot be shared by several processes{because}, and {why}: use"
                     f" {_shared_sinks()}, {_WAY_OUT}"
                 )
                 yield Problem(place, text)

@@ -33,6 +33,7 @@ class File(Sink["File.Config"]):
     (`truncated`, `unterminated`) has its flag as `_flag`.
     """
 
+    why_one_process = "one writer alone can begin a new file, and cut off a line that a crash has left"
     counters: ClassVar[Mapping[str, str]] = {
         "files_rotated": "files that were full, or whose day was over, and were renamed to a number",
         "files_removed": "finished files that were deleted because of `keep`",

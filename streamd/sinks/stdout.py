@@ -88,6 +88,8 @@ class Stdout(Sink["Stdout.Config"]):
     A flagged record (`truncated`, `unterminated`) has its flag as `_flag`.
     """
 
+    why_one_process = "lines of several writers would be mixed in a pipe"
+
     class Config(EncodedSettings):
         """Settings of a stdout sink."""
 

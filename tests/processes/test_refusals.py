@@ -87,9 +87,17 @@ def test_a_class_in_python_may_remember_and_a_function_does_not(
     assert len(problems(tmp_path, step='{ type = "python", function = "own.py:step" }')) == refused
 
 
+def test_every_sink_that_cannot_be_shared_says_why() -> None:
+    for name in registry.names("sinks"):
+        sink = registry.load("sinks", name)
+        assert bool(sink.why_one_process) != sink.in_each_process, name
+
+
 def test_a_file_has_one_writer(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, sink="kept")
-    assert problem.startswith("pipelines.main.sinks.0: a file sink cannot be shared by several processes")
+    assert problem.startswith(
+        "pipelines.main.sinks.0: a file sink cannot be shared by several processes, because one writer alone"
+    )
     assert not problems(tmp_path, sink="kept", source="made", other="floor")
 
 

@@ -4,7 +4,9 @@ import asyncio
 import copy
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -14,9 +16,11 @@ from hypothesis import strategies as st
 
 from streamd import registry
 from streamd.codecs.json import Json
+from streamd.config import load
 from streamd.core.contracts import Processed, Step, StepContext
 from streamd.core.frames import Frames
 from streamd.core.now import Now
+from streamd.processes.refusals import refusals
 from streamd.runtime.stage import Stage
 
 NewStep = Callable[[Any], Step[Any]]
@@ -255,6 +259,41 @@ def test_a_new_one_with_the_snapshot_goes_on_as_if_nothing_had_been(step_case: A
             assert as_one(run(second.stage.snapshot())) == as_one(run(first.stage.snapshot()))
 
     holds()
+
+
+SHARED = """
+[daemon]
+processes = 2
+[sources.floor]
+type = "tcp"
+listen = "127.0.0.1:9000"
+[pipelines.main]
+sources = ["floor"]
+sinks = ["rows"]
+steps = [{ type = "drop", fields = ["a"] }]
+[sinks.rows]
+type = "sqlite"
+"""
+
+
+def test_several_processes_refuse_it_unless_it_forgets_each_record(
+    step_case: Any, new_of: NewStep, tmp_path: Path
+) -> None:
+    """That a step without state and timer forgets is what the test above shows: it goes on like a new one."""
+    (tmp_path / "shared.toml").write_text(SHARED)
+    loaded = load(tmp_path / "shared.toml")
+    main = loaded.config.pipelines["main"].model_copy(
+        update={"steps": [SimpleNamespace(type=step_case.type)]}
+    )
+    loaded = replace(loaded, config=loaded.config.model_copy(update={"pipelines": {"main": main}}))
+    step = new_of(step_case)
+    found = list(refusals(loaded, {"main": [("step[0]", step)]}))
+    assert len(found) == (step.is_stateful or step.is_timed or not step.in_each_process)
+    for problem in found:
+        assert problem.place == ("pipelines", "main", "steps", 0)
+        assert problem.text.startswith(f"{step_case.type} remembers records, and every process receives")
+        for way_out in ("daemon.processes = 1", "a configuration of its own", "docs/how-to/jetstream.md"):
+            assert way_out in problem.text
 
 
 STREAM: list[Event] = [

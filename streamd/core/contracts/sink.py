@@ -72,6 +72,8 @@ class Sink(ABC, Generic[C]):
     """Whether a reload can open the sink before it closes the sink that this one replaces."""
     in_each_process: ClassVar[bool] = False
     """Whether several processes (`daemon.processes`) may write to the output at the same time."""
+    why_one_process: ClassVar[str] = ""
+    """Why they may not, as the end of a sentence that begins with "because"."""
     counters: ClassVar[Mapping[str, str]] = {}
     """The counters that belong to no sum, each with its meaning in one sentence."""
 
