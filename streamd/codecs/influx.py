@@ -79,9 +79,12 @@ class Influx(Codec["Influx.Config"]):
         """As `decode`, without the memory of the nested objects."""
         payloads = frames.payloads
         if b"\n".join(payloads).count(b"\n") == len(payloads) - 1:
-            made = self._columns.read(payloads, lambda index: from_epoch(frames.time(index)))
+            made = self._columns.read(
+                payloads, lambda index: from_epoch(frames.time(index)), typed=self.typed
+            )
             if all(made):
-                return Decoded(made)
+                alike, typed = self._alike(made)
+                return Decoded(alike, typed=typed)
             found: list[list[Any]] = [[record] for record in made]
         else:
             found = self._in_lines(frames)
@@ -97,7 +100,22 @@ class Influx(Codec["Influx.Config"]):
             records += slow.records
             origins += slow.origins or []
             rejects += slow.rejects
-        return Decoded(records, origins, rejects)
+        records, typed = self._alike(records)
+        return Decoded(records, origins, rejects, typed=typed)
+
+    def _alike(self, records: list[Any]) -> tuple[list[Any], bool]:
+        """All records as structs, and True, if the daemon takes them and all fit; otherwise all as dicts."""
+        schema = self.schema
+        if schema is None or not self.typed:
+            return records, False
+        struct, width = schema.struct, len(schema.names)
+        if all(type(record) is struct or len(record) == width for record in records):
+            rest = [place for place, record in enumerate(records) if type(record) is not struct]
+            structs = schema.of_rows([tuple(records[place].values()) for place in rest])
+            for place, made in zip(rest, structs, strict=True):
+                records[place] = made
+            return records, True
+        return [schema.to_dict(record) if type(record) is struct else record for record in records], False
 
     def _in_lines(self, frames: Frames) -> list[list[Any]]:
         """For each frame the records of its lines; with a None if the frame has to be read line by line."""
@@ -107,7 +125,9 @@ class Influx(Codec["Influx.Config"]):
             of_frame = [line for line in payload.split(b"\n") if line]
             lines += of_frame
             places += [index] * len(of_frame)
-        made = self._columns.read(lines, lambda place: from_epoch(frames.time(places[place])))
+        made = self._columns.read(
+            lines, lambda place: from_epoch(frames.time(places[place])), typed=self.typed
+        )
         found: list[list[Any]] = [[] for _ in frames.payloads]
         for index, record in zip(places, made, strict=True):
             found[index].append(record)

@@ -13,6 +13,7 @@ from streamd.core.line_records import records_of_lines
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
+from streamd.core.text_columns import all_of_schema
 from streamd.core.text_values import of_schema
 from streamd.shaping.logfmt import fields_of
 from streamd.shaping.text_formats import value_of
@@ -58,13 +59,17 @@ class Logfmt(Codec["Logfmt.Config"]):
         except UnicodeDecodeError:
             return super().decode(frames, now)
         lines = text.split("\n")
-        if len(lines) != len(frames) or self.schema is not None or "@" in text or "\ufeff" in text:
+        if len(lines) != len(frames) or "@" in text or "\ufeff" in text:
             return super().decode(frames, now)
         to_value = self._to_value
         try:
-            return Decoded([fields_of(line, to_value, "") for line in lines])
+            records = [fields_of(line, to_value, "") for line in lines]
         except BadData:
             return super().decode(frames, now)
+        if self.schema is None:
+            return Decoded(records)
+        made = all_of_schema(records, self.schema, typed=self.typed)
+        return super().decode(frames, now) if made is None else Decoded(made[0], typed=made[1])
 
     def decode_one(self, payload: bytes, now: Now) -> Record | list[Record | BadElement]:
         """The record of one line; a list for several lines."""

@@ -13,6 +13,7 @@ from streamd.core.listed import listed
 from streamd.core.now import Now
 from streamd.core.schema import Schema
 from streamd.core.settings import Settings
+from streamd.core.text_columns import all_of_schema
 from streamd.core.text_values import of_schema
 from streamd.shaping.pattern import Pattern
 from streamd.shaping.text_formats import pattern, value_of
@@ -72,7 +73,7 @@ class Regex(Codec["Regex.Config"]):
     def decode(self, frames: Frames, now: Now) -> Decoded:
         """All records of all frames, in order; at once if every text matches and loses no end."""
         payloads = frames.payloads
-        if self.schema is not None or not all(payloads):
+        if not all(payloads):
             return super().decode(frames, now)
         try:
             text = b"\n".join(payloads).decode()
@@ -82,9 +83,13 @@ class Regex(Codec["Regex.Config"]):
         if len(texts) != len(payloads) or "\0" in text or "\r" in text or "\ufeff" in text:
             return super().decode(frames, now)
         try:
-            return Decoded(list(map(self._read, texts)))
+            records = list(map(self._read, texts))
         except BadData:
             return super().decode(frames, now)
+        if self.schema is None:
+            return Decoded(records)
+        made = all_of_schema(records, self.schema, typed=self.typed)
+        return super().decode(frames, now) if made is None else Decoded(made[0], typed=made[1])
 
     def decode_one(self, payload: bytes, now: Now) -> Record:
         """The record of one text."""

@@ -10,10 +10,10 @@ from streamd.core.schema import FieldType, Schema
 
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_LONGEST_NUMBER = 400
+LONGEST_NUMBER = 400
 """No 64-bit number needs more digits; Python refuses texts of more than 4,300 digits."""
-_BLANKS = " \t"
-_BOOLS = {
+BLANKS = " \t"
+BOOLS = {
     "true": True, "yes": True, "on": True, "1": True, "t": True, "y": True,
     "false": False, "no": False, "off": False, "0": False, "f": False, "n": False,
 }  # fmt: skip
@@ -31,9 +31,9 @@ def of_type(text: str, kind: FieldType) -> Any:
     if not text:
         return None
     if kind in ("int", "float"):
-        return _number(text.strip(_BLANKS), kind)
+        return _number(text.strip(BLANKS), kind)
     if kind == "bool":
-        found = _BOOLS.get(text.strip(_BLANKS).lower())
+        found = BOOLS.get(text.strip(BLANKS).lower())
         if found is None:
             raise BadData("schema:type", f"expected bool, got {text[:64]!r}")
         return found
@@ -65,7 +65,7 @@ def by_look(text: str) -> Any:
     """The number, boolean or null that the text looks like in JSON; otherwise the text."""
     if text in _BY_LOOK:
         return _BY_LOOK[text]
-    found = _JSON_NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
+    found = _JSON_NUMBER.fullmatch(text) if len(text) <= LONGEST_NUMBER else None
     if found is None:
         return text
     if found[1] is None and found[2] is None:
@@ -76,7 +76,7 @@ def by_look(text: str) -> Any:
 
 
 def _number(text: str, kind: str) -> int | float:
-    if len(text) > _LONGEST_NUMBER or not _NUMBER.fullmatch(text):
+    if len(text) > LONGEST_NUMBER or not _NUMBER.fullmatch(text):
         raise BadData("schema:type", f"expected {kind}, got {text[:64]!r}")
     if text.lstrip("+-").isdigit():
         return int(text)

@@ -1,6 +1,6 @@
 """Records of a schema from records whose values have their types already, all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,3 +21,15 @@ def structs_of(records: Sequence[Record], schema: Schema) -> list[Any] | None:
     except (msgspec.ValidationError, RecursionError):
         return None
     return None if schema.finish(structs) else structs
+
+
+def is_as_brought(schema: Schema, brings: Mapping[str, str | Mapping[str, object]]) -> bool:
+    """Whether a schema has the fields that a codec brings, in their order, none of them required or limited.
+
+    Then every record of the codec fits it.
+    """
+    return schema.names == tuple(brings) and all(
+        (field.type, field.required, field.ge, field.le)
+        == (written if isinstance(written, str) else written["type"], False, None, None)
+        for field, written in zip(schema.fields.values(), brings.values(), strict=True)
+    )

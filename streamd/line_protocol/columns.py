@@ -32,15 +32,16 @@ class PointColumns:
         self._kinds = {} if schema is None else {name: field.type for name, field in schema.fields.items()}
         self._shapes = Shapes()
 
-    def read(self, lines: Sequence[bytes], received: Callable[[int], str]) -> list[Record | None]:
+    def read(self, lines: Sequence[bytes], received: Callable[[int], str], *, typed: bool) -> list[Any]:
         """The record of each line; None for a blank line and for one that `Points` has to read.
 
-        `received` gives the canonical time at which the line of an index was received.
+        `received` gives the canonical time at which the line of an index was received. With `typed`, records
+        without an undeclared field are structs.
         """
-        records: list[Record | None] = [None] * len(lines)
+        records: list[Any] = [None] * len(lines)
         for alike in self._shapes.find(lines):
             try:
-                made = self._records(alike, received)
+                made = self._records(alike, received, typed=typed)
             except BadData:  # for all of them
                 continue
             for row in alike.bad:
@@ -51,7 +52,7 @@ class PointColumns:
                 records[place] = record
         return records
 
-    def _records(self, alike: Alike, received: Callable[[int], str]) -> list[Record | None]:
+    def _records(self, alike: Alike, received: Callable[[int], str], *, typed: bool) -> list[Any]:
         """A record for each row, also for bad ones. Raises `BadData` if none can be made by columns."""
         count = len(alike.places)
         columns: dict[str, Sequence[Any]] = {}
@@ -70,6 +71,8 @@ class PointColumns:
             columns[EXACT] = [exact.get(row) for row in range(count)]
         if self._schema is not None:
             columns = _checked(columns, self._schema, alike.bad, count)
+            if typed and len(columns) == len(self._schema.fields) and (not exact or EXACT in columns):
+                return self._schema.of_rows(zip(*columns.values(), strict=True))
         made: list[Any] = _dicts(columns, count)
         if exact and EXACT not in columns:
             for row, ns in exact.items():

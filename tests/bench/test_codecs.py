@@ -13,7 +13,7 @@ from streamd.bench.plan import Plan
 from streamd.bench.row import BenchError
 from streamd.core.contracts import Decoded
 
-ONE_BY_ONE = {"python", "regex", "struct", "struct_typed", "csv_typed", "logfmt_typed"}
+ONE_BY_ONE = {"python", "struct", "struct_typed"}
 """Cases whose codec decodes one frame after the other."""
 
 

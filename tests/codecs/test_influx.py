@@ -58,6 +58,8 @@ def decoded(codec: Influx, *payloads: bytes) -> Decoded:
     """What a batch gives; the same as its frames one by one."""
     frames = frames_of(*payloads)
     done, alone = codec.decode(frames, NOW), Codec.decode(codec, frames, NOW)
+    if done.typed and codec.schema is not None:
+        done.records = list(map(codec.schema.to_dict, done.records))
     assert done.records == alone.records
     assert [*map(kinds, done.records)] == [*map(kinds, alone.records)]
     assert (list(range(len(payloads))) if done.origins is None else done.origins) == alone.origins
@@ -143,11 +145,13 @@ SCHEMAS = (
     fields=st.sampled_from(SCHEMAS),
     precision=st.sampled_from(["ns", "s", "h"]),
     nested=st.booleans(),
+    typed=st.booleans(),
 )
 def test_lines_read_by_columns_become_what_they_become_alone(
-    lines: list[bytes], fields: Any, precision: str, *, nested: bool
+    lines: list[bytes], fields: Any, precision: str, *, nested: bool, typed: bool
 ) -> None:
     codec = new(fields, precision=precision, nested=nested)
+    codec.typed = typed
     decoded(codec, *lines)
     decoded(codec, b"\n".join(lines), *lines[:2])
 
@@ -221,6 +225,22 @@ def test_a_schema_types_tags_and_fields_and_keeps_the_rest() -> None:
     assert list(done.records[3])[:5] == list(fields)
     assert len(done.records) == 5
     assert reasons(done) == ["schema:type", "schema:range", "schema:required"]
+
+
+def test_records_without_undeclared_fields_become_structs() -> None:
+    codec = new({"timestamp": "timestamp", "measurement": "str", "a": {"type": "float", "required": False}})
+    codec.typed = True
+    lines = [b"m a=%d.5 %d" % (n, NS) for n in range(8)] + [b"m\\ b a=1 %d" % NS, b"m\\ c a=1 %d" % NS]
+    done = codec.decode(frames_of(*lines), NOW)
+    assert done.typed
+    assert codec.schema is not None
+    assert done.records[0] == codec.schema.struct(TIME, "m", 0.5)
+    assert done.records[8] == codec.schema.struct(TIME, "m b", 1.0)
+    for more in (b"m a=1,more=2 %d" % NS, b"m a=1 %d" % (NS + 1)):
+        done = codec.decode(frames_of(*lines, more), NOW)
+        assert not done.typed
+        assert done.records[0] == {"timestamp": TIME, "measurement": "m", "a": 0.5}
+        assert len(done.records[-1]) == 4
 
 
 def test_nested_records_keep_tags_and_fields_apart() -> None:

@@ -64,3 +64,7 @@ def test_what_is_written_with_the_escapes_of_go_logfmt_is_read_again(fields: dic
 
 def test_good_frames_are_decoded_together() -> None:
     decoded_together(codec_of("logfmt"), b"a=1 b", b'c="d"')
+    schema = schema_of(n="int", b={"type": "bool", "required": False})
+    typed = codec_of("logfmt", schema, typed=True)
+    decoded_together(typed, b"n=1 b", b'n="2"')
+    assert decoded(typed, b"n=1 b", b'n="2"') == ([{"n": 1, "b": True}, {"n": 2, "b": None}], [])

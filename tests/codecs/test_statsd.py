@@ -1,4 +1,7 @@
-"""The codec statsd. `tests/data/statsd` has lines of the clients, and what the field's servers refuse."""
+"""The codec statsd, and `core/statsd_endings.py`.
+
+`tests/data/statsd` has lines of the clients, and what the field's servers refuse.
+"""
 
 import json
 import time
@@ -148,10 +151,27 @@ def test_records_share_no_tags() -> None:
 
 NUMBERS = st.sampled_from(["1", "-1", "+1", "0.5", "1e3", "x", "", "1:2", "nan", "007"])
 ENDINGS = st.sampled_from(
-    ["c", "g", "ms", "h", "d", "s", "m", "e", "c|@0.1", "c|#a:1,b", "g|#a:1,a:2|T1657100430", "c|", "c:2|c"]
+    [
+        "c|e:x",
+        "c",
+        "g",
+        "ms",
+        "h",
+        "d",
+        "s",
+        "m",
+        "e",
+        "c|@0.1",
+        "c|#a:1,b",
+        "g|#a:1,a:2|T1657100430",
+        "c|",
+        "c:2|c",
+    ]
 )
 NAMES = st.sampled_from(["a", "b.c", "", "a b", "_e{1,1}", "_sc|x", "ä", "a|b"])
-LINES = st.builds("{}:{}|{}".format, NAMES, NUMBERS, ENDINGS)
+LINES = st.builds("{}:{}|{}".format, NAMES, NUMBERS, ENDINGS) | st.sampled_from(
+    ["", " ", "a:1|c ", "a:1|c\r"]
+)
 
 
 @settings(max_examples=200)
@@ -187,6 +207,19 @@ def test_fields_beyond_the_schema_are_kept() -> None:
     assert done.records[1] == dict.fromkeys(BROUGHT.names) | {
         "name": "a", "type": "event", "message": "b", "priority": "low",
     }  # fmt: skip
+
+
+def test_usual_metrics_become_structs_without_a_dict(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = new(BROUGHT, typed=True)
+    payloads = [b"a:1|c\nb:-2.5|d|#t:v\n", b"c:3|ms|@0.5"]
+    before = fate(codec, *payloads)
+    monkeypatch.setattr("streamd.core.statsd_endings.records_of", pytest.fail)
+    done = decode(codec, *payloads)
+    assert done.typed
+    assert fate(codec, *payloads) == before
+    assert before[1] == [0, 0, 1]
+    done.records[1].tags["t"] = "changed"
+    assert decode(codec, *payloads).records[1].tags == {"t": "v"}
 
 
 def test_a_declared_schema_decides_which_metrics_are_good() -> None:

@@ -1,6 +1,7 @@
 """The codec syslog, and what it reads messages with: `syslog/any_format.py`, `syslog/columns.py`,
-`syslog/contents.py`, `syslog/message.py`, `syslog/priority.py`, `syslog/rfc3164.py`, `syslog/rfc5424.py`,
-`syslog/stamps.py` and `syslog/structured_data.py`. The formats are in the cases of `tests/data/syslog`.
+`syslog/contents.py`, `syslog/element_shapes.py`, `syslog/message.py`, `syslog/plain_rfc3164.py`,
+`syslog/priority.py`, `syslog/rfc3164.py`, `syslog/rfc5424.py`, `syslog/stamps.py` and
+`syslog/structured_data.py`. The formats are in the cases of `tests/data/syslog`.
 """
 
 import time
@@ -18,8 +19,11 @@ from streamd.core.frames import Frames
 from streamd.core.now import Now
 from streamd.core.schema import FieldSettings, Schema
 from streamd.sqlite.typed_rows import TypedRows
-from streamd.syslog import any_format, columns, contents
+from streamd.syslog import any_format, contents, plain_rfc3164, structured_data
+from streamd.syslog.columns import MessageColumns
+from streamd.syslog.element_shapes import ElementShapes
 from streamd.syslog.message import FIELDS
+from streamd.syslog.rfc5424 import message_at
 from tests.codecs.cases import WIDE_NAMES
 
 NOW = Now(1_706_688_000.0, 1.0)
@@ -105,7 +109,7 @@ TEXTS = st.lists(st.sampled_from([piece.decode(errors="replace") for piece in PI
 @settings(max_examples=50)
 @given(texts=st.lists(TEXTS, max_size=6))
 def test_columns_hold_what_one_message_after_the_other_gives(texts: list[str]) -> None:
-    for text, values in zip(texts, columns.read(texts, "UTC"), strict=True):
+    for text, values in zip(texts, MessageColumns("UTC").read(texts), strict=True):
         reading = any_format.read(text, NOW.wall_s, "UTC", 13)
         if values is not None:
             assert tuple(reading.message) == values
@@ -114,8 +118,91 @@ def test_columns_hold_what_one_message_after_the_other_gives(texts: list[str]) -
 
 def test_columns_hold_every_message_with_a_good_header() -> None:
     bad = [HEADER + "[a b] m", "", HEADER.replace("-10-", "-13-") + "- m", HEADER.replace("su", "") + "- m"]
-    found = [values is not None for values in columns.read([*PROTOCOL, *OLD, *PROTOCOL, *bad], "UTC")]
+    texts = [*PROTOCOL, *OLD, *PROTOCOL, *bad]
+    found = [values is not None for values in MessageColumns("UTC").read(texts)]
     assert found == [True] * 3 + [False] * 2 + [True] * 3 + [False] * len(bad)
+    assert None not in MessageColumns("UTC").read(PROTOCOL)
+    for text in bad:  # beside messages that all have the same number of parts
+        assert [values is None for values in MessageColumns("UTC").read([*PROTOCOL, text])][3]
+
+
+ELEMENTS = st.lists(
+    st.sampled_from(
+        [
+            "[a",
+            "[b@1",
+            "]",
+            "] ",
+            ' x="1"',
+            ' y="2 ] 3"',
+            ' x="\\""',
+            " z=5",
+            ' z="é"',
+            '"',
+            " ",
+            "=",
+            "m",
+            "\\",
+            "-",
+        ]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@settings(max_examples=200)
+@given(texts=st.lists(ELEMENTS.map("[a".__add__), max_size=4))
+def test_structured_data_that_is_cut_at_its_quotes_is_what_the_grammar_reads(texts: list[str]) -> None:
+    shapes = ElementShapes()
+    for text in [*texts, *texts]:
+        read = structured_data.read(text, 0)
+        if (found := shapes.read(text)) is not None:
+            assert read is not None
+            assert found == (read[0], message_at(text, read[1]))
+
+
+def test_usual_structured_data_is_cut_at_its_quotes() -> None:
+    shapes = ElementShapes()
+    for number in range(3):
+        assert shapes.read(f'[a x="{number}" y=""][b@1][c z="é]"] m') == (
+            {"a": {"x": f"{number}", "y": ""}, "b@1": {}, "c": {"z": "é]"}},
+            "m",
+        )
+    assert shapes.read('[a x="1" x="2"] m') is None
+
+
+def test_any_number_of_shapes_takes_bounded_memory() -> None:
+    shapes = ElementShapes()
+    for number in range(3000):
+        assert shapes.read(f"[a{number}] m") is not None
+    assert len(vars(shapes)["_known"]) <= 1024
+
+
+HEADERS_3164 = st.builds(
+    "<{}>{}{} {}{}{}".format,
+    st.sampled_from(["13", "0", "191", "192", "013"]),
+    st.sampled_from(["Oct 11 ", "Feb 29 ", "Jan  7 ", "Jan 07 ", "Foo 11 ", "Dec 39 "]),
+    st.sampled_from(["22:14:15", "23:59:60", "29:00:00"]),
+    st.sampled_from(["host ", "192.0.2.1 ", "UTC ", "EST ", "From ", "2013 ", "last ", "fe80::1 ", ""]),
+    st.sampled_from(["tag", "su(pam)", "a/b.c-d", "CEF", "message", "%ASA-1", "1", ""]),
+    st.sampled_from([": m", "[7]: m", "[x]: m", "[7] m", "://m", ":m", ":  m", " m", ": ", ":", ": \ufeffm"]),
+)
+
+
+@settings(max_examples=200)
+@given(text=HEADERS_3164, day=st.sampled_from([0, 180, 365, 1461]))
+def test_a_plain_message_of_rfc_3164_is_what_the_tolerant_reader_makes_of_it(text: str, day: int) -> None:
+    received_at = NOW.wall_s + day * 86_400
+    values = plain_rfc3164.read(text, received_at, "Europe/Berlin")
+    if values is not None:
+        reading = any_format.read(text, received_at, "Europe/Berlin", 13)
+        assert tuple(reading.message) == values
+        assert (reading.fault, reading.no_priority) == ("", False)
+
+
+def test_usual_messages_of_rfc_3164_are_plain() -> None:
+    for text in ("<34>Oct 11 22:14:15 host su[7]: m", "<13>Jan  7 00:00:00 192.0.2.1 a/b-c.d: m"):
+        assert plain_rfc3164.read(text, NOW.wall_s, "UTC") is not None
 
 
 @settings(max_examples=50)
