@@ -9,6 +9,7 @@ from typing import Any
 
 from streamd.core.batch import METADATA_KEYS, PEER, RECEIVED_AT, SOURCE, Batch, Record
 from streamd.core.column import Column
+from streamd.core.facts import Facts
 from streamd.core.schema import Schema
 from streamd.core.timestamp import from_epoch
 
@@ -26,6 +27,10 @@ class Columns(ABC):
     @abstractmethod
     def column(self, name: str) -> Sequence[Any]:
         """The values of a field, in order; None for a record without it."""
+
+    def facts(self, name: str) -> Facts:
+        """The values of a field, and what they have in common."""
+        return Facts(self.column(name))
 
     @abstractmethod
     def different(self, name: str) -> set[Any]:
@@ -90,6 +95,7 @@ class FlatColumns(Columns):
         count: int | None = None,
         changed: frozenset[str] = frozenset(),
         added: tuple[str, ...] = (),
+        facts: dict[str, Facts] | None = None,
     ) -> None:
         """`batch` is flat and not lifted. The other arguments are for `chosen` and `with_columns`."""
         self.names = batch.fields or ()
@@ -102,6 +108,7 @@ class FlatColumns(Columns):
         self._count = len(batch) if count is None else count
         self._places = {name: index for index, name in enumerate(self.names)}
         self._read = {} if read is None else read
+        self._facts = {} if facts is None else facts
 
     def __len__(self) -> int:
         return self._count
@@ -126,6 +133,12 @@ class FlatColumns(Columns):
         if column is None:
             column = self._read[name] = self._read_column(name)
         return column
+
+    def facts(self, name: str) -> Facts:
+        facts = self._facts.get(name)
+        if facts is None:
+            facts = self._facts[name] = Facts(self.column(name))
+        return facts
 
     def _read_column(self, name: str) -> list[Any]:
         place = self._places.get(name)
@@ -191,13 +204,12 @@ class FlatColumns(Columns):
             count=self._count,
             changed=self.changed | (self._places.keys() & values.keys()),
             added=self.added + new,
+            facts={name: facts for name, facts in self._facts.items() if name not in values},
         )
 
     def fits(self, schema: Schema) -> bool:
         """Whether the records have the fields of this schema, which they were decoded with, and no others."""
-        return not self.added and all(
-            schema.fits(name, _without_repetition(self.column(name))) for name in self.changed
-        )
+        return not self.added and all(schema.fits(name, self.facts(name)) for name in self.changed)
 
     def values(self) -> list[Any]:
         """The values of all records in the order of `names`, one record after the other."""
@@ -212,13 +224,6 @@ class FlatColumns(Columns):
         for name in names:
             values[self._places[name] :: len(self.names)] = self.column(name)
         return values
-
-
-def _without_repetition(values: list[Any]) -> list[Any]:
-    """One value if all are one object, as those of a constant; else the list."""
-    if values and values[0] is values[-1] and values.count(values[0]) == len(values):
-        return values[:1]
-    return values
 
 
 @lru_cache(maxsize=64)

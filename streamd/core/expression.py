@@ -19,8 +19,8 @@ from streamd.core.expression_inlining import SCOPE, Inlining
 from streamd.core.expression_syntax import Path, Translation, call, load, parse
 from streamd.core.json_rules import RESERVED_KEYS
 
-# The functions of an expression. `result` is replaced by its tree, `reads` by the lookups of its fields,
-# `row` by a variable for each of them, and `parts` by the lookups below a field.
+# The functions of an expression. `result` is replaced by its tree, `reads` by the lookups of its fields, and
+# `row` by a variable for each of them. Lookups below a field are added to the comprehensions.
 _TEMPLATE = """
 def evaluate(record):
     try:
@@ -48,20 +48,10 @@ def select(records):
     return chosen, rejects
 
 def values(rows):
-    found = []
-    keep = found.append
-    for row in rows:
-        parts
-        keep(result)
-    return found
+    return [result for row in rows]
 
 def tests(rows):
-    found = []
-    keep = found.append
-    for row in rows:
-        parts
-        keep(True if result else False)
-    return found
+    return [True if result else False for row in rows]
 """
 
 _SCOPE: dict[str, Any] = {
@@ -83,16 +73,20 @@ class _Fill(ast.NodeTransformer):
     def __init__(self, paths: dict[Path, str], result: ast.expr) -> None:
         self.reads = _reads(paths)
         self.parts = _parts(paths)
-        self.row = ast.Tuple([ast.Name(variable, ast.Store()) for variable in paths.values()], ast.Store())
+        names: list[ast.expr] = [ast.Name(variable, ast.Store()) for variable in paths.values()]
+        self.row = names[0] if len(names) == 1 else ast.Tuple(names, ast.Store())
         self.result = result
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | list[ast.stmt]:
         match node:
             case ast.Expr(value=ast.Name(id="reads")):
                 return self.reads
-            case ast.Expr(value=ast.Name(id="parts")):
-                return self.parts
         return self.generic_visit(node)
+
+    def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
+        self.generic_visit(node)
+        node.generators += self.parts
+        return node
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         match node.id:
@@ -115,15 +109,18 @@ def _reads(paths: dict[Path, str]) -> list[ast.stmt]:
     return statements or [ast.Pass()]
 
 
-def _parts(paths: dict[Path, str]) -> list[ast.stmt]:
-    """As `_reads`, for variables that hold the fields already."""
+def _parts(paths: dict[Path, str]) -> list[ast.comprehension]:
+    """As `_reads`, for variables that hold the fields already: `for a in [path(a, "b")]` is an assignment."""
     return [
-        ast.Assign(
-            [ast.Name(variable, ast.Store())], call("path", [load(variable), *map(ast.Constant, keys[1:])])
+        ast.comprehension(
+            ast.Name(variable, ast.Store()),
+            ast.List([call("path", [load(variable), *map(ast.Constant, keys[1:])])], ast.Load()),
+            [],
+            0,
         )
         for keys, variable in paths.items()
         if len(keys) > 1
-    ] or [ast.Pass()]
+    ]
 
 
 class Expression:
@@ -182,7 +179,7 @@ class Expression:
     def values(self, columns: Columns) -> list[Any] | None:
         """The value for each record; None if the expression fails on one."""
         if self._floats is not None:
-            values = self._floats(*map(columns.column, self._fields))
+            values = self._floats(*map(columns.facts, self._fields))
             if values is not None:
                 return values
         return self._of_rows(self._values, columns)
@@ -197,6 +194,8 @@ class Expression:
             if not fields:
                 # Constants and the results of functions of constants cannot change, so they may be shared.
                 return function([()]) * count if count else []
+            if len(fields) == 1:
+                return function(columns.column(fields[0]))
             return function(zip(*map(columns.column, fields), strict=True))
         except Exception:  # noqa: BLE001 - as in the template: the user's expression may raise anything
             return None

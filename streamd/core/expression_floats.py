@@ -1,13 +1,14 @@
 """Computes an expression of floats for many records at once."""
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamd.core.expression_syntax import Path
+from streamd.core.facts import Facts
 
 FloatFunction = Callable[..., list[Any] | None]
-"""The values, one for each record, from the columns of the fields. None if a field or a value is no finite
+"""The values, one for each record, from the facts of the fields. None if a field or a value is no finite
 float, or the expression fails: then each record has to be looked at."""
 
 _SIGNS: dict[str, type[ast.operator]] = {"+": ast.Add, "-": ast.Sub, "*": ast.Mult, "/": ast.Div}
@@ -30,11 +31,11 @@ def float_function(tree: ast.expr, paths: Mapping[Path, str]) -> FloatFunction |
     scope = {"__builtins__": {}, "zip": zip}
     compute: Callable[..., list[Any]] = eval(code, scope)  # noqa: S307 - made of a checked tree
 
-    def function(*columns: Sequence[Any]) -> list[Any] | None:
-        if any(set(map(type, column)) != {float} for column in columns):
+    def function(*fields: Facts) -> list[Any] | None:
+        if any(facts.kinds != {float} for facts in fields):
             return None
         try:
-            values = compute(*columns)
+            values = compute(*[facts.values for facts in fields])
         except (OverflowError, ZeroDivisionError):
             return None
         total = sum(values)

@@ -1,8 +1,6 @@
 """A bounded memory of keys in two generations."""
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
 from typing import Any, Generic, TypeVar
 
 from streamd.core.record_key import Key
@@ -53,19 +51,16 @@ class Generations(Generic[V]):
     def add_new(self, keys: Sequence[Key], value: V) -> bool:
         """Put a value for all keys into `newer` if they differ and none is remembered; whether they were put.
 
-        Costs a third of a loop over the keys. The caller has seen that `newer` has room for them.
+        Costs a quarter of a loop over the keys. The caller has seen that `newer` has room for them.
         """
-        newer = self.newer
-        if not self.older.keys().isdisjoint(keys):
+        new = dict.fromkeys(keys, value)
+        if len(new) < len(keys):
             return False
-        before = len(newer)
-        deque(map(newer.setdefault, keys, repeat(value)), maxlen=0)
-        added = len(newer) - before
-        if added == len(keys):
-            return True
-        for _ in range(added):  # a dict returns what came last first
-            newer.popitem()
-        return False
+        # Loops without other work in them, in which the processor waits for several cache lines at once.
+        if not (self.older.keys().isdisjoint(new) and self.newer.keys().isdisjoint(new)):
+            return False
+        self.newer.update(new)
+        return True
 
     def bring(self, key: Key, new: Callable[[], V]) -> V | None:
         """Bring a key into `newer` that is not there, with its older value or a new one; returns the value.

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
+from streamd.core.facts import Facts
 from streamd.core.field_names import field_name_fault
 from streamd.core.json_rules import INT_MAX, INT_MIN, NonNullValue
 from streamd.core.settings import Settings
@@ -196,16 +197,16 @@ class Schema:
                     setattr(structs[index], attribute, text)
         return sorted(bad.values())
 
-    def fits(self, field: str, values: Sequence[Any]) -> bool:
+    def fits(self, field: str, facts: Facts) -> bool:
         """Whether `check` would leave all values of a field as they are; False if it costs more to find out.
 
-        Costs 0.05 µs a value.
+        Costs up to 0.05 µs a value.
         """
         settings = self.fields[field]
-        kinds = set(map(type, values))
+        values, kinds = facts.some, facts.kinds
         if type(None) in kinds and not settings.required:
             values = [value for value in values if value is not None]
-            kinds.discard(type(None))
+            kinds = kinds - {type(None)}
         if not kinds:
             return True
         match settings.type:
@@ -214,9 +215,8 @@ class Schema:
             case "bool":
                 return kinds == {bool}
             case "float":
-                return (
-                    kinds == {float} and all(map(math.isfinite, values)) and _are_in_bounds(values, settings)
-                )
+                fit = kinds == {float} and (facts.are_finite or all(map(math.isfinite, values)))
+                return fit and _are_in_bounds(values, settings)
             case "int":
                 fit = kinds == {int} and min(values) >= INT_MIN and max(values) <= INT_MAX
                 return fit and _are_in_bounds(values, settings)

@@ -8,6 +8,7 @@ import msgspec
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
+from streamd.core.facts import Facts
 from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.schema import FieldSettings, Schema
 from streamd.core.text_values import BLANKS, BOOLS, LONGEST_NUMBER
@@ -33,7 +34,9 @@ def all_of_schema(records: Sequence[Record], schema: Schema, *, typed: bool) -> 
         if True in texts:
             texts = ["true" if text is True else text for text in texts]
         column = _column(texts, field)
-        if column is None or (field.type in ("int", "float", "bool") and not schema.fits(name, column)):
+        if column is None or (
+            field.type in ("int", "float", "bool") and not schema.fits(name, Facts(column))
+        ):
             return None
         columns.append(column)
     rows = zip(*columns, strict=True)

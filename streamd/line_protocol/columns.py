@@ -9,6 +9,7 @@ import msgspec
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
+from streamd.core.facts import Facts
 from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.schema import FieldType, Schema
 from streamd.core.text_values import of_type
@@ -161,14 +162,14 @@ def _checked(
             column = [float(value) if type(value) is int else value for value in column]
         if field.type in ("timestamp", "bytes") and name != TIMESTAMP:
             raise BadData("schema:type", f"{name}: for one line at a time")
-        if name != TIMESTAMP and field.type not in ("any", "json") and not schema.fits(name, column):
+        if name != TIMESTAMP and field.type not in ("any", "json") and not schema.fits(name, Facts(column)):
             mark(bad, column, partial(_fits, schema, name))
         checked[name] = column
     return checked | {name: column for name, column in columns.items() if name not in checked}
 
 
 def _fits(schema: Schema, name: str, value: Any) -> bool:
-    return schema.fits(name, [value])
+    return schema.fits(name, Facts([value]))
 
 
 def _dicts(columns: Mapping[str, Sequence[Any]], count: int) -> list[Record]:

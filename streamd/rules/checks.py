@@ -1,12 +1,13 @@
 """The checks of rules. Each says why a record is bad, and which Python condition a good record fulfils."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Self
 
 from streamd.core.batch import Record
 from streamd.core.errors import BadData
 from streamd.core.expression import Expression
+from streamd.core.facts import Facts
 from streamd.core.json_rules import INT_MAX, INT_MIN
 from streamd.core.timestamp import canonical
 from streamd.rules.settings import RuleSettings
@@ -46,7 +47,7 @@ class Check:
         """Why the record is bad; None if it is good."""
         raise NotImplementedError
 
-    def are_all_good(self, values: Sequence[Any]) -> bool:
+    def are_all_good(self, facts: Facts) -> bool:
         """Whether all values of the field are good, as far as that is seen without a look at each."""
         return False
 
@@ -60,8 +61,8 @@ class NotNull(Check):
         super().__init__()
         self._field = settings.field or ""
 
-    def are_all_good(self, values: Sequence[Any]) -> bool:
-        return all(values)
+    def are_all_good(self, facts: Facts) -> bool:
+        return all(facts.values)
 
     def fault(self, record: Record) -> str | None:
         if record.get(self._field) is not None:
@@ -86,6 +87,7 @@ class OfField(Check, ABC):
 
 
 _WHOLE = "type(value) is int and least <= value <= most"
+_TEXT_OR_BOOL = {"str": str, "bool": bool}
 _TYPE_CONDITIONS: dict[str, str | None] = {
     "int": f"value is None or {_WHOLE}",
     "float": f"value is None or type(value) is float and value - value == 0.0 or {_WHOLE}",
@@ -104,6 +106,16 @@ class OfType(OfField):
         self._unit = settings.unit
         self.names = {"least": INT_MIN, "most": INT_MAX}
         self.condition = _TYPE_CONDITIONS[self._type]
+
+    def are_all_good(self, facts: Facts) -> bool:
+        match self._type:
+            case "str" | "bool":
+                return facts.kinds == {_TEXT_OR_BOOL[self._type]}
+            case "float":
+                return facts.are_finite
+            case "int":
+                return facts.kinds == {int} and min(facts.some) >= INT_MIN and max(facts.some) <= INT_MAX
+        return False
 
     def fault_of(self, value: Any) -> str | None:
         if self._type == "timestamp":
@@ -138,15 +150,11 @@ class Range(OfField):
         bounds = "ge <= value <= le" if ge and le else "ge <= value" if ge else "value <= le"
         self.condition = f"value is None or (type(value) is float or type(value) is int) and {bounds}"
 
-    def are_all_good(self, values: Sequence[Any]) -> bool:
-        if set(map(type, values)) != {float}:
+    def are_all_good(self, facts: Facts) -> bool:
+        if not (facts.kinds == {int} or facts.are_finite):  # min and max may pass over NaN
             return False
-        total = sum(values)  # undefined if a value is, which min and max may pass over
-        return (
-            total - total == 0.0
-            and (self.ge is None or self.ge <= min(values))
-            and (self.le is None or max(values) <= self.le)
-        )
+        values = facts.some
+        return (self.ge is None or self.ge <= min(values)) and (self.le is None or max(values) <= self.le)
 
     def fault_of(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -169,8 +177,8 @@ class OneOf(OfField):
         self.names = {"accepted": self._others, "plain": frozenset({str, int, float})}
         self.condition = "value is None or type(value) in plain and value in accepted"
 
-    def are_all_good(self, values: Sequence[Any]) -> bool:
-        return set(map(type, values)) == {str} and self._others.issuperset(values)
+    def are_all_good(self, facts: Facts) -> bool:
+        return facts.kinds == {str} and self._others.issuperset(facts.some)
 
     def fault_of(self, value: Any) -> str | None:
         if isinstance(value, bool):

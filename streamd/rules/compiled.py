@@ -70,9 +70,9 @@ class CompiledRules:
         """The indexes of the records that fail a condition, for rules that read columns."""
         failing: set[int] = set()
         for field, check, passing in self._by_column:
-            values = columns.column(field)
-            if not check.are_all_good(values):
-                passed = passing(values)
+            facts = columns.facts(field)
+            if not check.are_all_good(facts):
+                passed = passing(facts.values)
                 if not all(passed):
                     failing.update(index for index, good in enumerate(passed) if not good)
         return sorted(failing)

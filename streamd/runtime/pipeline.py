@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
+from typing import Any
 
 from streamd.core.ack import Ack, Status
 from streamd.core.acks import Acks
@@ -115,11 +116,7 @@ class Pipeline:
             parts = [done.columns for done in kept if done.columns is not None]
         schema = self.flat_schemas.get(batch.source) if index == len(self.stages) else None
         if parts and schema is not None and all(part.fits(schema) for part in parts):
-            batch.records = parts[0].values()
-            for part in parts[1:]:
-                batch.records += part.values()
-            batch.peers = Column.merge([(part.peers, len(part)) for part in parts])
-            batch.received_at = Column.merge([(part.received_at, len(part)) for part in parts])
+            batch.set_values(*_joined(parts))
         else:
             batch.turn_into_dicts([record for part in parts for record in part.records()])
         return index
@@ -342,6 +339,17 @@ def _records(outcomes: list[Processed]) -> list[Record]:
     if len(outcomes) == 1:
         return outcomes[0].records
     return [record for done in outcomes for record in done.records]
+
+
+def _joined(parts: list[FlatColumns]) -> tuple[list[Any], Column[str], Column[float]]:
+    """The values, senders and times of the records of all parts."""
+    if len(parts) == 1:
+        return parts[0].values(), parts[0].peers, parts[0].received_at
+    return (
+        [value for part in parts for value in part.values()],
+        Column.merge([(part.peers, len(part)) for part in parts]),
+        Column.merge([(part.received_at, len(part)) for part in parts]),
+    )
 
 
 def _parts(batch: Batch) -> list[tuple[list[Record], Ack | None]]:

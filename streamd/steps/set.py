@@ -1,4 +1,4 @@
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -79,12 +79,15 @@ class Set(Step["Set.Config"]):
 
     def process_columns(self, columns: FlatColumns, now: Now) -> Processed:
         changed = columns
+        waiting: dict[str, list[Any]] = {}
         for name, expression in self._assignments:
+            if not waiting.keys().isdisjoint(expression.fields):
+                changed, waiting = changed.with_columns(waiting), {}
             values = expression.values(changed)
             if values is None:
                 return self.process(columns.records(), now)
-            changed = changed.with_columns({name: values})
-        return Processed([], columns=changed)
+            waiting[name] = values
+        return Processed([], columns=changed.with_columns(waiting))
 
     def fields_after(self) -> frozenset[str] | None:
         return self._fields_after

@@ -172,3 +172,19 @@ def test_a_part_of_a_lifted_batch_has_its_share_of_the_memory_and_all_else_of_th
     assert [part.peer(n) for n in range(2)] == PEERS[1:]
     assert [part.time(n) for n in range(2)] == TIMES[1:]
     assert part.size_bytes == 66
+
+
+def test_values_before_a_step_set_some_are_kept_as_long_as_the_batch() -> None:
+    batch = flat(4)
+    before = batch.records
+    batch.set_values(before, batch.peers, batch.received_at)
+    assert (batch.replaced, batch.size_bytes) == (None, 100)
+    batch.set_values([value for n in range(2) for value in (n, "x")], batch.peers, batch.received_at)
+    assert batch.replaced is before
+    assert (len(batch), batch.record(1)["n"], batch.size_bytes) == (2, 1, 100 + 16 * 4)
+
+
+def test_values_of_a_batch_that_lost_most_of_its_records_are_not_kept() -> None:
+    batch = flat(4)
+    batch.set_values([0, "x"], batch.peers, batch.received_at)
+    assert (batch.replaced, len(batch), batch.size_bytes) == (None, 1, 100)

@@ -94,6 +94,9 @@ SCHEMA = Schema("s", {"a": FieldSettings(type="int"), "b": FieldSettings(type="s
     [
         ("a", [4, 5, 6], True),
         ("a", [4, 5, None], False),
+        ("a", [1, True, 1], False),
+        ("a", [7, 7, 7], True),
+        ("b", ["x", "x", "x"], True),
         ("b", ["x", None, ""], True),
         ("c", [1, 2, 3], False),
     ],
@@ -103,3 +106,12 @@ def test_only_declared_fields_with_good_values_fit_the_schema(
 ) -> None:
     assert flat_columns().fits(SCHEMA)
     assert flat_columns().with_columns({name: values}).fits(SCHEMA) is fits
+
+
+def test_what_is_known_of_a_field_is_known_until_it_gets_other_values() -> None:
+    columns = flat_columns()
+    facts = columns.facts("a")
+    assert (facts.kinds, facts.are_finite, list(facts.some)) == ({int}, False, [1, 2, 3])
+    assert columns.with_columns({"b": ["x"] * 3}).facts("a") is facts
+    assert columns.with_columns({"a": [0.5, 1.5, 2.5]}).facts("a").are_finite
+    assert columns.chosen([True, False, True]).facts("a").values == [1, 3]

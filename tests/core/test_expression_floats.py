@@ -11,6 +11,7 @@ from streamd.core.errors import BadData
 from streamd.core.expression import Expression
 from streamd.core.expression_floats import float_function
 from streamd.core.expression_syntax import Translation, parse
+from streamd.core.facts import Facts
 
 ODD = st.sampled_from([0.0, -0.0, 1e308, -1e308, float("inf"), float("nan"), 5e-324])
 FLOATS = st.floats(-1e3, 1e3) | ODD
@@ -46,7 +47,7 @@ def test_the_values_are_those_of_each_record(text: str, rows: list[tuple[Any, fl
 def test_arithmetic_of_finite_floats_is_done_at_once(text: str) -> None:
     columns = {"a": [1.5, -2.0], "b": [4.0, 0.25]}
     names = sorted({name for name in columns if name in text}, key=text.index)
-    found = function_of(text)(*map(columns.__getitem__, names))
+    found = function_of(text)(*[Facts(columns[name]) for name in names])
     assert found == [eval(text, {"a": a, "b": b}) for a, b in zip(*columns.values(), strict=True)]  # noqa: S307
 
 
@@ -57,4 +58,4 @@ def test_other_expressions_are_not(text: str) -> None:
 
 @pytest.mark.parametrize("values", [[1.0, None], [1.0, 2], [True], ["x"], [1e308, 2.0], [float("nan")], []])
 def test_other_values_are_not(values: list[Any]) -> None:
-    assert function_of("a * 10")(values) is None
+    assert function_of("a * 10")(Facts(values)) is None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from streamd.core.errors import BadData
+from streamd.core.facts import Facts
 from streamd.core.schema import FieldSettings, Schema, SchemaField
 
 FIELDS: TypeAdapter[dict[str, FieldSettings]] = TypeAdapter(dict[str, SchemaField])
@@ -290,7 +291,7 @@ FIT_FIELDS = [
 @given(st.sampled_from(FIT_FIELDS), st.lists(VALUES | st.floats() | st.text(), max_size=3))
 def test_values_that_fit_would_be_left_as_they_are(field: FieldSettings, values: list[Any]) -> None:
     schema = Schema("s", {"v": field})
-    if schema.fits("v", values):
+    if schema.fits("v", Facts(values)):
         for value in values:
             assert schema.check({"v": value})["v"] is value
             if isinstance(value, str):
@@ -312,7 +313,7 @@ def test_values_that_fit_would_be_left_as_they_are(field: FieldSettings, values:
     ],
 )
 def test_usual_values_fit(field: Any, values: list[Any]) -> None:
-    assert Schema("s", {"v": FieldSettings(**field)}).fits("v", values)
+    assert Schema("s", {"v": FieldSettings(**field)}).fits("v", Facts(values))
 
 
 @pytest.mark.parametrize(
@@ -328,4 +329,4 @@ def test_usual_values_fit(field: Any, values: list[Any]) -> None:
     ],
 )
 def test_other_values_do_not_fit(field: Any, value: Any) -> None:
-    assert not Schema("s", {"v": FieldSettings(type=field)}).fits("v", [value])
+    assert not Schema("s", {"v": FieldSettings(type=field)}).fits("v", Facts([value]))

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamd.core.columns import RecordColumns
+from streamd.core.facts import Facts
 from streamd.rules.compiled import CompiledRules
 from streamd.rules.rule import Rule
 from streamd.rules.settings import RuleSettings
@@ -73,13 +74,13 @@ def test_a_column_fails_where_its_records_fail(settings: Any, values: list[Any])
     bad = [index for index, record in enumerate(records) if rule.fault(record) is not None]
     failing = CompiledRules([rule]).failing(RecordColumns(records))
     assert [index for index in failing if rule.fault(records[index]) is not None] == bad
-    assert not (bad and rule.check.are_all_good(values))
+    assert not (bad and rule.check.are_all_good(Facts(values)))
 
 
 @pytest.mark.parametrize("settings", CHECKS[:4])
 def test_good_values_are_seen_to_be_good_at_once(settings: Any) -> None:
     check = Rule(RuleSettings(name="a", field="v", **settings), None, 0).check
-    assert check.are_all_good(["a", "b", "a"] if "values" in settings else [1.0, 2.5, 3.0])
+    assert check.are_all_good(Facts(["a", "b", "a"] if "values" in settings else [1.0, 2.5, 3.0]))
 
 
 @pytest.mark.parametrize(
