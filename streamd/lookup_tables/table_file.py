@@ -4,8 +4,12 @@ import threading
 from pathlib import Path
 from typing import ClassVar
 
+import structlog
+
 from streamd.core.counters import Counters
 from streamd.lookup_tables.table import Rows, TableFault, TableSettings, read_table
+
+log = structlog.get_logger()
 
 _Signature = tuple[tuple[int, int, int] | None, ...]
 _AT_ONCE = 5000
@@ -15,7 +19,8 @@ _AT_ONCE = 5000
 class TableFile:
     """The rows of a table, which a thread replaces after a change of the file.
 
-    A table that cannot be read leaves the old one in use. A user holds `lock` while it reads `rows`, and
+    A table that cannot be read leaves the old one in use; the log has the first failure of each reason until
+    the file is read again. A user holds `lock` while it reads `rows`, and
     calls `look` now and then. For the time of a second reading, two tables are in memory.
     """
 
@@ -34,6 +39,8 @@ class TableFile:
         self._due_s: float | None = None
         self._read: _Signature = ()
         """What the file was when it was read, or was found to hold no such table."""
+        self._logged: set[str] = set()
+        """The reasons of failures that are in the log; empty after the table was read."""
         self._checking: threading.Thread | None = None
 
     def open(self) -> None:
@@ -67,6 +74,11 @@ class TableFile:
             rows = self._read_whole(signature)
         except TableFault as fault:
             self._counters.add("failed_reads", 1, fault.reason)
+            if fault.reason not in self._logged:
+                self._logged.add(fault.reason)
+                log.warning(
+                    "table_not_read", file=str(self.settings.path), reason=fault.reason, error=str(fault)
+                )
             if fault.reason in ("columns", "rows", "duplicate", "size"):
                 self._read = signature  # it is read again when it changes again
             return
@@ -76,6 +88,9 @@ class TableFile:
             self.rows = rows
         self._read = signature
         self._counters.add("reads")
+        if self._logged:
+            self._logged.clear()
+            log.info("table_read", file=str(self.settings.path), rows=len(rows))
         # The memory is freed in small parts, since a large dict would stop all threads for its whole time.
         while old:
             for _ in range(min(_AT_ONCE, len(old))):

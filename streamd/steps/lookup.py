@@ -19,7 +19,8 @@ class Lookup(Step["Lookup.Config"]):
     The table is a CSV file with a header, or a table or view of an SQLite file. It is read into memory at the
     start. While records arrive, a thread looks every `check_every` whether the file has changed, and reads it
     again. The old table stays in use until the new one is read well; a failure is counted (`failed_reads`,
-    with the reason `missing`, `unreadable`, `columns`, `rows`, `duplicate`, `size` or `changing`).
+    with the reason `missing`, `unreadable`, `columns`, `rows`, `duplicate`, `size` or `changing`) and logged
+    (`table_not_read`).
     Replace a CSV file by renaming another one, because a file that is half written may look whole.
 
     Keys are compared as texts: 7, 7.0 and "7" are equal, "007" is another key. A table with two rows of one

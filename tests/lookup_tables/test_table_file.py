@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from streamd.core.counters import Counters
 from streamd.lookup_tables.table import Rows, TableFault, TableSettings, read_table
@@ -75,6 +76,29 @@ def test_a_missing_file_is_tried_again(path: Path) -> None:
     path.write_text(text.replace("roof", "back"))
     file.check()
     assert file.rows == {"a": ("back",)}
+
+
+def test_the_log_has_the_first_failure_of_each_reason_and_the_end_of_the_trouble(path: Path) -> None:
+    file = file_of(path)
+    file.open()
+    with capture_logs() as logs:
+        path.unlink()
+        for _ in range(3):
+            file.check()
+        replace(path, "id,place\n")
+        file.check()
+        replace(path, "id,site\na,mended\n")
+        file.check()
+        replace(path, "id,site\na,yard\nb,hall\n")
+        file.check()
+    where = {"file": str(path)}
+    for line in logs[:2]:
+        assert str(path) in line.pop("error")
+    assert logs == [
+        {"event": "table_not_read", "log_level": "warning", "reason": "missing", **where},
+        {"event": "table_not_read", "log_level": "warning", "reason": "columns", **where},
+        {"event": "table_read", "log_level": "info", "rows": 1, **where},
+    ]
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_taken(

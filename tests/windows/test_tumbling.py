@@ -98,6 +98,9 @@ def test_a_range_of_all_keys_is_not_wider_than_a_time_of_its_form() -> None:
     assert short is not None
     assert micro is short
     assert seconds is None
+    # The same time, in a form in which a later one may be rounded up to the end of the window.
+    assert kind.whole(0, 19_999_999, 1) is short
+    assert kind.whole(0.0, 19.999999, 2) is None
 
 
 def test_a_record_is_late_if_the_watermark_is_at_the_end_of_its_window() -> None:
