@@ -42,6 +42,8 @@ class Shape:
     lateness: int = 0
     zone: bool = False
     max_keys: int = 100
+    longest: int = 0
+    """Of a session; 0 for no limit."""
 
     def options(self) -> dict[str, Any]:
         known: dict[str, Any] = {
@@ -56,7 +58,9 @@ class Shape:
             "aggregate": AGGREGATES,
         }
         if self.kind == "session":
-            return known | {"gap": f"{self.size}s"}
+            return (
+                known | {"gap": f"{self.size}s"} | ({"max_size": f"{self.longest}s"} if self.longest else {})
+            )
         known["size"] = f"{self.size}s"
         if self.kind == "sliding":
             known["slide"] = f"{self.slide}s"
@@ -177,6 +181,8 @@ class Oracle:
 
     def _put_session(self, k: str, entry: Entry, line: int) -> bool:
         """Sessions are what the records of all open sessions form, made anew for each record."""
+        if self.shape.longest:
+            return self._put_limited(k, entry, line)
         every = sorted(
             [entry, *(e for _, rows in self.open.get(k, []) for e in rows)], key=lambda e: (e.at, e.place)
         )
@@ -190,6 +196,35 @@ class Oracle:
         if next(rows for rows in sessions if entry in rows)[-1].at + gap <= line:
             return True
         self.open[k] = [((rows[0].at, rows[-1].at + gap), rows) for rows in sessions]
+        return False
+
+    def _put_limited(self, k: str, entry: Entry, line: int) -> bool:
+        """A record joins the earliest session that may take it, and then the later ones that still fit.
+
+        Sessions are joined here by all their times, and not by their first and last one.
+        """
+        gap, longest = self.shape.size, self.shape.longest
+        sessions = [rows for _, rows in self.open.get(k, [])]
+
+        def length(rows: list[Entry]) -> int:
+            times = [e.at for e in rows]
+            return max(times) - min(times) + gap
+
+        near = [rows for rows in sessions if any(abs(e.at - entry.at) < gap for e in rows)]
+        near = sorted(
+            (rows for rows in near if length([*rows, entry]) <= longest),
+            key=lambda rows: min(e.at for e in rows),
+        )
+        if not near and entry.at + gap <= line:
+            return True
+        grown = [entry]
+        for rows in near:
+            if length([*grown, *rows]) <= longest:
+                grown += rows
+                sessions.remove(rows)
+        sessions.append(grown)
+        every = [sorted(rows, key=lambda e: (e.at, e.place)) for rows in sessions]
+        self.open[k] = [((rows[0].at, rows[-1].at + gap), rows) for rows in every]
         return False
 
     # Watermarks.
@@ -334,6 +369,8 @@ SHAPES = [
     Shape("tumbling", 20, 20, "key", 5),
     Shape("sliding", 30, 10, "key", 0),
     Shape("session", 10, 10, "key", 5),
+    Shape("session", 10, 10, "key", 5, longest=25),
+    Shape("session", 10, 10, "key", 0, longest=11),
 ]
 LATER = [
     Shape("tumbling", 20, 20, "key", 5, lateness=20),
