@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import MAXYEAR, UTC, datetime
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel
+from pydantic import AliasChoices, BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -22,7 +22,7 @@ class ModelValues:
 
     A field is written to the key from which it was read; fields that are read from inside another field
     (`AliasPath`) are left out. Values become what the result of a `python` step would become: times canonical
-    texts, decimals numbers. Keys that only the record has stay, at every depth.
+    texts, decimals numbers, secrets their contents. Keys that only the record has stay, at every depth.
     """
 
     def __init__(self, model: type[BaseModel]) -> None:
@@ -114,5 +114,20 @@ def _stored(value: Any) -> Any:
         return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
     try:
         return plain_record({"value": value})["value"]
+    except BadValue:
+        opened = _opened(value)
+    try:
+        return plain_record({"value": opened})["value"]
     except BadValue:  # such as a URL, which has only a JSON form
-        return to_jsonable_python(value)
+        return to_jsonable_python(opened)
+
+
+def _opened(value: Any) -> Any:
+    """The value with the contents of secrets, of which Pydantic shows asterisks only."""
+    if isinstance(value, Secret | SecretBytes | SecretStr):
+        return value.get_secret_value()
+    if type(value) is dict:
+        return {key: _opened(one) for key, one in value.items()}
+    if type(value) in (list, tuple, set):
+        return [_opened(one) for one in value]
+    return value
