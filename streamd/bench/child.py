@@ -48,14 +48,24 @@ def memory_bytes(pid: int, field: str) -> int:
 
 def free_port() -> int:
     """A port of 127.0.0.1 that was free for TCP and UDP at the time of the call."""
-    for _ in range(100):
-        with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports as `free_port`."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        for _ in range(100 * count):
+            tcp = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+            udp = held.enter_context(socket.socket(type=socket.SOCK_DGRAM))
             port = int(tcp.getsockname()[1])
             try:
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            ports.append(port)
+            if len(ports) == count:
+                return ports
     raise BenchError("no port is free for TCP and UDP")
 
 

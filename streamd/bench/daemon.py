@@ -2,10 +2,8 @@
 
 import os
 import signal
-import socket
 import sqlite3
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from streamd.bench.child import Child, cpu_s, free_port, memory_bytes
+from streamd.bench.child import Child, free_port, memory_bytes
+from streamd.bench.ready_child import ReadyChild, connect, fetch
 from streamd.bench.row import BenchError
 
 TYPED, CATCH_ALL, MESSAGES = "readings", "records", "messages"
@@ -24,7 +23,7 @@ _LISTEN_LOOK_S = 0.001
 _COMMIT_LOOK_S = 0.05
 _STALL_S = 60.0
 
-_SCHEMA = """
+SCHEMA = """
 [schemas.reading]
 ts = "timestamp"
 sensor = "str"
@@ -34,6 +33,7 @@ unit = "str"
 ok = "bool"
 site = "str"
 """
+"""The schema of the generated readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Setup:
         return (
             f'[daemon]\nstate_dir = "{folder}"\nprocesses = {self.processes}\n[log]\nlevel = "warning"\n'
             f'[admin]\nlisten = "127.0.0.1:{admin_port}"\n'
-            f"{_SCHEMA if self.schema == 'reading' else ''}\n"
+            f"{SCHEMA if self.schema == 'reading' else ''}\n"
             f'[sources.udp]\ntype = "udp"\nlisten = "127.0.0.1:{port}"\ncodec = "{self.codec}"\n'
             f"{schema}{udp_limits}\n"
             f'[sources.tcp]\ntype = "tcp"\nlisten = "127.0.0.1:{port}"\ncodec = "{self.codec}"\n'
@@ -105,7 +105,7 @@ class Setup:
         )
 
 
-class BenchDaemon(Child):
+class BenchDaemon(ReadyChild):
     """`streamd run` in `folder`. It listens when the constructor returns."""
 
     def __init__(self, folder: Path, setup: Setup) -> None:
@@ -114,43 +114,15 @@ class BenchDaemon(Child):
         self.database = folder / "streamd.db"
         config = folder / "streamd.toml"
         config.write_text(setup.configuration(self.port, self.admin_port, folder))
-        super().__init__(folder, "streamd", "run", "--config", str(config))
-        try:
-            self.start_s = self._wait_until_listening() - self.started_mono_s
-        except BaseException:
-            self.__exit__()
-            raise
-        self._cpu_ready_s = cpu_s(self.pid)
-
-    def _wait_until_listening(self) -> float:
-        while time.monotonic() < self.started_mono_s + _START_S:
-            if not self.running():
-                raise self.failure("ended before it listened")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(_LISTEN_LOOK_S)
-            else:
-                return time.monotonic()
-        raise self.failure(f"did not listen within {_START_S:.0f} s")
+        super().__init__(
+            folder, "streamd", "run", "--config", str(config),
+            ready=lambda: connect(self.port), within_s=_START_S, look_s=_LISTEN_LOOK_S,
+        )  # fmt: skip
+        self.start_s = self.ready_mono_s - self.started_mono_s
 
     def wait_ready(self) -> None:
         """Wait until all processes are ready. Raises `BenchError`."""
-        address = f"http://127.0.0.1:{self.admin_port}/readyz"
-        while time.monotonic() < self.started_mono_s + _START_S:
-            if not self.running():
-                raise self.failure("ended before it was ready")
-            try:
-                with urllib.request.urlopen(address, timeout=1):
-                    return
-            except OSError:
-                time.sleep(_COMMIT_LOOK_S)
-        raise self.failure(f"was not ready within {_START_S:.0f} s")
-
-    @property
-    def cpu_s(self) -> float:
-        """CPU seconds since the daemon listened, without its start."""
-        return cpu_s(self.pid) - self._cpu_ready_s
+        self.wait_for(lambda: fetch(self.admin_port, "readyz"), _START_S, _COMMIT_LOOK_S)
 
     @property
     def rss_bytes(self) -> int:

@@ -4,19 +4,20 @@ import signal
 import sqlite3
 import statistics
 import time
-import urllib.request
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from streamd.bench.child import Child, cpu_s, free_port
+from streamd.bench.child import free_port
+from streamd.bench.daemon import SCHEMA
 from streamd.bench.nats_server import TemporaryNats, program
 from streamd.bench.plan import Plan
+from streamd.bench.ready_child import ReadyChild, fetch
 from streamd.bench.row import BenchError, Row
 from streamd.bench.sending import Sender
 
-GOAL_WORKERS = 1.8
+GOALWORKERS = 1.8
 CONNECTIONS = 4
 BUSY_US = 20
 _START_S = 60.0
@@ -30,16 +31,8 @@ state_dir = "{folder}"
 level = "warning"
 [admin]
 listen = "127.0.0.1:{admin}"
-[schemas.reading]
-ts = "timestamp"
-sensor = "str"
-seq = "int"
-value = "float"
-unit = "str"
-ok = "bool"
-site = "str"
 """
-_EDGE = """
+EDGE = """
 [sources.readings]
 type = "tcp"
 listen = "127.0.0.1:{port}"
@@ -49,17 +42,17 @@ sources = ["readings"]
 sinks = ["bench"]
 [sinks.bench]
 type = "nats"
-servers = ["127.0.0.1:{nats}"]
+servers = {nats}
 stream = "readings"
 subject = "readings.{{partition}}"
 partitions = 8
 partition_by = ["sensor"]
-create = {{ max_bytes = "8GiB" }}
+create = {{ max_bytes = "8GiB", replicas = {replicas} }}
 """
-_WORKER = """
+WORKER = """
 [sources.readings]
 type = "nats"
-servers = ["127.0.0.1:{nats}"]
+servers = {nats}
 stream = "readings"
 consumer = "workers"
 codec = "json"
@@ -69,10 +62,11 @@ sources = ["readings"]
 sinks = ["bench"]
 {steps}
 [sinks.bench]
-type = "sqlite"
+{store}
 table = "readings"
 schema = "reading"
 """
+_SQLITE = 'type = "sqlite"'
 _BUSY = f"""
 import time
 
@@ -92,51 +86,29 @@ class ChainRun:
     jetstream_cpu_s: float
     worker_cpu_s: float
     records_per_s: float
+    postgresql_cpu_s: float = 0.0
 
 
-class _Daemon(Child):
-    """`streamd run` in a folder of its own. It is ready when the constructor returns."""
+class ChainDaemon(ReadyChild):
+    """`streamd run` in a folder of its own."""
 
-    def __init__(self, folder: Path, config: str, **more: Any) -> None:
+    def __init__(self, folder: Path, config: str, nats: list[int], **more: Any) -> None:
+        """`nats`: the ports of the servers. `more`: what else stands in braces in `config`."""
         folder.mkdir()
         self.folder = folder
         self.admin_port = free_port()
-        text = (_HEAD + config).format(folder=folder, admin=self.admin_port, **more)
+        servers = [f"127.0.0.1:{port}" for port in nats]
+        text = (_HEAD + SCHEMA + config).format(folder=folder, admin=self.admin_port, nats=servers, **more)
         (folder / "streamd.toml").write_text(text)
         (folder / "steps.py").write_text(_BUSY)
-        super().__init__(folder, "streamd", "run", "--config", str(folder / "streamd.toml"))
-        try:
-            self._wait_until_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        self._cpu_ready_s = cpu_s(self.pid)
-
-    def _wait_until_ready(self) -> None:
-        while time.monotonic() < self.started_mono_s + _START_S:
-            if not self.running():
-                raise self.failure("ended before it was ready")
-            try:
-                self._answer("readyz")
-            except OSError:
-                time.sleep(_LOOK_S)
-            else:
-                return
-        raise self.failure(f"was not ready within {_START_S:.0f} s")
-
-    def _answer(self, what: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/{what}", timeout=10) as answer:
-            content: bytes = answer.read()
-            return content
-
-    @property
-    def cpu_s(self) -> float:
-        """CPU seconds since it was ready."""
-        return cpu_s(self.pid) - self._cpu_ready_s
+        super().__init__(
+            folder, "streamd", "run", "--config", str(folder / "streamd.toml"),
+            ready=lambda: fetch(self.admin_port, "readyz"), within_s=_START_S, look_s=_LOOK_S,
+        )  # fmt: skip
 
     def stored(self) -> int:
         """How many records its sink has stored."""
-        lines = self._answer("metrics").decode().splitlines()
+        lines = fetch(self.admin_port, "metrics").decode().splitlines()
         return sum(
             int(float(line.rpartition(" ")[2]))
             for line in lines
@@ -189,11 +161,11 @@ def _through_the_chain(folder: Path, count: int) -> ChainRun:
     port = free_port()
     with (
         TemporaryNats(folder) as server,
-        _Daemon(folder / "edge", _EDGE, port=port, nats=server.port) as edge,
-        _Daemon(folder / "worker", _WORKER, nats=server.port, steps="") as worker,
+        ChainDaemon(folder / "edge", EDGE, [server.port], port=port, replicas=1) as edge,
+        ChainDaemon(folder / "worker", WORKER, [server.port], steps="", store=_SQLITE) as worker,
         Sender(folder, port, count, f"--connections={CONNECTIONS}") as sender,
     ):
-        ended_s = _wait([worker], count)
+        ended_s = wait_stored([worker], count)
         run = ChainRun(
             edge.cpu_s,
             server.cpu_s,
@@ -222,8 +194,8 @@ def _workers(plan: Plan) -> Row:
         note="each into a SQLite file of its own",
         baseline=rates[1],
         baseline_what="one worker",
-        goal=f"ratio ≥ {GOAL_WORKERS}",
-        reached=ratio >= GOAL_WORKERS if plan.judge else None,
+        goal=f"ratio ≥ {GOALWORKERS}",
+        reached=ratio >= GOALWORKERS if plan.judge else None,
         details={"records": plan.busy_records, "records_per_s": rates},
     )
 
@@ -233,31 +205,33 @@ def _drained(folder: Path, count: int, workers: int) -> float:
     steps = 'steps = [{ type = "python", function = "steps.py:busy" }]'
     port = free_port()
     with TemporaryNats(folder) as server, ExitStack() as stack:
-        edge = stack.enter_context(_Daemon(folder / "edge", _EDGE, port=port, nats=server.port))
+        edge = stack.enter_context(ChainDaemon(folder / "edge", EDGE, [server.port], port=port, replicas=1))
         running = [
-            stack.enter_context(_Daemon(folder / f"worker{n}", _WORKER, nats=server.port, steps=steps))
+            stack.enter_context(
+                ChainDaemon(folder / f"worker{n}", WORKER, [server.port], steps=steps, store=_SQLITE)
+            )
             for n in range(workers)
         ]
         for worker in running:
             worker.process.send_signal(signal.SIGSTOP)
         with Sender(folder, port, count, f"--connections={CONNECTIONS}"):
-            _wait([edge], count)
+            wait_stored([edge], count)
         edge.stop()
         began_s = time.time()
         for worker in running:
             worker.process.send_signal(signal.SIGCONT)
-        ended_s = _wait(running, count)
+        ended_s = wait_stored(running, count)
         for worker in running:
             worker.stop()
         _check(running, count)
     return count / (ended_s - began_s)
 
 
-def _wait(daemons: list[_Daemon], count: int) -> float:
+def wait_stored(daemons: list[ChainDaemon], count: int) -> float:
     """Wait until the daemons have stored `count` records together. Returns the wall time of that."""
     stored, changed_s = 0, time.monotonic()
     while True:
-        found = sum(map(_Daemon.stored, daemons))
+        found = sum(map(ChainDaemon.stored, daemons))
         if found >= count:
             return time.time()
         if found != stored:
@@ -270,11 +244,16 @@ def _wait(daemons: list[_Daemon], count: int) -> float:
         time.sleep(_LOOK_S)
 
 
-def _check(workers: list[_Daemon], count: int) -> None:
+def _check(workers: list[ChainDaemon], count: int) -> None:
     """Raises `BenchError` unless the workers have each record of the sender once."""
     found: list[int] = []
     for worker in workers:
         with closing(sqlite3.connect(worker.folder / "streamd.db")) as connection:
             found += [seq for (seq,) in connection.execute("SELECT seq FROM readings")]
+    check_seqs(found, count)
+
+
+def check_seqs(found: list[int], count: int) -> None:
+    """Raises `BenchError` unless each record of the sender is there once."""
     if sorted(found) != list(range(1, count + 1)):
         raise BenchError(f"{count} sent; {len(found)} rows, {len(set(found))} different ones")

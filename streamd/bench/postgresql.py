@@ -1,18 +1,15 @@
 """The rate of the sink `postgresql`, compared with a bare binary COPY of the same rows."""
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import uvloop
 
 from streamd.bench.plan import Plan
-from streamd.bench.postgresql_server import TemporaryPostgresql
+from streamd.bench.postgresql_server import TemporaryPostgresql, postgresql_in
 from streamd.bench.row import BenchError, Row, SkippedError
 from streamd.bench.steps import no_collection
 from streamd.core.batch import Batch
@@ -33,7 +30,8 @@ FIELDS = {
     "site": "str",
 }  # fmt: skip
 _TYPES = ["timestamptz", "text", "int8", "float8", "text", "bool", "text"]
-_SERVER = ("shared_buffers = 128MB", "max_wal_size = 4GB", "autovacuum = off")
+SERVER = ("shared_buffers = 128MB", "max_wal_size = 4GB", "autovacuum = off")
+"""Settings of the server."""
 
 Values = list[list[Any]]
 """The rows of each batch, flat: the values of one row after those of the other."""
@@ -45,13 +43,9 @@ def measure(plan: Plan) -> list[Row]:
         import psycopg  # noqa: F401, PLC0415 - only to know whether it is there
     except ImportError:
         raise SkippedError("psycopg is not installed: pip install 'streamd-daemon[postgresql]'") from None
-    folder = Path(tempfile.mkdtemp(prefix="streamd-bench-", dir=plan.parent))
-    try:
-        with TemporaryPostgresql(folder, *_SERVER) as server, no_collection():
-            plain = _compare(plan, server, unique=False)
-            keyed = _compare(plan, server, unique=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgresql_in(plan.parent, *SERVER) as server, no_collection():
+        plain = _compare(plan, server, unique=False)
+        keyed = _compare(plan, server, unique=True)
     plain.goal = f"ratio ≥ {GOAL_RATIO}"
     if plan.judge:
         plain.reached = (plain.ratio or 0) >= GOAL_RATIO

@@ -3,6 +3,9 @@
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +25,17 @@ def binaries() -> Path | None:
         return found[-1].parent
     initdb = shutil.which("initdb")
     return None if initdb is None else Path(initdb).resolve().parent
+
+
+@contextmanager
+def postgresql_in(parent: Path, *settings: str) -> "Iterator[TemporaryPostgresql]":
+    """A server that runs, in a new folder in `parent` that is deleted at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="streamd-bench-", dir=parent))
+    try:
+        with TemporaryPostgresql(folder, *settings) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class TemporaryPostgresql:

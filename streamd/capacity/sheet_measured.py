@@ -125,6 +125,7 @@ _ROWS: Mapping[str, Callable[[BenchRow], _Found]] = {
     "tcp_wall": _wall,
     "tcp_cores": _cores,
     "jetstream": _jetstream,
+    "jetstream_cluster": _jetstream,
     "postgresql": _postgresql,
     "parquet": _parquet,
 }

@@ -20,6 +20,7 @@ from streamd.bench import (
     cores,
     fairness,
     jetstream,
+    jetstream_cluster,
     latency,
     machine,
     memory,
@@ -37,6 +38,7 @@ from streamd.bench import (
     tcp_syslog,
     throughput,
     udp,
+    udp_cores,
     windows,
 )
 from streamd.bench.codec_cases import CASES as CODEC_CASES
@@ -60,6 +62,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "tcp_syslog": tcp_syslog.typed,
     "udp_steady": udp.steady,
     "udp_highest": udp.highest,
+    "udp_cores": udp_cores.measure,
     "latency": latency.measure,
     "memory_idle": memory.idle,
     "memory_peak": memory.peak,
@@ -75,6 +78,7 @@ SCENARIOS: dict[str, Callable[[Plan], list[Row]]] = {
     "parquet": parquet_files.measure,
     "postgresql": postgresql.measure,
     "jetstream": jetstream.measure,
+    "jetstream_cluster": jetstream_cluster.measure,
     "process": processes.measure,
     **CODECS,
     **STEPS,

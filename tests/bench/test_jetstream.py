@@ -31,8 +31,8 @@ def test_records_pass_the_chain_and_each_part_has_its_cpu_time(plan: Plan) -> No
 
 @needs_server
 def test_a_record_that_is_missing_is_no_measurement(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    wait = jetstream._wait
-    monkeypatch.setattr(jetstream, "_wait", lambda daemons, count: wait(daemons, count - 500))
+    wait = jetstream.wait_stored
+    monkeypatch.setattr(jetstream, "wait_stored", lambda daemons, count: wait(daemons, count - 500))
     monkeypatch.setattr(
         "streamd.bench.jetstream.Sender", lambda at, port, n, *more: Sender(at, port, n - 500, *more)
     )

@@ -26,10 +26,10 @@ def test_quick_runs_every_scenario_and_the_books_balance(tmp_path: Path) -> None
     names = [row["name"] for row in found["rows"]]
     assert [name for name in names if not name.startswith(("postgresql", "jetstream"))] == [  # need a server
         "tcp_typed", "tcp_plain", "tcp_wall", "tcp_cores", "tcp_steps", "tcp_syslog", "udp_steady",
-        "udp_highest", "latency_p99", "latency_idle", "memory_idle", "memory_peak", "start", "fairness",
-        "meter", "observation", "observation_idle", "retention", "attack", "window", "window_columns",
-        "anomaly_ewma", "anomaly_hampel", "anomaly_quantile", "anomaly_seasonal", "model_run",
-        "model", "model_columns", "parquet", "parquet_dicts",
+        "udp_highest", "udp_cores", "latency_p99", "latency_idle", "memory_idle", "memory_peak", "start",
+        "fairness", "meter", "observation", "observation_idle", "retention", "attack", "window",
+        "window_columns", "anomaly_ewma", "anomaly_hampel", "anomaly_quantile", "anomaly_seasonal",
+        "model_run", "model", "model_columns", "parquet", "parquet_dicts",
         *(case.name for case in PROCESS_CASES),
         *(f"codec_{name}" for name in CODEC_CASES),
         *(f"step_{name}" for name in CASES),
