@@ -156,7 +156,7 @@ async def no_database_stays_open(monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 @pytest.fixture
 def a_lock_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that somebody else writes into is not waited for."""
-    monkeypatch.setattr(connection, "_BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(connection, "BUSY_TIMEOUT_S", 0.01)
 
 
 class Authority:
