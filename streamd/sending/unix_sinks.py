@@ -5,7 +5,7 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from streamd.core.contracts import SinkContext
 from streamd.core.errors import EnvironmentFault
@@ -22,8 +22,12 @@ _ADVICE = {
 }
 
 
-class UnixStreamSink(StreamSink[Any]):
-    """Sends over connections to a unix socket."""
+class _ToUnixSocket:
+    """What both sinks do with the path."""
+
+    config: Any
+    context: SinkContext
+    kind: ClassVar[socket.SocketKind]
 
     @property
     def receiver(self) -> str:
@@ -36,40 +40,34 @@ class UnixStreamSink(StreamSink[Any]):
 
     def rehearse(self) -> list[str]:
         """Check the path. Raises `EnvironmentFault`."""
-        check(self.receiver, socket.SOCK_STREAM, self.context.name)
+        check(self.receiver, self.kind, self.context.name)
         return []
+
+
+class UnixStreamSink(_ToUnixSocket, StreamSink[Any]):
+    """Sends over connections to a unix socket."""
+
+    kind = socket.SOCK_STREAM
 
     async def connect(self) -> ConfirmedConnection:
         """A new connection, made at once or not at all. Raises `Broken`."""
         try:
-            return ConfirmedConnection(_connected(self.receiver, socket.SOCK_STREAM))
+            return ConfirmedConnection(_connected(self.receiver, self.kind))
         except BlockingIOError:
             raise Broken("connect", "it has not accepted the connections before this one") from None
         except OSError as error:
             raise Broken("connect", error.strerror or str(error)) from None
 
 
-class UnixDatagramSink(DatagramSink[Any]):
+class UnixDatagramSink(_ToUnixSocket, DatagramSink[Any]):
     """Sends datagrams to a unix socket."""
 
-    @property
-    def receiver(self) -> str:
-        """The absolute path of the socket."""
-        return path_of(self.config, self.context)
-
-    async def open(self) -> None:
-        """Check the path. Raises `EnvironmentFault`. The receiver need not be there yet."""
-        self.rehearse()
-
-    def rehearse(self) -> list[str]:
-        """Check the path. Raises `EnvironmentFault`."""
-        check(self.receiver, socket.SOCK_DGRAM, self.context.name)
-        return []
+    kind = socket.SOCK_DGRAM
 
     async def connect(self) -> socket.socket:
         """A connected socket. Raises `SinkError`."""
         try:
-            return _connected(self.receiver, socket.SOCK_DGRAM)
+            return _connected(self.receiver, self.kind)
         except OSError as error:
             raise self.fault(error) from None
 

@@ -224,6 +224,8 @@ class OwnFiles:
                 open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as copy,  # noqa: PTH123 - as above
             ):
                 _copy(old, copy, self._contents.log_bytes)
+                copy.flush()
+                os.fsync(copy.fileno())
             if identity(self._index_path) == self._index:  # SQLite makes another one of the log
                 self._index_path.unlink()
             if log == NO_FILE:
